@@ -1,0 +1,45 @@
+"""Fixtures for all tests: a real broker, started for each test that asks for one."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from tests.broker import Broker
+from tests.certificates import Certificates, make_certificates
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+class StartBroker(Protocol):
+    """Starts a broker with the options of Broker; it ends with the test."""
+
+    async def __call__(self, **options: Any) -> Broker: ...
+
+
+@pytest.fixture
+async def start_broker(tmp_path: Path) -> AsyncIterator[StartBroker]:
+    async with AsyncExitStack() as stack:
+        started = 0
+
+        async def start(**options: Any) -> Broker:
+            nonlocal started
+            started += 1
+            return await stack.enter_async_context(Broker(directory=tmp_path / f"broker-{started}", **options))
+
+        yield start
+
+
+@pytest.fixture
+async def broker(start_broker: StartBroker) -> Broker:
+    """A mosquitto with its defaults, open to all, without TLS."""
+    return await start_broker()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))

@@ -1,0 +1,33 @@
+"""Waiting for what a test cannot make happen itself: polling with a deadline, never a sleep that hopes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+
+async def wait_until(probe: Callable[[], T | None], what: str | Callable[[], str], patience: float = 10.0) -> T:
+    """The first truthy value of `probe`; TimeoutError naming `what` after `patience` seconds without one."""
+
+    async def ask() -> T | None:
+        return probe()
+
+    return await wait_for_answer(ask, what, patience)
+
+
+async def wait_for_answer(
+    ask: Callable[[], Awaitable[T | None]], what: str | Callable[[], str], patience: float = 10.0
+) -> T:
+    """As wait_until, for what has to be asked for over the network."""
+    deadline = time.monotonic() + patience
+    while not (value := await ask()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {patience:g} s in vain for {what if isinstance(what, str) else what()}")
+        await asyncio.sleep(0.01)
+    return value
