@@ -1,0 +1,33 @@
+"""Files that are never torn: written beside, synced, and renamed into place."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+
+_LOG = logging.getLogger(__name__)
+
+
+def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Put `data` at `path`: the old content or the new, whenever the power goes. Raises OSError."""
+    beside = path.with_name(path.name + ".new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Move a file that cannot be used out of the way, and say so."""
+    aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
+    path.rename(aside)
+    _LOG.error("%s cannot be used (%s): set aside as %s, starting without it", path, why, aside.name)

@@ -1,0 +1,239 @@
+"""What a vendor sends, made safe: JSON read tolerantly, secrets dropped, and pydantic types for loose values.
+
+Every rule here answers a quirk that the vendors' documents or devices show (docs/quirks.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, tzinfo
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+
+from bridge.errors import BadReply
+
+SECRET_KEYS = frozenset(
+    ("pass", "password", "passwd", "wifikey", "tokenid", "admincode", "authcode", "access_token", "secret_key")
+) | {"certificate"}
+"""Field names, lower case, whose values never go further than the parser."""
+
+MAX_DEPTH = 64
+
+_SECRET_TEXT = re.compile(
+    r"(" + "|".join(sorted(SECRET_KEYS)) + r""")(["'“”\s]*[:=：]\s*["'“]?)([^"'“”,&}\s]+)""", re.IGNORECASE
+)
+_SALT = secrets.token_bytes(16)
+
+Pairs = list[tuple[str, Any]]
+
+
+def seal(text: str) -> str:
+    """A stand-in for a secret that two equal secrets share and that tells nothing: valid within this process."""
+    return "sealed:" + hmac.new(_SALT, text.encode(), hashlib.sha256).hexdigest()
+
+
+def parse(data: bytes, *, pairs: Callable[[Pairs], dict[str, Any]] | None = None, sealed: bool = False) -> Any:
+    """Read a vendor's JSON: UTF-8 (a byte order mark is fine) or GB 18030; keys stripped; secrets dropped.
+
+    `pairs` decides what becomes of an object's members where a key may stand twice; without it the last wins. With
+    `sealed` a secret is replaced by `seal()` of it instead of dropped. Raises BadReply.
+    """
+    try:
+        value = _loads(data, pairs)
+    except (ValueError, RecursionError) as error:
+        raise BadReply(f"not JSON: {_where(data, error)}", code="malformed_json") from error
+    names = _names(value)
+    if any(name.strip().lower() in SECRET_KEYS for name in names):
+        value = scrub(value, sealed=sealed)
+    if any(name != name.strip() for name in names):
+        value = strip_keys(value)
+    return value
+
+
+def _names(value: Any) -> set[str]:
+    """Every member name in a value: far fewer than members, so that most answers need no walk that copies."""
+    names: set[str] = set()
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        children: Iterable[Any] = ()
+        if isinstance(item, dict):
+            names.update(item)
+            children = item.values()
+        elif isinstance(item, list):
+            children = item
+        todo += [child for child in children if isinstance(child, dict | list)]
+    return names
+
+
+def _loads(data: bytes, pairs: Callable[[Pairs], dict[str, Any]] | None) -> Any:
+    text = data.removeprefix(b"\xef\xbb\xbf")
+    if pairs is None:
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            _decode(text)  # what is left to json below are other encodings and numbers beyond 64 bit
+    value = json.loads(_decode(text), object_pairs_hook=pairs, parse_constant=_no_constant)
+    _limit_depth(value)
+    return value
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("gb18030")
+
+
+def _no_constant(name: str) -> Any:
+    message = f"{name} is not JSON"
+    raise ValueError(message)
+
+
+def _limit_depth(value: Any, depth: int = 0) -> None:
+    if depth > MAX_DEPTH:
+        message = f"nested deeper than {MAX_DEPTH}"
+        raise ValueError(message)
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _limit_depth(child, depth + 1)
+
+
+def _where(data: bytes, error: Exception) -> str:
+    start = data[:60].decode("utf-8", "replace")
+    return f"{error} (it starts with {redact(start)!r})"
+
+
+def scrub(value: Any, *, sealed: bool = False) -> Any:
+    """Without the members whose names are in SECRET_KEYS, at any depth; sealed instead where asked."""
+    if isinstance(value, list):
+        return [scrub(item, sealed=sealed) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {}
+    for key, item in value.items():
+        if key.strip().lower() not in SECRET_KEYS:
+            kept[key] = scrub(item, sealed=sealed)
+        elif sealed and isinstance(item, str):
+            kept[key] = seal(item)
+    return kept
+
+
+def strip_keys(value: Any) -> Any:
+    """With blanks around member names taken off, at any depth."""
+    if isinstance(value, list):
+        return [strip_keys(item) for item in value]
+    if isinstance(value, dict):
+        return {key.strip(): strip_keys(item) for key, item in value.items()}
+    return value
+
+
+def redact(text: str) -> str:
+    """A text that may hold JSON or a URL, with the values behind secret names blotted out."""
+    return _SECRET_TEXT.sub(r"\1\2***", text)
+
+
+# Loose values ----------------------------------------------------------------------------------------------------
+
+_NUMBER = re.compile(r"\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*[%a-zA-Zµ/²³°]*\s*\Z")
+_TRUE = frozenset(("true", "1", "on", "yes"))
+_FALSE = frozenset(("false", "0", "off", "no"))
+_FRACTION = re.compile(r"(\.\d{6})\d+")
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+_MILLISECONDS = 10**11
+
+
+def number(value: Any) -> int | float | None:
+    """A number from 5, "5", "66.67%" or "58640 Kbps"; None from "" and what is no number."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        return value
+    match = _NUMBER.match(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    digits = match[1]
+    return float(digits) if set(digits) & set(".eE") else int(digits)
+
+
+def truth(value: Any) -> bool | None:
+    """A truth from true, 1, "1", "true", "on" and their opposites; None from anything else."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    return True if word in _TRUE else False if word in _FALSE else None
+
+
+def text(value: Any) -> str | None:
+    """A text, or None from null and from nothing but blanks."""
+    if value is None or isinstance(value, dict | list):
+        return None
+    return str(value).strip() or None
+
+
+def moment(value: Any, zone: tzinfo) -> datetime | None:
+    """A time from ISO 8601 with up to nine fraction digits, `YYYY-MM-DD HH:MM:SS` (in `zone`), or epoch s or ms.
+
+    None from "" and from what lies outside 2000 to 2100.
+    """
+    found = _moment(value, zone)
+    return found if found is not None and _EARLIEST <= found < _LATEST else None
+
+
+def _moment(value: Any, zone: tzinfo) -> datetime | None:
+    stamp = number(value)
+    try:
+        if stamp is not None:
+            return datetime.fromtimestamp(stamp / 1000 if abs(stamp) >= _MILLISECONDS else stamp, zone)
+        if not isinstance(value, str):
+            return None
+        found = datetime.fromisoformat(_FRACTION.sub(r"\1", value.strip().replace("/", "-")))
+        return found if found.tzinfo else found.replace(tzinfo=zone)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def iso(value: datetime | None) -> str | None:
+    """ISO 8601 with offset, to the second unless it has a fraction."""
+    return None if value is None else value.isoformat(timespec="milliseconds" if value.microsecond else "seconds")
+
+
+def _moment_in_context(value: Any, info: ValidationInfo) -> datetime | None:
+    return value if isinstance(value, datetime) else moment(value, (info.context or {}).get("zone", UTC))
+
+
+def _list(value: Any) -> Any:
+    return [] if value in (None, "", {}) else value
+
+
+def _dict(value: Any) -> Any:
+    return {} if value in (None, "", []) else value
+
+
+Number = Annotated[int | float | None, BeforeValidator(number)]
+Truth = Annotated[bool | None, BeforeValidator(truth)]
+Text = Annotated[str | None, BeforeValidator(text)]
+Moment = Annotated[datetime | None, BeforeValidator(_moment_in_context)]
+"""Validate with `context={"zone": tzinfo}`."""
+EmptyList = BeforeValidator(_list)
+"""For a list that some vendors send as {} or "" when it is empty."""
+EmptyDict = BeforeValidator(_dict)
+"""For an object that some vendors send as [] or "" when it is empty."""
+
+
+class Wire(BaseModel):
+    """The shape of something a vendor sends: the vendor's own names; what is not listed is ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+
+def faults(error: ValidationError) -> str:
+    """A validation error in one line, without the values: `devices.0.device_mac: Field required`."""
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_url=False))
