@@ -1,0 +1,197 @@
+"""The outbox: alarm events on disk until the broker has them, each one once, and for a while after."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from bridge.outbox import reads, writes
+from bridge.outbox.group import Group
+from bridge.outbox.records import DeadLetter, Event, Limits, clip, draft, storable
+from bridge.outbox.store import Job, Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+    from sqlite3 import Connection
+
+    from bridge.model import Alarm
+    from bridge.outbox.levels import Levels
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def open_outbox(path: Path, limits: Limits | None = None) -> AsyncIterator[Outbox]:
+    """The outbox in the file at `path`; its directory is made. On leaving, what was submitted is still written.
+
+    A damaged file is set aside as `<name>.corrupt-<time>` and a fresh one started, with a line in the log. Raises
+    OutboxError when the directory cannot be written, another process has the file, or a newer version wrote it.
+    """
+    limits = limits or Limits()
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, thread_name_prefix="outbox") as executor:
+        store = await loop.run_in_executor(executor, Store, path, limits)
+        group = Group(executor, store)
+        try:
+            marks = await group.read(reads.watermarks)
+            yield Outbox(store, group, limits, marks)
+        finally:
+            await group.close()
+
+
+class Outbox:
+    """Made by `open_outbox`. Every method that waits for the disk raises OutboxError when that fails."""
+
+    def __init__(self, store: Store, group: Group, limits: Limits, marks: dict[tuple[str, str], str]) -> None:
+        self._store = store
+        self._group = group
+        self._limits = limits
+        self._marks = marks
+        self._news = asyncio.Event()
+        if store.levels.depth:
+            self._news.set()
+
+    @property
+    def depth(self) -> int:
+        """How many events the broker has not acknowledged."""
+        return self._store.levels.depth
+
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+        return self._store.levels.size
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the oldest of them was received."""
+        return self._store.levels.oldest
+
+    @property
+    def first_seq(self) -> int:
+        """The oldest number still held, or else the next to be given: what is lower is no longer here."""
+        return self._store.levels.first_seq
+
+    @property
+    def last_seq(self) -> int:
+        """The last number given."""
+        return self._store.levels.seq
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Alarms not taken in since the start, by reason: `full`, `disk`."""
+        return {"full": self._store.levels.refused, "disk": self._store.unwritten}
+
+    @property
+    def dead(self) -> int:
+        """How many dead letters are held."""
+        return self._store.levels.dead
+
+    @property
+    def displaced(self) -> int:
+        """Dead letters that had to go for newer ones since the start."""
+        return self._store.levels.displaced
+
+    @property
+    def commits(self) -> int:
+        """Transactions since the start."""
+        return self._store.commits
+
+    async def add(self, alarms: Sequence[Alarm], name_of: Callable[[str], str | None]) -> tuple[Event, ...]:
+        """Takes in the alarms that are new by (id, cleared), and gives their events once those are on disk.
+
+        `name_of` gives a device's name for its id. Raises OutboxFull when the new ones do not all fit; then none of
+        them is stored, so that the same call can be made again.
+        """
+        now = datetime.now(UTC)
+        drafts = tuple(draft(alarm, now, name_of(alarm.device)) for alarm in alarms)
+        if not drafts:
+            return ()
+        events: tuple[Event, ...] = await self._group.write(Job(drafts=drafts))
+        if events:
+            self._news.set()
+        return events
+
+    async def changed(self) -> None:
+        """Waits until something was added since the last call. For one consumer."""
+        await self._news.wait()
+        self._news.clear()
+
+    async def unpublished(self, after: int, limit: int = 500) -> list[Event]:
+        """The first events after this number that the broker has not acknowledged."""
+        return await self._group.read(reads.unpublished, _row(after), limit)
+
+    async def published(self, seqs: Iterable[int]) -> None:
+        """The broker has acknowledged these; they stay for replay within the history's bound."""
+        if seqs := tuple(seqs):
+            await self._group.write(Job(published=seqs))
+
+    async def history(self, after: int, limit: int) -> tuple[list[Event], bool]:
+        """The first events after this number, acknowledged or not, and whether there are more."""
+        return await self._group.read(reads.history, _row(after), limit)
+
+    async def standing(self) -> list[Event]:
+        """Raised events whose vendor reports recovery and has not yet."""
+        return await self._group.read(reads.standing)
+
+    async def forget(self, device_ids: Iterable[str]) -> list[Event]:
+        """Ends what stands for these devices and drops their last alarms; gives the events that stood."""
+        devices = tuple(device_ids)
+        return await self._write(lambda db, _: writes.forget(db, devices))
+
+    async def summary(self, now: datetime) -> dict[str, dict[str, int]]:
+        """Raised events by severity, received in the `last_hour` and `last_day` (to the minute), and `active` now."""
+        return await self._group.read(reads.summary, now)
+
+    async def last(self) -> dict[str, Event]:
+        """Each device's newest raised event, by when it was raised."""
+        return await self._group.read(reads.last)
+
+    def watermark(self, backend: str, device: str) -> str | None:
+        """What `keep` was last given for this device."""
+        return self._marks.get((backend, device))
+
+    async def keep(self, backend: str, device: str, text: str) -> None:
+        """Keeps how far a device's history has been read."""
+        text = storable(text)
+        await self._write(lambda db, _: writes.keep(db, backend, device, text))
+        self._marks[backend, device] = text
+
+    async def bury(self, backend: str, kind: str, error: str, body: bytes) -> int:
+        """Keeps a push that could not be understood, its secrets already dropped; gives the dead letter's id."""
+        letter = DeadLetter(
+            id=0, backend=backend, kind=kind, error=storable(error), at=datetime.now(UTC), body=clip(body)
+        )
+        return await self._write(lambda db, levels: writes.bury(db, levels, self._limits, letter))
+
+    async def dead_letters(self, after: int, limit: int) -> list[DeadLetter]:
+        """The first dead letters after this id."""
+        return await self._group.read(reads.dead_letters, _row(after), limit)
+
+    async def dig(self, letter: int) -> DeadLetter | None:
+        """The dead letter with this id."""
+        return await self._group.read(reads.dead_letter, _row(letter))
+
+    async def discard(self, letter: int) -> bool:
+        """Drops a dead letter; False when there is none with this id."""
+        return await self._write(lambda db, levels: writes.discard(db, levels, _row(letter)))
+
+    async def setting(self, key: str, default_factory: Callable[[], str]) -> str:
+        """A text that outlives restarts, made by the factory when asked for the first time."""
+        kept = await self._group.read(reads.setting, key)
+        if kept is not None:
+            return kept
+        text = default_factory()
+        return await self._write(lambda db, _: writes.put_setting(db, key, text))
+
+    async def _write(self, work: Callable[[Connection, Levels], T]) -> T:
+        result: T = await self._group.write(Job(work=work))
+        return result
+
+
+def _row(number: int) -> int:
+    # A request may name any number; SQLite counts to here.
+    return min(max(number, 0), 2**63 - 1)

@@ -1,0 +1,43 @@
+"""Alarms for tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from bridge.model import Alarm, Origin, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bridge.outbox import Event, Outbox
+
+RAISED = datetime(2021, 3, 9, 9, 55, 40, tzinfo=UTC)
+
+
+def alarm(number: int, **changes: Any) -> Alarm:
+    """Alarm `number` of backend hq, raised that many seconds after `RAISED`."""
+    values: dict[str, Any] = {
+        "id": f"hq:{number}",
+        "backend": "hq",
+        "device": "hq_voip_1",
+        "severity": Severity.CRITICAL,
+        "level": "serious",
+        "name": "eEMS_NOTIFY_IPEXT_OFFLINE",
+        "raised_at": RAISED + timedelta(seconds=number),
+        "source": Origin.PUSH,
+    }
+    return Alarm(**(values | changes))
+
+
+def nameless(_device: str) -> None:
+    """For tests to which the name of a device does not matter."""
+
+
+async def add(outbox: Outbox, *numbers: int, **changes: Any) -> tuple[Event, ...]:
+    """The events of these alarms, in one call."""
+    return await outbox.add([alarm(number, **changes) for number in numbers], nameless)
+
+
+def ids(events: Iterable[Event]) -> list[str]:
+    return [event.id for event in events]
