@@ -1,0 +1,88 @@
+"""What is too large is refused here, before the broker drops the connection over it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.errors import Disconnected, Refused
+from tests.mqtt.fake_broker import FakeBroker
+from tests.mqtt.holding import Holding
+
+if TYPE_CHECKING:
+    from tests.broker import Broker
+    from tests.conftest import StartBroker
+    from tests.mqtt.conftest import Start
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_refuses_what_is_larger_than_configured(broker: Broker, start: Start, protocol: str) -> None:
+    subject = start(broker.port, protocol=protocol, max_payload=1000)
+    await subject.connected()
+
+    await subject.mqtt.publish("a", bytes(1000))
+    with pytest.raises(Refused, match=r"^a: 1001 bytes are too large: the limit here is 1000$") as caught:
+        await subject.mqtt.submit("a", bytes(1001))
+
+    assert caught.value.reason == "too_large"
+    assert subject.mqtt.dropped == {"too_large": 1}
+    assert subject.ups == 1
+
+
+@pytest.mark.parametrize("retain_for", [None, 60])
+async def test_keeps_to_the_brokers_largest_packet(
+    start_broker: StartBroker, start: Start, retain_for: int | None
+) -> None:
+    broker = await start_broker(extra="max_packet_size 20000")
+    subject = start(broker.port)
+    await subject.connected()
+    # Head 1, length 3, topic 2 + 1, packet id 2, properties 1 or 1 + 5.
+    largest = 20_000 - 10 - (5 if retain_for else 0)
+
+    await subject.mqtt.publish("a", bytes(largest), expiry=retain_for)
+    with pytest.raises(Refused, match="the broker takes packets of 20000 bytes at most"):
+        await subject.mqtt.publish("a", bytes(largest + 1), expiry=retain_for)
+    await subject.mqtt.publish("a", b"small")
+
+    assert subject.mqtt.max_packet == 20_000
+    assert subject.mqtt.dropped == {"too_large": 1}
+    assert subject.ups == 1
+
+
+async def test_learns_the_limit_of_a_broker_that_does_not_tell(
+    start_broker: StartBroker, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = await start_broker(extra="max_packet_size 20000")
+    subject = start(broker.port, protocol="3.1.1")
+    for attempt in (1, 2):
+        await subject.connected(attempt)
+        await subject.mqtt.publish("fits", bytes(19_000))
+        with pytest.raises(Disconnected):
+            await subject.mqtt.publish("too/large", bytes(25_000))
+    await subject.connected(3)
+
+    for size in (25_000, 30_000):
+        with pytest.raises(Refused, match=r"dropped the connection twice over 25000 bytes on too/large") as caught:
+            await subject.mqtt.publish("another", bytes(size))
+        assert caught.value.reason == "too_large"
+    await subject.mqtt.publish("fits", bytes(19_000))
+
+    assert subject.mqtt.dropped == {"too_large": 2}
+    assert subject.ups == 3
+    assert "25000 bytes on too/large: 25000 and more are refused from now on" in caplog.text
+
+
+async def test_does_not_blame_what_was_under_way_once_or_is_small(start: Start) -> None:
+    holding = Holding()
+    async with FakeBroker(holding.talk) as broker:
+        subject = start(broker.port)
+        for attempt, size in enumerate((9_999, 9_999, 12_000, 13_000, 12_000), 1):
+            await subject.connected(attempt)
+            future = await subject.mqtt.submit("a", bytes(size))
+            await holding.holds(attempt)
+            holding.hang_up()
+            with pytest.raises(Disconnected):
+                await future
+
+    assert subject.mqtt.dropped == {}

@@ -1,0 +1,180 @@
+"""Connections go: by restart, crash, silence or goodbye. Mqtt comes back, and the will tells the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.broker import HOST
+from tests.mqtt.fake_broker import FakeBroker
+from tests.mqtt.proxy import Proxy
+from tests.mqtt.subject import STATE
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.broker import Broker
+    from tests.mqtt.conftest import Start
+    from tests.mqtt.fake_broker import Peer
+    from tests.mqtt.subject import Subject
+    from tests.recording import Message
+
+VERSIONS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+PROCESS = """
+import asyncio, sys
+from bridge.mqtt import Mqtt, Settings
+
+settings = Settings(host=sys.argv[1], port=int(sys.argv[2]), client_id="process", will_topic="process", will_delay=0)
+mqtt = Mqtt(settings, [], print, lambda: print("connected", flush=True), print)
+asyncio.run(mqtt.run())
+"""
+
+
+def says(text: bytes, topic: str = STATE) -> Callable[[Message], bool]:
+    return lambda message: (message.topic, message.payload) == (topic, text)
+
+
+async def online(subject: Subject) -> None:
+    await subject.mqtt.publish(STATE, b"online", retain=True)
+
+
+@VERSIONS
+@pytest.mark.parametrize("crash", [False, True])
+async def test_comes_back_to_a_broker_that_restarts(broker: Broker, start: Start, protocol: str, crash: bool) -> None:
+    subject = start(broker.port, protocol=protocol)
+    await subject.connected()
+
+    await (broker.kill() if crash else broker.stop())
+    await wait_until(lambda: subject.downs, "the connection to be gone")
+    assert not subject.mqtt.connected
+    assert subject.mqtt.protocol is None
+    await broker.start()
+    await subject.connected(2)
+    await broker.publish("fleet/set/x", "1")
+
+    await subject.received("1")
+    assert (subject.ups, len(subject.downs), subject.mqtt.reconnects) == (2, 1, 1)
+
+
+@VERSIONS
+async def test_notices_silence(broker: Broker, start: Start, protocol: str) -> None:
+    async with Proxy(broker.port) as proxy, broker.record(STATE) as seen:
+        subject = start(proxy.port, protocol=protocol, keepalive=1)
+        await subject.connected()
+        await online(subject)
+
+        proxy.swallowing = True
+        unacknowledged = await subject.mqtt.submit("a", b"")
+        await wait_until(lambda: subject.downs, "the silence to be noticed")
+        proxy.swallowing = False
+        await subject.connected(2)
+        await online(subject)
+
+        assert subject.downs == ["the broker does not answer any more"]
+        assert unacknowledged.exception() is not None
+        # There is one connection to a client id, so the will of the old one has come, or never will.
+        await broker.publish(STATE, "end")
+        await seen.wait(says(b"end"))
+        assert seen.messages[-2].payload == b"online"
+
+
+async def test_stays_connected_when_there_is_nothing_to_say(broker: Broker, start: Start) -> None:
+    subject = start(broker.port, keepalive=1)
+    await subject.connected()
+    await wait_until(lambda: broker.log().count("Sending PINGRESP to fleet") > 1, broker.log)
+    assert subject.ups == 1
+
+
+async def test_the_will_tells_of_a_process_that_was_killed(broker: Broker) -> None:
+    async with broker.record("process") as seen:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROCESS, HOST, str(broker.port), stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"connected\n"
+        process.kill()
+        await process.wait()
+        await seen.wait(says(b"offline", "process"))
+
+    assert (await broker.retained("process"))["process"].payload == b"offline"
+
+
+async def test_a_short_break_leaves_no_trace(broker: Broker, start: Start) -> None:
+    async with Proxy(broker.port) as proxy, broker.record("#") as seen:
+        subject = start(proxy.port, will_delay=1)
+        witness = start(proxy.port, will_delay=1, client_id="witness", will_topic="witness")
+        await subject.connected()
+        await witness.connected()
+        await online(subject)
+        proxy.drop()
+        await witness.stop()
+        await subject.connected(2)
+
+        await seen.wait(says(b"offline", "witness"))  # as late as the subject's own will would have come
+        assert [message.payload for message in seen.all(STATE)] == [b"online"]
+
+
+async def test_the_older_protocol_shows_the_break(broker: Broker, start: Start) -> None:
+    async with Proxy(broker.port) as proxy, broker.record(STATE) as seen:
+        subject = start(proxy.port, protocol="3.1.1")
+        await subject.connected()
+        proxy.drop()
+        await subject.connected(2)
+        await seen.wait(says(b"offline"))
+
+
+@VERSIONS
+async def test_says_goodbye(broker: Broker, start: Start, protocol: str) -> None:
+    async with broker.record(STATE) as seen:
+        subject = start(broker.port, protocol=protocol, will_delay=0)
+        await subject.connected()
+        await online(subject)
+
+        await subject.mqtt.close()
+        await wait_until(lambda: "Client fleet disconnected." in broker.log(), broker.log)
+        await wait_until(lambda: not subject.mqtt.connected, "run to notice")
+        await broker.publish(STATE, "end")
+        await seen.wait(says(b"end"))
+
+    assert [message.payload for message in seen.messages] == [b"online", b"offline", b"end"]
+    assert not subject.task.done()
+    assert subject.ups == 1
+
+
+async def test_leaves_the_goodbye_to_the_will_when_nobody_answers(broker: Broker, start: Start) -> None:
+    async with Proxy(broker.port) as proxy, broker.record(STATE) as seen:
+        subject = start(proxy.port, will_delay=0)
+        await subject.connected()
+        proxy.swallowing = True
+
+        async with asyncio.timeout(8):
+            await subject.mqtt.close()
+        proxy.drop()
+
+        await seen.wait(says(b"offline"))
+
+
+async def test_a_goodbye_while_it_connects_ends_that(start: Start) -> None:
+    answer, gone = asyncio.Event(), asyncio.Event()
+
+    async def talk(peer: Peer) -> None:
+        await answer.wait()
+        await peer.greet()
+        try:
+            await peer.serve()
+        finally:
+            gone.set()
+
+    async with FakeBroker(talk) as broker:
+        subject = start(broker.port)
+        await wait_until(lambda: broker.connects, "CONNECT")
+        await subject.mqtt.close()
+        answer.set()
+        async with asyncio.timeout(10):
+            await gone.wait()
+
+    assert (subject.ups, subject.downs, subject.task.done()) == (0, [], False)

@@ -1,0 +1,218 @@
+"""What is submitted reaches the broker in order, or its sender learns why not."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.errors import Disconnected, Refused
+from tests.mqtt.fake_broker import FakeBroker
+from tests.mqtt.holding import Holding
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.broker import Broker
+    from tests.conftest import StartBroker
+    from tests.mqtt.conftest import Start
+
+RECEIVE_MAXIMUM_3 = b"\x21\x00\x03"
+VERSIONS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+
+
+@VERSIONS
+async def test_publishes(broker: Broker, start: Start, protocol: str) -> None:
+    subject = start(broker.port, protocol=protocol)
+    await subject.connected()
+    async with broker.record("fleet/#") as seen:
+        await subject.mqtt.publish("fleet/a", b"kept", retain=True)
+        await subject.mqtt.publish("fleet/b", b"gone", qos=0)
+        await seen.wait(lambda message: message.payload == b"gone")
+        assert [message.qos for message in seen.messages] == [1, 0]
+
+    assert {topic: message.payload for topic, message in (await broker.retained("fleet/#")).items()} == {
+        "fleet/a": b"kept"
+    }
+    assert subject.mqtt.published == 2
+
+
+@VERSIONS
+async def test_answers_with_correlation_and_expiry_where_there_are_such(
+    broker: Broker, start: Start, protocol: str
+) -> None:
+    subject = start(broker.port, protocol=protocol)
+    await subject.connected()
+    async with broker.record("reply/#") as seen:
+        await subject.mqtt.publish("reply/to", b"yes", response=b"17", expiry=60)
+        message = await seen.wait(lambda message: message.payload == b"yes")
+
+    assert getattr(message.properties, "CorrelationData", None) == (b"17" if protocol == "5" else None)
+    assert hasattr(message.properties, "MessageExpiryInterval") == (protocol == "5")
+
+
+async def test_keeps_order_and_window(start: Start) -> None:
+    holding = Holding()
+    async with FakeBroker(holding.talk) as broker:
+        subject = start(broker.port, window=5)
+        await subject.connected()
+        tasks = [asyncio.create_task(subject.mqtt.publish(f"t/{n}", b"x")) for n in range(100)]
+        for _ in tasks:
+            await wait_until(lambda: holding.held, "a message")
+            await holding.release()
+        await asyncio.gather(*tasks)
+
+    assert holding.topics == [f"t/{n}" for n in range(100)]
+    assert holding.most == 5
+
+
+async def test_senders_take_turns(start: Start) -> None:
+    holding = Holding()
+    async with FakeBroker(holding.talk) as broker:
+        subject = start(broker.port, window=1)
+        await subject.connected()
+        futures: list[asyncio.Future[None]] = []
+
+        async def submit(*topics: str) -> None:
+            futures.extend([await subject.mqtt.submit(topic, b"") for topic in topics])
+
+        tasks = [asyncio.create_task(submit("1", "4")), asyncio.create_task(submit("2", "5"))]
+        tasks.append(asyncio.create_task(submit("3", "6")))
+        for _ in range(6):
+            await holding.holds(1)
+            await holding.release()
+        await asyncio.gather(*tasks)
+        await asyncio.gather(*futures)
+
+    assert holding.topics == ["1", "4", "2", "3", "5", "6"]  # as they were submitted
+
+
+async def test_keeps_to_what_the_broker_can_hold(start: Start) -> None:
+    holding = Holding(RECEIVE_MAXIMUM_3)
+    async with FakeBroker(holding.talk) as broker:
+        subject = start(broker.port)
+        await subject.connected()
+        tasks = [asyncio.create_task(subject.mqtt.publish(f"t/{n}", b"")) for n in range(9)]
+        for _ in tasks:
+            await wait_until(lambda: holding.held, "a message")
+            await holding.release()
+        await asyncio.gather(*tasks)
+
+    assert holding.most == 3
+
+
+async def test_does_not_send_for_a_sender_that_has_gone(start: Start) -> None:
+    holding = Holding()
+    async with FakeBroker(holding.talk) as broker:
+        subject = start(broker.port, window=1)
+        await subject.connected()
+        first = await subject.mqtt.submit("first", b"")
+        gone = asyncio.create_task(subject.mqtt.submit("gone", b""))
+        last = asyncio.create_task(subject.mqtt.publish("last", b""))
+        await holding.holds(1)
+        gone.cancel()
+        await holding.release()
+        await first
+        await holding.holds(1)
+        await holding.release()
+        await last
+
+    assert holding.topics == ["first", "last"]
+
+
+async def test_a_sender_that_does_not_wait_for_the_end_harms_nobody(start: Start) -> None:
+    holding = Holding()
+    async with FakeBroker(holding.talk) as broker:
+        subject = start(broker.port, window=1)
+        await subject.connected()
+        impatient = asyncio.create_task(subject.mqtt.publish("impatient", b""))
+        patient = asyncio.create_task(subject.mqtt.publish("patient", b""))
+        await holding.holds(1)
+        impatient.cancel()
+        await holding.release()
+        await holding.holds(1)
+        await holding.release()
+        await patient
+
+    assert subject.mqtt.published == 2
+
+
+async def test_what_is_not_acknowledged_fails_with_the_connection(start: Start) -> None:
+    holding = Holding()
+    async with FakeBroker(holding.talk) as broker:
+        subject = start(broker.port, window=1)
+        await subject.connected()
+        sent = await subject.mqtt.submit("sent", b"")
+        waiting = asyncio.create_task(subject.mqtt.submit("waiting", b""))
+        await holding.holds(1)
+        holding.hang_up()
+
+        for each in (sent, waiting):
+            with pytest.raises(Disconnected, match="the broker closed the connection"):
+                await each
+        await subject.connected(2)
+
+    assert holding.topics == ["sent"]
+
+
+async def test_nobody_has_to_ask_what_became_of_a_message(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    holding = Holding()
+    async with FakeBroker(holding.talk) as broker:
+        subject = start(broker.port)
+        await subject.connected()
+        await subject.mqtt.submit("a", b"")
+        await holding.holds(1)
+        holding.hang_up()
+        await subject.connected(2)
+
+    gc.collect()  # asyncio complains when a future is forgotten
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+async def test_nothing_is_taken_without_a_connection(broker: Broker, start: Start) -> None:
+    subject = start(broker.port)
+    with pytest.raises(Disconnected, match="no connection"):
+        await subject.mqtt.submit("a", b"")
+    await subject.connected()
+    await subject.mqtt.publish("a", b"")
+
+
+async def test_five_thousand_retained_messages(broker: Broker, start: Start) -> None:
+    subject = start(broker.port)
+    await subject.connected()
+
+    futures = [await subject.mqtt.submit(f"many/{n}", bytes(200), retain=True) for n in range(5000)]
+    await asyncio.gather(*futures)
+
+    assert len(await broker.retained("many/#")) == 5000
+    assert (subject.mqtt.published, subject.ups) == (5000, 1)
+
+
+async def test_a_message_larger_than_any_buffer(broker: Broker, start: Start) -> None:
+    subject = start(broker.port, max_payload=20_000_000)
+    await subject.connected()
+
+    await subject.mqtt.publish("large", bytes(20_000_000), retain=True)
+    await subject.mqtt.publish("small", b"", retain=True)
+
+    assert len((await broker.retained("large"))["large"].payload) == 20_000_000
+
+
+async def test_a_refusal_reaches_the_sender(start_broker: StartBroker, start: Start, tmp_path: Path) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic readwrite allowed/#\n")
+    broker = await start_broker(extra=f"acl_file {rules}")
+    subject = start(broker.port)
+    await subject.connected()
+
+    with pytest.raises(Refused, match="the broker says: not authorized") as caught:
+        await subject.mqtt.publish("forbidden", b"")
+    await subject.mqtt.submit("forbidden", b"nobody asks after this one")
+    await subject.mqtt.publish("allowed/a", b"")
+
+    assert caught.value.reason == "refused_not_authorized"
+    assert subject.mqtt.dropped == {"refused_not_authorized": 2}
+    assert subject.mqtt.published == 1
