@@ -1,0 +1,124 @@
+"""How commands and requests end: one answer each, and the same answer when the same transaction comes again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.payload import Fault, Status, dumps, response, stamp
+from bridge.publisher import Answer, Publisher
+from bridge.topics import Topics
+
+MEMORY = 2_000
+"""How many transactions are remembered."""
+
+Transaction = str | int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyTo:
+    """MQTT 5's response topic and correlation data."""
+
+    topic: str
+    correlation: bytes | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Command:
+    """One key to be set. `deadline` is in loop time; `superseded` is set when a newer command takes over."""
+
+    device: str
+    key: str | None
+    value: Any = None
+    deadline: float = 0.0
+    transaction: Transaction = None
+    reply_to: ReplyTo | None = None
+    superseded: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request, to the bridge or to a backend; `topic` is where its response goes, `deadline` is in loop time."""
+
+    topic: str
+    name: str
+    backend: str | None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    transaction: Transaction = None
+    reply_to: ReplyTo | None = None
+    deadline: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a command went."""
+
+    status: Status
+    requested: Any = None
+    observed: Any = None
+    error: Fault | None = None
+
+
+class Answers:
+    """Publishes results and responses."""
+
+    def __init__(self, publisher: Publisher, topics: Topics) -> None:
+        self._publisher = publisher
+        self._topics = topics
+        self._memory: OrderedDict[tuple[str, str | None, str | int], bytes | None] = OrderedDict()
+
+    def repeated(self, topic: str, key: str | None, transaction: Transaction, reply_to: ReplyTo | None) -> bool:
+        """Whether this transaction was here before; if it has ended, its answer goes out once more.
+
+        `topic` is where the answer goes. A transaction not seen before is remembered from now on.
+        """
+        if transaction is None:
+            return False
+        token = (topic, key, transaction)
+        if token not in self._memory:
+            self._memory[token] = None
+            if len(self._memory) > MEMORY:
+                self._memory.popitem(last=False)
+            return False
+        known = self._memory[token]
+        if known is not None:
+            self._send(topic, known, reply_to, None)
+        return True
+
+    def result(self, command: Command, outcome: Outcome) -> None:
+        """Say how a command ended, after its device's state."""
+        text = dumps(
+            {
+                "transaction": command.transaction,
+                "device": command.device,
+                "key": command.key,
+                "status": outcome.status,
+                "requested": outcome.requested,
+                "observed": outcome.observed,
+                "error": outcome.error.json() if outcome.error else None,
+                "ts": stamp(),
+            }
+        )
+        topic = self._topics.device(command.device, "result")
+        self._remember(topic, command.key, command.transaction, text)
+        self._send(topic, text, command.reply_to, command.device)
+
+    def response(self, request: Request, *, data: Any = None, error: Fault | None = None) -> None:
+        """Answer a request."""
+        text = dumps(response(request.transaction, data, error))
+        self._remember(request.topic, None, request.transaction, text)
+        self._send(request.topic, text, request.reply_to, None)
+
+    def _remember(self, topic: str, key: str | None, transaction: Transaction, text: bytes) -> None:
+        if transaction is not None and (topic, key, transaction) in self._memory:
+            self._memory[topic, key, transaction] = text
+
+    def _send(self, topic: str, text: bytes, reply_to: ReplyTo | None, device: str | None) -> None:
+        if reply_to is None or reply_to.topic != topic:
+            self._publisher.answer(Answer(topic=topic, payload=text, device=device))
+        if reply_to is not None:
+            self._publisher.answer(
+                Answer(topic=reply_to.topic, payload=text, device=device, correlation=reply_to.correlation)
+            )

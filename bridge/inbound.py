@@ -1,0 +1,192 @@
+"""What comes in on MQTT: topics and payloads → commands, reads, requests. Refuses what is retained or malformed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from bridge import values
+from bridge.answers import Command, ReplyTo, Request, Transaction
+from bridge.commands import Commands
+from bridge.errors import CommandError
+from bridge.mqtt import Message
+from bridge.payload import as_object, now
+from bridge.registry import Registry
+from bridge.requests import Requests
+from bridge.topics import Topics
+
+_LOG = logging.getLogger(__name__)
+
+MAX_TRANSACTION = 256
+_RESERVED = frozenset(("transaction", "expires_at"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What a JSON command or request says about itself, besides what it asks."""
+
+    transaction: Transaction
+    deadline: float
+    reply_to: ReplyTo | None
+
+
+class Inbound:
+    """Routes messages. `max_age` is how many seconds a command is good for."""
+
+    def __init__(
+        self, commands: Commands, requests: Requests, registry: Registry, topics: Topics, max_age: float
+    ) -> None:
+        self._commands = commands
+        self._requests = requests
+        self._registry = registry
+        self._topics = topics
+        self._max_age = max_age
+        self.dropped: Counter[str] = Counter()
+        self._retained: set[str] = set()
+        base = re.escape(topics.base)
+        self._route = re.compile(
+            rf"{base}/(?:device/(?P<device>[^/]+)/(?:set(?:/(?P<key>[^/]+))?|(?P<get>get))"
+            rf"|(?:bridge|backend/(?P<backend>[^/]+))/request/(?P<request>[^/]+))"
+        )
+
+    def receive(self, message: Message) -> None:
+        """Take a message from the broker; whatever it is, it is answered or refused aloud."""
+        match = self._route.fullmatch(message.topic)
+        if match is None:
+            return
+        if message.retain:
+            self._refuse_retained(message.topic)
+            return
+        if not message.payload and message.topic in self._retained:
+            self._retained.discard(message.topic)  # somebody followed the warning and cleared it
+            return
+        device, key = match["device"], match["key"]
+        if match["request"]:
+            self._request(match["backend"], match["request"], message)
+        elif match["get"]:
+            self._get(device, message)
+        elif key is not None:
+            self._set_key(device, key, message)
+        else:
+            self._set(device, message)
+
+    def _refuse_retained(self, topic: str) -> None:
+        self.dropped["retained_command"] += 1
+        self._retained.add(topic)
+        _LOG.warning(
+            "refused a retained message on the command topic %s: it would run again at every start; "
+            "publish it without retain, and clear it with an empty retained message (mosquitto_pub -r -n -t '%s')",
+            topic,
+            topic,
+        )
+
+    def _set_key(self, device: str, key: str, message: Message) -> None:
+        """`set/<key>`: the plain value, as Home Assistant sends it."""
+        known = self._registry.devices.get(device)
+        row = known.entity(key) if known else None
+        command = self._command(device, key, self._envelope({}, message))
+        try:
+            command.value = values.plain(row, message.payload) if row else message.payload.decode("utf-8", "replace")
+        except CommandError as error:
+            self._commands.refuse(command, error)
+            return
+        self._submit(command, message)
+
+    def _set(self, device: str, message: Message) -> None:
+        """`set`: an object of keys, carried out in the order of the device's rows."""
+        if not message.payload:
+            return
+        try:
+            body = as_object(message.payload)
+            envelope = self._envelope(body, message)
+        except CommandError as error:
+            self._commands.refuse(self._command(device, None, self._envelope({}, message)), error)
+            return
+        asked = {key: value for key, value in body.items() if key not in _RESERVED}
+        if not asked:
+            fault = CommandError("malformed", "it names no key to set")
+            self._commands.refuse(self._command(device, None, envelope), fault)
+        known = self._registry.devices.get(device)
+        order = {row.key: place for place, row in enumerate(known.entities)} if known else {}
+        for key in sorted(asked, key=lambda key: order.get(key, len(order))):
+            command = self._command(device, key, envelope)
+            command.value = asked[key]
+            self._submit(command, message)
+
+    def _submit(self, command: Command, message: Message) -> None:
+        if message.stale:
+            command.deadline = 0.0
+        self._commands.submit(command)
+
+    def _get(self, device: str, message: Message) -> None:
+        """`get`: read the device now; ends in a state and a result."""
+        try:
+            body = as_object(message.payload) if message.payload.strip() else {}
+            envelope = self._envelope(body, message)
+        except CommandError:
+            envelope = self._envelope({}, message)  # whatever it says, it asks for a read
+        self._commands.read(self._command(device, None, envelope))
+
+    @staticmethod
+    def _command(device: str, key: str | None, envelope: Envelope) -> Command:
+        return Command(
+            device=device,
+            key=key,
+            deadline=envelope.deadline,
+            transaction=envelope.transaction,
+            reply_to=envelope.reply_to,
+        )
+
+    def _request(self, backend: str | None, name: str, message: Message) -> None:
+        base = self._topics.bridge("response") if backend is None else self._topics.backend(backend, "response")
+        request = Request(topic=f"{base}/{name}", name=name, backend=backend, reply_to=self._reply_to(message))
+        try:
+            body = dict(as_object(message.payload)) if message.payload.strip() else {}
+            envelope = self._envelope(body, message)
+        except CommandError as error:
+            self._requests.refuse(request, error)
+            return
+        arguments = {key: value for key, value in body.items() if key not in _RESERVED}
+        deadline = 0.0 if message.stale else envelope.deadline
+        self._requests.submit(
+            replace(request, arguments=arguments, transaction=envelope.transaction, deadline=deadline)
+        )
+
+    def _envelope(self, body: Any, message: Message) -> Envelope:
+        """Transaction, deadline and where to reply. Raises CommandError."""
+        transaction = body.get("transaction")
+        if transaction is not None and not (
+            isinstance(transaction, int) or (isinstance(transaction, str) and len(transaction) <= MAX_TRANSACTION)
+        ):
+            message_ = f"transaction: expected a text of at most {MAX_TRANSACTION} characters"
+            raise CommandError("malformed", message_)
+        deadline = asyncio.get_running_loop().time() + min(self._max_age, _seconds_left(body.get("expires_at")))
+        return Envelope(transaction=transaction, deadline=deadline, reply_to=self._reply_to(message))
+
+    def _reply_to(self, message: Message) -> ReplyTo | None:
+        """MQTT 5's response topic, unless it would have the bridge speak where it listens or describes devices."""
+        topic = message.response_topic
+        if not topic or "+" in topic or "#" in topic or self._route.fullmatch(topic):
+            return None
+        if topic.startswith(("$", f"{self._topics.prefix}/")):
+            return None
+        return ReplyTo(topic=topic, correlation=message.correlation_data)
+
+
+def _seconds_left(expires_at: Any) -> float:
+    if expires_at is None:
+        return float("inf")
+    try:
+        moment = datetime.fromisoformat(expires_at)
+    except (TypeError, ValueError) as error:
+        message = "expires_at: expected ISO 8601 with offset, such as 2026-11-22T08:00:00+08:00"
+        raise CommandError("malformed", message) from error
+    if moment.tzinfo is None:
+        message = "expires_at: the offset is missing, such as +08:00 or Z"
+        raise CommandError("malformed", message)
+    return (moment - now()).total_seconds()

@@ -1,0 +1,113 @@
+"""What survives a restart besides alarms: devices with rows and last states, ids, and what is still to be removed.
+
+One JSON file, written in a thread some seconds after a change. Rows are stored once a table, without their functions:
+a restored device is known and shown, and comes alive when its backend is heard of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bridge import files
+from bridge.model import Category, Component, Device, Entity, Name
+
+VERSION = 1
+
+_FUNCTIONS = frozenset(("value", "exists", "attributes", "write"))
+_ROW = tuple(item.name for item in fields(Entity) if item.name not in _FUNCTIONS)
+_DEVICE = tuple(item.name for item in fields(Device) if item.name not in ("record", "entities"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The content of the file."""
+
+    devices: tuple[Device, ...] = ()
+    retired: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    graves: frozenset[str] = frozenset()
+    claims: Mapping[str, str] = field(default_factory=dict)
+
+
+def save(path: Path, snapshot: Snapshot) -> None:
+    """Write a snapshot. Raises OSError."""
+    tables: dict[int, int] = {}
+    rows: list[tuple[Entity, ...]] = []
+    devices = []
+    for device in snapshot.devices:
+        table = tables.get(id(device.entities))
+        if table is None:
+            table = tables[id(device.entities)] = len(rows)
+            rows.append(device.entities)
+        devices.append({"table": table} | {name: getattr(device, name) for name in _DEVICE})
+    content = {
+        "version": VERSION,
+        "tables": [[_row(row) for row in table] for table in rows],
+        "devices": devices,
+        "retired": snapshot.retired,
+        "graves": sorted(snapshot.graves),
+        "claims": snapshot.claims,
+    }
+    files.replace(path, orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS, default=_default))
+
+
+def load(path: Path) -> Snapshot:
+    """Read the file; an empty snapshot where there is none. What cannot be read is set aside."""
+    if not path.exists():
+        return Snapshot()
+    try:
+        content = orjson.loads(path.read_bytes())
+        return _restore(content)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        files.set_aside(path, f"{type(error).__name__}: {error}")
+        return Snapshot()
+
+
+def _row(row: Entity) -> dict[str, Any]:
+    found = {name: getattr(row, name) for name in _ROW}
+    found["name"] = [row.name.en, row.name.zh]
+    return {key: value for key, value in found.items() if value not in (None, ())}
+
+
+def _default(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)
+
+
+def _restore(content: Mapping[str, Any]) -> Snapshot:
+    if content["version"] != VERSION:
+        message = f"version {content['version']}, expected {VERSION}"
+        raise ValueError(message)
+    tables = [tuple(_restore_row(row) for row in table) for table in content["tables"]]
+    return Snapshot(
+        devices=tuple(_restore_devices(content["devices"], tables)),
+        retired=content["retired"],
+        graves=frozenset(content["graves"]),
+        claims=content["claims"],
+    )
+
+
+def _restore_row(row: dict[str, Any]) -> Entity:
+    name = row.pop("name")
+    category = row.pop("category", None)
+    return Entity(
+        **row
+        | {
+            "name": Name(*name),
+            "component": Component(row["component"]),
+            "category": Category(category) if category else None,
+            "options": tuple(row.get("options", ())),
+        }
+    )
+
+
+def _restore_devices(devices: Iterable[dict[str, Any]], tables: list[tuple[Entity, ...]]) -> Iterable[Device]:
+    for device in devices:
+        rows = tables[device.pop("table")]
+        device["connections"] = tuple((kind, value) for kind, value in device["connections"])
+        yield Device(**device, entities=rows)

@@ -1,0 +1,144 @@
+"""What goes on whatever the vendors do: health, summary, the bridge's own device, inventory file, log on MQTT."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+from bridge import inventory
+from bridge.errors import Disconnected, OutboxError, Refused
+from bridge.health import BackendHealth
+from bridge.hub import Hub
+from bridge.inventory import Snapshot
+from bridge.log import MqttLog
+from bridge.model import Device, Entity, Ids, read
+from bridge.payload import availability, dumps
+from bridge.standard import BRIDGE, CONNECTIVITY
+from bridge.status import Status
+from bridge.topics import Topics
+
+_LOG = logging.getLogger(__name__)
+
+EVERY = 60.0
+"""Seconds between two healths, and between two looks at the sliding windows of the summary."""
+SOON = 1.0
+"""Seconds in which changes of health, summary and backends are gathered."""
+SAVE_AFTER = 2.0
+SAVE_EVERY = 60.0
+
+
+class Upkeep:
+    """The bridge's own housekeeping."""
+
+    def __init__(self, hub: Hub, status: Status, topics: Topics, ids: Ids, rows: tuple[Entity, ...]) -> None:
+        """`rows` are those of the bridge's own device, read from its health."""
+        self._hub = hub
+        self._status = status
+        self._topics = topics
+        self._ids = ids
+        self._rows = rows
+        self._changed_backends: dict[str, BackendHealth] = {}
+
+    def backend_changed(self, health: BackendHealth) -> None:
+        """A source has said something: availability at once, the rest soon."""
+        name = health.backend.name
+        self._hub.publisher.fact(self._topics.backend(name, "availability"), availability(health.available))
+        self._hub.show(name, {CONNECTIVITY: "ON" if health.available else "OFF"})
+        self._changed_backends[name] = health
+
+    def say_info(self) -> None:
+        """Publish `bridge/info`; the MQTT protocol in it is known once connected."""
+        self._hub.publisher.fact(self._topics.bridge("info"), dumps(self._status.info()))
+
+    def say_health(self) -> None:
+        """Publish `bridge/health` and the bridge's own device."""
+        health = self._status.health()
+        self._hub.publisher.fact(self._topics.bridge("health"), dumps(health))
+        self._hub.put(
+            Device(
+                id=BRIDGE,
+                backend="",
+                native=self._status.instance,
+                scope=BRIDGE,
+                name="fleet2mqtt",
+                entities=self._rows,
+                state=read(self._rows, health),
+                manufacturer="fleet2mqtt",
+                sw_version=self._status.version,
+                serial_number=self._status.instance,
+            )
+        )
+
+    async def watch_health(self) -> None:
+        """Say health every minute and when something in it matters, until cancelled."""
+        loop = asyncio.get_running_loop()
+        said: Any = None
+        due = 0.0
+        while True:
+            essence = tuple(self._status.essence())
+            if loop.time() >= due or essence != said:
+                said, due = essence, loop.time() + EVERY
+                self.say_health()
+            backends, self._changed_backends = self._changed_backends, {}
+            for name, health in backends.items():
+                self._hub.publisher.fact(self._topics.backend(name, "health"), dumps(health.json()))
+            await asyncio.sleep(SOON)
+
+    async def watch_alarms(self) -> None:
+        """Publish the alarm summary when an alarm came and as its windows slide, until cancelled."""
+        while True:
+            self._hub.alarms_changed.clear()
+            try:
+                await self._hub.summarise()
+            except OutboxError as error:
+                _LOG.warning("the alarm summary cannot be made: %s", error)
+            await asyncio.sleep(SOON)
+            await _within(self._hub.alarms_changed, EVERY)
+
+    async def watch_inventory(self, path: Path) -> None:
+        """Keep the inventory on disk up to date, until cancelled."""
+        while True:
+            await _within(self._hub.inventory_changed, SAVE_EVERY)
+            await asyncio.sleep(SAVE_AFTER)
+            self._hub.inventory_changed.clear()
+            await self.save(path)
+
+    async def save(self, path: Path) -> None:
+        """Write the inventory now."""
+        registry = self._hub.registry
+        snapshot = Snapshot(
+            devices=tuple(registry.devices.values()),
+            retired={id_: dict(rows) for id_, rows in registry.retired.items()},
+            graves=frozenset(self._hub.publisher.graves),
+            claims=dict(self._ids.claims),
+        )
+        try:
+            await asyncio.to_thread(inventory.save, path, snapshot)
+        except OSError as error:
+            _LOG.error("the inventory cannot be written to %s: %s", path, error)
+
+    async def say_log(self, log: MqttLog) -> None:
+        """Publish warnings on `bridge/logging`, until cancelled; what was said without a connection waits for one."""
+        while True:
+            line = await log.take()
+            try:
+                while not await self._said(line):
+                    await asyncio.sleep(SOON)
+            except Refused:
+                log.dropped += 1
+
+    async def _said(self, line: bytes) -> bool:
+        try:
+            await self._status.mqtt.publish(self._topics.bridge("logging"), line, qos=0)
+        except Disconnected:
+            return False
+        return True
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,1 @@
+"""The listener for people and probes: page, health, readiness and metrics."""
