@@ -1,0 +1,121 @@
+"""Vendor calls that are no entity: requests that answer with what the UMS says, page by page as asked."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import voluptuous as vol
+
+from bridge.backend import Action
+from bridge.errors import CommandError
+
+from .models import mac_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .client import Client
+    from .paging import Page
+
+Arguments = dict[str, Any]
+Schema = dict[Any, Any]
+
+_MAC = re.compile(r"[0-9A-F]{12}")
+_TIME = "%Y-%m-%d %H:%M:%S"
+
+
+def mac(value: Any) -> str:
+    """A MAC in any notation, as the UMS writes it."""
+    found = mac_of(value)
+    if found is None or not _MAC.fullmatch(found):
+        raise vol.Invalid("expected a MAC such as 000EA93D022E")
+    return found
+
+
+def moment(value: Any) -> str:
+    """A time as the UMS document 3.5 writes it."""
+    try:
+        return datetime.strptime(value, _TIME).strftime(_TIME)  # noqa: DTZ007 - the zone is the server's own
+    except (ValueError, TypeError) as error:
+        raise vol.Invalid("expected a time such as 2021-03-09 17:55:40") from error
+
+
+def _macs(value: str) -> list[str]:
+    return [mac(part) for part in value.split(",") if part.strip()]
+
+
+_ROWS: Schema = {
+    vol.Optional("limit"): vol.All(int, vol.Range(min=1, max=1000)),
+    vol.Optional("offset", default=0): vol.All(int, vol.Range(min=0)),
+}
+_LINES: Schema = {vol.Required("device_mac"): mac, **_ROWS}
+_ALARMS: Schema = {vol.Required("metric_history_producer"): mac, **_ROWS}
+_MACS: Schema = {vol.Required("macs"): vol.All(vol.Any(vol.All(str, _macs), [mac]), vol.Length(min=1))}
+_WINDOW: Schema = {vol.Optional("startTime"): moment, vol.Optional("endTime"): moment, **_ROWS}
+_ACCOUNT: Schema = {vol.Required("account"): vol.All(str, vol.Length(min=1)), vol.Required("password"): str}
+
+
+def actions(client: Client, page_size: int) -> tuple[Action, ...]:
+    """One for each endpoint of the UMS document 3 and 4. Where `limit` is not given it is `page_size`."""
+
+    def paged(call: Callable[[Arguments, int, int], Awaitable[Page]]) -> Callable[[Arguments], Awaitable[Any]]:
+        async def run(arguments: Arguments) -> Any:
+            return _said(await call(arguments, arguments["offset"], arguments.get("limit", page_size)))
+
+        return run
+
+    async def count_alarms(arguments: Arguments) -> Any:
+        return _said(await client.alarm_statistics(arguments["macs"]))
+
+    async def login(arguments: Arguments) -> Any:
+        return {"user": await client.login(arguments["account"], arguments["password"])}
+
+    def history(arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
+        return client.alarm_history(arguments["metric_history_producer"], offset, limit)
+
+    def events(arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
+        return client.event_statistics(offset, limit, _window(arguments))
+
+    def lines(arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
+        return client.fxo_status(arguments["device_mac"], offset, limit)
+
+    def test(arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
+        return client.fxo_test(arguments["device_mac"], offset, limit)
+
+    return (
+        _action("device_list", "Gateways", _ROWS, paged(lambda _, *page: client.device_list(*page))),
+        _action("alarm_latest", "Newest alarms (48 h)", _ROWS, paged(lambda _, *page: client.alarm_latest(*page))),
+        _action("alarm_history", "All alarms of a gateway", _ALARMS, paged(history)),
+        _action("alarm_statistics", "Alarm counts of gateways", _MACS, count_alarms),
+        _action("event_statistics", "Event counts (1 h, or the window given)", _WINDOW, paged(events)),
+        _action(
+            "status_history", "Online counts over time", _ROWS, paged(lambda _, *page: client.status_history(*page))
+        ),
+        _action("fxo_status", "FXO lines of a gateway as last known", _LINES, paged(lines)),
+        _action("fxo_test", "Test the FXO lines of a gateway now", _LINES, paged(test), refresh=("lines",)),
+        _action("login", "Check an account of the UMS; no session is kept", _ACCOUNT, login),
+    )
+
+
+def _action(
+    name: str,
+    summary: str,
+    schema: Schema,
+    run: Callable[[Arguments], Awaitable[Any]],
+    *,
+    refresh: tuple[str, ...] = (),
+) -> Action:
+    return Action(name=name, summary=summary, schema=schema, run=run, refresh=refresh)
+
+
+def _said(page: Page) -> dict[str, Any]:
+    return {key: value for key, value in page.reply.items() if key not in {"code", "status"}}
+
+
+def _window(arguments: Arguments) -> dict[str, str]:
+    window: dict[str, str] = {key: arguments[key] for key in ("startTime", "endTime") if key in arguments}
+    if len(window) == 2 and window["startTime"] > window["endTime"]:
+        raise CommandError("bad_window", "startTime is after endTime")
+    return window
