@@ -1,0 +1,40 @@
+"""The vendor's JSON, and what its document shows instead of JSON."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from bridge import wire
+from bridge.errors import BadReply
+
+_LOOSE = re.compile(
+    rb'"(?:[^"\\]|\\.)*"'  # a string stays as it is
+    rb"|:\s*(?P<bare>-?\d+(?:\.\d+)?\s*[A-Za-z]+|success)(?=\s*[,}\]])"
+    rb"|(?P<comma>,)(?=\s*[}\]])",
+    re.DOTALL,
+)
+
+
+def parse(data: bytes) -> Any:
+    """Read a reply; passwords come out as `wire.seal()` stand-ins. Raises BadReply.
+
+    The document's samples hold `58640 Kbps` and `success` without quotes and commas before a closing bracket. Should a
+    server really send those, a second reading mends them; a reply that is JSON is never touched.
+    """
+    try:
+        return wire.parse(data, sealed=True)
+    except BadReply as error:
+        mended = _LOOSE.sub(_mend, data)
+        if mended == data:
+            raise
+        try:
+            return wire.parse(mended, sealed=True)
+        except BadReply:
+            raise error from None
+
+
+def _mend(found: re.Match[bytes]) -> bytes:
+    if found["bare"]:
+        return b':"' + found["bare"] + b'"'
+    return b"" if found["comma"] else found[0]
