@@ -1,0 +1,209 @@
+"""The command line: `fleet2mqtt run | check | dump | demo | simulate`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bridge import __version__, app, demo, log, once
+from bridge.backend import platforms
+from bridge.config import load
+from bridge.errors import BridgeError, ConfigError
+from bridge.payload import dumps
+from bridge.settings import Config
+
+OK, FAILED, WRONG = 0, 1, 2
+
+_EPILOG = """\
+exit codes: 0 all went well, 1 something failed while running, 2 the configuration or the command line is wrong.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(asyncio.run(options.run(options)))
+    except KeyboardInterrupt:
+        return OK
+    except (BridgeError, OSError) as error:
+        return _explain([error])
+    except BaseExceptionGroup as group:  # from the TaskGroup that everything runs in
+        expected, bugs = group.split((BridgeError, OSError))
+        if bugs is not None or expected is None:
+            raise
+        return _explain(list(_leaves(expected)))
+
+
+def _explain(errors: Sequence[BaseException]) -> int:
+    """Say in a line each what went wrong; gives the exit code."""
+    for error in errors:
+        print(error if isinstance(error, ConfigError) else f"fleet2mqtt: {error}", file=sys.stderr)  # noqa: T201
+    return WRONG if any(isinstance(error, ConfigError) for error in errors) else FAILED
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fleet2mqtt",
+        description="Keeps fleets of telecom and IoT gateways and an MQTT broker in step: devices, lines, channels and "
+        "alarms become MQTT topics and Home Assistant entities, and commands go back to the vendors' systems.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"fleet2mqtt {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_check(commands)
+    _add_dump(commands)
+    _add_demo(commands)
+    _add_simulate(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("run", help="run the bridge", description="Run the bridge until SIGTERM or Ctrl-C.")
+    _add_config(parser)
+    _add_log(parser)
+    parser.set_defaults(run=_run)
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="try a configuration without changing anything",
+        description="Validate the configuration, then try the broker and each backend, read-only. Names each fault "
+        "with its file and line, and what was not reached.",
+    )
+    _add_config(parser)
+    parser.set_defaults(run=_check)
+
+
+def _add_dump(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "dump",
+        help="print one backend's inventory as JSON",
+        description="Poll one backend once and print its devices with their states as JSON, without secrets: what to "
+        "attach to a bug report.",
+    )
+    parser.add_argument("backend", metavar="BACKEND", help="its name in the configuration")
+    _add_config(parser)
+    parser.set_defaults(run=_dump)
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="see it work: a broker, a simulator of every platform, and the bridge",
+        description="Start an embedded MQTT broker, a simulator of every platform, and the bridge between them, all on "
+        "this machine. Values move, alarms come, commands work. Nothing is left behind.",
+    )
+    parser.add_argument("--port", type=int, default=1883, help="MQTT port (default 1883; another if it is taken)")
+    parser.add_argument("--web-port", type=int, default=8099, help="port of the web page (default 8099)")
+    parser.add_argument("--devices", type=int, default=4, help="devices of each platform (default 4)")
+    parser.add_argument("--language", choices=("en", "zh-Hans"), default="en", help="language of entity names")
+    _add_log(parser)
+    parser.set_defaults(run=_demo)
+
+
+def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "simulate",
+        help="run the simulator of one platform",
+        description="Serve one vendor's API, written from the vendor's document, on loopback. It can misbehave on "
+        "demand: POST /_sim/faults, GET /_sim/calls (bridge/mischief.py).",
+    )
+    parser.add_argument(
+        "platform", metavar="PLATFORM", choices=sorted(platforms()), help=", ".join(sorted(platforms()))
+    )
+    parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 picks one and prints it")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument(
+        "--devices", type=int, default=2, help="how many devices it has (default 2: the document's own)"
+    )
+    parser.add_argument("--push", metavar="URL", help="where it pushes to: http://HOST:8098/push/BACKEND/SECRET")
+    parser.add_argument("--still", action="store_true", help="nothing happens by itself")
+    parser.set_defaults(run=_simulate)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", metavar="FILE", type=Path, required=True, help="the YAML configuration")
+
+
+def _add_log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+
+
+async def _run(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    await app.run(config, _logging(options, config), _stop_on_signals())
+    return OK
+
+
+async def _check(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    print(f"{options.config}: valid")  # noqa: T201
+    report = await once.check(config)
+    for tried, fault in report:
+        print(f"{tried}: {fault or 'ok'}")  # noqa: T201
+    return FAILED if any(fault for _, fault in report) else OK
+
+
+async def _dump(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    if options.backend not in config.backends:
+        known = ", ".join(config.backends)
+        raise ConfigError([f"{options.config}: there is no backend {options.backend}; there is {known}"])
+    found = await once.dump(config, options.backend)
+    print(log.Redaction(config.secrets)(dumps(found).decode()))  # noqa: T201
+    return FAILED if found["faults"] else OK
+
+
+async def _demo(options: argparse.Namespace) -> int:
+    layout = demo.Layout(
+        mqtt_port=options.port, web_port=options.web_port, devices=options.devices, language=options.language
+    )
+    stop = _stop_on_signals()
+    async with demo.prepared(layout) as (config, about):
+        print(about, flush=True)  # noqa: T201
+        await app.run(config, _logging(options, config), stop)
+    return OK
+
+
+async def _simulate(options: argparse.Namespace) -> int:
+    async with demo.simulator(
+        options.platform,
+        demo.Stage(
+            host=options.host, port=options.port, devices=options.devices, push=options.push, live=not options.still
+        ),
+    ) as url:
+        print(f"{options.platform} simulator on {url}", flush=True)  # noqa: T201
+        await _stop_on_signals().wait()
+    return OK
+
+
+def _logging(options: argparse.Namespace, config: Config) -> log.MqttLog:
+    redact = log.Redaction(config.secrets)
+    return log.configure(options.log_level, as_json=options.log_format == "json", redact=redact)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Wiring and lifetimes: everything is opened on one AsyncExitStack and runs in one TaskGroup."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+
+from bridge import backend, embedded, inventory, settings
+from bridge.backend import Backend, Context
+from bridge.errors import ConfigError
+from bridge.log import MqttLog
+from bridge.model import Ids
+from bridge.outbox import Limits as OutboxLimits
+from bridge.outbox import Outbox, open_outbox
+from bridge.settings import Config
+from bridge.wiring import INVENTORY, Bridge
+
+_LOG = logging.getLogger(__name__)
+
+OUTBOX = "outbox.sqlite"
+
+
+async def run(config: Config, log: MqttLog, stop: asyncio.Event) -> None:
+    """Run the bridge until `stop` is set. Raises ConfigError, OutboxError, OSError when it cannot start."""
+    log.bind(asyncio.get_running_loop())
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_only_one(config.data_dir))
+        broker = config.mqtt
+        if broker is None:
+            port = await stack.enter_async_context(embedded.broker())
+            broker = settings.Mqtt(host=embedded.HOST, port=port, protocol=settings.Protocol(embedded.PROTOCOL))
+        outbox = await stack.enter_async_context(_outbox(config))
+        known = await asyncio.to_thread(inventory.load, config.data_dir / INVENTORY)
+        ids = Ids(dict(known.claims))
+        backends = await connect(config, ids, outbox, stack)
+        instance = await outbox.setting("instance", partial(secrets.token_hex, 6))
+        async with asyncio.TaskGroup() as group:
+            bridge = Bridge(config, outbox, backends, group, instance)
+            bridge.wire_mqtt(broker, log)
+            bridge.wire_upkeep(ids, log)
+            await bridge.start(known, stack, log)
+            await stop.wait()
+            await bridge.stop()
+
+
+async def connect(config: Config, ids: Ids, outbox: Outbox, stack: AsyncExitStack) -> dict[str, Backend]:
+    """Open every configured backend; none of them is asked anything yet."""
+    installed = backend.platforms()
+    backends = {}
+    for name, each in config.backends.items():
+        context = Context(
+            name=name,
+            options=each.options,
+            ids=ids,
+            data_dir=config.data_dir,
+            watermark=partial(outbox.watermark, name),
+            keep=partial(outbox.keep, name),
+        )
+        backends[name] = await stack.enter_async_context(installed[each.platform]().connect(context))
+    return backends
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the data directory: two bridges in one would lose alarms."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise ConfigError([f"data_dir: {folder} cannot be written: {error.strerror}"]) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError([f"data_dir: {folder} belongs to another bridge that is running"]) from error
+        yield
+
+
+@asynccontextmanager
+async def _outbox(config: Config) -> AsyncIterator[Outbox]:
+    limits = OutboxLimits(
+        rows=config.alarms.max_rows, bytes=config.alarms.max_bytes, history_rows=config.alarms.history_rows
+    )
+    async with open_outbox(config.data_dir / OUTBOX, limits) as outbox:
+        yield outbox

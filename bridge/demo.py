@@ -1,0 +1,109 @@
+"""See it work: an embedded broker, a simulator of every platform, and the bridge between them."""
+
+from __future__ import annotations
+
+import importlib
+import secrets
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aiohttp import web
+
+from bridge import config, embedded
+from bridge.backend import platforms
+from bridge.ingress import listen
+from bridge.settings import BackendConfig, Config
+
+HOST = "127.0.0.1"
+PUSH_PORT = 8098
+OFTEN = 5.0
+"""Seconds between two polls of whatever is polled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Ports and sizes of a demo. A port that is taken is replaced by a free one."""
+
+    mqtt_port: int = 1883
+    web_port: int = 8099
+    devices: int = 4
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Where and how a simulator plays."""
+
+    host: str = HOST
+    port: int = 0
+    devices: int = 2
+    push: str | None = None
+    live: bool = True
+
+
+@asynccontextmanager
+async def simulator(platform: str, stage: Stage) -> AsyncIterator[str]:
+    """Serve a platform's simulator; gives its URL."""
+    module = importlib.import_module(f"{_package(platform)}.simulator")
+    app: web.Application = module.create(devices=stage.devices, push_url=stage.push, live=stage.live)
+    runner = await listen(app, stage.host, stage.port)
+    try:
+        port = runner.addresses[0][1]
+        yield f"http://{stage.host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def prepared(layout: Layout) -> AsyncIterator[tuple[Config, str]]:
+    """Everything around the bridge, running; gives its configuration and a text that says what to look at."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-demo-")))
+        mqtt = await stack.enter_async_context(embedded.broker(embedded.free_port(layout.mqtt_port)))
+        web_port, push_port = embedded.free_port(layout.web_port), embedded.free_port(PUSH_PORT)
+        lines = [
+            f"mqtt: {{host: {HOST}, port: {mqtt}, protocol: '{embedded.PROTOCOL}'}}",
+            f"language: {layout.language}",
+            f"push: {{host: {HOST}, port: {push_port}}}",
+            f"web: {{host: {HOST}, port: {web_port}}}",
+            "backends:",
+        ]
+        for platform in sorted(platforms()):
+            secret = secrets.token_urlsafe(12)
+            push = f"http://{HOST}:{push_port}/push/{platform}/{secret}"
+            url = await stack.enter_async_context(simulator(platform, Stage(devices=layout.devices, push=push)))
+            lines += _backend(platform, url, secret)
+        configured = config.parse("\n".join(lines), folder / "demo.yaml")
+        backends = {name: _lively(each) for name, each in configured.backends.items()}
+        yield replace(configured, data_dir=folder / "data", backends=backends), _about(mqtt, web_port, configured)
+
+
+def _backend(platform: str, url: str, secret: str) -> list[str]:
+    return [f"  {platform}:", f"    platform: {platform}", f"    url: {url}", f"    push: {{secret: {secret}}}"]
+
+
+def _lively(backend: BackendConfig) -> BackendConfig:
+    """Polled so often that something is seen to happen."""
+    intervals = {source: min(seconds, OFTEN) for source, seconds in backend.options["scan_interval"].items()}
+    return replace(backend, options={**backend.options, "scan_interval": intervals})
+
+
+def _package(platform: str) -> str:
+    return str(vars(platforms()[platform]())["__name__"])
+
+
+def _about(mqtt: int, web_port: int, configured: Config) -> str:
+    base = configured.base_topic
+    names = ", ".join(configured.backends)
+    return f"""\
+The demo runs: {names} are simulated, nothing leaves this machine. Ctrl-C ends it and leaves nothing behind.
+
+  look    http://{HOST}:{web_port}/
+  watch   mosquitto_sub -p {mqtt} -v -t '{base}/device/+/state'
+  alarms  mosquitto_sub -p {mqtt} -v -t '{base}/alarm/event/#'
+  switch  mosquitto_pub -p {mqtt} -t {base}/device/smart_gateway_172de6ac9832de_channel_0/set/enable -m ON
+  Home Assistant: add the MQTT integration with host {HOST}, port {mqtt}; everything appears by itself.
+"""

@@ -1,0 +1,119 @@
+"""Looking without running: `check` tries everything read-only, `dump` reads one inventory."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bridge.app import connect
+from bridge.backend import Backend
+from bridge.errors import BackendError
+from bridge.model import Device, Ids
+from bridge.mqtt import Mqtt
+from bridge.outbox import open_outbox
+from bridge.payload import stamp
+from bridge.settings import Config
+from bridge.topics import Topics
+from bridge.wiring import mqtt_settings
+
+BROKER_PATIENCE = 10.0
+"""Seconds that `check` gives the broker."""
+
+
+@asynccontextmanager
+async def _opened(config: Config) -> AsyncIterator[dict[str, Backend]]:
+    """The backends, with nothing kept: a look leaves the data directory alone."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-")))
+        outbox = await stack.enter_async_context(open_outbox(folder / "outbox.sqlite"))
+        yield await connect(replace(config, data_dir=folder), Ids(), outbox, stack)
+
+
+async def check(config: Config) -> list[tuple[str, str | None]]:
+    """Try the broker and each backend's primary sources; gives what was tried, and its fault if any."""
+    report = [await _check_broker(config)]
+    async with _opened(config) as backends:
+        for backend in backends.values():
+            for source in backend.sources:
+                if source.primary:
+                    fault = await _first(backend, source.name)
+                    report.append((f"{backend.name} ({backend.platform}, {source.name})", fault))
+    return report
+
+
+async def dump(config: Config, name: str) -> dict[str, Any]:
+    """One inventory of a backend: every source polled once; secrets were dropped where its answers were parsed."""
+    async with _opened(config) as backends:
+        backend = backends[name]
+        devices: dict[str, Device] = {}
+        faults = {}
+        for source in backend.sources:
+            try:
+                async for update in source.poll():
+                    devices |= {device.id: device for device in update.devices}
+            except BackendError as error:
+                faults[source.name] = str(error)
+        return {
+            "backend": name,
+            "platform": backend.platform,
+            "at": stamp(),
+            "faults": faults,
+            "devices": [_device(device) for device in devices.values()],
+        }
+
+
+async def _check_broker(config: Config) -> tuple[str, str | None]:
+    if config.mqtt is None:
+        return "mqtt (the broker inside)", None
+    settings = mqtt_settings(config.mqtt, "check", Topics(config.base_topic, config.discovery.prefix))
+    connected = asyncio.Event()
+    mqtt = Mqtt(
+        replace(settings, will_topic=f"{config.base_topic}/bridge/check", client_id=f"{settings.client_id[:15]}-check"),
+        (),
+        lambda _: None,
+        connected.set,
+        lambda _: None,
+    )
+    task = asyncio.create_task(mqtt.run(), name="check mqtt")
+    try:
+        await asyncio.wait_for(connected.wait(), BROKER_PATIENCE)
+    except TimeoutError:
+        return _broker_name(config), mqtt.last_error or f"no connection within {BROKER_PATIENCE:g} s"
+    else:
+        return f"{_broker_name(config)}, MQTT {mqtt.protocol}", None
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _broker_name(config: Config) -> str:
+    assert config.mqtt is not None  # noqa: S101 - the caller saw to it
+    return f"mqtt {config.mqtt.host}:{config.mqtt.port}"
+
+
+async def _first(backend: Backend, source_name: str) -> str | None:
+    source = next(source for source in backend.sources if source.name == source_name)
+    try:
+        async for _ in source.poll():
+            break
+    except BackendError as error:
+        return str(error)
+    return None
+
+
+def _device(device: Device) -> dict[str, Any]:
+    return {
+        "id": device.id,
+        "native": device.native,
+        "name": device.name,
+        "model": device.model,
+        "via": device.via,
+        "available": device.available,
+        "state": device.state,
+        "attributes": device.attributes,
+    }

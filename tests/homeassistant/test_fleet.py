@@ -1,0 +1,118 @@
+"""A real Home Assistant takes everything the bridge announces, without a warning, and operates it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.homeassistant.fleet import fleet
+from tests.waiting import wait_for_answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.broker import Broker
+    from tests.homeassistant.hass import Hass
+
+CHANNEL = "smart_gateway_172de6ac9832de_channel_0"
+GATEWAY = "ums_000ea93d022e"
+OFFLINE_GATEWAY = "ums_000ea9610bcc"
+
+
+async def announced(broker: Broker, base: str) -> dict[str, dict[str, Any]]:
+    """Every component that the bridge with this base topic has announced, by unique id."""
+    retained = await broker.retained("homeassistant/device/+/config")
+    return {
+        component["unique_id"]: component
+        for topic, message in retained.items()
+        if topic.startswith(f"homeassistant/device/{base}_")
+        for component in message.json["components"].values()
+    }
+
+
+async def entities_of(hass: Hass, broker: Broker, base: str = "fleet2mqtt") -> dict[str, dict[str, Any]]:
+    """Home Assistant's registry once it holds every announced component."""
+
+    async def complete() -> dict[str, dict[str, Any]] | None:
+        components, entities = await announced(broker, base), await hass.entities()
+        return entities if components and components.keys() <= entities.keys() else None
+
+    return await wait_for_answer(complete, "every component to be an entity", 60)
+
+
+async def test_takes_everything_without_a_warning(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
+    begin = len(hass.log())
+    async with fleet(hass_broker, tmp_path):
+        entities = await entities_of(hass, hass_broker)
+        for unique_id, component in (await announced(hass_broker, "fleet2mqtt")).items():
+            assert entities[unique_id]["entity_id"] == component["default_entity_id"]
+        await hass.wait_state(f"switch.{CHANNEL}_enable", lambda state: state["state"] in ("on", "off"))
+        components = await announced(hass_broker, "fleet2mqtt")
+
+        async def settled() -> bool:
+            """All is available but the lines of a gateway that is offline."""
+            states = await hass.states()
+            shown = {entities[unique_id]["entity_id"] for unique_id in components} & states.keys()
+            away = {name for name in shown if states[name]["state"] == "unavailable"}
+            return away == {name for name in shown if f".{OFFLINE_GATEWAY}_fxo_" in name}
+
+        await wait_for_answer(settled, "every entity to be available", 20)
+        devices = {identifier[1]: device for device in await hass.devices() for identifier in device["identifiers"]}
+    line, gateway = devices[f"fleet2mqtt_{GATEWAY}_fxo_7"], devices[f"fleet2mqtt_{GATEWAY}"]
+    assert line["via_device_id"] == gateway["id"]
+    assert gateway["via_device_id"] == devices["fleet2mqtt_ums"]["id"]
+    assert devices["fleet2mqtt_ums"]["via_device_id"] == devices["fleet2mqtt_bridge"]["id"]
+    assert hass.problems(since=begin) == []
+
+
+async def test_operates_every_kind_of_entity(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
+    begin = len(hass.log())
+    calls = (
+        ("switch.turn_on", f"switch.{CHANNEL}_enable", {}, "on"),
+        ("switch.turn_off", f"switch.{CHANNEL}_enable", {}, "off"),
+        ("select.select_option", f"select.{CHANNEL}_net", {"option": "sa"}, "sa"),
+        ("number.set_value", f"number.{CHANNEL}_init_flow", {"value": 42}, "42"),
+        ("text.set_value", f"text.{CHANNEL}_apn", {"value": "cmnet2"}, "cmnet2"),
+    )
+    async with fleet(hass_broker, tmp_path) as running:
+        await entities_of(hass, hass_broker)
+        for service, entity, data, expected in calls:
+            await hass.wait_state(entity, lambda state: state["state"] != "unavailable")
+            await hass.call_service(service, {"entity_id": entity, **data})
+            await hass.wait_state(entity, lambda state, expected=expected: state["state"] == expected)  # type: ignore[misc]
+        channel = (await running.vendor_state("smart_gateway"))["gateways"]["172DE6AC9832DE"]["channel"]["0"]
+        assert (channel["enable"], channel["apn"], channel["initFlow"]) == (0, "cmnet2", 42)
+
+        async with hass_broker.record("fleet2mqtt/device/+/result") as results:
+            await hass.call_service("button.press", {"entity_id": f"button.{GATEWAY}_test_fxo"})
+            assert (await results.wait(lambda message: message.json["key"] == "test_fxo")).json["status"] == "confirmed"
+            await running.steer("smart_gateway", "faults", {"kind": "error", "path": "*/set", "code": 7006, "times": 1})
+            await hass.call_service("switch.turn_on", {"entity_id": f"switch.{CHANNEL}_enable"})
+            refused = await results.wait(lambda message: message.json["status"] == "rejected")
+            assert refused.json["error"]["code"] == 7006
+        await hass.wait_state(f"switch.{CHANNEL}_enable", lambda state: state["state"] == "off")
+    assert hass.problems(since=begin) == []
+
+
+async def test_an_alarm_fires_its_event_once(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
+    event = f"event.{GATEWAY}_alarm"
+    async with fleet(hass_broker, tmp_path) as running:
+        await entities_of(hass, hass_broker)
+        await hass.wait_state(event, lambda state: state["state"] != "unavailable")
+        await hass_broker.wait_subscribed(f"fleet2mqtt/alarm/event/+/{GATEWAY}")
+        alarm = {"mac": "000EA93D022E", "level": "warning", "desc": "线路断开"}
+        async with hass_broker.record("fleet2mqtt/alarm/event/#") as seen:
+            await running.steer("ums", "alarm", alarm)
+            published = await seen.wait(lambda message: message.topic.endswith(f"major/{GATEWAY}"))
+        fired = await hass.wait_state(event, lambda state: state["attributes"].get("event_type") == "major")
+        assert fired["attributes"]["id"] == published.json["id"]
+        assert fired["attributes"]["description"] == "线路断开"
+        await hass.wait_state(f"sensor.{GATEWAY}_last_alarm", lambda state: state["state"] == "线路断开")
+
+
+async def test_names_come_in_chinese(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
+    begin = len(hass.log())
+    async with fleet(hass_broker, tmp_path, "zh-Hans", "flotte"):
+        entities = await entities_of(hass, hass_broker, "flotte")
+        switch = entities[f"flotte_{CHANNEL}_enable"]
+    assert switch["original_name"] == "启用"
+    assert hass.problems(since=begin) == []

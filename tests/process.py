@@ -1,0 +1,68 @@
+"""The command line as a process, ended in the end whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+BRIDGE = (sys.executable, "-m", "bridge")
+PATIENCE = 20.0
+
+
+@dataclass(slots=True)
+class Process:
+    """A running program and what it has printed so far, both streams together."""
+
+    process: asyncio.subprocess.Process
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    async def says(self, text: str, patience: float = PATIENCE) -> str:
+        """The first line with this text, printed already or still to come."""
+        return await wait_until(
+            lambda: next((line for line in self.lines if text in line), None),
+            lambda: f"{text!r} in:\n{self.output}",
+            patience,
+        )
+
+    async def ends(self, patience: float = PATIENCE) -> int:
+        """The exit code, once it has ended."""
+        return await asyncio.wait_for(self.process.wait(), patience)
+
+
+@asynccontextmanager
+async def running(*command: str) -> AsyncIterator[Process]:
+    """Run a program; SIGTERM at the end, SIGKILL if it does not follow."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    shown = Process(process)
+    reader = asyncio.create_task(_read(shown), name="output")
+    try:
+        yield shown
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), PATIENCE)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        await reader
+
+
+async def _read(shown: Process) -> None:
+    assert shown.process.stdout is not None
+    async for line in shown.process.stdout:
+        shown.lines.append(line.decode("utf-8", "replace"))
