@@ -1,0 +1,81 @@
+"""Reading one device now: after a write, and when somebody asks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from bridge.backends.sangfor_ac.models import mac_of
+from bridge.backends.sangfor_ac.polls import poll_status
+from bridge.backends.sangfor_ac.protocol import is_missing, is_not_found
+from bridge.backends.sangfor_ac.schemas import is_ip
+from bridge.errors import BackendError, Rejected
+from bridge.model import Device, Origin, Update
+
+if TYPE_CHECKING:
+    from bridge.backends.sangfor_ac.site import Site
+
+Devices = tuple[Device, ...]
+
+
+async def read_device(site: Site, device: Device) -> Update:
+    """Ask for this device now. Raises BackendError; Rejected if the AC does not list it."""
+    began = time.monotonic()
+    found = await _READERS[device.scope](site, device.native)
+    mine = tuple(each for each in found if each.id == device.id)
+    if not mine:
+        raise Rejected(f"the AC does not list {device.native}", endpoint=device.scope, code="not_listed")
+    # The AC is made of many answers: what came of them is known now, not since the first was asked for.
+    return site.update(None if device.scope == "backend" else began, mine, origin=Origin.COMMAND)
+
+
+async def _read_box(site: Site, _: str) -> Devices:
+    return tuple([device async for update in poll_status(site) for device in update.devices])
+
+
+async def _read_net_policy(site: Site, _: str) -> Devices:
+    return site.take_policies(await site.client.net_policies())[0]
+
+
+async def _read_flux_policy(site: Site, _: str) -> Devices:
+    return site.policies.take_flux(await site.client.flux_policies())[0]
+
+
+async def _read_group(site: Site, path: str) -> Devices:
+    try:
+        site.groups.learn(path, await site.client.group_policies(path))
+    except BackendError as error:
+        if not is_not_found(error):
+            raise
+        site.groups.learn(path, None)
+    return site.group_devices()
+
+
+async def _read_user(site: Site, name: str) -> Devices:
+    return (site.users.learn(name, await site.ask_user(name)),)
+
+
+async def _read_binding(site: Site, search: str) -> Devices:
+    users = await site.client.user_bindings(search)
+    pair = None
+    if is_ip(search) or mac_of(search):
+        try:
+            pair = await site.client.ip_mac_bindings(search)
+        except BackendError as error:
+            if not is_missing(error):
+                raise
+    return (site.bindings.learn(search, users, pair),)
+
+
+_READERS: MappingProxyType[str, Callable[[Site, str], Awaitable[Devices]]] = MappingProxyType(
+    {
+        "backend": _read_box,
+        "net_policies": _read_net_policy,
+        "flux_policies": _read_flux_policy,
+        "groups": _read_group,
+        "users": _read_user,
+        "bindings": _read_binding,
+    }
+)
