@@ -1,0 +1,202 @@
+"""The documents cannot drift: links resolve, configurations load, commands exist, and the contract is what passes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import sys
+from asyncio import create_subprocess_exec
+from asyncio.subprocess import PIPE
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from bridge.config import parse
+from bridge.model import Severity
+from bridge.payload import Status
+from bridge.topics import Topics
+from tests.bridge_under_test import CHANNEL, VOIP, RunningBridge, Site, open_site
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[1]
+CONTRACT = ROOT / "docs" / "mqtt.md"
+QUIRKS = ROOT / "docs" / "quirks.md"
+CASES = ROOT / "tests" / "backends" / "cases"
+PAGES = sorted(
+    (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bridge" / "backends").glob("*/README.md"))
+)
+TOPICS = Topics("fleet2mqtt", "homeassistant")
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_CODE = re.compile(r"`([^`\n]+)`")
+_TOPIC = re.compile(r"<(?:b|discovery)>/[^\s`{}…]*[^\s`{}…/]")
+
+
+@cache
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def prose(page: Path) -> str:
+    return _FENCE.sub("", text_of(page))
+
+
+def blocks(wanted: str) -> list[tuple[Path, str]]:
+    """The fenced blocks of all pages in a language."""
+    return [(page, body) for page in PAGES for language, body in _FENCE.findall(text_of(page)) if language == wanted]
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def anchors(page: Path) -> set[str]:
+    """What a `#` may name: the headings as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_resolve(page: Path) -> None:
+    broken = []
+    for link in _LINK.findall(prose(page)):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if "://" in link:
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+@pytest.mark.parametrize(
+    ("page", "text"), blocks("yaml"), ids=lambda part: name(part) if isinstance(part, Path) else ""
+)
+def test_configurations_load(page: Path, text: str, tmp_path: Path) -> None:
+    secrets = re.findall(r"!secret (\w+)", text)
+    (tmp_path / "secrets.yaml").write_text("".join(f"{secret}: sesame-sesame\n" for secret in secrets))
+    for file in re.findall(r"[\w-]+\.pem", text):
+        (tmp_path / file).touch()
+    assert parse(text, tmp_path / "fleet2mqtt.yaml").backends, page
+
+
+@pytest.mark.parametrize(
+    ("page", "text"), blocks("json"), ids=lambda part: name(part) if isinstance(part, Path) else ""
+)
+def test_examples_are_json(page: Path, text: str) -> None:
+    assert isinstance(json.loads(text), dict), page
+
+
+def commands() -> dict[str, set[str]]:
+    """Each subcommand that a page tells to run, with the options it tells to give."""
+    told: dict[str, set[str]] = {}
+    for page in PAGES:
+        shell = "\n".join(body for language, body in _FENCE.findall(text_of(page)) if language in {"sh", "ini"})
+        for line in (*shell.splitlines(), *_CODE.findall(prose(page))):
+            if found := re.search(r"(?:^|[/=])fleet2mqtt (-{0,2}[a-z]\S*)(.*)", line):
+                told.setdefault(found[1], set()).update(re.findall(r"(?<=\s)--?[a-z][a-z-]*", found[2]))
+    return told
+
+
+@pytest.mark.parametrize("command", sorted(commands()))
+async def test_commands_exist(command: str) -> None:
+    process = await create_subprocess_exec(
+        *(sys.executable, "-m", "bridge", command, "--help"), stdout=PIPE, stderr=PIPE, cwd=ROOT
+    )
+    shown, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    assert commands()[command] <= set(re.findall(r"--?[a-z][a-z-]*", shown.decode()))
+
+
+def test_commands_are_found() -> None:
+    assert commands().keys() >= {"run", "check", "dump", "simulate"}
+    assert "-c" in commands()["run"]
+
+
+def test_scripts_exist() -> None:
+    told = {
+        path
+        for page in PAGES
+        for path in re.findall(r"(?<![\w/])(?:\./)?((?:scripts|\.ci)/\w+)(?![\w.])", text_of(page))
+    }
+    assert "scripts/demo" in told
+    assert [path for path in told if not os.access(ROOT / path, os.X_OK)] == []
+
+
+# The contract
+
+
+def documented() -> dict[str, re.Pattern[str]]:
+    """The topics of docs/mqtt.md, each with what matches it."""
+    fixed = {"b": TOPICS.base, "discovery": TOPICS.prefix, "node": f"{TOPICS.base}_[a-z0-9_-]+"}
+    found = _TOPIC.findall(prose(CONTRACT))
+    return {topic: re.compile(re.sub(r"<(\w+)>", lambda part: fixed.get(part[1], r"[^/]+"), topic)) for topic in found}
+
+
+async def everything(site: Site, bridge: RunningBridge) -> set[str]:
+    """Every topic there is, after something of each kind has happened."""
+    await bridge.settle()
+    site.ums.raise_alarm("000EA93D022E", push=False)
+    await bridge.refresh(backend="hq_voip")
+    await bridge.set(CHANNEL, {"enable": "ON"})
+    await bridge.set_key(CHANNEL, "enable", "OFF")
+    await site.broker.publish(f"fleet2mqtt/device/{VOIP}/get", {"transaction": "read"})
+    await bridge.result(VOIP, "read")
+    await bridge.ask("device_list", "backend/hq_voip")
+    await site.push(b"{")
+    await bridge.event_count(1)
+    logging = TOPICS.bridge("logging")
+    await wait_until(lambda: bridge.seen.latest(logging), "a line on bridge/logging", 20)
+    return {message.topic for message in bridge.seen.messages}
+
+
+async def test_what_passes_on_mqtt_is_documented_and_what_is_documented_passes(tmp_path: Path) -> None:
+    patterns = documented()
+    async with open_site(tmp_path) as site, site.bridge() as bridge:
+        seen = await everything(site, bridge)
+        answer = await bridge.ask("nothing_of_this_name")
+    assert [topic for topic in sorted(seen) if not any(each.fullmatch(topic) for each in patterns.values())] == []
+    seen.add(TOPICS.alarm_active("device", "alarm"))  # no vendor of this site reports recovery
+    assert [topic for topic, each in patterns.items() if not any(map(each.fullmatch, seen))] == []
+    requests = answer["error"]["message"].partition("it has ")[2].split(", ")
+    assert set(requests) == set(re.findall(r"^\| `(\w+)` \|", section("Requests to the bridge"), re.MULTILINE))
+
+
+def section(heading: str) -> str:
+    """The part of the contract under a heading, up to the next one."""
+    return re.split(r"^#+ ", prose(CONTRACT).partition(f"# {heading}\n")[2], flags=re.MULTILINE)[0]
+
+
+def test_every_status_severity_and_error_code_is_explained() -> None:
+    assert {status.value for status in Status} == set(re.findall(r"^\| `(\w+)` \|", section("Results"), re.MULTILINE))
+    assert {severity.value for severity in Severity} <= set(_CODE.findall(section("Alarms")))
+    explained = set(_CODE.findall(section("Error codes")))
+    assert codes() - explained == set()
+    assert "not_allowed" in codes()
+
+
+def codes() -> set[str]:
+    """The words that the core gives as `error.code` of results and responses."""
+    found: set[str] = set()
+    for path in (ROOT / "bridge").glob("*.py"):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            maker = getattr(call.func, "id", None)
+            given = (
+                call.args[:1]
+                if maker == "CommandError"
+                else [word.value for word in call.keywords if word.arg == "code"]
+            )
+            if maker in {"CommandError", "Fault"}:
+                found |= {str(word.value) for word in given if isinstance(word, ast.Constant)}
+    return found
+
+
+@pytest.mark.parametrize("platform", re.findall(r"^## (\w+)$", text_of(QUIRKS), re.MULTILINE))
+def test_every_case_of_a_quirk_is_listed(platform: str) -> None:
+    cases = {path.name for path in (CASES / platform).glob("quirk*")}
+    assert cases <= set(re.findall(rf"cases/{platform}/([\w-]+)", text_of(QUIRKS)))
+    assert cases
