@@ -6,8 +6,9 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bridge import __version__, app, demo, log, once
 from bridge.backend import platforms
@@ -16,10 +17,11 @@ from bridge.errors import BridgeError, ConfigError
 from bridge.payload import dumps
 from bridge.settings import Config
 
-OK, FAILED, WRONG = 0, 1, 2
+OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 _EPILOG = """\
-exit codes: 0 all went well, 1 something failed while running, 2 the configuration or the command line is wrong.
+exit codes: 0 all went well (SIGTERM and Ctrl-C end run, demo and simulate well), 1 something failed while running,
+2 the configuration or the command line is wrong.
 """
 
 
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(asyncio.run(options.run(options)))
     except KeyboardInterrupt:
-        return OK
+        return INTERRUPTED
     except (BridgeError, OSError) as error:
         return _explain([error])
     except BaseExceptionGroup as group:  # from the TaskGroup that everything runs in
@@ -86,6 +88,7 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "with its file and line, and what was not reached.",
     )
     _add_config(parser)
+    _add_log(parser, "warning")
     parser.set_defaults(run=_check)
 
 
@@ -98,6 +101,7 @@ def _add_dump(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     parser.add_argument("backend", metavar="BACKEND", help="its name in the configuration")
     _add_config(parser)
+    _add_log(parser, "warning")
     parser.set_defaults(run=_dump)
 
 
@@ -108,10 +112,14 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="Start an embedded MQTT broker, a simulator of every platform, and the bridge between them, all on "
         "this machine. Values move, alarms come, commands work. Nothing is left behind.",
     )
-    parser.add_argument("--port", type=int, default=1883, help="MQTT port (default 1883; another if it is taken)")
-    parser.add_argument("--web-port", type=int, default=8099, help="port of the web page (default 8099)")
-    parser.add_argument("--devices", type=int, default=4, help="devices of each platform (default 4)")
-    parser.add_argument("--language", choices=("en", "zh-Hans"), default="en", help="language of entity names")
+    parser.add_argument("--port", type=_port, default=1883, help="MQTT port (default 1883; another if it is taken)")
+    parser.add_argument(
+        "--web-port", type=_port, default=8099, help="port of the web page (default 8099; another if it is taken)"
+    )
+    parser.add_argument("--devices", type=_count, default=4, help="devices of each platform (default 4)")
+    parser.add_argument(
+        "--language", choices=("en", "zh-Hans"), default="en", help="language of entity names (default en)"
+    )
     _add_log(parser)
     parser.set_defaults(run=_demo)
 
@@ -126,10 +134,10 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument(
         "platform", metavar="PLATFORM", choices=sorted(platforms()), help=", ".join(sorted(platforms()))
     )
-    parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 picks one and prints it")
+    parser.add_argument("--port", type=_port, required=True, help="port to listen on; 0 picks one and prints it")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument(
-        "--devices", type=int, default=2, help="how many devices it has (default 2: the document's own)"
+        "--devices", type=_count, default=2, help="how many devices it has (default 2: the document's own)"
     )
     parser.add_argument("--push", metavar="URL", help="where it pushes to: http://HOST:8098/push/BACKEND/SECRET")
     parser.add_argument("--still", action="store_true", help="nothing happens by itself")
@@ -140,9 +148,28 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", metavar="FILE", type=Path, required=True, help="the YAML configuration")
 
 
-def _add_log(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
-    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+def _add_log(parser: argparse.ArgumentParser, level: str = "info") -> None:
+    levels = ("debug", "info", "warning", "error")
+    parser.add_argument(
+        "--log-level", choices=levels, default=level, help=f"what goes to standard error (default {level})"
+    )
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="lines of text or of JSON (default text)"
+    )
+
+
+def _port(text: str) -> int:
+    return _whole(text, 0, 65_535)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 0, 100_000)
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}")
+    return int(text)
 
 
 async def _run(options: argparse.Namespace) -> int:
@@ -153,6 +180,7 @@ async def _run(options: argparse.Namespace) -> int:
 
 async def _check(options: argparse.Namespace) -> int:
     config = load(options.config)
+    _logging(options, config)
     print(f"{options.config}: valid")  # noqa: T201
     report = await once.check(config)
     for tried, fault in report:
@@ -165,8 +193,9 @@ async def _dump(options: argparse.Namespace) -> int:
     if options.backend not in config.backends:
         known = ", ".join(config.backends)
         raise ConfigError([f"{options.config}: there is no backend {options.backend}; there is {known}"])
+    _logging(options, config)
     found = await once.dump(config, options.backend)
-    print(log.Redaction(config.secrets)(dumps(found).decode()))  # noqa: T201
+    print(dumps(_redacted(found, log.Redaction(config.secrets))).decode())  # noqa: T201
     return FAILED if found["faults"] else OK
 
 
@@ -189,8 +218,23 @@ async def _simulate(options: argparse.Namespace) -> int:
         ),
     ) as url:
         print(f"{options.platform} simulator on {url}", flush=True)  # noqa: T201
+        for name, value in demo.options_for(options.platform).items():
+            print(f"  {name}: {dumps(value).decode()}", flush=True)  # noqa: T201
         await _stop_on_signals().wait()
     return OK
+
+
+def _redacted(value: Any, redact: log.Redaction) -> Any:
+    """A value of JSON with every text in it redacted: in the finished JSON that could break a string or a name."""
+    match value:
+        case str():
+            return redact(value)
+        case Mapping():
+            return {key: _redacted(item, redact) for key, item in value.items()}
+        case list() | tuple():
+            return [_redacted(item, redact) for item in value]
+        case _:
+            return value
 
 
 def _logging(options: argparse.Namespace, config: Config) -> log.MqttLog:

@@ -14,7 +14,11 @@ from bridge.topics import Topics
 MEMORY = 2_000
 """How many transactions are remembered."""
 
+TOO_LARGE = Fault(code="too_large", message="the answer is larger than a message may be: ask for less at once")
+
 Transaction = str | int | None
+Words = tuple[bytes, bytes]
+"""An answer, and a short one in its place should it be too large to be sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +71,7 @@ class Answers:
     def __init__(self, publisher: Publisher, topics: Topics) -> None:
         self._publisher = publisher
         self._topics = topics
-        self._memory: OrderedDict[tuple[str, str | None, str | int], bytes | None] = OrderedDict()
+        self._memory: OrderedDict[tuple[str, str | None, str | int], Words | None] = OrderedDict()
 
     def repeated(self, topic: str, key: str | None, transaction: Transaction, reply_to: ReplyTo | None) -> bool:
         """Whether this transaction was here before; if it has ended, its answer goes out once more.
@@ -102,23 +106,26 @@ class Answers:
             }
         )
         topic = self._topics.device(command.device, "result")
-        self._remember(topic, command.key, command.transaction, text)
-        self._send(topic, text, command.reply_to, command.device)
+        self._remember(topic, command.key, command.transaction, (text, b""))
+        self._send(topic, (text, b""), command.reply_to, command.device)
 
     def response(self, request: Request, *, data: Any = None, error: Fault | None = None) -> None:
         """Answer a request."""
         text = dumps(response(request.transaction, data, error))
-        self._remember(request.topic, None, request.transaction, text)
-        self._send(request.topic, text, request.reply_to, None)
+        words = (text, dumps(response(request.transaction, error=TOO_LARGE)))
+        self._remember(request.topic, None, request.transaction, words)
+        self._send(request.topic, words, request.reply_to, None)
 
-    def _remember(self, topic: str, key: str | None, transaction: Transaction, text: bytes) -> None:
+    def _remember(self, topic: str, key: str | None, transaction: Transaction, words: Words) -> None:
         if transaction is not None and (topic, key, transaction) in self._memory:
-            self._memory[topic, key, transaction] = text
+            self._memory[topic, key, transaction] = words
 
-    def _send(self, topic: str, text: bytes, reply_to: ReplyTo | None, device: str | None) -> None:
+    def _send(self, topic: str, words: Words, reply_to: ReplyTo | None, device: str | None) -> None:
+        text, short = words
         if reply_to is None or reply_to.topic != topic:
-            self._publisher.answer(Answer(topic=topic, payload=text, device=device))
+            self._publisher.answer(Answer(topic=topic, payload=text, short=short, device=device))
         if reply_to is not None:
+            correlation = reply_to.correlation
             self._publisher.answer(
-                Answer(topic=reply_to.topic, payload=text, device=device, correlation=reply_to.correlation)
+                Answer(topic=reply_to.topic, payload=text, short=short, device=device, correlation=correlation)
             )

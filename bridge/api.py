@@ -15,6 +15,7 @@ import aiohttp
 from bridge import wire
 from bridge.backend import Calls
 from bridge.errors import Ambiguous, BackendError, BadReply, Busy, Denied, Rejected, Unreachable
+from bridge.log import Redaction
 from bridge.pace import Pace
 
 MAX_REPLY = 64 * 1024 * 1024
@@ -59,6 +60,7 @@ class Api:
     pace: Pace
     timeout: float = 10.0
     parse: Callable[[bytes], Any] = wire.parse
+    redact: Callable[[str], str] = wire.redact
     calls: defaultdict[str, Calls] = field(default_factory=lambda: defaultdict(Calls))
 
     async def call(  # noqa: PLR0913 - what an HTTP request is made of
@@ -83,8 +85,9 @@ class Api:
                 status, data = await self._send(method, path, name, params=params, headers=headers, json=json)
                 reply = self._open(status, data, name)
                 self.envelope.check(reply, name)
-            except BackendError:
+            except BackendError as error:
                 count.failures += 1
+                error.args = (self.redact(str(error)),)  # a vendor may repeat what it was sent
                 raise
         return reply
 
@@ -165,4 +168,10 @@ async def open_api(
             pace=pace,
             timeout=options["timeout"],
             parse=parse,
+            redact=Redaction(_secrets(options)),
         )
+
+
+def _secrets(options: Mapping[str, Any]) -> list[str]:
+    named = (value for name, value in options.items() if name.lower() in wire.SECRET_KEYS)
+    return [*options["headers"].values(), *(value for value in named if isinstance(value, str))]

@@ -14,6 +14,7 @@ from bridge.errors import Ambiguous, BackendError, BadReply, CommandError, Outbo
 from bridge.hub import Hub
 from bridge.model import Component, Device, Entity, Update
 from bridge.payload import Fault, Status
+from bridge.timing import within
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Attempt:
         until, tries, why = loop.time() + confirm, 0, None
         while True:
             wait = READ_BACKS[min(tries, len(READ_BACKS) - 1)]
-            if await _happens(command.superseded, wait):
+            if await within(command.superseded, wait):
                 return Outcome(status=Status.SUPERSEDED, observed=self._observed()[1])
             tries += 1
             why = await self._look()
@@ -119,15 +120,6 @@ def _judge(
 def fault_of(error: BackendError) -> Fault:
     """What a vendor call that went wrong says in a result."""
     return Fault(code=error.code if error.code is not None else error.kind, message=str(error))
-
-
-async def _happens(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event is set within so many seconds."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return event.is_set()
-    return True
 
 
 def invalid(error: CommandError, requested: Any) -> Outcome:

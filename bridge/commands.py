@@ -18,7 +18,7 @@ from bridge import values
 from bridge.answers import Answers, Command, Outcome
 from bridge.attempt import Attempt, fault_of, invalid
 from bridge.backend import Backend
-from bridge.errors import BackendError, CommandError, OutboxError
+from bridge.errors import BackendError, CommandError, Denied, OutboxError, Rejected
 from bridge.hub import Hub
 from bridge.model import Component, Device, Entity
 from bridge.pace import urgently
@@ -60,8 +60,9 @@ class Commands:
 
     def submit(self, command: Command) -> None:
         """Queue a command; it ends in exactly one result, whatever happens. A repeated transaction runs once."""
-        topic = self._hub.topics.device(command.device, "result")
-        if self._answers.repeated(topic, command.key, command.transaction, command.reply_to):
+        if self._is_repeated(command):
+            return
+        if self._is_late(command):
             return
         try:
             self._valid(command)
@@ -80,15 +81,35 @@ class Commands:
         else:
             queue.append(command)
 
+    def _is_repeated(self, command: Command) -> bool:
+        topic = self._hub.topics.device(command.device, "result")
+        return self._answers.repeated(topic, command.key, command.transaction, command.reply_to)
+
+    def _is_late(self, command: Command) -> bool:
+        """Whether it came too late already; then it has ended, and took no other command's place."""
+        late = asyncio.get_running_loop().time() >= command.deadline
+        if late:
+            self.end(command, self._expired(command))
+        return late
+
+    def _expired(self, command: Command) -> Outcome:
+        fault = Fault(code="expired", message="it waited longer than it may; nothing was sent")
+        return Outcome(status=Status.EXPIRED, requested=self._requested(command), error=fault)
+
     def refuse(self, command: Command, error: CommandError) -> None:
         """End what cannot be tried."""
         self.end(command, invalid(error, None))
 
     def read(self, command: Command) -> None:
         """Read the command's device now; ends in its state and a result."""
+        if self._is_repeated(command) or self._is_late(command):
+            return
         device = self._hub.registry.devices.get(command.device)
         if device is None:
             self.refuse(command, CommandError("unknown_device", f"there is no device {command.device}"))
+        elif device.backend and device.backend not in self._backends:
+            message = f"backend {device.backend} is no longer configured"
+            self.refuse(command, CommandError("not_ready", message))
         else:
             self._spawn(self._read(command, device), f"read of {command.device}")
 
@@ -101,12 +122,16 @@ class Commands:
                     with urgently():
                         await self._hub.accept(await backend.read(device))
         except BackendError as error:
-            outcome = Outcome(status=Status.FAILED, error=fault_of(error))
+            status = Status.REJECTED if isinstance(error, Rejected | Denied) else Status.FAILED
+            outcome = Outcome(status=status, error=fault_of(error))
         except OutboxError as error:
             outcome = Outcome(status=Status.FAILED, error=Fault(code="outbox", message=str(error)))
         except TimeoutError:
             fault = Fault(code="timeout", message="the vendor did not answer in time")
             outcome = Outcome(status=Status.FAILED, error=fault)
+        except asyncio.CancelledError:
+            self._stop((command,))
+            raise
         self.end(command, outcome)
 
     def _supersede(self, command: Command) -> None:
@@ -145,10 +170,8 @@ class Commands:
         self._answers.result(command, outcome)
 
     async def _carry_out(self, command: Command) -> Outcome:
-        loop = asyncio.get_running_loop()
-        if loop.time() >= command.deadline:
-            late = Fault(code="expired", message="it waited longer than it may; nothing was sent")
-            return Outcome(status=Status.EXPIRED, requested=self._requested(command), error=late)
+        if asyncio.get_running_loop().time() >= command.deadline:
+            return self._expired(command)
         try:
             device, row, value = self._valid(command)
         except CommandError as error:
@@ -168,8 +191,9 @@ class Commands:
         return device.entity(command.key) if device and command.key else None
 
     def _requested(self, command: Command) -> Any:
+        """What was asked for, as a result repeats it: not what is secret, and not what nobody knows to be none."""
         row = self._row(command)
-        return None if row is not None and row.secret else command.value
+        return None if row is None or row.secret else command.value
 
     def _valid(self, command: Command) -> tuple[Device, Entity, Any]:
         """What is to be set to what. Raises CommandError."""

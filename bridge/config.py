@@ -33,8 +33,8 @@ from bridge.settings import (
     Push,
     Secret,
     Tls,
+    hidden,
 )
-from bridge.wire import SECRET_KEYS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +96,7 @@ def parse(text: str, path: Path, platforms: Platforms | None = None) -> Config:
         faults.sort(key=lambda fault: (fault.file != path, fault.line, fault.column))
         raise ConfigError(list(dict.fromkeys(map(str, faults))))
     config = Config(**({"data_dir": path.absolute().parent / "data"} | values), path=path)
-    return replace(config, secrets=document.secrets | frozenset(filter(None, _hidden(config))))
+    return replace(config, secrets=document.secrets | frozenset(filter(None, hidden(config))))
 
 
 def _keys(error: vol.Invalid) -> Keys:
@@ -225,7 +225,13 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
     }
     values = checks.section(common | dict(special) | own, extra=known is None)(given)
     mine = {str(marker): values.pop(str(marker)) for marker in own if str(marker) in values}
-    return BackendConfig(name=name, options=MappingProxyType(values), **mine)
+    secrets = frozenset(
+        str(values[str(marker)])
+        for marker in special
+        if isinstance(marker, vol.Marker) and marker.description == backend.SECRET and values.get(str(marker))
+    )
+    options = MappingProxyType(values | {"allow": mine.get("allow", ())})
+    return BackendConfig(name=name, options=options, secrets=secrets, **mine)
 
 
 def _push_rows() -> dict[Any, Any]:
@@ -279,21 +285,3 @@ def _sound(document: Document, keys: Keys, check: checks.Check, default: Any) ->
         return default if value is None else check(value)
     except vol.Invalid:
         return None
-
-
-def _hidden(config: Config) -> Iterator[str]:
-    if config.mqtt and config.mqtt.password:
-        yield config.mqtt.password.reveal()
-    for each in config.backends.values():
-        if each.push:
-            yield each.push.secret.reveal()
-        yield from each.options["headers"].values()
-        yield from _hidden_options(each.options)
-
-
-def _hidden_options(options: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _hidden_options(value)
-        elif isinstance(value, str) and name.lower() in SECRET_KEYS:
-            yield value

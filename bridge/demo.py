@@ -9,16 +9,19 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import yaml
 from aiohttp import web
 
 from bridge import config, embedded
 from bridge.backend import platforms
+from bridge.errors import ConfigError
 from bridge.ingress import listen
 from bridge.settings import BackendConfig, Config
+from bridge.wiring import cannot_listen
 
 HOST = "127.0.0.1"
-PUSH_PORT = 8098
 OFTEN = 5.0
 """Seconds between two polls of whatever is polled."""
 
@@ -46,15 +49,23 @@ class Stage:
 
 @asynccontextmanager
 async def simulator(platform: str, stage: Stage) -> AsyncIterator[str]:
-    """Serve a platform's simulator; gives its URL."""
-    module = importlib.import_module(f"{_package(platform)}.simulator")
-    app: web.Application = module.create(devices=stage.devices, push_url=stage.push, live=stage.live)
-    runner = await listen(app, stage.host, stage.port)
+    """Serve a platform's simulator; gives its URL. Raises ConfigError where it cannot listen."""
+    app: web.Application = _simulator(platform).create(devices=stage.devices, push_url=stage.push, live=stage.live)
+    try:
+        runner = await listen(app, stage.host, stage.port)
+    except OSError as error:
+        fault = cannot_listen(error, stage.host, stage.port)
+        raise ConfigError([f"{fault}; choose another --port or --host"]) from error
     try:
         port = runner.addresses[0][1]
         yield f"http://{stage.host}:{port}"
     finally:
         await runner.cleanup()
+
+
+def options_for(platform: str) -> dict[str, Any]:
+    """What a backend's configuration needs beside the URL of the platform's simulator."""
+    return dict(getattr(_simulator(platform), "DEMO", {}))
 
 
 @asynccontextmanager
@@ -63,26 +74,24 @@ async def prepared(layout: Layout) -> AsyncIterator[tuple[Config, str]]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-demo-")))
         mqtt = await stack.enter_async_context(embedded.broker(embedded.free_port(layout.mqtt_port)))
-        web_port, push_port = embedded.free_port(layout.web_port), embedded.free_port(PUSH_PORT)
-        lines = [
-            f"mqtt: {{host: {HOST}, port: {mqtt}, protocol: '{embedded.PROTOCOL}'}}",
-            f"language: {layout.language}",
-            f"push: {{host: {HOST}, port: {push_port}}}",
-            f"web: {{host: {HOST}, port: {web_port}}}",
-            "backends:",
-        ]
+        web_port, push_port = embedded.free_port(layout.web_port), embedded.free_port()
+        backends: dict[str, Any] = {}
         for platform in sorted(platforms()):
             secret = secrets.token_urlsafe(12)
             push = f"http://{HOST}:{push_port}/push/{platform}/{secret}"
             url = await stack.enter_async_context(simulator(platform, Stage(devices=layout.devices, push=push)))
-            lines += _backend(platform, url, secret)
-        configured = config.parse("\n".join(lines), folder / "demo.yaml")
-        backends = {name: _lively(each) for name, each in configured.backends.items()}
-        yield replace(configured, data_dir=folder / "data", backends=backends), _about(mqtt, web_port, configured)
-
-
-def _backend(platform: str, url: str, secret: str) -> list[str]:
-    return [f"  {platform}:", f"    platform: {platform}", f"    url: {url}", f"    push: {{secret: {secret}}}"]
+            options = {"platform": platform, "url": url, "push": {"secret": secret}}
+            backends[platform] = options | options_for(platform)
+        written = {
+            "mqtt": {"host": HOST, "port": mqtt, "protocol": embedded.PROTOCOL},
+            "language": layout.language,
+            "push": {"host": HOST, "port": push_port},
+            "web": {"host": HOST, "port": web_port},
+            "backends": backends,
+        }
+        configured = config.parse(yaml.safe_dump(written), folder / "demo.yaml")
+        lively = {name: _lively(each) for name, each in configured.backends.items()}
+        yield replace(configured, data_dir=folder / "data", backends=lively), _about(mqtt, web_port, configured)
 
 
 def _lively(backend: BackendConfig) -> BackendConfig:
@@ -91,8 +100,9 @@ def _lively(backend: BackendConfig) -> BackendConfig:
     return replace(backend, options={**backend.options, "scan_interval": intervals})
 
 
-def _package(platform: str) -> str:
-    return str(vars(platforms()[platform]())["__name__"])
+def _simulator(platform: str) -> Any:
+    package = vars(platforms()[platform]())["__name__"]
+    return importlib.import_module(f"{package}.simulator")
 
 
 def _about(mqtt: int, web_port: int, configured: Config) -> str:

@@ -42,9 +42,9 @@ async def broker(port: int = PORT) -> AsyncIterator[int]:
         await inside.shutdown()
 
 
-def free_port(preferred: int) -> int:
-    """This port on loopback if it is free, else another."""
-    if not _taken(preferred):
+def free_port(preferred: int = 0) -> int:
+    """This port on loopback if it is free, else another; 0 is any."""
+    if preferred and not _taken(preferred):
         return preferred
     with socket.socket() as probe:
         probe.bind((HOST, 0))

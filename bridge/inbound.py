@@ -59,11 +59,11 @@ class Inbound:
         match = self._route.fullmatch(message.topic)
         if match is None:
             return
-        if message.retain:
-            self._refuse_retained(message.topic)
-            return
-        if not message.payload and message.topic in self._retained:
+        if not message.payload and (message.retain or message.topic in self._retained):
             self._retained.discard(message.topic)  # somebody followed the warning and cleared it
+            return
+        if message.retain:
+            self._refuse_retained(match, message)
             return
         device, key = match["device"], match["key"]
         if match["request"]:
@@ -75,7 +75,8 @@ class Inbound:
         else:
             self._set(device, message)
 
-    def _refuse_retained(self, topic: str) -> None:
+    def _refuse_retained(self, match: re.Match[str], message: Message) -> None:
+        topic = message.topic
         self.dropped["retained_command"] += 1
         self._retained.add(topic)
         _LOG.warning(
@@ -84,6 +85,11 @@ class Inbound:
             topic,
             topic,
         )
+        fault = CommandError("retained", "retained messages are refused on command topics; publish without retain")
+        if match["request"]:
+            self._requests.refuse(self._asked(match["backend"], match["request"], message), fault)
+        else:
+            self._commands.refuse(self._command(match["device"], match["key"], self._envelope({}, message)), fault)
 
     def _set_key(self, device: str, key: str, message: Message) -> None:
         """`set/<key>`: the plain value, as Home Assistant sends it."""
@@ -130,7 +136,10 @@ class Inbound:
             envelope = self._envelope(body, message)
         except CommandError:
             envelope = self._envelope({}, message)  # whatever it says, it asks for a read
-        self._commands.read(self._command(device, None, envelope))
+        command = self._command(device, None, envelope)
+        if message.stale:
+            command.deadline = 0.0
+        self._commands.read(command)
 
     @staticmethod
     def _command(device: str, key: str | None, envelope: Envelope) -> Command:
@@ -143,8 +152,7 @@ class Inbound:
         )
 
     def _request(self, backend: str | None, name: str, message: Message) -> None:
-        base = self._topics.bridge("response") if backend is None else self._topics.backend(backend, "response")
-        request = Request(topic=f"{base}/{name}", name=name, backend=backend, reply_to=self._reply_to(message))
+        request = self._asked(backend, name, message)
         try:
             body = dict(as_object(message.payload)) if message.payload.strip() else {}
             envelope = self._envelope(body, message)
@@ -156,6 +164,10 @@ class Inbound:
         self._requests.submit(
             replace(request, arguments=arguments, transaction=envelope.transaction, deadline=deadline)
         )
+
+    def _asked(self, backend: str | None, name: str, message: Message) -> Request:
+        base = self._topics.bridge("response") if backend is None else self._topics.backend(backend, "response")
+        return Request(topic=f"{base}/{name}", name=name, backend=backend, reply_to=self._reply_to(message))
 
     def _envelope(self, body: Any, message: Message) -> Envelope:
         """Transaction, deadline and where to reply. Raises CommandError."""

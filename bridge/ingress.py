@@ -2,6 +2,9 @@
 
 `POST /push/<backend>/<secret>/<kind>`, with or without a trailing slash, whatever the Content-Type. Anything not
 exactly right about backend, secret or sender is the same 404, and nothing is stored.
+
+Whoever connects has to get to the point: a connection that does not is closed after `PATIENCE`, and sooner where the
+next one needs its room, so that thousands of them hold up nobody.
 """
 
 from __future__ import annotations
@@ -9,12 +12,16 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import resource
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import ClientError, web
+from aiohttp.http import HttpProcessingError
 
 from bridge import wire
 from bridge.backend import Backend, Push
@@ -25,18 +32,34 @@ if TYPE_CHECKING:
     from bridge.config import Push as PushConfig
 
 _LOG = logging.getLogger(__name__)
+_HTTP_LOG = logging.getLogger("bridge.http")
 
 MAX_BODY = 1024 * 1024
 MAX_BUSY = 1_000
 """Pushes that may be under way at once; more get 503 and come again."""
 RETRY_AFTER = "30"
+PATIENCE = 30.0
+"""Seconds that a sender has for the head of a request, for its body, and between two requests."""
+MAX_CONNECTIONS = 1_000
+"""Connections to a listener above which the oldest makes room; fewer where the process may not open enough files."""
+_LINGER = 2.0
+_BACKLOG = 512
+_BROKEN = (ClientError, HttpProcessingError, ConnectionError, web.RequestPayloadError)
+"""What aiohttp raises for a sender that goes away or sends what is no HTTP."""
 
 
 class Ingress:
     """Accepts pushes for the backends that have a secret."""
 
-    def __init__(self, hub: Hub, backends: Mapping[str, Backend], configured: Mapping[str, PushConfig]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        backends: Mapping[str, Backend],
+        configured: Mapping[str, PushConfig],
+        patience: float = PATIENCE,
+    ) -> None:
         self._hub = hub
+        self._patience = patience
         self._configured = configured
         self._pushes = {
             (name, push.kind): push
@@ -45,8 +68,10 @@ class Ingress:
             for push in backend.pushes
         }
         self.counted: Counter[str] = Counter()
-        """Pushes by what became of them: accepted, refused (404), malformed, full, failed."""
+        """Pushes by what became of them: accepted, refused (404), malformed, too_large, broken, busy, full, failed."""
         self._busy = 0
+        self._trouble: dict[tuple[str, str], str] = {}
+        """What is wrong with the pushes of a backend and kind, once it has been said."""
 
     def application(self) -> web.Application:
         """The web application for the `push` listener."""
@@ -67,10 +92,25 @@ class Ingress:
             return _answer(503, push.failure("too many at once"))
         self._busy += 1
         try:
-            body = await request.read()
+            body = await self._read(request)
             return await self.take(request.match_info["backend"], push, body)
         finally:
             self._busy -= 1
+
+    async def _read(self, request: web.Request) -> bytes:
+        """The body. Raises HTTPException for what is too large, too slow, or breaks off."""
+        try:
+            async with asyncio.timeout(self._patience):
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            self.counted["too_large"] += 1
+            raise
+        except TimeoutError as error:
+            self.counted["broken"] += 1
+            raise web.HTTPRequestTimeout from error
+        except _BROKEN as error:
+            self.counted["broken"] += 1
+            raise web.HTTPBadRequest(text="400: the body breaks off or is not encoded as it says") from error
 
     async def take(self, backend: str, push: Push, body: bytes) -> web.Response:
         """Take in one push and give its answer."""
@@ -80,13 +120,22 @@ class Ingress:
             return await self._keep_unread(backend, push, body, error)
         except OutboxFull as error:
             self.counted["full"] += 1
+            self._say(backend, push, "full", f"pushes are refused: {error}")
             return _answer(503, push.failure(str(error)))
         except OutboxError as error:
             self.counted["failed"] += 1
-            _LOG.error("%s: a push could not be written to disk: %s", backend, error)
+            self._say(backend, push, "failed", f"pushes cannot be written to disk and are refused: {error}")
             return _answer(503, push.failure("not stored"))
         self.counted["accepted"] += 1
+        if self._trouble.pop((backend, push.kind), None) is not None:
+            _LOG.info("%s: pushes (%s) are taken in again", backend, push.kind)
         return _answer(200, push.success)
+
+    def _say(self, backend: str, push: Push, trouble: str, words: str) -> None:
+        """Say what is wrong once, until a push of this kind is taken in again."""
+        if self._trouble.get((backend, push.kind)) != trouble:
+            self._trouble[backend, push.kind] = trouble
+            _LOG.warning("%s: %s", backend, words)
 
     async def retry(self, backend: str, kind: str, body: bytes) -> None:
         """Take in a dead letter once more. Raises BackendError, OutboxError."""
@@ -113,12 +162,14 @@ class Ingress:
         try:
             number = await self._hub.outbox.bury(backend, push.kind, str(error), kept)
         except OutboxError as fault:
-            _LOG.error("%s: a push could neither be read nor kept: %s", backend, fault)
+            self._say(backend, push, "failed", f"a push could neither be read nor kept: {fault}")
             return _answer(503, push.failure("not stored"))
-        _LOG.warning("%s: a push (%s) cannot be read, kept as dead letter %d: %s", backend, push.kind, number, error)
+        words = f"a push ({push.kind}) cannot be read, kept as dead letter {number}, as are those like it: {error}"
+        self._say(backend, push, "malformed", words)
         return _answer(400, push.failure(str(error)))
 
 
+@lru_cache(maxsize=1024)
 def _allowed(remote: str | None, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
     try:
         address = ip_address(remote or "")
@@ -134,13 +185,69 @@ def _answer(status: int, body: bytes) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json", charset="utf-8", headers=headers)
 
 
-async def listen(app: web.Application, host: str, port: int) -> web.AppRunner:
-    """Serve an application; the runner's `cleanup` ends it. Raises OSError."""
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An application that is being served."""
+
+    _runner: web.AppRunner
+    _server: asyncio.Server
+
+    @property
+    def addresses(self) -> list[Any]:
+        """Where it listens: host and port first."""
+        return [socket.getsockname() for socket in self._server.sockets]
+
+    async def cleanup(self) -> None:
+        """Take nothing more in, let what is under way end, and close."""
+        self._server.close()
+        await self._runner.cleanup()
+
+
+async def listen(
+    app: web.Application, host: str, port: int, *, patience: float = PATIENCE, room: int = MAX_CONNECTIONS
+) -> Listener:
+    """Serve an application until `cleanup`. Raises OSError.
+
+    A connection is closed when it has asked nothing for `patience` seconds; above `room` connections the oldest is
+    closed once it has its answer, above twice as many at once.
+    """
+    _HTTP_LOG.addFilter(_is_worth_a_word)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=1.0,
+        keepalive_timeout=patience,
+        lingering_time=_LINGER,
+        logger=_HTTP_LOG,
+    )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
+        door = partial(_enter, runner, min(room, _room()))
+        server = await asyncio.get_running_loop().create_server(door, host, port, backlog=_BACKLOG)
     except BaseException:
         await asyncio.shield(runner.cleanup())
         raise
-    return runner
+    return Listener(runner, server)
+
+
+def _enter(runner: web.AppRunner, room: int) -> asyncio.Protocol:
+    """Take a connection in; where that makes too many, the oldest go."""
+    assert runner.server is not None  # noqa: S101 - it has been set up
+    inside = runner.server.connections
+    for oldest in inside[: max(0, len(inside) - 2 * room + 1)]:
+        oldest.force_close()
+    for oldest in inside[: max(0, len(inside) - room + 1)]:
+        oldest.close()
+    return runner.server()
+
+
+def _room() -> int:
+    """How many connections leave enough of the files that a process may open to the other listener and the vendors."""
+    return max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
+
+
+def _is_worth_a_word(record: logging.LogRecord) -> bool:
+    """Whether what goes wrong while serving is ours; anybody can connect and send what is no HTTP, or go away."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, _BROKEN)

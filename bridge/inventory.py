@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 
 from bridge import files
-from bridge.model import Category, Component, Device, Entity, Name
+from bridge.model import Category, Component, Device, Entity, Name, Origin
+from bridge.registry import Provenance
 
 VERSION = 1
 
@@ -31,6 +32,7 @@ class Snapshot:
     retired: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     graves: frozenset[str] = frozenset()
     claims: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
 
 
 def save(path: Path, snapshot: Snapshot) -> None:
@@ -51,6 +53,7 @@ def save(path: Path, snapshot: Snapshot) -> None:
         "retired": snapshot.retired,
         "graves": sorted(snapshot.graves),
         "claims": snapshot.claims,
+        "provenance": {id_: [each.origin, each.observed_at] for id_, each in snapshot.provenance.items()},
     }
     files.replace(path, orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS, default=_default))
 
@@ -89,6 +92,9 @@ def _restore(content: Mapping[str, Any]) -> Snapshot:
         retired=content["retired"],
         graves=frozenset(content["graves"]),
         claims=content["claims"],
+        provenance={
+            id_: Provenance(Origin(origin), observed_at) for id_, (origin, observed_at) in content["provenance"].items()
+        },
     )
 
 

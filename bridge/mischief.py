@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 CONTROL = "/_sim/"
+SIGNATURES = frozenset(("random", "md5"))
+"""Parameters that differ with every request although the same is asked."""
 
 
 class FaultKind(StrEnum):
@@ -113,15 +115,16 @@ class Mischief:
             if before is not None:
                 return await _instead(request, before)
             frozen = self.take(request.path, FaultKind.FROZEN)
-            if frozen is not None and request.path_qs in self._frozen:
-                status, body, kind = self._frozen[request.path_qs]
+            asked = _question(self.calls[-1])
+            if frozen is not None and asked in self._frozen:
+                status, body, kind = self._frozen[asked]
                 return web.Response(status=status, body=body, content_type=kind)
             response = await handler(request)
             answer = response.body if isinstance(response, web.Response) else None
             if not isinstance(answer, bytes):
                 return response
             if frozen is not None:
-                self._frozen[request.path_qs] = (response.status, answer, response.content_type)
+                self._frozen[asked] = (response.status, answer, response.content_type)
             after = self.take(request.path, FaultKind.SLOW, FaultKind.MALFORMED, FaultKind.LOST_ANSWER)
             return response if after is None else await _spoil(request, response.status, answer, after)
 
@@ -159,6 +162,15 @@ async def _record(request: web.Request) -> Call:
         body=body,
         at=time.time(),
     )
+
+
+def _question(call: Call) -> str:
+    """What a request asks, whatever it is signed with this time."""
+    asked = [
+        {key: value for key, value in part.items() if key not in SIGNATURES} if isinstance(part, dict) else part
+        for part in (call.query, call.body)
+    ]
+    return json.dumps([call.method, call.path, *asked], sort_keys=True)
 
 
 async def _instead(request: web.Request, fault: Fault) -> web.StreamResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 from bridge.app import connect
 from bridge.backend import Backend
-from bridge.errors import BackendError
+from bridge.errors import BackendError, Disconnected
 from bridge.model import Device, Ids
 from bridge.mqtt import Mqtt
 from bridge.outbox import open_outbox
@@ -21,7 +22,7 @@ from bridge.settings import Config
 from bridge.topics import Topics
 from bridge.wiring import mqtt_settings
 
-BROKER_PATIENCE = 10.0
+BROKER_PATIENCE = 25.0
 """Seconds that `check` gives the broker."""
 
 
@@ -70,30 +71,18 @@ async def dump(config: Config, name: str) -> dict[str, Any]:
 async def _check_broker(config: Config) -> tuple[str, str | None]:
     if config.mqtt is None:
         return "mqtt (the broker inside)", None
-    settings = mqtt_settings(config.mqtt, "check", Topics(config.base_topic, config.discovery.prefix))
-    connected = asyncio.Event()
-    mqtt = Mqtt(
-        replace(settings, will_topic=f"{config.base_topic}/bridge/check", client_id=f"{settings.client_id[:15]}-check"),
-        (),
-        lambda _: None,
-        connected.set,
-        lambda _: None,
-    )
-    task = asyncio.create_task(mqtt.run(), name="check mqtt")
+    name = f"mqtt {config.mqtt.host}:{config.mqtt.port}"
+    settings = mqtt_settings(config.mqtt, "", Topics(config.base_topic, config.discovery.prefix))
+    # An id of its own: with that of the bridge it would take over the connection of one that runs.
+    settings = replace(settings, client_id=f"fleet2mqtt-check-{secrets.token_hex(3)}")
+    mqtt = Mqtt(settings, (), lambda _: None, lambda: None, lambda _: None)
     try:
-        await asyncio.wait_for(connected.wait(), BROKER_PATIENCE)
+        async with asyncio.timeout(BROKER_PATIENCE):
+            return f"{name}, MQTT {await mqtt.probe()}", None
     except TimeoutError:
-        return _broker_name(config), mqtt.last_error or f"no connection within {BROKER_PATIENCE:g} s"
-    else:
-        return f"{_broker_name(config)}, MQTT {mqtt.protocol}", None
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _broker_name(config: Config) -> str:
-    assert config.mqtt is not None  # noqa: S101 - the caller saw to it
-    return f"mqtt {config.mqtt.host}:{config.mqtt.port}"
+        return name, f"no answer within {BROKER_PATIENCE:g} s"
+    except Disconnected as error:
+        return name, str(error).removeprefix(f"{config.mqtt.host}:{config.mqtt.port}: ")
 
 
 async def _first(backend: Backend, source_name: str) -> str | None:

@@ -147,7 +147,11 @@ class Own:
         if unknown or not ids:
             what = ", ".join(unknown) or "name a device, devices, or a backend that has some"
             raise CommandError("unknown_device", f"nothing to forget: {what}")
-        return {"forgotten": sorted(await self.hub.forget(ids))}
+        forgotten = sorted(await self.hub.forget(ids))
+        if backend is not None and backend not in self.pollers:
+            for name in ("availability", "health"):
+                self.hub.publisher.drop_fact(self.hub.topics.backend(backend, name))
+        return {"forgotten": forgotten}
 
     async def _log_level(self, arguments: dict[str, Any]) -> dict[str, Any]:
         logging.getLogger(arguments["logger"]).setLevel(arguments["level"].upper())

@@ -15,6 +15,7 @@ from bridge.errors import BackendError, Denied, OutboxError
 from bridge.health import DOWN_AFTER, BackendHealth, SourceHealth
 from bridge.hub import Hub
 from bridge.payload import now
+from bridge.timing import within
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,10 +76,7 @@ class Poller:
                 self._hub.publisher.release(self.backend.name)
             self._changed(self.health)
             ran.set()
-            try:
-                await asyncio.wait_for(self._pokes[source.name].wait(), wait)
-            except TimeoutError:
-                continue
+            await within(self._pokes[source.name], wait)
 
     async def _poll(self, source: Source) -> None:
         async with aclosing(source.poll()) as updates:  # type: ignore[type-var]
@@ -99,13 +97,18 @@ class Poller:
     def _failed(self, source: Source, health: SourceHealth, error: BackendError | OutboxError) -> float:
         if not isinstance(error, BackendError):
             error = BackendError(str(error), code="outbox")
-        if health.error is None or type(health.error) is not type(error):
+        if type(health.error) is not type(error) and not self._is_known(error):
             _LOG.warning("%s: %s fails: %s", self.backend.name, source.name, error)
         health.failures += 1
         health.error = error
         self._hub.unsettled[self.backend.name].add(source.name)
         self._judge()
         return _back_off(source.interval, health.failures, error)
+
+    def _is_known(self, error: BackendError) -> bool:
+        """Whether another source was denied already: that is one fault of one backend."""
+        others = (source.error for source in self.health.sources.values())
+        return isinstance(error, Denied) and any(isinstance(other, Denied) for other in others)
 
     def _judge(self) -> None:
         """Up as soon as every primary source works and moves; down when one failed often enough, or was denied."""

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +20,7 @@ from bridge.model import Device
 from bridge.mqtt import Mqtt
 from bridge.payload import EMPTY, availability, dumps
 from bridge.registry import Changes, Registry
+from bridge.timing import within
 from bridge.topics import Topics
 from bridge.turns import Turns
 
@@ -31,10 +31,11 @@ MAX_ANSWERS = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A result or response; `device` is whose state goes out before it."""
+    """A result or response; `device` is whose state goes out before it, `short` stands in for one that is too large."""
 
     topic: str
     payload: bytes
+    short: bytes = b""
     device: str | None = None
     correlation: bytes | None = None
 
@@ -198,7 +199,9 @@ class Publisher:
             await self._publish_values(answer.device)
             self._values.pop(answer.device, None)
         done = partial(self._unacknowledged.pop, id(answer), None)
-        await self._submit(answer.topic, answer.payload, retain=False, correlation=answer.correlation, done=done)
+        for text in filter(None, (answer.payload, answer.short)):
+            if await self._submit(answer.topic, text, retain=False, correlation=answer.correlation, done=done):
+                break
 
     async def _describe_next(self) -> None:
         """Describe whose turn it is; more urgent work that comes while nobody's is goes first."""
@@ -207,8 +210,7 @@ class Publisher:
         if device is not None:
             await self._describe(device)
             return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._work.wait(), self.turns.wait(loop.time()))
+        await within(self._work, self.turns.wait(loop.time()))
         self._work.clear()
 
     async def _describe(self, id_: str) -> None:
@@ -263,14 +265,15 @@ class Publisher:
         retain: bool = True,
         correlation: bytes | None = None,
         done: Callable[[], object] | None = None,
-    ) -> None:
-        """Hand a message over in order; a refusal is counted and named once, and never retried."""
+    ) -> bool:
+        """Hand a message over in order; a refusal is counted and named once, and never retried: False."""
         try:
             future = await self._mqtt.submit(topic, text, retain=retain, response=correlation)
         except Refused as refusal:
             self._refuse(topic, refusal, done)
-            return
+            return False
         future.add_done_callback(partial(self._acknowledged, topic, done))
+        return True
 
     def _acknowledged(self, topic: str, done: Callable[[], object] | None, future: asyncio.Future[None]) -> None:
         error = None if future.cancelled() else future.exception()

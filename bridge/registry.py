@@ -63,10 +63,16 @@ class Registry:
         self._shown: defaultdict[str, dict[str, Value]] = defaultdict(dict)
         self._tables: dict[tuple[int, ...], tuple[Entity, ...]] = {}
 
-    def restore(self, devices: Iterable[Device], retired: Mapping[str, Mapping[str, str]]) -> None:
+    def restore(
+        self,
+        devices: Iterable[Device],
+        retired: Mapping[str, Mapping[str, str]],
+        provenance: Mapping[str, Provenance],
+    ) -> None:
         """Start from the inventory of the last run: known, and unavailable through its backend until heard of."""
         for device in devices:
             self._store(device)
+        self.provenance |= {id_: each for id_, each in provenance.items() if id_ in self.devices}
         self.retired |= {id_: dict(rows) for id_, rows in retired.items() if id_ in self.devices}
 
     def accept(self, update: Update, observed_at: str, *, settled: bool = True) -> Changes:

@@ -86,12 +86,13 @@ class Requests:
             raise CommandError("expired", "it waited longer than it may; nothing was done")
         action = self._find(request.backend, request.name)
         arguments = _validate(action, request.arguments)
-        async with asyncio.timeout_at(request.deadline):
-            with urgently():
-                data = await action.run(arguments)
-        if request.backend is not None and action.refresh and self.after is not None:
-            self.after(request.backend, action.refresh)
-        return data
+        try:
+            async with asyncio.timeout_at(request.deadline):
+                with urgently():
+                    return await action.run(arguments)
+        finally:  # also after a fault: who knows how far it went
+            if request.backend is not None and action.refresh and self.after is not None:
+                self.after(request.backend, action.refresh)
 
     def _find(self, backend: str | None, name: str) -> Action:
         if backend is not None and backend not in self._actions:

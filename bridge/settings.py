@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Any
 
+from bridge.wire import SECRET_KEYS
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 Network = IPv4Network | IPv6Network
@@ -137,7 +140,8 @@ class Push:
 class BackendConfig:
     """One backend. `options` are those that its platform gets: the common ones and its own, defaults filled in.
 
-    `allow` names the destructive actions that work. Data older than `stale_after` seconds counts as old; 0 is never.
+    `allow` (also among the options) names the destructive actions that work; `secrets` are the values of options that
+    the platform calls secret. Data older than `stale_after` seconds counts as old; 0 is never.
     """
 
     name: str
@@ -146,6 +150,7 @@ class BackendConfig:
     push: Push | None = None
     allow: tuple[str, ...] = ()
     stale_after: float = 3600.0
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,3 +173,23 @@ class Config:
     commands: Commands = field(default_factory=Commands)
     backends: Mapping[str, BackendConfig]
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+def hidden(config: Config) -> Iterator[str]:
+    """The texts that are secret wherever they stand in a configuration."""
+    if config.mqtt and config.mqtt.password:
+        yield config.mqtt.password.reveal()
+    for each in config.backends.values():
+        if each.push:
+            yield each.push.secret.reveal()
+        yield from each.secrets
+        yield from each.options["headers"].values()
+        yield from _hidden_options(each.options)
+
+
+def _hidden_options(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _hidden_options(value)
+        elif isinstance(value, str) and name.lower() in SECRET_KEYS:
+            yield value

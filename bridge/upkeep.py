@@ -17,6 +17,7 @@ from bridge.model import Device, Entity, Ids, read
 from bridge.payload import availability, dumps
 from bridge.standard import BRIDGE, CONNECTIVITY
 from bridge.status import Status
+from bridge.timing import within
 from bridge.topics import Topics
 
 _LOG = logging.getLogger(__name__)
@@ -95,12 +96,12 @@ class Upkeep:
             except OutboxError as error:
                 _LOG.warning("the alarm summary cannot be made: %s", error)
             await asyncio.sleep(SOON)
-            await _within(self._hub.alarms_changed, EVERY)
+            await within(self._hub.alarms_changed, EVERY)
 
     async def watch_inventory(self, path: Path) -> None:
         """Keep the inventory on disk up to date, until cancelled."""
         while True:
-            await _within(self._hub.inventory_changed, SAVE_EVERY)
+            await within(self._hub.inventory_changed, SAVE_EVERY)
             await asyncio.sleep(SAVE_AFTER)
             self._hub.inventory_changed.clear()
             await self.save(path)
@@ -113,6 +114,7 @@ class Upkeep:
             retired={id_: dict(rows) for id_, rows in registry.retired.items()},
             graves=frozenset(self._hub.publisher.graves),
             claims=dict(self._ids.claims),
+            provenance=dict(registry.provenance),
         )
         try:
             await asyncio.to_thread(inventory.save, path, snapshot)
@@ -124,21 +126,13 @@ class Upkeep:
         while True:
             line = await log.take()
             try:
-                while not await self._said(line):
-                    await asyncio.sleep(SOON)
+                await self._say(line)
             except Refused:
                 log.dropped += 1
 
-    async def _said(self, line: bytes) -> bool:
-        try:
-            await self._status.mqtt.publish(self._topics.bridge("logging"), line, qos=0)
-        except Disconnected:
-            return False
-        return True
-
-
-async def _within(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
+    async def _say(self, line: bytes) -> None:
+        while True:
+            try:
+                return await self._status.mqtt.publish(self._topics.bridge("logging"), line, qos=0)
+            except Disconnected:
+                await asyncio.sleep(SOON)

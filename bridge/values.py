@@ -16,6 +16,8 @@ from bridge.model import Component, Device, Entity, Value, on_off
 WRITABLE = frozenset((Component.BUTTON, Component.NUMBER, Component.SELECT, Component.SWITCH, Component.TEXT))
 
 MAX_TEXT = 255
+_LARGEST = 1e200
+"""Larger numbers, which no vendor has, would overflow on their way; what is not finite is no less either."""
 PRESS = "PRESS"
 
 
@@ -29,7 +31,7 @@ def plain(row: Entity, payload: bytes) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # whatever it is, it is no number
         return text
 
 
@@ -79,7 +81,7 @@ def _number(row: Entity) -> vol.Schema:
 
     def within(value: Any) -> int | float:
         number = None if isinstance(value, bool) else value
-        if not isinstance(number, int | float) or not math.isfinite(number):
+        if not isinstance(number, int | float) or not abs(number) < _LARGEST:
             message = "expected a number"
             raise vol.Invalid(message)
         if (low is not None and number < low) or (high is not None and number > high):

@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from typing import Annotated, Any
 
 import orjson
@@ -25,9 +26,13 @@ SECRET_KEYS = frozenset(
 """Field names, lower case, whose values never go further than the parser."""
 
 MAX_DEPTH = 64
+FEW_NAMES = 200
 
 _SECRET_TEXT = re.compile(
-    r"(" + "|".join(sorted(SECRET_KEYS)) + r""")(["'“”\s]*[:=：]\s*["'“]?)([^"'“”,&}\s]+)""", re.IGNORECASE
+    r"(" + "|".join(sorted(SECRET_KEYS)) + r""")(["'“”\s]*[:=：]\s*["'“]?)"""
+    # To the closing quote where there is an opening one, whatever stands between.
+    r"""(?:(?<=")(?:[^"\\]|\\.)+|(?<=')[^']+|(?<=“)[^”]+|[^"'“”,&}\s]+)""",
+    re.IGNORECASE | re.DOTALL,
 )
 _SALT = secrets.token_bytes(16)
 
@@ -47,14 +52,24 @@ def parse(data: bytes, *, pairs: Callable[[Pairs], dict[str, Any]] | None = None
     """
     try:
         value = _loads(data, pairs)
-    except (ValueError, RecursionError) as error:
+        names = frozenset(_names(value))
+        secret, blank = (_judge_often if len(names) <= FEW_NAMES else _judge)(names)
+        if secret:
+            value = scrub(value, sealed=sealed)
+        if blank:
+            value = strip_keys(value)
+    except (ValueError, RecursionError) as error:  # orjson nests deeper than our own walks
         raise BadReply(f"not JSON: {_where(data, error)}", code="malformed_json") from error
-    names = _names(value)
-    if any(name.strip().lower() in SECRET_KEYS for name in names):
-        value = scrub(value, sealed=sealed)
-    if any(name != name.strip() for name in names):
-        value = strip_keys(value)
     return value
+
+
+def _judge(names: frozenset[str]) -> tuple[bool, bool]:
+    """Whether there are secrets under these names, and blanks around them."""
+    return any(name.strip().lower() in SECRET_KEYS for name in names), any(name != name.strip() for name in names)
+
+
+_judge_often = lru_cache(maxsize=256)(_judge)
+"""A vendor's answers repeat their names; what has too many to be one of those is not remembered."""
 
 
 def _names(value: Any) -> set[str]:
@@ -69,7 +84,7 @@ def _names(value: Any) -> set[str]:
             children = item.values()
         elif isinstance(item, list):
             children = item
-        todo += [child for child in children if isinstance(child, dict | list)]
+        todo += [child for child in children if isinstance(child, (dict, list))]
     return names
 
 
@@ -142,6 +157,9 @@ def redact(text: str) -> str:
 # Loose values ----------------------------------------------------------------------------------------------------
 
 _NUMBER = re.compile(r"\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*[%a-zA-Zµ/²³°]*\s*\Z")
+_MOST_DIGITS = 400
+_LARGEST = 1e200
+"""Arithmetic with larger ones would raise OverflowError; NaN and infinity are no less than it either."""
 _TRUE = frozenset(("true", "1", "on", "yes"))
 _FALSE = frozenset(("false", "0", "off", "no"))
 _FRACTION = re.compile(r"(\.\d{6})\d+")
@@ -151,16 +169,15 @@ _MILLISECONDS = 10**11
 
 
 def number(value: Any) -> int | float | None:
-    """A number from 5, "5", "66.67%" or "58640 Kbps"; None from "" and what is no number."""
+    """A number from 5, "5", "66.67%" or "58640 Kbps"; None from "", what is no number, and what is beyond all sense."""
     if isinstance(value, bool) or value is None:
         return None
-    if isinstance(value, int | float):
-        return value
-    match = _NUMBER.match(value) if isinstance(value, str) else None
-    if match is None:
-        return None
-    digits = match[1]
-    return float(digits) if set(digits) & set(".eE") else int(digits)
+    if not isinstance(value, int | float):
+        match = _NUMBER.match(value) if isinstance(value, str) else None
+        if match is None or len(match[1]) > _MOST_DIGITS:
+            return None
+        value = float(match[1]) if set(match[1]) & set(".eE") else int(match[1])
+    return value if abs(value) < _LARGEST else None
 
 
 def truth(value: Any) -> bool | None:
@@ -173,6 +190,8 @@ def truth(value: Any) -> bool | None:
 
 def text(value: Any) -> str | None:
     """A text, or None from null and from nothing but blanks."""
+    if isinstance(value, str):
+        return value.strip() or None
     if value is None or isinstance(value, dict | list):
         return None
     return str(value).strip() or None
@@ -184,17 +203,20 @@ def moment(value: Any, zone: tzinfo) -> datetime | None:
     None from "" and from what lies outside 2000 to 2100.
     """
     found = _moment(value, zone)
-    return found if found is not None and _EARLIEST <= found < _LATEST else None
+    if found is None or _EARLIEST.year < found.year < _LATEST.year - 1:  # which needs no look at the zones
+        return found
+    return found if _EARLIEST <= found < _LATEST else None
 
 
 def _moment(value: Any, zone: tzinfo) -> datetime | None:
-    stamp = number(value)
+    stamp = None if isinstance(value, str) and value[4:5] == "-" else number(value)  # after a year, in no number
     try:
         if stamp is not None:
             return datetime.fromtimestamp(stamp / 1000 if abs(stamp) >= _MILLISECONDS else stamp, zone)
         if not isinstance(value, str):
             return None
-        found = datetime.fromisoformat(_FRACTION.sub(r"\1", value.strip().replace("/", "-")))
+        said = value.strip().replace("/", "-")
+        found = datetime.fromisoformat(_FRACTION.sub(r"\1", said) if "." in said else said)
         return found if found.tzinfo else found.replace(tzinfo=zone)
     except (ValueError, OverflowError, OSError):
         return None

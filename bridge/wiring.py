@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
@@ -20,7 +21,7 @@ from bridge.discovery import Discovery
 from bridge.errors import ConfigError
 from bridge.hub import Hub
 from bridge.inbound import Inbound
-from bridge.ingress import Ingress, listen
+from bridge.ingress import Ingress, Listener, listen
 from bridge.inventory import Snapshot
 from bridge.log import MqttLog
 from bridge.model import Device, Ids, Update
@@ -44,7 +45,7 @@ _LOG = logging.getLogger(__name__)
 INVENTORY = "inventory.json"
 FIRST_ROUND = 5.0
 """Seconds that a backend's sources get to complete the picture of a new device before it is announced."""
-GRACE = 2.0
+GRACE = 1.5
 """Seconds that commands under way and the last answers get when the bridge is stopped."""
 
 
@@ -62,7 +63,7 @@ class Bridge:
         self._topics = Topics(config.base_topic, config.discovery.prefix)
         self._tasks: list[asyncio.Task[Any]] = []
         self._polls: list[asyncio.Task[Any]] = []
-        self._listeners: list[web.AppRunner] = []
+        self._listeners: list[Listener] = []
         self._stopping = False
 
     def wire_mqtt(self, broker: settings.Mqtt, log: MqttLog) -> None:
@@ -146,41 +147,31 @@ class Bridge:
         _LOG.info("stopping")
         for task in self._polls:
             task.cancel()
-        for listener in self._listeners:
-            await listener.cleanup()
+        await asyncio.gather(*(listener.cleanup() for listener in self._listeners))
         await _until(lambda: self._commands.pending == 0 and self._publisher.idle, GRACE)
         self._stopping = True
-        for task in self._requests():
-            task.cancel()
+        if late := self._requests():
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late)  # each says how it ended
         if self._mqtt.connected:
             await _until(lambda: self._publisher.idle, GRACE / 4)
         for task in self._tasks[1:]:
             task.cancel()
         await self._mqtt.close()
+        await self._alarms.mark()  # else what was acknowledged last would be said again at the next start
         self._tasks[0].cancel()
         await self._upkeep.save(self._config.data_dir / INVENTORY)
 
     async def _restore(self, known: Snapshot) -> None:
         registry, publisher = self._hub.registry, self._publisher
-        registry.restore(known.devices, known.retired)
+        registry.restore(known.devices, known.retired, known.provenance)
         publisher.graves |= known.graves
         await self._hub.restore_alarms()
         publisher.fact(self._topics.state, ONLINE)
         for name, each in self._backends.items():
-            self._hub.put(
-                Device(
-                    id=name,
-                    backend=name,
-                    native="",
-                    scope="backend",
-                    name=name,
-                    entities=(),
-                    state={},
-                    manufacturer=each.manufacturer,
-                    model=each.platform,
-                    configuration_url=each.configuration_url,
-                )
-            )
+            if name not in registry.devices:
+                self._hub.put(_own_device(each))
             self._upkeep.backend_changed(self._pollers[name].health)
         for name in sorted({device.backend for device in known.devices} - {*self._backends, ""}):
             publisher.fact(self._topics.backend(name, "availability"), OFFLINE)
@@ -196,14 +187,15 @@ class Bridge:
         try:
             runner = await listen(app, where.host, where.port)
         except OSError as error:
-            reason = f"{option}: cannot listen on {where.host}:{where.port}: {error.strerror or error}"
-            raise ConfigError([f"{reason}; choose another {option}.port or {option}.host"]) from error
+            remedy = f"choose another {option}.port or {option}.host"
+            raise ConfigError([f"{option}: {cannot_listen(error, where.host, where.port)}; {remedy}"]) from error
         self._listeners.append(runner)
         stack.push_async_callback(runner.cleanup)
+        _LOG.info("%s listens on %s:%d", option, *runner.addresses[0][:2])
 
     def _on_message(self, message: Message) -> None:
         if message.topic == self._config.discovery.birth_topic:
-            if message.payload == self._config.discovery.birth_payload.encode() and not message.retain:
+            if message.payload == self._config.discovery.birth_payload.encode():
                 _LOG.info("Home Assistant is born: announcing everything")
                 self._publisher.announce()
         elif message.topic == self._topics.state:
@@ -240,6 +232,22 @@ class Bridge:
         return None
 
 
+def _own_device(each: Backend) -> Device:
+    """A backend as a device, before it has been heard of."""
+    return Device(
+        id=each.name,
+        backend=each.name,
+        native=each.name,
+        scope="backend",
+        name=each.name,
+        entities=(),
+        state={},
+        manufacturer=each.manufacturer,
+        model=each.platform,
+        configuration_url=each.configuration_url,
+    )
+
+
 def mqtt_settings(broker: settings.Mqtt, instance: str, topics: Topics) -> Settings:
     tls = broker.tls
     try:
@@ -260,6 +268,12 @@ def mqtt_settings(broker: settings.Mqtt, instance: str, topics: Topics) -> Setti
         will_delay=broker.will_delay,
         max_payload=broker.max_payload,
     )
+
+
+def cannot_listen(error: OSError, host: str, port: int) -> str:
+    """Why there is no server at an address; asyncio's own words tell the address twice."""
+    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror
+    return f"cannot listen on {host}:{port}: {reason}"
 
 
 async def _until(settled: Callable[[], bool], seconds: float) -> None:

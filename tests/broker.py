@@ -103,6 +103,16 @@ class Broker:
         """Stop as a crash would."""
         await asyncio.to_thread(self._end, signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """Stand still: the kernel still takes connections, nothing is answered."""
+        assert self._process is not None, "the broker is not running"
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Go on where it stood still."""
+        assert self._process is not None, "the broker is not running"
+        self._process.send_signal(signal.SIGCONT)
+
     async def restart(self) -> None:
         """Come back on the same port, with every retained message and session gone."""
         await self.stop()

@@ -23,6 +23,7 @@ class Process:
 
     process: asyncio.subprocess.Process
     lines: list[str] = field(default_factory=list)
+    silent: bool = False
 
     @property
     def output(self) -> str:
@@ -30,15 +31,41 @@ class Process:
 
     async def says(self, text: str, patience: float = PATIENCE) -> str:
         """The first line with this text, printed already or still to come."""
-        return await wait_until(
-            lambda: next((line for line in self.lines if text in line), None),
-            lambda: f"{text!r} in:\n{self.output}",
-            patience,
-        )
+
+        def found() -> str | None:
+            line = next((line for line in self.lines if text in line), None)
+            assert line or not self.silent, f"it ended without {text!r}:\n{self.output}"
+            return line
+
+        return await wait_until(found, lambda: f"{text!r} in:\n{self.output}", patience)
 
     async def ends(self, patience: float = PATIENCE) -> int:
         """The exit code, once it has ended."""
         return await asyncio.wait_for(self.process.wait(), patience)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A program that has ended."""
+
+    code: int
+    output: str
+    errors: str
+
+
+async def ran(*command: str, patience: float = 60.0) -> Ended:
+    """Run a program to its end; TimeoutError where there is none."""
+    async with asyncio.timeout(patience):
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            output, errors = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+    assert process.returncode is not None
+    return Ended(code=process.returncode, output=output.decode(), errors=errors.decode())
 
 
 @asynccontextmanager
@@ -66,3 +93,4 @@ async def _read(shown: Process) -> None:
     assert shown.process.stdout is not None
     async for line in shown.process.stdout:
         shown.lines.append(line.decode("utf-8", "replace"))
+    shown.silent = True

@@ -31,6 +31,11 @@ class Message:
         return self.payload.decode()
 
     @property
+    def correlation(self) -> bytes | None:
+        """The correlation data of an answer."""
+        return getattr(self.properties, "CorrelationData", None)
+
+    @property
     def json(self) -> Any:
         return json.loads(self.payload)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _FAREWELL = 2.0  # seconds for the last message's acknowledgement
+_PROBES = 3
 
 
 class Mqtt:
@@ -96,6 +97,23 @@ class Mqtt:
                 self.connected = False
         forever: asyncio.Future[Never] = asyncio.get_running_loop().create_future()
         await forever
+
+    async def probe(self) -> str:
+        """Connect once, say nothing and leave; gives the MQTT spoken. Raises Disconnected with what to do."""
+        tries = 0
+        while True:
+            link = Link(self._settings, self._dialect, self._tally, self._on_message)
+            try:
+                await link.open()
+                await link.leave()
+            except LinkError as error:
+                tries += error.cause is Cause.SILENT  # it may be the version that is not answered
+                if not self._dialect.learn(error) and (error.cause is not Cause.SILENT or tries >= _PROBES):
+                    raise Disconnected(self._retry.explain(error)) from error
+            else:
+                return str(link.version)
+            finally:
+                link.abort()
 
     async def submit(  # noqa: PLR0913 - what MQTT says of a message
         self,

@@ -59,14 +59,15 @@ class Retry:
         delay = random.uniform(ceiling / 2 if slow else 0.0, ceiling)  # noqa: S311 - jitter is no secret
         self._failures += 1
         self._losses += lost
-        reason = self._explain(error)
+        reason = self.explain(error)
         level = logging.DEBUG if reason == self._told else logging.WARNING
         self._told = reason
         what = "lost" if lost else "no connection to"
         _log.log(level, "%s %s; trying again in %.1f s", what, reason, delay)
         return delay
 
-    def _explain(self, error: LinkError) -> str:
+    def explain(self, error: LinkError) -> str:
+        """Which broker, what is wrong there, and what to do."""
         settings = self.settings
         broker = f"{settings.host}:{settings.port}"
         if error.cause is Cause.TAKEN_OVER:

@@ -34,7 +34,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What the broker delivered. `stale` tells that it waited at the broker while we were away (MQTT 5)."""
+    """What the broker delivered. `stale` tells that it waited at the broker while we were away (MQTT 5).
+
+    `retain` is as published with MQTT 5; with 3.1.1 it is set only on what was there before we subscribed.
+    """
 
     topic: str
     payload: bytes

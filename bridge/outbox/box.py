@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bridge.outbox import reads, writes
 from bridge.outbox.group import Group
+from bridge.outbox.recent import Recent
 from bridge.outbox.records import DeadLetter, Event, Limits, clip, draft, storable
 from bridge.outbox.store import Job, Store
 
@@ -51,6 +52,7 @@ class Outbox:
         self._group = group
         self._limits = limits
         self._marks = marks
+        self._recent = Recent()
         self._news = asyncio.Event()
         if store.levels.depth:
             self._news.set()
@@ -112,6 +114,7 @@ class Outbox:
             return ()
         events: tuple[Event, ...] = await self._group.write(Job(drafts=drafts))
         if events:
+            self._recent.add(events)
             self._news.set()
         return events
 
@@ -122,12 +125,16 @@ class Outbox:
 
     async def unpublished(self, after: int, limit: int = 500) -> list[Event]:
         """The first events after this number that the broker has not acknowledged."""
-        return await self._group.read(reads.unpublished, _row(after), limit)
+        if after >= self.last_seq:
+            return []
+        recent = self._recent.after(after, limit)
+        return recent or await self._group.read(reads.unpublished, _row(after), limit)
 
     async def published(self, seqs: Iterable[int]) -> None:
         """The broker has acknowledged these; they stay for replay within the history's bound."""
         if seqs := tuple(seqs):
             await self._group.write(Job(published=seqs))
+            self._recent.drop(seqs)
 
     async def history(self, after: int, limit: int) -> tuple[list[Event], bool]:
         """The first events after this number, acknowledged or not, and whether there are more."""

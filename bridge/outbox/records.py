@@ -96,6 +96,8 @@ class Draft:
 
 def storable(text: str) -> str:
     """The text without what UTF-8 (half a surrogate pair) or SQLite's JSON (NUL) cannot carry."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 

@@ -26,7 +26,7 @@ from bridge.status import Status
 PREFIX = "fleet2mqtt"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 """Seconds; an alarm that waited for the broker took as long as that was away."""
-RESULTS = ("accepted", "busy", "failed", "full", "malformed", "refused")
+RESULTS = ("accepted", "broken", "busy", "failed", "full", "malformed", "refused", "too_large")
 """A counter that begins at 0 shows its first step as one."""
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import yaml
 
+from bridge.demo import options_for
 from tests.broker import HOST, Broker, free_port
 from tests.process import BRIDGE, Process, running
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-PLATFORMS = ("smart_gateway", "ums")
+PLATFORMS = ("omstation", "sangfor_ac", "smart_gateway", "thingscloud", "ums")
 SECRET = "home-assistant"
 
 
@@ -43,18 +45,21 @@ async def fleet(
 ) -> AsyncIterator[Fleet]:
     """Run it all; the entities' names are in `language`."""
     push, urls = free_port(), {name: f"http://{HOST}:{free_port()}" for name in PLATFORMS}
-    lines = [
-        f"mqtt: {{host: {HOST}, port: {broker.port}}}",
-        f"base_topic: {base_topic}",
-        f"language: {language}",
-        f"push: {{host: {HOST}, port: {push}}}",
-        f"web: {{host: {HOST}, port: 0}}",
-        "backends:",
-    ]
-    for name, url in urls.items():
-        lines += [f"  {name}:", f"    platform: {name}", f"    url: {url}", f"    push: {{secret: {SECRET}}}"]
+    backends = {
+        name: {"platform": name, "url": url, "push": {"secret": SECRET}, **options_for(name)}
+        for name, url in urls.items()
+    }
+    backends["smart_gateway"]["allow"] = ["device_delete", "mapping_delete"]
+    written = {
+        "mqtt": {"host": HOST, "port": broker.port},
+        "base_topic": base_topic,
+        "language": language,
+        "push": {"host": HOST, "port": push},
+        "web": {"host": HOST, "port": 0},
+        "backends": backends,
+    }
     path = folder / "fleet.yaml"
-    path.write_text("\n".join(lines))
+    path.write_text(yaml.safe_dump(written))
     async with AsyncExitStack() as stack:
         for name, url in urls.items():
             simulated = ("simulate", name, "--still", "--port", url.rpartition(":")[2])

@@ -1,0 +1,300 @@
+"""The promise "nothing acknowledged is lost", held against kill -9 and a broker that comes and goes, for many rounds.
+
+    python -m tests.soak --rounds 200
+
+Vendors push numbered alarms as fast as they are answered, some of them again, while the broker is cut off, frozen,
+swallowed up or killed, and the bridge is killed, at random moments. In the end everything is up again, and every alarm
+that was answered with 200 must have been published, under one number (`seq`) for each id.
+
+Whoever counts what is published is subscribed with QoS 0: mosquitto writes to such a subscriber before it acknowledges,
+so what it acknowledged and took into its grave has been counted. Nobody reaches the broker before the counter does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import threading
+from collections import Counter, defaultdict
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.broker import HOST, Broker, free_port
+from tests.commandline import write
+from tests.mqtt.proxy import Proxy
+from tests.process import BRIDGE, Process, running
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PATIENCE = 60.0
+VENDORS = 6
+REPEATED = 0.1  # the share of pushes that were made before
+SECRET = "push-secret"
+EVENTS = "fleet2mqtt/alarm/event/#"
+
+
+class Outage(StrEnum):
+    """What happens to the broker, seen from the bridge."""
+
+    NONE = "none"
+    CUT = "cut"  # the connection breaks and nobody answers
+    FROZEN = "frozen"  # connections stand, nothing is answered
+    SWALLOWED = "swallowed"  # what is sent arrives nowhere
+    KILLED = "killed"  # with every session and all that it held
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the alarms."""
+
+    rounds: int = 0
+    acknowledged: set[str] = field(default_factory=set)
+    attempts: int = 0
+    published: Counter[tuple[str, int]] = field(default_factory=Counter)
+    outages: Counter[Outage] = field(default_factory=Counter)
+
+    @property
+    def lost(self) -> set[str]:
+        """Answered with 200, never published."""
+        return self.acknowledged - {id_ for id_, _ in self.published}
+
+    @property
+    def duplicates(self) -> int:
+        """Published again with the same number."""
+        return self.published.total() - len(self.published)
+
+    @property
+    def torn(self) -> dict[str, list[int]]:
+        """Ids with more than one number."""
+        numbers = defaultdict(list)
+        for id_, seq in self.published:
+            numbers[id_].append(seq)
+        return {id_: seqs for id_, seqs in numbers.items() if len(seqs) > 1}
+
+    @property
+    def shared(self) -> dict[int, list[str]]:
+        """Numbers with more than one id."""
+        ids = defaultdict(list)
+        for id_, seq in self.published:
+            ids[seq].append(id_)
+        return {seq: names for seq, names in ids.items() if len(names) > 1}
+
+    def table(self) -> str:
+        """As people read it."""
+        rows = {
+            "rounds": self.rounds,
+            "outages": ", ".join(f"{count} {outage}" for outage, count in sorted(self.outages.items())),
+            "alarms made": self.attempts,
+            "acknowledged": len(self.acknowledged),
+            "published": len(self.published),
+            "duplicates, same seq": self.duplicates,
+            "ids with two seqs": len(self.torn),
+            "seqs with two ids": len(self.shared),
+            "lost": len(self.lost),
+        }
+        return "\n".join(f"{name:<22}{value:>10}" for name, value in rows.items())
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """A bridge's surroundings, which outlive it."""
+
+    broker: Broker
+    proxy: Proxy
+    config: str
+    push_port: int
+    rng: random.Random
+    tally: Tally = field(default_factory=Tally)
+    counter: paho.Client | None = None
+    frozen: bool = False
+
+    async def broker_up(self) -> None:
+        """Start the broker; let the bridge in only once everything that it says is counted."""
+        await self.broker.start()
+        self.counter = await asyncio.to_thread(self._count)
+        self.proxy.closed = False
+
+    async def broker_killed(self) -> None:
+        """End the broker as a crash would; what it wrote before is still counted."""
+        self.proxy.closed = True
+        await self.broker.kill()
+        self.proxy.drop()
+        counter, self.counter = self.counter, None
+        assert counter is not None
+        await wait_until(lambda: not counter.is_connected(), "the end of what the broker said", PATIENCE)
+        await asyncio.to_thread(counter.loop_stop)
+
+    async def begin(self, outage: Outage) -> None:
+        self.tally.outages[outage] += 1
+        match outage:
+            case Outage.CUT:
+                self.proxy.closed = True
+                self.proxy.drop()
+            case Outage.FROZEN:
+                self.broker.freeze()
+            case Outage.SWALLOWED:
+                self.proxy.swallowing = True
+            case Outage.KILLED:
+                await self.broker_killed()
+
+    async def end(self, outage: Outage) -> None:
+        match outage:
+            case Outage.CUT:
+                self.proxy.closed = False
+            case Outage.FROZEN:
+                self.broker.thaw()
+            case Outage.SWALLOWED:
+                self.proxy.swallowing = False
+                self.proxy.drop()
+            case Outage.KILLED:
+                await self.broker_up()
+
+    async def push(self) -> None:
+        """One vendor: pushes, and pushes again what was not answered and sometimes what was, until cancelled."""
+        recent: list[int] = []
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+            while True:
+                if recent and self.rng.random() < REPEATED:
+                    number = self.rng.choice(recent)
+                else:
+                    self.tally.attempts += 1
+                    number = self.tally.attempts
+                    recent = [*recent[-20:], number]
+                await self._push(session, number)
+
+    async def _push(self, session: aiohttp.ClientSession, number: int) -> None:
+        alarm = alarm_body(number)
+        try:
+            async with session.post(
+                f"http://{HOST}:{self.push_port}/push/hq/{SECRET}/event", data=json.dumps(alarm)
+            ) as response:
+                accepted = response.status == 200 and (await response.json())["code"] == 0
+        except (aiohttp.ClientError, TimeoutError):
+            await asyncio.sleep(0.02)  # nobody there: it is being started
+        else:
+            assert accepted, "a push that is answered is taken in"
+            self.tally.acknowledged.add(f"hq:{alarm['id']}")
+
+    def _count(self) -> paho.Client:
+        subscribed = threading.Event()
+        client = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        client.on_subscribe = lambda *_: subscribed.set()
+
+        def count(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+            event = json.loads(message.payload)
+            self.tally.published[event["id"], event["seq"]] += 1
+
+        client.on_message = count
+        client.connect(HOST, self.broker.port)
+        client.subscribe(EVENTS, qos=0)
+        client.loop_start()
+        assert subscribed.wait(PATIENCE), "mosquitto did not confirm a subscription"
+        return client
+
+
+def alarm_body(number: int) -> dict[str, object]:
+    """The UMS document 2.1, with a number for an id."""
+    return {
+        "id": f"{number:024x}",
+        "event_id": 33,
+        "event_type": "ip extension",
+        "metric_history_desc": "IP 分机离线",
+        "metric_history_level": "serious",
+        "metric_history_name": "eEMS_NOTIFY_IPEXT_OFFLINE",
+        "metric_history_producer": f"000EA93D02{number % 8:02X}",
+        "metric_history_time": "2026-11-22 10:00:00",
+        "line_id": str(number % 4),
+    }
+
+
+async def soak(folder: Path, rounds: int, seed: int) -> Tally:
+    """Let it rain for so many rounds; gives what became of the alarms."""
+    async with open_site(folder, seed) as site:
+        async with asyncio.TaskGroup() as group:
+            vendors = [group.create_task(site.push(), name=f"vendor {n}") for n in range(VENDORS)]
+            for _ in range(rounds):
+                await one_round(site)
+            for vendor in vendors:
+                vendor.cancel()
+        async with started(site):
+            with suppress(TimeoutError):  # whoever asked looks at the tally
+                await wait_until(lambda: not site.tally.lost, "the rest", PATIENCE)
+        await site.broker_killed()
+        return site.tally
+
+
+async def one_round(site: Site) -> None:
+    """Start the bridge, let the broker have its outage, and kill the bridge before, within or after it."""
+    rng, outage = site.rng, site.rng.choice(tuple(Outage))
+    async with started(site) as bridge:
+        await asyncio.sleep(rng.uniform(0, 0.5))
+        await site.begin(outage)
+        await asyncio.sleep(rng.uniform(0, 0.3))
+        after = rng.random() < 0.5
+        if after:
+            await site.end(outage)
+            await asyncio.sleep(rng.uniform(0, 0.5))
+        bridge.process.kill()
+        await bridge.ends()
+    if not after:
+        await site.end(outage)
+    assert "Traceback" not in bridge.output, bridge.output
+    site.tally.rounds += 1
+
+
+@asynccontextmanager
+async def started(site: Site) -> AsyncIterator[Process]:
+    """A bridge that takes pushes."""
+    async with running(*BRIDGE, "run", "-c", site.config) as bridge:
+        await bridge.says("push listens on", PATIENCE)
+        yield bridge
+
+
+@asynccontextmanager
+async def open_site(folder: Path, seed: int) -> AsyncIterator[Site]:
+    """A broker that drops nothing for want of room, behind a network that fails."""
+    broker, push_port = Broker(directory=folder / "broker", extra="max_queued_messages 0"), free_port()
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(Proxy(broker.port))
+        backend = {"platform": "ums", "url": f"http://{HOST}:{free_port()}", "push": {"secret": SECRET}}
+        config = write(
+            folder,
+            mqtt={"host": HOST, "port": proxy.port},
+            push={"host": HOST, "port": push_port},
+            backends={"hq": backend},
+        )
+        rng = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        site = Site(broker=broker, proxy=proxy, config=config, push_port=push_port, rng=rng)
+        stack.push_async_callback(broker.kill)
+        await site.broker_up()
+        yield site
+
+
+def main() -> int:
+    """Soak from the command line; gives 1 where something was lost or has two numbers."""
+    parser = argparse.ArgumentParser(prog="scripts/soak", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=200, help="how often the bridge is killed (default 200)")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the random moments")  # noqa: S311
+    options = parser.parse_args()
+    print(f"{options.rounds} rounds, seed {options.seed}", flush=True)  # noqa: T201
+    with tempfile.TemporaryDirectory(prefix="fleet2mqtt-soak-") as folder:
+        tally = asyncio.run(soak(Path(folder), options.rounds, options.seed))
+    print(tally.table())  # noqa: T201
+    return 1 if tally.lost or tally.torn or tally.shared else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""What the bridge announces: every topic of the contract with its retain flag, states, and discovery."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from tests.bridge_under_test import (
+    CHANNEL,
+    GATEWAY,
+    LINE,
+    VOIP,
+    RunningBridge,
+    Site,
+    config_topic,
+    open_site,
+    retained,
+    state_topic,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+STATELESS = {"button", "event"}
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    async with open_site(tmp_path_factory.mktemp("announce")) as site:
+        yield site
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def bridge(site: Site) -> AsyncIterator[RunningBridge]:
+    async with site.bridge() as bridge:
+        await bridge.settle()
+        yield bridge
+
+
+def templates(component: dict[str, Any]) -> str:
+    """What a component makes of its device's state."""
+    shown = "json_attributes_template" if component["platform"] == "device_tracker" else "value_template"
+    found: str = component.get(shown, "")
+    return found
+
+
+async def test_every_topic_of_the_contract_has_its_retain_flag(site: Site, bridge: RunningBridge) -> None:
+    standing = await retained(site.broker)
+    wanted = {f"fleet2mqtt/bridge/{name}" for name in ("state", "info", "health")} | {"fleet2mqtt/alarm/summary"}
+    wanted |= {
+        f"fleet2mqtt/backend/{name}/{kind}" for name in ("hq_voip", "branch") for kind in ("availability", "health")
+    }
+    for id_ in await bridge.devices():
+        wanted |= {state_topic(id_), f"fleet2mqtt/device/{id_}/availability", config_topic(id_)}
+    assert wanted <= standing.keys()
+    rest = {topic for topic in standing.keys() - wanted if not topic.endswith("/attributes")}
+    assert rest == set()
+    assert bridge.events()  # the sample alarm of the document was read back from the history
+    assert not [
+        topic for topic in standing if re.search(r"/(alarm/event|response|request|result|set|get|logging)", topic)
+    ]
+
+
+async def test_ids_are_made_of_the_hardware_alone(bridge: RunningBridge) -> None:
+    devices = await bridge.devices()
+    assert {"bridge", "hq_voip", "branch", VOIP, LINE, GATEWAY, CHANNEL} <= devices.keys()
+    assert (devices[LINE]["via"], devices[CHANNEL]["via"], devices[VOIP]["via"]) == (VOIP, GATEWAY, "hq_voip")
+    assert all(re.fullmatch(r"[a-z0-9_-]{1,64}", id_) for id_ in devices)
+
+
+async def test_info_and_health_say_what_the_contract_says(bridge: RunningBridge) -> None:
+    info = bridge.seen.latest("fleet2mqtt/bridge/info")
+    health = await bridge.seen.wait(lambda message: message.topic == "fleet2mqtt/bridge/health")
+    backend = await bridge.seen.wait(lambda message: message.topic == "fleet2mqtt/backend/hq_voip/health")
+    assert info
+    assert info.json.keys() == {"id", "version", "started_at", "mqtt_protocol", "backends"}
+    assert info.json["mqtt_protocol"] == "5"
+    assert {name: each["platform"] for name, each in info.json["backends"].items()} == {
+        "hq_voip": "ums",
+        "branch": "smart_gateway",
+    }
+    assert {"uptime", "outbox", "dropped", "loop_lag", "rss"} <= health.json.keys()
+    assert health.json["outbox"].keys() >= {"depth", "oldest_age"}
+    assert health.json["mqtt"]["reconnects"] == 0
+    assert {"last_success", "error", "next_try", "endpoints", "quota"} <= backend.json.keys()
+    assert {"class", "text"} <= (backend.json["error"] or {"class": "", "text": ""}).keys()
+
+
+async def test_a_state_has_a_key_for_each_entity_that_reads_it(bridge: RunningBridge) -> None:
+    for id_, payload in bridge.descriptions().items():
+        state = bridge.state(id_)
+        meta = state.pop("_meta")
+        read = {key for key, each in payload["components"].items() if f"get('{key}')" in templates(each)}
+        assert state.keys() == read, id_
+        assert meta.keys() == {"source", "observed_at"}
+        assert meta["source"] == "poll"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.\d{3}[+-]\d\d:\d\d", meta["observed_at"])
+
+
+async def test_discovery_has_the_members_that_home_assistant_takes(bridge: RunningBridge) -> None:
+    found = bridge.descriptions()
+    assert found.keys() == (await bridge.devices()).keys()
+    uniques: set[str] = set()
+    for id_, payload in found.items():
+        assert payload.keys() == {"device", "origin", "availability", "availability_mode", "components"}
+        assert payload["device"]["identifiers"] == [f"fleet2mqtt_{id_}"]
+        assert payload["availability_mode"] == "all"
+        for key, component in payload["components"].items():
+            assert component["unique_id"] == f"fleet2mqtt_{id_}_{key}"
+            assert component["object_id"] == f"{id_}_{key}"
+            assert component["default_entity_id"] == f"{component['platform']}.{id_}_{key}"
+            assert component["qos"] == (1 if component["platform"] in STATELESS else 0)
+            uniques.add(component["unique_id"])
+    assert len(uniques) == sum(len(payload["components"]) for payload in found.values())
+
+
+async def test_availability_is_bridge_backend_and_device(bridge: RunningBridge) -> None:
+    found = bridge.descriptions()
+    listed = {id_: [each["topic"] for each in found[id_]["availability"]] for id_ in (LINE, "hq_voip", "bridge")}
+    online = "fleet2mqtt/bridge/state"
+    own = "fleet2mqtt/device/{}/availability".format
+    assert listed[LINE] == [online, "fleet2mqtt/backend/hq_voip/availability", own(LINE)]
+    assert listed["hq_voip"] == [online, own("hq_voip")]
+    assert listed["bridge"] == [online, own("bridge")]

@@ -1,0 +1,254 @@
+"""Commands: every way in which one can end, in the order of the contract, each with exactly one result."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from tests.bridge_under_test import (
+    CHANNEL,
+    GATEWAY,
+    LINE,
+    SN,
+    VOIP,
+    RunningBridge,
+    Site,
+    open_site,
+    reply_to,
+)
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SET = "/api/v1/devices/set"
+QUERY = "/api/v1/devices/query"
+CANARY = "canary-hotspot-8b1f"
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    async with open_site(tmp_path_factory.mktemp("commands")) as site:
+        yield site
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def running(site: Site) -> AsyncIterator[RunningBridge]:
+    async with site.bridge() as bridge:
+        await bridge.settle()
+        yield bridge
+
+
+@pytest.fixture
+def bridge(site: Site, running: RunningBridge) -> RunningBridge:
+    """The bridge that all tests share, with vendors that behave."""
+    site.gateways.mischief.clear()
+    site.ums.mischief.clear()
+    site.gateways.apply_delay = 0
+    return running
+
+
+def enabled(site: Site) -> bool:
+    return bool(site.gateways.gateways[SN]["channel"]["0"]["enable"])
+
+
+def other(site: Site) -> str:
+    """What the switch does not show now."""
+    return "OFF" if enabled(site) else "ON"
+
+
+def writes(site: Site) -> int:
+    return sum(call.path == SET for call in site.gateways.mischief.calls)
+
+
+async def test_a_plain_value_is_confirmed(site: Site, bridge: RunningBridge) -> None:
+    for wanted in ("OFF", "ON"):
+        result = await bridge.set_key(CHANNEL, "enable", wanted)
+        assert result.keys() == {"transaction", "device", "key", "status", "requested", "observed", "error", "ts"}
+        assert (result["device"], result["key"], result["status"]) == (CHANNEL, "enable", "confirmed")
+        assert (result["requested"], result["observed"], result["error"]) == (wanted, wanted, None)
+        assert enabled(site) == (wanted == "ON")
+
+
+async def test_an_object_of_keys_ends_in_a_result_for_each(bridge: RunningBridge) -> None:
+    token = bridge.transaction()
+    wanted = {"today_used_flow": 12.5, "remain_flow": 3}
+    await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", {**wanted, "transaction": token})
+    await wait_until(lambda: sum(r["transaction"] == token for r in bridge.results(CHANNEL)) == len(wanted), "results")
+    found = {r["key"]: r for r in bridge.results(CHANNEL) if r["transaction"] == token}
+    assert {key: result["observed"] for key, result in found.items()} == wanted
+    assert {result["status"] for result in found.values()} == {"confirmed"}
+
+
+async def test_set_then_state_then_result(site: Site, bridge: RunningBridge) -> None:
+    wanted = other(site)
+    token = bridge.transaction()
+    await bridge.set(CHANNEL, {"enable": wanted, "transaction": token})
+    passed = bridge.seen.all(f"fleet2mqtt/device/{CHANNEL}/#")
+    command = next(i for i, m in enumerate(passed) if m.topic.endswith("/set") and m.json["transaction"] == token)
+    result = next(i for i, m in enumerate(passed) if m.topic.endswith("/result") and m.json["transaction"] == token)
+    shown = [i for i, m in enumerate(passed[:result]) if m.topic.endswith("/state") and m.json["enable"] == wanted]
+    assert shown
+    assert command < shown[-1] < result
+    assert passed[shown[-1]].json["_meta"]["source"] == "command"
+
+
+async def test_what_the_vendor_takes_and_does_not_do_is_unconfirmed(site: Site, bridge: RunningBridge) -> None:
+    wanted, truth = other(site), "ON" if enabled(site) else "OFF"
+    site.gateways.mischief.inject("noop", SET)
+    result = await bridge.set(CHANNEL, {"enable": wanted})
+    assert (result["status"], result["requested"], result["observed"]) == ("unconfirmed", wanted, truth)
+    assert result["error"]["code"] == "not_shown"
+    assert bridge.state(CHANNEL)["enable"] == truth
+
+
+async def test_a_refusal_comes_with_the_vendors_code_and_text(site: Site, bridge: RunningBridge) -> None:
+    truth = "ON" if enabled(site) else "OFF"
+    site.gateways.mischief.inject("error", SET, code=7006)
+    result = await bridge.set(CHANNEL, {"enable": other(site)})
+    assert result["status"] == "rejected"
+    assert result["error"]["code"] == 7006
+    assert "设备已下线" in result["error"]["message"]
+    assert (result["observed"], bridge.state(CHANNEL)["enable"]) == (truth, truth)
+
+
+async def test_a_lost_answer_is_settled_by_the_read_back(site: Site, bridge: RunningBridge) -> None:
+    before, wanted = writes(site), other(site)
+    site.gateways.mischief.inject("lost_answer", SET, times=1)
+    result = await bridge.set(CHANNEL, {"enable": wanted})
+    assert (result["status"], result["observed"]) == ("confirmed", wanted)
+    assert writes(site) == before + 1
+
+
+async def test_a_lost_call_is_not_sent_again(site: Site, bridge: RunningBridge) -> None:
+    before, wanted = writes(site), other(site)
+    site.gateways.mischief.inject("reset", SET, times=1)
+    result = await bridge.set(CHANNEL, {"enable": wanted})
+    assert (result["status"], result["error"]["code"]) == ("failed", "connection_lost")
+    assert result["observed"] != wanted
+    assert writes(site) == before + 1
+
+
+async def test_a_command_past_its_time_is_not_sent(site: Site, bridge: RunningBridge) -> None:
+    before = writes(site)
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    result = await bridge.set(CHANNEL, {"enable": other(site), "expires_at": past.isoformat()})
+    assert (result["status"], result["error"]["code"]) == ("expired", "expired")
+    assert writes(site) == before
+
+
+async def test_a_newer_command_takes_the_place_of_one_that_is_under_way(site: Site, bridge: RunningBridge) -> None:
+    first, second = other(site), "ON" if enabled(site) else "OFF"
+    site.gateways.mischief.inject("hang", SET, times=1)
+    tokens = [bridge.transaction() for _ in range(3)]
+    for token, value in zip(tokens, (first, first, second), strict=True):
+        await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", {"enable": value, "transaction": token})
+    ended = [(await bridge.result(CHANNEL, token))["status"] for token in tokens]
+    assert ended == ["superseded", "superseded", "confirmed"]
+    assert bridge.state(CHANNEL)["enable"] == second
+
+
+async def test_a_write_that_shows_late_is_waited_for(site: Site, bridge: RunningBridge) -> None:
+    site.gateways.apply_delay = 0.05
+    wanted = other(site)
+    assert (await bridge.set(CHANNEL, {"enable": wanted}))["observed"] == wanted
+
+
+INVALID: tuple[tuple[str, str, Any, str], ...] = (
+    ("nobody", "enable", "ON", "unknown_device"),
+    (CHANNEL, "nothing", "ON", "unknown_key"),
+    (CHANNEL, "signal", "-60", "read_only"),
+    (CHANNEL, "enable", "MAYBE", "invalid_value"),
+    (CHANNEL, "enable", b"\xff\xfe", "invalid_value"),
+    (CHANNEL, "init_flow", "-1", "invalid_value"),
+    (CHANNEL, "init_flow", "a lot", "invalid_value"),
+    (CHANNEL, "net", "6g", "invalid_value"),
+    (GATEWAY, "alias", "two\nlines", "invalid_value"),
+    (GATEWAY, "lan_ip", "300.1.1.1", "invalid_value"),
+    (VOIP, "test_fxo", "HOLD", "invalid_value"),
+)
+
+
+@pytest.mark.parametrize("case", INVALID)
+async def test_what_cannot_be_tried_is_invalid(
+    site: Site, bridge: RunningBridge, case: tuple[str, str, Any, str]
+) -> None:
+    device, key, payload, code = case
+    before = len(site.gateways.mischief.calls)
+    result = await bridge.set_key(device, key, payload)
+    assert (result["status"], result["error"]["code"]) == ("invalid", code)
+    assert len(site.gateways.mischief.calls) == before
+
+
+@pytest.mark.parametrize(
+    "payload", ["{", "[]", '"ON"', "{}", '{"transaction": {}}', '{"enable": "ON", "expires_at": 5}']
+)
+async def test_what_is_no_command_is_malformed(bridge: RunningBridge, payload: str) -> None:
+    before = len(bridge.results(CHANNEL))
+    await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", payload)
+    await wait_until(lambda: len(bridge.results(CHANNEL)) > before, "a result")
+    result = bridge.results(CHANNEL)[-1]
+    assert (result["status"], result["error"]["code"], result["key"]) == ("invalid", "malformed", None)
+
+
+async def test_the_same_transaction_again_gives_the_same_answer_and_no_second_write(
+    site: Site, bridge: RunningBridge
+) -> None:
+    command = {"enable": other(site), "transaction": "once"}
+    before = writes(site)
+    first = await bridge.set(CHANNEL, command)
+    await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", command)
+    await wait_until(lambda: sum(r["transaction"] == "once" for r in bridge.results(CHANNEL)) == 2, "the answer again")
+    assert [r for r in bridge.results(CHANNEL) if r["transaction"] == "once"] == [first, first]
+    assert writes(site) == before + 1
+
+
+async def test_a_response_topic_gets_the_result_with_its_correlation(site: Site, bridge: RunningBridge) -> None:
+    properties = reply_to("my/answers", b"\x01\x02")
+    topic = f"fleet2mqtt/device/{CHANNEL}/set/enable"
+    await bridge.broker.publish(topic, other(site), properties=properties)
+    answer = await bridge.seen.wait(lambda message: message.topic == "my/answers")
+    assert (answer.json["status"], answer.correlation) == ("confirmed", b"\x01\x02")
+
+
+@pytest.mark.parametrize(("device", "key"), [(GATEWAY, "hotspot_passwd"), (f"{GATEWAY}_channel_4", "wifi_key")])
+async def test_a_secret_is_confirmed_and_never_shown(
+    bridge: RunningBridge, caplog: pytest.LogCaptureFixture, device: str, key: str
+) -> None:
+    caplog.set_level("DEBUG")
+    before = len(bridge.seen.messages)
+    result = await bridge.set(device, {key: CANARY})
+    assert (result["status"], result["requested"], result["observed"]) == ("confirmed", None, None)
+    await bridge.set_key(device, key, CANARY)
+    await bridge.set_key("nobody", key, CANARY)
+    said = [m for m in bridge.seen.messages[before:] if "/set" not in m.topic]
+    assert said
+    assert not [m.topic for m in said if CANARY.encode() in m.payload]
+    assert CANARY not in caplog.text
+    assert key not in bridge.state(device)
+
+
+async def test_a_press_is_confirmed_and_shows_what_it_found(bridge: RunningBridge) -> None:
+    before = bridge.state(LINE)["voltage"]
+    result = await bridge.set_key(VOIP, "test_fxo", "PRESS")
+    assert (result["status"], result["requested"]) == ("confirmed", "PRESS")
+    await wait_until(lambda: bridge.state(LINE)["voltage"] != before, "another voltage")
+
+
+async def test_get_reads_the_device_now(site: Site, bridge: RunningBridge) -> None:
+    site.gateways.set_base(SN, remark="under the roof")
+    token = bridge.transaction()
+    await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {"transaction": token})
+    result = await bridge.result(GATEWAY, token)
+    assert (result["status"], result["key"]) == ("confirmed", None)
+    assert bridge.state(GATEWAY)["remark"] == "under the roof"
+    site.gateways.mischief.inject("error", QUERY, code=7001)
+    await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {"transaction": "again"})
+    assert (await bridge.result(GATEWAY, "again"))["status"] == "rejected"
+    await bridge.broker.publish("fleet2mqtt/device/nobody/get", {"transaction": "nobody"})
+    assert (await bridge.result("nobody", "nobody"))["error"]["code"] == "unknown_device"

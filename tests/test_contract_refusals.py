@@ -1,0 +1,203 @@
+"""Commands under pressure: retained ones, too many at once, a vendor that is gone, polls and presses side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.bridge_under_test import (
+    CHANNEL,
+    GATEWAY,
+    LINE,
+    MAC,
+    SN,
+    VOIP,
+    RunningBridge,
+    Site,
+    open_site,
+    reply_to,
+)
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+SET = "/api/v1/devices/set"
+LIST = "/api/v1/devices/list"
+DETECT = f"/s1/device/{MAC}/detect"
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path) as site:
+        yield site
+
+
+@pytest.fixture
+async def bridge(site: Site) -> AsyncIterator[RunningBridge]:
+    async with site.bridge(commands={"confirm_timeout": 0.1, "max_pending": 2}) as bridge:
+        await bridge.settle()
+        yield bridge
+
+
+def writes(site: Site) -> int:
+    return sum(call.path == SET for call in site.gateways.mischief.calls)
+
+
+@pytest.mark.parametrize("topic", [f"device/{CHANNEL}/set/enable", "bridge/request/announce"])
+async def test_a_retained_command_is_refused_with_one_warning_at_every_start(site: Site, topic: str) -> None:
+    topic = f"fleet2mqtt/{topic}"
+    await site.broker.publish(topic, "{}" if "request" in topic else "OFF", retain=True)
+    for _ in range(2):
+        async with site.bridge() as bridge:
+            await bridge.settle()
+            await wait_until(bridge.warnings, "a warning")
+            [warning] = bridge.warnings()
+            assert topic in warning
+            assert f"mosquitto_pub -r -n -t '{topic}'" in warning
+            health = await bridge.ask("health")
+            assert health["data"]["bridge"]["dropped"]["retained_command"] == 1
+            await site.broker.publish(topic, "", retain=False)  # clearing it is no command
+            await bridge.set(CHANNEL, {"nothing": 1})
+            assert [result["key"] for result in bridge.results(CHANNEL)] == ["nothing"]
+            assert len(bridge.seen.all("fleet2mqtt/bridge/response/announce")) == 1  # the one of settle()
+    assert writes(site) == 0
+
+
+async def test_more_commands_than_may_wait_end_at_once(site: Site, bridge: RunningBridge) -> None:
+    site.gateways.mischief.inject("hang", SET)
+    names = ("alias", "remark", "hotspot_name")
+    tokens = [bridge.transaction() for _ in names]
+    for name, token in zip(names, tokens, strict=True):
+        await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/set", {name: "x", "transaction": token})
+    result = await bridge.result(GATEWAY, tokens[2])
+    assert (result["status"], result["error"]["code"]) == ("failed", "queue_full")
+    site.gateways.mischief.clear()
+    assert (await bridge.result(GATEWAY, tokens[0]))["status"] == "failed"
+    assert (await bridge.result(GATEWAY, tokens[1]))["status"] == "confirmed"
+
+
+async def test_a_vendor_that_is_gone_is_a_failure(site: Site, bridge: RunningBridge) -> None:
+    await site.stop_vendors()
+    result = await bridge.set(CHANNEL, {"enable": "ON"})
+    assert (result["status"], result["error"]["code"], result["observed"]) == ("failed", "unreachable", "OFF")
+    result = await bridge.set_key(VOIP, "test_fxo", "PRESS")
+    assert (result["status"], result["error"]["code"]) == ("failed", "unreachable")
+
+
+async def test_commands_under_way_end_when_the_bridge_is_stopped(site: Site, bridge: RunningBridge) -> None:
+    site.gateways.mischief.inject("hang", "/api/v1/devices/*")
+    token = bridge.transaction()
+    async with site.broker.record("#") as seen:
+        await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", {"enable": "OFF", "transaction": token})
+        await wait_until(lambda: writes(site), "a write")
+        bridge.stop.set()
+        await asyncio.wait([bridge.task])
+        results = [message.json for message in seen.all(f"fleet2mqtt/device/{CHANNEL}/result")]
+    assert [(result["transaction"], result["status"]) for result in results] == [(token, "failed")]
+
+
+async def test_a_poll_under_way_does_not_undo_a_command(site: Site, bridge: RunningBridge) -> None:
+    before = bridge.state(GATEWAY)["alias"]
+    site.gateways.mischief.inject("slow", LIST, times=1, seconds=0.0)
+    site.gateways.mischief.calls.clear()
+    polling = asyncio.create_task(bridge.refresh(backend="branch"))
+    await wait_until(lambda: any(call.path == LIST for call in site.gateways.mischief.calls), "a poll")
+    assert (await bridge.set(GATEWAY, {"alias": "tower"}))["status"] == "confirmed"
+    await polling
+    await bridge.set(GATEWAY, {"nothing": 1})  # passes behind what the poll brought
+    assert bridge.history(GATEWAY, "alias") == [before, "tower"]
+
+
+async def test_what_a_press_measured_is_not_undone_by_a_poll_begun_before(site: Site, bridge: RunningBridge) -> None:
+    before = bridge.state(LINE)["voltage"]
+    site.ums.mischief.calls.clear()
+    site.ums.mischief.inject("slow", DETECT, times=1, seconds=0.0005)
+    polling = asyncio.create_task(bridge.refresh(backend="hq_voip"))
+    await wait_until(lambda: any(call.path == DETECT for call in site.ums.mischief.calls), "a poll of the lines")
+    await bridge.set_key(VOIP, "test_fxo", "PRESS")
+    await polling
+    history = bridge.history(LINE, "voltage")
+    assert len(history) == 2
+    assert history[0] == before
+
+
+async def test_the_refresh_button_brings_the_backends_own_figures_too(site: Site, bridge: RunningBridge) -> None:
+    site.ums.add_device()
+    row = site.ums.count_devices()
+    result = await bridge.set_key("hq_voip", "refresh", "PRESS")
+    assert result["status"] == "confirmed"
+    await bridge.shows("hq_voip", "total", row["total"])
+
+
+async def test_the_refresh_button_says_what_fails(site: Site, bridge: RunningBridge) -> None:
+    site.gateways.mischief.inject("error", "/api/v1/mapping/list", code=7001)
+    result = await bridge.set_key("branch", "refresh", "PRESS")
+    assert (result["status"], result["error"]["code"]) == ("rejected", 7001)
+
+
+async def test_two_refreshes_during_one_poll_both_end(site: Site, bridge: RunningBridge) -> None:
+    site.gateways.mischief.inject("hang", "/api/v1/mapping/list", times=1, seconds=0.2)
+    tasks = [asyncio.create_task(bridge.refresh(backend="branch")) for _ in range(3)]
+    for number, task in enumerate(tasks):
+        await wait_until(task.done, f"the end of refresh {number}")
+        assert {"devices", "details", "mappings"} == task.result()["branch"].keys()
+
+
+async def test_the_announce_button_announces(bridge: RunningBridge) -> None:
+    before = len(bridge.seen.all(f"fleet2mqtt/device/{CHANNEL}/availability"))
+    assert (await bridge.set_key("bridge", "announce", "PRESS"))["status"] == "confirmed"
+    await wait_until(lambda: len(bridge.seen.all(f"fleet2mqtt/device/{CHANNEL}/availability")) > before, "it again")
+
+
+async def test_a_reply_may_not_go_where_the_bridge_listens(site: Site, bridge: RunningBridge) -> None:
+    for topic in (f"fleet2mqtt/device/{CHANNEL}/set/name", "homeassistant/device/x/config"):
+        properties = reply_to(topic, b"")
+        before = len(bridge.results(GATEWAY))
+        await site.broker.publish(f"fleet2mqtt/device/{GATEWAY}/set/remark", "x", properties=properties)
+        await wait_until(lambda before=before: len(bridge.results(GATEWAY)) > before, "a result")  # type: ignore[misc]
+        assert bridge.seen.all(topic) == []
+    assert site.gateways.gateways[SN]["base"]["remark"] == "x"
+
+
+async def test_what_outlasts_its_time_ends_with_a_timeout(site: Site) -> None:
+    patient = {"timeout": 30}
+    async with site.bridge(branch=patient, commands={"max_age": 0.3, "confirm_timeout": 5}) as bridge:
+        await bridge.settle()
+        site.gateways.mischief.inject("hang", SET, times=1)
+        result = await bridge.set(CHANNEL, {"enable": "ON"})
+        assert (result["status"], result["error"]["code"]) == ("failed", "timeout")
+        site.gateways.mischief.inject("noop", SET)
+        result = await bridge.set(CHANNEL, {"enable": "ON"})
+        assert (result["status"], result["error"]["code"]) == ("unconfirmed", "timeout")
+        site.gateways.mischief.inject("hang")
+        await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {"transaction": "get"})
+        result = await bridge.result(GATEWAY, "get")
+        assert (result["status"], result["error"]["code"]) == ("failed", "timeout")
+        answer = await bridge.ask("mapping_list", "backend/branch")
+        assert answer["error"]["code"] == "timeout"
+
+
+async def test_what_outlasts_the_bridge_is_told_so(site: Site) -> None:
+    async with site.bridge(branch={"timeout": 30}) as bridge:
+        await bridge.settle()
+        site.gateways.mischief.inject("hang", "/api/v1/devices/*")
+        async with site.broker.record("#") as seen:
+            for name in ("alias", "remark"):
+                await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/set", {name: "x", "transaction": name})
+            await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/get", {"transaction": "get"})
+            await bridge.broker.publish("fleet2mqtt/backend/branch/request/device_list", {"transaction": "list"})
+            await wait_until(lambda: writes(site), "a write")
+            bridge.stop.set()
+            await asyncio.wait([bridge.task])
+            await bridge.result(CHANNEL, "get")
+            results = [message.json for message in seen.all(f"fleet2mqtt/device/{GATEWAY}/result")]
+            response = await seen.wait(lambda message: message.topic.endswith("response/device_list"))
+    assert [(result["key"], result["status"], result["error"]["code"]) for result in results] == [
+        ("alias", "failed", "stopped"),
+        ("remark", "failed", "stopped"),
+    ]
+    assert response.json["error"]["code"] == "stopped"

@@ -1,0 +1,105 @@
+"""The one door: alarms that stand until cleared, and what a device's end does to them; with a real broker and disk."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from bridge.alarms import AlarmPublisher
+from bridge.hub import Hub
+from bridge.model import Origin
+from bridge.mqtt import Mqtt, Settings
+from bridge.outbox import open_outbox
+from bridge.payload import dumps
+from bridge.publisher import Publisher
+from bridge.registry import Registry
+from bridge.standard import added_rows
+from bridge.topics import Topics
+from tests.alarms import alarm
+from tests.bridge_under_test import wait_retained
+from tests.devices import device, inventory, update
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+    from typing import Any
+
+    from tests.broker import Broker
+
+TOPICS = Topics("fleet2mqtt", "homeassistant")
+STANDING = "fleet2mqtt/alarm/active/hq_voip_1/power"
+
+
+@asynccontextmanager
+async def open_hub(broker: Broker, folder: Path) -> AsyncIterator[Hub]:
+    """A hub that publishes to the broker; its alarms outlive it in the folder."""
+
+    def connected() -> None:
+        publisher.connected()
+        alarms.connected()
+
+    async with open_outbox(folder / "outbox.sqlite") as outbox, asyncio.TaskGroup() as group:
+        settings = Settings(host="127.0.0.1", port=broker.port, client_id="hub", will_topic=TOPICS.state)
+        mqtt = Mqtt(settings, [], lambda _: None, connected, lambda _: None)
+        registry = Registry(time.monotonic, added_rows(_no_refresh))
+        publisher = Publisher(mqtt, registry, None, TOPICS, 1000)
+        alarms = AlarmPublisher(mqtt, outbox, TOPICS)
+        hub = Hub(outbox, registry, publisher, alarms, TOPICS)
+        await hub.restore_alarms()
+        tasks = [group.create_task(work) for work in (mqtt.run(), publisher.run(), alarms.run(), alarms.run_marks())]
+        yield hub
+        for task in tasks:
+            task.cancel()
+
+
+async def _no_refresh(*_: Any) -> None:
+    raise AssertionError("nobody presses it here")
+
+
+def power(number: int, *, cleared: bool = False) -> Any:
+    return alarm(number, active=True, standing="power", cleared=cleared)
+
+
+async def test_a_raised_alarm_stands_until_it_is_cleared(broker: Broker, tmp_path: Path) -> None:
+    async with open_hub(broker, tmp_path) as hub:
+        [raised] = await hub.accept(update(device("hq_voip_1", alarms=True), alarms=(power(1),)))
+        await wait_retained(broker, {STANDING: _body(raised)})
+        [ended] = await hub.accept(update(began=1, alarms=(power(2, cleared=True),)))
+        await wait_retained(broker, {STANDING: b""})
+        assert (ended.body["type"], ended.cleared) == ("cleared", True)
+        assert hub.registry.devices["hq_voip_1"].state["last_alarm_time"] == raised.body["raised_at"]
+        assert await hub.accept(update(began=2, alarms=(power(1),))) == ()
+
+
+async def test_what_stands_is_shown_again_after_a_restart(broker: Broker, tmp_path: Path) -> None:
+    async with open_hub(broker, tmp_path) as hub:
+        [raised] = await hub.accept(update(device("hq_voip_1", alarms=True), alarms=(power(1),)))
+    await broker.restart()
+    async with open_hub(broker, tmp_path) as hub:
+        await wait_retained(broker, {STANDING: _body(raised)})
+        await hub.summarise()
+        await hub.accept(update(device("hq_voip_1", alarms=True)))
+        assert hub.registry.devices["hq_voip_1"].state["last_alarm_severity"] == "critical"
+
+
+async def test_what_stands_goes_with_its_device(broker: Broker, tmp_path: Path) -> None:
+    async with open_hub(broker, tmp_path) as hub:
+        devices = device("hq_voip_1", alarms=True), device("hq_2")
+        [raised] = await hub.accept(update(*devices, alarms=(power(1),)))
+        await wait_retained(broker, {STANDING: _body(raised)})
+        for began in (1, 2):
+            await hub.accept(update(began=began, inventories=(inventory("hq_2"),)))
+        await wait_retained(broker, {STANDING: b"", "fleet2mqtt/device/hq_voip_1/state": b""})
+
+
+async def test_an_older_pushed_state_is_left_out(broker: Broker, tmp_path: Path) -> None:
+    async with open_hub(broker, tmp_path) as hub:
+        await hub.accept(update(device(state={"signal": -1}), began=5, origin=Origin.PUSH))
+        await hub.accept(update(device(state={"signal": -2}), began=4, origin=Origin.PUSH))
+        assert hub.registry.devices["hq_1"].state["signal"] == -1
+
+
+def _body(event: Any) -> bytes:
+    return dumps(event.body)
