@@ -62,8 +62,21 @@ async def test_a_retained_command_is_refused_with_one_warning_at_every_start(sit
             assert health["data"]["bridge"]["dropped"]["retained_command"] == 1
             await site.broker.publish(topic, "", retain=False)  # clearing it is no command
             await bridge.set(CHANNEL, {"nothing": 1})
-            assert [result["key"] for result in bridge.results(CHANNEL)] == ["nothing"]
-            assert len(bridge.seen.all("fleet2mqtt/bridge/response/announce")) == 1  # the one of settle()
+            answers = [
+                *bridge.results(CHANNEL),
+                *(m.json for m in bridge.seen.all("fleet2mqtt/bridge/response/announce")),
+            ]
+            faults = [answer["error"]["code"] for answer in answers if answer["error"]]
+            assert sorted(faults) == ["retained", "unknown_key"]
+    assert writes(site) == 0
+
+
+async def test_a_retained_command_is_refused_while_the_bridge_runs_too(site: Site, bridge: RunningBridge) -> None:
+    await site.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set/enable", "ON", retain=True)
+    await wait_until(lambda: bridge.results(CHANNEL), "a result")
+    [result] = bridge.results(CHANNEL)
+    assert (result["status"], result["error"]["code"]) == ("invalid", "retained")
+    await wait_until(bridge.warnings, "a warning")
     assert writes(site) == 0
 
 
