@@ -17,9 +17,9 @@ import orjson
 
 from bridge import wire
 from bridge.errors import BackendError, BadReply, Busy, Rejected
+from bridge.failures import Failures
 from bridge.model import Alarm, Origin, Severity, Update
 
-from .failures import Failures
 from .models import MetricHistory, alarm_id, in_zone, mac_of
 from .paging import MAX_PAGES, Listing, Row
 
@@ -63,7 +63,7 @@ def record_of(raw: Row, zone: tzinfo, mac: str | None = None) -> Record:
     return Record(
         id=alarm_id(raw),
         mac=mac_of(row.metric_history_producer) or mac,
-        at=None if at is None else at.astimezone(zone),
+        at=at if at is None or at.tzinfo is zone else at.astimezone(zone),
         row=row,
     )
 

@@ -294,6 +294,7 @@ def gateway_device(backend: str, id_: str, mac: str, record: GatewayRecord) -> D
         suggested_area=gateway.location,
         configuration_url=gateway.proxy_url if (gateway.proxy_url or "").lower().startswith(_WEB) else None,
         alarms=True,
+        counts_alarms=True,
         **_content(GATEWAY_ROWS, record),
     )
 

@@ -21,6 +21,8 @@ _STATUSES = ("online", "offline")
 
 def mac_of(value: Any) -> str | None:
     """A MAC as the UMS document writes it: `000EA93D022E`, upper case without separators."""
+    if isinstance(value, str) and value.isascii() and value.isalnum() and value.isupper():
+        return value
     text = wire.text(value)
     return None if text is None else text.translate(_SEPARATORS).upper() or None
 

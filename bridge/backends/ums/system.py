@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from bridge import wire
 from bridge.errors import BackendError, Rejected
+from bridge.failures import Failures
 from bridge.model import Device, Inventory, Origin, Update
 
-from .failures import Failures
 from .fleet import Fleet, line_name, row_mac
 from .models import EventCount, Status, in_zone, mac_of
 from .paging import Listing, Page, Row

@@ -1,0 +1,65 @@
+"""ThingsCloud, an IoT platform: devices with free attributes, alarms, groups, users of one project. See README.md."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from bridge.api import open_api
+from bridge.backend import Backend, Context, Source
+from bridge.pace import Pace
+
+from .actions import actions
+from .alarms import CatchUp
+from .client import ENVELOPE, Client, parse
+from .entities import MANUFACTURER, TITLE
+from .ledger import keeping
+from .pushes import pushes
+from .schemas import OPTIONS as SCHEMA
+from .system import System
+from .tokens import Tokens, credentials_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = ["SCHEMA", "connect"]
+
+
+@asynccontextmanager
+async def connect(context: Context) -> AsyncIterator[Backend]:
+    """One project. Nothing is asked of it until a source is polled. Raises ConfigError for half a login, or two."""
+    options = context.options
+    credentials = credentials_of(context.name, options)
+    pace = Pace(concurrency=1, spacing=1 / options["rate"])
+    async with open_api(options, envelope=ENVELOPE, pace=pace, parse=parse) as api, keeping(context) as keeper:
+        path = context.data_dir / f"{context.name}.token.json"
+        system = System(context, Client(api, Tokens(api, credentials, path)))
+        yield Backend(
+            name=context.name,
+            platform="thingscloud",
+            client=system,
+            sources=_sources(context, system, CatchUp(context, system, keeper)),
+            read=system.read,
+            actions=actions(system),
+            pushes=pushes(context, system, keeper),
+            calls=api.calls,
+            quota={"concurrency": 1, "requests_per_second": options["rate"]},
+            title=TITLE,
+            manufacturer=MANUFACTURER,
+            configuration_url=options["url"],
+        )
+
+
+def _sources(context: Context, system: System, catch_up: CatchUp) -> tuple[Source, ...]:
+    polls = {
+        "devices": system.poll_devices,
+        "attributes": system.poll_attributes,
+        "schema": system.poll_schema,
+        "alarms": catch_up.poll,
+        "stat": system.poll_stat,
+        "meta": system.poll_meta,
+    }
+    return tuple(
+        Source(name=name, interval=context.interval(name), poll=poll, primary=name == "devices")
+        for name, poll in polls.items()
+    )

@@ -1,0 +1,137 @@
+"""The schemas of the options and of the actions' arguments."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import voluptuous as vol
+
+from bridge.backend import SECRET, scan_interval
+from bridge.model import Component
+
+from .attributes import Override
+from .coordinates import Coordinates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_TEXT = 1024
+COMPONENTS = (
+    *(Component.SENSOR, Component.BINARY_SENSOR, Component.NUMBER, Component.SWITCH),
+    *(Component.SELECT, Component.TEXT, Component.DEVICE_TRACKER),
+)
+
+
+def word(value: Any) -> str:
+    """A text in one line that is not empty; an id that YAML reads as a number is one too."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not text.strip() or not text.isprintable():
+        raise vol.Invalid("expected a text in one line that is not empty")
+    return text
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise vol.Invalid("expected a whole number")
+    return value
+
+
+def _rate(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 1000:
+        raise vol.Invalid("expected a number of requests a second from 0.01 to 1000")
+    return float(value)
+
+
+_OVERRIDE = vol.Schema(
+    {
+        vol.Optional("component"): vol.In([component.value for component in COMPONENTS]),
+        vol.Optional("unit"): str,
+        vol.Optional("device_class"): str,
+        vol.Optional("writable"): bool,
+        vol.Optional("name"): word,
+    }
+)
+
+
+def _override(value: Any) -> Override:
+    given = _OVERRIDE({} if value is None else value)
+    if "component" in given:
+        given["component"] = Component(given["component"])
+    return Override(**given)
+
+
+def _overrides(value: Any) -> dict[str, Override]:
+    found: dict[str, Override] = vol.Schema({str: _override})({} if value is None else value)
+    return found
+
+
+OPTIONS: Mapping[Any, Any] = {
+    vol.Required("app_id"): word,
+    vol.Optional("access_key", default=None, description=SECRET): vol.Any(None, word),
+    vol.Optional("secret_key", default=None, description=SECRET): vol.Any(None, word),
+    vol.Optional("account", default=None, description=SECRET): vol.Any(None, word),
+    vol.Optional("password", default=None, description=SECRET): vol.Any(None, word),
+    vol.Optional("rate", default=1.0): _rate,
+    vol.Optional("types", default=list): [word],
+    vol.Optional("groups", default=list): [word],
+    vol.Optional("writable", default="documented"): vol.In(["documented", "all", "none"]),
+    vol.Optional("attributes", default=dict): _overrides,
+    vol.Optional("coordinates", default=Coordinates.NONE.value): vol.In([each.value for each in Coordinates]),
+    **scan_interval(devices=60, attributes=60, schema=3600, alarms=60, stat=300, meta=3600),
+}
+
+TEXT = vol.All(str, vol.Length(max=MAX_TEXT))
+WORD = vol.All(str, vol.Length(min=1, max=MAX_TEXT))
+WORDS = vol.All([WORD], vol.Length(min=1))
+PAGE = vol.All(_whole, vol.Range(min=1))
+MILLISECONDS = vol.All(_whole, vol.Range(min=0))
+VALUES = vol.All({WORD: object}, vol.Length(min=1))
+TAGS = vol.All({WORD: TEXT}, vol.Length(min=1))
+INFO = vol.Any(str, bool, int, float)
+HEX = re.compile(r"\s*[0-9A-Fa-f]{2}(?:\s*[0-9A-Fa-f]{2})*\s*")
+
+
+def rows(required: Mapping[str, Any] | None = None, **optional: Any) -> dict[Any, Any]:
+    """Arguments: those that have to be there, and those that may be."""
+    needed = {vol.Required(name): check for name, check in (required or {}).items()}
+    return needed | {vol.Optional(name): check for name, check in optional.items()}
+
+
+DEVICE = rows({"device_id": WORD})
+CUSTOMER = rows({"customer_id": WORD})
+NONE: dict[Any, Any] = {}
+LIST = rows(page=PAGE, type=WORD, group=WORD)
+HISTORY = {
+    **rows({"device_id": WORD, "identifier": WORD}, start_time=MILLISECONDS, end_time=MILLISECONDS),
+    vol.Optional("page", default=1): PAGE,
+    vol.Optional("pages", default=1): vol.All(_whole, vol.Range(min=1, max=50)),
+    vol.Optional("page_records", default=20): vol.All(_whole, vol.Range(min=1, max=100)),
+}
+COMMAND = {
+    **rows({"device_id": WORD, "method": WORD}, id=_whole),
+    vol.Optional("params", default=dict): dict,
+}
+DATA = {
+    **rows({"device_id": WORD, "identifier": WORD, "type": vol.In(["hex", "text", "json"])}),
+    vol.Required("msg"): vol.Any(str, dict),
+    vol.Optional("push_mode", default="mqtt"): vol.In(["mqtt", "tcp"]),
+}
+SET = rows({"device_id": WORD, "attributes": VALUES})
+KEYS = rows({"device_id": WORD, "keys": WORDS})
+DEVICE_TAGS = rows({"device_id": WORD, "tags": TAGS})
+GROUPS = rows({"device_id": WORD, "groups": [WORD]})
+DEVICE_INFO = rows({"device_id": WORD}, name=WORD, descr=TEXT, device_key=TEXT)
+CREATE = rows({"name": WORD}, descr=TEXT, type=WORD, tags={WORD: TEXT}, device_key=WORD)
+STANDARD = rows({"device_id": WORD, "info_type": WORD, "value": vol.All({WORD: INFO}, vol.Length(min=1))})
+EXTENDED = rows({"device_id": WORD, "infos": vol.All({WORD: INFO}, vol.Length(min=1))})
+TYPE = rows({"device_type_id": WORD})
+LOGS = rows(device_id=WORD, page=PAGE)
+CUSTOMER_DEVICES = rows({"customer_id": WORD}, page=PAGE)
+CUSTOMER_CREATE = rows(
+    {"name": WORD, "account": WORD, "password": WORD}, descr=TEXT, email=TEXT, mobile=TEXT, tags={WORD: TEXT}
+)
+CUSTOMER_INFO = rows({"customer_id": WORD}, name=WORD, descr=TEXT, email=TEXT, mobile=TEXT)
+CUSTOMER_PASSWORD = rows({"customer_id": WORD, "password": WORD})
+CUSTOMER_TAGS = rows({"customer_id": WORD, "tags": TAGS})
+AUTH = rows({"account": WORD, "password": WORD})
