@@ -130,11 +130,10 @@ def imports_are_declared(root: Path) -> Iterator[str]:
     allowed = FREE | set(read(root, "manifest.json")["dependencies"])
     for name, tree in sources(root).items():
         for node in ast.walk(tree):
-            module = node.module or "" if isinstance(node, ast.ImportFrom) and not node.level else ""
-            named = [alias.name for alias in node.names] if module == "homeassistant.components" else []
-            if module.startswith("homeassistant.components."):
-                named = [module.split(".")[2]]
-            yield from (f"{name} imports {each}" for each in named if each not in allowed)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("homeassistant.components"):
+                _, _, *inner = str(node.module).split(".")
+                named = inner[:1] or [alias.name for alias in node.names]
+                yield from (f"{name} imports {each}" for each in named if each not in allowed)
 
 
 def hacs_takes_it(root: Path) -> Iterator[str]:
@@ -185,7 +184,7 @@ def translations_are_well_formed(root: Path) -> Iterator[str]:
             for step, texts in tree[section]["step"].items():
                 yield from (
                     f"{step} describes {each}"
-                    for each in texts.get("data_description", {}).keys() - texts["data"].keys()
+                    for each in texts.get("data_description", {}).keys() - texts.get("data", {}).keys()
                 )
 
 
@@ -219,7 +218,7 @@ def what_is_raised_is_translated(root: Path) -> Iterator[str]:
     for tree in sources(root).values():
         for node in ast.walk(tree):
             if isinstance(node, ast.keyword) and node.arg == "translation_key" and isinstance(node.value, ast.Constant):
-                used.add(node.value.value)
+                used.add(str(node.value.value))
             if isinstance(node, ast.Assign) and any(getattr(each, "id", "") == "_OF_THE_USER" for each in node.targets):
                 used |= set(ast.literal_eval(node.value).values())
     yield from (f"{key} is said nowhere" for key in known - used)
@@ -259,8 +258,8 @@ def component(name: str) -> str:
 
 
 EN, ZH = component("translations/en.json"), component("translations/zh-Hans.json")
-BROKEN: tuple[tuple[Rule, Callable[[Path], None], str], ...] = (
-    (manifest_is_in_order, replace(component("manifest.json"), '"mqtt"', '"mqttt"'), "unknown or wrong: mqttt"),
+BROKEN: tuple[tuple[Rule, Callable[[Path], object], str], ...] = (
+    (manifest_is_in_order, replace(component("manifest.json"), '"mqtt":', '"mqttt":'), "unknown or wrong: mqttt"),
     (manifest_is_in_order, replace(component("manifest.json"), '"0.1.0"', '"0.1.9"'), "the bridge has another version"),
     (imports_are_declared, replace(component("manifest.json"), '["mqtt"],\n  "doc', '[],\n  "doc'), "imports mqtt"),
     (hacs_takes_it, replace("hacs.json", '"name"', '"nmae"'), "unknown or wrong: nmae"),
@@ -291,7 +290,7 @@ def test_the_integration_keeps_the_rule(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize(("rule", "broken", "violation"), BROKEN)
-def test_the_rule_catches(rule: Rule, broken: Callable[[Path], None], violation: str, tmp_path: Path) -> None:
+def test_the_rule_catches(rule: Rule, broken: Callable[[Path], object], violation: str, tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PROJECT / "custom_components", tmp_path / "custom_components", ignore=ignored)
     for name in ("hacs.json", "pyproject.toml", "README.md", "LICENSE"):

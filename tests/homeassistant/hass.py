@@ -77,10 +77,14 @@ def answers(form: list[dict[str, Any]], known: Mapping[str, Any]) -> dict[str, A
 
 @dataclass(slots=True, kw_only=True)
 class Hass:
-    """One Home Assistant; `directory` is its configuration and stays across restarts."""
+    """One Home Assistant; `directory` is its configuration and stays across restarts.
+
+    `configuration` are further lines of its configuration.yaml.
+    """
 
     directory: Path
     custom_components: Path | None = None
+    configuration: str = ""
     language: str = "en"
     port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -214,7 +218,7 @@ class Hass:
         storage.mkdir(parents=True)
         (storage / "onboarding").write_text(json.dumps(ONBOARDING))
         text = CONFIGURATION.format(host=HOST, port=self.port, language=self.language)
-        (self.directory / "configuration.yaml").write_text(text)
+        (self.directory / "configuration.yaml").write_text(text + self.configuration)
         if self.custom_components is not None:
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(self.custom_components, self.directory / "custom_components", ignore=ignore)

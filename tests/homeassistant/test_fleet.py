@@ -66,7 +66,7 @@ async def test_takes_everything_without_a_warning(hass: Hass, hass_broker: Broke
 
 async def test_operates_every_kind_of_entity(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
     begin = len(hass.log())
-    calls = (
+    calls: tuple[tuple[str, str, dict[str, Any], str], ...] = (
         ("switch.turn_on", f"switch.{CHANNEL}_enable", {}, "on"),
         ("switch.turn_off", f"switch.{CHANNEL}_enable", {}, "off"),
         ("select.select_option", f"select.{CHANNEL}_net", {"option": "sa"}, "sa"),

@@ -1,0 +1,89 @@
+"""What the bridge says of itself on MQTT, as far as this integration reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """One vendor system behind the bridge, and the names of the actions it offers."""
+
+    name: str
+    platform: str
+    actions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """The retained bridge/info. `raw` is all of it."""
+
+    id: str
+    version: str
+    started_at: str
+    backends: Mapping[str, Backend] = field(default_factory=dict)
+    raw: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All that is known of one bridge.
+
+    `connected` is Home Assistant's own connection to the broker, `online` what the bridge (or its last will) says;
+    None until it has said anything.
+    """
+
+    connected: bool = False
+    online: bool | None = None
+    info: Info | None = None
+    health: Json | None = None
+    summary: Json | None = None
+    backends: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether what is known is of now."""
+        return self.connected and self.online is True
+
+
+def as_object(payload: str | bytes | bytearray) -> Json | None:
+    """The JSON object in a payload, None for anything else."""
+    try:
+        value = json.loads(payload)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def as_info(payload: str | bytes | bytearray) -> Info | None:
+    """A bridge/info, None if the payload is not one: other programs have topics of this name, too."""
+    raw = as_object(payload)
+    if raw is None or not isinstance(raw.get("backends"), dict):
+        return None
+    named = [raw.get(key) for key in ("id", "version", "started_at")]
+    backends = [_backend(name, each) for name, each in raw["backends"].items()]
+    if not all(isinstance(text, str) and text for text in named) or None in backends:
+        return None
+    known = {backend.name: backend for backend in backends if backend is not None}
+    return Info(id=raw["id"], version=raw["version"], started_at=raw["started_at"], backends=known, raw=raw)
+
+
+def _backend(name: str, raw: Any) -> Backend | None:
+    if not isinstance(raw, dict) or not isinstance(raw.get("platform"), str):
+        return None
+    listed = raw.get("actions")
+    actions = [action.get("name") for action in listed if isinstance(action, dict)] if isinstance(listed, list) else []
+    return Backend(name=name, platform=raw["platform"], actions=tuple(str(action) for action in actions))
+
+
+def figure(source: Json | None, *path: str) -> Any:
+    """The number or text at a path, None where there is none."""
+    value: Any = source
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return None if isinstance(value, bool | dict | list) else value

@@ -1,0 +1,152 @@
+"""Alarms on the bus: each once, whatever happened in between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
+from homeassistant.core import CoreState, HomeAssistant
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
+
+from tests.integration.bridge import Bridge, Refusal, alarm
+from tests.integration.conftest import DOMAIN
+
+
+async def settle(hass: HomeAssistant) -> None:
+    await hass.async_block_till_done(wait_background_tasks=True)
+
+
+def fired(events: list[Any]) -> list[int]:
+    return [event.data["seq"] for event in events]
+
+
+@pytest.fixture
+def stored(hass_storage: dict[str, Any], entry: MockConfigEntry) -> None:
+    """Home Assistant has fired number 3 before it went away."""
+    key = f"{DOMAIN}.{entry.entry_id}"
+    hass_storage[key] = {"version": 1, "minor_version": 1, "key": key, "data": {"seq": 3}}
+
+
+async def test_a_first_set_up_fires_nothing_old(hass: HomeAssistant, bridge: Bridge, entry: MockConfigEntry) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    bridge.history = [alarm(seq) for seq in range(1, 500)]
+    await hass.config_entries.async_setup(entry.entry_id)
+    await settle(hass)
+    bridge.raise_alarm(500)
+    await settle(hass)
+    assert fired(events) == [500]
+    assert dict(events[0].data) == alarm(500)
+
+
+async def test_what_was_missed_is_fired_once_and_in_order(
+    hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry
+) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    bridge.history = [alarm(seq) for seq in range(1, 251)]
+    await hass.config_entries.async_setup(entry.entry_id)
+    await settle(hass)
+    assert fired(events) == list(range(4, 251))
+    bridge.say("alarm/event/critical/dev", alarm(250), retain=False)
+    bridge.say("bridge/state", "online")
+    bridge.health(outbox={"last_seq": 250})
+    await settle(hass)
+    assert len(events) == 247
+
+
+async def test_after_a_reload_it_goes_on(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    bridge.raise_alarm(1)
+    await hass.config_entries.async_unload(loaded.entry_id)
+    bridge.raise_alarm(2)
+    await hass.config_entries.async_setup(loaded.entry_id)
+    await settle(hass)
+    assert fired(events) == [1, 2]
+
+
+async def test_nothing_is_fired_before_home_assistant_has_started(
+    hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry
+) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    hass.set_state(CoreState.starting)
+    await hass.config_entries.async_setup(entry.entry_id)
+    bridge.history = [alarm(4)]
+    bridge.raise_alarm(5)
+    await settle(hass)
+    assert fired(events) == []
+    hass.set_state(CoreState.running)
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
+    await settle(hass)
+    assert fired(events) == [4, 5]
+
+
+async def test_a_gap_is_closed(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    bridge.history = [alarm(1), alarm(2)]
+    bridge.raise_alarm(3)
+    bridge.raise_alarm(4)  # while the others are being read
+    await settle(hass)
+    assert fired(events) == [1, 2, 3, 4]
+
+
+async def test_health_tells_of_what_was_never_heard(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
+) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    bridge.history = [alarm(1)]
+    bridge.health(outbox={"last_seq": 1})
+    await settle(hass)
+    assert fired(events) == [1]
+
+
+async def test_what_the_bridge_has_forgotten_is_not_asked_for_ever(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
+) -> None:
+    bridge.first_seq, bridge.last_seq = 8, 7
+    bridge.health(outbox={"last_seq": 7})
+    await settle(hass)
+    asked = len(bridge.asked("alarms"))
+    bridge.health(outbox={"last_seq": 7})
+    await settle(hass)
+    assert len(bridge.asked("alarms")) == asked
+    assert loaded.runtime_data.alarms.last == 7
+
+
+async def test_a_bridge_that_counts_anew(
+    hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    bridge.history = [alarm(1)]
+    await hass.config_entries.async_setup(entry.entry_id)
+    await settle(hass)
+    assert "numbers its alarms anew" in caplog.text
+    bridge.raise_alarm(2)
+    await settle(hass)
+    assert fired(events) == [2]
+
+
+async def test_what_gets_no_answer_is_asked_again(
+    hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    answers = {"count": 0}
+
+    def broken(_: dict[str, Any]) -> Any:
+        answers["count"] += 1
+        if answers["count"] == 1:
+            raise Refusal("outbox", "the disk is full")
+        return {"alarms": "none"}
+
+    sound, bridge.answers["alarms"] = bridge.answers["alarms"], broken
+    bridge.history = [alarm(4)]
+    await hass.config_entries.async_setup(entry.entry_id)
+    await settle(hass)
+    bridge.health(outbox={"last_seq": 4})
+    await settle(hass)
+    assert "the disk is full" in caplog.text
+    assert caplog.text.count("cannot be read yet") >= 1
+    assert fired(events) == []
+    bridge.answers["alarms"] = sound
+    bridge.health(outbox={"last_seq": 4}, uptime=120)
+    await settle(hass)
+    assert fired(events) == [4]

@@ -1,0 +1,38 @@
+"""Diagnostics and system health: enough to find a fault, and no secret."""
+
+from __future__ import annotations
+
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr
+from homeassistant.setup import async_setup_component
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.fleet2mqtt.diagnostics import (
+    async_get_config_entry_diagnostics,
+    async_get_device_diagnostics,
+)
+from tests.integration.bridge import INFO, Bridge
+from tests.integration.conftest import DOMAIN
+
+CANARY = "canary-7f3a"
+
+
+async def test_diagnostics_tell_all_but_secrets(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+    url = f"http://admin:{CANARY}@10.0.0.5/x?token={CANARY}&page=1"
+    bridge.backend("voip", {"class": "unreachable", "text": f"no connection to {url}"})
+    bridge.health(password=CANARY, mqtt={"last_error": [f"refused by mqtt://u:{CANARY}@broker"], "wifiKey": CANARY})
+    shown = await async_get_config_entry_diagnostics(hass, loaded)
+    assert CANARY not in str(shown)
+    assert shown["info"] == INFO
+    assert shown["backends"]["voip"]["error"]["text"].endswith("@10.0.0.5/x?token=**REDACTED**&page=1")
+    assert shown["entry"]["data"] == {"base_topic": "fleet2mqtt"}
+    assert shown["last_seq_fired"] == 0
+    (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), loaded.entry_id)
+    assert await async_get_device_diagnostics(hass, loaded, device) == shown
+
+
+async def test_system_health(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+    assert await async_setup_component(hass, "system_health", {})
+    await hass.async_block_till_done()
+    info = await hass.data["system_health"][DOMAIN].info_callback(hass)
+    assert info == {"bridges": 1, "online": 1, "versions": "0.1.0", "backends": 4, "requests_under_way": 0}
