@@ -7,8 +7,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.payload import Fault, Status, dumps, response, stamp
-from bridge.publisher import Answer, Publisher
+from bridge.payload import Answer, Fault, Status, dumps, response, stamp
+from bridge.publisher import Publisher
 from bridge.topics import Topics
 
 MEMORY = 2_000

@@ -174,4 +174,5 @@ async def open_api(
 
 def _secrets(options: Mapping[str, Any]) -> list[str]:
     named = (value for name, value in options.items() if name.lower() in wire.SECRET_KEYS)
-    return [*options["headers"].values(), *(value for value in named if isinstance(value, str))]
+    texts = (value for value in named if isinstance(value, str))
+    return [*options["headers"].values(), *options.get("secrets", ()), *texts]

@@ -230,7 +230,7 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
         for marker in special
         if isinstance(marker, vol.Marker) and marker.description == backend.SECRET and values.get(str(marker))
     )
-    options = MappingProxyType(values | {"allow": mine.get("allow", ())})
+    options = MappingProxyType(values | {"allow": mine.get("allow", ()), "secrets": secrets})
     return BackendConfig(name=name, options=options, secrets=secrets, **mine)
 
 

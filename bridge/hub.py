@@ -14,7 +14,7 @@ from bridge.outbox import Event, Outbox
 from bridge.payload import dumps, now, stamp
 from bridge.publisher import Publisher
 from bridge.registry import Changes, Registry
-from bridge.standard import last_alarm
+from bridge.standard import COUNTER, last_alarm
 from bridge.topics import Topics
 
 
@@ -91,7 +91,7 @@ class Hub:
     def _note(self, event: Event, changes: Changes) -> None:
         self.events[event.severity] += 1
         self.alarms_changed.set()
-        if not event.cleared and self._show_last(event.device, event):
+        if not event.cleared and (self._count(event) | self._show_last(event.device, event)):
             changes.values.add(event.device)
         if event.active:
             topic = self._standing_topic(event)
@@ -99,6 +99,13 @@ class Hub:
                 self.publisher.drop_fact(topic)
             else:
                 self.publisher.fact(topic, dumps(event.body))
+
+    def _count(self, event: Event) -> bool:
+        """Add to the device's counter, unless its vendor counts."""
+        device = self.registry.devices.get(event.device)
+        if device is not None and device.counts_alarms:
+            return False
+        return self.registry.count(event.device, COUNTER + event.severity)
 
     def _show_last(self, device: str, event: Event) -> bool:
         raised = datetime.fromisoformat(event.body["raised_at"])

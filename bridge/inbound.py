@@ -23,6 +23,8 @@ from bridge.topics import Topics
 _LOG = logging.getLogger(__name__)
 
 MAX_TRANSACTION = 256
+MAX_TOPIC, MAX_LEVELS = 1_024, 64
+"""Bytes and levels of a topic to answer on: beyond 65,535 there is none, and mosquitto ends whoever uses 200 levels."""
 _RESERVED = frozenset(("transaction", "expires_at"))
 
 
@@ -58,6 +60,9 @@ class Inbound:
         """Take a message from the broker; whatever it is, it is answered or refused aloud."""
         match = self._route.fullmatch(message.topic)
         if match is None:
+            return
+        if not _is_modest(message.topic):
+            self.dropped["odd_topic"] += 1
             return
         if not message.payload and (message.retain or message.topic in self._retained):
             self._retained.discard(message.topic)  # somebody followed the warning and cleared it
@@ -183,11 +188,18 @@ class Inbound:
     def _reply_to(self, message: Message) -> ReplyTo | None:
         """MQTT 5's response topic, unless it would have the bridge speak where it listens or describes devices."""
         topic = message.response_topic
-        if not topic or "+" in topic or "#" in topic or self._route.fullmatch(topic):
+        if not topic:
             return None
-        if topic.startswith(("$", f"{self._topics.prefix}/")):
+        forbidden = topic.startswith(("$", f"{self._topics.prefix}/")) or self._route.fullmatch(topic)
+        if forbidden or set("+#") & set(topic) or not _is_modest(topic):
+            self.dropped["odd_topic"] += 1
             return None
         return ReplyTo(topic=topic, correlation=message.correlation_data)
+
+
+def _is_modest(topic: str) -> bool:
+    """Whether a broker takes what is published on a topic, or one like it; some end the connection over it."""
+    return len(topic.encode()) <= MAX_TOPIC and topic.count("/") < MAX_LEVELS and topic.isprintable()
 
 
 def _seconds_left(expires_at: Any) -> float:

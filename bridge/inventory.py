@@ -6,6 +6,7 @@ a restored device is known and shown, and comes alive when its backend is heard 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -55,7 +56,7 @@ def save(path: Path, snapshot: Snapshot) -> None:
         "claims": snapshot.claims,
         "provenance": {id_: [each.origin, each.observed_at] for id_, each in snapshot.provenance.items()},
     }
-    files.replace(path, orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS, default=_default))
+    files.replace(path, _dumps(content))
 
 
 def load(path: Path) -> Snapshot:
@@ -63,11 +64,24 @@ def load(path: Path) -> Snapshot:
     if not path.exists():
         return Snapshot()
     try:
-        content = orjson.loads(path.read_bytes())
-        return _restore(content)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        return _restore(_loads(path.read_bytes()))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         files.set_aside(path, f"{type(error).__name__}: {error}")
         return Snapshot()
+
+
+def _dumps(content: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS, default=_default)
+    except TypeError:  # names that a vendor cut in the middle of a character, integers beyond 64 bit
+        return json.dumps(content, default=_default).encode("ascii")
+
+
+def _loads(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
 
 
 def _row(row: Entity) -> dict[str, Any]:

@@ -118,7 +118,8 @@ class Device:
     """One device as of one moment: identity, rows, and the values read by them.
 
     `scope` names the inventory that lists it (`devices`, `lines:000EA93D022E`); `native` is the vendor's own id.
-    `record` is what the rows read and write; None once restored from disk. `alarms` asks for the alarm entities.
+    `record` is what the rows read and write; None once restored from disk. `alarms` asks for the alarm entities;
+    `counts_alarms` says that the platform has counters per severity of its own.
     """
 
     id: str
@@ -140,6 +141,7 @@ class Device:
     suggested_area: str | None = None
     configuration_url: str | None = None
     alarms: bool = False
+    counts_alarms: bool = False
     record: Any = field(default=None, compare=False, repr=False)
 
     def entity(self, key: str) -> Entity | None:
@@ -229,7 +231,7 @@ class Ids:
         plain = slug("_".join((backend, *(slug(part) for part in parts))))
         if self.claims.setdefault(plain, native) == native:
             return plain
-        parted = f"{plain[: MAX_SEGMENT - 9]}_{hashlib.sha256(native.encode()).hexdigest()[:8]}"
+        parted = f"{plain[: MAX_SEGMENT - 9]}_{hashlib.sha256(native.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
         self.claims.setdefault(parted, native)
         return parted
 

@@ -109,12 +109,13 @@ class Own:
         return {"devices": page, "more": len(ids) > limit, "after": ids[:limit][-1] if page else after}
 
     async def _alarms(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        last = self.hub.outbox.last_seq  # as of now: what comes meanwhile is for the next request
         events, more = await self.hub.outbox.history(arguments["after"], arguments["limit"])
         return {
             "alarms": [event.body for event in events],
             "more": more,
             "first_seq": self.hub.outbox.first_seq,
-            "last_seq": self.hub.outbox.last_seq,
+            "last_seq": last,
         }
 
     async def _refresh(self, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,17 @@ class Fault:
         return {"code": self.code, "message": self.message}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A result or response; `device` is whose state goes out before it, `short` stands in for one that is too large."""
+
+    topic: str
+    payload: bytes
+    short: bytes = b""
+    device: str | None = None
+    correlation: bytes | None = None
+
+
 def now() -> datetime:
     """The time, with an offset."""
     return datetime.now(UTC)

@@ -42,6 +42,9 @@ class Poller:
         """Set once the poll that begins next is over."""
         self._fresh: dict[str, tuple[Any, float]] = {}
         self._unheard = {source.name for source in backend.sources}
+        self._unheard_primary = {source.name for source in backend.sources if source.primary}
+        self._first = asyncio.Event()
+        """Set when the primary sources have said whether there is a backend at all; the others wait for that."""
         hub.unsettled[backend.name] = {source.name for source in backend.sources}
 
     async def refresh(self, sources: tuple[str, ...] | None = None) -> dict[str, BackendError | None]:
@@ -60,6 +63,8 @@ class Poller:
 
     async def run(self, source: Source) -> None:
         """Poll one source until cancelled."""
+        if self._unheard_primary and not source.primary:
+            await self._first.wait()
         while True:
             self._pokes[source.name].clear()
             ran, self._next[source.name] = self._next[source.name], asyncio.Event()
@@ -72,6 +77,9 @@ class Poller:
                 wait = self._succeeded(source, health)
             health.next_try = now() + timedelta(seconds=wait)
             self._unheard.discard(source.name)
+            self._unheard_primary.discard(source.name)
+            if not self._unheard_primary:
+                self._first.set()
             if not self._unheard:
                 self._hub.publisher.release(self.backend.name)
             self._changed(self.health)

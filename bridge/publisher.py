@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from bridge import payload
@@ -18,7 +17,7 @@ from bridge.discovery import Discovery
 from bridge.errors import Disconnected, Refused
 from bridge.model import Device
 from bridge.mqtt import Mqtt
-from bridge.payload import EMPTY, availability, dumps
+from bridge.payload import EMPTY, Answer, availability, dumps
 from bridge.registry import Changes, Registry
 from bridge.timing import within
 from bridge.topics import Topics
@@ -27,17 +26,8 @@ from bridge.turns import Turns
 _LOG = logging.getLogger(__name__)
 
 MAX_ANSWERS = 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A result or response; `device` is whose state goes out before it, `short` stands in for one that is too large."""
-
-    topic: str
-    payload: bytes
-    short: bytes = b""
-    device: str | None = None
-    correlation: bytes | None = None
+MOURNING = 2.0
+"""Seconds between a device's last discovery message and the end of its values, which Home Assistant still reads."""
 
 
 class Publisher:
@@ -55,6 +45,7 @@ class Publisher:
         self.dropped: Counter[str] = Counter()
         self.graves: set[str] = set()
         """Retained topics of ours that must go, until the broker has acknowledged it. Kept on disk."""
+        self._later_graves: set[str] = set()
         self._facts: dict[str, bytes] = {}
         self._new_facts: dict[str, None] = {}
         self._values: dict[str, None] = {}
@@ -154,7 +145,7 @@ class Publisher:
         return self._urgent() or bool(self.turns)
 
     def _urgent(self) -> bool:
-        new_graves = bool(self.graves - self._sent.keys())
+        new_graves = bool(self.graves - self._sent.keys() - self._later_graves)
         return new_graves or any((self._new_facts, self._values, self._answers))
 
     async def _round(self) -> None:
@@ -162,7 +153,7 @@ class Publisher:
         facts, self._new_facts = self._new_facts, {}
         for topic in facts:
             await self._publish_fact(topic)
-        for topic in self.graves - self._sent.keys():
+        for topic in self.graves - self._sent.keys() - self._later_graves:
             self._sent[topic] = 0
             await self._submit(topic, EMPTY, done=partial(self.graves.discard, topic))
         values, self._values = self._values, {}
@@ -245,12 +236,22 @@ class Publisher:
             self._work.set()
 
     def _bury(self, id_: str) -> None:
-        for topic in self._retained(id_):
-            self.graves.add(topic)
+        """Take a device away: its discovery at once, its values when Home Assistant no longer reads them."""
+        discovery = self._topics.discovery(id_)
+        topics = self._retained(id_)
+        later = {topic for topic in topics if topic != discovery}
+        for topic in topics:
             self._sent.pop(topic, None)
+        self.graves.update(topics)
+        self._later_graves |= later
+        asyncio.get_running_loop().call_later(MOURNING, self._release_graves, later)
         self._sent_availability.pop(id_, None)
         self._attributed.discard(id_)
         self.turns.drop(id_)
+
+    def _release_graves(self, topics: set[str]) -> None:
+        self._later_graves -= topics
+        self._work.set()
 
     def _retained(self, id_: str) -> list[str]:
         """The retained topics of a device."""

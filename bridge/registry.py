@@ -72,6 +72,8 @@ class Registry:
         """Start from the inventory of the last run: known, and unavailable through its backend until heard of."""
         for device in devices:
             self._store(device)
+            if added := [row.key for row in self._more_rows(device) if row.key in device.state]:
+                self._shown[device.id] |= {key: device.state[key] for key in added}
         self.provenance |= {id_: each for id_, each in provenance.items() if id_ in self.devices}
         self.retired |= {id_: dict(rows) for id_, rows in retired.items() if id_ in self.devices}
 
@@ -99,6 +101,11 @@ class Registry:
             return False
         self.devices[device] = replace(current, state=state)
         return True
+
+    def count(self, device: str, key: str) -> bool:
+        """Add one to a counter that the bridge has added; says whether a device that has it changed by it."""
+        number = self._shown[device].get(key)
+        return self.show(device, {key: (number if isinstance(number, int) else 0) + 1})
 
     @contextmanager
     def hold(self, device: str) -> Iterator[None]:
@@ -154,7 +161,7 @@ class Registry:
         if more := self._more_rows(device):
             rows = self._intern((*rows, *more))
             shown = self._shown.get(device.id, {})
-            extra = {row.key: shown.get(row.key) for row in more if row.component not in STATELESS}
+            extra = {row.key: shown.get(row.key, _unheard(row)) for row in more if row.component not in STATELESS}
         if current is not None and current.entities is not rows:
             rows = self._keep_rows(current, device.id, rows, extra)
         if rows is device.entities and not extra:
@@ -231,6 +238,11 @@ class Registry:
             self._remove(part, gone)
         for table in (self.provenance, self.retired, self._given, self._floors, self._missing, self._lacking):
             table.pop(id_, None)
+
+
+def _unheard(row: Entity) -> Value:
+    """What a row of the bridge's own shows before there was anything: a counter begins at nothing."""
+    return 0 if row.state_class == "total_increasing" else None
 
 
 def _values(device: Device) -> tuple[object, ...]:

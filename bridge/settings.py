@@ -140,8 +140,8 @@ class Push:
 class BackendConfig:
     """One backend. `options` are those that its platform gets: the common ones and its own, defaults filled in.
 
-    `allow` (also among the options) names the destructive actions that work; `secrets` are the values of options that
-    the platform calls secret. Data older than `stale_after` seconds counts as old; 0 is never.
+    `allow` names the destructive actions that work, `secrets` are the values of options that the platform calls secret;
+    both are among the options too. Data older than `stale_after` seconds counts as old; 0 is never.
     """
 
     name: str

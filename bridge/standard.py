@@ -26,6 +26,27 @@ ALARM_ROWS = (
     ),
 )
 
+COUNTER = "alarms_"
+
+_COUNTERS = tuple(
+    Entity(
+        key=COUNTER + severity,
+        name=Name(f"{english} alarms", f"{chinese}告警数"),
+        state_class="total_increasing",
+        icon="mdi:counter",
+    )
+    for severity, english, chinese in (
+        (Severity.CRITICAL, "Critical", "紧急"),
+        (Severity.MAJOR, "Major", "重要"),
+        (Severity.MINOR, "Minor", "一般"),
+        (Severity.WARNING, "Warning", "提示"),
+        (Severity.INDETERMINATE, "Indeterminate", "未定级"),
+    )
+)
+"""How many alarms of each severity the bridge has taken in, for devices whose vendor does not count them."""
+
+_COUNTED_ROWS = (*ALARM_ROWS, *_COUNTERS)
+
 _HEALTH_ROWS = (
     Entity(
         key="started_at",
@@ -126,6 +147,10 @@ def added_rows(refresh: Write) -> Callable[[Device], tuple[Entity, ...]]:
     of_backend = backend_rows(refresh)
 
     def rows(device: Device) -> tuple[Entity, ...]:
-        return of_backend if is_backend(device) else ALARM_ROWS if device.alarms else ()
+        if is_backend(device):
+            return of_backend
+        if not device.alarms:
+            return ()
+        return ALARM_ROWS if device.counts_alarms else _COUNTED_ROWS
 
     return rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import re
 import secrets
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from functools import lru_cache
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
 
 from bridge.errors import BadReply
 
@@ -95,7 +96,7 @@ def _loads(data: bytes, pairs: Callable[[Pairs], dict[str, Any]] | None) -> Any:
             return orjson.loads(text)
         except orjson.JSONDecodeError:
             _decode(text)  # what is left to json below are other encodings and numbers beyond 64 bit
-    value = json.loads(_decode(text), object_pairs_hook=pairs, parse_constant=_no_constant)
+    value = json.loads(_decode(text), object_pairs_hook=pairs, parse_constant=_no_constant, parse_float=_finite)
     _limit_depth(value)
     return value
 
@@ -110,6 +111,12 @@ def _decode(data: bytes) -> str:
 def _no_constant(name: str) -> Any:
     message = f"{name} is not JSON"
     raise ValueError(message)
+
+
+def _finite(digits: str) -> float | None:
+    """What is beyond a double is no number that could be passed on as JSON."""
+    value = float(digits)
+    return value if math.isfinite(value) else None
 
 
 def _limit_depth(value: Any, depth: int = 0) -> None:
@@ -241,7 +248,8 @@ def _dict(value: Any) -> Any:
 
 Number = Annotated[int | float | None, BeforeValidator(number)]
 Truth = Annotated[bool | None, BeforeValidator(truth)]
-Text = Annotated[str | None, BeforeValidator(text)]
+_Plain = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, strict=True)]
+Text = Annotated[_Plain | Annotated[str | None, BeforeValidator(text)], Field(union_mode="left_to_right")]
 Moment = Annotated[datetime | None, BeforeValidator(_moment_in_context)]
 """Validate with `context={"zone": tzinfo}`."""
 EmptyList = BeforeValidator(_list)

@@ -58,18 +58,19 @@ class Outage(StrEnum):
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the alarms."""
+    """What became of the alarms. `heard` and `published` grow in the thread of whoever counts."""
 
     rounds: int = 0
     acknowledged: set[str] = field(default_factory=set)
     attempts: int = 0
+    heard: set[str] = field(default_factory=set)
     published: Counter[tuple[str, int]] = field(default_factory=Counter)
     outages: Counter[Outage] = field(default_factory=Counter)
 
     @property
     def lost(self) -> set[str]:
         """Answered with 200, never published."""
-        return self.acknowledged - {id_ for id_, _ in self.published}
+        return self.acknowledged - self.heard
 
     @property
     def duplicates(self) -> int:
@@ -195,6 +196,7 @@ class Site:
 
         def count(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
             event = json.loads(message.payload)
+            self.tally.heard.add(event["id"])
             self.tally.published[event["id"], event["seq"]] += 1
 
         client.on_message = count

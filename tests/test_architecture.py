@@ -34,7 +34,7 @@ CHAINS = (
         ("__main__",),
     ),
 )
-PLATFORMS_MAY_IMPORT = {"errors", "model", "pace", "backend", "wire", "api", "files"}
+PLATFORMS_MAY_IMPORT = {"errors", "model", "pace", "backend", "wire", "api", "files", "failures"}
 SIMULATORS_MAY_IMPORT = {"mischief"}
 LIBRARIES_BELONG_TO = {
     "paho": {"mqtt"},

@@ -103,6 +103,7 @@ def test_the_least_configuration_has_every_default() -> None:
         "page_size": 100,
         "scan_interval": {"devices": 60, "alarms": 30},
         "allow": (),
+        "secrets": frozenset(),
     }
 
 

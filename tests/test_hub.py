@@ -103,3 +103,13 @@ async def test_an_older_pushed_state_is_left_out(broker: Broker, tmp_path: Path)
 
 def _body(event: Any) -> bytes:
     return dumps(event.body)
+
+
+async def test_alarms_are_counted_by_severity_where_the_vendor_does_not_count(broker: Broker, tmp_path: Path) -> None:
+    async with open_hub(broker, tmp_path) as hub:
+        await hub.accept(update(device("hq_voip_1", alarms=True), device("hq_voip_2", alarms=True, counts_alarms=True)))
+        await hub.accept(update(alarms=(alarm(1), alarm(2))))
+        await hub.accept(update(alarms=(alarm(2), alarm(3, device="hq_voip_2"))))
+        state = hub.registry.devices["hq_voip_1"].state
+        assert (state["alarms_critical"], state["alarms_major"]) == (2, 0)
+        assert "alarms_critical" not in hub.registry.devices["hq_voip_2"].state

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +16,7 @@ from bridge.outbox.records import DeadLetter, Event, Limits, clip, draft, storab
 from bridge.outbox.store import Job, Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from sqlite3 import Connection
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from bridge.outbox.levels import Levels
 
 T = TypeVar("T")
+
+HAND_OVER = 0.0005
+"""Seconds after which a busy event loop hands the interpreter to the outbox's thread."""
 
 
 @asynccontextmanager
@@ -34,7 +38,7 @@ async def open_outbox(path: Path, limits: Limits | None = None) -> AsyncIterator
     """
     limits = limits or Limits()
     loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1, thread_name_prefix="outbox") as executor:
+    with _handing_over(), ThreadPoolExecutor(1, thread_name_prefix="outbox") as executor:
         store = await loop.run_in_executor(executor, Store, path, limits)
         group = Group(executor, store)
         try:
@@ -197,6 +201,17 @@ class Outbox:
     async def _write(self, work: Callable[[Connection, Levels], T]) -> T:
         result: T = await self._group.write(Job(work=work))
         return result
+
+
+@contextmanager
+def _handing_over() -> Iterator[None]:
+    """SQLite lets go of the interpreter at each statement; by default it may be 5 ms until the loop gives it back."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, HAND_OVER))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _row(number: int) -> int:
