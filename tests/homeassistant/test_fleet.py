@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.homeassistant.fleet import fleet
+from tests.homeassistant.golden import announced, golden
 from tests.waiting import wait_for_answer
 
 if TYPE_CHECKING:
@@ -18,25 +19,18 @@ GATEWAY = "ums_000ea93d022e"
 OFFLINE_GATEWAY = "ums_000ea9610bcc"
 
 
-async def announced(broker: Broker, base: str) -> dict[str, dict[str, Any]]:
-    """Every component that the bridge with this base topic has announced, by unique id."""
-    retained = await broker.retained("homeassistant/device/+/config")
-    return {
-        component["unique_id"]: component
-        for topic, message in retained.items()
-        if topic.startswith(f"homeassistant/device/{base}_")
-        for component in message.json["components"].values()
-    }
-
-
 async def entities_of(hass: Hass, broker: Broker, base: str = "fleet2mqtt") -> dict[str, dict[str, Any]]:
-    """Home Assistant's registry once it holds every announced component."""
+    """Home Assistant's registry once it holds every component of the golden file, and nothing else is announced."""
+    expected = golden(base)
+    missing: set[str] = set()
 
     async def complete() -> dict[str, dict[str, Any]] | None:
+        nonlocal missing
         components, entities = await announced(broker, base), await hass.entities()
-        return entities if components and components.keys() <= entities.keys() else None
+        missing = (expected.keys() ^ components.keys()) | (components.keys() - entities.keys())
+        return entities if not missing else None
 
-    return await wait_for_answer(complete, "every component to be an entity", 60)
+    return await wait_for_answer(complete, lambda: f"these to be as in the golden file: {sorted(missing)}", 60)
 
 
 async def test_takes_everything_without_a_warning(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
@@ -45,6 +39,7 @@ async def test_takes_everything_without_a_warning(hass: Hass, hass_broker: Broke
         entities = await entities_of(hass, hass_broker)
         for unique_id, component in (await announced(hass_broker, "fleet2mqtt")).items():
             assert entities[unique_id]["entity_id"] == component["default_entity_id"]
+            assert component["default_entity_id"] == golden("fleet2mqtt")[unique_id]
         await hass.wait_state(f"switch.{CHANNEL}_enable", lambda state: state["state"] in ("on", "off"))
         components = await announced(hass_broker, "fleet2mqtt")
 
@@ -116,3 +111,20 @@ async def test_names_come_in_chinese(hass: Hass, hass_broker: Broker, tmp_path: 
         switch = entities[f"flotte_{CHANNEL}_enable"]
     assert switch["original_name"] == "启用"
     assert hass.problems(since=begin) == []
+
+
+async def test_everything_is_back_after_restarts(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
+    switch = f"switch.{CHANNEL}_enable"
+    async with fleet(hass_broker, tmp_path) as running:
+        await entities_of(hass, hass_broker)
+        await hass.wait_state(switch, lambda state: state["state"] == "off")
+
+        await hass_broker.restart()  # which forgets everything
+        await hass.wait_state(switch, lambda state: state["state"] == "unavailable", patience=30)
+        await hass.wait_state(switch, lambda state: state["state"] == "off", patience=30)
+
+        await hass.restart()
+        await hass.wait_state(switch, lambda state: state["state"] == "off", patience=30)
+        assert running.bridge.process.returncode is None
+    async with fleet(hass_broker, tmp_path):
+        await hass.wait_state(switch, lambda state: state["state"] == "off", patience=30)
