@@ -42,6 +42,8 @@ PATIENCE = 30.0
 """Seconds that a sender has for the head of a request, for its body, and between two requests."""
 MAX_CONNECTIONS = 1_000
 """Connections to a listener above which the oldest makes room; fewer where the process may not open enough files."""
+_KEPT = 64 * 1024
+"""Bytes of a push that cannot be read: the outbox keeps no more, and to look for secrets in more takes its time."""
 _LINGER = 2.0
 _BACKLOG = 512
 _BROKEN = (ClientError, HttpProcessingError, ConnectionError, web.RequestPayloadError)
@@ -158,7 +160,7 @@ class Ingress:
     async def _keep_unread(self, backend: str, push: Push, body: bytes, error: BackendError) -> web.Response:
         """A push that cannot be read is kept without its secrets, counted, and answered with what is wrong."""
         self.counted["malformed"] += 1
-        kept = wire.redact(body.decode("utf-8", "replace")).encode()
+        kept = wire.redact(body[:_KEPT].decode("utf-8", "replace")).encode()
         try:
             number = await self._hub.outbox.bury(backend, push.kind, str(error), kept)
         except OutboxError as fault:

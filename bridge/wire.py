@@ -85,7 +85,7 @@ def _names(value: Any) -> set[str]:
             children = item.values()
         elif isinstance(item, list):
             children = item
-        todo += [child for child in children if isinstance(child, (dict, list))]
+        todo += [child for child in children if child.__class__ is dict or child.__class__ is list]  # as JSON has them
     return names
 
 
