@@ -1,0 +1,61 @@
+"""Push → MQTT at 32 connections: the bridge, which keeps each alarm on disk, and peers, which keep nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import ground, load
+from benchmarks.load import median, quantile
+from benchmarks.peers import Running
+
+CONNECTIONS = 32
+WARM_UP = 1.5
+
+Start = Callable[[Path, int], AbstractAsyncContextManager[Running]]
+
+
+@dataclass(slots=True)
+class Figures:
+    """What one contestant did, a value a round."""
+
+    rate: list[float] = field(default_factory=list)
+    p50: list[float] = field(default_factory=list)
+    p99: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    rss: list[float] = field(default_factory=list)
+    accepted: list[float] = field(default_factory=list)
+
+
+async def measure(contestants: dict[str, Start], folder: Path, rounds: int, seconds: float) -> dict[str, Figures]:
+    """Let them run one after the other, round after round, each alone on the machine."""
+    found = {name: Figures() for name in contestants}
+    async with ground.mosquitto(folder / "broker") as broker:
+        for number in range(rounds):
+            for name, start in contestants.items():
+                place = folder / f"{number}-{name.split()[0]}"
+                async with start(place, broker) as running:
+                    await _round(running, broker, seconds, found[name])
+                shutil.rmtree(place, ignore_errors=True)
+    return found
+
+
+async def _round(running: Running, broker: int, seconds: float, figures: Figures) -> None:
+    await load.post(running.door, broker, CONNECTIONS, min(WARM_UP, seconds), first=0)
+    before = running.program.cpu()
+    run = await load.post(running.door, broker, CONNECTIONS, seconds, first=50_000_000)
+    latencies = run.latencies()
+    figures.rate.append(run.rate())
+    figures.accepted.append(run.answered / seconds)
+    figures.p50.append(quantile(latencies, 0.5) * 1e3)
+    figures.p99.append(quantile(latencies, 0.99) * 1e3)
+    figures.cpu.append((running.program.cpu() - before) / max(run.answered, 1) * 1e3)
+    figures.rss.append(running.program.rss() / 2**20)
+
+
+def ratio(ours: list[float], theirs: list[float]) -> float:
+    """The median of the ratios, round by round: both had the same neighbours."""
+    return median([our / their for our, their in zip(ours, theirs, strict=True) if their])

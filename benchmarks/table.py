@@ -1,0 +1,169 @@
+"""The table of all measurements, and where it stands in docs/performance.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks import cold, command, polling, publishing, push
+from benchmarks.load import quantile
+from benchmarks.push import ratio
+
+BEGIN, END = "<!-- scripts/bench writes from here", "<!-- to here -->"
+WHAT = "32 connections: delivered/s"
+LATENCY = "… POST → subscriber, ms p50 / p99"
+COST = "… processor µs an event / RSS MiB"
+BRIDGE, RED, SCRIPT, ECOWITT = "fleet2mqtt", "Node-RED 5", "aiohttp + aiomqtt", "ecowitt2mqtt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line: what, ours, theirs, the ratio, and the goal, where there is one."""
+
+    what: str
+    ours: str
+    theirs: str = ""
+    ratio: float | None = None
+    most: float | None = None
+    least: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal, if any, is met."""
+        if self.ratio is None:
+            return True
+        return (self.most is None or self.ratio <= self.most) and (self.least is None or self.ratio >= self.least)
+
+    def text(self) -> str:
+        """As a line of Markdown."""
+        goal = f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}" if self.most is not None else ""
+        verdict = "" if not goal else "met" if self.met else "**missed**"
+        shown = "" if self.ratio is None else f"{self.ratio:.2f}"
+        return f"| {self.what} | {self.ours} | {self.theirs} | {shown} | {goal} | {verdict} |"
+
+
+def of_push(found: Mapping[str, push.Figures]) -> list[Line]:
+    """Push → MQTT."""
+    ours = found[BRIDGE]
+    lines = [Line(what=f"push → MQTT, {WHAT}", ours=_rate(ours)), Line(what=LATENCY, ours=_latency(ours))]
+    lines.append(Line(what=COST, ours=_cost(ours)))
+    for name, theirs in found.items():
+        if name != BRIDGE:
+            lines += _beside(name, ours, theirs)
+    return lines
+
+
+def _beside(name: str, ours: push.Figures, theirs: push.Figures) -> list[Line]:
+    half = 0.5 if name == RED else None
+    rate, p99, cpu = ratio(ours.rate, theirs.rate), ratio(ours.p99, theirs.p99), ratio(ours.cpu, theirs.cpu)
+    what = f"push → MQTT beside {name}, {WHAT}"
+    return [
+        Line(what=what, ours=_rate(ours), theirs=_rate(theirs), ratio=rate, least=1.0),
+        Line(what=f"{LATENCY}; ratio of p99", ours=_latency(ours), theirs=_latency(theirs), ratio=p99, most=half),
+        Line(what=f"{COST}; ratio of µs", ours=_cost(ours), theirs=_cost(theirs), ratio=cpu),
+    ]
+
+
+def _rate(found: push.Figures) -> str:
+    return f"{median(found.rate):,.0f}"
+
+
+def _latency(found: push.Figures) -> str:
+    return f"{median(found.p50):.1f} / {median(found.p99):.1f}"
+
+
+def _cost(found: push.Figures) -> str:
+    return f"{median(found.cpu) * 1e3:.0f} / {median(found.rss):.0f}"
+
+
+def of_publishing(found: publishing.Figures) -> list[Line]:
+    """Messages a second."""
+    return [
+        Line(
+            what="publishing 200 B at QoS 1, messages/s, beside bare paho",
+            ours=f"{median(found.bridge):,.0f}",
+            theirs=f"{median(found.bare):,.0f}",
+            ratio=ratio(found.bridge, found.bare),
+            least=0.9,
+        ),
+        Line(
+            what="… processor µs a message",
+            ours=f"{median(found.bridge_cpu):.0f}",
+            theirs=f"{median(found.bare_cpu):.0f}",
+            ratio=ratio(found.bridge_cpu, found.bare_cpu),
+        ),
+    ]
+
+
+def of_polls(sizes: Iterable[polling.Figures]) -> list[Line]:
+    """Polls, and growth."""
+    lines = []
+    for found in sizes:
+        ours, bare = median(found.bridge), median(found.bare)
+        lines += [
+            Line(
+                what=f"poll of {found.devices:,} UMS devices, 1 % changed: processor s, beside receive + validate",
+                ours=f"{ours:.3f} ({ours / found.devices * 1e6:.0f} µs a device)",
+                theirs=f"{bare:.3f}",
+                ratio=ours / bare,
+                most=1.5,
+            ),
+            Line(
+                what="… states a poll · RSS · announced from nothing in",
+                ours=f"{median(found.messages):,.0f} · {found.rss / 2**20:.0f} MiB · {found.announced:.1f} s",
+            ),
+        ]
+    return lines
+
+
+def of_cold(found: cold.Figures, paced: cold.Figures | None) -> list[Line]:
+    """A cold start."""
+    what = f"cold start: {found.gateways:,} gateways, {found.devices:,} devices, {found.entities:,} entities"
+    lines = [
+        Line(
+            what=f"{what}, {found.size / 2**20:.0f} MiB: s from the first description, beside bare paho",
+            ours=f"{median(found.flood):.1f} ({median(found.whole):.1f} with start and polls)",
+            theirs=f"{median(found.bare):.1f}",
+            ratio=ratio(found.flood, found.bare),
+            most=2.0,
+        ),
+        Line(
+            what="… RSS, bytes an entity (ratio: to 2 KiB)",
+            ours=f"{found.rss_per_entity:.0f}",
+            theirs="2048",
+            ratio=found.rss_per_entity / 2048,
+            most=1.0,
+        ),
+    ]
+    if paced is not None:
+        lines.append(Line(what="… paced at the default 100 devices/s", ours=f"{paced.whole[-1]:.0f} s"))
+    return lines
+
+
+def of_commands(found: command.Figures) -> list[Line]:
+    """Commands."""
+    ours, bare = sorted(found.bridge), sorted(found.bare)
+    added = [(quantile(ours, share) - quantile(bare, share)) * 1e3 for share in (0.5, 0.99)]
+    return [
+        Line(
+            what="command → vendor → read-back → result, ms p50 / p99, beside the vendor calls alone",
+            ours=f"{quantile(ours, 0.5) * 1e3:.1f} / {quantile(ours, 0.99) * 1e3:.1f}",
+            theirs=f"{quantile(bare, 0.5) * 1e3:.1f} / {quantile(bare, 0.99) * 1e3:.1f}",
+        ),
+        Line(what="… added by the bridge, ms p50 / p99", ours=f"{added[0]:.1f} / {added[1]:.1f}"),
+    ]
+
+
+def render(lines: Iterable[Line], notes: Iterable[str]) -> str:
+    """The table in Markdown, with notes below."""
+    head = ["| what | fleet2mqtt | beside it | ratio | goal | |", "| --- | --- | --- | --- | --- | --- |"]
+    return "\n".join([*head, *(line.text() for line in lines), "", *(f"* {note}" for note in notes)])
+
+
+def write(path: Path, text: str) -> None:
+    """Put it between the markers. Raises ValueError where there are none."""
+    page = path.read_text(encoding="utf-8")
+    start = page.index("\n", page.index(BEGIN)) + 1
+    path.write_text(f"{page[:start]}\n{text}\n\n{page[page.index(END) :]}", encoding="utf-8")

@@ -1,0 +1,25 @@
+"""scripts/bench: that it runs, by its smallest sizes. What it measures is no test's business."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.process import ran
+
+
+async def test_measures_and_prints_one_table() -> None:
+    parts = [f"--only={part}" for part in ("push", "publishing", "commands")]
+    command = [sys.executable, "-m", "benchmarks", "--tiny", "--no-peers", "--no-write", *parts]
+    ended = await ran(*command, patience=120)
+    assert ended.code == 0, ended.output + ended.errors
+    lines = [line for line in ended.output.splitlines() if line.startswith("|")]
+    assert lines[0] == "| what | fleet2mqtt | beside it | ratio | goal | |"
+    assert sum("push → MQTT" in line for line in lines) == 1
+    assert any("beside bare paho" in line for line in lines)
+    assert any("added by the bridge" in line for line in lines)
+
+
+async def test_says_what_it_cannot_measure() -> None:
+    ended = await ran(sys.executable, "-m", "benchmarks", "--only=nothing")
+    assert ended.code == 2
+    assert "invalid choice" in ended.errors
