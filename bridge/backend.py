@@ -8,9 +8,10 @@ A platform is a module named by an entry point of the group `fleet2mqtt.platform
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +58,25 @@ class Action:
     run: Callable[[dict[str, Any]], Awaitable[Any]]
     destructive: bool = False
     refresh: tuple[str, ...] = ()
+
+
+ActionRow = tuple[str, str, Mapping[Any, Any], Callable[[Any, dict[str, Any]], Awaitable[Any]], tuple[str, ...]]
+"""Name, summary, schema, `run(client, arguments)`, and the sources to poll afterwards."""
+
+
+def actions_of(client: Any, table: Iterable[ActionRow], destructive: frozenset[str]) -> tuple[Action, ...]:
+    """The actions of a platform's table, run by `client`; those named in `destructive` need the operator's leave."""
+    return tuple(
+        Action(
+            name=name,
+            summary=summary,
+            schema=schema,
+            run=partial(run, client),
+            destructive=name in destructive,
+            refresh=refresh,
+        )
+        for name, summary, schema, run, refresh in table
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

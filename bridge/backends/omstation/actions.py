@@ -6,10 +6,9 @@ dropped by the parser. A write that the vendor answers with 105 ends as an error
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bridge.backend import Action
+from bridge.backend import Action, actions_of
 from bridge.backends.omstation import schemas
 from bridge.backends.omstation.client import STATIONS, rows_of
 from bridge.backends.omstation.site import page, window
@@ -100,14 +99,4 @@ _DESTRUCTIVE = frozenset(("authorisation_update", "authorisation_transfer"))
 
 def site_actions(site: Site) -> tuple[Action, ...]:
     """One for each of the vendor's calls but the login."""
-    return tuple(
-        Action(
-            name=name,
-            summary=summary,
-            schema=schema,
-            run=partial(run, site),
-            destructive=name in _DESTRUCTIVE,
-            refresh=refresh,
-        )
-        for name, summary, schema, run, refresh in _TABLE
-    )
+    return actions_of(site, _TABLE, _DESTRUCTIVE)

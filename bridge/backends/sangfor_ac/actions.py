@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bridge.backend import Action
+from bridge.backend import Action, actions_of
 from bridge.backends.sangfor_ac import schemas
 from bridge.backends.sangfor_ac.models import mac_of
 from bridge.errors import CommandError
@@ -186,14 +186,4 @@ _DESTRUCTIVE = frozenset(("group_delete", "user_binding_delete", "ip_mac_binding
 
 def site_actions(site: Site) -> tuple[Action, ...]:
     """Every action of this backend."""
-    return tuple(
-        Action(
-            name=name,
-            summary=summary,
-            schema=schema,
-            run=partial(run, site),
-            destructive=name in _DESTRUCTIVE,
-            refresh=refresh,
-        )
-        for name, summary, schema, run, refresh in _TABLE
-    )
+    return actions_of(site, _TABLE, _DESTRUCTIVE)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge import wire
-from bridge.backend import Action
+from bridge.backend import Action, actions_of
 from bridge.backends.smart_gateway import schemas
 from bridge.backends.smart_gateway.client import ARGS
 from bridge.backends.smart_gateway.settings import send
@@ -134,14 +133,4 @@ _DESTRUCTIVE = frozenset(("device_delete", "mapping_delete"))
 
 def site_actions(site: Site) -> tuple[Action, ...]:
     """Every action of this backend."""
-    return tuple(
-        Action(
-            name=name,
-            summary=summary,
-            schema=schema,
-            run=partial(run, site),
-            destructive=name in _DESTRUCTIVE,
-            refresh=refresh,
-        )
-        for name, summary, schema, run, refresh in _TABLE
-    )
+    return actions_of(site, _TABLE, _DESTRUCTIVE)
