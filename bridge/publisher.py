@@ -179,7 +179,7 @@ class Publisher:
             await self._submit(self._topics.device(id_, "availability"), availability(device.available))
         if device.attributes or id_ in self._attributed:
             self._attributed.add(id_)
-            await self._submit(self._topics.device(id_, "attributes"), dumps(device.attributes))
+            await self._submit_new(self._topics.device(id_, "attributes"), dumps(device.attributes))
         await self._submit(self._topics.device(id_, "state"), payload.state(device, self._registry.provenance.get(id_)))
 
     async def _publish_answer(self, answer: Answer) -> None:
@@ -223,10 +223,7 @@ class Publisher:
             await self._submit(topic, text, done=partial(self._retired, device))
             self._sent.pop(topic, None)
             return
-        text = dumps(discovery.config(device))
-        if self._sent.get(topic) != hash(text):
-            self._sent[topic] = hash(text)
-            await self._submit(topic, text)
+        await self._submit_new(topic, dumps(discovery.config(device)))
 
     def _retired(self, device: Device) -> None:
         """Home Assistant has been told which components go; next time it hears of those that stay only."""
@@ -257,6 +254,12 @@ class Publisher:
         """The retained topics of a device."""
         topics = [self._topics.device(id_, name) for name in ("state", "attributes", "availability")]
         return topics if self._discovery is None else [self._topics.discovery(id_), *topics]
+
+    async def _submit_new(self, topic: str, text: bytes) -> None:
+        """Hand a message over unless it is what was said last on this connection."""
+        if self._sent.get(topic) != hash(text):
+            self._sent[topic] = hash(text)
+            await self._submit(topic, text)
 
     async def _submit(
         self,

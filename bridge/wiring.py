@@ -116,6 +116,9 @@ class Bridge:
 
     async def start(self, known: Snapshot, stack: AsyncExitStack, log: MqttLog) -> None:
         """Show what is known, listen, connect, poll."""
+        for name in self._backends:
+            self._publisher.turns.hold(name)
+            asyncio.get_running_loop().call_later(FIRST_ROUND, self._publisher.release, name)
         await self._restore(known)
         config = self._config
         people = page.application(self._hub, self._status, self._pollers, self._ingress, self._commands)
@@ -135,8 +138,6 @@ class Bridge:
         }.items():
             self._tasks.append(self._group.create_task(work, name=name))
         for name, poller in self._pollers.items():
-            self._publisher.turns.hold(name)
-            asyncio.get_running_loop().call_later(FIRST_ROUND, self._publisher.release, name)
             self._polls += [
                 self._group.create_task(poller.run(source), name=f"{name} {source.name}")
                 for source in poller.backend.sources

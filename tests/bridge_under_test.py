@@ -175,26 +175,8 @@ class Site:
     @asynccontextmanager
     async def bridge(self, **options: Any) -> AsyncIterator[RunningBridge]:
         """A running bridge; `hq_voip` and `branch` change these backends (None: not there), the rest is the file's."""
-        file = self.folder / "fleet2mqtt.yaml"
-        file.write_text(yaml.safe_dump(self._options(options)))
-        loaded = config.load(file)
-        log = MqttLog(Redaction(loaded.secrets))
-        logger = logging.getLogger("bridge")
-        logger.addHandler(log)
-        stop = asyncio.Event()
-        async with self.broker.record("#") as seen:
-            task = asyncio.create_task(app.run(loaded, log, stop), name="bridge under test")
-            try:
-                started = asyncio.create_task(self._started(seen))
-                await asyncio.wait((task, started), return_when=asyncio.FIRST_COMPLETED)
-                started.cancel()
-                if not task.done():
-                    yield RunningBridge(broker=self.broker, seen=seen, task=task, stop=stop)
-            finally:
-                stop.set()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-                logger.removeHandler(log)
+        async with run_bridge(self.broker, self.folder, self._options(options)) as bridge:
+            yield bridge
 
     async def push(self, body: Any, kind: str = "event", secret: str = SECRET, **headers: str) -> tuple[int, Any, Any]:
         """Push as the UMS does; gives status, headers and what the answer says (JSON, or the text)."""
@@ -229,9 +211,35 @@ class Site:
         }
         return {**whole, **changes, "backends": backends}
 
-    async def _started(self, seen: Recording) -> None:
-        topic = "fleet2mqtt/bridge/state"
-        await seen.wait(lambda each: each.topic == topic and each.payload == b"online" and not each.retain, PATIENCE)
+
+@asynccontextmanager
+async def run_bridge(broker: Broker, folder: Path, options: dict[str, Any]) -> AsyncIterator[RunningBridge]:
+    """A bridge with this configuration, from a file in the folder."""
+    file = folder / "fleet2mqtt.yaml"
+    file.write_text(yaml.safe_dump(options))
+    loaded = config.load(file)
+    log = MqttLog(Redaction(loaded.secrets))
+    logger = logging.getLogger("bridge")
+    logger.addHandler(log)
+    stop = asyncio.Event()
+    async with broker.record("#") as seen:
+        task = asyncio.create_task(app.run(loaded, log, stop), name="bridge under test")
+        try:
+            started = asyncio.create_task(_started(seen))
+            await asyncio.wait((task, started), return_when=asyncio.FIRST_COMPLETED)
+            started.cancel()
+            if not task.done():
+                yield RunningBridge(broker=broker, seen=seen, task=task, stop=stop)
+        finally:
+            stop.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            logger.removeHandler(log)
+
+
+async def _started(seen: Recording) -> None:
+    topic = "fleet2mqtt/bridge/state"
+    await seen.wait(lambda each: each.topic == topic and each.payload == b"online" and not each.retain, PATIENCE)
 
 
 _UMS_SOURCES = ("devices", "alarms", "lines", "status", "statistics", "events")
@@ -246,7 +254,7 @@ async def open_site(folder: Path, **broker_options: Any) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(Broker(directory=folder / "broker", **broker_options))
         vendors = await stack.enter_async_context(AsyncExitStack())
-        urls = {name: await _serve(vendors, application) for name, application in (("hq_voip", hq), ("branch", branch))}
+        urls = {name: await serve(vendors, application) for name, application in (("hq_voip", hq), ("branch", branch))}
         yield Site(
             broker=broker,
             folder=folder,
@@ -259,7 +267,8 @@ async def open_site(folder: Path, **broker_options: Any) -> AsyncIterator[Site]:
         )
 
 
-async def _serve(stack: AsyncExitStack, application: web.Application) -> str:
+async def serve(stack: AsyncExitStack, application: web.Application) -> str:
+    """Serve a simulator until the stack ends; gives its URL."""
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.05)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

@@ -49,4 +49,5 @@ class Limits:
         if not again:
             return None
         topic, size = self._learnt = max(again, key=lambda each: each[1])
+        self._suspects = frozenset()  # what was under way beside it is not guilty of what comes next
         return f"the broker closes the connection over {size} bytes on {topic}: {size} and more are refused from now on"

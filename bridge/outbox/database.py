@@ -166,6 +166,10 @@ def _damage(connection: sqlite3.Connection, path: Path) -> str | None:
             raise OutboxError(f"{path}: written by a newer version (schema {version}, this one knows {VERSION})")
         if version < VERSION:
             return "no outbox"
+        # SQLite reads what is missing of the last page as zeros, and finds nothing wrong with it.
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+        if path.stat().st_size % page and not _has_log(path):
+            return "cut short"
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             return str(verdict)
@@ -179,6 +183,12 @@ def _damage(connection: sqlite3.Connection, path: Path) -> str | None:
     except (ValueError, KeyError, TypeError) as error:
         return f"unreadable row: {error!r}"
     return None
+
+
+def _has_log(path: Path) -> bool:
+    """Whether there is a log that mends what is torn."""
+    log = path.with_name(path.name + "-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 def _read_all(connection: sqlite3.Connection) -> None:
