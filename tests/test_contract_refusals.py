@@ -178,7 +178,7 @@ async def test_a_reply_may_not_go_where_the_bridge_listens(site: Site, bridge: R
 
 async def test_what_outlasts_its_time_ends_with_a_timeout(site: Site) -> None:
     patient = {"timeout": 30}
-    async with site.bridge(branch=patient, commands={"max_age": 0.3, "confirm_timeout": 5}) as bridge:
+    async with site.bridge(branch=patient, commands={"max_age": 2, "confirm_timeout": 5}) as bridge:
         await bridge.settle()
         site.gateways.mischief.inject("hang", SET, times=1)
         result = await bridge.set(CHANNEL, {"enable": "ON"})
