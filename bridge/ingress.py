@@ -225,8 +225,10 @@ async def listen(
     )
     await runner.setup()
     try:
-        door = partial(_enter, runner, min(room, _room()))
-        server = await asyncio.get_running_loop().create_server(door, host, port, backlog=_BACKLOG)
+        room = min(room, _room())
+        door = partial(_enter, runner, room)
+        # The loop takes in as many at once, before one of them can be shown out.
+        server = await asyncio.get_running_loop().create_server(door, host, port, backlog=min(_BACKLOG, room))
     except BaseException:
         await asyncio.shield(runner.cleanup())
         raise

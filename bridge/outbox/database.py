@@ -166,11 +166,9 @@ def _damage(connection: sqlite3.Connection, path: Path) -> str | None:
             raise OutboxError(f"{path}: written by a newer version (schema {version}, this one knows {VERSION})")
         if version < VERSION:
             return "no outbox"
-        # SQLite reads what is missing of the last page as zeros, and finds nothing wrong with it.
-        (page,) = connection.execute("PRAGMA page_size").fetchone()
-        if path.stat().st_size % page and not _has_log(path):
-            return "cut short"
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict == "ok" and _is_cut(connection, path):
+            verdict = "cut short"
         if verdict != "ok":
             return str(verdict)
         _read_all(connection)
@@ -185,10 +183,11 @@ def _damage(connection: sqlite3.Connection, path: Path) -> str | None:
     return None
 
 
-def _has_log(path: Path) -> bool:
-    """Whether there is a log that mends what is torn."""
+def _is_cut(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the last page is not whole, and no log mends it; SQLite would read zeros there and find no fault."""
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
     log = path.with_name(path.name + "-wal")
-    return log.exists() and log.stat().st_size > 0
+    return path.stat().st_size % page > 0 and not (log.exists() and log.stat().st_size)
 
 
 def _read_all(connection: sqlite3.Connection) -> None:

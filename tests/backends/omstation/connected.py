@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import voluptuous as vol
 from aiohttp.test_utils import TestServer
 
-from bridge.backend import Backend, Context, Source, zone
+from bridge.backend import Context
 from bridge.backends import omstation
 from bridge.backends.omstation.simulator import SIMULATOR, Simulator, create
-from bridge.model import Device, Ids, Inventory, Update
+from tests.backends.context import Run, lent, options
 from tests.backends.omstation.simulated import SIGN_IN, path
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncIterator
 
     from bridge.mischief import Call
 
@@ -45,65 +44,9 @@ class Shared:
         found: dict[str, Any] = json.loads(self.file.read_bytes())
         return found
 
-    async def keep(self, device: str, text: str) -> None:
-        raise AssertionError((device, text))
-
     def context(self, url: str, **own: Any) -> Context:
-        common = {"url": url.rstrip("/"), "timeout": self.timeout, "headers": {}, "verify_tls": True, "ca": None}
-        options = common | {"time_zone": zone("Asia/Shanghai")} | vol.Schema(omstation.SCHEMA)(ACCOUNT | own)
-        return Context(
-            name=NAME,
-            options=options,
-            ids=Ids(self.claims),
-            data_dir=self.folder,
-            watermark=lambda _: None,
-            keep=self.keep,
-        )
-
-
-@dataclass(slots=True)
-class Run:
-    """A connected backend and all that came out of it, as a hub would take it in."""
-
-    backend: Backend
-    devices: dict[str, Device] = field(default_factory=dict)
-    inventories: list[Inventory] = field(default_factory=list)
-
-    def take(self, update: Update) -> Update:
-        self.devices.update((device.id, device) for device in update.devices)
-        self.inventories += update.inventories
-        return update
-
-    def source(self, name: str) -> Source:
-        return next(source for source in self.backend.sources if source.name == name)
-
-    async def poll(self, *names: str) -> list[Update]:
-        """Poll these sources once, in this order, or all."""
-        found = []
-        for name in names or tuple(source.name for source in self.backend.sources):
-            async with aclosing(cast("AsyncGenerator[Update, None]", self.source(name).poll())) as updates:
-                found += [self.take(update) async for update in updates]
-        return found
-
-    async def act(self, name: str, /, **arguments: Any) -> Any:
-        """An action, its arguments through its schema."""
-        action = next(action for action in self.backend.actions if action.name == name)
-        return await action.run(vol.Schema(dict(action.schema))(arguments))
-
-    async def read(self, device: str) -> Device:
-        """The device as a `get` shows it."""
-        self.take(await self.backend.read(self.devices[device]))
-        return self.devices[device]
-
-    def state(self, device: str) -> dict[str, Any]:
-        return dict(self.devices[device].state)
-
-    def ids(self, scope: str) -> set[str] | None:
-        """The newest inventory of a scope."""
-        return next((set(one.ids) for one in reversed(self.inventories) if one.scope == scope), None)
-
-    def of(self, scope: str) -> list[Device]:
-        return [device for device in self.devices.values() if device.scope.partition(":")[0] == scope]
+        chosen = options(omstation.SCHEMA, url, ACCOUNT | own, timeout=self.timeout)
+        return lent(NAME, chosen, self.claims, self.folder)
 
 
 def calls(simulator: Simulator, call: str) -> list[Call]:

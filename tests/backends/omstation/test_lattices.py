@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.errors import Ambiguous, BackendError, Busy, Denied, Rejected, Unreachable
-from tests.backends.omstation.connected import Run, Shared, calls, connected, device_of, simulated
+from tests.backends.context import Run
+from tests.backends.omstation.connected import Shared, calls, connected, device_of, simulated
 from tests.backends.omstation.simulated import LATTICES, STATIONS, path
 
 if TYPE_CHECKING:

@@ -12,19 +12,14 @@ requests that were made, without their signatures.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import json
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from bridge.errors import BackendError
-from tests.backends.sangfor_ac.connected import KEY, Run, connected
+from tests.backends.replaying import Files, Platform, alone, came
+from tests.backends.sangfor_ac.connected import KEY, connected
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,15 +37,14 @@ _SOURCES = {
 
 def replay(folder: Path) -> dict[str, Any]:
     """What came of a case: devices, complete inventories and, with steps, answers and requests."""
-    with ThreadPoolExecutor(1) as pool:  # a loop of its own, whatever the caller runs in
-        return pool.submit(asyncio.run, _replay(folder)).result()
+    files = Files(folder)
+    platform = Platform(sources=_SOURCES, connected=connected, device=_device)
+    return alone(came(platform, files, _Server(files).answer))
 
 
 @dataclass(slots=True)
 class _Server:
-    folder: Path
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    answered: Counter[str] = field(default_factory=Counter)
+    files: Files
 
     async def answer(self, request: web.Request) -> web.Response:
         path = request.path.removeprefix("/v1/")
@@ -59,14 +53,9 @@ class _Server:
         signed = query if body is None else body
         assert _signed(signed)
         told = {"call": f"{request.method} {path}", "query": query, "body": body}
-        self.requests.append({name: value for name, value in told.items() if value})
+        self.files.requests.append({name: value for name, value in told.items() if value})
         name = f"{query.get('_method', request.method)}_{path.replace('/', '_')}"
-        self.answered[name] += 1
-        files = [self.folder / f"{name}.json", *sorted(self.folder.glob(f"{name}.[0-9].json"))]
-        if not files[0].exists():
-            raise web.HTTPNotFound
-        file = files[min(self.answered[name], len(files)) - 1]
-        return web.Response(body=file.read_bytes(), content_type="application/json")
+        return self.files.answer(name)
 
 
 def _signed(fields: dict[str, Any]) -> bool:
@@ -75,45 +64,7 @@ def _signed(fields: dict[str, Any]) -> bool:
     return bool(md5 == hashlib.md5(f"{KEY}{random}".encode()).hexdigest())  # noqa: S324 - the vendor's
 
 
-async def _replay(folder: Path) -> dict[str, Any]:
-    server = _Server(folder)
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.answer)
-    steps = _content(folder / "steps.json", None)
-    polls = [{"poll": name} for name, files in _SOURCES.items() if _any(folder, f"{files}.json")]
-    async with (
-        TestServer(app) as running,
-        connected(str(running.make_url("")), **_content(folder / "options.json", {})) as run,
-    ):
-        answers = [await _step(run, step) for step in (polls if steps is None else steps)]
-    came: dict[str, Any] = {"devices": {device.id: _device(device) for device in run.devices.values()}}
-    came["inventories"] = {one.scope: sorted(one.ids) for one in run.inventories}
-    return came if steps is None else came | {"answers": answers, "requests": server.requests}
-
-
-async def _step(run: Run, step: dict[str, Any]) -> Any:
-    try:
-        if "poll" in step:
-            await run.poll(step["poll"])
-            return None
-        if "action" in step:
-            return await run.act(step["action"], **step["arguments"])
-        device, key, value = step["set"]
-        await run.write(device, key, value)
-        return (await run.read(device)).state.get(key)
-    except BackendError as error:
-        return {"error": error.kind, "code": error.code, "message": str(error)}
-
-
 def _device(device: Device) -> dict[str, Any]:
     told = {"name": device.name, "available": device.available, "via": device.via, "state": dict(device.state)}
     optional = {"sw_version": device.sw_version, "attributes": dict(device.attributes)}
     return told | {key: value for key, value in optional.items() if value}
-
-
-def _any(folder: Path, files: str) -> bool:
-    return any(folder.glob(files))
-
-
-def _content(file: Path, default: Any) -> Any:
-    return json.loads(file.read_text("utf-8")) if file.exists() else default

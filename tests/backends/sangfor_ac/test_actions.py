@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from bridge.backends.sangfor_ac.simulator import Simulator
-    from tests.backends.sangfor_ac.connected import Run
+    from tests.backends.context import Run
 
 BINDING: dict[str, Any] = {"enable": True, "name": "a", "addr_type": "ip", "addr": "1.1.1.9", "limitlogon": True}
 SAMPLE = {"desc": "", "mac": "11-11-11-11-11-11", "ip": "1.1.1.2"}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bridge.backends.sangfor_ac.simulator import Simulator
     from bridge.model import Device, Entity
-    from tests.backends.sangfor_ac.connected import Run
+    from tests.backends.context import Run
 
 _PERCENT = "sensor % measurement"
 _RATE = "sensor data_rate bit/s measurement"

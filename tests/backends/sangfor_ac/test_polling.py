@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from bridge.backends.sangfor_ac.simulator import Simulator
-    from tests.backends.sangfor_ac.connected import Run
+    from tests.backends.context import Run
 
 ONLINE, GROUPS = "online-users", "group/netpolicy"
 

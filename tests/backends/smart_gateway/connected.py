@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-import voluptuous as vol
 from aiohttp.test_utils import TestServer
 
-from bridge.backend import Backend, Context, Source, zone
 from bridge.backends import smart_gateway
 from bridge.backends.smart_gateway.simulator import SIMULATOR, Simulator, create
-from bridge.model import Device, Ids, Inventory, Update
+from tests.backends.context import Run, Shared, options
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncIterator
 
     from bridge.mischief import Call
 
@@ -27,79 +23,6 @@ SIM, USB, WAN = f"{GATEWAY}_channel_0", f"{GATEWAY}_channel_4", f"{GATEWAY}_chan
 SET = "/api/v1/devices/set"
 
 
-@dataclass(slots=True)
-class Shared:
-    """What outlives a run: id claims and kept texts, as the core has them on disk."""
-
-    claims: dict[str, str] = field(default_factory=dict)
-    marks: dict[str, str] = field(default_factory=dict)
-
-    async def keep(self, device: str, text: str) -> None:
-        self.marks[device] = text
-
-    def context(self, url: str, **own: Any) -> Context:
-        common = {"url": url.rstrip("/"), "timeout": 5.0, "headers": {}, "verify_tls": True, "ca": None}
-        options = common | {"time_zone": zone("Asia/Shanghai")} | vol.Schema(smart_gateway.SCHEMA)(own)
-        return Context(
-            name=NAME,
-            options=options,
-            ids=Ids(self.claims),
-            data_dir=Path(),
-            watermark=self.marks.get,
-            keep=self.keep,
-        )
-
-
-@dataclass(slots=True)
-class Run:
-    """A connected backend and all that came out of it, as a hub would take it in."""
-
-    backend: Backend
-    devices: dict[str, Device] = field(default_factory=dict)
-    inventories: list[Inventory] = field(default_factory=list)
-
-    def take(self, update: Update) -> Update:
-        self.devices.update((device.id, device) for device in update.devices)
-        self.inventories += update.inventories
-        return update
-
-    def source(self, name: str) -> Source:
-        return next(source for source in self.backend.sources if source.name == name)
-
-    async def poll(self, *names: str) -> list[Update]:
-        """Poll these sources once, in this order, or all."""
-        found = []
-        for name in names or tuple(source.name for source in self.backend.sources):
-            async with aclosing(cast("AsyncGenerator[Update, None]", self.source(name).poll())) as updates:
-                found += [self.take(update) async for update in updates]
-        return found
-
-    async def act(self, name: str, /, **arguments: Any) -> Any:
-        """An action, its arguments through its schema."""
-        action = next(action for action in self.backend.actions if action.name == name)
-        return await action.run(vol.Schema(dict(action.schema))(arguments))
-
-    async def write(self, device: str, key: str, value: Any) -> Update | None:
-        """A row's write; what its answer shows is taken in."""
-        row = self.devices[device].entity(key)
-        assert row is not None
-        assert row.write is not None
-        update = await row.write(self.backend.client, self.devices[device], value)
-        return update if update is None else self.take(update)
-
-    async def read(self, device: str) -> Device:
-        """The device as a read-back shows it."""
-        self.take(await self.backend.read(self.devices[device]))
-        return self.devices[device]
-
-    def state(self, device: str) -> dict[str, Any]:
-        return dict(self.devices[device].state)
-
-    def ids(self, scope: str) -> set[str] | None:
-        """The newest inventory of a scope."""
-        return next((set(one.ids) for one in reversed(self.inventories) if one.scope == scope), None)
-
-
 def calls(simulator: Simulator, path: str) -> list[Call]:
     """The calls the simulator got at this path, oldest first."""
     return [call for call in simulator.mischief.calls if call.path == path]
@@ -108,7 +31,8 @@ def calls(simulator: Simulator, path: str) -> list[Call]:
 @asynccontextmanager
 async def connected(url: str, shared: Shared | None = None, **own: Any) -> AsyncIterator[Run]:
     """The platform connected to `url`; `own` are its own options."""
-    async with smart_gateway.connect((shared or Shared()).context(url, **own)) as backend:
+    chosen = options(smart_gateway.SCHEMA, url, own)
+    async with smart_gateway.connect((shared or Shared()).context(NAME, chosen)) as backend:
         yield Run(backend)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from bridge.backends.smart_gateway.simulator import Simulator
-    from tests.backends.smart_gateway.connected import Run
+    from tests.backends.context import Run
 
 FREE = "7fa20c64d9b83e15a07"
 HELD = "ebfa83fe9b9aa6a83fe"

@@ -8,13 +8,14 @@ import pytest
 
 from bridge.errors import CommandError, Rejected
 from bridge.model import Origin
-from tests.backends.smart_gateway.connected import OTHER, SN, Shared, calls, simulated
+from tests.backends.context import Shared
+from tests.backends.smart_gateway.connected import OTHER, SN, calls, simulated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from bridge.backends.smart_gateway.simulator import Simulator
-    from tests.backends.smart_gateway.connected import Run
+    from tests.backends.context import Run
 
 GIVE, TAKE, CHANGE = (f"/api/v1/device/{name}Mapping" for name in ("add", "delete", "edit"))
 X, Y = SN.lower(), OTHER.lower()

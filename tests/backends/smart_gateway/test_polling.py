@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.errors import Ambiguous, BadReply, Busy, Denied, Rejected, Unreachable
+from tests.backends.context import Shared
 from tests.backends.smart_gateway.connected import (
     GATEWAY,
     NAME,
@@ -15,7 +16,6 @@ from tests.backends.smart_gateway.connected import (
     SIM,
     SN,
     USB,
-    Shared,
     calls,
     connected,
     simulated,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from bridge.backends.smart_gateway.simulator import Simulator
-    from tests.backends.smart_gateway.connected import Run
+    from tests.backends.context import Run
 
 _WRITES: list[tuple[str, str, Any, dict[str, Any]]] = [
     (GATEWAY, "alias", "北京 2", {"base": {"sn": SN, "alias": "北京 2"}}),

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import voluptuous as vol
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bridge.backend import Backend, Context, Push, Source, zone
+from bridge.backend import Backend, Push, Source
 from bridge.backends import thingscloud
 from bridge.backends.thingscloud.simulator import SIMULATOR, Simulator, create
-from bridge.model import Alarm, Device, Ids, Inventory, Update
+from bridge.model import Alarm, Device, Inventory, Update
+from tests.backends.context import Shared, act, once, options, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable
 
     from bridge.mischief import Call
 
@@ -29,32 +29,6 @@ DEVICE, OTHER = f"{NAME}_{FIRST}", f"{NAME}_{SECOND}"
 SERVER = {"app_id": "app-demo", "access_key": "demo-access-key", "secret_key": "demo-secret-key"}
 ADMIN = {"app_id": "app-demo", "account": "admin", "password": "demo-password"}
 LOGIN = "/api/v1/access_token"
-
-
-@dataclass(slots=True)
-class Shared:
-    """What outlives a run: id claims, kept texts, and the data directory."""
-
-    folder: Path = field(default_factory=Path)
-    claims: dict[str, str] = field(default_factory=dict)
-    marks: dict[str, str] = field(default_factory=dict)
-
-    async def keep(self, device: str, text: str) -> None:
-        self.marks[device] = text
-
-    def context(self, url: str, **own: Any) -> Context:
-        common = {"url": url.rstrip("/"), "timeout": 5.0, "headers": {}, "verify_tls": True, "ca": None}
-        given = own if "app_id" in own else SERVER | own
-        given = {"rate": 1000} | given
-        options = common | {"time_zone": zone("Asia/Shanghai")} | vol.Schema(thingscloud.SCHEMA)(given)
-        return Context(
-            name=NAME,
-            options=options,
-            ids=Ids(self.claims),
-            data_dir=self.folder,
-            watermark=self.marks.get,
-            keep=self.keep,
-        )
 
 
 @dataclass(slots=True)
@@ -76,13 +50,13 @@ class Run:
         return update
 
     def source(self, name: str) -> Source:
-        return next(source for source in self.backend.sources if source.name == name)
+        return source_of(self.backend, name)
 
     async def poll(self, *names: str) -> list[Update]:
         """Poll these sources once, in this order, or all."""
         before = len(self.updates)
         for name in names or tuple(source.name for source in self.backend.sources):
-            async with aclosing(cast("AsyncGenerator[Update, None]", self.source(name).poll())) as updates:
+            async with once(self.backend, name) as updates:
                 async for update in updates:
                     self.take(update)
         return self.updates[before:]
@@ -96,8 +70,7 @@ class Run:
 
     async def act(self, name: str, /, **arguments: Any) -> Any:
         """An action, its arguments through its schema."""
-        action = next(action for action in self.backend.actions if action.name == name)
-        return await action.run(vol.Schema(dict(action.schema))(arguments))
+        return await act(self.backend, name, arguments)
 
     async def write(self, device: str, key: str, value: Any) -> None:
         row = self.devices[device].entity(key)
@@ -134,7 +107,9 @@ async def connected(url: str, shared: Shared | None = None, **own: Any) -> Async
         shared = shared or Shared()
         if shared.folder == Path():
             shared.folder = Path(folder)
-        async with thingscloud.connect(shared.context(url, **own)) as backend:
+        given = {"rate": 1000} | (own if "app_id" in own else SERVER | own)
+        chosen = options(thingscloud.SCHEMA, url, given)
+        async with thingscloud.connect(shared.context(NAME, chosen)) as backend:
             yield Run(backend)
 
 

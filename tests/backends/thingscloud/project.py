@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.backends.thingscloud.connected import DEVICE, FIRST, Run, Shared, scripted
+from tests.backends.context import Shared
+from tests.backends.thingscloud.connected import DEVICE, FIRST, Run, scripted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

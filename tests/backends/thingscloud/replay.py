@@ -13,9 +13,7 @@ With steps, expected.json also has what they answered and the requests that were
 
 from __future__ import annotations
 
-import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +22,9 @@ from aiohttp.test_utils import TestServer
 
 from bridge.errors import BackendError, CommandError
 from bridge.wire import iso
-from tests.backends.thingscloud.connected import Run, Shared, connected
+from tests.backends.context import Shared
+from tests.backends.replaying import alone, content, refused, serving
+from tests.backends.thingscloud.connected import Run, connected
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +49,7 @@ MARK = json.dumps({"mark": None, "baseline": 1_500_000_000})
 
 def replay(folder: Path) -> dict[str, Any]:
     """What came of a case: devices, alarms, complete inventories and, with steps, answers and requests."""
-    with ThreadPoolExecutor(1) as pool:  # a loop of its own, whatever the caller runs in
-        return pool.submit(asyncio.run, _replay(folder)).result()
+    return alone(_replay(folder))
 
 
 def name_of(path: str) -> str:
@@ -95,14 +94,12 @@ def _unwritten(method: str, name: str) -> web.Response:
 
 async def _replay(folder: Path) -> dict[str, Any]:
     server = _Server(folder)
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.answer)
-    steps = _content(folder / "steps.json", None)
+    steps = content(folder / "steps.json", None)
     there = _names(folder)
     polls = [{"poll": source} for source in dict.fromkeys(poll for name, poll in SOURCES.items() if name in there)]
-    async with TestServer(app) as running:
+    async with TestServer(serving(server.answer)) as running:
         url, shared = str(running.make_url("")), Shared(marks={"": MARK})
-        async with connected(url, shared, **_content(folder / "options.json", {})) as run:
+        async with connected(url, shared, **content(folder / "options.json", {})) as run:
             answers = [await _step(run, step, folder) for step in (polls if steps is None else steps)]
     came: dict[str, Any] = {
         "devices": {device.id: _device(device) for device in run.devices.values()},
@@ -118,7 +115,7 @@ async def _step(run: Run, step: dict[str, Any], folder: Path) -> Any:
     try:
         return await _taken(run, step, folder)
     except BackendError as error:
-        return {"error": error.kind, "code": error.code, "message": str(error)}
+        return refused(error)
     except CommandError as error:
         return {"error": "command_error", "code": error.code, "message": str(error)}
 
@@ -154,7 +151,3 @@ def _alarm(alarm: Alarm) -> dict[str, Any]:
 
 def _names(folder: Path) -> set[str]:
     return {file.name.partition(".")[0] for file in folder.iterdir()}
-
-
-def _content(file: Path, default: Any) -> Any:
-    return json.loads(file.read_text("utf-8")) if file.exists() else default

@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.errors import OutboxError
+from tests.backends.context import Shared
 from tests.backends.thingscloud.alarms import NOW, OLD, log, logged, webhook
-from tests.backends.thingscloud.connected import (
-    FIRST,
-    NAME,
-    SECOND,
-    Run,
-    Shared,
-    restartable,
-    simulated,
-)
+from tests.backends.thingscloud.connected import FIRST, NAME, SECOND, Run, restartable, simulated
 from tests.backends.thingscloud.project import Project, running
 from tests.backends.thingscloud.simulated import receiving
 from tests.waiting import wait_until

@@ -11,18 +11,9 @@ import pytest
 
 from bridge.errors import BadReply
 from bridge.model import Origin, Severity, Update
+from tests.backends.context import Shared
 from tests.backends.thingscloud.alarms import NOW, OLD, ago, ids, log, logged, webhook
-from tests.backends.thingscloud.connected import (
-    DEVICE,
-    FIRST,
-    NAME,
-    OTHER,
-    SECOND,
-    Shared,
-    calls,
-    restartable,
-    simulated,
-)
+from tests.backends.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, restartable, simulated
 from tests.backends.thingscloud.project import Project, running
 
 if TYPE_CHECKING:

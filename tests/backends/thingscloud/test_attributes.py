@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from bridge.model import Component, Entity
-from tests.backends.thingscloud.connected import DEVICE, FIRST, NAME, SECOND, Run, Shared, simulated
+from tests.backends.context import Shared
+from tests.backends.thingscloud.connected import DEVICE, FIRST, NAME, SECOND, Run, simulated
 from tests.backends.thingscloud.project import FIXED, Project, attribute, one, running
 
 SENSOR, NUMBER, SWITCH, BINARY = Component.SENSOR, Component.NUMBER, Component.SWITCH, Component.BINARY_SENSOR

@@ -14,13 +14,13 @@ from aiohttp import web
 
 from bridge.backends import thingscloud
 from bridge.errors import Ambiguous, BadReply, Busy, ConfigError, Denied, Rejected, Unreachable
+from tests.backends.context import Shared, options
 from tests.backends.thingscloud.connected import (
     ADMIN,
     DEVICE,
     LOGIN,
     NAME,
     SERVER,
-    Shared,
     calls,
     connected,
     restartable,
@@ -62,7 +62,7 @@ def change(shared: Shared, **fields: Any) -> None:
     ],
 )
 async def test_exactly_one_login_is_configured(login: dict[str, str], shared: Shared) -> None:
-    context = shared.context("http://127.0.0.1:1", **{"app_id": "app"} | login)
+    context = shared.context(NAME, options(thingscloud.SCHEMA, "http://127.0.0.1:1", {"app_id": "app"} | login))
     with pytest.raises(ConfigError, match=f"backends.{NAME}: expected either access_key and secret_key, or account"):
         async with thingscloud.connect(context):
             pass

@@ -3,49 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import voluptuous as vol
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bridge.backend import Backend, Context, Push, Source, zone
+from bridge.backend import Backend, Push, Source
 from bridge.backends import ums
 from bridge.backends.ums.simulator import SIMULATOR, Simulator, create
-from bridge.model import Alarm, Device, Ids, Inventory, Update
+from bridge.model import Alarm, Device, Inventory, Update
+from tests.backends.context import Shared, act, once, options, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncIterator
 
 
 NAME = "hq_voip"
-
-
-@dataclass(slots=True)
-class Shared:
-    """What outlives a run: id claims and watermarks, as the core keeps them on disk."""
-
-    claims: dict[str, str] = field(default_factory=dict)
-    marks: dict[str, str] = field(default_factory=dict)
-
-    async def keep(self, device: str, text: str) -> None:
-        self.marks[device] = text
-
-    def context(self, url: str, **own: Any) -> Context:
-        common = {"url": url, "timeout": 5.0, "headers": {}, "verify_tls": True, "ca": None}
-        options = common | {"time_zone": zone("Asia/Shanghai")} | vol.Schema(ums.SCHEMA)(own)
-        return Context(
-            name=NAME,
-            options=options,
-            ids=Ids(self.claims),
-            data_dir=Path(),
-            watermark=self.marks.get,
-            keep=self.keep,
-        )
 
 
 @dataclass(slots=True)
@@ -71,13 +47,13 @@ class Run:
         """Poll these sources once, in this order, or all."""
         before = len(self.updates)
         for name in names or tuple(source.name for source in self.backend.sources):
-            async with aclosing(_generator(self.source(name))) as updates:
+            async with once(self.backend, name) as updates:
                 async for update in updates:
                     self.take(update)
         return self.updates[before:]
 
     def source(self, name: str) -> Source:
-        return next(source for source in self.backend.sources if source.name == name)
+        return source_of(self.backend, name)
 
     def push(self, kind: str, body: Any) -> Update:
         """A push of the vendor: an object, or bytes as they are."""
@@ -88,8 +64,7 @@ class Run:
 
     async def act(self, name: str, **arguments: Any) -> Any:
         """An action, its arguments through its schema."""
-        action = next(action for action in self.backend.actions if action.name == name)
-        return await action.run(vol.Schema(action.schema)(arguments))
+        return await act(self.backend, name, arguments)
 
     async def press(self, device: str, key: str) -> Update:
         """Press a button; what its answer shows is taken in."""
@@ -101,14 +76,11 @@ class Run:
         return self.take(update)
 
 
-def _generator(source: Source) -> AsyncGenerator[Update, None]:
-    return cast("AsyncGenerator[Update, None]", source.poll())
-
-
 @asynccontextmanager
 async def connected(url: str, shared: Shared | None = None, **own: Any) -> AsyncIterator[Run]:
     """The platform connected to `url`; `own` are its own options."""
-    async with ums.connect((shared or Shared()).context(url, **own)) as backend:
+    chosen = options(ums.SCHEMA, url, own)
+    async with ums.connect((shared or Shared()).context(NAME, chosen)) as backend:
         yield Run(backend)
 
 

@@ -18,7 +18,9 @@ from aiohttp.test_utils import TestServer
 
 from bridge.errors import BackendError
 from bridge.wire import iso
-from tests.backends.ums.connected import Run, Shared, connected
+from tests.backends.context import Shared
+from tests.backends.replaying import content, refused, serving
+from tests.backends.ums.connected import Run, connected
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,9 +71,7 @@ class Recorded:
     asked: list[str] = field(default_factory=list)
 
     def app(self) -> web.Application:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        return app
+        return serving(self._answer)
 
     async def _answer(self, request: web.Request) -> web.Response:
         body = await request.text()
@@ -105,7 +105,7 @@ def _endpoint(request: web.Request) -> str:
 def replay(folder: Path) -> dict[str, Any]:
     """What came of a case: requests, devices, alarms, inventories, and what was refused."""
     there = {path.stem for path in folder.glob("*.json")}
-    own = json.loads((folder / "options.json").read_text("utf-8")) if "options" in there else {}
+    own = content(folder / "options.json", {})
     return asyncio.run(_replay(folder, there, own))
 
 
@@ -132,7 +132,7 @@ async def _login(run: Run) -> Any:
     try:
         return await run.act("login", account="someone", password="something")
     except BackendError as error:
-        return {"error": error.kind, "code": error.code, "message": str(error)}
+        return refused(error)
 
 
 def _push(run: Run, path: Path) -> Any:

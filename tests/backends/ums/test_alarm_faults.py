@@ -11,7 +11,8 @@ import pytest
 
 from bridge.errors import BadReply, Busy, Unreachable
 from bridge.wire import iso
-from tests.backends.ums.connected import NAME, Run, Shared, connected, scripted
+from tests.backends.context import Shared
+from tests.backends.ums.connected import NAME, Run, connected, scripted
 
 if TYPE_CHECKING:
     from aiohttp import web

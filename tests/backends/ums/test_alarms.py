@@ -14,7 +14,8 @@ from aiohttp.test_utils import TestServer
 from bridge.backends.ums.simulator import SIMULATOR, Simulator, create
 from bridge.errors import BadReply
 from bridge.model import Origin, Severity, Update
-from tests.backends.ums.connected import NAME, Run, Shared, connected, simulated
+from tests.backends.context import Shared
+from tests.backends.ums.connected import NAME, Run, connected, simulated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
