@@ -1,0 +1,74 @@
+"""A broker that takes 20 kB at once: what is larger is named once and counted, everything else is published."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.bridge_under_test import (
+    CHANNEL,
+    MAC,
+    VOIP,
+    RunningBridge,
+    Site,
+    config_topic,
+    open_site,
+    retained,
+    state_topic,
+)
+from tests.waiting import wait_for_answer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+LIMIT = 20_000
+
+
+@pytest.fixture
+async def narrow(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path, extra=f"max_packet_size {LIMIT}") as site:
+        yield site
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_a_device_too_large_to_be_described_costs_the_others_nothing(narrow: Site, protocol: str) -> None:
+    """With MQTT 5 the broker tells its limit; with 3.1.1 it drops the connection, and twice is enough to learn it."""
+    narrow.ums.history.clear()
+    narrow.ums.change(MAC, location="x" * LIMIT)  # becomes its suggested area
+    async with narrow.bridge(mqtt={"protocol": protocol}) as bridge:
+        wanted = {config_topic(VOIP)}
+        await wait_for_answer(partial(_lack, bridge, wanted), f"everything but {wanted}", 40)
+        before = (await bridge.ask("health"))["data"]["bridge"]
+        assert before["mqtt"]["reconnects"] == (0 if protocol == "5" else 2)
+        assert before["dropped"]["too_large"] >= 1
+        await bridge.ask("announce")
+        await bridge.refresh()
+        alarm = narrow.ums.raise_alarm(MAC, push=False)
+        assert (await narrow.push(alarm))[0] == 200
+        assert (await bridge.set(CHANNEL, {"enable": "ON"}))["status"] == "confirmed"
+        assert [event["id"] for event in await bridge.event_count(1)] == [f"hq_voip:{alarm['id']}"]
+        after = (await bridge.ask("health"))["data"]["bridge"]
+        assert after["mqtt"]["reconnects"] == before["mqtt"]["reconnects"]
+        assert len([line for line in bridge.warnings() if "is not published" in line]) == 1
+
+
+async def _lack(bridge: RunningBridge, topics: set[str]) -> bool:
+    """Whether of all that belongs to the known devices just these topics are missing."""
+    try:
+        known = await _ids(bridge)
+    except TimeoutError:  # asked while the connection was gone
+        return False
+    wanted = {topic for id_ in known for topic in (config_topic(id_), state_topic(id_))}
+    return len(known) > 10 and wanted - (await retained(bridge.broker)).keys() == topics
+
+
+async def _ids(bridge: RunningBridge) -> list[str]:
+    found: list[str] = []
+    while True:
+        page = (await bridge.ask("devices", limit=3, after=found[-1] if found else ""))["data"]
+        found += [device["id"] for device in page["devices"]]
+        if not page["more"]:
+            return found
