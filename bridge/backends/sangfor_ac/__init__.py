@@ -20,10 +20,12 @@ from bridge.backends.sangfor_ac.polls import (
     poll_online_users,
     poll_policies,
     poll_status,
+    poll_users,
 )
 from bridge.backends.sangfor_ac.protocol import ENVELOPE, parse
 from bridge.backends.sangfor_ac.reads import read_device
 from bridge.backends.sangfor_ac.schemas import OPTIONS as SCHEMA
+from bridge.backends.sangfor_ac.session import Session
 from bridge.backends.sangfor_ac.shelf import MANUFACTURER, Shelf
 from bridge.backends.sangfor_ac.site import Site, Watch
 from bridge.backends.sangfor_ac.watched import Bindings, Groups, Users
@@ -66,17 +68,12 @@ def _site(context: Context, api: Api) -> Site:
     may_log_out = "user_logout" in (allow or ())
     return Site(
         name=context.name,
-        client=Client(
-            api=api,
-            key=options["key"],
-            spacing=options["spacing"],
-            headers={"Accept-Language": _LANGUAGES[options["language"]]},
-            prefix="" if options["url"].endswith("/v1") else "/v1",
-        ),
+        client=Client(session=_session(options, api)),
         zone=context.zone,
         watch=Watch(**{kind: tuple(dict.fromkeys(names)) for kind, names in options["watch"].items()}),
         throughput=_given(options["throughput"]),
         ip_range=options["ip_range_template"],
+        extends=options["user_fields"] == "extend",
         may_log_out=may_log_out,
         reader=read_device,
         features=Features(backend=context.name),
@@ -87,6 +84,16 @@ def _site(context: Context, api: Api) -> Site:
         groups=Groups(shelf=shelf(scope="groups", kind="group")),
         users=Users(shelf=shelf(scope="users", kind="user"), zone=context.zone, logout=allow is None or may_log_out),
         bindings=Bindings(shelf=shelf(scope="bindings", kind="binding")),
+    )
+
+
+def _session(options: Mapping[str, Any], api: Api) -> Session:
+    return Session(
+        api=api,
+        key=options["key"],
+        spacing=options["spacing"],
+        headers={"Accept-Language": _LANGUAGES[options["language"]]},
+        prefix="" if options["url"].endswith("/v1") else "/v1",
     )
 
 
@@ -102,6 +109,7 @@ def _sources(context: Context, site: Site) -> tuple[Source, ...]:
         "groups": poll_groups,
         "libraries": poll_libraries,
         "bindings": poll_bindings,
+        "users": poll_users,
     }
     return tuple(
         Source(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bridge.backend import Action, actions_of
+from bridge.backend import Action, ActionRow, actions_of
 from bridge.backends.sangfor_ac import schemas
 from bridge.backends.sangfor_ac.models import mac_of
 from bridge.errors import CommandError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from bridge.backends.sangfor_ac.site import Site
 
 Arguments = dict[str, Any]
@@ -48,7 +50,7 @@ async def _flux_policy_list(site: Site, _: Arguments) -> Any:
 
 
 async def _user_binding_search(site: Site, arguments: Arguments) -> Any:
-    return {"bindings": [_writable(row) for row in await site.client.user_bindings(arguments["search"])]}
+    return {"bindings": [_writable(row) for row in await site.client.user_bindings(arguments.get("search"))]}
 
 
 def _writable(row: dict[str, Any]) -> dict[str, Any]:
@@ -122,6 +124,38 @@ async def _user_search(site: Site, arguments: Arguments) -> Any:
     return {"truncated": len(users) >= MOST, "users": list(users)}
 
 
+async def _user_add(site: Site, arguments: Arguments) -> Any:
+    return await site.client.add_user(_fields(arguments, schemas.EXTENSIONS if site.extends else frozenset()))
+
+
+async def _user_modify(site: Site, arguments: Arguments) -> Any:
+    changes = {name: value for name, value in arguments.items() if name != "name"}
+    if not changes:
+        raise CommandError("invalid_arguments", "nothing to change: name one of the user's fields")
+    # No source has a group to move to anywhere else than under `extend`.
+    under = schemas.EXTENSIONS | {"father_path"} if site.extends else frozenset(("father_path",))
+    return await site.client.modify_user(arguments["name"], _fields(changes, under))
+
+
+def _fields(given: Arguments, under: frozenset[str]) -> Arguments:
+    """Fields of a user as they are written, some of them under `extend`."""
+    extend = {name: value for name, value in given.items() if name in under}
+    plain = {name: value for name, value in given.items() if name not in under}
+    return plain | {"extend": extend} if extend else plain
+
+
+async def _user_delete(site: Site, arguments: Arguments) -> Any:
+    return await site.client.delete_user(arguments["name"])
+
+
+async def _user_policies(kind: str, site: Site, arguments: Arguments) -> Any:
+    return {"policy": await site.client.user_policies(kind, arguments)}
+
+
+async def _change_user_policies(kind: str, opr: str, site: Site, arguments: Arguments) -> Any:
+    return await site.client.change_user_policies(kind, opr, arguments)
+
+
 async def _throughput(site: Site, arguments: Arguments) -> Any:
     found = await site.client.throughput(arguments)
     return {**found.model_dump(), "bits_per_second": {"send": found.bits("send"), "recv": found.bits("recv")}}
@@ -138,7 +172,24 @@ async def _app_rank(site: Site, arguments: Arguments) -> Any:
 _GROUPS = ("groups",)
 _BINDINGS = ("bindings",)
 _ONLINE = ("online_users",)
-_TABLE = (
+_USERS = ("users",)
+
+
+def _of_a_user(noun: str, kind: str, what: str) -> tuple[ActionRow, ...]:
+    """The four actions for the net policies of single users, or for their bandwidth channels."""
+
+    def change(opr: str) -> Callable[[Site, Arguments], Awaitable[Any]]:
+        return partial(_change_user_policies, kind, opr)
+
+    return (
+        (f"{noun}_list", f"The {what} of a user", schemas.USER_POLICIES, partial(_user_policies, kind), ()),
+        (f"{noun}_add", f"Attach {what} to a user", schemas.USER_POLICY, change("add"), ()),
+        (f"{noun}_delete", f"Take {what} off a user", schemas.USER_POLICY, change("del"), ()),
+        (f"{noun}_modify", f"Give a user these {what} alone", schemas.USER_POLICY_MODIFY, change("modify"), ()),
+    )
+
+
+_TABLE: tuple[ActionRow, ...] = (
     ("group_add", "Add a group", schemas.GROUP_ADD, _group_add, _GROUPS),
     ("group_delete", "Delete a group", schemas.GROUP, _group_delete, _GROUPS),
     ("group_modify", "Change a group's description", schemas.GROUP_MODIFY, _group_modify, ()),
@@ -166,7 +217,13 @@ _TABLE = (
     ),
     ("net_policy_list", "All net policies, as the AC has them", schemas.NONE, _net_policy_list, ()),
     ("flux_policy_list", "All bandwidth channels, as the AC has them", schemas.NONE, _flux_policy_list, ()),
-    ("user_binding_search", "Bindings of a user, an IP or a MAC", schemas.SEARCH, _user_binding_search, ()),
+    (
+        "user_binding_search",
+        "Bindings of a user, an IP or a MAC",
+        schemas.USER_BINDING_SEARCH,
+        _user_binding_search,
+        (),
+    ),
     ("user_binding_add", "Bind a user to an IP, a MAC or both", schemas.USER_BINDING, _user_binding_add, _BINDINGS),
     ("user_binding_delete", "Remove the bindings of an address", schemas.ADDRESS, _user_binding_delete, _BINDINGS),
     ("ip_mac_binding_search", "The binding of an IP or a MAC", schemas.SEARCH, _ip_mac_binding_search, ()),
@@ -177,11 +234,19 @@ _TABLE = (
     ("user_login", "Log a user in by single sign-on", schemas.LOGIN, _user_login, _ONLINE),
     ("user_get", "One local user", schemas.USER, _user_get, ()),
     ("user_search", "At most 100 local users", schemas.USER_SEARCH, _user_search, ()),
+    ("user_add", "Add a local user", schemas.USER_ADD, _user_add, _USERS),
+    ("user_modify", "Change a local user", schemas.USER_MODIFY, _user_modify, _USERS),
+    ("user_delete", "Delete a local user", schemas.USER, _user_delete, _USERS),
+    *_of_a_user("user_net_policy", "netpolicy", "net policies"),
+    *_of_a_user("user_flux_policy", "fluxpolicy", "bandwidth channels"),
     ("throughput", "What the AC sends and receives now", schemas.THROUGHPUT, _throughput, ()),
     ("user_rank", "The users with most traffic", schemas.USER_RANK, _user_rank, ()),
     ("app_rank", "The applications with most traffic", schemas.APP_RANK, _app_rank, ()),
 )
-_DESTRUCTIVE = frozenset(("group_delete", "user_binding_delete", "ip_mac_binding_delete", "user_logout"))
+_DESTRUCTIVE = frozenset(("group_delete", "user_binding_delete", "ip_mac_binding_delete", "user_logout")) | {
+    *("user_add", "user_modify"),  # they may carry a password
+    "user_delete",
+}
 
 
 def site_actions(site: Site) -> tuple[Action, ...]:

@@ -13,7 +13,7 @@ from bridge.model import Device, Entity, present, read, read_attributes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bridge.backends.sangfor_ac.client import Row
+    from bridge.backends.sangfor_ac.session import Row
 
 
 @dataclass(slots=True, kw_only=True)

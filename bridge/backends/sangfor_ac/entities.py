@@ -248,13 +248,17 @@ def policy_switch(policy: str) -> Entity:
     )
 
 
+def _seen(r: UserRecord) -> bool:
+    return r.seen
+
+
 def _choice(key: str, en: str, zh: str, options: tuple[str, ...], icon: str) -> Entity:
     return _sensor(
         key,
         en,
         zh,
         lambda r: named(options, getattr(r.login, key)),
-        exists=lambda _: True,
+        exists=_seen,
         attributes=lambda r: _raw(options, getattr(r.login, key)),
         device_class="enum",
         options=tuple(dict.fromkeys((*options, UNKNOWN))),
@@ -266,21 +270,25 @@ def _logins(r: UserRecord) -> Mapping[str, Any] | None:
     return {"logins": len(r.logins), "ips": [login.ip for login in r.logins]} if r.logins else None
 
 
+def _about_expiry(r: UserRecord) -> Mapping[str, Any] | None:
+    """The date as the AC writes it; what it writes there may be no date."""
+    told = r.account and r.account.expire_time
+    return told.model_dump(include={"enable", "date"}, exclude_none=True) if told else None
+
+
 USER = (
     _binary(
         "online",
         "Online",
         "在线",
         lambda r: None if r.logins is None else bool(r.logins),
-        exists=lambda _: True,
+        exists=_seen,
         attributes=_logins,
         device_class="connectivity",
     ),
-    _sensor("ip", "IP", "IP 地址", lambda r: r.login.ip, exists=lambda _: True, icon="mdi:ip-network"),
-    _sensor("mac", "MAC", "MAC 地址", lambda r: r.login.mac, exists=lambda _: True, category=DIAGNOSTIC, enabled=False),
-    _sensor(
-        "father_path", "Group", "组", lambda r: r.login.father_path, exists=lambda _: True, icon="mdi:account-group"
-    ),
+    _sensor("ip", "IP", "IP 地址", lambda r: r.login.ip, exists=_seen, icon="mdi:ip-network"),
+    _sensor("mac", "MAC", "MAC 地址", lambda r: r.login.mac, exists=_seen, category=DIAGNOSTIC, enabled=False),
+    _sensor("father_path", "Group", "组", lambda r: r.login.father_path, exists=_seen, icon="mdi:account-group"),
     _choice("terminal", "Terminal", "终端类型", TERMINAL, "mdi:devices"),
     _choice("authway", "Authentication", "认证方式", AUTHWAY, "mdi:account-key"),
     _sensor(
@@ -288,7 +296,7 @@ USER = (
         "Login time",
         "登录时间",
         lambda r: wire.iso(r.login.login_time),
-        exists=lambda _: True,
+        exists=_seen,
         device_class="timestamp",
     ),
     _sensor(
@@ -296,16 +304,29 @@ USER = (
         "Online time",
         "在线时长",
         lambda r: r.login.online_time,
-        exists=lambda _: True,
+        exists=_seen,
         device_class="duration",
         unit="s",
         state_class="measurement",
+    ),
+    _binary(
+        "enable", "Account enabled", "账号启用", lambda r: r.account and r.account.enable, icon="mdi:account-check"
+    ),
+    _sensor(
+        "expire_time",
+        "Account expires",
+        "账号过期时间",
+        lambda r: wire.iso(r.account and r.account.expires),
+        exists=lambda r: r.account is not None and r.account.expire_time is not None,
+        attributes=_about_expiry,
+        device_class="timestamp",
+        icon="mdi:account-clock",
     ),
     Entity(
         key="logout",
         name=Name("Log out", "强制注销"),
         component=Component.BUTTON,
-        exists=lambda r: r.logout,
+        exists=lambda r: r.logout and r.seen,
         write=log_out,
         icon="mdi:logout",
     ),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from bridge import wire
 from bridge.wire import EmptyList, Moment, Number, Text, Truth, Wire
@@ -44,6 +44,16 @@ def _bandwidths(value: Any) -> tuple[int | float | None, ...] | None:
 def _rate(value: Any) -> int | float | None:
     alone = not isinstance(value, str) or not any(character.isalpha() for character in value)
     return wire.number(value) if alone else None  # "12 Kbps" is something else than what `unit` says
+
+
+def _expiry(value: Any) -> Any:
+    return value if isinstance(value, dict) else {"date": value}
+
+
+def _account(value: Any) -> Any:
+    """With the extension fields, which some sources have flat and some under `extend`, in one place."""
+    extend = value.get("extend") if isinstance(value, dict) else None
+    return {**extend, **value} if isinstance(extend, dict) else value
 
 
 Object = BeforeValidator(_object)
@@ -115,6 +125,32 @@ class OnlineUser(Wire):
     authway: Number = None
     login_time: Moment = None
     online_time: Number = None
+
+
+class Expiry(Wire):
+    """`expire_time` of a local user: an object, or its date alone, which is "" for never."""
+
+    enable: Truth = None
+    date: Text = None
+    moment: Moment = _as("date")
+
+
+class Account(Wire):
+    """The answer of user?name=, as public sources have it, without what is personal."""
+
+    enable: Truth = None
+    expire_time: Annotated[Expiry | None, BeforeValidator(_expiry)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        return _account(value)
+
+    @property
+    def expires(self) -> datetime | None:
+        """When it does; None for never, and where it is not known."""
+        expiry = self.expire_time
+        return None if expiry is None or expiry.enable is False else expiry.moment
 
 
 class NoAuth(Wire):
@@ -244,12 +280,17 @@ class GroupRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRecord:
-    """A watched user: where it is online, the newest login first; None where that is not known."""
+    """A watched user: where it is online, the newest login first, None where that is not known; and its account.
+
+    `seen` says that the AC tells who is online at all. `account` is None where it has none of that name.
+    """
 
     name: str
-    logins: tuple[OnlineUser, ...] | None
+    logins: tuple[OnlineUser, ...] | None = None
     logout: bool
     """Whether there is a button to log it out."""
+    seen: bool = False
+    account: Account | None = None
 
     @property
     def login(self) -> OnlineUser:

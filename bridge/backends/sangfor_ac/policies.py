@@ -10,7 +10,7 @@ from bridge.backends.sangfor_ac.entities import FLUX_POLICY, NET_POLICY
 from bridge.backends.sangfor_ac.models import ChannelRecord, FluxPolicy, NetPolicy
 
 if TYPE_CHECKING:
-    from bridge.backends.sangfor_ac.client import Row
+    from bridge.backends.sangfor_ac.session import Row
     from bridge.backends.sangfor_ac.shelf import Shelf
     from bridge.model import Device, Inventory
 

@@ -9,17 +9,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bridge import wire
-from bridge.backends.sangfor_ac.client import GROUP_POLICIES, ONLINE, USER_BINDINGS, Client, Online
+from bridge.backends.sangfor_ac.client import GROUP_POLICIES, ONLINE, USER, USER_BINDINGS, Client, Online
 from bridge.backends.sangfor_ac.models import AppRank, UserRank, mac_of
-from bridge.backends.sangfor_ac.protocol import is_missing, is_not_found
+from bridge.backends.sangfor_ac.protocol import is_missing
 from bridge.backends.sangfor_ac.schemas import is_ip
 from bridge.backends.sangfor_ac.site import EVERYONE, Site, by_name
 from bridge.errors import BackendError, BadReply
 
 if TYPE_CHECKING:
-    from bridge.backends.sangfor_ac.client import Row
     from bridge.backends.sangfor_ac.features import Round
     from bridge.backends.sangfor_ac.models import OnlineUser
+    from bridge.backends.sangfor_ac.session import Row
     from bridge.model import Device, Update
 
 NET_POLICIES = "policy/netpolicy"
@@ -126,23 +126,13 @@ async def poll_groups(site: Site) -> AsyncIterator[Update]:
     turn = site.round()
     for path in site.watch.groups:
         began = time.monotonic()
-        found = await turn.ask(GROUP_POLICIES, partial(_ask_group, site, path))
+        found = await turn.ask(GROUP_POLICIES, partial(site.ask_group, path))
         if found is not None:
-            site.groups.learn(path, found[0])
-            yield site.update(began, _of(site.group_devices(), path))
+            site.groups.learn(path, found[0], began)
+            yield site.update(None, _of(site.group_devices(), path))
     turn.close()
-    if turn.whole and site.policies.names:
-        yield site.update(None, (), site.groups.shelf.inventory(site.watch.groups))
-
-
-async def _ask_group(site: Site, path: str) -> tuple[tuple[str, ...] | None]:
-    """The policies of a group, None where there is no such group, in a tuple: that is an answer too."""
-    try:
-        return (await site.client.group_policies(path),)
-    except BackendError as error:
-        if is_not_found(error):
-            return (None,)
-        raise
+    if turn.whole and (site.policies.names or not site.watch.groups):
+        yield site.update(None, (), site.watched(site.groups.shelf, site.watch.groups))
 
 
 async def poll_online_users(site: Site) -> AsyncIterator[Update]:
@@ -154,9 +144,25 @@ async def poll_online_users(site: Site) -> AsyncIterator[Update]:
         site.box.learn(online_user=everyone.count)
         yield site.update(None, (site.box.device(),))
         if site.watch.users:
-            devices = [site.users.learn(*found) async for found in _watched_users(site, turn, everyone)]
-            yield site.update(began, devices, site.users.shelf.inventory(site.watch.users))
+            async for name, logins in _watched_users(site, turn, everyone):
+                site.users.see(name, logins, began)
+            devices = site.users.devices(*site.watch.users)
+            yield site.update(None, devices, site.watched(site.users.shelf, site.watch.users))
     turn.close()
+
+
+async def poll_users(site: Site) -> AsyncIterator[Update]:
+    """The accounts of the watched users."""
+    turn = site.round()
+    for name in site.watch.users:
+        began = time.monotonic()
+        found = await turn.ask(USER, partial(site.ask_account, name))
+        if found is not None:
+            site.users.learn(name, found[0], began)
+            yield site.update(None, site.users.devices(name))
+    turn.close()
+    if turn.whole:
+        yield site.update(None, (), site.watched(site.users.shelf, site.watch.users))
 
 
 async def _watched_users(
@@ -187,7 +193,7 @@ async def poll_bindings(site: Site) -> AsyncIterator[Update]:
             yield site.update(began, (site.bindings.learn(search, users, pair),))
     turn.close()
     if turn.whole:
-        yield site.update(None, (), site.bindings.shelf.inventory(site.watch.bindings))
+        yield site.update(None, (), site.watched(site.bindings.shelf, site.watch.bindings))
 
 
 def _of(devices: Iterable[Device], native: str) -> tuple[Device, ...]:

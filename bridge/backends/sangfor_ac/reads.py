@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from bridge.backends.sangfor_ac.client import ONLINE, USER
 from bridge.backends.sangfor_ac.models import mac_of
 from bridge.backends.sangfor_ac.polls import poll_status
-from bridge.backends.sangfor_ac.protocol import is_missing, is_not_found
+from bridge.backends.sangfor_ac.protocol import is_missing
 from bridge.backends.sangfor_ac.schemas import is_ip
 from bridge.errors import BackendError, Rejected
 from bridge.model import Device, Origin, Update
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 Devices = tuple[Device, ...]
 
+_OF_MANY = frozenset(("backend", "groups", "users"))
+
 
 async def read_device(site: Site, device: Device) -> Update:
     """Ask for this device now. Raises BackendError; Rejected if the AC does not list it."""
@@ -27,8 +31,8 @@ async def read_device(site: Site, device: Device) -> Update:
     mine = tuple(each for each in found if each.id == device.id)
     if not mine:
         raise Rejected(f"the AC does not list {device.native}", endpoint=device.scope, code="not_listed")
-    # The AC is made of many answers: what came of them is known now, not since the first was asked for.
-    return site.update(None if device.scope == "backend" else began, mine, origin=Origin.COMMAND)
+    # What is made of many answers is known as of now, not since the first was asked for.
+    return site.update(None if device.scope in _OF_MANY else began, mine, origin=Origin.COMMAND)
 
 
 async def _read_box(site: Site, _: str) -> Devices:
@@ -44,17 +48,26 @@ async def _read_flux_policy(site: Site, _: str) -> Devices:
 
 
 async def _read_group(site: Site, path: str) -> Devices:
-    try:
-        site.groups.learn(path, await site.client.group_policies(path))
-    except BackendError as error:
-        if not is_not_found(error):
-            raise
-        site.groups.learn(path, None)
+    began = time.monotonic()
+    (policies,) = await site.ask_group(path)
+    site.groups.learn(path, policies, began)
     return site.group_devices()
 
 
 async def _read_user(site: Site, name: str) -> Devices:
-    return (site.users.learn(name, await site.ask_user(name)),)
+    """Where it is online, which a read-back is about, and its account; what of it this system has."""
+    turn, began = site.round(), time.monotonic()
+    seen = await turn.ask(ONLINE, partial(site.ask_user, name))
+    if ONLINE in turn.faults:
+        raise turn.faults[ONLINE]
+    if turn.answered:
+        site.users.see(name, seen, began)
+    began = time.monotonic()
+    found = await turn.ask(USER, partial(site.ask_account, name))
+    if found is not None:
+        site.users.learn(name, found[0], began)
+    turn.close()
+    return site.users.devices(name)
 
 
 async def _read_binding(site: Site, search: str) -> Devices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
 
@@ -70,6 +71,19 @@ def search(value: Any) -> str:
     return mac_of(value) or value
 
 
+def expiry(value: Any) -> str:
+    """When an account expires on the AC's clock, as the AC takes it; "" for never."""
+    if value == "":
+        return ""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is not None:
+        raise vol.Invalid('expected a time such as 2030-12-31 23:59:59, or "" for never')
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise vol.Invalid("expected a whole number")
@@ -104,6 +118,8 @@ GROUP_MODIFY = _required(path=path, desc=_TEXT)
 GROUP_POLICY = _required(group=path, policy=_WORDS)
 GROUP_POLICY_MODIFY = _required(group=path, policy=[_WORD])
 SEARCH = _required(search=search)
+USER_BINDING_SEARCH = _optional(search=search)
+"""Without a search all are asked for, which the document has not, and some devices answer."""
 USER_BINDING = {
     vol.Required("enable"): bool,
     vol.Required("name"): _WORD,
@@ -138,6 +154,31 @@ LOGIN = {
 }
 """`father_path`, as online users show it, goes out as `group`."""
 USER = _required(name=_WORD)
+_BIND = _optional(ip=ip, mac=mac, out_time=_TEXT, bindgoal=_WORD, desc=_TEXT)
+_EXTENSIONS = _optional(
+    enable=bool,
+    self_pass=_optional(enable=bool, password=_WORD, modify_once=bool),
+    custom_cfg=dict,
+    logout=bool,
+    common_user=_optional(allow_change=bool, enable=bool),
+    limit_ipmac=vol.Any([_WORD], {**_required(enable=bool), **_optional(ipmac=[_WORD])}),
+)
+USER_ADD = {
+    **_required(name=_WORD),
+    **_optional(desc=_TEXT, show_name=_TEXT, father_path=path, expire_time=expiry, bind_cfg=[_BIND]),
+    **_EXTENSIONS,
+}
+USER_MODIFY = {
+    **_required(name=_WORD),
+    **_optional(desc=_TEXT, father_path=path, expire_time=expiry),
+    **_optional(bind_cfg=[{**_BIND, **_optional(orig_ip=ip, orig_mac=mac)}]),
+    **_EXTENSIONS,
+}
+EXTENSIONS = frozenset(("bind_cfg", *(marker.schema for marker in _EXTENSIONS)))
+"""The fields of a local user that some sources write under `extend`."""
+USER_POLICIES = {**_required(user=_WORD), **_optional(dn=_WORD)}
+USER_POLICY = {**USER_POLICIES, **_required(policy=_WORDS)}
+USER_POLICY_MODIFY = {**USER_POLICIES, **_required(policy=[_WORD])}
 USER_SEARCH = {
     vol.Optional("search_type", default="user"): vol.In(["user", "ip", "mac"]),
     vol.Required("search_value"): vol.Any(_TEXT, _required(start=ip, end=ip)),
@@ -161,7 +202,7 @@ APP_RANK = {**_RANK, vol.Optional("groups"): _WORDS}
 
 OPTIONS = {
     vol.Required("key", description=SECRET, msg="missing; expected the shared key of the AC's open interface"): _WORD,
-    **scan_interval(status=60, online_users=60, policies=600, groups=600, libraries=3600, bindings=600),
+    **scan_interval(status=60, online_users=60, policies=600, groups=600, libraries=3600, bindings=600, users=600),
     vol.Optional("spacing", default=1.0): _seconds,
     vol.Optional("language", default="en"): vol.In(["zh", "en"]),
     vol.Optional("watch", default=dict): {
@@ -174,4 +215,5 @@ OPTIONS = {
         vol.Optional("interface", default=None): vol.Any(None, _WORD),
     },
     vol.Optional("ip_range_template", default="{first}-{last}"): template,
+    vol.Optional("user_fields", default="extend"): vol.In(["extend", "flat"]),
 }

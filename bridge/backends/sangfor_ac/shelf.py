@@ -55,6 +55,10 @@ class Shelf:
             )
         return known
 
+    def watched(self, natives: Iterable[str]) -> Inventory:
+        """The watch list, which is the operator's and complete. An emptied one has nothing but the backend itself."""
+        return Inventory(scope=self.scope, ids=frozenset(map(self.id, natives)) or frozenset((self.backend,)))
+
     def inventory(self, natives: Iterable[str]) -> tuple[Inventory, ...]:
         """A complete list; an empty one is none."""
         ids = frozenset(map(self.id, natives))

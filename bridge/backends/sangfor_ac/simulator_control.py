@@ -24,7 +24,8 @@ _SWITCHES = (
     *("code_missing", "braces_for_empty", "numbers_as_text"),
     *("device_fluxpolicy", "old_father_id", "table_spelling"),
     *("ipmac_under_bindinfo", "bindings_without_search", "fuzzy_bindings", "deletes_pairs"),
-    *("newer_terminals", "silent_protection", "flat_user_fields", "unit_ignored", "unit_missing"),
+    *("newer_terminals", "silent_protection", "flat_user_fields", "nested_user_fields", "expiry_as_text"),
+    *("unit_ignored", "unit_missing"),
 )
 _STATE = (
     *("groups", "net_policies", "flux_policies", "group_policies", "user_policies"),

@@ -101,6 +101,8 @@ class Simulator:
     newer_terminals: bool = False  # 5.1 takes iot, armarium and custom too
     silent_protection: bool = False  # taking away a policy that cannot be taken away: success and nothing done
     flat_user_fields: bool = False  # extension fields of users have an effect flat as well
+    nested_user_fields: bool = False  # extension fields of users are read under `extend`
+    expiry_as_text: bool = False  # `expire_time` of users is read as it is written
     unit_ignored: bool = False  # throughput is in bytes whatever was asked for
     unit_missing: bool = False  # throughput without `unit`
     row_limit: int = 100

@@ -129,7 +129,12 @@ def _fields(simulator: Simulator, body: Tree) -> Tree:
 
 def _shown(simulator: Simulator, user: Tree) -> Tree:
     policies = simulator.user_policies["net"].get(user["name"], [])
-    return user | {"policy": policies, "self_pass": user["self_pass"] | {"password": ""}}
+    shown = user | {"policy": policies, "self_pass": user["self_pass"] | {"password": ""}}
+    if simulator.expiry_as_text:
+        shown["expire_time"] = shown["expire_time"]["date"]
+    if simulator.nested_user_fields:
+        shown["extend"] = {name: shown.pop(name) for name in _EXTENSIONS}
+    return shown
 
 
 def _by_name(value: Any) -> Callable[[Tree], bool]:

@@ -6,19 +6,25 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bridge.backends.sangfor_ac.features import Features, Round
+from bridge.backends.sangfor_ac.protocol import is_not_found
+from bridge.errors import BackendError
 from bridge.model import Device, Inventory, Origin, Update
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
     from bridge.backends.sangfor_ac.box import Box
-    from bridge.backends.sangfor_ac.client import Client, Row
+    from bridge.backends.sangfor_ac.client import Client
     from bridge.backends.sangfor_ac.models import OnlineUser
     from bridge.backends.sangfor_ac.policies import Policies
+    from bridge.backends.sangfor_ac.session import Row
+    from bridge.backends.sangfor_ac.shelf import Shelf
     from bridge.backends.sangfor_ac.watched import Bindings, Groups, Users
+
+Answer = TypeVar("Answer")
 
 EVERYONE: Mapping[str, Any] = {"status": "all", "terminal": "all"}
 
@@ -26,6 +32,16 @@ EVERYONE: Mapping[str, Any] = {"status": "all", "terminal": "all"}
 def by_name(names: Iterable[str]) -> dict[str, Any]:
     """The search for online users with these names; it also finds names that are alike."""
     return {**EVERYONE, "filter": {"type": "user", "value": list(names)}}
+
+
+async def _unless_missing(call: Awaitable[Answer]) -> Answer | None:
+    """What a call answers; None where the AC says that it has no such thing."""
+    try:
+        return await call
+    except BackendError as error:
+        if is_not_found(error):
+            return None
+        raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +57,8 @@ class Watch:
 class Site:
     """The `client` of a sangfor_ac Backend.
 
-    `throughput` is the filter that throughput is asked for with, `ip_range` how a range of addresses is written.
+    `throughput` is the filter that throughput is asked for with, `ip_range` how a range of addresses is written,
+    `extends` whether the extension fields of local users are written under `extend`.
     """
 
     name: str
@@ -50,6 +67,7 @@ class Site:
     watch: Watch
     throughput: Mapping[str, str]
     ip_range: str
+    extends: bool
     may_log_out: bool
     reader: Callable[[Site, Device], Awaitable[Update]]
     features: Features
@@ -80,6 +98,10 @@ class Site:
         """A turn of a source."""
         return Round(self.features)
 
+    def watched(self, shelf: Shelf, natives: Iterable[str]) -> tuple[Inventory, ...]:
+        """What of a kind is watched, once the AC is known to be there."""
+        return (shelf.watched(natives),) if self.features.heard else ()
+
     def group_devices(self) -> tuple[Device, ...]:
         """The watched groups, with the net policies known."""
         return self.groups.devices(self.policies.names)
@@ -91,6 +113,14 @@ class Site:
     async def read(self, device: Device) -> Update:
         """Ask for a device now. Raises BackendError."""
         return await self.reader(self, device)
+
+    async def ask_group(self, path: str) -> tuple[tuple[str, ...] | None]:
+        """The policies of a group, None where there is no such group, in a tuple: that is an answer too."""
+        return (await _unless_missing(self.client.group_policies(path)),)
+
+    async def ask_account(self, name: str) -> tuple[Row | None]:
+        """The account of a user, None where there is none, in a tuple."""
+        return (await _unless_missing(self.client.user(name)),)
 
     async def ask_user(self, name: str) -> tuple[OnlineUser, ...] | None:
         """Where a user is online now; None where so many have a name like it that it cannot be told."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bridge.backends.sangfor_ac.entities import BINDING, GROUP, USER, policy_switch
 from bridge.backends.sangfor_ac.models import (
+    Account,
     BindingRecord,
     GroupRecord,
     IpMacBinding,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import tzinfo
 
-    from bridge.backends.sangfor_ac.client import Row
+    from bridge.backends.sangfor_ac.session import Row
     from bridge.backends.sangfor_ac.shelf import Shelf
     from bridge.model import Device, Entity
 
@@ -34,10 +35,16 @@ class Groups:
 
     shelf: Shelf
     _known: dict[str, GroupRecord] = field(default_factory=dict)
+    _asked: dict[str, float] = field(default_factory=dict)
     _switches: dict[str, Entity] = field(default_factory=dict)
 
-    def learn(self, path: str, policies: tuple[str, ...] | None) -> None:
-        """The policies of a group; None where the AC has no such group, which is unavailable then."""
+    def learn(self, path: str, policies: tuple[str, ...] | None, began: float) -> None:
+        """The policies of a group; None where the AC has no such group, which is unavailable then.
+
+        What was asked for before that which is known (`began`) does not count.
+        """
+        if _outdated(self._asked, path, began):
+            return
         before = self._known.get(path)
         kept = before.policies if policies is None and before is not None else policies
         self._known[path] = GroupRecord(path=path, policies=kept, found=policies is not None)
@@ -60,12 +67,17 @@ class Groups:
 
 @dataclass(slots=True, kw_only=True)
 class Users:
-    """The watched users. `logout` says whether there is a button to log them out."""
+    """The watched users. `logout` says whether there is a button to log them out.
+
+    Two sources tell of one device: of each, what was asked for before that which is known (`began`) does not count.
+    """
 
     shelf: Shelf
     zone: tzinfo
     logout: bool
     _known: dict[str, UserRecord] = field(default_factory=dict)
+    _seen: dict[str, float] = field(default_factory=dict)
+    _asked: dict[str, float] = field(default_factory=dict)
 
     def logins(self, name: str, rows: Iterable[Row]) -> tuple[OnlineUser, ...]:
         """The rows that are of this very user, the newest login first: the AC also finds names that are alike."""
@@ -73,11 +85,25 @@ class Users:
         mine = [login for login in found if login.name == name]
         return tuple(sorted(mine, key=lambda login: login.login_time or _LONG_AGO, reverse=True))
 
-    def learn(self, name: str, logins: tuple[OnlineUser, ...] | None) -> Device:
+    def see(self, name: str, logins: tuple[OnlineUser, ...] | None, began: float) -> None:
         """Where a user is online; None where that could not be found out, and what was known stays."""
-        if logins is not None or name not in self._known:
-            self._known[name] = UserRecord(name=name, logins=logins, logout=self.logout)
-        return self.shelf.device(name, self._known[name], USER, name=name)
+        before = self._record(name)
+        if not _outdated(self._seen, name, began):
+            self._known[name] = replace(before, seen=True, logins=before.logins if logins is None else logins)
+
+    def learn(self, name: str, account: Row | None, began: float) -> None:
+        """The account of a user, as the AC tells it; None where there is none of that name."""
+        found = None if account is None else Account.model_validate(account, context={"zone": self.zone})
+        if not _outdated(self._asked, name, began):
+            self._known[name] = replace(self._record(name), account=found)
+
+    def devices(self, *names: str) -> tuple[Device, ...]:
+        """Those of these users that were heard of."""
+        known = ((name, self._known[name]) for name in names if name in self._known)
+        return tuple(self.shelf.device(name, record, USER, name=name) for name, record in known)
+
+    def _record(self, name: str) -> UserRecord:
+        return self._known.get(name) or UserRecord(name=name, logout=self.logout)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,6 +120,14 @@ class Bindings:
         paired = before.pair if pair is None else _of_pairs(search, pair)
         self._known[search] = record = BindingRecord(search=search, users=found, pair=paired)
         return self.shelf.device(search, record, BINDING, name=search)
+
+
+def _outdated(asked: dict[str, float], name: str, began: float) -> bool:
+    """Whether newer news is known; what was asked for now is the newest then."""
+    if began < asked.get(name, began):
+        return True
+    asked[name] = began
+    return False
 
 
 def _of_users(search: str, rows: Iterable[Row]) -> tuple[UserBinding, ...]:

@@ -24,7 +24,7 @@ WATCH = {"groups": ["/hello"], "users": ["a"], "bindings": ["a", "1.1.1.2"]}
 GROUP, USER = f"{NAME}_group_hello_13a7bc88", f"{NAME}_user_a"
 BOUND, PAIR = f"{NAME}_binding_a", f"{NAME}_binding_1_1_1_2_721bab5e"
 HELLO = f"{NAME}_net_policy_hello"
-SOURCES = ("status", "online_users", "policies", "groups", "libraries", "bindings")
+SOURCES = ("status", "online_users", "policies", "groups", "libraries", "bindings", "users")
 
 
 def context(url: str, claims: dict[str, str] | None = None, **own: Any) -> Context:

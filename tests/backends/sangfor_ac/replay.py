@@ -32,6 +32,7 @@ _SOURCES = {
     "policies": "GET_policy_*",
     "groups": "GET_group_netpolicy",
     "bindings": "GET_bindinfo_*",
+    "users": "GET_user",
 }
 
 

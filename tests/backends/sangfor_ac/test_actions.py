@@ -9,7 +9,7 @@ import voluptuous as vol
 from voluptuous_openapi import convert
 
 from bridge.backends import sangfor_ac
-from bridge.errors import CommandError, Rejected
+from bridge.errors import BadReply, CommandError, Rejected
 from tests.backends.sangfor_ac.connected import GROUP, WATCH, calls, connected, simulated
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ BINDING: dict[str, Any] = {"enable": True, "name": "a", "addr_type": "ip", "addr
 SAMPLE = {"desc": "", "mac": "11-11-11-11-11-11", "ip": "1.1.1.2"}
 SUCCESS = {"code": 0, "message": "Success"}
 
-_GROUPS, _BINDINGS, _ONLINE = ("groups",), ("bindings",), ("online_users",)
+_GROUPS, _BINDINGS, _ONLINE, _USERS = ("groups",), ("bindings",), ("online_users",), ("users",)
+_CHANGES = ("list", "add", "delete", "modify")
 _ACTIONS: dict[str, tuple[bool, tuple[str, ...]]] = {
     "group_add": (False, _GROUPS),
     "group_delete": (True, _GROUPS),
@@ -44,6 +45,10 @@ _ACTIONS: dict[str, tuple[bool, tuple[str, ...]]] = {
     "user_login": (False, _ONLINE),
     "user_get": (False, ()),
     "user_search": (False, ()),
+    "user_add": (True, _USERS),
+    "user_modify": (True, _USERS),
+    "user_delete": (True, _USERS),
+    **{f"user_{kind}_policy_{what}": (False, ()) for kind in ("net", "flux") for what in _CHANGES},
     "throughput": (False, ()),
     "user_rank": (False, ()),
     "app_rank": (False, ()),
@@ -77,6 +82,17 @@ _REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("user_login", {"ip": "1.1.1.1"}),
     ("user_login", {"ip": "1.1.1.1", "name": "a", "group": "/a", "father_path": "/a"}),
     ("user_search", {"search_type": "name", "search_value": "a"}),
+    ("user_add", {}),
+    ("user_add", {"name": "b", "expire_time": "tomorrow"}),
+    ("user_add", {"name": "b", "expire_time": "2030-01-02T03:04:05+08:00"}),
+    ("user_add", {"name": "b", "expire_time": 0}),
+    ("user_add", {"name": "b", "self_pass": {"password": ""}}),
+    ("user_add", {"name": "b", "bind_cfg": [{"ip": "1.1.1"}]}),
+    ("user_modify", {"name": "b", "show_name": "c"}),
+    ("user_modify", {"name": "b", "enable": "yes"}),
+    ("user_delete", {"name": ""}),
+    ("user_net_policy_add", {"user": "a", "policy": []}),
+    ("user_flux_policy_modify", {"user": "a"}),
     ("throughput", {"unit": "kbps"}),
     ("user_rank", {"top": 0}),
     ("user_rank", {"top": 5.5}),
@@ -129,6 +145,7 @@ async def test_arguments_are_checked_first(ac: tuple[Simulator, Run], name: str,
         {"ip_range_template": "{first}"},
         {"ip_range_template": "{first}-{last}{x}"},
         {"ip_range_template": 5},
+        {"user_fields": "both"},
         {"scan_interval": {"status": 0}},
     ],
 )
@@ -217,6 +234,12 @@ async def test_user_bindings(ac: tuple[Simulator, Run]) -> None:
     await run.act("user_binding_delete", addr="aabbccddeeff")
     assert _body(simulator, path) == {"addr": "AA-BB-CC-DD-EE-FF"}
     assert len((await run.act("user_binding_search", search="a"))["bindings"]) == 4
+    with pytest.raises(Rejected):
+        await run.act("user_binding_search")
+    simulator.bindings_without_search = True
+    assert len((await run.act("user_binding_search"))["bindings"]) == 4
+    del simulator.bindings[0]["noauth"]
+    assert "noauth" not in (await run.act("user_binding_search", search="1.1.1.2"))["bindings"][0]
 
 
 async def test_ip_mac_bindings(ac: tuple[Simulator, Run]) -> None:
@@ -334,6 +357,80 @@ async def test_local_users(ac: tuple[Simulator, Run]) -> None:
         with pytest.raises(CommandError):
             await run.act("user_search", search_type=kind, search_value=value)
     assert not simulator.mischief.calls
+
+
+async def test_local_users_from_adding_to_deleting(ac: tuple[Simulator, Run]) -> None:
+    simulator, run = ac
+    extended = {"enable": False, "self_pass": {"enable": True, "password": "s3cret"}, "custom_cfg": {"部门": "研发"}}
+    plain = {"name": "b", "desc": "x", "father_path": "/hello", "expire_time": "2030-01-02 03:04:00"}
+    answer = await run.act("user_add", **plain | {"expire_time": "2030-01-02T03:04"}, **extended)
+    assert answer == {"code": 0, "message": "Successfully", "data": "Add user success!"}
+    assert _body(simulator, "user") == plain | {"extend": extended}
+    user = (await run.act("user_get", name="b"))["user"]
+    assert (user["father_path"], user["enable"], user["expire_time"]["date"]) == ("/hello", False, plain["expire_time"])
+    with pytest.raises(Rejected, match="exists already"):
+        await run.act("user_add", name="b")
+    answer = await run.act("user_modify", name="b", expire_time="", father_path="/default", enable=True)
+    assert answer["data"] == "Modify user success!"
+    change = {"expire_time": "", "extend": {"father_path": "/default", "enable": True}}
+    assert (_body(simulator, "user"), calls(simulator, "user")[-1].query) == (
+        {"name": "b", "data": change},
+        {"_method": "PUT"},
+    )
+    user = (await run.act("user_get", name="b"))["user"]
+    assert (user["father_path"], user["enable"], user["expire_time"]["date"]) == ("/default", True, "")
+    assert (await run.act("user_delete", name="b"))["data"] == "Delete user success!"
+    assert (_body(simulator, "user"), calls(simulator, "user")[-1].query) == ({"name": "b"}, {"_method": "DELETE"})
+    with pytest.raises(Rejected, match="no data"):
+        await run.act("user_delete", name="b")
+    simulator.mischief.calls.clear()
+    with pytest.raises(CommandError, match="nothing to change"):
+        await run.act("user_modify", name="a")
+    assert not simulator.mischief.calls
+
+
+async def test_local_users_where_extension_fields_are_flat() -> None:
+    async with simulated(user_fields="flat") as (simulator, run):
+        simulator.flat_user_fields = True
+        await run.act("user_add", name="b", enable=False, father_path="/hello")
+        assert _body(simulator, "user") == {"name": "b", "enable": False, "father_path": "/hello"}
+        await run.act("user_modify", name="b", limit_ipmac={"enable": True, "ipmac": ["1.1.1.1"]}, father_path="/")
+        change = {"limit_ipmac": {"enable": True, "ipmac": ["1.1.1.1"]}, "extend": {"father_path": "/"}}
+        assert _body(simulator, "user") == {"name": "b", "data": change}
+        assert (simulator.users["b"]["enable"], simulator.users["b"]["father_path"]) == (False, "/")
+        await run.act("user_modify", name="b", desc="x")
+        assert _body(simulator, "user")["data"] == {"desc": "x"}
+
+
+async def test_a_local_user_of_another_name_is_not_taken_for_it(ac: tuple[Simulator, Run]) -> None:
+    simulator, run = ac
+    simulator.mischief.inject("garbage", text='{"code": 0, "data": [{"name": "ab"}, {"name": "a", "desc": "x"}]}')
+    assert await run.act("user_get", name="a") == {"user": {"name": "a", "desc": "x"}}
+    with pytest.raises(BadReply, match="no data"):
+        await run.act("user_get", name="b")
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "more"),
+    [("net", ["经理专用"], ["hello", "policy1"]), ("flux", [], ["下载限速", "视频会议保障"])],
+)
+async def test_policies_of_a_user(ac: tuple[Simulator, Run], kind: str, before: list[str], more: list[str]) -> None:
+    simulator, run = ac
+    name, path = f"user_{kind}_policy", f"user/{kind}policy"
+    assert await run.act(f"{name}_list", user="a") == {"policy": before}
+    answer = await run.act(f"{name}_add", user="a", policy=more)
+    assert answer == {"code": 0, "message": "Successfully", "data": "Modify user policy success!"}
+    assert _body(simulator, path) == {"opr": "add", "user": "a", "policy": more}
+    await run.act(f"{name}_delete", user="a", policy=more[:1])
+    assert _body(simulator, path)["opr"] == "del"
+    assert await run.act(f"{name}_list", user="a", dn="example.org") == {"policy": [*before, *more[1:]]}
+    assert {k: calls(simulator, path)[-1].query[k] for k in ("user", "dn")} == {"user": "a", "dn": "example.org"}
+    await run.act(f"{name}_modify", user="a", policy=[], dn="example.org")
+    assert _body(simulator, path) == {"opr": "modify", "user": "a", "policy": [], "dn": "example.org"}
+    simulator.braces_for_empty = True
+    assert await run.act(f"{name}_list", user="a") == {"policy": []}
+    with pytest.raises(Rejected, match="no data"):
+        await run.act(f"{name}_list", user="nobody")
 
 
 async def test_more_than_a_hundred_local_users() -> None:

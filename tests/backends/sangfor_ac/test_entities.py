@@ -75,6 +75,8 @@ _USER: dict[str, tuple[str, Any]] = {
     "authway": ("sensor enum none,password,sms,single_sign_on,auth_free,unknown", "password"),
     "login_time": ("sensor timestamp", None),  # it moves
     "online_time": ("sensor duration s measurement", None),
+    "enable": ("binary_sensor", "ON"),
+    "expire_time": ("sensor timestamp", None),
 }
 _BINDING: dict[str, tuple[str, Any]] = {
     "enable": ("binary_sensor", "ON"),
@@ -173,7 +175,10 @@ async def test_rows_of_what_is_watched(ac: tuple[Simulator, Run]) -> None:
     assert run.devices[GROUP].name == "/hello"
     assert run.devices[GROUP].attributes["netpolicy"] == {"policies": ["policy1", "policy2"]}
     _same(run.devices[USER], _USER, "login_time", "online_time")
-    assert run.devices[USER].attributes["online"] == {"logins": 1, "ips": ["1.1.1.1"]}
+    assert run.devices[USER].attributes == {
+        "online": {"logins": 1, "ips": ["1.1.1.1"]},
+        "expire_time": {"enable": False},
+    }
     _same(run.devices[PAIR], _BINDING)
     bound = run.devices[BOUND]
     assert _table(bound) == {"enable": "binary_sensor", "user_bindings": "sensor measurement"}
@@ -221,4 +226,5 @@ async def test_the_backend_itself() -> None:
             ("groups", 600.0, False),
             ("libraries", 3600.0, False),
             ("bindings", 600.0, False),
+            ("users", 600.0, False),
         ]

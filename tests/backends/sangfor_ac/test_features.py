@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from bridge.backends.sangfor_ac.features import RETRY, Features, Round
 from bridge.errors import Ambiguous, BadReply, Denied, Rejected
-from tests.backends.sangfor_ac.connected import GROUP, HELLO, NAME, SOURCES, WATCH, calls, connected, simulated
+from tests.backends.sangfor_ac.connected import GROUP, HELLO, NAME, SOURCES, USER, WATCH, calls, connected, simulated
 
 if TYPE_CHECKING:
     from bridge.backends.sangfor_ac.simulator import Simulator
@@ -35,7 +35,10 @@ async def test_a_bbc_centre(caplog: pytest.LogCaptureFixture) -> None:
             "net_policies",
             "flux_policies",
             "groups",
+            "users",
         }
+        assert run.state(USER) == {"enable": "ON", "expire_time": None}
+        assert (await run.read(USER)).state["enable"] == "ON"
         assert run.state(NAME) == {}
         said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         assert len(said) == 4
@@ -53,9 +56,8 @@ async def test_a_bbc_centre(caplog: pytest.LogCaptureFixture) -> None:
             "/v1/policy/netpolicy",
             "/v1/policy/fluxpolicy",
             "/v1/group/netpolicy",
-            "/v1/ipmac-bindinfo",
-            "/v1/bindinfo/ipmac-bindinfo",
-        } - ({"/v1/ipmac-bindinfo", "/v1/bindinfo/ipmac-bindinfo"})
+            "/v1/user",
+        }
         assert len(calls(simulator, "policy/netpolicy")) == 3
         assert not caplog.records
         await run.write(GROUP, "netpolicy_hello", value=True)
@@ -70,12 +72,32 @@ async def test_a_chapter_that_is_missing_costs_nothing_else(chapter: str, how: s
         await run.poll()
         await run.poll()
         scopes = {device.scope for device in run.devices.values()}
-        lost = {"online-users": {"users"}, "bindings": {"bindings"}}.get(chapter, set())
+        lost = {"bindings": {"bindings"}}.get(chapter, set())
         everything = {"backend", "net_policies", "flux_policies", "groups", "users", "bindings"}
         assert everything - scopes == lost
         path = {"status": "status/version", "online-users": "online-users", "bindings": "bindinfo/user-bindinfo"}
         assert len(calls(simulator, path[chapter])) == 1
         assert ("cpu_usage" in run.state(NAME)) is (chapter != "status")
+        assert ("online" in run.state(USER)) is (chapter != "online-users")
+        assert run.state(USER)["enable"] == "ON"
+
+
+@pytest.mark.parametrize("how", ["404", "text", "redirect"])
+async def test_without_local_users_the_watched_ones_are_seen_nevertheless(how: str) -> None:
+    async with simulated(watch=WATCH) as (simulator, run):
+        if how == "404":
+            simulator.mischief.inject("status", "/v1/user", status=404)
+        elif how == "text":
+            simulator.mischief.inject("error", "/v1/user", text="请求的接口数据格式不正确!")
+        else:
+            simulator.redirects = {"/v1/user"}
+        await run.poll()
+        await run.poll()
+        assert run.state(USER)["online"] == "ON"
+        assert "enable" not in run.state(USER)
+        assert run.ids("users") == {USER}
+        assert (await run.read(USER)).state["online"] == "ON"
+        assert len(calls(simulator, "user")) == 1
 
 
 async def test_a_single_call_that_is_missing(caplog: pytest.LogCaptureFixture) -> None:

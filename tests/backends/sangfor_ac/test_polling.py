@@ -143,10 +143,58 @@ async def test_watched_users_are_found_in_the_list_of_all(ac: tuple[Simulator, R
     del simulator.online["1.1.1.1"]
     await run.poll("online_users")
     gone = run.state(USER)
-    assert gone.pop("online") == "OFF"
+    assert (gone.pop("online"), gone.pop("enable")) == ("OFF", "ON")
     assert set(gone.values()) == {None}
     assert run.ids("users") == {USER}
     assert run.state(NAME)["online_user"] == 1
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("nested", [False, True])
+async def test_accounts_of_watched_users(nested: bool, text: bool) -> None:
+    async with simulated(watch=WATCH) as (simulator, run):
+        simulator.nested_user_fields, simulator.expiry_as_text = nested, text
+        await run.poll("users")
+        (call,) = simulator.mischief.calls
+        assert (call.method, call.path, call.query["name"]) == ("GET", "/v1/user", "a")
+        assert run.state(USER) == {"enable": "ON", "expire_time": None}
+        assert run.ids("users") == {USER}
+        await run.act("user_modify", name="a", enable=False, expire_time="2030-01-02 03:04:05")
+        await run.poll("users")
+        assert run.state(USER) == {"enable": "OFF", "expire_time": "2030-01-02T03:04:05+08:00"}
+        told = run.devices[USER].attributes["expire_time"]
+        assert told == {"date": "2030-01-02 03:04:05"} | ({} if text else {"enable": True})
+        await run.poll("online_users")
+        assert (run.state(USER)["online"], run.state(USER)["enable"]) == ("ON", "OFF")
+        simulator.users["a"]["enable"] = True
+        assert (await run.read(USER)).state["enable"] == "ON"
+
+
+async def test_a_user_without_an_account(ac: tuple[Simulator, Run]) -> None:
+    simulator, run = ac
+    simulator.remove_user("a")
+    await run.poll("users")
+    assert run.devices[USER].available
+    assert run.devices[USER].entity("online") is not None
+    assert run.devices[USER].entity("enable") is run.devices[USER].entity("expire_time") is None
+    assert run.ids("users") == {USER}
+    assert (await run.read(USER)).state["online"] == "ON"
+
+
+async def test_an_account_that_is_not_told_now_stays(ac: tuple[Simulator, Run]) -> None:
+    simulator, run = ac
+    run.inventories.clear()
+    simulator.mischief.inject("error", "/v1/user")
+    with pytest.raises(Rejected, match="Unknow error"):
+        await run.poll("users")
+    assert run.ids("users") is None
+    await run.poll("online_users")
+    assert run.state(USER)["enable"] == "ON"
+    simulator.online.clear()
+    assert (await run.read(USER)).state["online"] == "OFF"  # which the account has no part in
+    simulator.mischief.inject("error", "/v1/online-users")
+    with pytest.raises(Rejected, match="Unknow error"):
+        await run.read(USER)
 
 
 async def test_among_many_watched_users_are_asked_for_together() -> None:
@@ -398,7 +446,7 @@ async def test_nothing_but_success_publishes_no_zeros() -> None:
         assert set(run.devices) <= {NAME}
 
 
-@pytest.mark.parametrize("data", ["null", '""', "[]", "{}", '"x"', "false"])
+@pytest.mark.parametrize("data", ["null", '""', "[]", "{}", '"x"', "false", '{"x": 1}'])
 async def test_odd_data_does_no_harm(data: str) -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         simulator.mischief.inject("garbage", text=f'{{"code": 0, "data": {data}}}')

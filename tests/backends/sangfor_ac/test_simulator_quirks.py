@@ -180,6 +180,18 @@ async def test_bindings_can_be_found_otherwise(ac: Ac) -> None:
     assert await ac.post(IPMAC_BINDINGS, {"ip": "1.1.1.2"}, "DELETE") == SUCCESS
 
 
+async def test_users_can_be_read_otherwise(ac: Ac) -> None:
+    await ac.post(USER, {"name": "a", "data": {"expire_time": "2030-01-02 03:04:05"}}, "PUT")
+    user = (await ac.get(USER, name="a"))["data"]
+    assert (user["enable"], user["expire_time"]) == (True, {"enable": True, "date": "2030-01-02 03:04:05"})
+    ac.simulator.nested_user_fields = ac.simulator.expiry_as_text = True
+    search = {"search_type": "user", "search_value": "a"}
+    for user in ((await ac.get(USER, name="a"))["data"], (await ac.post(USER, search, "GET"))["data"][0]):
+        assert (user["extend"]["enable"], user["expire_time"]) == (True, "2030-01-02 03:04:05")
+        assert "enable" not in user
+        assert user["extend"]["self_pass"]["password"] == ""
+
+
 async def test_newer_terminals(ac: Ac) -> None:
     ac.simulator.newer_terminals = True
     ac.simulator.online[SAMPLE_IP]["terminal"] = 4
