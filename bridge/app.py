@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
-from bridge import backend, embedded, inventory, settings
+from bridge import backend, embedded, files, inventory, settings
 from bridge.backend import Backend, Context
 from bridge.errors import ConfigError
 from bridge.log import MqttLog
@@ -24,6 +25,7 @@ from bridge.wiring import INVENTORY, Bridge
 _LOG = logging.getLogger(__name__)
 
 OUTBOX = "outbox.sqlite"
+INSTANCE = "instance"
 
 
 async def run(config: Config, log: MqttLog, stop: asyncio.Event) -> None:
@@ -39,7 +41,7 @@ async def run(config: Config, log: MqttLog, stop: asyncio.Event) -> None:
         known = await asyncio.to_thread(inventory.load, config.data_dir / INVENTORY)
         ids = Ids(dict(known.claims))
         backends = await connect(config, ids, outbox, stack)
-        instance = await outbox.setting("instance", partial(secrets.token_hex, 6))
+        instance = await _instance(config.data_dir / INSTANCE, outbox)
         async with asyncio.TaskGroup() as group:
             bridge = Bridge(config, outbox, backends, group, instance)
             bridge.wire_mqtt(broker, log)
@@ -63,7 +65,36 @@ async def connect(config: Config, ids: Ids, outbox: Outbox, stack: AsyncExitStac
             keep=partial(outbox.keep, name),
         )
         backends[name] = await stack.enter_async_context(installed[each.platform]().connect(context))
+        _note_unknown(each.allow, backends[name])
     return backends
+
+
+def _note_unknown(allowed: tuple[str, ...], backend: Backend) -> None:
+    """A word misspelt in `allow` would be found out only when the action is wanted."""
+    if unknown := set(allowed).difference(action.name for action in backend.actions):
+        named = ", ".join(action.name for action in backend.actions if action.destructive) or "none"
+        _LOG.warning(
+            "backends.%s.allow: there is no action %s; destructive are %s",
+            backend.name,
+            ", ".join(sorted(unknown)),
+            named,
+        )
+
+
+async def _instance(path: Path, outbox: Outbox) -> str:
+    """This bridge's id, kept beside the outbox, too: with that set aside it is still the same to all who know it."""
+    instance = await outbox.setting("instance", partial(_instance_before, path))
+    try:
+        if _instance_before(path) != instance:
+            await asyncio.to_thread(files.replace, path, instance.encode())
+    except OSError as error:
+        _LOG.warning("%s cannot be written: %s", path, error.strerror)
+    return instance
+
+
+def _instance_before(path: Path) -> str:
+    known = path.read_bytes() if path.is_file() else b""
+    return known.decode() if re.fullmatch(rb"[0-9a-f]{12}", known) else secrets.token_hex(6)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.model import Component, Device, Entity
+from bridge.payload import OFFLINE, ONLINE
 from bridge.standard import BRIDGE, is_backend
 from bridge.topics import Topics
 
@@ -17,6 +18,9 @@ SUPPORT_URL = "https://github.com/fleet2mqtt/fleet2mqtt"
 
 _READS_STATE = frozenset(Component) - {Component.BUTTON, Component.EVENT, Component.DEVICE_TRACKER}
 _COMMANDED = frozenset((Component.BUTTON, Component.NUMBER, Component.SELECT, Component.SWITCH, Component.TEXT))
+# Home Assistant's own defaults, as are empty connections: while it compiles a platform's schema in a thread, what it
+# validates gets no defaults, and an entity that misses them is not made (seen on 2025.4.4).
+_PAYLOADS = {"payload_available": ONLINE.decode(), "payload_not_available": OFFLINE.decode()}
 _EVENT_TEMPLATE = (
     "{{ dict(value_json, event_type='cleared' if value_json.type == 'cleared' else value_json.severity) | tojson }}"
 )
@@ -35,7 +39,7 @@ class Discovery:
         return {
             "device": self._device(device),
             "origin": {"name": "fleet2mqtt", "sw_version": self.version, "support_url": SUPPORT_URL},
-            "availability": [{"topic": topic} for topic in self._availability(device)],
+            "availability": [{"topic": topic, **_PAYLOADS} for topic in self._availability(device)],
             "availability_mode": "all",
             "components": {row.key: self._component(device, row) for row in device.entities},
         }
@@ -47,7 +51,11 @@ class Discovery:
         return config
 
     def _device(self, device: Device) -> dict[str, Any]:
-        about: dict[str, Any] = {"identifiers": [self.topics.node(device.id)], "name": device.name}
+        about: dict[str, Any] = {
+            "identifiers": [self.topics.node(device.id)],
+            "connections": [list(pair) for pair in device.connections],
+            "name": device.name,
+        }
         via = BRIDGE if is_backend(device) else device.via
         optional = {
             "manufacturer": device.manufacturer,
@@ -57,7 +65,6 @@ class Discovery:
             "serial_number": device.serial_number,
             "suggested_area": device.suggested_area,
             "configuration_url": device.configuration_url,
-            "connections": [list(pair) for pair in device.connections],
             "via_device": self.topics.node(via) if via else None,
         }
         return about | {key: value for key, value in optional.items() if value}

@@ -43,10 +43,19 @@ HOST = "127.0.0.1"
 PATIENCE = 10.0  # seconds, for what takes milliseconds on loopback
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A free loopback port below the ephemeral ones: a client that retries on one of those can connect to itself."""
+    """A free loopback port below the ephemeral ones: a client that retries on one of those can connect to itself.
+
+    None comes twice, as who asked may not listen there yet.
+    """
     while True:
         port = 20_000 + secrets.randbelow(12_000)
+        if port in _given:
+            continue
+        _given.add(port)
         with socket.socket() as candidate:
             try:
                 candidate.bind((HOST, port))

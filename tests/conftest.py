@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_LONG = ("tests/homeassistant/", "tests/test_kill.py", "tests/test_all_platforms.py", "tests/faults/", "tests/test_cli")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long goes first: with several workers none of it is left over for one of them at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+
+
 class StartBroker(Protocol):
     """Starts a broker with the options of Broker; it ends with the test."""
 

@@ -81,7 +81,7 @@ def test_what_retires_is_named_by_its_platform_beside_what_stays() -> None:
 
 def test_a_device_says_only_what_is_known_of_it() -> None:
     about = DISCOVERY.config(device())["device"]
-    assert about.keys() == {"identifiers", "name"}
+    assert about.keys() == {"identifiers", "connections", "name"}
     full = device(via="hq_0", model="OM50", serial_number="1", connections=(("mac", "00:0e"),), suggested_area="hall")
     about = DISCOVERY.config(full)["device"]
     assert about["connections"] == [["mac", "00:0e"]]

@@ -2,12 +2,17 @@
 
 The bridge numbers its alarms (`seq`). The number last fired is kept on disk, and what came after it is read back from
 the bridge: after a start, when the bridge is back, and whenever a number is missing.
+
+A bridge that lost its outbox goes on from a much larger number and tells once more what its vendors still list; one
+whose outbox came from a backup counts from a lower one. Hence what was fired is remembered by `id` and `type`, too, and
+when the last was received.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any
 
 import voluptuous as vol
@@ -24,11 +29,14 @@ from .models import Json
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 PAGE = 100
+REMEMBERED = 1_000
 SAVE_DELAY = 1.0
 VERSION = 1
 _PAGE = vol.Schema(
     {
-        vol.Required("alarms"): [vol.Schema({vol.Required("seq"): int}, extra=vol.ALLOW_EXTRA)],
+        vol.Required("alarms"): [
+            vol.Schema({vol.Required("seq"): int, vol.Required("id"): str}, extra=vol.ALLOW_EXTRA)
+        ],
         vol.Required("more"): bool,
         vol.Required("first_seq"): int,
         vol.Required("last_seq"): int,
@@ -37,8 +45,8 @@ _PAGE = vol.Schema(
 )
 
 
-def store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, int]]:
-    """Where the number last fired is kept."""
+def store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
+    """Where the number last fired is kept, with what is remembered of those before."""
     return Store(hass, VERSION, f"{DOMAIN}.{entry_id}")
 
 
@@ -54,18 +62,24 @@ class Alarms:
         self._reading = False
         self._wanted = False
         self._failing = False
+        self._fired: dict[str, None] = {}
+        self._received: datetime | None = None
+        self._last_key: str | None = None
         self.last: int | None = None
         """The number last fired; None before the first contact with the bridge."""
 
     async def load(self) -> None:
-        """Read the number from disk."""
-        known = await self._store.async_load()
-        self.last = known["seq"] if known else None
+        """Read from disk how far it came."""
+        if known := await self._store.async_load():
+            self.last = known["seq"]
+            self._fired = dict.fromkeys(known.get("fired", ()))
+            self._received = _moment(known.get("received_at"))
+            self._last_key = known.get("key")
 
     async def save(self) -> None:
-        """Write the number now."""
+        """Write it now."""
         if self.last is not None:
-            await self._store.async_save({"seq": self.last})
+            await self._store.async_save(self._mark())
 
     @callback
     def begin(self) -> CALLBACK_TYPE:
@@ -82,7 +96,7 @@ class Alarms:
     def take(self, alarm: Json) -> None:
         """An alarm that was just published."""
         seq = alarm.get("seq")
-        if not isinstance(seq, int) or (self.last is not None and seq <= self.last):
+        if not isinstance(seq, int) or (self.last is not None and seq <= self.last and not self._is_new(alarm)):
             return
         if self._started and not self._reading and self.last is not None and seq == self.last + 1:
             self._fire(alarm)
@@ -124,8 +138,8 @@ class Alarms:
             return
         more = True
         while more:
-            page = await self._ask(last, PAGE)
-            reached = self._fire_page(page, last)
+            page = await self._ask(max(last - 1, 0), PAGE)  # with the last, to see that the number still means it
+            reached = await self._fire_page(page, last)
             more = page["more"] and reached > last
             last = reached
 
@@ -138,26 +152,72 @@ class Alarms:
             raise failure("bad_answer", action="alarms", message=str(invalid)) from invalid
         return page
 
-    @callback
-    def _fire_page(self, page: Json, last: int) -> int:
+    async def _fire_page(self, page: Json, last: int) -> int:
         """The number reached."""
-        if page["last_seq"] < last:
-            LOGGER.info("the bridge numbers its alarms anew; going on after %s", page["last_seq"])
-            self._move(page["last_seq"])
-        elif not page["alarms"]:
-            self._move(max(last, page["first_seq"] - 1))
-        for alarm in page["alarms"]:
-            if alarm["seq"] > last:
+        known = [_key(alarm) for alarm in page["alarms"] if alarm["seq"] == last]
+        later = [alarm for alarm in page["alarms"] if alarm["seq"] > last]
+        if page["last_seq"] < last or (known and self._last_key not in (None, *known)):
+            LOGGER.info("the bridge numbers its alarms anew")
+            await self._read_anew()
+        elif later:
+            for alarm in later:
                 self._fire(alarm)
+        else:
+            self._move(max(last, page["first_seq"] - 1))
         return self.last if self.last is not None else last
+
+    async def _read_anew(self) -> None:
+        """The numbers tell nothing: fire what was received since the last that was fired."""
+        since, reached, more = self._received, 0, self._received is not None
+        while more:
+            page = await self._ask(reached, PAGE)
+            for alarm in page["alarms"]:
+                if _is_since(since, alarm):
+                    self._fire(alarm)
+                reached = alarm["seq"]
+            more = page["more"] and bool(page["alarms"])
+        self._move(reached or (await self._ask(0, 1))["last_seq"])
+
+    def _is_new(self, alarm: Json) -> bool:
+        """Whether it is none of those that were fired, whatever its number."""
+        return _is_since(self._received, alarm) and _key(alarm) not in self._fired
 
     @callback
     def _fire(self, alarm: Json) -> None:
-        self._hass.bus.async_fire(EVENT_ALARM, dict(alarm))
-        self._move(alarm["seq"])
+        key = _key(alarm)
+        if key not in self._fired:
+            self._hass.bus.async_fire(EVENT_ALARM, dict(alarm))
+            self._fired[key] = None
+            while len(self._fired) > REMEMBERED:
+                del self._fired[next(iter(self._fired))]
+            self._received = _moment(alarm.get("received_at")) or self._received
+        self._move(alarm["seq"], key)
 
     @callback
-    def _move(self, seq: int) -> None:
+    def _move(self, seq: int, key: str | None = None) -> None:
         if seq != self.last:
-            self.last = seq
-            self._store.async_delay_save(lambda: {"seq": seq}, SAVE_DELAY)
+            self.last, self._last_key = seq, key
+            self._store.async_delay_save(self._mark, SAVE_DELAY)
+
+    def _mark(self) -> dict[str, Any]:
+        received = self._received.isoformat() if self._received else None
+        return {"seq": self.last, "key": self._last_key, "received_at": received, "fired": list(self._fired)}
+
+
+def _key(alarm: Json) -> str:
+    """What tells an event from all others: being cleared has the `id` of what was raised."""
+    return f"{alarm.get('type', 'raised')} {alarm.get('id')}"
+
+
+def _is_since(moment: datetime | None, alarm: Json) -> bool:
+    received = _moment(alarm.get("received_at"))
+    return received is not None and moment is not None and received >= moment
+
+
+def _moment(text: Any) -> datetime | None:
+    """A time with its zone, None for anything else."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bridge_under_test import CHANNEL, MAC, VOIP, Site
+from tests.bridge_under_test import CHANNEL, MAC, VOIP, RunningBridge, Site
 from tests.faults.surroundings import Remote, as_process
 from tests.waiting import wait_until
 
@@ -28,6 +28,13 @@ def full_disk(remote: Remote) -> Iterator[None]:
         yield
     finally:
         resource.prlimit(remote.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def identity_of(bridge: RunningBridge) -> str:
+    """Who the bridge says it is."""
+    info = bridge.seen.latest("fleet2mqtt/bridge/info")
+    assert info is not None
+    return str(info.json["id"])
 
 
 async def test_a_full_disk_refuses_pushes_and_serves_again(site: Site) -> None:
@@ -65,7 +72,7 @@ async def test_a_bridge_starts_with_a_file_that_was_torn_anywhere(site: Site, na
         await bridge.settle()
         await site.push(site.ums.raise_alarm(MAC, push=False))
         await bridge.event_count(1)
-        known = (await bridge.devices()).keys()
+        known, identity = (await bridge.devices()).keys(), identity_of(bridge)
     file = site.folder / "data" / name
     whole, rng = file.read_bytes(), random.Random(4711)  # noqa: S311 - the same places in every run
     for length in (1, rng.randrange(len(whole)), len(whole) - 1):
@@ -75,6 +82,7 @@ async def test_a_bridge_starts_with_a_file_that_was_torn_anywhere(site: Site, na
         async with site.bridge() as bridge:
             assert (await bridge.refresh())["branch"]["devices"]["ok"]
             assert (await bridge.devices()).keys() == known
+            assert identity_of(bridge) == identity
             assert (await site.push(site.ums.raise_alarm(MAC, push=False)))[0] == 200
             assert (await bridge.set(CHANNEL, {"enable": "ON"}))["status"] == "confirmed"
             await wait_until(lambda: [line for line in bridge.warnings() if name in line], "a word about it")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest_asyncio
 
 from tests.broker import Broker
-from tests.homeassistant.hass import Hass
+from tests.homeassistant.hass import PROJECT, Hass
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +27,8 @@ async def hass_broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def hass(hass_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hass]:
-    """Home Assistant, running, with MQTT set up."""
-    async with Hass(directory=tmp_path_factory.mktemp("hass") / "config") as hass:
+    """Home Assistant, running, with MQTT set up and the integration's files in place."""
+    directory = tmp_path_factory.mktemp("hass") / "config"
+    async with Hass(directory=directory, custom_components=PROJECT / "custom_components") as hass:
         await hass.setup_mqtt(hass_broker)
         yield hass

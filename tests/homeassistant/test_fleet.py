@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from asyncio.subprocess import PIPE
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.homeassistant.fleet import fleet
 from tests.homeassistant.golden import announced, golden
+from tests.homeassistant.hass import hass_executable
 from tests.waiting import wait_for_answer
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from tests.broker import Broker
     from tests.homeassistant.hass import Hass
@@ -17,6 +22,8 @@ if TYPE_CHECKING:
 CHANNEL = "smart_gateway_172de6ac9832de_channel_0"
 GATEWAY = "ums_000ea93d022e"
 OFFLINE_GATEWAY = "ums_000ea9610bcc"
+OURS = "homeassistant/device/fleet2mqtt_"
+PROBE = Path(__file__).with_name("probe.py")
 
 
 async def entities_of(hass: Hass, broker: Broker, base: str = "fleet2mqtt") -> dict[str, dict[str, Any]]:
@@ -33,6 +40,38 @@ async def entities_of(hass: Hass, broker: Broker, base: str = "fleet2mqtt") -> d
     return await wait_for_answer(complete, lambda: f"these to be as in the golden file: {sorted(missing)}", 60)
 
 
+async def settled(hass: Hass, broker: Broker) -> None:
+    """Wait until all is available but the lines of a gateway that is offline."""
+    components, entities = await announced(broker, "fleet2mqtt"), await hass.entities()
+    wrong: set[str] = set()
+
+    async def right() -> bool:
+        nonlocal wrong
+        states = await hass.states()
+        shown = {entities[unique_id]["entity_id"] for unique_id in components} & states.keys()
+        away = {name for name in shown if states[name]["state"] == "unavailable"}
+        wrong = away ^ {name for name in shown if f".{OFFLINE_GATEWAY}_fxo_" in name}
+        return bool(shown) and not wrong
+
+    await wait_for_answer(right, lambda: f"these to be available, or not: {sorted(wrong)}", 30)
+
+
+async def values(hass: Hass) -> dict[str, str]:
+    """What does not change by itself, and when the last alarm was fired, by entity."""
+    states = await hass.states()
+    named = (f".{CHANNEL}_", f".{GATEWAY}_fxo_", f"event.{GATEWAY}_")
+    return {name: state["state"] for name, state in states.items() if any(each in name for each in named)}
+
+
+async def probed(messages: Mapping[str, Any]) -> list[str]:
+    """What Home Assistant's own schemas would leave out of these messages, or a newer release refuse."""
+    python = hass_executable().with_name("python")
+    process = await asyncio.create_subprocess_exec(str(python), str(PROBE), stdin=PIPE, stdout=PIPE)
+    said, _ = await process.communicate(json.dumps(messages).encode())
+    found: list[str] = json.loads(said)
+    return found
+
+
 async def test_takes_everything_without_a_warning(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
     begin = len(hass.log())
     async with fleet(hass_broker, tmp_path):
@@ -41,22 +80,39 @@ async def test_takes_everything_without_a_warning(hass: Hass, hass_broker: Broke
             assert entities[unique_id]["entity_id"] == component["default_entity_id"]
             assert component["default_entity_id"] == golden("fleet2mqtt")[unique_id]
         await hass.wait_state(f"switch.{CHANNEL}_enable", lambda state: state["state"] in ("on", "off"))
-        components = await announced(hass_broker, "fleet2mqtt")
-
-        async def settled() -> bool:
-            """All is available but the lines of a gateway that is offline."""
-            states = await hass.states()
-            shown = {entities[unique_id]["entity_id"] for unique_id in components} & states.keys()
-            away = {name for name in shown if states[name]["state"] == "unavailable"}
-            return away == {name for name in shown if f".{OFFLINE_GATEWAY}_fxo_" in name}
-
-        await wait_for_answer(settled, "every entity to be available", 20)
+        await settled(hass, hass_broker)
         devices = {identifier[1]: device for device in await hass.devices() for identifier in device["identifiers"]}
+        messages = await hass_broker.retained("homeassistant/device/+/config")
+    ours = {topic: message.json for topic, message in messages.items() if topic.startswith(OURS)}
+    assert await probed(ours) == []
     line, gateway = devices[f"fleet2mqtt_{GATEWAY}_fxo_7"], devices[f"fleet2mqtt_{GATEWAY}"]
     assert line["via_device_id"] == gateway["id"]
     assert gateway["via_device_id"] == devices["fleet2mqtt_ums"]["id"]
     assert devices["fleet2mqtt_ums"]["via_device_id"] == devices["fleet2mqtt_bridge"]["id"]
     assert hass.problems(since=begin) == []
+
+
+async def test_what_home_assistant_leaves_out_is_found() -> None:
+    ids = {"unique_id": "x_speed", "object_id": "x_speed", "default_entity_id": "sensor.x_speed"}
+    sensor = {"platform": "sensor", "state_topic": "x/state", **ids}
+    around = {"device": {"identifiers": ["x"]}, "origin": {"name": "x"}}
+    components: dict[str, dict[str, Any]] = {
+        "key": {**sensor, "colour": "red"},
+        "unit": {**sensor, "device_class": "data_rate", "unit_of_measurement": "bps"},
+        "state": {**sensor, "device_class": "timestamp", "state_class": "measurement"},
+        "id": {**sensor, "object_id": "x_pace"},
+        "value": {**sensor, "qos": 3},
+    }
+    found = await probed({"x": {**around, "components": components}, "y": {**around, "components": {}, "colour": 1}})
+    expected = (
+        "x: key: not used: colour",
+        "x: unit: unit bps of data_rate",
+        "x: state: state class measurement of timestamp",
+        "x: id: default_entity_id and object_id are not both there",
+        "x: value: refused: value must be one of [0, 1, 2]",
+        "y: refused: extra keys not allowed",
+    )
+    assert [told for told, each in zip(expected, found, strict=True) if not each.startswith(told)] == [], found
 
 
 async def test_operates_every_kind_of_entity(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
@@ -114,17 +170,39 @@ async def test_names_come_in_chinese(hass: Hass, hass_broker: Broker, tmp_path: 
 
 
 async def test_everything_is_back_after_restarts(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
-    switch = f"switch.{CHANNEL}_enable"
+    switch, event = f"switch.{CHANNEL}_enable", f"event.{GATEWAY}_alarm"
+    before: dict[str, str] = {}
+
+    async def back() -> None:
+        """All is available and says what it said, and the alarm is not fired again."""
+        await settled(hass, hass_broker)
+
+        async def same() -> bool:
+            return await values(hass) == before
+
+        await wait_for_answer(same, lambda: f"{before}", 30)
+
     async with fleet(hass_broker, tmp_path) as running:
         await entities_of(hass, hass_broker)
         await hass.wait_state(switch, lambda state: state["state"] == "off")
+        await hass.wait_state(event, lambda state: state["state"] != "unavailable")
+        await hass_broker.wait_subscribed(f"fleet2mqtt/alarm/event/+/{GATEWAY}")
+        await running.steer("ums", "alarm", {"mac": "000EA93D022E", "level": "warning", "desc": "断线"})
+        await hass.wait_state(f"sensor.{GATEWAY}_last_alarm", lambda state: state["state"] == "断线")
+        await hass.wait_state(event, lambda state: state["attributes"].get("description") == "断线")
+        await settled(hass, hass_broker)
+        before = await values(hass)
 
         await hass_broker.restart()  # which forgets everything
         await hass.wait_state(switch, lambda state: state["state"] == "unavailable", patience=30)
         await hass.wait_state(switch, lambda state: state["state"] == "off", patience=30)
+        await back()
 
         await hass.restart()
         await hass.wait_state(switch, lambda state: state["state"] == "off", patience=30)
+        await back()
         assert running.bridge.process.returncode is None
+    await hass.wait_state(switch, lambda state: state["state"] == "unavailable", patience=30)
     async with fleet(hass_broker, tmp_path):
         await hass.wait_state(switch, lambda state: state["state"] == "off", patience=30)
+        await back()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from paho.mqtt.client import topic_matches_sub
@@ -45,8 +46,10 @@ class Refusal(Exception):
 
 
 def alarm(seq: int, **more: Any) -> dict[str, Any]:
-    """An alarm event."""
-    return {"id": f"voip:{seq}", "seq": seq, "backend": "voip", "severity": "critical", "name": f"alarm {seq}", **more}
+    """An alarm event; by default its `id` and when it was received follow from its number."""
+    received = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=seq % 1_000_000)
+    about = {"id": f"voip:{seq}", "type": "raised", "backend": "voip", "severity": "critical", "name": f"alarm {seq}"}
+    return {**about, "seq": seq, "received_at": received.isoformat(), **more}
 
 
 class Bridge:

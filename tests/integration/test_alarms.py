@@ -9,6 +9,7 @@ from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
 from homeassistant.core import CoreState, HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
 
+from custom_components.fleet2mqtt.alarms import store
 from tests.integration.bridge import Bridge, Refusal, alarm
 from tests.integration.conftest import DOMAIN
 
@@ -115,6 +116,7 @@ async def test_what_the_bridge_has_forgotten_is_not_asked_for_ever(
 async def test_a_bridge_that_counts_anew(
     hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """What an older version has kept tells no time: nothing old is fired."""
     events = async_capture_events(hass, "fleet2mqtt_alarm")
     bridge.history = [alarm(1)]
     await hass.config_entries.async_setup(entry.entry_id)
@@ -123,6 +125,71 @@ async def test_a_bridge_that_counts_anew(
     bridge.raise_alarm(2)
     await settle(hass)
     assert fired(events) == [2]
+
+
+async def test_a_bridge_restored_from_a_backup_counts_anew_and_nothing_is_lost_or_repeated(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
+) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    for seq in range(1, 6):
+        bridge.raise_alarm(seq)
+    await settle(hass)
+    await hass.config_entries.async_unload(loaded.entry_id)
+    old = bridge.history[:2]
+    again = [alarm(3, id="voip:5", received_at=alarm(10)["received_at"])]  # the vendor still tells of it
+    missed = [alarm(seq, id=f"voip:new{seq}", received_at=alarm(10)["received_at"]) for seq in range(4, 104)]
+    bridge.history = [*old, *again, *missed]
+    await hass.config_entries.async_setup(loaded.entry_id)
+    await settle(hass)
+    assert fired(events) == [1, 2, 3, 4, 5, *range(4, 104)]
+    bridge.raise_alarm(104)
+    await settle(hass)
+    assert fired(events)[-2:] == [103, 104]
+
+
+async def test_a_number_given_again_is_noticed_at_once(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
+) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    for seq in range(1, 4):
+        bridge.raise_alarm(seq)
+    await settle(hass)
+    bridge.say("alarm/event/critical/dev", alarm(2), retain=False)  # repeated by the broker
+    await settle(hass)
+    bridge.history = bridge.history[:1]
+    bridge.raise_alarm(2, id="voip:another", received_at=alarm(9)["received_at"])
+    await settle(hass)
+    assert [event.data["id"] for event in events] == ["voip:1", "voip:2", "voip:3", "voip:another"]
+
+
+async def test_a_bridge_that_lost_its_outbox_goes_on_much_higher_and_repeats_nothing(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
+) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    bridge.raise_alarm(1)
+    bridge.raise_alarm(2, id="voip:1", type="cleared")
+    await settle(hass)
+    high = 1_790_000_000_000
+    told = {"received_at": alarm(9)["received_at"]}
+    bridge.history = [alarm(high, id="voip:1", **told), alarm(high + 1, id="voip:1", type="cleared", **told)]
+    bridge.first_seq = high
+    bridge.raise_alarm(high + 2, **told)
+    await settle(hass)
+    assert fired(events) == [1, 2, high + 2]
+    assert loaded.runtime_data.alarms.last == high + 2
+
+
+async def test_no_more_is_remembered_than_needed(
+    hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry
+) -> None:
+    bridge.history = [alarm(seq) for seq in range(1, 1500)]
+    await hass.config_entries.async_setup(entry.entry_id)
+    await settle(hass)
+    await hass.config_entries.async_unload(entry.entry_id)
+    kept = await store(hass, entry.entry_id).async_load()
+    assert kept is not None
+    assert (kept["seq"], len(kept["fired"]), kept["fired"][-1]) == (1499, 1000, "raised voip:1499")
+    assert kept["received_at"] == alarm(1499)["received_at"]
 
 
 async def test_what_gets_no_answer_is_asked_again(
