@@ -17,12 +17,12 @@ from benchmarks.ground import BenchError, Program
 from benchmarks.mqtt import subscribed
 from benchmarks.vendor import Vendor, served
 
-EVERY = 1.0
-"""Seconds between two readings of the list."""
+DEVICES_A_SECOND = 10_000
+"""How many are read at most: so many seconds lie between two readings, and one at least."""
 _STATE = re.compile(rb"fleet2mqtt/device/hq_000ea9[0-9a-f]{6}/state")
 _CONFIG = re.compile(rb"homeassistant/device/fleet2mqtt_hq_000ea9[0-9a-f]{6}/config")
-_SETTLED = 8.0
-"""Seconds without a description after which none is owed: a device is described again after 5 s at the soonest."""
+_QUIET = 5.0
+"""Seconds after which a device is described again at the soonest; an entity goes after two readings without it."""
 _LONGEST = 900.0
 
 
@@ -87,15 +87,16 @@ class _Heard:
 async def measure(folder: Path, devices: int, rounds: int) -> Figures:
     """Bridge and bare loop in turns, reading the same pages."""
     figures, vendor, heard = Figures(devices=devices), Vendor(devices), _Heard()
+    settled = _QUIET + 3 * _every(devices)
     async with ground.mosquitto(folder / "broker") as broker, served(vendor) as url:
         began = perf_counter()
-        async with subscribed(broker, "#", heard.take), _bridge(folder, broker, url) as bridge:
-            await _announced(bridge, lambda: heard.states >= devices and perf_counter() - heard.described > _SETTLED)
+        async with subscribed(broker, "#", heard.take), _bridge(folder, broker, url, devices) as bridge:
+            await _announced(bridge, lambda: heard.states >= devices and perf_counter() - heard.described > settled)
             figures.announced = heard.described - began
             figures.rss = bridge.rss()
             meter = _Meter(vendor)
             await meter.take(bridge, 1)
-            command = [sys.executable, str(Path(__file__).parent / "bare_poll.py"), url, str(EVERY)]
+            command = [sys.executable, str(Path(__file__).parent / "bare_poll.py"), url, str(_every(devices))]
             async with ground.program(command, folder / "bare.log") as bare:
                 for _ in range(rounds):
                     figures.bare += (await meter.take(bare, 3))[1:]
@@ -108,10 +109,14 @@ async def measure(folder: Path, devices: int, rounds: int) -> Figures:
     return figures
 
 
+def _every(devices: int) -> float:
+    return max(1.0, devices / DEVICES_A_SECOND)
+
+
 @asynccontextmanager
-async def _bridge(folder: Path, broker: int, url: str) -> AsyncIterator[Program]:
+async def _bridge(folder: Path, broker: int, url: str, devices: int) -> AsyncIterator[Program]:
     setup = bridges.Setup(folder=folder / "bridge", broker=broker, platform="ums", url=url, sources=bridges.UMS_SOURCES)
-    setup.often = {"devices": EVERY}
+    setup.often = {"devices": _every(devices)}
     async with bridges.running(setup) as program:
         yield program
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from bridge import config, embedded
 from bridge.backend import platforms
 from bridge.errors import ConfigError
-from bridge.ingress import listen
+from bridge.listener import listen
 from bridge.settings import BackendConfig, Config
 from bridge.wiring import cannot_listen
 

@@ -40,7 +40,10 @@ class Hub:
 
     async def accept(self, update: Update) -> tuple[Event, ...]:
         """Take an update in; gives the alarm events that are new. Raises OutboxError: then nothing was taken in."""
-        events = await self.outbox.add(update.alarms, self._name) if update.alarms else ()
+        events: tuple[Event, ...] = ()
+        if update.alarms or update.marks:
+            marks = {(update.backend, device): text for device, text in update.marks.items()}
+            events = await self.outbox.add(update.alarms, self._name, marks)
         changes = self.registry.accept(
             update, stamp(update.observed_at), settled=not self.unsettled.get(update.backend)
         )

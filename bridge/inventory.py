@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ VERSION = 1
 _FUNCTIONS = frozenset(("value", "exists", "attributes", "write"))
 _ROW = tuple(item.name for item in fields(Entity) if item.name not in _FUNCTIONS)
 _DEVICE = tuple(item.name for item in fields(Device) if item.name not in ("record", "entities"))
+_values_of = attrgetter(*_DEVICE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ def save(path: Path, snapshot: Snapshot) -> None:
         if table is None:
             table = tables[id(device.entities)] = len(rows)
             rows.append(device.entities)
-        devices.append({"table": table} | {name: getattr(device, name) for name in _DEVICE})
+        devices.append({"table": table, **dict(zip(_DEVICE, _values_of(device), strict=True))})
     content = {
         "version": VERSION,
         "tables": [[_row(row) for row in table] for table in rows],

@@ -187,7 +187,11 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """News from a backend, whichever way it came. `began` is `time.monotonic()` before the vendor was asked."""
+    """News from a backend, whichever way it came. `began` is `time.monotonic()` before the vendor was asked.
+
+    `marks` are texts for `Context.watermark`, by device. They are on disk together with the alarms or not at all, so
+    that nothing that happens in between can part an alarm from what it will be known again by.
+    """
 
     backend: str
     origin: Origin
@@ -196,6 +200,7 @@ class Update:
     devices: tuple[Device, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     inventories: tuple[Inventory, ...] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
 
 
 _NOT_SEGMENT = re.compile(r"[^a-z0-9_-]+")

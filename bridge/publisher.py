@@ -145,15 +145,18 @@ class Publisher:
         return self._urgent() or bool(self.turns)
 
     def _urgent(self) -> bool:
-        new_graves = bool(self.graves - self._sent.keys() - self._later_graves)
-        return new_graves or any((self._new_facts, self._values, self._answers))
+        return any((self._new_facts, self._values, self._answers, self._new_graves()))
+
+    def _new_graves(self) -> set[str]:
+        # Not `graves - sent.keys()`, which walks over every topic ever sent to find that there are no graves.
+        return self.graves.difference(self._sent).difference(self._later_graves)
 
     async def _round(self) -> None:
         """Everything urgent, then one description. What is taken off a lane and not sent is announced again anyway."""
         facts, self._new_facts = self._new_facts, {}
         for topic in facts:
             await self._publish_fact(topic)
-        for topic in self.graves - self._sent.keys() - self._later_graves:
+        for topic in self._new_graves():
             self._sent[topic] = 0
             await self._submit(topic, EMPTY, done=partial(self.graves.discard, topic))
         values, self._values = self._values, {}

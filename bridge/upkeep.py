@@ -28,6 +28,8 @@ SOON = 1.0
 """Seconds in which changes of health, summary and backends are gathered."""
 SAVE_AFTER = 2.0
 SAVE_EVERY = 60.0
+SAVE_REST = 20
+"""How many times as long as the last one took the next inventory waits: that of a large fleet takes a second."""
 
 
 class Upkeep:
@@ -100,11 +102,15 @@ class Upkeep:
 
     async def watch_inventory(self, path: Path) -> None:
         """Keep the inventory on disk up to date, until cancelled."""
+        loop = asyncio.get_running_loop()
+        took = 0.0
         while True:
             await within(self._hub.inventory_changed, SAVE_EVERY)
-            await asyncio.sleep(SAVE_AFTER)
+            await asyncio.sleep(max(SAVE_AFTER, took * SAVE_REST))
             self._hub.inventory_changed.clear()
+            began = loop.time()
             await self.save(path)
+            took = loop.time() - began
 
     async def save(self, path: Path) -> None:
         """Write the inventory now."""

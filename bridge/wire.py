@@ -5,6 +5,7 @@ Every rule here answers a quirk that the vendors' documents or devices show (doc
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import hmac
 import json
@@ -82,7 +83,8 @@ def _names(value: Any) -> set[str]:
         children: Iterable[Any] = ()
         if isinstance(item, dict):
             names.update(item)
-            children = item.values()
+            # The garbage collector has looked already: an object that it does not track holds no list and no object.
+            children = item.values() if gc.is_tracked(item) else ()
         elif isinstance(item, list):
             children = item
         todo += [child for child in children if child.__class__ is dict or child.__class__ is list]  # as JSON has them
@@ -189,8 +191,8 @@ def number(value: Any) -> int | float | None:
 
 def truth(value: Any) -> bool | None:
     """A truth from true, 1, "1", "true", "on" and their opposites; None from anything else."""
-    if isinstance(value, bool):
-        return value
+    if isinstance(value, int | float) and value in (0, 1):
+        return bool(value)
     word = str(value).strip().lower()
     return True if word in _TRUE else False if word in _FALSE else None
 

@@ -18,11 +18,12 @@ from bridge.answers import Answers
 from bridge.backend import Backend
 from bridge.commands import Commands, Limits
 from bridge.discovery import Discovery
-from bridge.errors import ConfigError
+from bridge.errors import CommandError, ConfigError
 from bridge.hub import Hub
 from bridge.inbound import Inbound
-from bridge.ingress import Ingress, Listener, listen
+from bridge.ingress import Ingress
 from bridge.inventory import Snapshot
+from bridge.listener import Listener, Shortcut, listen
 from bridge.log import MqttLog
 from bridge.model import Device, Ids, Update
 from bridge.mqtt import Message, Mqtt, Settings, tls_context
@@ -122,7 +123,8 @@ class Bridge:
         await self._restore(known)
         config = self._config
         people = page.application(self._hub, self._status, self._pollers, self._ingress, self._commands)
-        await self._listen(self._ingress.application(), "push", config.push, stack)
+        plain = Shortcut(self._ingress.recognise, self._group)
+        await self._listen(self._ingress.application(), "push", config.push, stack, plain)
         await self._listen(people, "web", config.web, stack)
         path = config.data_dir / INVENTORY
         for name, work in {
@@ -184,9 +186,16 @@ class Bridge:
                 self._topics.bridge("request/forget"),
             )
 
-    async def _listen(self, app: web.Application, option: str, where: settings.Listen, stack: AsyncExitStack) -> None:
+    async def _listen(
+        self,
+        app: web.Application,
+        option: str,
+        where: settings.Listen,
+        stack: AsyncExitStack,
+        shortcut: Shortcut | None = None,
+    ) -> None:
         try:
-            runner = await listen(app, where.host, where.port)
+            runner = await listen(app, where.host, where.port, shortcut=shortcut)
         except OSError as error:
             remedy = f"choose another {option}.port or {option}.host"
             raise ConfigError([f"{option}: {cannot_listen(error, where.host, where.port)}; {remedy}"]) from error
@@ -221,7 +230,10 @@ class Bridge:
 
     async def _write_refresh(self, _: object, device: Device, __: object) -> Update | None:
         """The refresh button of a backend's own device."""
-        errors = await self._pollers[device.backend].refresh()
+        poller = self._pollers.get(device.backend)
+        if poller is None:
+            raise CommandError("not_ready", f"backend {device.backend} is no longer configured")
+        errors = await poller.refresh()
         for error in errors.values():
             if error is not None:
                 raise error

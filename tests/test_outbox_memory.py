@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.errors import OutboxFull
 from bridge.model import Severity
 from bridge.outbox import Limits, Outbox, open_outbox
 from tests.alarms import RAISED, add, alarm, ids, nameless
@@ -125,6 +126,21 @@ async def test_watermarks_and_settings_outlive_restart(path: Path) -> None:
         assert outbox.watermark("hq", "hq_voip_1") == "11"
         assert outbox.watermark("hq", "hq_voip_2") == "5"
         assert await outbox.setting("instance", lambda: f"made {next(numbers)}") == "made 1"
+
+
+async def test_watermarks_are_on_disk_with_their_alarms_or_not_at_all(path: Path) -> None:
+    async with open_outbox(path, Limits(rows=2)) as outbox:
+        commits = outbox.commits
+        await outbox.add([alarm(1)], nameless, {("hq", "hq_voip_1"): "one", ("hq", ""): "all"})
+        assert outbox.commits == commits + 1
+        with pytest.raises(OutboxFull):
+            await outbox.add([alarm(2), alarm(3)], nameless, {("hq", "hq_voip_1"): "three"})
+        assert outbox.watermark("hq", "hq_voip_1") == "one"
+        await outbox.add([], nameless, {("hq", ""): ""})
+        assert outbox.watermark("hq", "") is None
+    async with open_outbox(path) as outbox:
+        assert outbox.watermark("hq", "hq_voip_1") == "one"
+        assert outbox.watermark("hq", "") is None
 
 
 async def test_dead_letters_are_bounded_and_the_same_one_only_counts(path: Path) -> None:

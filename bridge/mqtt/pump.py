@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 30.0  # seconds for name, TCP and TLS
 _TICK = 1.0  # seconds between looks at the keepalive
+_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 
 
 class _Surfaced:
@@ -114,6 +115,8 @@ class Pump:
         with self._surfaced:
             self._client.loop_read()
             sock = self._client.socket()
+            if self._attached and isinstance(sock, socket.socket):
+                _hurry(sock)
             if isinstance(sock, ssl.SSLSocket) and sock.pending():
                 self._loop.call_soon(self._read)  # decrypted already: the selector will not tell
 
@@ -133,3 +136,13 @@ class Pump:
         if self._watching_write:
             self._watching_write = False
             self._loop.remove_writer(sock)
+
+
+def _hurry(sock: socket.socket) -> None:
+    """Acknowledge what was received now, which the kernel forgets to do each time.
+
+    Left to itself it waits up to 40 ms for something to send, and a broker that gathers small packets (mosquitto as
+    delivered) keeps its next PUBACK or command back until then.
+    """
+    if _QUICK_ACK is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)

@@ -106,17 +106,24 @@ class Outbox:
         """Transactions since the start."""
         return self._store.commits
 
-    async def add(self, alarms: Sequence[Alarm], name_of: Callable[[str], str | None]) -> tuple[Event, ...]:
+    async def add(
+        self,
+        alarms: Sequence[Alarm],
+        name_of: Callable[[str], str | None],
+        marks: Mapping[tuple[str, str], str] | None = None,
+    ) -> tuple[Event, ...]:
         """Takes in the alarms that are new by (id, cleared), and gives their events once those are on disk.
 
-        `name_of` gives a device's name for its id. Raises OutboxFull when the new ones do not all fit; then none of
-        them is stored, so that the same call can be made again.
+        `name_of` gives a device's name for its id; `marks` are kept as by `keep`, by backend and device. Raises
+        OutboxFull when the new ones do not all fit; then nothing is stored, so that the same call can be made again.
         """
         now = datetime.now(UTC)
         drafts = tuple(draft(alarm, now, name_of(alarm.device)) for alarm in alarms)
-        if not drafts:
+        kept = {key: storable(text) for key, text in (marks or {}).items()}
+        if not drafts and not kept:
             return ()
-        events: tuple[Event, ...] = await self._group.write(Job(drafts=drafts))
+        events: tuple[Event, ...] = await self._group.write(Job(drafts=drafts, marks=kept))
+        self._remember(kept)
         if events:
             self._recent.add(events)
             self._news.set()
@@ -132,7 +139,8 @@ class Outbox:
         if after >= self.last_seq:
             return []
         recent = self._recent.after(after, limit)
-        return recent or await self._group.read(reads.unpublished, _row(after), limit)
+        # An empty list is an answer too: what is just being written is not asked for behind its back.
+        return await self._group.read(reads.unpublished, _row(after), limit) if recent is None else recent
 
     async def published(self, seqs: Iterable[int]) -> None:
         """The broker has acknowledged these; they stay for replay within the history's bound."""
@@ -162,14 +170,14 @@ class Outbox:
         return await self._group.read(reads.last)
 
     def watermark(self, backend: str, device: str) -> str | None:
-        """What `keep` was last given for this device."""
+        """What `keep` was last given for this device; None where that was nothing, or empty."""
         return self._marks.get((backend, device))
 
     async def keep(self, backend: str, device: str, text: str) -> None:
-        """Keeps how far a device's history has been read."""
+        """Keeps how far a device's history has been read; an empty text takes that away."""
         text = storable(text)
         await self._write(lambda db, _: writes.keep(db, backend, device, text))
-        self._marks[backend, device] = text
+        self._remember({(backend, device): text})
 
     async def bury(self, backend: str, kind: str, error: str, body: bytes) -> int:
         """Keeps a push that could not be understood, its secrets already dropped; gives the dead letter's id."""
@@ -197,6 +205,12 @@ class Outbox:
             return kept
         text = default_factory()
         return await self._write(lambda db, _: writes.put_setting(db, key, text))
+
+    def _remember(self, kept: Mapping[tuple[str, str], str]) -> None:
+        for key, text in kept.items():
+            self._marks[key] = text
+            if not text:
+                del self._marks[key]
 
     async def _write(self, work: Callable[[Connection, Levels], T]) -> T:
         result: T = await self._group.write(Job(work=work))

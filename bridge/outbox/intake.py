@@ -121,7 +121,10 @@ class Intake:
         )
         counts = Counter((minute(draft.received_at.timestamp()), draft.severity) for _, draft in rows)
         _insert(self._db, "tally (minute, severity, n)", [(*key, n) for key, n in counts.items()], _TALLY)
-        self._db.execute("DELETE FROM tally WHERE minute < ?", (max(counts)[0] - TALLY_MINUTES,))
+        newest_minute, _ = max(counts)
+        if newest_minute != self._levels.minute:
+            self._levels.minute = newest_minute
+            self._db.execute("DELETE FROM tally WHERE minute < ?", (newest_minute - TALLY_MINUTES,))
 
 
 def minute(timestamp: float) -> int:

@@ -17,7 +17,8 @@ class Levels:
     """As of the last commit. A transaction works on a copy, which takes the place of the old one only afterwards.
 
     `seq` is the last number given; `held` counts all events, `depth` and `size` those the broker has not acknowledged;
-    `refused` counts events for which there was no room, `displaced` dead letters that had to go.
+    `refused` counts events for which there was no room, `displaced` dead letters that had to go. Within a transaction
+    `oldest` is None once it may have changed; `minute` is the newest that was tallied.
     """
 
     seq: int
@@ -30,6 +31,7 @@ class Levels:
     dead: int
     refused: int = 0
     displaced: int = 0
+    minute: int = 0
 
 
 def measure(db: sqlite3.Connection) -> Levels:
@@ -46,6 +48,7 @@ def measure(db: sqlite3.Connection) -> Levels:
         seen=_count(db, "seen"),
         dead=_count(db, "dead_letter"),
     )
+    _find_first(db, levels)
     _find_oldest(db, levels)
     return levels
 
@@ -60,9 +63,12 @@ def settle(db: sqlite3.Connection, levels: Levels, limits: Limits) -> None:
             (excess,),
         )
         levels.held -= excess
-    _find_oldest(db, levels)
-    if excess > 0:
+        _find_first(db, levels)
         db.execute("DELETE FROM standing WHERE NOT open AND seq < ?", (levels.first_seq,))
+    if levels.depth == 0:
+        levels.oldest = None
+    elif levels.oldest is None:
+        _find_oldest(db, levels)
     if levels.seen > limits.seen_rows:
         # What is still held keeps its identity, or it would be taken in once more.
         gone = db.execute(
@@ -72,9 +78,12 @@ def settle(db: sqlite3.Connection, levels: Levels, limits: Limits) -> None:
         levels.seen -= gone.rowcount
 
 
-def _find_oldest(db: sqlite3.Connection, levels: Levels) -> None:
+def _find_first(db: sqlite3.Connection, levels: Levels) -> None:
     (first,) = db.execute("SELECT min(seq) FROM event").fetchone()
     levels.first_seq = levels.seq + 1 if first is None else first
+
+
+def _find_oldest(db: sqlite3.Connection, levels: Levels) -> None:
     row = db.execute(
         "SELECT json_extract(CAST(body AS TEXT), '$.received_at') FROM event WHERE seq = (SELECT min(seq) FROM pending)"
     ).fetchone()

@@ -32,10 +32,10 @@ class Recent:
             del self._events[seq]
             self._first = seq + 1
 
-    def after(self, seq: int, limit: int) -> list[Event]:
-        """The first events after this number; none where the disk may know of one before them."""
-        if seq + 1 < self._first:
-            return []
+    def after(self, seq: int, limit: int) -> list[Event] | None:
+        """The first events after this number; None where the disk may know of one before them."""
+        if not self._next or seq + 1 < self._first:
+            return None
         return list(islice((event for number, event in self._events.items() if number > seq), limit))
 
     def drop(self, seqs: Iterable[int]) -> None:

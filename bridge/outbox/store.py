@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bridge.errors import OutboxError
+from bridge.errors import OutboxError, OutboxFull
 from bridge.outbox.database import open_database
 from bridge.outbox.intake import Intake
 from bridge.outbox.levels import Levels, measure, settle
-from bridge.outbox.writes import publish
+from bridge.outbox.writes import keep, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from bridge.outbox.records import Draft, Limits
+    from bridge.outbox.records import Draft, Event, Limits
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One caller's share of a transaction: alarms to take in, acknowledged numbers, or any other write."""
+    """One caller's share of a transaction: alarms to take in, acknowledged numbers, or any other write.
+
+    `marks` are watermarks that are written with the drafts, by backend and device.
+    """
 
     drafts: Sequence[Draft] = ()
+    marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
     published: Sequence[int] = ()
     work: Callable[[sqlite3.Connection, Levels], Any] | None = None
 
@@ -88,6 +92,13 @@ class Store:
         # First what makes room, then what needs it.
         publish(self._db, levels, [seq for job in jobs for seq in job.published])
         intake = Intake(self._db, levels, self._limits, [draft for job in jobs for draft in job.drafts])
-        results = [job.work(self._db, levels) if job.work else intake.accept(job.drafts) for job in jobs]
+        results = [job.work(self._db, levels) if job.work else self._take_in(job, intake) for job in jobs]
         intake.store()
         return results
+
+    def _take_in(self, job: Job, intake: Intake) -> tuple[Event, ...] | OutboxFull:
+        taken = intake.accept(job.drafts)
+        if not isinstance(taken, OutboxFull):
+            for (backend, device), text in job.marks.items():
+                keep(self._db, backend, device, text)
+        return taken

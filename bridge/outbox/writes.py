@@ -28,6 +28,7 @@ def publish(db: sqlite3.Connection, levels: Levels, seqs: Sequence[int]) -> None
     db.execute("DELETE FROM pending WHERE seq IN (SELECT value FROM json_each(?))", listed)
     levels.depth -= count
     levels.size -= size
+    levels.oldest = None  # it may be another one now: looked up at the end of the transaction
 
 
 def forget(db: sqlite3.Connection, devices: Sequence[str]) -> list[Event]:
@@ -46,7 +47,10 @@ def forget(db: sqlite3.Connection, devices: Sequence[str]) -> list[Event]:
 
 
 def keep(db: sqlite3.Connection, backend: str, device: str, text: str) -> None:
-    """Writes a watermark; the same one again costs no write."""
+    """Writes a watermark; the same one again costs no write, an empty one is none."""
+    if not text:
+        db.execute("DELETE FROM watermark WHERE (backend, device) = (?, ?)", (backend, device))
+        return
     db.execute(
         "INSERT INTO watermark (backend, device, text) VALUES (?, ?, ?)"
         " ON CONFLICT (backend, device) DO UPDATE SET text = excluded.text WHERE text != excluded.text",

@@ -54,6 +54,20 @@ async def test_answers_with_correlation_and_expiry_where_there_are_such(
     assert hasattr(message.properties, "MessageExpiryInterval") == (protocol == "5")
 
 
+async def test_what_is_sent_in_one_piece_arrives_whole_and_in_order(broker: Broker, start: Start) -> None:
+    subject = start(broker.port, window=200)
+    await subject.connected()
+    sizes = (1, 70_000, 3, 200, 65_536, 0)
+    sent = [(f"t/{n}", bytes([n % 256]) * sizes[n % len(sizes)], int(n % 7 != 0)) for n in range(60)]
+    async with broker.record("t/#") as seen:
+        done = [await subject.mqtt.submit(topic, payload, qos=qos) for topic, payload, qos in sent]
+        await asyncio.gather(*done)
+        await wait_until(lambda: len(seen.messages) == len(sent), "all of them", 30)
+    got = [(each.topic, each.payload, each.qos) for each in seen.messages]
+    for qos in (0, 1):  # a subscriber that is slow to acknowledge gets QoS 0 first
+        assert [each for each in got if each[2] == qos] == [each for each in sent if each[2] == qos]
+
+
 async def test_keeps_order_and_window(start: Start) -> None:
     holding = Holding()
     async with FakeBroker(holding.talk) as broker:
