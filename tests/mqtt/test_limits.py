@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,6 +72,24 @@ async def test_learns_the_limit_of_a_broker_that_does_not_tell(
     assert subject.mqtt.dropped == {"too_large": 2}
     assert subject.ups == 3
     assert "25000 bytes on too/large: 25000 and more are refused from now on" in caplog.text
+
+
+async def test_does_not_blame_what_was_under_way_beside_the_culprit(
+    start_broker: StartBroker, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What came along each time must not be taken for the next culprit."""
+    broker = await start_broker(extra="max_packet_size 20000")
+    subject = start(broker.port, protocol="3.1.1")
+    for attempt, size in enumerate((30_000, 30_000, 25_000, 25_000), 1):
+        await subject.connected(attempt)
+        futures = [await subject.mqtt.submit(topic, bytes(length)) for topic, length in (("a", size), ("b", 15_000))]
+        for outcome in await asyncio.gather(*futures, return_exceptions=True):
+            assert isinstance(outcome, Disconnected)
+    await subject.connected(5)
+    await subject.mqtt.publish("b", bytes(15_000))
+    assert "30000 bytes on a" in caplog.text
+    assert "25000 bytes on a" in caplog.text
+    assert "15000 bytes on b" not in caplog.text
 
 
 async def test_does_not_blame_what_was_under_way_once_or_is_small(start: Start) -> None:
