@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -19,17 +22,21 @@ from bridge.log import Redaction
 from bridge.pace import Pace
 
 MAX_REPLY = 64 * 1024 * 1024
+LONGEST_HOLD = 300.0
+"""Seconds: a vendor that asks for more (Retry-After) is tried again then all the same."""
 _DENIED = frozenset((401, 403))
 _BUSY = frozenset((429, 503))
 _CONNECT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ssl.SSLError)
 _OK = 200
+_QUERY = re.compile(r"\?\S*")
+"""What aiohttp's words may repeat of a URL: a signature that did not arrive could still be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """How a vendor wraps its answers: `member` is one of `success`, or the text of the refusal is in `texts`.
 
-    `classify(code, text)` may name a narrower error than Rejected.
+    `classify(code, text)` may name a narrower error than Rejected. Where the text is a list, those are what failed.
     """
 
     member: str = "code"
@@ -45,9 +52,9 @@ class Envelope:
         if self.member not in reply:
             message = f"{endpoint}: the answer has no {self.member!r}"
             raise BadReply(message, endpoint=endpoint, code="no_" + self.member)
-        words = next((str(reply[key]) for key in self.texts if reply.get(key)), "no reason given")
-        kind = (self.classify(code, words) if self.classify else None) or Rejected
-        raise kind(words, endpoint=endpoint, code=code)
+        said = next((reply[key] for key in self.texts if reply.get(key)), "no reason given")
+        kind = (self.classify(code, str(said)) if self.classify else None) or Rejected
+        raise kind(str(said), endpoint=endpoint, code=code, data={"failed": said} if isinstance(said, list) else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +104,8 @@ class Api:
             async with self.session.request(
                 method, self.base + path, timeout=timeout, allow_redirects=False, **request
             ) as response:
+                if response.status in _BUSY:
+                    self.pace.hold(_wanted_wait(response.headers.get("Retry-After", "")))
                 return response.status, await _read(response, name)
         except _CONNECT as error:
             message = f"{name}: no connection to {self.base}: {_words(error)}"
@@ -139,8 +148,19 @@ async def _read(response: aiohttp.ClientResponse, name: str) -> bytes:
     return bytes(data)
 
 
+def _wanted_wait(retry_after: str) -> float:
+    """Seconds that a busy vendor wants to be left alone: as it says, in seconds or as an HTTP date."""
+    if retry_after.isascii() and retry_after.isdecimal():
+        return min(float(retry_after), LONGEST_HOLD)
+    try:
+        until = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    return min(max(until.timestamp() - time.time(), 0.0), LONGEST_HOLD)
+
+
 def _words(error: BaseException) -> str:
-    return wire.redact(str(error)) or type(error).__name__
+    return wire.redact(_QUERY.sub("", str(error))) or type(error).__name__
 
 
 @asynccontextmanager

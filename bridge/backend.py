@@ -4,6 +4,8 @@ A platform is a module named by an entry point of the group `fleet2mqtt.platform
 
     SCHEMA: dict                    its own options, voluptuous; the common ones are in bridge/config.py
     connect(context)                an async context manager that gives a Backend, without asking the vendor anything
+    check(options)                  optional: what is wrong in no option alone, as an iterable of vol.Invalid with the
+                                    path of the option to change; `options` as the file has them, right or wrong
 """
 
 from __future__ import annotations
@@ -161,6 +163,12 @@ class Platform(Protocol):
 def platforms() -> dict[str, Callable[[], Platform]]:
     """The platforms installed, by name; call one to import it."""
     return {point.name: _loader(point.load) for point in entry_points(group=ENTRY_POINTS)}
+
+
+def contradictions(platform: Platform, options: Mapping[str, Any]) -> list[vol.Invalid]:
+    """What a platform's own check finds wrong in a backend's options as the file has them."""
+    check = getattr(platform, "check", None)
+    return [] if check is None else list(check(options))
 
 
 def _loader(load: Callable[[], Any]) -> Callable[[], Platform]:

@@ -223,7 +223,13 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
         vol.Optional("allow"): checks.actions,
         vol.Optional("stale_after"): checks.number(0, _BIG),
     }
-    values = checks.section(common | dict(special) | own, extra=known is None)(given)
+    faults = backend.contradictions(known(), given) if known else []  # which other faults do not hide
+    try:
+        values = checks.section(common | dict(special) | own, extra=known is None)(given)
+    except vol.MultipleInvalid as error:
+        raise vol.MultipleInvalid([*error.errors, *faults]) from error
+    if faults:
+        raise vol.MultipleInvalid(faults)
     mine = {str(marker): values.pop(str(marker)) for marker in own if str(marker) in values}
     secrets = frozenset(
         str(values[str(marker)])

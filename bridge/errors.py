@@ -19,6 +19,8 @@ BridgeError
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class BridgeError(Exception):
     """Anything the bridge itself raises."""
@@ -33,12 +35,16 @@ class ConfigError(BridgeError):
 
 
 class BackendError(BridgeError):
-    """A vendor call failed. `code` is the vendor's own, or a lower snake case word for what failed here."""
+    """A vendor call failed. `code` is the vendor's own, or a lower snake case word for what failed here.
 
-    def __init__(self, message: str, *, endpoint: str = "", code: int | str | None = None) -> None:
+    `data` is what a program can act on beside the code, as JSON has it: which parts failed, for instance.
+    """
+
+    def __init__(self, message: str, *, endpoint: str = "", code: int | str | None = None, data: Any = None) -> None:
         super().__init__(message)
         self.endpoint = endpoint
         self.code = code
+        self.data = data
 
     @property
     def kind(self) -> str:

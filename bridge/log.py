@@ -19,13 +19,17 @@ PER_SECOND = 10.0
 BURST = 50.0
 _SHORTEST = 4
 """A configured secret shorter than this would blot out half the log."""
+_SCHEME = re.compile(r"(?:basic|bearer|digest|token|apikey) +", re.IGNORECASE)
+"""What an Authorization header begins with; a vendor may repeat what follows it alone."""
 
 
 class Redaction:
     """Replaces configured secrets, and values behind secret names, by ***."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        words = sorted((word for word in secrets if len(word) >= _SHORTEST), key=len, reverse=True)
+        whole = frozenset(secrets)
+        alone = {_SCHEME.sub("", word, count=1) for word in whole if _SCHEME.match(word)}
+        words = sorted((word for word in whole | alone if len(word) >= _SHORTEST), key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, words))) if words else None
 
     def __call__(self, text: str) -> str:

@@ -47,6 +47,10 @@ UMS = SimpleNamespace(
     }
 )
 LOCKED = SimpleNamespace(SCHEMA={vol.Optional("verify_tls", default=False): bool, vol.Required("password"): str})
+PAIRED = SimpleNamespace(
+    SCHEMA={vol.Optional("low"): int, vol.Optional("high"): int},
+    check=lambda options: [] if "high" in options else [vol.Invalid("needs high beside it", ["low"])],
+)
 PLATFORMS: Platforms = {"ums": lambda: cast("Platform", UMS), "locked": lambda: cast("Platform", LOCKED)}
 
 BACKENDS = "backends: {hq: {platform: ums, url: 'http://a'}}\n"
@@ -425,6 +429,21 @@ backends:
         f"17: backends.Bridge: {MAPPING}",
         "secrets.yaml:2: empty: expected a text that is not empty; quote one that begins with !",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("low: 1", ["3: backends.p.low: needs high beside it"]),
+        ("low: x", ["3: backends.p.low: expected a whole number", "3: backends.p.low: needs high beside it"]),
+        ("high: x", ["3: backends.p.high: expected a whole number"]),
+    ],
+)
+def test_a_platform_tells_what_is_wrong_in_no_option_alone(options: str, expected: list[str]) -> None:
+    text = f"backends:\n  p: {{platform: paired, url: 'http://a',\n    {options}}}\n"
+    with pytest.raises(ConfigError) as raised:
+        parse(text, Path("/nowhere/f.yaml"), {"paired": lambda: cast("Platform", PAIRED)})
+    assert [fault.removeprefix("/nowhere/f.yaml:") for fault in raised.value.faults] == expected
 
 
 def test_secrets_are_read_as_they_are_written(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from bridge.pace import Pace, urgently
+from bridge.pace import FIRST_CALLS, Pace, urgently
 from tests.waiting import wait_until
 
 
@@ -75,3 +75,54 @@ async def test_calls_that_are_spaced_all_come() -> None:
             group.create_task(calls.poll(str(number)))
     assert calls.order == list("01234")
     assert calls.most == 1
+
+
+async def test_calls_that_are_apart_by_their_ends() -> None:
+    pace, ended, started = Pace(spacing=0.05, idle=True), list[float](), list[float]()
+    clock = asyncio.get_running_loop().time
+    for _ in range(2):
+        async with pace.turn():
+            started.append(clock())
+            await asyncio.sleep(0.06)  # longer than the spacing, as a slow vendor
+            ended.append(clock())
+    assert started[1] >= ended[0] + pace.spacing
+
+
+async def test_nobody_starts_while_the_vendor_wants_to_be_left_alone() -> None:
+    calls = Calls(Pace(concurrency=2))
+    calls.pace.hold(3600)
+    calls.pace.hold(0)  # what was asked for before still stands
+    tasks = [asyncio.create_task(calls.poll("a")), asyncio.create_task(calls.command("B"))]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert calls.order == []
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_command_is_done_with_before_the_next_begins_unless_it_takes_long() -> None:
+    order = list[str]()
+    pace = Pace(spacing=0.005, idle=True)
+
+    async def command(name: str, calls: int) -> None:
+        with urgently():
+            for _ in range(calls):
+                async with pace.turn():
+                    order.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        for name, calls in (("a", FIRST_CALLS + 2), ("b", 2), ("c", 2)):
+            group.create_task(command(name, calls))
+    assert "".join(order) == "a" * FIRST_CALLS + "bbcc" + "aa"
+
+
+async def test_one_command_in_another_is_a_part_of_it() -> None:
+    with urgently() as outer:
+        with urgently() as inner:
+            async with Pace().turn():
+                pass
+        assert inner is outer
+    assert outer.started == 1
+    with urgently() as other:
+        assert other.started == 0

@@ -1,7 +1,8 @@
 """The vendor calls that are no plain entity, as actions. Arguments carry the vendor's own field names.
 
-Authorisations hold names, telephone numbers and addresses: those go into the answer and nowhere else; their codes were
-dropped by the parser. A write that the vendor answers with 105 ends as an error with that code.
+Authorisations hold names, telephone numbers and addresses: those go into the answer and nowhere else, and only where
+`allow` names the action; their codes were dropped by the parser. A write that the vendor answers with 105 ends as an
+error with that code.
 """
 
 from __future__ import annotations
@@ -94,9 +95,12 @@ _TABLE = (
         _OPEN,
     ),
 )
-_DESTRUCTIVE = frozenset(("authorisation_update", "authorisation_transfer"))
+_GUARDED = frozenset(
+    ("authorisation_list", "authorisation_transfer_list", "authorisation_update", "authorisation_transfer")
+)
+"""What tells of people, or gives them something or takes it."""
 
 
 def site_actions(site: Site) -> tuple[Action, ...]:
     """One for each of the vendor's calls but the login."""
-    return actions_of(site, _TABLE, _DESTRUCTIVE)
+    return actions_of(site, _TABLE, _GUARDED)

@@ -29,15 +29,24 @@ def text(value: Any) -> str:
     return value
 
 
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else text(value)
+
+
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise vol.Invalid("expected a whole number")
     return value
 
 
+def _told(value: Any) -> int:
+    """A number, or a text of one: the vendor's samples have both."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else _whole(value)
+
+
 def _counted(value: Any) -> str:
     """`totalCount` as the vendor takes it: a text."""
-    number = int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else _whole(value)
+    number = _told(value)
     if not 1 <= number <= MOST_COMPARTMENTS:
         raise vol.Invalid(f"expected a number from 1 to {MOST_COMPARTMENTS}")
     return str(number)
@@ -84,7 +93,7 @@ def _listing(states: tuple[int, ...]) -> dict[Any, Any]:
     rows = {
         vol.Optional("status", default=-2): vol.All(_whole, vol.In(states)),
         vol.Optional("key", default=""): _TEXT,
-        vol.Optional("pageNum", default=1): vol.All(_NUMBER, vol.Range(min=1)),
+        vol.Optional("pageNum", default=1): vol.All(vol.Any(int, str), _told, vol.Range(min=1)),
         vol.Optional("pageSize", default=20): vol.All(_NUMBER, vol.Range(min=1, max=1000)),
         vol.Optional("startTime"): _utc,
         vol.Optional("endTime"): _utc,
@@ -122,7 +131,7 @@ AUTHORISATION_TRANSFER = _of_org(
 OPTIONS = {
     vol.Required("username", msg="missing; expected the name of the omstation account"): text,
     vol.Required("password", description=SECRET, msg="missing; expected the password of the omstation account"): text,
-    vol.Optional("org_id", default=None): vol.Any(None, text),
+    vol.Optional("org_id", default=None): _text_or_none,
     vol.Optional("language", default="en"): vol.In(["zh", "en"]),
     vol.Optional("path_prefix", default="/omstation"): vol.All(
         str, vol.Match(r"^(?:/[^\s/?#]+)*/?\Z", msg="expected a path such as /omstation"), lambda path: path.rstrip("/")

@@ -58,4 +58,4 @@ def explained(error: BackendError) -> BackendError | None:
     known = CODES.get(int(number)) if number is not None else None
     if known is None:
         return None
-    return type(error)(f"{known.meaning} ({error})", endpoint=error.endpoint, code=int(number or 0))
+    return type(error)(f"{known.meaning} ({error})", endpoint=error.endpoint, code=int(number or 0), data=error.data)

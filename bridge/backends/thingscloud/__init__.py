@@ -13,35 +13,36 @@ from .actions import actions
 from .alarms import CatchUp
 from .client import ENVELOPE, Client, parse
 from .entities import MANUFACTURER, TITLE
-from .ledger import keeping
+from .ledger import Ledger
 from .pushes import pushes
 from .schemas import OPTIONS as SCHEMA
 from .system import System
-from .tokens import Tokens, credentials_of
+from .tokens import Tokens, check, credentials_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["SCHEMA", "connect"]
+__all__ = ["SCHEMA", "check", "connect"]
 
 
 @asynccontextmanager
 async def connect(context: Context) -> AsyncIterator[Backend]:
-    """One project. Nothing is asked of it until a source is polled. Raises ConfigError for half a login, or two."""
+    """One project. Nothing is asked of it until a source is polled."""
     options = context.options
-    credentials = credentials_of(context.name, options)
+    credentials = credentials_of(options)
     pace = Pace(concurrency=1, spacing=1 / options["rate"])
-    async with open_api(options, envelope=ENVELOPE, pace=pace, parse=parse) as api, keeping(context) as keeper:
+    async with open_api(options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
+        ledger = Ledger(context.watermark)
         path = context.data_dir / f"{context.name}.token.json"
         system = System(context, Client(api, Tokens(api, credentials, path)))
         yield Backend(
             name=context.name,
             platform="thingscloud",
             client=system,
-            sources=_sources(context, system, CatchUp(context, system, keeper)),
+            sources=_sources(context, system, CatchUp(context, system, ledger)),
             read=system.read,
             actions=actions(system),
-            pushes=pushes(context, system, keeper),
+            pushes=pushes(context, system, ledger),
             calls=api.calls,
             quota={"concurrency": 1, "requests_per_second": options["rate"]},
             title=TITLE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +21,6 @@ Run = Callable[["System", Arguments], Awaitable[Any]]
 
 LONGEST_HISTORY = 30 * 86_400_000
 """Milliseconds."""
-_HIDDEN = ("view_token",)
 
 
 def _reading(endpoint: str) -> Run:
@@ -68,7 +66,7 @@ async def _device_list(system: System, arguments: Arguments) -> Any:
 async def _device_get(system: System, arguments: Arguments) -> Any:
     info = await system.client.device(arguments["device_id"])
     system.learn_groups(arguments["device_id"], info)
-    return {key: value for key, value in info.items() if key not in _HIDDEN}
+    return info
 
 
 async def _certificate(system: System, arguments: Arguments) -> Any:
@@ -88,11 +86,9 @@ async def _put(system: System, arguments: Arguments) -> Any:
 
 
 async def _command(system: System, arguments: Arguments) -> Any:
-    """The vendor wants a number to tell the device's reply by; without one given it is the time."""
-    number = arguments.get("id", int(time.time() * 1000))
-    body = {"method": arguments["method"], "params": arguments["params"], "id": number}
-    path = path_of("control", "device", arguments["device_id"], "command")
-    return {**await system.client.post(path, "device_command", body), "id": number}
+    return await system.send_command(
+        arguments["device_id"], arguments["method"], arguments["params"], arguments.get("id")
+    )
 
 
 async def _data(system: System, arguments: Arguments) -> Any:

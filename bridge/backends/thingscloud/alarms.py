@@ -16,7 +16,7 @@ from bridge.errors import BackendError, Busy, Rejected
 from bridge.failures import Failures
 from bridge.model import Alarm, Origin, Severity, Update
 
-from .ledger import OVERLAP, Entry, Keeper
+from .ledger import OVERLAP, Entry, Ledger
 from .models import AlarmLog, Row, Rule, in_zone, table
 
 if TYPE_CHECKING:
@@ -70,12 +70,11 @@ def alarm_of(context: Context, entry: Entry, rule: Rule, origin: Origin) -> Alar
 class CatchUp:
     """The alarms source."""
 
-    def __init__(self, context: Context, system: System, keeper: Keeper) -> None:
+    def __init__(self, context: Context, system: System, ledger: Ledger) -> None:
         self._context = context
         self._system = system
         self._client = system.client
-        self._keeper = keeper
-        self._ledger = keeper.ledger
+        self._ledger = ledger
         self._reached: float | None = None
         """The newest time that the project's log showed, in this run."""
         self._owed: set[str] = set()
@@ -105,16 +104,17 @@ class CatchUp:
             if device not in self._unread:
                 self._owed.discard(device)
         failures.close()
-        await self._keep()
+        self._settle()
+        if news := self._ledger.news():
+            yield self._system.update(marks=news)
 
-    async def _keep(self) -> None:
+    def _settle(self) -> None:
         """Move the mark to what was read whole, and forget what lies far below it."""
         if self._reached is not None and not self._owed:
             self._ledger.mark = max(self._reached, self._ledger.mark or 0.0)
         floor = self._floor()
         self._done = {row: at for row, at in self._done.items() if at >= floor}
         self._ledger.trim()
-        await self._keeper.save()
 
     def _known(self) -> float:
         """Nothing older than this is missing but what is owed."""
@@ -176,12 +176,13 @@ class CatchUp:
             for entry, alarm in zip(entries, alarms, strict=True)
         )
         devices = {device.id: device for device in changed if device is not None}
-        return self._system.update(alarms=alarms, devices=devices.values())
+        marks = self._ledger.marks({entry.device for entry in entries})
+        return self._system.update(alarms=alarms, devices=devices.values(), marks=marks)
 
     def _is_new(self, entry: Entry, floor: float) -> bool:
         if (entry.log, entry.cleared) in self._done:
             return False
-        return entry.at >= floor or (entry.cleared and self._ledger.stands(entry.log))
+        return entry.at >= floor or (entry.cleared and self._ledger.stands(entry.device, entry.log))
 
     def _entry(self, row: AlarmLog) -> Entry | None:
         """A row as the ledger has it; None for one that names no device or has no id."""

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 MAX_STATE = 255
-MOST = 1_000_000_000
-"""The bound of a number that has none; Home Assistant would take 100."""
+MOST = 2**53 - 1
+"""The bound of a number that has none: Home Assistant would take 100, and complain of a time in ms beyond 10**9."""
 LEAST_STEP = 0.001
 
 _SET_AS = {

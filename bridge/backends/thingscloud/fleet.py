@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bridge import wire
 
 from .attributes import Rules, Shape, Spec, row_of, spec_of
+from .buttons import Button, button_row
 from .entities import (
     DEVICE_ROWS,
     DeviceRecord,
@@ -65,7 +66,7 @@ class _Known:
 class Fleet:
     """The devices by the vendor's ids, and the figures of the project."""
 
-    def __init__(self, context: Context, rules: Rules) -> None:
+    def __init__(self, context: Context, rules: Rules, buttons: Mapping[str, Button]) -> None:
         self.figures = FleetRecord()
         self.model_names: dict[str, str] = {}
         self.members: dict[str, frozenset[str]] = {}
@@ -78,6 +79,7 @@ class Fleet:
         self._rules = rules
         self._keys = Keys(backend=context.name, claims=context.ids.claims)
         self._known: dict[str, _Known] = {}
+        self._buttons = tuple((each, button_row(self._keys(key, "command_"), each)) for key, each in buttons.items())
         self._rows: dict[Spec | str, Entity] = {}
         self._tables: dict[tuple[int, ...], tuple[Entity, ...]] = {}
         self._own: Device | None = None
@@ -214,7 +216,8 @@ class Fleet:
         known = self._known[native]
         if known.rows is None:
             infos = (self._extended_row(info) for info in known.record.extended)
-            rows = (*DEVICE_ROWS, *self._attribute_rows(known), *infos)
+            buttons = (row for button, row in self._buttons if button.suits(known.record.info))
+            rows = (*DEVICE_ROWS, *buttons, *self._attribute_rows(known), *infos)
             known.rows = self._tables.setdefault(tuple(map(id, rows)), rows)
         if known.device is None:
             known.device = device_of(self._backend, self.id(native), known.rows, known.record)
@@ -256,7 +259,7 @@ class Fleet:
 
     def _renew(self, known: _Known, record: DeviceRecord) -> None:
         if record != known.record:
-            if record.extended != known.record.extended:
+            if (record.extended, record.info.type) != (known.record.extended, known.record.info.type):
                 known.rows = None
             known.record, known.device = record, None
 

@@ -6,10 +6,13 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
+from bridge.model import Severity
+
 from .entities import DEVICE_ROWS
 
 TAKEN = frozenset(row.key for row in DEVICE_ROWS) | {
     *("alarm", "last_alarm", "last_alarm_time", "last_alarm_severity", "transaction", "expires_at"),
+    *(f"alarms_{severity}" for severity in Severity),
 }
 """What the table has, what the bridge adds to devices with alarms, and what a `set` has beside keys."""
 MOST = 48

@@ -2,36 +2,27 @@
 
 Both tell device, status, level, rule and time. An alarm that one of them brings is the one that the other brought, if
 all that both tell agrees and their times lie within `NEAR` seconds; each is matched at most once, the nearest first.
-The memory outlives restarts, because the log goes on showing what was matched.
+The memory outlives restarts, because the log goes on showing what was matched. It goes to disk together with the
+alarms that it is about (`Update.marks`): a webhook that was answered is not a new alarm to the log after a kill.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import logging
-from collections import defaultdict
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from bridge.errors import OutboxError
-
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
-
-    from bridge.backend import Context
-
-_LOG = logging.getLogger(__name__)
+    from collections.abc import Callable, Iterable
 
 NEAR = 10.0
 """Seconds between an alarm's time in the webhook and in the log, at most."""
 OVERLAP = 600.0
 """Seconds read again below the mark, for what was logged late."""
 MOST = 5_000
-"""Alarms remembered, and alarms that stand."""
+"""Alarms remembered, and alarms that stand, of all devices together."""
 WHOLE_DEVICE = "device"
 """What an alarm stands as where no rule is known."""
 
@@ -68,22 +59,49 @@ class Entry:
         return not (self.name and other.name) or self.name == other.name
 
 
-class Ledger:
-    """The alarms of one project that may still come a second way, those that stand, and how far the log was read."""
+@dataclass(slots=True, kw_only=True)
+class _Memory:
+    """What is remembered of one device: its alarms, and those that stand by what they stand as."""
 
-    def __init__(self, *, mark: float | None = None, baseline: float | None = None) -> None:
-        self.mark = mark
+    entries: list[Entry] = field(default_factory=list)
+    open: dict[str, Entry] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """All of it; nothing where there is nothing."""
+        if not self.entries and not self.open:
+            return ""
+        said = {"entries": [_short(each) for each in self.entries], "open": [_short(e) for e in self.open.values()]}
+        return orjson.dumps(said).decode()
+
+    @classmethod
+    def read(cls, text: str | None) -> _Memory:
+        """What `text` gave."""
+        said: dict[str, Any] = orjson.loads(text) if text else {}
+        stand = [Entry(**fields) for fields in said.get("open", ())]
+        entries = [Entry(**fields) for fields in said.get("entries", ())]
+        return cls(entries=entries, open={entry.standing: entry for entry in stand})
+
+
+class Ledger:
+    """The alarms of one project that may still come a second way, those that stand, and how far the log was read.
+
+    `recall` gives what is on disk, by device; how far the log was read is under "".
+    """
+
+    def __init__(self, recall: Callable[[str], str | None]) -> None:
+        said: dict[str, Any] = orjson.loads(recall("") or "{}")
+        self.mark: float | None = said.get("mark")
         """The newest time down to which the log was read whole."""
-        self.baseline = baseline
+        self.baseline: float | None = said.get("baseline")
         """When the first poll was."""
-        self._by_device: defaultdict[str, list[Entry]] = defaultdict(list)
-        self._open: dict[tuple[str, str], Entry] = {}
+        self._recall = recall
+        self._known: dict[str, _Memory] = {}
 
     def take_push(self, seen: Entry) -> Entry | None:
         """The alarm that a webhook tells; None for one from so long ago that the log has told it."""
         told = (seen.device, seen.rule or seen.name, seen.cleared, seen.at)
         seen.push = "push-" + hashlib.sha256(orjson.dumps(told)).hexdigest()[:24]
-        mine = self._by_device[seen.device]
+        mine = self._of(seen.device).entries
         known = next((entry for entry in mine if entry.push == seen.push), None)
         if known is not None:
             return known
@@ -99,7 +117,7 @@ class Ledger:
         listed = list(seen)
         found: dict[int, Entry] = {}
         for index, one in enumerate(listed):
-            for entry in self._by_device.get(one.device, ()):
+            for entry in self._of(one.device).entries:
                 if (entry.log, entry.cleared) == (one.log, one.cleared):
                     found[index] = entry
         self._match(listed, found)
@@ -108,38 +126,35 @@ class Ledger:
                 found[index] = self._add(one, one.log)
         return [found[index] for index in range(len(listed))]
 
-    def stands(self, log: str) -> bool:
-        """Whether the alarm with this row in the log has not ended."""
-        return any(entry.log == log for entry in self._open.values())
+    def stands(self, device: str, log: str) -> bool:
+        """Whether the alarm with this row in the device's log has not ended."""
+        return any(entry.log == log for entry in self._of(device).open.values())
 
     def trim(self) -> None:
         """Forget what neither way can bring again."""
-        floor = self._horizon()
-        kept = [entry for mine in self._by_device.values() for entry in mine if entry.at >= floor]
-        kept = sorted(kept, key=lambda entry: entry.at)[-MOST:]
-        self._by_device.clear()
-        for entry in kept:
-            self._by_device[entry.device].append(entry)
+        entries = [entry for memory in self._known.values() for entry in memory.entries]
+        floor = max(self._horizon(), _newest(entries))
+        oldest = _newest([entry for memory in self._known.values() for entry in memory.open.values()])
+        for memory in self._known.values():
+            memory.entries = [entry for entry in memory.entries if entry.at >= floor]
+            memory.open = {standing: entry for standing, entry in memory.open.items() if entry.at >= oldest}
 
-    def text(self) -> str:
-        """All of it."""
-        entries = [_short(entry) for mine in self._by_device.values() for entry in mine]
-        stand = [_short(entry) for entry in self._open.values()]
-        said = {"mark": self.mark, "baseline": self.baseline, "entries": entries, "open": stand}
-        return orjson.dumps(said).decode()
+    def marks(self, devices: Iterable[str]) -> dict[str, str]:
+        """What has to be on disk together with alarms of these devices."""
+        return {device: self._of(device).text() for device in devices}
 
-    @classmethod
-    def read(cls, text: str | None) -> Ledger:
-        """What `text` gave."""
-        said: dict[str, Any] = orjson.loads(text) if text else {}
-        ledger = cls(mark=said.get("mark"), baseline=said.get("baseline"))
-        for fields in said.get("entries", ()):
-            entry = Entry(**fields)
-            ledger._by_device[entry.device].append(entry)
-        for fields in said.get("open", ()):
-            entry = Entry(**fields)
-            ledger._open[entry.device, entry.standing] = entry
-        return ledger
+    def news(self) -> dict[str, str]:
+        """All that is not on disk as it is here; what is there and needed no more is forgotten."""
+        texts = {device: memory.text() for device, memory in self._known.items()}
+        kept = {device: self._recall(device) or "" for device in texts}
+        self._known = {device: memory for device, memory in self._known.items() if texts[device] or kept[device]}
+        own = orjson.dumps({"mark": self.mark, "baseline": self.baseline}).decode()
+        return {device: text for device, text in (texts | {"": own}).items() if text != (self._recall(device) or "")}
+
+    def _of(self, device: str) -> _Memory:
+        if device not in self._known:
+            self._known[device] = _Memory.read(self._recall(device))
+        return self._known[device]
 
     def _horizon(self) -> float:
         """What is older is forgotten."""
@@ -151,7 +166,7 @@ class Ledger:
             (abs(entry.at - one.at), index, entry)
             for index, one in enumerate(listed)
             if index not in found
-            for entry in self._by_device.get(one.device, ())
+            for entry in self._of(one.device).entries
             if not entry.log and entry.is_like(one)
         ]
         for _, index, entry in sorted(pairs, key=lambda pair: pair[:2]):
@@ -160,75 +175,30 @@ class Ledger:
                 found[index] = entry
 
     def _add(self, entry: Entry, id_: str) -> Entry:
+        memory = self._of(entry.device)
         entry.id = id_
-        entry.standing = self._ended(entry) if entry.cleared else entry.rule or entry.name or WHOLE_DEVICE
-        self._by_device[entry.device].append(entry)
-        key = entry.device, entry.standing
+        entry.standing = _ended(memory, entry) if entry.cleared else entry.rule or entry.name or WHOLE_DEVICE
+        memory.entries.append(entry)
         if not entry.cleared:
-            self._open[key] = entry
-            if len(self._open) > MOST:
-                self._open.pop(next(iter(self._open)))
-        elif key in self._open and self._open[key].at <= entry.at:
-            del self._open[key]
+            memory.open[entry.standing] = entry
+        elif entry.standing in memory.open and memory.open[entry.standing].at <= entry.at:
+            del memory.open[entry.standing]
         return entry
 
-    def _ended(self, entry: Entry) -> str:
-        """What a recovery ends: what its rule raised, else the oldest that may be meant."""
-        own = entry.rule or entry.name
-        mine = [stands for (device, _), stands in self._open.items() if device == entry.device]
-        if any(stands.standing == own for stands in mine):
-            return own
-        meant = sorted((stands for stands in mine if stands.agrees(entry)), key=lambda stands: stands.at)
-        return meant[0].standing if meant else own or WHOLE_DEVICE
+
+def _ended(memory: _Memory, entry: Entry) -> str:
+    """What a recovery ends: what its rule raised, else the oldest that may be meant."""
+    own = entry.rule or entry.name
+    if own in memory.open:
+        return own
+    meant = sorted((stands for stands in memory.open.values() if stands.agrees(entry)), key=lambda stands: stands.at)
+    return meant[0].standing if meant else own or WHOLE_DEVICE
+
+
+def _newest(entries: list[Entry]) -> float:
+    """The time of the oldest of as many as are remembered."""
+    return sorted((entry.at for entry in entries), reverse=True)[MOST - 1] if len(entries) > MOST else float("-inf")
 
 
 def _short(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in asdict(entry).items() if value or name in ("cleared", "at", "device")}
-
-
-class Keeper:
-    """The ledger and its place on disk. A webhook cannot wait for the disk, so it only wakes whoever writes."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._kept = context.watermark("")
-        self._changed = asyncio.Event()
-        self.ledger = Ledger.read(self._kept)
-
-    def wake(self) -> None:
-        """There is something to keep."""
-        self._changed.set()
-
-    async def run(self) -> None:
-        """Keep what changes, until cancelled."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            await self.save()
-
-    async def save(self) -> None:
-        """Keep the ledger, if it changed; what the disk refuses is kept next time."""
-        text = self.ledger.text()
-        if text == self._kept:
-            return
-        try:
-            await self._context.keep("", text)
-        except OutboxError as error:
-            _LOG.warning("%s: the memory of alarms is not written: %s", self._context.name, error)
-        else:
-            self._kept = text
-
-
-@asynccontextmanager
-async def keeping(context: Context) -> AsyncIterator[Keeper]:
-    """A backend's memory of alarms, kept on disk as it changes and once more at the end."""
-    keeper = Keeper(context)
-    task = asyncio.create_task(keeper.run(), name=f"{context.name} memory of alarms")
-    try:
-        yield keeper
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        await keeper.save()
-        if not task.cancelled():
-            task.result()

@@ -16,15 +16,15 @@ from .entities import Event
 from .models import Notice, Row, Rule, in_zone, table
 
 if TYPE_CHECKING:
-    from .ledger import Keeper
+    from .ledger import Ledger
     from .system import System
 
 _SUCCESS = orjson.dumps({"result": True})
 
 
-def pushes(context: Context, system: System, keeper: Keeper) -> tuple[Push, ...]:
+def pushes(context: Context, system: System, ledger: Ledger) -> tuple[Push, ...]:
     """The kinds of push: `alarm`, `attributes` and `event`."""
-    inbox = Inbox(context, system, keeper)
+    inbox = Inbox(context, system, ledger)
     kinds = {"alarm": inbox.take_alarm, "attributes": inbox.take_attributes, "event": inbox.take_event}
     return tuple(Push(kind=kind, accept=accept, success=_SUCCESS, failure=_failure) for kind, accept in kinds.items())
 
@@ -32,10 +32,10 @@ def pushes(context: Context, system: System, keeper: Keeper) -> tuple[Push, ...]
 class Inbox:
     """What each kind of push means. Of a device that is not known attributes and events change nothing."""
 
-    def __init__(self, context: Context, system: System, keeper: Keeper) -> None:
+    def __init__(self, context: Context, system: System, ledger: Ledger) -> None:
         self._context = context
         self._system = system
-        self._keeper = keeper
+        self._ledger = ledger
 
     def take_alarm(self, body: bytes) -> Update:
         """An alarm raised or recovered: `project, device, alarm_rule, alarm, …`. Raises BadReply."""
@@ -46,13 +46,13 @@ class Inbox:
         seen = entry_of_push(device, rule, notice)
         if seen is None:
             raise _missing("alarm.ts")
-        entry = self._keeper.ledger.take_push(seen)
+        entry = self._ledger.take_push(seen)
         if entry is None:
             return self._system.update(origin=Origin.PUSH)
-        self._keeper.wake()
         alarm = alarm_of(self._context, entry, rule, Origin.PUSH)
         changed = self._system.fleet.alarm(device, alarm.raised_at, cleared=entry.cleared)
-        return self._system.update(origin=Origin.PUSH, alarms=[alarm], devices=[changed])
+        marks = self._ledger.marks((entry.device,))
+        return self._system.update(origin=Origin.PUSH, alarms=[alarm], devices=[changed], marks=marks)
 
     def take_attributes(self, body: bytes) -> Update:
         """What a device reported: `device, attributes, ts`. Raises BadReply."""

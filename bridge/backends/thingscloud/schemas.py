@@ -11,6 +11,7 @@ from bridge.backend import SECRET, scan_interval
 from bridge.model import Component
 
 from .attributes import Override
+from .buttons import Button
 from .coordinates import Coordinates
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ def word(value: Any) -> str:
     if not text.strip() or not text.isprintable():
         raise vol.Invalid("expected a text in one line that is not empty")
     return text
+
+
+def _word_or_none(value: Any) -> str | None:
+    return None if value is None else word(value)
 
 
 def _whole(value: Any) -> int:
@@ -66,17 +71,41 @@ def _overrides(value: Any) -> dict[str, Override]:
     return found
 
 
+_BUTTON = vol.Schema(
+    {
+        vol.Required("method", msg="missing; expected the method of a command"): word,
+        vol.Optional("params"): dict,
+        vol.Optional("name"): word,
+        vol.Optional("types"): vol.All([word], vol.Coerce(tuple)),
+        vol.Optional("devices"): vol.All([word], vol.Coerce(tuple)),
+    }
+)
+_BUTTON_KEY = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+def _button_key(value: Any) -> str:
+    if not isinstance(value, str) or not _BUTTON_KEY.fullmatch(value):
+        raise vol.Invalid("expected a key of a-z 0-9 _, 32 at most, the first a letter")
+    return value
+
+
+def _buttons(value: Any) -> dict[str, Button]:
+    given = vol.Schema({_button_key: _BUTTON})({} if value is None else value)
+    return {key: Button(**fields) for key, fields in given.items()}
+
+
 OPTIONS: Mapping[Any, Any] = {
     vol.Required("app_id"): word,
-    vol.Optional("access_key", default=None, description=SECRET): vol.Any(None, word),
-    vol.Optional("secret_key", default=None, description=SECRET): vol.Any(None, word),
-    vol.Optional("account", default=None, description=SECRET): vol.Any(None, word),
-    vol.Optional("password", default=None, description=SECRET): vol.Any(None, word),
+    vol.Optional("access_key", default=None, description=SECRET): _word_or_none,
+    vol.Optional("secret_key", default=None, description=SECRET): _word_or_none,
+    vol.Optional("account", default=None, description=SECRET): _word_or_none,
+    vol.Optional("password", default=None, description=SECRET): _word_or_none,
     vol.Optional("rate", default=1.0): _rate,
     vol.Optional("types", default=list): [word],
     vol.Optional("groups", default=list): [word],
     vol.Optional("writable", default="documented"): vol.In(["documented", "all", "none"]),
     vol.Optional("attributes", default=dict): _overrides,
+    vol.Optional("buttons", default=dict): _buttons,
     vol.Optional("coordinates", default=Coordinates.NONE.value): vol.In([each.value for each in Coordinates]),
     **scan_interval(devices=60, attributes=60, schema=3600, alarms=60, stat=300, meta=3600),
 }

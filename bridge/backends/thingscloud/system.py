@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 from itertools import product
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bridge import wire
@@ -23,7 +24,7 @@ from .models import AlarmStat, DevicesStat, DeviceType, Project, Row
 from .paging import Listing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
     from bridge.backend import Context
 
@@ -45,20 +46,28 @@ class System:
             writable=options["writable"],
             coordinates=Coordinates(options["coordinates"]),
         )
-        self.fleet = Fleet(context, rules)
+        self.fleet = Fleet(context, rules, options["buttons"])
         self._filters = tuple(product(options["types"] or (None,), options["groups"] or (None,)))
         self._schema_life = context.interval("schema") * 0.9
         self._listing = asyncio.Lock()
         self._listed = False
         self._written: dict[str, tuple[str, float]] = {}
 
-    def update(self, began: float | None = None, *, origin: Origin = Origin.POLL, **news: Any) -> Update:
+    def update(
+        self,
+        began: float | None = None,
+        *,
+        origin: Origin = Origin.POLL,
+        marks: Mapping[str, str] = MappingProxyType({}),
+        **news: Any,
+    ) -> Update:
         """An Update of this backend, observed now. Without `began` it is what is known now, whenever that was asked."""
         return Update(
             backend=self.name,
             origin=origin,
             began=time.monotonic() if began is None else began,
             observed_at=datetime.now(UTC),
+            marks=marks,
             **{kind: tuple(item for item in items if item is not None) for kind, items in news.items()},
         )
 
@@ -155,6 +164,13 @@ class System:
         write = self.client.put_attributes if cloud else self.client.send_attributes
         self._written[device.native] = "attributes", time.monotonic()
         await write(device.native, values)
+
+    async def send_command(self, native: str, method: str, params: Row, number: int | None = None) -> Row:
+        """Send a device a command; gives the vendor's answer and the `id` of the reply, the time if none was given."""
+        number = int(time.time() * 1000) if number is None else number
+        answer = await self.client.send_command(native, method, params, number)
+        self.fleet.hurry(native)
+        return {**answer, "id": number}
 
     async def write_name(self, device: Device, name: str) -> None:
         """Give a device another name. Raises BackendError."""

@@ -17,13 +17,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import voluptuous as vol
 
 from bridge import files, wire
 from bridge.api import Envelope
-from bridge.errors import BackendError, BadReply, Busy, ConfigError, Denied, Rejected
+from bridge.errors import BackendError, BadReply, Busy, Denied, Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from bridge.api import Api
@@ -47,6 +48,7 @@ class Way(StrEnum):
 
 _PATHS = {Way.SERVER: "/api/v1/access_token", Way.ADMIN: "/api/v1/admin_login"}
 _FIELDS = {Way.SERVER: ("access_key", "secret_key"), Way.ADMIN: ("account", "password")}
+_EITHER = ", or ".join(" and ".join(fields) for fields in _FIELDS.values())
 _LIFE = {Way.SERVER: 86_400.0, Way.ADMIN: 7 * 86_400.0}
 
 
@@ -66,17 +68,23 @@ class Credentials:
         return {"app_id": self.app_id, user: self.user, secret: self.secret}
 
 
-def credentials_of(name: str, options: Mapping[str, Any]) -> Credentials:
-    """The one login that the options of backend `name` describe. Raises ConfigError for none, half of one, or both."""
-    given = {way: [field for field in fields if options.get(field)] for way, fields in _FIELDS.items()}
-    ways = [way for way, found in given.items() if found]
-    if len(ways) != 1 or len(given[ways[0]]) != 2:
-        found = ", ".join(field for fields in given.values() for field in fields) or "none of them"
-        raise ConfigError(
-            [f"backends.{name}: expected either access_key and secret_key, or account and password; there is {found}"]
-        )
-    user, secret = _FIELDS[ways[0]]
-    return Credentials(way=ways[0], app_id=options["app_id"], user=options[user], secret=options[secret])
+def check(options: Mapping[str, Any]) -> Iterator[vol.Invalid]:
+    """Whether the options, as the file has them, describe one login and one only."""
+    given = {way: [field for field in fields if options.get(field) is not None] for way, fields in _FIELDS.items()}
+    if not any(given.values()):
+        yield vol.Invalid(f"missing; expected {_EITHER}")
+    for way, found in given.items():
+        for other in set(_FIELDS[way]).difference(found) if found else ():
+            yield vol.Invalid(f"needs {other} beside it", [found[0]])
+    if all(given.values()):
+        yield vol.Invalid(f"there is another login; expected either {_EITHER}", [given[Way.ADMIN][0]])
+
+
+def credentials_of(options: Mapping[str, Any]) -> Credentials:
+    """The login that options without such faults describe."""
+    way = Way.SERVER if options["access_key"] is not None else Way.ADMIN
+    user, secret = _FIELDS[way]
+    return Credentials(way=way, app_id=options["app_id"], user=options[user], secret=options[secret])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

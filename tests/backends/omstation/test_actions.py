@@ -60,8 +60,8 @@ async def test_what_there_is() -> None:
             "station_add": (False, stations),
             "station_update": (False, stations),
             "device_register": (False, stations),
-            "authorisation_list": (False, ()),
-            "authorisation_transfer_list": (False, ()),
+            "authorisation_list": (True, ()),
+            "authorisation_transfer_list": (True, ()),
             "authorisation_update": (True, open_),
             "authorisation_transfer": (True, open_),
         }

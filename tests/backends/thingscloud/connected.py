@@ -36,6 +36,7 @@ class Run:
     """A connected backend and all that came out of it, as a hub would take it in."""
 
     backend: Backend
+    shared: Shared
     devices: dict[str, Device] = field(default_factory=dict)
     alarms: dict[tuple[str, bool], Alarm] = field(default_factory=dict)
     inventories: list[Inventory] = field(default_factory=list)
@@ -43,6 +44,7 @@ class Run:
 
     def take(self, update: Update) -> Update:
         self.updates.append(update)
+        self.shared.marks |= update.marks
         self.devices.update((device.id, device) for device in update.devices)
         for alarm in update.alarms:
             self.alarms.setdefault((alarm.id, alarm.cleared), alarm)
@@ -110,7 +112,7 @@ async def connected(url: str, shared: Shared | None = None, **own: Any) -> Async
         given = {"rate": 1000} | (own if "app_id" in own else SERVER | own)
         chosen = options(thingscloud.SCHEMA, url, given)
         async with thingscloud.connect(shared.context(NAME, chosen)) as backend:
-            yield Run(backend)
+            yield Run(backend, shared)
 
 
 @asynccontextmanager

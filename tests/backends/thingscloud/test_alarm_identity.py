@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.errors import OutboxError
-from tests.backends.context import Shared
+from tests.backends.context import Shared, once
 from tests.backends.thingscloud.alarms import NOW, OLD, log, logged, webhook
 from tests.backends.thingscloud.connected import FIRST, NAME, SECOND, Run, restartable, simulated
 from tests.backends.thingscloud.project import Project, running
 from tests.backends.thingscloud.simulated import receiving
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,26 +137,40 @@ async def test_a_webhook_that_comes_very_late() -> None:
         assert len(run.push("alarm", webhook(ts=NOW + 60_000)).alarms) == 1
 
 
-async def test_the_memory_is_kept_as_soon_as_a_webhook_was_taken() -> None:
+@pytest.mark.parametrize("ways", [("webhook", "log"), ("log", "webhook"), ("webhook", "webhook")])
+async def test_what_was_taken_either_way_is_known_to_the_other_after_a_kill(ways: tuple[str, str]) -> None:
+    """On disk is what was taken in with the alarm itself, and nothing that was to be written afterwards."""
+    project = logged(log("1", ts=NOW + 3_000), OLD)
+    told: set[tuple[str, bool]] = set()
+    shared = Shared()
+    for way in ways:
+        async with running(project, shared) as run:
+            if way == "webhook":
+                told |= {(alarm.id, alarm.cleared) for alarm in run.push("alarm", webhook(ts=NOW)).alarms}
+            else:
+                async with once(run.backend, "alarms") as updates:
+                    async for update in updates:
+                        run.take(update)
+                        if update.alarms:
+                            break
+                told |= set(run.told())
+            shared = Shared(marks=dict(shared.marks))  # of the run that goes on, nothing counts any more
+    assert len(told) == 1
+
+
+async def test_what_a_disk_refused_is_written_next_time() -> None:
     shared = Shared()
     async with running(Project(), shared) as run:
-        run.push("alarm", webhook())
-        await wait_until(lambda: "push-" in shared.marks.get("", ""), "the memory on disk")
-
-
-async def test_a_disk_that_refuses_is_said_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    class Full(Shared):
-        refuse = True
-
-        async def keep(self, device: str, text: str) -> None:
-            if self.refuse:
-                raise OutboxError("the disk is full")
-            await Shared.keep(self, device, text)
-
-    shared = Full()
-    async with running(Project(), shared) as run:
-        run.push("alarm", webhook())
-        await wait_until(lambda: "the disk is full" in caplog.text, "the warning")
-        shared.refuse = False
+        update = run.kind("alarm").accept(json.dumps(webhook()).encode())
+        assert not shared.marks  # nobody took it
         await run.poll("alarms")
-        assert "push-" in shared.marks[""]
+        assert shared.marks[FIRST] == update.marks[FIRST]
+
+
+async def test_how_far_the_log_was_read_is_kept_after_what_was_read() -> None:
+    async with running(logged(log("1"), OLD), Shared()) as run:
+        *taken, last = await run.poll("alarms")
+        assert [alarm.id for update in taken for alarm in update.alarms] == [f"{NAME}:1"]
+        assert not any("" in update.marks for update in taken)
+        assert json.loads(last.marks[""])["mark"] == NOW / 1000
+        assert await run.poll("alarms") == []

@@ -299,4 +299,4 @@ async def test_the_memory_is_bounded() -> None:
         for at in range(40):
             run.push("alarm", webhook(rule={"id": f"r{at}"}, ts=NOW - 3_600_000 - at, status=0))
         await run.poll("alarms")
-        assert len(json.loads(shared.marks[""])["entries"]) == 1
+        assert len(json.loads(shared.marks[FIRST])["entries"]) == 1

@@ -12,6 +12,7 @@ from bridge.model import Component
 from tests.backends.thingscloud.project import Project, attribute, one, running
 
 SENSOR, NUMBER, SWITCH, BINARY = Component.SENSOR, Component.NUMBER, Component.SWITCH, Component.BINARY_SENSOR
+MOST = 2**53 - 1
 SELECT, TEXT, TRACKER = Component.SELECT, Component.TEXT, Component.DEVICE_TRACKER
 
 
@@ -20,12 +21,12 @@ SELECT, TEXT, TRACKER = Component.SELECT, Component.TEXT, Component.DEVICE_TRACK
     [
         ({"min": 0, "max": 10, "step": 0.5}, (0, 10, 0.5)),
         ({"minimum": "1", "maximum": "9", "precision": "2"}, (1, 9, 0.01)),
-        ({"decimals": 0}, (-1e9, 1e9, 1)),
-        ({"precision": 9}, (-1e9, 1e9, 0.001)),
-        ({"precision": -1, "step": -1}, (-1e9, 1e9, 1)),
-        ({"min": 5, "max": 5}, (-1e9, 1e9, 1)),
-        ({"min": None, "max": 7}, (-1e9, 7, 1)),
-        ([], (-1e9, 1e9, 1)),
+        ({"decimals": 0}, (-MOST, MOST, 1)),
+        ({"precision": 9}, (-MOST, MOST, 0.001)),
+        ({"precision": -1, "step": -1}, (-MOST, MOST, 1)),
+        ({"min": 5, "max": 5}, (-MOST, MOST, 1)),
+        ({"min": None, "max": 7}, (-MOST, 7, 1)),
+        ([], (-MOST, MOST, 1)),
     ],
 )
 async def test_bounds_of_a_number(options: Any, bounds: tuple[float, ...]) -> None:

@@ -13,8 +13,9 @@ import pytest
 from aiohttp import web
 
 from bridge.backends import thingscloud
+from bridge.config import parse
 from bridge.errors import Ambiguous, BadReply, Busy, ConfigError, Denied, Rejected, Unreachable
-from tests.backends.context import Shared, options
+from tests.backends.context import Shared
 from tests.backends.thingscloud.connected import (
     ADMIN,
     DEVICE,
@@ -49,23 +50,47 @@ def change(shared: Shared, **fields: Any) -> None:
     file.write_text(json.dumps(kept(shared) | fields))
 
 
+EITHER = "access_key and secret_key, or account and password"
+ANOTHER = f"there is another login; expected either {EITHER}"
+
+
 @pytest.mark.parametrize(
-    "login",
+    ("login", "faults"),
     [
-        {},
-        {"access_key": "k"},
-        {"secret_key": "s"},
-        {"account": "a"},
-        {"access_key": "k", "password": "p"},
-        {"access_key": "k", "secret_key": "s", "account": "a"},
-        {"access_key": "k", "secret_key": "s", "account": "a", "password": "p"},
+        ([], [f"2: backends.t: missing; expected {EITHER}"]),
+        (["access_key: k"], ["6: backends.t.access_key: needs secret_key beside it"]),
+        (["access_key:", "secret_key: s"], ["7: backends.t.secret_key: needs access_key beside it"]),
+        (["account: a"], ["6: backends.t.account: needs password beside it"]),
+        (["secret_key: s", "access_key: k", "account: a", "password: p"], [f"8: backends.t.account: {ANOTHER}"]),
+        (
+            ["password: p", "access_key: k", "timeout: 0"],
+            [
+                "6: backends.t.password: needs account beside it",
+                f"6: backends.t.password: {ANOTHER}",
+                "7: backends.t.access_key: needs secret_key beside it",
+                "8: backends.t.timeout: expected a number from 0.5 to 120",
+            ],
+        ),
+        (
+            ['access_key: ""', "secret_key: !env_var NOT_SET_AT_ALL"],
+            [
+                "6: backends.t.access_key: expected a text in one line that is not empty",
+                "7: backends.t.secret_key: the environment variable NOT_SET_AT_ALL is not set, and no default is given",
+            ],
+        ),
     ],
 )
-async def test_exactly_one_login_is_configured(login: dict[str, str], shared: Shared) -> None:
-    context = shared.context(NAME, options(thingscloud.SCHEMA, "http://127.0.0.1:1", {"app_id": "app"} | login))
-    with pytest.raises(ConfigError, match=f"backends.{NAME}: expected either access_key and secret_key, or account"):
-        async with thingscloud.connect(context):
-            pass
+def test_exactly_one_login_is_configured(login: list[str], faults: list[str], tmp_path: Path) -> None:
+    text = "backends:\n  t:\n    platform: thingscloud\n    url: http://a\n    app_id: x\n"
+    file = tmp_path / "f.yaml"
+    with pytest.raises(ConfigError) as raised:
+        parse(text + "".join(f"    {line}\n" for line in login), file)
+    assert [fault.removeprefix(f"{file}:") for fault in raised.value.faults] == faults
+
+
+@pytest.mark.parametrize("login", [SERVER, ADMIN, SERVER | {"account": None, "password": None}])
+def test_one_login_is_enough(login: dict[str, str]) -> None:
+    assert list(thingscloud.check(login)) == []
 
 
 async def test_nothing_is_asked_before_the_first_poll() -> None:
