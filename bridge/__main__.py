@@ -211,6 +211,7 @@ async def _demo(options: argparse.Namespace) -> int:
 
 
 async def _simulate(options: argparse.Namespace) -> int:
+    stop = _stop_on_signals()  # before a word is printed: who waits for it may end us at once
     async with demo.simulator(
         options.platform,
         demo.Stage(
@@ -220,7 +221,7 @@ async def _simulate(options: argparse.Namespace) -> int:
         print(f"{options.platform} simulator on {url}", flush=True)  # noqa: T201
         for name, value in demo.options_for(options.platform).items():
             print(f"  {name}: {dumps(value).decode()}", flush=True)  # noqa: T201
-        await _stop_on_signals().wait()
+        await stop.wait()
     return OK
 
 

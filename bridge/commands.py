@@ -21,12 +21,15 @@ from bridge.backend import Backend
 from bridge.errors import BackendError, CommandError, Denied, OutboxError, Rejected
 from bridge.hub import Hub
 from bridge.model import Component, Device, Entity
-from bridge.pace import urgently
+from bridge.pace import Urgency, urgently
 from bridge.payload import Fault, Status
 
 _LOG = logging.getLogger(__name__)
 
 Spawn = Callable[[Any, str], object]
+
+_UNTOUCHED = Outcome(status=Status.SUPERSEDED)
+"""Nothing was sent before a newer command came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +70,9 @@ class Commands:
         try:
             self._valid(command)
         except CommandError as error:
-            self.end(command, invalid(error, self._requested(command)))
-            return
+            if error.code != "not_ready" or not self._answers_us(command):
+                self.end(command, invalid(error, self._requested(command)))
+                return
         if self.pending >= self._limits.pending:
             busy = Fault(code="queue_full", message=f"{self._limits.pending} commands wait already")
             self.end(command, Outcome(status=Status.FAILED, requested=self._requested(command), error=busy))
@@ -87,7 +91,7 @@ class Commands:
 
     def _is_late(self, command: Command) -> bool:
         """Whether it came too late already; then it has ended, and took no other command's place."""
-        late = asyncio.get_running_loop().time() >= command.deadline
+        late = _too_late(command)
         if late:
             self.end(command, self._expired(command))
         return late
@@ -114,48 +118,73 @@ class Commands:
             self._spawn(self._read(command, device), f"read of {command.device}")
 
     async def _read(self, command: Command, device: Device) -> None:
-        backend = self._backends.get(device.backend)
         outcome = Outcome(status=Status.CONFIRMED)
-        try:
-            if backend is not None:
-                async with asyncio.timeout_at(command.deadline):
-                    with urgently():
-                        await self._hub.accept(await backend.read(device))
-        except BackendError as error:
-            status = Status.REJECTED if isinstance(error, Rejected | Denied) else Status.FAILED
-            outcome = Outcome(status=status, error=fault_of(error))
-        except OutboxError as error:
-            outcome = Outcome(status=Status.FAILED, error=Fault(code="outbox", message=str(error)))
-        except TimeoutError:
-            fault = Fault(code="timeout", message="the vendor did not answer in time")
-            outcome = Outcome(status=Status.FAILED, error=fault)
-        except asyncio.CancelledError:
-            self._stop((command,))
-            raise
+        with urgently() as urgency:
+            try:
+                await self._look(command, device)
+            except BackendError as error:
+                status = Status.REJECTED if isinstance(error, Rejected | Denied) else Status.FAILED
+                outcome = Outcome(status=status, error=fault_of(error))
+            except OutboxError as error:
+                outcome = Outcome(status=Status.FAILED, error=Fault(code="outbox", message=str(error)))
+            except TimeoutError:
+                fault = Fault(code="timeout", message="the vendor did not answer in time")
+                outcome = Outcome(status=Status.FAILED, error=fault) if urgency.started else self._expired(command)
+            except asyncio.CancelledError:
+                self._stop((command,))
+                raise
         self.end(command, outcome)
+
+    async def _look(self, command: Command, device: Device) -> None:
+        """Read a device. Raises BackendError, OutboxError, TimeoutError."""
+        backend = self._backends.get(device.backend)
+        if backend is not None:
+            async with asyncio.timeout_at(command.deadline):
+                await self._hub.accept(await backend.read(device))
+
+    def _answers_us(self, command: Command) -> bool:
+        """Whether a source of the device's backend answered last time."""
+        name = self._hub.registry.devices[command.device].backend
+        backend = self._backends.get(name)
+        return backend is not None and len(self._hub.unsettled.get(name, ())) < len(backend.sources)
+
+    async def _make_ready(self, command: Command) -> None:
+        """Read a device that is known from the last run only: its turn among the polls may be far off."""
+        device, row = self._hub.registry.devices.get(command.device), self._row(command)
+        if device is None or row is None or row.write is not None or not self._answers_us(command):
+            return
+        try:
+            await self._look(command, device)
+        except (BackendError, OutboxError, TimeoutError) as error:
+            _LOG.debug("%s cannot be read: %s", command.device, error)
 
     def _supersede(self, command: Command) -> None:
         queue = self._queues.get(command.device, deque())
         for older in [older for older in queue if older.key == command.key and not _is_press(self._row(older))]:
             queue.remove(older)
-            self.end(older, Outcome(status=Status.SUPERSEDED, requested=self._requested(older)))
+            self.end(older, replace(_UNTOUCHED, requested=self._requested(older)))
         running = self._running.get(command.device)
         if running is not None and running.key == command.key:
             running.superseded.set()
 
     async def _work(self, device: str) -> None:
         """Carry out what waits for one device, in order; ends when nothing does."""
-        queue = self._queues[device]
+        queue, urgency = self._queues[device], Urgency()
         while queue:
             command = self._running[device] = queue.popleft()
             try:
-                outcome = await self._carry_out(command)
+                with urgently(urgency):
+                    outcome = await self._carry_out(command, urgency)
             except asyncio.CancelledError:
                 self._stop((command, *queue))
                 raise
             finally:
                 self._running.pop(device, None)
             self.end(command, outcome)
+            if (
+                replace(outcome, requested=None) != _UNTOUCHED
+            ):  # else the newer command takes its place, also before the vendor
+                urgency = Urgency()
         del self._queues[device]
 
     def _stop(self, commands: tuple[Command, ...]) -> None:
@@ -169,18 +198,24 @@ class Commands:
         self._hub.publisher.touch(command.device)
         self._answers.result(command, outcome)
 
-    async def _carry_out(self, command: Command) -> Outcome:
-        if asyncio.get_running_loop().time() >= command.deadline:
+    async def _carry_out(self, command: Command, urgency: Urgency) -> Outcome:
+        if not _too_late(command):
+            await self._make_ready(command)
+        if _too_late(command):
             return self._expired(command)
+        if command.superseded.is_set() and not _is_press(self._row(command)):
+            return replace(_UNTOUCHED, requested=self._requested(command))
         try:
             device, row, value = self._valid(command)
         except CommandError as error:
             return invalid(error, self._requested(command))
-        requested = None if row.secret else values.shown(row, value)
         attempt = Attempt(self._hub, self._backends.get(device.backend), device, row, value)
-        with self._protected(device, row), urgently():
+        calls = urgency.started
+        with self._protected(device, row):
             outcome = await attempt.run(command, self._limits.confirm)
-        return replace(outcome, requested=requested)
+        if outcome.status is Status.FAILED and urgency.started == calls and _too_late(command):
+            return self._expired(command)
+        return replace(outcome, requested=None if row.secret else values.shown(row, value))
 
     def _protected(self, device: Device, row: Entity) -> AbstractContextManager[None]:
         """Polls do not touch what is being set; a press sets nothing, and what it refreshes they bring."""
@@ -206,9 +241,13 @@ class Commands:
         if row.component not in values.WRITABLE:
             raise CommandError("read_only", f"{command.key} cannot be set")
         if row.write is None:
-            message = f"{device.backend} has not been heard of since the start, so {command.device} cannot be set yet"
+            message = f"{command.device} has not been heard of since the start, so it cannot be set yet"
             raise CommandError("not_ready", message)
         return device, row, values.validate(row, command.value)
+
+
+def _too_late(command: Command) -> bool:
+    return asyncio.get_running_loop().time() >= command.deadline
 
 
 def _is_press(row: Entity | None) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from amqtt.broker import Broker
+from amqtt.session import Session
 
 from bridge.errors import ConfigError
 
@@ -19,6 +20,19 @@ PROTOCOL = "3.1.1"
 """What amqtt speaks; a CONNECT of MQTT 5 it would not even answer."""
 
 
+class _Inside(Broker):  # type: ignore[misc] # amqtt has no types
+    """A broker that gives a client only what it has subscribed to.
+
+    amqtt 0.12 sends whoever connects all that is retained for the subscriptions of the others.
+    """
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        if any(subscriber is session for subscriber, _ in self.subscriptions.get(subscription[0], ())):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
+
+
 @asynccontextmanager
 async def broker(port: int = PORT) -> AsyncIterator[int]:
     """Run a broker on loopback; gives its port. Raises ConfigError when the port is taken."""
@@ -26,7 +40,7 @@ async def broker(port: int = PORT) -> AsyncIterator[int]:
         raise ConfigError([f"port {port} is in use: something is a broker here already; name it in an mqtt: block"])
     logging.getLogger("amqtt").setLevel(logging.CRITICAL)
     logging.getLogger("transitions").setLevel(logging.CRITICAL)
-    inside = Broker(
+    inside = _Inside(
         {
             "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{port}", "max_connections": 100}},
             "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},

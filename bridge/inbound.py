@@ -92,7 +92,8 @@ class Inbound:
         )
         fault = CommandError("retained", "retained messages are refused on command topics; publish without retain")
         if match["request"]:
-            self._requests.refuse(self._asked(match["backend"], match["request"], message), fault)
+            asked = self._asked(match["backend"], match["request"], self._reply_to(message))
+            self._requests.refuse(asked, fault)
         else:
             self._commands.refuse(self._command(match["device"], match["key"], self._envelope({}, message)), fault)
 
@@ -110,8 +111,6 @@ class Inbound:
 
     def _set(self, device: str, message: Message) -> None:
         """`set`: an object of keys, carried out in the order of the device's rows."""
-        if not message.payload:
-            return
         try:
             body = as_object(message.payload)
             envelope = self._envelope(body, message)
@@ -157,22 +156,22 @@ class Inbound:
         )
 
     def _request(self, backend: str | None, name: str, message: Message) -> None:
-        request = self._asked(backend, name, message)
         try:
             body = dict(as_object(message.payload)) if message.payload.strip() else {}
             envelope = self._envelope(body, message)
         except CommandError as error:
-            self._requests.refuse(request, error)
+            self._requests.refuse(self._asked(backend, name, self._reply_to(message)), error)
             return
+        request = self._asked(backend, name, envelope.reply_to)
         arguments = {key: value for key, value in body.items() if key not in _RESERVED}
         deadline = 0.0 if message.stale else envelope.deadline
         self._requests.submit(
             replace(request, arguments=arguments, transaction=envelope.transaction, deadline=deadline)
         )
 
-    def _asked(self, backend: str | None, name: str, message: Message) -> Request:
+    def _asked(self, backend: str | None, name: str, reply_to: ReplyTo | None) -> Request:
         base = self._topics.bridge("response") if backend is None else self._topics.backend(backend, "response")
-        return Request(topic=f"{base}/{name}", name=name, backend=backend, reply_to=self._reply_to(message))
+        return Request(topic=f"{base}/{name}", name=name, backend=backend, reply_to=reply_to)
 
     def _envelope(self, body: Any, message: Message) -> Envelope:
         """Transaction, deadline and where to reply. Raises CommandError."""

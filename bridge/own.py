@@ -114,6 +114,7 @@ class Own:
         return {
             "alarms": [event.body for event in events],
             "more": more,
+            "after": events[-1].seq if events else arguments["after"],
             "first_seq": self.hub.outbox.first_seq,
             "last_seq": last,
         }

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from bridge.backend import Backend, Source
-from bridge.errors import BackendError, Denied, OutboxError
+from bridge.errors import BackendError, Denied, OutboxError, Unreachable
 from bridge.health import DOWN_AFTER, BackendHealth, SourceHealth
 from bridge.hub import Hub
 from bridge.payload import now
@@ -20,7 +20,7 @@ from bridge.timing import within
 _LOG = logging.getLogger(__name__)
 
 FIRST_RETRY = 5.0
-LONGEST_RETRY = 60.0
+LONGEST_RETRY = 30.0
 DENIED_RETRY = 300.0
 """Seconds between tries while the vendor refuses our credentials: more often would lock the account."""
 
@@ -94,9 +94,12 @@ class Poller:
     def _succeeded(self, source: Source, health: SourceHealth) -> float:
         if health.error is not None:
             _LOG.info("%s: %s answers again", self.backend.name, source.name)
+        was_away = isinstance(health.error, Unreachable)
         health.failures = 0
         health.error = None
         health.last_success = now()
+        if was_away:  # the vendor is back, and the other sources may have backed off for long
+            self.poke(tuple(name for name, each in self.health.sources.items() if isinstance(each.error, Unreachable)))
         self._hub.unsettled[self.backend.name].discard(source.name)
         self._watch_freshness(source)
         self._judge()

@@ -71,8 +71,10 @@ class Registry:
     ) -> None:
         """Start from the inventory of the last run: known, and unavailable through its backend until heard of."""
         for device in devices:
-            self._store(device)
-            if added := [row.key for row in self._more_rows(device) if row.key in device.state]:
+            more = {row.key: row for row in self._more_rows(device)}
+            rows = tuple(more.get(row.key, row) for row in device.entities)  # what is the bridge's own works at once
+            self._store(replace(device, entities=self._intern(rows)) if more else device)
+            if added := more.keys() & device.state.keys():
                 self._shown[device.id] |= {key: device.state[key] for key in added}
         self.provenance |= {id_: each for id_, each in provenance.items() if id_ in self.devices}
         self.retired |= {id_: dict(rows) for id_, rows in retired.items() if id_ in self.devices}
@@ -221,6 +223,8 @@ class Registry:
         self.retired.setdefault(id_, {}).update(gone)
         for key in gone:
             del counts[key]
+        if not counts:
+            del self._lacking[id_]
         rows = self._intern(tuple(row for row in device.entities if row.key not in gone))
         state = {key: value for key, value in device.state.items() if key not in gone}
         self.devices[id_] = replace(device, entities=rows, state=state)

@@ -22,6 +22,8 @@ MAX_RUNNING = 200
 """How many requests may be under way at once."""
 
 
+_EXPIRED = "it waited longer than it may; nothing was done"
+
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]
 
 
@@ -69,6 +71,7 @@ class Requests:
         except CommandError as fault:
             error = Fault(code=fault.code, message=str(fault))
         except BackendError as fault:
+            data = fault.data
             error = Fault(code=fault.code if fault.code is not None else fault.kind, message=str(fault))
         except OutboxError as fault:
             error = Fault(code="outbox", message=str(fault))
@@ -83,16 +86,20 @@ class Requests:
 
     async def _carry_out(self, request: Request) -> Any:
         if asyncio.get_running_loop().time() >= request.deadline:
-            raise CommandError("expired", "it waited longer than it may; nothing was done")
+            raise CommandError("expired", _EXPIRED)
         action = self._find(request.backend, request.name)
         arguments = _validate(action, request.arguments)
-        try:
-            async with asyncio.timeout_at(request.deadline):
-                with urgently():
+        with urgently() as urgency:
+            try:
+                async with asyncio.timeout_at(request.deadline):
                     return await action.run(arguments)
-        finally:  # also after a fault: who knows how far it went
-            if request.backend is not None and action.refresh and self.after is not None:
-                self.after(request.backend, action.refresh)
+            except TimeoutError:
+                if request.backend is None or urgency.started:
+                    raise
+                raise CommandError("expired", _EXPIRED) from None
+            finally:  # also after a fault: who knows how far it went
+                if request.backend is not None and action.refresh and self.after is not None:
+                    self.after(request.backend, action.refresh)
 
     def _find(self, backend: str | None, name: str) -> Action:
         if backend is not None and backend not in self._actions:

@@ -91,7 +91,7 @@ class Status:
 
     def essence(self) -> Iterable[Any]:
         """What makes a change of health worth saying before its time."""
-        return self.outbox.depth > 0, self.outbox.dead, self.dropped(), self.mqtt.reconnects
+        return self.outbox.depth > 0, self.outbox.dead, self.dropped(), self.mqtt.protocol, self.mqtt.reconnects
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop is, until cancelled."""

@@ -9,10 +9,9 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
-from tests.broker import HOST, Broker, free_port
-from tests.commandline import OM50, fleet2mqtt, get, get_text, post, simulator, write
+from tests.broker import HOST, Broker
+from tests.commandline import fleet2mqtt, write
 from tests.process import BRIDGE, Process, running
 from tests.waiting import wait_until
 
@@ -20,12 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import StartBroker
-    from tests.recording import Recording
 
 STATE = "fleet2mqtt/bridge/state"
 INSIDE = 1883
-SN = "172DE6AC9832DE"
-GATEWAY = f"branch_{SN.lower()}"
 
 
 def mqtt(broker: Broker, **more: Any) -> dict[str, Any]:
@@ -112,126 +108,3 @@ async def test_a_log_in_json_is_json_in_every_line(broker: Broker, tmp_path: Pat
     lines = [json.loads(line) for line in bridge.lines]
     assert all(line.keys() >= {"ts", "level", "logger", "message"} for line in lines)
     assert {"info", "warning"} <= {line["level"] for line in lines}
-
-
-# Secrets ---------------------------------------------------------------------------------------------------------
-
-SECRETS = {
-    "mqtt password": "canary-mqtt-1f0c",
-    "push secret": "canary-push-2a7d",
-    "header": "canary-header-3b91",
-    "included": "canary-included-4c55",
-    "pass": "canary-pass-5d20",
-    "passwd": "canary-passwd-6e83",
-    "wifiKey": "canary-wifikey-70aa",
-    "unreadable": "canary-unreadable-8f14",
-    "page": "canary-page-9c3e",
-    "set": "canary-set-a1b2",
-    "set key": "canary-setkey-b6d7",
-}
-
-
-def leaks(where: str, text: str) -> list[str]:
-    return [f"{name} in {where}" for name, secret in SECRETS.items() if secret in text]
-
-
-async def test_no_secret_comes_out_anywhere(start_broker: StartBroker, tmp_path: Path) -> None:
-    broker = await start_broker(users={"fleet": SECRETS["mqtt password"]})
-    push_port, folder = free_port(), tmp_path / "site"
-    folder.mkdir()
-    push = f"http://{HOST}:{push_port}/push/hq/{SECRETS['push secret']}"
-    async with (
-        simulator("ums", "--still", "--push", push) as (ums, _),
-        simulator("smart_gateway", "--still") as (branch, _),
-        broker.record("#") as seen,
-    ):
-        path = secretive(folder, broker, push_port, {"hq": ums, "branch": branch})
-        await plant(branch)
-        check = await fleet2mqtt("check", "-c", path, "--log-level", "debug")
-        dumps = [await fleet2mqtt("dump", name, "-c", path, "--log-level", "debug") for name in ("hq", "branch")]
-        assert [ended.code for ended in (check, *dumps)] == [0, 0, 0]
-        async with running(*BRIDGE, "run", "-c", path, "--log-level", "debug") as bridge:
-            web = await address(bridge, "web")
-            sent = await provoke(broker, seen, ums)
-            shown = [await get_text(f"{web}/{page}") for page in ("", "api/status", "metrics", "readyz")]
-            bridge.process.terminate()
-            assert await bridge.ends() == 0
-    found = leaks("the log", bridge.output)
-    for ended in (check, *dumps):
-        found += leaks("a look", ended.output + ended.errors)
-    for page in shown:
-        found += leaks("a page", page)
-    for message in seen.messages:
-        if message.topic not in sent:
-            found += leaks(message.topic, message.payload.decode("utf-8", "replace"))
-    for file in (folder / "data").iterdir():
-        found += leaks(file.name, file.read_bytes().decode("utf-8", "replace"))
-    assert found == []
-
-
-def secretive(folder: Path, broker: Broker, push_port: int, urls: dict[str, str]) -> str:
-    """A configuration with a secret wherever one can be."""
-    included = f"Bearer {SECRETS['included']}"
-    (folder / "secrets.yaml").write_text(yaml.safe_dump({"token": included}))
-    headers = {"Authorization": "TOKEN", "X-Key": SECRETS["header"]}
-    secret = {"secret": SECRETS["push secret"]}
-    path = write(
-        folder,
-        mqtt=mqtt(broker, username="fleet", password=SECRETS["mqtt password"]),
-        push={"host": HOST, "port": push_port},
-        backends={
-            "hq": {"platform": "ums", "url": urls["hq"], "headers": headers, "push": secret},
-            "branch": {"platform": "smart_gateway", "url": urls["branch"], "headers": headers},
-        },
-    )
-    file = folder / "fleet2mqtt.yaml"
-    file.write_text(file.read_text().replace("TOKEN", "!secret token"))
-    return path
-
-
-async def plant(branch: str) -> None:
-    """Put secrets where the vendor shows them."""
-    gateways = (await get(f"{branch}/_sim/state"))["gateways"]
-    by_wifi = [
-        (sn, key) for sn, each in gateways.items() for key, it in each["channel"].items() if "wifiKey" in (it or {})
-    ]
-    assert by_wifi
-    for sn, key in by_wifi:
-        await post(f"{branch}/_sim/gateway", {"sn": sn, "channel": {key: {"wifiKey": SECRETS["wifiKey"]}}})
-    await post(f"{branch}/_sim/gateway", {"sn": SN, "network": {"hotspot": {"passwd": SECRETS["passwd"]}}})
-
-
-async def provoke(broker: Broker, seen: Recording, ums: str) -> set[str]:
-    """Have every secret pass through a running bridge; gives the topics that were published here."""
-    answers: list[str] = []
-
-    async def request(name: str, **arguments: Any) -> dict[str, Any]:
-        topic = f"fleet2mqtt/bridge/request/{name}"
-        await broker.publish(topic, {"transaction": f"t{len(answers)}", **arguments})
-        answers.append(topic)
-        told = await seen.wait(lambda m: m.topic == topic.replace("/request/", "/response/"))
-        answer: dict[str, Any] = told.json["data"]
-        return answer
-
-    await seen.wait(lambda message: message.topic == f"fleet2mqtt/device/{GATEWAY}/state" and bool(message.payload))
-    device = {"device_mac": OM50, "connection_status": "online", "pass": SECRETS["pass"]}
-    broken = f'{{"device_mac": 5, "pass": "{SECRETS["unreadable"]}", '
-    (good,) = await post(f"{ums}/_sim/push", {"kind": "device", "body": device})
-    (bad,) = await post(f"{ums}/_sim/push", {"kind": "event", "body": broken})
-    assert (good["status"], bad["status"]) == (200, 400)
-    (letter,) = (await request("dead_letters"))["dead_letters"]
-    assert '"pass"' in letter["body"]
-    page = f"<html>passwd: '{SECRETS['page']}'"
-    await post(f"{ums}/_sim/faults", {"kind": "garbage", "path": "/s1/device", "text": page})
-    echo = f"unknown token Bearer {SECRETS['included']}"
-    await post(f"{ums}/_sim/faults", {"kind": "error", "path": "/s1/device/status", "code": 7, "text": echo})
-    refresh = (await request("refresh", backend="hq"))["backends"]["hq"]
-    assert not refresh["devices"]["ok"]
-    assert "unknown token" in refresh["status"]["error"]
-    await broker.publish(f"fleet2mqtt/device/{GATEWAY}/set", {"hotspot_passwd": SECRETS["set"], "transaction": "s1"})
-    result = f"fleet2mqtt/device/{GATEWAY}/result"
-    first = await seen.wait(lambda message: message.topic == result)
-    await broker.publish(f"fleet2mqtt/device/{GATEWAY}/set/hotspot_passwd", SECRETS["set key"])
-    second = await seen.wait(lambda message: message.topic == result and message.payload != first.payload)
-    assert [first.json["status"], second.json["status"]] == ["confirmed", "confirmed"]
-    return {*answers, f"fleet2mqtt/device/{GATEWAY}/set", f"fleet2mqtt/device/{GATEWAY}/set/hotspot_passwd"}

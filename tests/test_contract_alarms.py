@@ -226,7 +226,10 @@ async def test_a_push_that_is_not_exactly_right_is_not_found(
         assert (await bridge.ask("dead_letters"))["data"]["total"] == 0
 
 
-@pytest.mark.parametrize(("kind", "content_type"), [("event/", "application/json"), ("event", "text/plain; charset=x")])
+@pytest.mark.parametrize(
+    ("kind", "content_type"),
+    [("event/", "application/json"), ("/event", "application/json"), ("event", "text/plain; charset=x")],
+)
 async def test_slash_and_content_type_do_not_matter(
     site: Site, bridge: RunningBridge, kind: str, content_type: str
 ) -> None:

@@ -75,7 +75,9 @@ async def test_ids_are_made_of_the_hardware_alone(bridge: RunningBridge) -> None
 
 async def test_info_and_health_say_what_the_contract_says(bridge: RunningBridge) -> None:
     info = bridge.seen.latest("fleet2mqtt/bridge/info")
-    health = await bridge.seen.wait(lambda message: message.topic == "fleet2mqtt/bridge/health")
+    health = await bridge.seen.wait(
+        lambda message: message.topic == "fleet2mqtt/bridge/health" and message.json["mqtt"]["protocol"] == "5"
+    )
     backend = await bridge.seen.wait(lambda message: message.topic == "fleet2mqtt/backend/hq_voip/health")
     assert info
     assert info.json.keys() == {"id", "version", "started_at", "mqtt_protocol", "backends"}

@@ -137,6 +137,8 @@ async def test_everything_survives_a_restart_with_every_vendor_down(site: Site) 
         await wait_until(lambda: all(bridge.seen.latest(config_topic(id_)) for id_ in known), "every description")
         answer = await bridge.set(CHANNEL, {"enable": "OFF"})
         assert (answer["status"], answer["error"]["code"]) == ("failed", "not_ready")
+        pressed = await bridge.set("branch", {"refresh": "PRESS"})
+        assert (pressed["status"], pressed["error"]["code"]) == ("failed", "unreachable"), "it does try"
 
 
 async def test_what_was_to_be_removed_is_removed_after_a_restart(site: Site) -> None:
@@ -192,6 +194,8 @@ async def test_a_backend_that_is_no_longer_configured_keeps_its_devices_unavaila
         await bridge.is_available("branch", "offline")
         await wait_until(lambda: any("branch is no longer configured" in line for line in bridge.warnings()), "a word")
         assert CHANNEL in await bridge.devices()
+        pressed = await bridge.set("branch", {"refresh": "PRESS"})
+        assert (pressed["status"], pressed["error"]["code"]) == ("failed", "not_ready")
         answer = await bridge.ask("forget", backend="branch")
         assert CHANNEL in answer["data"]["forgotten"]
         await wait_retained(site.broker, dict.fromkeys(topics(CHANNEL), b""))

@@ -186,7 +186,7 @@ async def test_what_cannot_be_tried_is_invalid(
 
 
 @pytest.mark.parametrize(
-    "payload", ["{", "[]", '"ON"', "{}", '{"transaction": {}}', '{"enable": "ON", "expires_at": 5}']
+    "payload", ["", "{", "[]", '"ON"', "{}", '{"transaction": {}}', '{"enable": "ON", "expires_at": 5}']
 )
 async def test_what_is_no_command_is_malformed(bridge: RunningBridge, payload: str) -> None:
     before = len(bridge.results(CHANNEL))

@@ -29,7 +29,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def running(site: Site) -> AsyncIterator[RunningBridge]:
-    async with site.bridge(branch={"allow": ["mapping_delete"]}) as bridge:
+    async with site.bridge(branch={"allow": ["mapping_delete", "mapping_delet"]}) as bridge:
         await bridge.settle()
         yield bridge
 
@@ -72,7 +72,9 @@ async def test_alarms_come_after_a_seq(site: Site, bridge: RunningBridge) -> Non
     raised = [site.ums.raise_alarm(MAC, push=False)["id"] for _ in range(5)]
     await bridge.refresh(backend="hq_voip")
     data = (await bridge.ask("alarms", after=start, limit=3))["data"]
-    rest = (await bridge.ask("alarms", after=data["alarms"][-1]["seq"], limit=3))["data"]
+    rest = (await bridge.ask("alarms", after=data["after"], limit=3))["data"]
+    none = (await bridge.ask("alarms", after=rest["after"], limit=3))["data"]
+    assert (none["alarms"], none["after"]) == ([], start + 5)
     assert (data["more"], rest["more"], data["first_seq"], data["last_seq"]) == (True, False, 1, start + 5)
     told = [alarm["id"] for alarm in (*data["alarms"], *rest["alarms"])]
     assert sorted(told) == sorted(f"hq_voip:{id_}" for id_ in raised)
@@ -86,6 +88,11 @@ async def test_refresh_polls_what_is_named(site: Site, bridge: RunningBridge) ->
     assert report["branch"]["devices"] == {"ok": True, "error": None}
     assert not report["branch"]["mappings"]["ok"]
     await bridge.shows(GATEWAY, "remark", "fresh")
+
+
+async def test_an_action_that_is_allowed_and_is_none_is_said_at_the_start(bridge: RunningBridge) -> None:
+    said = "backends.branch.allow: there is no action mapping_delet; destructive are device_delete, mapping_delete"
+    await wait_until(lambda: said in bridge.warnings(), "a warning")
 
 
 async def test_log_level_lasts_until_it_is_changed_again(bridge: RunningBridge) -> None:

@@ -7,7 +7,7 @@ import json
 import signal
 import threading
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
@@ -87,7 +87,7 @@ async def started(folder: Path, *options: str) -> AsyncIterator[Demo]:
             client.loop_stop()
 
 
-def listen(demo: Demo) -> None:
+def listen(demo: Demo, topic: str = "#") -> None:
     subscribed = threading.Event()
     demo.client.on_subscribe = lambda *_: subscribed.set()
     demo.client.on_message = lambda _client, _data, message: demo.seen.messages.append(
@@ -101,7 +101,7 @@ def listen(demo: Demo) -> None:
     )
     demo.client.connect(HOST, demo.port)
     demo.client.loop_start()
-    demo.client.subscribe("#", 1)
+    demo.client.subscribe(topic, 1)
     assert subscribed.wait(PATIENCE)
 
 
@@ -128,6 +128,17 @@ async def test_everything_appears_and_moves_and_obeys(demo: Demo) -> None:
     )
     assert alarm.json["device"] in configs
     assert not [message for message in demo.seen.all("fleet2mqtt/bridge/logging") if message.json["level"] == "error"]
+
+
+async def test_its_broker_gives_a_client_only_what_it_asked_for(demo: Demo) -> None:
+    topic = "fleet2mqtt/bridge/info"
+    await demo.seen.wait(lambda message: message.topic == topic, PATIENCE)
+    other = replace(demo, client=paho.Client(CallbackAPIVersion.VERSION2), seen=Recording())
+    await asyncio.to_thread(listen, other, topic)
+    await other.seen.wait(lambda message: message.topic == topic, PATIENCE)
+    assert {message.topic for message in other.seen.messages} == {topic}
+    other.client.disconnect()
+    other.client.loop_stop()
 
 
 async def test_what_it_prints_leads_to_what_there_is(demo: Demo) -> None:

@@ -265,6 +265,16 @@ async def test_numbers_rise_beyond_those_of_the_file_set_aside(used: Path, tmp_p
     assert event.seq < 2**53, "what JavaScript can count"
 
 
+async def test_a_last_page_that_is_not_whole_is_damage(path: Path, tmp_path: Path) -> None:
+    """SQLite reads zeros there: of an id that stands at its end the last character would be a NUL."""
+    async with open_outbox(path) as outbox:
+        await outbox.setting("instance", lambda: "x" * 12)
+    torn = lay(tmp_path / "torn", contents(path)[:-1])
+    async with open_outbox(torn) as outbox:
+        assert await outbox.setting("instance", lambda: "made anew") == "made anew"
+    assert set_aside(torn)
+
+
 async def test_a_file_of_a_newer_version_is_refused_and_left_alone(used: Path) -> None:
     connection = sqlite3.connect(used)
     connection.execute("PRAGMA user_version=99")

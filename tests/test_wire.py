@@ -142,6 +142,9 @@ def test_what_is_around_a_secret_stays() -> None:
         ("-3.5e2", -350.0),
         ("", None),
         ("5 x y", None),
+        ("1e999", None),
+        ("9" * 5_000, None),
+        (10**400, None),
         (True, None),
         (None, None),
         ([], None),
@@ -153,7 +156,7 @@ def test_numbers(value: Any, wanted: Any) -> None:
 
 @pytest.mark.parametrize(
     ("value", "wanted"),
-    [(True, True), (0, False), ("ON", True), ("no", False), ("maybe", None), (None, None), (2, None)],
+    [(True, True), (0, False), ("ON", True), ("no", False), ("maybe", None), (None, None), (2, None), (1.0, True)],
 )
 def test_truths(value: Any, wanted: Any) -> None:
     assert wire.truth(value) is wanted

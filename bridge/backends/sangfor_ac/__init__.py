@@ -43,7 +43,7 @@ _LANGUAGES = {"zh": "zh-CN", "en": "en-US"}
 async def connect(context: Context) -> AsyncIterator[Backend]:
     """Open one AC; nothing is sent before the first poll."""
     options = context.options
-    pace = Pace(concurrency=1, spacing=options["spacing"])
+    pace = Pace(concurrency=1, spacing=options["spacing"], idle=True)
     async with open_api(options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
         site = _site(context, api)
         yield Backend(

@@ -54,12 +54,11 @@ async def _user_binding_search(site: Site, arguments: Arguments) -> Any:
 
 
 def _writable(row: dict[str, Any]) -> dict[str, Any]:
-    """A binding as it was read, with the field named as it is written."""
+    """A binding as it was read, and its expiry also by the name that is written."""
     noauth = row.get("noauth")
     if not isinstance(noauth, dict) or "indate" not in noauth:
         return row
-    rest = {name: value for name, value in noauth.items() if name != "indate"}
-    return {**row, "noauth": {"expire_time": noauth["indate"], **rest}}
+    return {**row, "noauth": {"expire_time": noauth["indate"], **noauth}}
 
 
 async def _user_binding_add(site: Site, arguments: Arguments) -> Any:

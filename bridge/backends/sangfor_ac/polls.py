@@ -14,7 +14,7 @@ from bridge.backends.sangfor_ac.models import AppRank, UserRank, mac_of
 from bridge.backends.sangfor_ac.protocol import is_missing
 from bridge.backends.sangfor_ac.schemas import is_ip
 from bridge.backends.sangfor_ac.site import EVERYONE, Site, by_name
-from bridge.errors import BackendError, BadReply
+from bridge.errors import BackendError, BadReply, Rejected
 
 if TYPE_CHECKING:
     from bridge.backends.sangfor_ac.features import Round
@@ -42,6 +42,10 @@ FIGURES: MappingProxyType[str, Callable[[Client], Awaitable[Any]]] = MappingProx
 """Fields of the AC's record, and the calls that answer them."""
 
 
+_NOTHING = (BadReply, Rejected)
+"""How what is not there may be answered, beside what says so: by nothing, or as 未知错误,获取数据失败!"""
+
+
 async def poll_status(site: Site) -> AsyncIterator[Update]:
     """Chapter 1. A system without it is asked for its net policies instead, to know that it is there."""
     turn = site.round()
@@ -63,10 +67,10 @@ async def poll_status(site: Site) -> AsyncIterator[Update]:
 
 
 def _lacks_figures(site: Site, turn: Round) -> bool:
-    """Whether chapter 1 is not there: all of it missing or, as with some firmware, never answered with anything."""
+    """Whether chapter 1 is not there: all of it missing or, as with some systems, never answered with anything."""
     if turn.answered:
         return False
-    return not turn.faults or not (site.box.spoke or any(type(fault) is not BadReply for fault in turn.faults.values()))
+    return not turn.faults or not (site.box.spoke or any(type(fault) not in _NOTHING for fault in turn.faults.values()))
 
 
 async def _ask_more(site: Site, turn: Round) -> None:

@@ -142,5 +142,5 @@ def _all_done(reply: dict[str, Any], endpoint: str, asked: int) -> dict[str, Any
     failed = reply.get("msg", reply.get("message"))
     if isinstance(failed, list) and failed:
         message = f"{endpoint}: failed for {len(failed)} of {asked} rules: {', '.join(map(str, failed))}"
-        raise Rejected(message, endpoint=endpoint, code="partial_failure")
+        raise Rejected(message, endpoint=endpoint, code="partial_failure", data={"failed": failed})
     return reply

@@ -67,9 +67,12 @@ def _ip(key: str, en: str, zh: str, path: tuple[str, ...]) -> Entity:
 
 def _password(key: str, en: str, zh: str, path: tuple[str, ...]) -> Entity:
     """Write-only: its value is a seal, which `wire.seal()` of what was set must equal."""
-    icon = "mdi:form-textbox-password"
     return _text(
-        key, en, zh, path, secret=True, exists=lambda r: bool(getattr(r, path[-2]).model_fields_set), icon=icon
+        *(key, en, zh, path),
+        secret=True,
+        category=CONFIG,
+        exists=lambda r: bool(getattr(r, path[-2]).model_fields_set),
+        icon="mdi:form-textbox-password",
     )
 
 
@@ -259,6 +262,7 @@ _WIFI = (
     _text(
         *("wifi_key", "Wi-Fi key", "Wi-Fi 密钥", ("channel", "wifiKey")),
         secret=True,
+        category=CONFIG,
         exists=lambda r: not {"ssid", "wifiKey"}.isdisjoint(r.channel.model_fields_set),
         icon="mdi:form-textbox-password",
     ),

@@ -11,7 +11,8 @@ from bridge.errors import BadReply
 _LOOSE = re.compile(
     rb'"(?:[^"\\]|\\.)*"'  # a string stays as it is
     rb"|:\s*(?P<bare>-?\d+(?:\.\d+)?\s*[A-Za-z]+|success)(?=\s*[,}\]])"
-    rb"|(?P<comma>,)(?=\s*[}\]])",
+    rb"|(?P<dropped>,(?=\s*[}\]])|//[^\r\n]*)"
+    rb'|(?P<end>[}\]])(?=\s+")',
     re.DOTALL,
 )
 
@@ -19,8 +20,9 @@ _LOOSE = re.compile(
 def parse(data: bytes) -> Any:
     """Read a reply; passwords come out as `wire.seal()` stand-ins. Raises BadReply.
 
-    The document's samples hold `58640 Kbps` and `success` without quotes and commas before a closing bracket. Should a
-    server really send those, a second reading mends them; a reply that is JSON is never touched.
+    The document's samples hold `58640 Kbps` and `success` without quotes, commas before a closing bracket and none
+    after one, and comments. Should a server really send those, a second reading mends them; a reply that is JSON is
+    never touched.
     """
     try:
         return wire.parse(data, sealed=True)
@@ -37,4 +39,6 @@ def parse(data: bytes) -> Any:
 def _mend(found: re.Match[bytes]) -> bytes:
     if found["bare"]:
         return b':"' + found["bare"] + b'"'
-    return b"" if found["comma"] else found[0]
+    if found["end"]:
+        return found["end"] + b","
+    return b"" if found["dropped"] else found[0]

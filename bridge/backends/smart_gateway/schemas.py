@@ -124,10 +124,14 @@ OPTIONS = {
     **scan_interval(devices=30, details=60, mappings=60),
     vol.Optional("page_size", default=50): vol.All(_WHOLE, vol.Range(min=1, max=MAX_PAGE)),
     vol.Optional("first_page", default=1): vol.All(_WHOLE, vol.In([0, 1])),
-    vol.Optional("query", default="all"): vol.Any("all", UUIDS),
+    vol.Optional("query", default="all"): vol.Any("all", UUIDS, msg="expected all, or a list of serial numbers"),
     vol.Optional("set_path", default="/api/v1/devices/set"): vol.All(
         str, vol.Match(r"^/\S*$", msg="expected a path such as /api/v1/devices/set")
     ),
     vol.Optional("set_body", default=SetBody.MINIMAL.value): vol.In([body.value for body in SetBody]),
-    vol.Optional("units", default=dict): {vol.Optional("traffic", default=None): vol.Any(None, vol.In(DATA_SIZES))},
+    vol.Optional("units", default=dict): {
+        vol.Optional("traffic", default=None): vol.Any(
+            None, vol.In(DATA_SIZES), msg=f"expected {', '.join(DATA_SIZES)}"
+        )
+    },
 }

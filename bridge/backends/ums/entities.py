@@ -160,8 +160,8 @@ GATEWAY_ROWS = (
         enabled=False,
     ),
     _alarms("alarms_total", "all", Name("Alarms", "告警总数")),
-    _alarms("alarms_critical", "serious", Name("Critical alarms", "严重告警数")),
-    _alarms("alarms_major", "warning", Name("Major alarms", "主要告警数")),
+    _alarms("alarms_critical", "serious", Name("Critical alarms", "紧急告警数")),
+    _alarms("alarms_major", "warning", Name("Major alarms", "重要告警数")),
     _alarms("alarms_minor", "normal", Name("Minor alarms", "一般告警数")),
     _alarms("alarms_indeterminate", "unknown", Name("Indeterminate alarms", "未知级别告警数")),
     Entity(

@@ -117,17 +117,18 @@ class Fleet:
         return found
 
     def take_lines(self, mac: str, rows: Iterable[Row], began: float, *, complete: bool) -> list[Device]:
-        """Take in lines of a gateway; gives them, and the gateway where it is news whether it has any."""
+        """Take in lines of a gateway; gives those listed, and the gateway where it is news whether it has any."""
         known = self._gateways.get(mac)
         if known is None or began < known.lines_began:
             return []
         known.lines_began = began
         before = known.device
-        for row in rows:
-            self._take_line(known, row)
+        listed = {name: self._take_line(known, name, row) for row in rows if (name := line_name(row))}
+        # Given again, a line that is gone would come back each time that the registry has dropped it.
+        known.lines = listed if listed and complete else known.lines | listed
         if known.lines or complete:
             self._renew(mac, known, replace(known.record, has_lines=bool(known.lines)))
-        devices = [line.device for line in known.lines.values()]
+        devices = [line.device for line in listed.values()]
         return devices if known.device is before else [known.device, *devices]
 
     def turned(self, macs: Iterable[str]) -> list[Device]:
@@ -155,13 +156,10 @@ class Fleet:
             known.device = entities.gateway_device(self.backend, known.device.id, mac, record)
         return known.device
 
-    def _take_line(self, known: _Known, row: Row) -> None:
-        name = line_name(row)
-        if name is None:
-            return
+    def _take_line(self, known: _Known, name: str, row: Row) -> _Line:
         line = known.lines.get(name)
         device = self._line_device(known.device, name, row, line.device if line and line.raw == row else None)
-        known.lines[name] = _Line(row, device)
+        return _Line(row, device)
 
     def _line_device(self, gateway: Device, name: str, row: Row, before: Device | None) -> Device:
         """The device of a line; `before` if that still says the same of its gateway."""

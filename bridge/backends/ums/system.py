@@ -46,12 +46,13 @@ class System:
 
     def update(self, began: float | None = None, *, origin: Origin = Origin.POLL, **news: Any) -> Update:
         """An Update of this backend, observed now. Without `began` it is what is known now, whenever that was asked."""
+        listed: dict[str, Any] = {kind: tuple(items) for kind, items in news.items()}
         return Update(
             backend=self.name,
             origin=origin,
             began=time.monotonic() if began is None else began,
             observed_at=datetime.now(UTC),
-            **{kind: tuple(items) for kind, items in news.items()},
+            **listed,
         )
 
     async def poll_devices(self) -> AsyncIterator[Update]:

@@ -36,7 +36,7 @@ _GATEWAY = {
     "hotspot_enable": "switch config",
     "hotspot_hidden": "switch config",
     "hotspot_name": "text config",
-    "hotspot_passwd": "text secret",
+    "hotspot_passwd": "text config secret",
     "hotspot_encrymode": "sensor diagnostic off",
     "hotspot_ap": "sensor diagnostic off",
     "hotspot_chain": "sensor diagnostic off",
@@ -79,7 +79,7 @@ _MODEM = {
 _WIFI = {
     "usb_type": "sensor enum usb,wifi",
     "ssid": "text",
-    "wifi_key": "text secret",
+    "wifi_key": "text config secret",
     "wifi_encry_mode": "sensor diagnostic off",
     "wifi_mode": "sensor diagnostic off",
     "wifi_signal": "sensor diagnostic off",

@@ -21,6 +21,8 @@ from bridge.errors import BadReply
         ('{"code": 0, "msg ": [], }', {"code": 0, "msg": []}),
         ('{"list": [1, 2,\n],}', {"list": [1, 2]}),
         ('{"remark": "a: 5 Kbps, ]\\" ,}", "msg": success}', {"remark": 'a: 5 Kbps, ]" ,}', "msg": "success"}),
+        ('{"lan": {"ip": "a"}\n\t"mapping": [1]\n"x": 2}', {"lan": {"ip": "a"}, "mapping": [1], "x": 2}),
+        ('{"top": 1, //0 false 1 true\n"url": "http://x" // y\n}', {"top": 1, "url": "http://x"}),
         ('{"remark": "a: success,}"}', {"remark": "a: success,}"}),
         ('\ufeff{"别名": "上海1",}', {"别名": "上海1"}),
     ],

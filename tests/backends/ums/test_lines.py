@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from bridge.errors import Ambiguous, Rejected
 from bridge.model import Origin
 from tests.backends.ums.connected import NAME, scripted, simulated
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 OM50, MX100G = "000EA93D022E", "000EA9610BCC"
 OM50_ID, MX100G_ID = f"{NAME}_000ea93d022e", f"{NAME}_000ea9610bcc"
@@ -106,6 +111,30 @@ async def test_gateway_without_lines_has_no_button() -> None:
         simulator.mischief.clear()
         await run.poll("lines")
         assert run.devices[OM50_ID].entity("test_fxo")
+
+
+async def test_a_line_that_is_no_longer_listed_is_not_given_again() -> None:
+    lines = ["FXO-7", "FXO-8"]
+
+    def answer(request: web.Request) -> dict[str, Any]:
+        if request.path.endswith("/detect"):
+            return {
+                "meta": {"totalResults": len(lines)},
+                "detects": [{"line": line, "con_state": "2"} for line in lines],
+            }
+        name = f"after {len(lines)} lines"  # a new name makes every line known anew
+        return {"meta": {"totalResults": 1}, "devices": [{"device_mac": OM50, "device_name": name}]}
+
+    async with scripted(answer) as run:
+        await run.poll("devices", "lines")
+        lines.remove("FXO-8")
+        updates = [*await run.poll("lines"), *await run.poll("devices", "lines")]
+        assert {device.id for update in updates for device in update.devices} == {OM50_ID, LINE}
+        assert [inventory.ids for inventory in run.inventories[f"lines:{OM50}"]] == [
+            {LINE, f"{OM50_ID}_fxo_8"},
+            {LINE},
+            {LINE},
+        ]
 
 
 async def test_empty_answer_takes_no_line_away() -> None:
