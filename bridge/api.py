@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
 import time
@@ -144,7 +143,6 @@ async def _read(response: aiohttp.ClientResponse, name: str) -> bytes:
         if len(data) > MAX_REPLY:
             message = f"{name}: the answer is larger than {MAX_REPLY} bytes"
             raise BadReply(message, endpoint=name, code="too_large")
-        await asyncio.sleep(0)
     return bytes(data)
 
 

@@ -45,7 +45,7 @@ GATEWAY = "branch_172de6ac9832de"
 CHANNEL = f"{GATEWAY}_channel_0"
 SECRET = "push-secret-4711"
 NEVER = 3600
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @dataclass(slots=True, kw_only=True)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tests.certificates import Certificates
 
 HOST = "127.0.0.1"
-PATIENCE = 10.0  # seconds, for what takes milliseconds on loopback
+PATIENCE = 30.0  # seconds, for what takes milliseconds on loopback
 
 
 _given: set[int] = set()

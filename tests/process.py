@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 BRIDGE = (sys.executable, "-m", "bridge")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from tests.broker import HOST, free_port
 from tests.commandline import get, get_text
 from tests.process import BRIDGE, Process, running
 from tests.recording import Message, Recording
-from tests.waiting import wait_until
+from tests.waiting import wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,15 +54,22 @@ class Demo:
         """States by device."""
         return {topic.split("/")[2]: state for topic, state in self.newest("fleet2mqtt/device/+/state").items()}
 
+    def below(self) -> dict[str, int]:
+        """How many devices are described below each platform's backend."""
+        parents = [config["device"].get("via_device") for config in self.configs().values()]
+        return {platform: parents.count(f"fleet2mqtt_{platform}") for platform in platforms()}
+
     async def all_announced(self) -> None:
         """Wait until every device that the page knows has its discovery and its state."""
-        total = (await get(f"{self.web}/api/status"))["devices"]["total"]
+        extra, counts = {"bridge", *platforms()}, (0, 0, 0)
 
-        def complete() -> bool:
-            extra = {"bridge", *platforms()}
-            return bool(len(self.configs().keys() - extra) == len(self.states().keys() - extra) == total > 0)
+        async def complete() -> bool:
+            nonlocal counts
+            total = (await get(f"{self.web}/api/status"))["devices"]["total"]  # more are found all the time
+            counts = (len(self.configs().keys() - extra), len(self.states().keys() - extra), total)
+            return total > 0 and set(counts) == {total}
 
-        await wait_until(complete, lambda: f"{total} devices: {sorted(self.configs())}", PATIENCE)
+        await wait_for_answer(complete, lambda: f"described, stated and all: {counts}", PATIENCE)
 
 
 @pytest.fixture
@@ -107,12 +114,9 @@ def listen(demo: Demo, topic: str = "#") -> None:
 
 async def test_everything_appears_and_moves_and_obeys(demo: Demo) -> None:
     await wait_until(lambda: CHANNEL in demo.configs(), lambda: f"{CHANNEL}: {sorted(demo.configs())}", PATIENCE)
+    await wait_until(lambda: min(demo.below().values()) >= DEVICES, lambda: f"{DEVICES} each: {demo.below()}", PATIENCE)
     await demo.all_announced()
-    configs = demo.configs()
-    for platform in platforms():
-        assert platform in configs
-        below = [id_ for id_ in configs if configs[id_]["device"].get("via_device") == f"fleet2mqtt_{platform}"]
-        assert len(below) >= DEVICES, (platform, below)
+    assert demo.configs().keys() >= platforms().keys()
     assert all(set(state) > {"_meta"} for state in demo.states().values())
 
     before = demo.states()[CHANNEL]["enable"]
@@ -126,7 +130,9 @@ async def test_everything_appears_and_moves_and_obeys(demo: Demo) -> None:
         lambda message: message.topic.startswith("fleet2mqtt/alarm/event/") and message.json["source"] == "push",
         PATIENCE,
     )
-    assert alarm.json["device"] in configs
+    await wait_until(
+        lambda: alarm.json["device"] in demo.configs(), f"{alarm.json['device']} to be described", PATIENCE
+    )
     assert not [message for message in demo.seen.all("fleet2mqtt/bridge/logging") if message.json["level"] == "error"]
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def wait_until(probe: Callable[[], T | None], what: str | Callable[[], str], patience: float = 10.0) -> T:
+async def wait_until(probe: Callable[[], T | None], what: str | Callable[[], str], patience: float = 30.0) -> T:
     """The first truthy value of `probe`; TimeoutError naming `what` after `patience` seconds without one."""
 
     async def ask() -> T | None:
@@ -22,7 +22,7 @@ async def wait_until(probe: Callable[[], T | None], what: str | Callable[[], str
 
 
 async def wait_for_answer(
-    ask: Callable[[], Awaitable[T | None]], what: str | Callable[[], str], patience: float = 10.0
+    ask: Callable[[], Awaitable[T | None]], what: str | Callable[[], str], patience: float = 30.0
 ) -> T:
     """As wait_until, for what has to be asked for over the network."""
     deadline = time.monotonic() + patience

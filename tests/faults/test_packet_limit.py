@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,8 @@ async def test_a_device_too_large_to_be_described_costs_the_others_nothing(narro
 async def _lack(bridge: RunningBridge, topics: set[str]) -> bool:
     """Whether of all that belongs to the known devices just these topics are missing."""
     try:
-        known = await _ids(bridge)
+        async with asyncio.timeout(5):
+            known = await _ids(bridge)
     except TimeoutError:  # asked while the connection was gone
         return False
     wanted = {topic for id_ in known for topic in (config_topic(id_), state_topic(id_))}

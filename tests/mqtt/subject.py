@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 STATE = "fleet/bridge/state"
 COMMANDS = "fleet/set/#"
+PATIENCE = 30.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,8 +29,8 @@ class Subject:
     ups: int = 0
 
     async def connected(self, times: int = 1) -> None:
-        """Wait until it has connected for the n-th time."""
-        await wait_until(lambda: self.ups >= times and self.mqtt.connected, self._describe)
+        """Wait until it has connected for the n-th time; an attempt that nobody answers takes 10 s before the next."""
+        await wait_until(lambda: self.ups >= times and self.mqtt.connected, self._describe, PATIENCE)
 
     async def received(self, text: str) -> Message:
         return await wait_until(

@@ -17,7 +17,8 @@ MAX_PAGES = 10_000
 class Page:
     """One page: `count` rows as sent, those of them that are objects, and `total`, how many the vendor says it has.
 
-    `began` is `time.monotonic()` before it was asked for; `reply` is all of the vendor's answer.
+    `began` is `time.monotonic()` before it was asked for; `reply` is all of the vendor's answer. `keys` tells the rows
+    apart, once a Listing has read them.
     """
 
     rows: tuple[Row, ...]
@@ -25,6 +26,7 @@ class Page:
     total: int | None
     began: float
     reply: Row
+    keys: tuple[str, ...] = ()
 
     @property
     def meta(self) -> Row:
@@ -50,21 +52,20 @@ class _Pass:
     seen: set[str] = field(default_factory=set)
 
     def add(self, page: Page) -> Page:
-        """The page with only those rows that were not on an earlier one."""
+        """The page with only those rows that were not on an earlier one, and their keys."""
         if page.total is not None:
             self.total = max(page.total, self.total or 0)
         self.offset += page.count
         self.nameless += page.count - len(page.rows)
-        return replace(page, rows=tuple(row for row in page.rows if self._new(row)))
-
-    def _new(self, row: Row) -> bool:
-        name = self.key(row)
-        if name is None:
-            self.nameless += 1
-        if name is None or name in self.seen:
-            return False
-        self.seen.add(name)
-        return True
+        rows: dict[str, Row] = {}
+        for row in page.rows:
+            name = self.key(row)
+            if name is None:
+                self.nameless += 1
+            elif name not in self.seen:
+                rows.setdefault(name, row)
+        self.seen.update(rows)
+        return replace(page, rows=tuple(rows.values()), keys=tuple(rows))
 
     @property
     def complete(self) -> bool:
@@ -105,5 +106,5 @@ class Listing:
         """The rows of the last reading. Raises what `fetch` raises."""
         found: dict[str, Row] = {}
         async for page in self.pages():
-            found.update((self.key(row) or "", row) for row in page.rows)
+            found.update(zip(page.keys, page.rows, strict=True))
         return [row for name, row in found.items() if name in self.seen]

@@ -164,10 +164,10 @@ class System:
         return Listing(fetch=fetch, key=key, limit=self.page_size, again=again)
 
     def _take_devices(self, page: Page) -> list[Update]:
-        rows = [(mac, row) for row in page.rows if (mac := row_mac(row))]
+        rows = zip(page.keys, page.rows, strict=True)
         devices = [self.fleet.learn(mac, row, page.began) for mac, row in rows]
         updates = [self.update(page.began, devices=devices)]
-        turned = self.fleet.turned(mac for mac, _ in rows)
+        turned = self.fleet.turned(page.keys)
         return [*updates, self.update(devices=turned)] if turned else updates
 
     def _take_lines(self, mac: str, listing: Listing, rows: Iterable[Row], began: float, origin: Origin) -> Update:
