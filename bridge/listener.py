@@ -25,6 +25,7 @@ MAX_CONNECTIONS = 1_000
 """Connections to a listener above which the oldest makes room; fewer where the process may not open enough files."""
 BROKEN = (ClientError, HttpProcessingError, ConnectionError, web.RequestPayloadError)
 """What aiohttp raises for a sender that goes away or sends what is no HTTP."""
+_FAULT = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _LINGER = 2.0
 _LAST_ANSWERS = 1.0
 _BACKLOG = 512
@@ -143,7 +144,11 @@ class _Connection(asyncio.Protocol):
             self._task = shortcut.group.create_task(self._answer(work), name="push")
 
     async def _answer(self, work: Coroutine[Any, Any, bytes]) -> None:
-        answer = await work
+        try:
+            answer = await work
+        except Exception:  # noqa: BLE001 - as in aiohttp one sender's fault does not end the service of all
+            _LOG.exception("a request cannot be answered")
+            answer, self._leaving = _FAULT, True
         self._task = None
         self._heard = self._loop.time()
         if self._transport.is_closing():

@@ -40,6 +40,8 @@ class Kitchen:
     async def _serve(self, name: bytes) -> bytes:
         self.begun.append(name)
         await self.gate.wait()
+        if name == b"poison":
+            raise RuntimeError("the cook fell over")
         return name + b"."
 
 
@@ -122,6 +124,16 @@ async def test_who_leaves_early_disturbs_nobody() -> None:
         async with guest(listener) as next_one:
             next_one.writer.write(b"order fish")
             assert await next_one.hear(b"fish.") == b"fish."
+
+
+async def test_a_fault_ends_one_request_and_not_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_kitchen() as (kitchen, listener), guest(listener) as unlucky, guest(listener) as next_one:
+        kitchen.gate.set()
+        unlucky.writer.write(b"order poison")
+        assert (await unlucky.gone()).startswith(b"HTTP/1.1 500 ")
+        assert "the cook fell over" in caplog.text
+        next_one.writer.write(b"order fish")
+        assert await next_one.hear(b".") == b"fish."
 
 
 async def test_who_asks_nothing_is_shown_out() -> None:
