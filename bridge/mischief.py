@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 CONTROL = "/_sim/"
+_MISTAKES = (AttributeError, KeyError, TypeError, ValueError)
 SIGNATURES = frozenset(("random", "md5"))
 """Parameters that differ with every request although the same is asked."""
 
@@ -162,6 +163,18 @@ async def _record(request: web.Request) -> Call:
         body=body,
         at=time.time(),
     )
+
+
+def explaining(handler: Handler) -> Handler:
+    """A handler of a path under `/_sim/` that answers 400 and what is wrong with a body that it cannot use."""
+
+    async def explained(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except _MISTAKES as error:
+            raise web.HTTPBadRequest(text=f"{type(error).__name__}: {error}") from error
+
+    return explained
 
 
 def _question(call: Call) -> str:

@@ -8,16 +8,13 @@ from aiohttp import web
 
 from bridge.backends.omstation.simulator_protocol import Code, TokenAnswer
 from bridge.backends.omstation.simulator_state import SIMULATOR
-from bridge.mischief import CONTROL
+from bridge.mischief import CONTROL, explaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiohttp.typedefs import Handler
-
     from bridge.backends.omstation.simulator_state import Simulator
 
-MISTAKES = (KeyError, ValueError, TypeError, AttributeError)
 STATE = (
     *("org_id", "accounts", "expired_accounts", "tokens", "login_count", "bad_logins", "stations", "lattices"),
     *("charge", "devices", "away", "collections", "transfers", "low_inventory"),
@@ -46,23 +43,13 @@ SWITCHES: dict[str, Callable[[Any], bool]] = {
 def control_routes() -> list[web.RouteDef]:
     """Routes for stations, lattices, accounts, tokens, quirks and the whole state."""
     return [
-        web.post(CONTROL + "station", _explain(_station)),
-        web.post(CONTROL + "lattice", _explain(_lattice)),
-        web.post(CONTROL + "account", _explain(_account)),
-        web.post(CONTROL + "expire_tokens", _explain(_expire_tokens)),
-        web.post(CONTROL + "quirks", _explain(_quirks)),
+        web.post(CONTROL + "station", explaining(_station)),
+        web.post(CONTROL + "lattice", explaining(_lattice)),
+        web.post(CONTROL + "account", explaining(_account)),
+        web.post(CONTROL + "expire_tokens", explaining(_expire_tokens)),
+        web.post(CONTROL + "quirks", explaining(_quirks)),
         web.get(CONTROL + "state", _state),
     ]
-
-
-def _explain(handler: Handler) -> Handler:
-    async def explained(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except MISTAKES as error:
-            raise web.HTTPBadRequest(text=f"{type(error).__name__}: {error}") from error
-
-    return explained
 
 
 async def _station(request: web.Request) -> web.Response:

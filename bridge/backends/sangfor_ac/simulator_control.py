@@ -8,15 +8,12 @@ from aiohttp import web
 
 from bridge.backends.sangfor_ac.simulator_protocol import Chapter
 from bridge.backends.sangfor_ac.simulator_state import SIMULATOR, overlay
-from bridge.mischief import CONTROL
+from bridge.mischief import CONTROL, explaining
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
-
     from bridge.backends.sangfor_ac.simulator_protocol import Tree
     from bridge.backends.sangfor_ac.simulator_state import Simulator
 
-_MISTAKES = (AttributeError, KeyError, TypeError, ValueError)
 _SETTINGS = ("key", "min_spacing", "answer_delay", "row_limit", "utc_offset_hours")
 _SETS = ("missing_chapters", "redirects", "empty_bodies")
 _SWITCHES = (
@@ -36,13 +33,13 @@ _STATE = (
 def control_routes() -> list[web.RouteDef]:
     """Routes for online users, accounts, groups, policies, bindings, status, quirks and the whole state."""
     return [
-        web.post(CONTROL + "online", _explain(_online)),
-        web.post(CONTROL + "user", _explain(_user)),
-        web.post(CONTROL + "group", _explain(_group)),
-        web.post(CONTROL + "policy", _explain(_policy)),
-        web.post(CONTROL + "binding", _explain(_binding)),
-        web.post(CONTROL + "status", _explain(_status)),
-        web.post(CONTROL + "quirks", _explain(_quirks)),
+        web.post(CONTROL + "online", explaining(_online)),
+        web.post(CONTROL + "user", explaining(_user)),
+        web.post(CONTROL + "group", explaining(_group)),
+        web.post(CONTROL + "policy", explaining(_policy)),
+        web.post(CONTROL + "binding", explaining(_binding)),
+        web.post(CONTROL + "status", explaining(_status)),
+        web.post(CONTROL + "quirks", explaining(_quirks)),
         web.get(CONTROL + "state", _state),
     ]
 
@@ -51,16 +48,6 @@ def quirks(simulator: Simulator) -> Tree:
     """Give all switches and settings as JSON has them."""
     plain = {name: getattr(simulator, name) for name in (*_SETTINGS, *_SWITCHES)}
     return plain | {name: sorted(getattr(simulator, name)) for name in _SETS}
-
-
-def _explain(handler: Handler) -> Handler:
-    async def explained(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except _MISTAKES as error:
-            raise web.HTTPBadRequest(text=f"{type(error).__name__}: {error}") from error
-
-    return explained
 
 
 async def _online(request: web.Request) -> web.Response:

@@ -12,14 +12,11 @@ from aiohttp import web
 
 from bridge.backends.thingscloud.simulator_data import plain
 from bridge.backends.thingscloud.simulator_state import SIMULATOR
-from bridge.mischief import CONTROL
+from bridge.mischief import CONTROL, explaining
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
-
     from bridge.backends.thingscloud.simulator_state import Simulator
 
-_MISTAKES = (KeyError, ValueError, TypeError, AttributeError)
 _SETTINGS = (
     *("token_seconds", "admin_token_seconds", "lock_after", "max_rate"),
     *("page_size", "alarm_logs_shown", "device_delay", "removal_silence", "live_seconds"),
@@ -29,26 +26,16 @@ _SETTINGS = (
 def control_routes() -> list[web.RouteDef]:
     """Routes for devices, alarms, reports, events, pushes, tokens, quirks and the whole state."""
     return [
-        web.post(CONTROL + "device", _explain(_device)),
-        web.post(CONTROL + "alarm", _explain(_alarm)),
-        web.post(CONTROL + "recover", _explain(_recover)),
-        web.post(CONTROL + "report", _explain(_report)),
-        web.post(CONTROL + "event", _explain(_event)),
-        web.post(CONTROL + "push", _explain(_push)),
-        web.post(CONTROL + "tokens", _explain(_tokens)),
-        web.post(CONTROL + "quirks", _explain(_quirks)),
+        web.post(CONTROL + "device", explaining(_device)),
+        web.post(CONTROL + "alarm", explaining(_alarm)),
+        web.post(CONTROL + "recover", explaining(_recover)),
+        web.post(CONTROL + "report", explaining(_report)),
+        web.post(CONTROL + "event", explaining(_event)),
+        web.post(CONTROL + "push", explaining(_push)),
+        web.post(CONTROL + "tokens", explaining(_tokens)),
+        web.post(CONTROL + "quirks", explaining(_quirks)),
         web.get(CONTROL + "state", _state),
     ]
-
-
-def _explain(handler: Handler) -> Handler:
-    async def explained(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except _MISTAKES as error:
-            raise web.HTTPBadRequest(text=f"{type(error).__name__}: {error}") from error
-
-    return explained
 
 
 async def _device(request: web.Request) -> web.Response:

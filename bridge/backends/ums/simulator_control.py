@@ -10,35 +10,21 @@ from aiohttp import web
 
 from bridge.backends.ums.simulator_data import WIRE_NAMES, Event
 from bridge.backends.ums.simulator_state import SIMULATOR
-from bridge.mischief import CONTROL
+from bridge.mischief import CONTROL, explaining
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
-
     from bridge.backends.ums.simulator_state import Simulator
-
-MISTAKES = (KeyError, ValueError, TypeError, AttributeError)
 
 
 def control_routes() -> list[web.RouteDef]:
     """Routes for alarms, devices, pushes, quirks and the whole state."""
     return [
-        web.post(CONTROL + "alarm", _explain(_alarm)),
-        web.post(CONTROL + "device", _explain(_device)),
-        web.post(CONTROL + "push", _explain(_push)),
-        web.post(CONTROL + "quirks", _explain(_quirks)),
+        web.post(CONTROL + "alarm", explaining(_alarm)),
+        web.post(CONTROL + "device", explaining(_device)),
+        web.post(CONTROL + "push", explaining(_push)),
+        web.post(CONTROL + "quirks", explaining(_quirks)),
         web.get(CONTROL + "state", _state),
     ]
-
-
-def _explain(handler: Handler) -> Handler:
-    async def explained(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except MISTAKES as error:
-            raise web.HTTPBadRequest(text=f"{type(error).__name__}: {error}") from error
-
-    return explained
 
 
 async def _alarm(request: web.Request) -> web.Response:
