@@ -13,10 +13,25 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from tests.integration.bridge import BASE, ID, Bridge
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from homeassistant.core import HomeAssistant
     from pytest_homeassistant_custom_component.typing import MqttMockHAClient, MqttMockPahoClient
 
 __all__ = ["DOMAIN"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patience_with_threads() -> Iterator[None]:
+    """Time for Home Assistant's worker threads to end by themselves.
+
+    Its executor waits a second in all for idle threads, then raises SystemExit inside them wherever they are. That may
+    be within the interpreter's own bookkeeping: the thread is then listed for ever, and the plugin's clean-up check
+    fails a test that left nothing. A busy machine needs more than a second.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("homeassistant.util.executor.EXECUTOR_SHUTDOWN_TIMEOUT", 600)
+        yield
 
 
 @pytest.fixture(autouse=True)
