@@ -199,12 +199,13 @@ class Registry:
         return self._tables.setdefault(tuple(map(id, rows)), rows)
 
     def _take_stock(self, backend: str, inventory: Inventory, changes: Changes, *, settled: bool) -> None:
-        for id_ in tuple(self._scopes[backend, inventory.scope]):
-            if id_ in inventory.ids:
-                self._missing.pop(id_, None)
-                if settled and id_ in self._lacking:
-                    self._retire_lacking(id_, changes)
-                continue
+        known = self._scopes[backend, inventory.scope]
+        for id_ in [id_ for id_ in self._missing if id_ in inventory.ids and id_ in known]:
+            del self._missing[id_]
+        if settled:
+            for id_ in [id_ for id_ in self._lacking if id_ in inventory.ids and id_ in known]:
+                self._retire_lacking(id_, changes)
+        for id_ in known - inventory.ids:
             self._missing[id_] += 1
             if self._missing[id_] >= ENOUGH:
                 _LOG.info("%s is gone from two complete inventories of %s: removed", id_, backend)

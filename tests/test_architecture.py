@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 # A part imports only what stands before it in a chain that both are in. A part in no chain is free to stand anywhere.
 CHAINS = (
-    (("errors",), ("model", "pace", "wire"), ("backend",), ("api",), ("backends",)),
+    (("errors",), ("model", "pace", "rows", "wire"), ("backend",), ("api",), ("backends",)),
     (
         ("errors",),
-        ("model", "pace", "wire"),
+        ("model", "pace", "rows", "wire"),
         ("topics", "standard"),
         ("backend",),
         ("registry", "discovery", "outbox"),
@@ -34,9 +34,10 @@ CHAINS = (
         ("__main__",),
     ),
 )
-PLATFORMS_MAY_IMPORT = {"errors", "model", "pace", "backend", "wire", "api", "files", "failures"}
+PLATFORMS_MAY_IMPORT = {"errors", "model", "pace", "backend", "wire", "rows", "api", "files", "failures"}
 SIMULATORS_MAY_IMPORT = {"mischief"}
 LIBRARIES_BELONG_TO = {
+    "msgspec": {"rows"},
     "paho": {"mqtt"},
     "sqlite3": {"outbox"},
     "pydantic": {"wire", "api", "backends"},

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bridge import wire
 from bridge.api import Api, Envelope
 from bridge.errors import BadReply
+from bridge.rows import Rows
 
+from .models import parse
 from .paging import Page
 
 if TYPE_CHECKING:
@@ -29,11 +31,15 @@ class Client:
     """Each method raises Unreachable, Ambiguous, BadReply, Rejected, Busy, Denied."""
 
     api: Api
+    _devices: Rows = field(default_factory=lambda: Rows("devices", parse))
 
     async def device_list(self, offset: int, limit: int) -> Page:
-        """All devices, the UMS document 3.1."""
+        """All devices, the UMS document 3.1. A row that is what it was is the same object again."""
+        if offset == 0:
+            self._devices.begin()
+        api = replace(self.api, parse=self._devices.parse)
         query = _paged(offset, limit) | {"show_group_info": "true"}
-        return await _page(self.api, "GET", "/s1/device", "device_list", "devices", params=query)
+        return await _page(api, "GET", "/s1/device", "device_list", "devices", params=query)
 
     async def alarm_latest(self, offset: int, limit: int) -> Page:
         """The newest alarm of each device that had one within 48 hours, the UMS document 3.2."""

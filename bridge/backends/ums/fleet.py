@@ -55,6 +55,8 @@ class Fleet:
         self._ids = ids
         self._url = url
         self._gateways: dict[str, _Known] = {}
+        self._renewed: set[str] = set()
+        """Gateways whose lines may say of them what no longer holds."""
 
     def id(self, mac: str) -> str:
         """The device id of a gateway, known or not."""
@@ -84,6 +86,18 @@ class Fleet:
         """Forget the gateways that are not among these."""
         for mac in set(self._gateways).difference(macs):
             del self._gateways[mac]
+
+    def ids(self, macs: Iterable[str]) -> frozenset[str]:
+        """The device ids of gateways known."""
+        return frozenset([self._gateways[mac].device.id for mac in macs])
+
+    def learn_page(self, macs: Iterable[str], rows: Iterable[Row], began: float) -> list[Device]:
+        """Take in entries of the device list, most of them the very objects that came before."""
+        devices = []
+        for mac, raw in zip(macs, rows, strict=True):
+            known = self._gateways.get(mac)
+            devices.append(known.device if known and known.raw is raw else self.learn(mac, raw, began))
+        return devices
 
     def learn(self, mac: str, raw: Row, began: float) -> Device:
         """Take in an entry of the device list; the same device as before where nothing changed."""
@@ -131,11 +145,11 @@ class Fleet:
         devices = [line.device for line in listed.values()]
         return devices if known.device is before else [known.device, *devices]
 
-    def turned(self, macs: Iterable[str]) -> list[Device]:
-        """The lines of these gateways that their gateway's name or connection changed since they were made."""
+    def turned(self) -> list[Device]:
+        """The lines that their gateway's name or connection changed since they were made."""
         found = []
-        for mac in macs:
-            known = self._gateways[mac]
+        renewed, self._renewed = self._renewed, set()
+        for known in filter(None, map(self._gateways.get, renewed)):
             for name, line in known.lines.items():
                 device = self._line_device(known.device, name, line.raw, line.device)
                 if device is not line.device:
@@ -154,6 +168,7 @@ class Fleet:
     def _renew(self, mac: str, known: _Known, record: GatewayRecord) -> Device:
         if record != known.record:
             known.device = entities.gateway_device(self.backend, known.device.id, mac, record)
+            self._renewed.add(mac)
         return known.device
 
     def _take_line(self, known: _Known, name: str, row: Row) -> _Line:

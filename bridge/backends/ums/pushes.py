@@ -50,7 +50,7 @@ def _device(system: System, body: bytes) -> Update:
         raise _missing("device_mac")
     began = time.monotonic()
     gateway = system.fleet.merge(mac, raw, began)
-    return system.update(began, origin=Origin.PUSH, devices=[gateway, *system.fleet.turned([mac])])
+    return system.update(began, origin=Origin.PUSH, devices=[gateway, *system.fleet.turned()])
 
 
 def _object(body: bytes) -> dict[str, Any]:

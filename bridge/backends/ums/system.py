@@ -66,8 +66,7 @@ class System:
         self._note_nameless(listing)
         if listing.complete and listing.seen:
             self.fleet.retain(listing.seen)
-            ids = frozenset(self.fleet.id(mac) for mac in listing.seen)
-            yield self.update(began, inventories=[Inventory(scope="devices", ids=ids)])
+            yield self.update(began, inventories=[Inventory(scope="devices", ids=self.fleet.ids(listing.seen))])
 
     async def poll_lines(self) -> AsyncIterator[Update]:
         """The UMS document 3.7 with `type=curfxo`, gateway after gateway; offline ones until they answered."""
@@ -164,10 +163,9 @@ class System:
         return Listing(fetch=fetch, key=key, limit=self.page_size, again=again)
 
     def _take_devices(self, page: Page) -> list[Update]:
-        rows = zip(page.keys, page.rows, strict=True)
-        devices = [self.fleet.learn(mac, row, page.began) for mac, row in rows]
+        devices = self.fleet.learn_page(page.keys, page.rows, page.began)
         updates = [self.update(page.began, devices=devices)]
-        turned = self.fleet.turned(page.keys)
+        turned = self.fleet.turned()
         return [*updates, self.update(devices=turned)] if turned else updates
 
     def _take_lines(self, mac: str, listing: Listing, rows: Iterable[Row], began: float, origin: Origin) -> Update:
