@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -170,11 +171,7 @@ async def open_api(
     parse: Callable[[bytes], Any] = wire.parse,
 ) -> AsyncIterator[Api]:
     """An Api for a backend's common options: `url`, `timeout`, `headers`, `verify_tls`, `ca`."""
-    trust = ssl.create_default_context(cafile=options.get("ca"))
-    if not options["verify_tls"]:
-        trust.check_hostname = False
-        trust.verify_mode = ssl.CERT_NONE
-    connector = aiohttp.TCPConnector(ssl=trust, limit=0)
+    connector = aiohttp.TCPConnector(ssl=_trust(options), limit=0)
     async with aiohttp.ClientSession(
         connector=connector, headers=options["headers"], cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
@@ -188,6 +185,17 @@ async def open_api(
             parse=parse,
             redact=Redaction(_secrets(options)),
         )
+
+
+def _trust(options: Mapping[str, Any]) -> ssl.SSLContext | bool:
+    """Whom to believe; making it reads all of the system's authorities, so not for plain HTTP."""
+    if urlsplit(options["url"]).scheme != "https":
+        return True
+    trust = ssl.create_default_context(cafile=options.get("ca"))
+    if not options["verify_tls"]:
+        trust.check_hostname = False
+        trust.verify_mode = ssl.CERT_NONE
+    return trust
 
 
 def _secrets(options: Mapping[str, Any]) -> list[str]:

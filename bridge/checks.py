@@ -7,6 +7,7 @@ as they do from `!env_var` and `!secret`.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from ipaddress import ip_network
@@ -197,6 +198,21 @@ def file_in(folder: Path) -> Check:
         except (OSError, ValueError) as error:
             words = (getattr(error, "strerror", None) or "no such path").lower()
             raise vol.Invalid(f"expected a file that can be read; this one: {words}") from error
+
+    return check
+
+
+def authorities_in(folder: Path) -> Check:
+    """A file of certificates to be trusted, in PEM. Gives its absolute path."""
+    readable = file_in(folder)
+
+    def check(value: Any) -> str:
+        file: str = readable(value)
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+        except OSError as error:
+            raise vol.Invalid("expected a file with certificates in PEM") from error
+        return file
 
     return check
 

@@ -180,8 +180,13 @@ def _tls(value: Any, *, folder: Path) -> Tls | None:
     if isinstance(value, bool | str):
         return Tls() if checks.flag(value) else None
     file = checks.file_in(folder)
-    rows = {vol.Optional(name): file for name in ("ca", "certificate", "key")}
-    made: Tls = _making(Tls, rows | {vol.Optional("verify"): checks.flag})(value)
+    rows = {
+        vol.Optional("ca"): checks.authorities_in(folder),
+        vol.Optional("certificate"): file,
+        vol.Optional("key"): file,
+        vol.Optional("verify"): checks.flag,
+    }
+    made: Tls = _making(Tls, rows)(value)
     return made
 
 
@@ -256,7 +261,7 @@ def _common_rows(folder: Path) -> dict[Any, Any]:
         vol.Required("url", msg="missing; expected a URL such as http://10.0.0.5:8080"): checks.url,
         vol.Optional("time_zone", default="Asia/Shanghai"): checks.time_zone,
         vol.Optional("verify_tls", default=True): checks.flag,
-        vol.Optional("ca"): checks.file_in(folder),
+        vol.Optional("ca"): checks.authorities_in(folder),
         vol.Optional("timeout", default=10): checks.number(0.5, 120),
         vol.Optional("headers", default=dict): checks.headers,
     }

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
+import trustme
 import voluptuous as vol
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,7 +113,8 @@ def test_the_least_configuration_has_every_default() -> None:
 
 
 def test_everything_that_can_be_set(tmp_path: Path) -> None:
-    for name in ("ca.pem", "cert.pem", "key.pem"):
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("x")
     config = read(
         """
@@ -533,11 +535,21 @@ def test_a_file_that_cannot_be_read_is_one_fault(tmp_path: Path) -> None:
     assert told("empty.yaml") == [f"{tmp_path}/empty.yaml:1: nothing in it; expected options, backends at least"]
 
 
+def test_a_file_without_certificates_vouches_for_nobody(tmp_path: Path) -> None:
+    for name, content in (("key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), ("empty", "")):
+        (tmp_path / name).write_text(content)
+    text = "mqtt: {host: h, tls: {ca: key.pem}}\nbackends: {hq: {platform: ums, url: 'https://a', ca: empty}}"
+    assert faults(text, tmp_path) == [
+        "1: mqtt.tls.ca: expected a file with certificates in PEM",
+        "2: backends.hq.ca: expected a file with certificates in PEM",
+    ]
+
+
 def test_paths_are_relative_to_the_file_and_not_to_where_one_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "ca.pem").write_text("x")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "etc" / "ca.pem")
     (tmp_path / "etc" / "f.yaml").write_bytes(
         b"\xef\xbb\xbf" + f"mqtt: {{host: h, tls: {{ca: ca.pem}}}}\n{BACKENDS}".encode()
     )

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import trustme
 
 from bridge.backend import platforms
 from bridge.config import parse
@@ -83,7 +84,7 @@ def test_configurations_load(page: Path, text: str, tmp_path: Path) -> None:
     secrets = re.findall(r"!secret (\w+)", text)
     (tmp_path / "secrets.yaml").write_text("".join(f"{secret}: sesame-sesame\n" for secret in secrets))
     for file in re.findall(r"[\w-]+\.pem", text):
-        (tmp_path / file).touch()
+        trustme.CA().cert_pem.write_to_path(tmp_path / file)
     assert parse(text, tmp_path / "fleet2mqtt.yaml").backends, page
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from bridge import yaml_lines
 from bridge.backend import platforms
@@ -21,7 +22,8 @@ SECRETS = "mqtt_password: sesame\nproxy_authorization: Basic sesame\nums_push: s
 @pytest.fixture
 def whole(tmp_path: Path) -> Config:
     """With all that is left out taken in, and the files that it names beside it."""
-    for name in ("ca.pem", "client.pem", "client-key.pem"):
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    for name in ("client.pem", "client-key.pem"):
         (tmp_path / name).touch()
     (tmp_path / "secrets.yaml").write_text(SECRETS)
     file = tmp_path / "fleet2mqtt.yaml"

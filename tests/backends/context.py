@@ -62,7 +62,7 @@ async def act(backend: Backend, name: str, arguments: Mapping[str, Any]) -> Any:
     return await action.run(vol.Schema(dict(action.schema))(dict(arguments)))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # asyncio writes out what a fixture gave, whether or not anybody reads it
 class Run:
     """A connected backend and all that came out of it, as a hub would take it in."""
 
