@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -69,10 +70,15 @@ async def ran(*command: str, patience: float = 60.0) -> Ended:
 
 
 @asynccontextmanager
-async def running(*command: str) -> AsyncIterator[Process]:
-    """Run a program; SIGTERM at the end, SIGKILL if it does not follow."""
+async def running(*command: str, measured: bool = True) -> AsyncIterator[Process]:
+    """Run a program; SIGTERM at the end, SIGKILL if it does not follow.
+
+    `measured` False spares it the bookkeeping of coverage, for what is killed before it could hand it in or has its
+    hands full.
+    """
+    environment = {name: value for name, value in os.environ.items() if measured or not name.startswith("COVERAGE_")}
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment
     )
     shown = Process(process)
     reader = asyncio.create_task(_read(shown), name="output")

@@ -260,7 +260,7 @@ async def one_round(site: Site) -> None:
 @asynccontextmanager
 async def started(site: Site) -> AsyncIterator[Process]:
     """A bridge that takes pushes."""
-    async with running(*BRIDGE, "run", "-c", site.config) as bridge:
+    async with running(*BRIDGE, "run", "-c", site.config, measured=False) as bridge:
         await bridge.says("push listens on", PATIENCE)
         yield bridge
 

@@ -64,7 +64,7 @@ async def as_process(
     limit = ("bash", "-c", f'ulimit -n {files}; exec "$@"', "bash") if files else ()
     async with (
         site.broker.record("#") as seen,
-        running(*limit, "env", *variables, *BRIDGE, "run", "-c", config) as process,
+        running(*limit, "env", *variables, *BRIDGE, "run", "-c", config, measured=False) as process,
     ):
         await process.says("web listens on")
         topic = "fleet2mqtt/bridge/state"

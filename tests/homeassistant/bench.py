@@ -43,7 +43,7 @@ class Bench:
     @asynccontextmanager
     async def bridge(self) -> AsyncIterator[None]:
         """The bridge, as long as this lasts; what it has kept is there again the next time."""
-        async with running(*BRIDGE, "run", "-c", str(self.config)) as process:
+        async with running(*BRIDGE, "run", "-c", str(self.config), measured=False) as process:
             await process.says("connected to")
             yield
 
@@ -63,6 +63,6 @@ async def bench(broker: Broker, folder: Path) -> AsyncIterator[Bench]:
         for name, (platform, _) in BACKENDS.items():
             simulated = ("simulate", platform, "--still", "--port", urls[name].rpartition(":")[2])
             pushed = ("--push", f"http://{HOST}:{push}/push/{name}/{SECRET}")
-            simulator = await stack.enter_async_context(running(*BRIDGE, *simulated, *pushed))
+            simulator = await stack.enter_async_context(running(*BRIDGE, *simulated, *pushed, measured=False))
             await simulator.says("simulator on")
         yield Bench(urls, config)

@@ -64,8 +64,8 @@ async def fleet(
         for name, url in urls.items():
             simulated = ("simulate", name, "--still", "--port", url.rpartition(":")[2])
             pushed = ("--push", f"http://{HOST}:{push}/push/{name}/{SECRET}")
-            simulator = await stack.enter_async_context(running(*BRIDGE, *simulated, *pushed))
+            simulator = await stack.enter_async_context(running(*BRIDGE, *simulated, *pushed, measured=False))
             await simulator.says("simulator on")
-        bridge = await stack.enter_async_context(running(*BRIDGE, "run", "-c", str(path)))
+        bridge = await stack.enter_async_context(running(*BRIDGE, "run", "-c", str(path), measured=False))
         await bridge.says("connected to")
         yield Fleet(urls, bridge)

@@ -36,6 +36,8 @@ BIRTH_TOPIC = "homeassistant/status"
 PATIENCE = 120.0  # seconds to start, which takes 3 to 5
 # Warnings of this installation that tell nothing about what is under test.
 NOISE = ("We found a custom integration", "Skipping pip installation", "libturbojpeg", "haffmpeg.", "zlib_ng and isal")
+SLOW = ("No ACK from MQTT server in", "is taking over", "took longer than the scheduled update interval")
+"""What Home Assistant says when the machine gives it no time."""
 CONFIGURATION = """\
 homeassistant: {{name: Test, latitude: 48.2, longitude: 16.4, elevation: 170, time_zone: UTC, language: {language}}}
 http: {{server_host: {host}, server_port: {port}}}
@@ -149,7 +151,7 @@ class Hass:
         """Lines from warning up in its log from character `since` on, without this installation's own."""
         lines = self.log()[since:].splitlines()
         found = [line for line in lines if re.search(r"\b(WARNING|ERROR|CRITICAL)\b", line)]
-        return [line for line in found if not any(text in line for text in (*NOISE, *ignored))]
+        return [line for line in found if not any(text in line for text in (*NOISE, *SLOW, *ignored))]
 
     async def rest(self, method: str, path: str, body: object = None, *, form: object = None) -> Any:
         """One call of the REST API; RuntimeError with the answer's text unless it succeeds."""
