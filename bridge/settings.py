@@ -149,7 +149,7 @@ class BackendConfig:
     options: Mapping[str, Any] = field(repr=False)
     push: Push | None = None
     allow: tuple[str, ...] = ()
-    stale_after: float = 3600.0
+    stale_after: float = 7200.0
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
 

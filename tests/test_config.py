@@ -97,7 +97,7 @@ def test_the_least_configuration_has_every_default() -> None:
     assert config.secrets == frozenset()
     backend = config.backends["hq"]
     assert (backend.name, backend.platform, backend.push, backend.allow, backend.stale_after) == (
-        ("hq", "ums", None, (), 3600.0)
+        ("hq", "ums", None, (), 7200.0)
     )
     assert backend.options == {
         "url": "http://a",
