@@ -203,7 +203,7 @@ class Hass:
     async def states(self) -> dict[str, State]:
         return {state["entity_id"]: state for state in await self.rest("GET", "/api/states")}
 
-    async def wait_state(self, entity_id: str, match: Callable[[State], bool], patience: float = 15.0) -> State:
+    async def wait_state(self, entity_id: str, match: Callable[[State], bool], patience: float = 60.0) -> State:
         """The entity's state once it exists and matches; TimeoutError with the last one seen."""
         last: State | None = None
 

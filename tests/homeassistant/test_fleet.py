@@ -194,15 +194,15 @@ async def test_everything_is_back_after_restarts(hass: Hass, hass_broker: Broker
         before = await values(hass)
 
         await hass_broker.restart()  # which forgets everything
-        await hass.wait_state(switch, lambda state: state["state"] == "unavailable", patience=30)
-        await hass.wait_state(switch, lambda state: state["state"] == "off", patience=30)
+        await hass.wait_state(switch, lambda state: state["state"] == "unavailable", patience=120)
+        await hass.wait_state(switch, lambda state: state["state"] == "off", patience=120)
         await back()
 
         await hass.restart()
-        await hass.wait_state(switch, lambda state: state["state"] == "off", patience=30)
+        await hass.wait_state(switch, lambda state: state["state"] == "off", patience=120)
         await back()
         assert running.bridge.process.returncode is None
-    await hass.wait_state(switch, lambda state: state["state"] == "unavailable", patience=30)
+    await hass.wait_state(switch, lambda state: state["state"] == "unavailable", patience=120)
     async with fleet(hass_broker, tmp_path):
-        await hass.wait_state(switch, lambda state: state["state"] == "off", patience=30)
+        await hass.wait_state(switch, lambda state: state["state"] == "off", patience=120)
         await back()

@@ -208,7 +208,7 @@ async def test_an_exception_of_a_callback_ends_run(broker: Broker, start: Start)
     await broker.publish("fleet/set/x", "1")
 
     with pytest.raises(LookupError, match="fleet/set/x"):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await subject.task
     assert not subject.mqtt.connected
 
@@ -218,7 +218,7 @@ async def test_an_exception_of_on_connected_ends_run(broker: Broker, start: Star
         raise LookupError("x")
 
     with pytest.raises(LookupError, match="x"):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await start(broker.port, on_connected=fail).task
 
 
@@ -229,7 +229,7 @@ async def test_a_broker_that_says_nothing_holds_up_nothing(start: Start) -> None
     async with FakeBroker(talk) as broker:
         subject = start(broker.port)
         await wait_until(lambda: broker.connects, "CONNECT")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await subject.stop()
 
 
@@ -246,10 +246,10 @@ def dialling() -> threading.Thread | None:
 
 def accept_what_comes_late(listener: socket.socket) -> bytes:
     """What the client says once the port takes it."""
-    listener.settimeout(10)
+    listener.settimeout(30)
     listener.accept()[0].close()
     with listener.accept()[0] as late:
-        late.settimeout(10)
+        late.settimeout(30)
         return late.recv(100)
 
 

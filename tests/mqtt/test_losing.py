@@ -174,7 +174,7 @@ async def test_a_goodbye_while_it_connects_ends_that(start: Start) -> None:
         await wait_until(lambda: broker.connects, "CONNECT")
         await subject.mqtt.close()
         answer.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await gone.wait()
 
     assert (subject.ups, subject.downs, subject.task.done()) == (0, [], False)
