@@ -49,10 +49,13 @@ _given: set[int] = set()
 def free_port() -> int:
     """A free loopback port below the ephemeral ones: a client that retries on one of those can connect to itself.
 
-    None comes twice, as who asked may not listen there yet.
+    None comes twice, as who asked may not listen there yet, or may have stopped for a while. So the processes that
+    share a test run have ports of their own, too.
     """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = 20_000 + secrets.randbelow(12_000)
+        port = 20_000 + secrets.randbelow(12_000 // workers) * workers + worker
         if port in _given:
             continue
         _given.add(port)
