@@ -65,20 +65,7 @@ async def connect(config: Config, ids: Ids, outbox: Outbox, stack: AsyncExitStac
             keep=partial(outbox.keep, name),
         )
         backends[name] = await stack.enter_async_context(installed[each.platform]().connect(context))
-        _note_unknown(each.allow, backends[name])
     return backends
-
-
-def _note_unknown(allowed: tuple[str, ...], backend: Backend) -> None:
-    """A word misspelt in `allow` would be found out only when the action is wanted."""
-    if unknown := set(allowed).difference(action.name for action in backend.actions):
-        named = ", ".join(action.name for action in backend.actions if action.destructive) or "none"
-        _LOG.warning(
-            "backends.%s.allow: there is no action %s; destructive are %s",
-            backend.name,
-            ", ".join(sorted(unknown)),
-            named,
-        )
 
 
 async def _instance(path: Path, outbox: Outbox) -> str:

@@ -4,6 +4,7 @@ A platform is a module named by an entry point of the group `fleet2mqtt.platform
 
     SCHEMA: dict                    its own options, voluptuous; the common ones are in bridge/config.py
     connect(context)                an async context manager that gives a Backend, without asking the vendor anything
+    ACTIONS                         optional: the rows of its actions, so that `allow` can be checked before it runs
     check(options)                  optional: what is wrong in no option alone, as an iterable of vol.Invalid with the
                                     path of the option to change; `options` as the file has them, right or wrong
 """
@@ -17,7 +18,7 @@ from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 from zoneinfo import ZoneInfo
 
 import voluptuous as vol
@@ -62,22 +63,29 @@ class Action:
     refresh: tuple[str, ...] = ()
 
 
-ActionRow = tuple[str, str, Mapping[Any, Any], Callable[[Any, dict[str, Any]], Awaitable[Any]], tuple[str, ...]]
-"""Name, summary, schema, `run(client, arguments)`, and the sources to poll afterwards."""
+class ActionRow(NamedTuple):
+    """A row of a platform's table of actions: an Action whose `run` wants the Backend's client first."""
+
+    name: str
+    summary: str
+    schema: Mapping[Any, Any]
+    run: Callable[[Any, dict[str, Any]], Awaitable[Any]]
+    refresh: tuple[str, ...] = ()
+    destructive: bool = False
 
 
-def actions_of(client: Any, table: Iterable[ActionRow], destructive: frozenset[str]) -> tuple[Action, ...]:
-    """The actions of a platform's table, run by `client`; those named in `destructive` need the operator's leave."""
+def actions_of(client: Any, table: Iterable[ActionRow]) -> tuple[Action, ...]:
+    """The actions of a platform's table, run by `client`."""
     return tuple(
         Action(
-            name=name,
-            summary=summary,
-            schema=schema,
-            run=partial(run, client),
-            destructive=name in destructive,
-            refresh=refresh,
+            name=row.name,
+            summary=row.summary,
+            schema=row.schema,
+            run=partial(row.run, client),
+            destructive=row.destructive,
+            refresh=row.refresh,
         )
-        for name, summary, schema, run, refresh in table
+        for row in table
     )
 
 
@@ -169,6 +177,12 @@ def contradictions(platform: Platform, options: Mapping[str, Any]) -> list[vol.I
     """What a platform's own check finds wrong in a backend's options as the file has them."""
     check = getattr(platform, "check", None)
     return [] if check is None else list(check(options))
+
+
+def guarded(platform: Platform) -> dict[str, bool] | None:
+    """A platform's actions by name, and whether `allow` has to name them; None where it lists none before it runs."""
+    table: Iterable[ActionRow] | None = getattr(platform, "ACTIONS", None)
+    return None if table is None else {row.name: row.destructive for row in table}
 
 
 def _loader(load: Callable[[], Any]) -> Callable[[], Platform]:

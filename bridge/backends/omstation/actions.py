@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.backend import Action, actions_of
+from bridge.backend import Action, ActionRow, actions_of
 from bridge.backends.omstation import schemas
 from bridge.backends.omstation.client import STATIONS, rows_of
 from bridge.backends.omstation.site import page, window
@@ -78,29 +78,47 @@ async def _authorisation_transfer(site: Site, arguments: Arguments) -> Any:
 
 _STATIONS = ("stations", "lattices")
 _OPEN = ("authorisations",)
-_TABLE = (
-    ("station_list", "All stations and their sums", schemas.STATION_LIST, _station_list, ()),
-    ("station_get", "The lattices of a station and their sums", schemas.STATION_GET, _station_get, ()),
-    ("station_add", "Add a station", schemas.STATION_ADD, _station_add, _STATIONS),
-    ("station_update", "Change a station", schemas.STATION_UPDATE, _station_update, _STATIONS),
-    ("device_register", "Register locks", schemas.DEVICE_REGISTER, _device_register, _STATIONS),
-    ("authorisation_list", "A page of authorisations", schemas.AUTHORISATION_LIST, _authorisation_list, ()),
-    ("authorisation_transfer_list", "A page of transfers", schemas.TRANSFER_LIST, _transfer_list, ()),
-    ("authorisation_update", "Change an authorisation", schemas.AUTHORISATION_UPDATE, _authorisation_update, _OPEN),
-    (
+ACTIONS = (
+    ActionRow("station_list", "All stations and their sums", schemas.STATION_LIST, _station_list, ()),
+    ActionRow("station_get", "The lattices of a station and their sums", schemas.STATION_GET, _station_get, ()),
+    ActionRow("station_add", "Add a station", schemas.STATION_ADD, _station_add, _STATIONS),
+    ActionRow("station_update", "Change a station", schemas.STATION_UPDATE, _station_update, _STATIONS),
+    ActionRow("device_register", "Register locks", schemas.DEVICE_REGISTER, _device_register, _STATIONS),
+    ActionRow(
+        "authorisation_list",
+        "A page of authorisations",
+        schemas.AUTHORISATION_LIST,
+        _authorisation_list,
+        (),
+        destructive=True,
+    ),
+    ActionRow(
+        "authorisation_transfer_list",
+        "A page of transfers",
+        schemas.TRANSFER_LIST,
+        _transfer_list,
+        (),
+        destructive=True,
+    ),
+    ActionRow(
+        "authorisation_update",
+        "Change an authorisation",
+        schemas.AUTHORISATION_UPDATE,
+        _authorisation_update,
+        _OPEN,
+        destructive=True,
+    ),
+    ActionRow(
         "authorisation_transfer",
         "Change a transfer of authorisations",
         schemas.AUTHORISATION_TRANSFER,
         _authorisation_transfer,
         _OPEN,
+        destructive=True,
     ),
 )
-_GUARDED = frozenset(
-    ("authorisation_list", "authorisation_transfer_list", "authorisation_update", "authorisation_transfer")
-)
-"""What tells of people, or gives them something or takes it."""
 
 
 def site_actions(site: Site) -> tuple[Action, ...]:
     """One for each of the vendor's calls but the login."""
-    return actions_of(site, _TABLE, _GUARDED)
+    return actions_of(site, ACTIONS)

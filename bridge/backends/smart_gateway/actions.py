@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bridge import wire
-from bridge.backend import Action, actions_of
+from bridge.backend import Action, ActionRow, actions_of
 from bridge.backends.smart_gateway import schemas
 from bridge.backends.smart_gateway.client import ARGS
 from bridge.backends.smart_gateway.settings import send
@@ -113,24 +113,25 @@ def _said(reply: Mapping[str, Any]) -> Any:
 
 _GATEWAYS = ("devices", "details")
 _ALL = ("mappings", "details")
-_TABLE = (
-    ("device_register", "Register a gateway", schemas.REGISTER, _register, _GATEWAYS),
-    ("device_delete", "Delete a gateway", schemas.DEVICE, _delete, _GATEWAYS),
-    ("device_list", "One page of gateways, filtered by the vendor", schemas.LIST, _list, ()),
-    ("device_query", "Gateways by serial number, with the charts if asked", schemas.QUERY, _query, ()),
-    ("device_chart", "The rate and delay charts of a gateway", schemas.CHART, _device_chart, ()),
-    ("device_set", "Change any settings of a gateway in one call", schemas.SET, _set, ("details",)),
-    ("mapping_list", "All port mapping rules", schemas.NONE, _mapping_list, ()),
-    ("mapping_add", "Add a port mapping rule; answers its uuid", schemas.ADD, _mapping_add, ("mappings",)),
-    ("mapping_edit", "Change a port mapping rule", schemas.EDIT, _mapping_edit, ("mappings",)),
-    ("mapping_delete", "Delete port mapping rules", schemas.RULES, _mapping_delete, _ALL),
-    ("mapping_assign", "Give a rule to a gateway", schemas.ASSIGN, _mapping_assign, _ALL),
-    ("mapping_reassign", "Change the sub-net address of a gateway's rule", schemas.ASSIGN, _mapping_reassign, _ALL),
-    ("mapping_unassign", "Take rules from a gateway", schemas.UNASSIGN, _mapping_unassign, _ALL),
+ACTIONS = (
+    ActionRow("device_register", "Register a gateway", schemas.REGISTER, _register, _GATEWAYS),
+    ActionRow("device_delete", "Delete a gateway", schemas.DEVICE, _delete, _GATEWAYS, destructive=True),
+    ActionRow("device_list", "One page of gateways, filtered by the vendor", schemas.LIST, _list, ()),
+    ActionRow("device_query", "Gateways by serial number, with the charts if asked", schemas.QUERY, _query, ()),
+    ActionRow("device_chart", "The rate and delay charts of a gateway", schemas.CHART, _device_chart, ()),
+    ActionRow("device_set", "Change any settings of a gateway in one call", schemas.SET, _set, ("details",)),
+    ActionRow("mapping_list", "All port mapping rules", schemas.NONE, _mapping_list, ()),
+    ActionRow("mapping_add", "Add a port mapping rule; answers its uuid", schemas.ADD, _mapping_add, ("mappings",)),
+    ActionRow("mapping_edit", "Change a port mapping rule", schemas.EDIT, _mapping_edit, ("mappings",)),
+    ActionRow("mapping_delete", "Delete port mapping rules", schemas.RULES, _mapping_delete, _ALL, destructive=True),
+    ActionRow("mapping_assign", "Give a rule to a gateway", schemas.ASSIGN, _mapping_assign, _ALL),
+    ActionRow(
+        "mapping_reassign", "Change the sub-net address of a gateway's rule", schemas.ASSIGN, _mapping_reassign, _ALL
+    ),
+    ActionRow("mapping_unassign", "Take rules from a gateway", schemas.UNASSIGN, _mapping_unassign, _ALL),
 )
-_DESTRUCTIVE = frozenset(("device_delete", "mapping_delete"))
 
 
 def site_actions(site: Site) -> tuple[Action, ...]:
     """Every action of this backend."""
-    return actions_of(site, _TABLE, _DESTRUCTIVE)
+    return actions_of(site, ACTIONS)

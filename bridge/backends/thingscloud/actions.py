@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from bridge.backend import Action
+from bridge.backend import Action, ActionRow, actions_of
 from bridge.errors import CommandError
 from bridge.wire import SECRET_KEYS
 
@@ -181,99 +180,86 @@ async def _admin(system: System, _: Arguments) -> Any:
     return await system.client.get("admin", "admin")
 
 
-class _Row(NamedTuple):
-    name: str
-    summary: str
-    schema: dict[Any, Any]
-    run: Run
-    refresh: tuple[str, ...] = ()
-    destructive: bool = False
-
-
 _VALUES, _META = ("attributes",), ("devices", "meta")
-_TABLE = (
-    _Row("device_command", "Send a command to a device", schemas.COMMAND, _command),
-    _Row("device_data", "Send a custom data stream message to a device", schemas.DATA, _data),
-    _Row("device_attributes_set", "Send attributes to a device", schemas.SET, _send, _VALUES),
-    _Row("cloud_attributes_set", "Change attributes in the cloud only", schemas.SET, _put, _VALUES),
-    _Row(
+ACTIONS = (
+    ActionRow("device_command", "Send a command to a device", schemas.COMMAND, _command),
+    ActionRow("device_data", "Send a custom data stream message to a device", schemas.DATA, _data),
+    ActionRow("device_attributes_set", "Send attributes to a device", schemas.SET, _send, _VALUES),
+    ActionRow("cloud_attributes_set", "Change attributes in the cloud only", schemas.SET, _put, _VALUES),
+    ActionRow(
         *("attributes_remove", "Remove attributes of a device", schemas.KEYS),
         *(_of_device("POST", "attributes_remove", "attributes_remove", body=("keys",)), ("schema", *_VALUES), True),
     ),
-    _Row("attribute_history", "Past values of an attribute (30 days at most)", schemas.HISTORY, _history),
-    _Row(
+    ActionRow("attribute_history", "Past values of an attribute (30 days at most)", schemas.HISTORY, _history),
+    ActionRow(
         *("device_tags_set", "Change or add tags of a device", schemas.DEVICE_TAGS),
         *(_of_device("PUT", "tags", "device_tags_set", body=("tags",)), ("devices",)),
     ),
-    _Row(
+    ActionRow(
         *("device_tags_remove", "Remove tags of a device", schemas.KEYS),
         *(_of_device("POST", "tags_remove", "device_tags_remove", body=("keys",)), ("devices",)),
     ),
-    _Row(
+    ActionRow(
         *("device_groups_set", "Say which groups a device is in", schemas.GROUPS),
         *(_of_device("PUT", "groups", "device_groups_set", body=("groups",)), _META),
     ),
-    _Row("device_info_set", "Change a device's name, remark or key", schemas.DEVICE_INFO, _device_info_set, _META[:1]),
-    _Row("device_create", "Create a device", schemas.CREATE, _device_create, _META),
-    _Row(
+    ActionRow(
+        "device_info_set", "Change a device's name, remark or key", schemas.DEVICE_INFO, _device_info_set, _META[:1]
+    ),
+    ActionRow("device_create", "Create a device", schemas.CREATE, _device_create, _META),
+    ActionRow(
         *("device_delete", "Delete a device (refused within a day of its last message)", schemas.DEVICE),
         *(_of_device("DELETE", "", "device_delete"), _META, True),
     ),
-    _Row(
+    ActionRow(
         *("extend_infos_get", "Extended information of a device", schemas.DEVICE),
         _of_device("GET", "extend_infos", "extend_infos", hurry=False),
     ),
-    _Row(
+    ActionRow(
         *("extend_infos_set", "Change extended information of a device, by id", schemas.EXTENDED),
         *(_of_device("POST", "extend_infos", "extend_infos_set", body=("infos",)), ("schema",)),
     ),
-    _Row(
+    ActionRow(
         *("standard_infos_set", "Change standard extended information of a device", schemas.STANDARD),
         *(_of_device("POST", "standard_infos", "standard_infos_set", body=("info_type", "value")), ("schema",)),
     ),
-    _Row("device_get", "A device with its groups", schemas.DEVICE, _device_get),
-    _Row("device_list", "One page of devices", schemas.LIST, _device_list),
-    _Row("device_types", "Device types", schemas.NONE, _reading("device_types")),
-    _Row("device_type_extend_infos", "Extended information that a type defines", schemas.TYPE, _type_infos),
-    _Row("device_groups", "The tree of device groups", schemas.NONE, _reading("device_groups_tree")),
-    _Row("alarm_logs", "The alarm log of the project or of a device", schemas.LOGS, _alarm_logs),
-    _Row("project", "The project", schemas.NONE, _reading("project")),
-    _Row("customer_roles", "Roles of users", schemas.NONE, _reading("customer_roles")),
-    _Row("customer_devices", "Devices of a user", schemas.CUSTOMER_DEVICES, _customer_devices),
-    _Row(
+    ActionRow("device_get", "A device with its groups", schemas.DEVICE, _device_get),
+    ActionRow("device_list", "One page of devices", schemas.LIST, _device_list),
+    ActionRow("device_types", "Device types", schemas.NONE, _reading("device_types")),
+    ActionRow("device_type_extend_infos", "Extended information that a type defines", schemas.TYPE, _type_infos),
+    ActionRow("device_groups", "The tree of device groups", schemas.NONE, _reading("device_groups_tree")),
+    ActionRow("alarm_logs", "The alarm log of the project or of a device", schemas.LOGS, _alarm_logs),
+    ActionRow("project", "The project", schemas.NONE, _reading("project")),
+    ActionRow("customer_roles", "Roles of users", schemas.NONE, _reading("customer_roles")),
+    ActionRow("customer_devices", "Devices of a user", schemas.CUSTOMER_DEVICES, _customer_devices),
+    ActionRow(
         *("customer_tags_set", "Change or add tags of a user", schemas.CUSTOMER_TAGS),
         _of_customer("PUT", "tags", "customer_tags_set", body=("tags",)),
     ),
     # What follows tells personal data or secrets, or takes them.
-    _Row("customers", "Users of the project", schemas.NONE, _reading("customers"), (), True),
-    _Row("customer_get", "A user", schemas.CUSTOMER, _of_customer("GET", "", "customer"), (), True),
-    _Row("customer_create", "Create a user", schemas.CUSTOMER_CREATE, _customer_create, (), True),
-    _Row("customer_info_set", "Change a user", schemas.CUSTOMER_INFO, _customer_info_set, (), True),
-    _Row(
+    ActionRow("customers", "Users of the project", schemas.NONE, _reading("customers"), (), True),
+    ActionRow("customer_get", "A user", schemas.CUSTOMER, _of_customer("GET", "", "customer"), (), True),
+    ActionRow("customer_create", "Create a user", schemas.CUSTOMER_CREATE, _customer_create, (), True),
+    ActionRow("customer_info_set", "Change a user", schemas.CUSTOMER_INFO, _customer_info_set, (), True),
+    ActionRow(
         *("customer_password_set", "Change a user's password", schemas.CUSTOMER_PASSWORD),
         *(_of_customer("PUT", "pwd", "customer_password_set", body=("password",)), (), True),
     ),
-    _Row("customer_delete", "Delete a user", schemas.CUSTOMER, _of_customer("DELETE", "", "customer_delete"), (), True),
-    _Row("customer_auth", "Check a user's account and password", schemas.AUTH, _customer_auth, (), True),
-    _Row(
+    ActionRow(
+        "customer_delete", "Delete a user", schemas.CUSTOMER, _of_customer("DELETE", "", "customer_delete"), (), True
+    ),
+    ActionRow("customer_auth", "Check a user's account and password", schemas.AUTH, _customer_auth, (), True),
+    ActionRow(
         *("device_customers", "Users of a device", schemas.DEVICE),
         *(_of_device("GET", "customers", "device_customers", hurry=False), (), True),
     ),
-    _Row("device_certificate", "A device's certificate, its secret included", schemas.DEVICE, _certificate, (), True),
-    _Row("admin", "The administrator who is logged in", schemas.NONE, _admin, (), True),
+    ActionRow(
+        "device_certificate", "A device's certificate, its secret included", schemas.DEVICE, _certificate, (), True
+    ),
+    ActionRow("admin", "The administrator who is logged in", schemas.NONE, _admin, (), True),
 )
 
 
 def actions(system: System) -> tuple[Action, ...]:
     """Every action of this backend."""
-    return tuple(
-        Action(
-            name=row.name,
-            summary=row.summary,
-            schema=row.schema,
-            run=partial(row.run, system),
-            destructive=row.destructive,
-            refresh=row.refresh,
-        )
-        for row in _TABLE
-    )
+    return actions_of(system, ACTIONS)

@@ -11,7 +11,7 @@ from bridge.api import open_api
 from bridge.backend import Backend, Context, Source, scan_interval
 from bridge.pace import Pace
 
-from .actions import actions
+from .actions import ACTIONS, actions
 from .alarms import CatchUp
 from .client import ENVELOPE, Client
 from .entities import MANUFACTURER, TITLE
@@ -21,6 +21,8 @@ from .system import System
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+__all__ = ["ACTIONS", "SCHEMA", "connect"]
 
 CONCURRENCY = 2
 
@@ -43,7 +45,7 @@ async def connect(context: Context) -> AsyncIterator[Backend]:
             client=system,
             sources=_sources(context, system),
             read=system.read,
-            actions=actions(client, system.page_size),
+            actions=actions(system),
             pushes=pushes(context, system),
             calls=api.calls,
             quota={"concurrency": CONCURRENCY},

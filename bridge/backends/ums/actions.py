@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import voluptuous as vol
 
-from bridge.backend import Action
+from bridge.backend import Action, ActionRow, actions_of
 from bridge.errors import CommandError
 
 from .models import mac_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from .client import Client
     from .paging import Page
+    from .system import System
 
 Arguments = dict[str, Any]
 Schema = dict[Any, Any]
+Run = Callable[["System", Arguments], Awaitable[Any]]
 
 _MAC = re.compile(r"[0-9A-F]{12}")
 _TIME = "%Y-%m-%d %H:%M:%S"
@@ -57,57 +58,64 @@ _WINDOW: Schema = {vol.Optional("startTime"): moment, vol.Optional("endTime"): m
 _ACCOUNT: Schema = {vol.Required("account"): vol.All(str, vol.Length(min=1)), vol.Required("password"): str}
 
 
-def actions(client: Client, page_size: int) -> tuple[Action, ...]:
-    """One for each endpoint of the UMS document 3 and 4. Where `limit` is not given it is `page_size`."""
+def _paged(call: Callable[[Client, Arguments, int, int], Awaitable[Page]]) -> Run:
+    """A list: without `limit` the pages are as long as the polls' own."""
 
-    def paged(call: Callable[[Arguments, int, int], Awaitable[Page]]) -> Callable[[Arguments], Awaitable[Any]]:
-        async def run(arguments: Arguments) -> Any:
-            return _said(await call(arguments, arguments["offset"], arguments.get("limit", page_size)))
+    async def run(system: System, arguments: Arguments) -> Any:
+        limit = arguments.get("limit", system.page_size)
+        return _said(await call(system.client, arguments, arguments["offset"], limit))
 
-        return run
-
-    async def count_alarms(arguments: Arguments) -> Any:
-        return _said(await client.alarm_statistics(arguments["macs"]))
-
-    async def login(arguments: Arguments) -> Any:
-        return {"user": await client.login(arguments["account"], arguments["password"])}
-
-    def history(arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
-        return client.alarm_history(arguments["metric_history_producer"], offset, limit)
-
-    def events(arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
-        return client.event_statistics(offset, limit, _window(arguments))
-
-    def lines(arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
-        return client.fxo_status(arguments["device_mac"], offset, limit)
-
-    def test(arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
-        return client.fxo_test(arguments["device_mac"], offset, limit)
-
-    return (
-        _action("device_list", "Gateways", _ROWS, paged(lambda _, *page: client.device_list(*page))),
-        _action("alarm_latest", "Newest alarms (48 h)", _ROWS, paged(lambda _, *page: client.alarm_latest(*page))),
-        _action("alarm_history", "All alarms of a gateway", _ALARMS, paged(history)),
-        _action("alarm_statistics", "Alarm counts of gateways", _MACS, count_alarms),
-        _action("event_statistics", "Event counts (1 h, or the window given)", _WINDOW, paged(events)),
-        _action(
-            "status_history", "Online counts over time", _ROWS, paged(lambda _, *page: client.status_history(*page))
-        ),
-        _action("fxo_status", "FXO lines of a gateway as last known", _LINES, paged(lines)),
-        _action("fxo_test", "Test the FXO lines of a gateway now", _LINES, paged(test), refresh=("lines",)),
-        _action("login", "Check an account of the UMS; no session is kept", _ACCOUNT, login),
-    )
+    return run
 
 
-def _action(
-    name: str,
-    summary: str,
-    schema: Schema,
-    run: Callable[[Arguments], Awaitable[Any]],
-    *,
-    refresh: tuple[str, ...] = (),
-) -> Action:
-    return Action(name=name, summary=summary, schema=schema, run=run, refresh=refresh)
+def _history(client: Client, arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
+    return client.alarm_history(arguments["metric_history_producer"], offset, limit)
+
+
+def _events(client: Client, arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
+    return client.event_statistics(offset, limit, _window(arguments))
+
+
+def _lines(client: Client, arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
+    return client.fxo_status(arguments["device_mac"], offset, limit)
+
+
+def _test(client: Client, arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
+    return client.fxo_test(arguments["device_mac"], offset, limit)
+
+
+async def _count_alarms(system: System, arguments: Arguments) -> Any:
+    return _said(await system.client.alarm_statistics(arguments["macs"]))
+
+
+async def _login(system: System, arguments: Arguments) -> Any:
+    return {"user": await system.client.login(arguments["account"], arguments["password"])}
+
+
+ACTIONS = (
+    ActionRow("device_list", "Gateways", _ROWS, _paged(lambda client, _, *page: client.device_list(*page))),
+    ActionRow(
+        "alarm_latest", "Newest alarms (48 h)", _ROWS, _paged(lambda client, _, *page: client.alarm_latest(*page))
+    ),
+    ActionRow("alarm_history", "All alarms of a gateway", _ALARMS, _paged(_history)),
+    ActionRow("alarm_statistics", "Alarm counts of gateways", _MACS, _count_alarms),
+    ActionRow("event_statistics", "Event counts (1 h, or the window given)", _WINDOW, _paged(_events)),
+    ActionRow(
+        "status_history",
+        "Online counts over time",
+        _ROWS,
+        _paged(lambda client, _, *page: client.status_history(*page)),
+    ),
+    ActionRow("fxo_status", "FXO lines of a gateway as last known", _LINES, _paged(_lines)),
+    ActionRow("fxo_test", "Test the FXO lines of a gateway now", _LINES, _paged(_test), ("lines",)),
+    ActionRow("login", "Check an account of the UMS; no session is kept", _ACCOUNT, _login),
+)
+"""One for each endpoint of the UMS document 3 and 4."""
+
+
+def actions(system: System) -> tuple[Action, ...]:
+    """Every action of this backend."""
+    return actions_of(system, ACTIONS)
 
 
 def _said(page: Page) -> dict[str, Any]:
