@@ -196,6 +196,15 @@ def _loader(load: Callable[[], Any]) -> Callable[[], Platform]:
     return loaded
 
 
+def identifier(value: str | int) -> str:
+    """A check for an id, a text to the vendor: one of digits that YAML or JSON made a number is that text again."""
+    if isinstance(value, str):
+        return value
+    if type(value) is not int or value < 0:  # a truth is an int too
+        raise vol.Invalid("expected a text, or a whole number for one of digits")
+    return str(value)
+
+
 def scan_interval(**defaults: float) -> dict[Any, Any]:
     """The schema row for `scan_interval`, with a platform's sources and their default seconds."""
     seconds = vol.All(_number, vol.Range(min=0.1, max=86_400))

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import voluptuous as vol
 
-from bridge.backend import SECRET, scan_interval
+from bridge.backend import SECRET, identifier, scan_interval
 from bridge.wire import moment
 
 MOST_COMPARTMENTS = 9999
@@ -66,8 +66,9 @@ def _json(value: Any) -> str:
 
 
 _NUMBER = vol.All(_whole, int)
-ID = vol.All(str, vol.Length(min=1, max=255))
-_TEXT = vol.All(str, vol.Length(max=255))
+ID = vol.All(identifier, vol.Length(min=1, max=255))
+_DIGITS = vol.All(identifier, vol.Length(max=255))
+"""A text that may be of digits alone, or empty: a lock's number, a telephone number."""
 _DEVICE_TYPE = vol.All(_whole, vol.In(DEVICE_TYPES))
 _ROWS = vol.All([{vol.Required("deviceType"): _DEVICE_TYPE, vol.Required("deviceId"): ID}], vol.Length(min=1))
 _LATTICE = {
@@ -77,12 +78,12 @@ _LATTICE = {
 }
 _STATION = {
     "stationName": ID,
-    "deviceId": _TEXT,
+    "deviceId": _DIGITS,
     "totalCount": vol.All(vol.Any(int, str), _counted),
     "latticeAssetList": [_LATTICE],
 }
 _COUNTS = [{vol.Required("deviceType"): _DEVICE_TYPE, vol.Required("count"): vol.All(_NUMBER, vol.Range(min=1))}]
-_PERSON = {vol.Optional(name): _TEXT for name in ("toUser", "phoneNum", "email", "descInfo")}
+_PERSON = {vol.Optional(name): _DIGITS for name in ("toUser", "phoneNum", "email", "descInfo")}
 
 
 def _of_org(rows: dict[Any, Any]) -> dict[Any, Any]:
@@ -92,7 +93,7 @@ def _of_org(rows: dict[Any, Any]) -> dict[Any, Any]:
 def _listing(states: tuple[int, ...]) -> dict[Any, Any]:
     rows = {
         vol.Optional("status", default=-2): vol.All(_whole, vol.In(states)),
-        vol.Optional("key", default=""): _TEXT,
+        vol.Optional("key", default=""): _DIGITS,
         vol.Optional("pageNum", default=1): vol.All(vol.Any(int, str), _told, vol.Range(min=1)),
         vol.Optional("pageSize", default=20): vol.All(_NUMBER, vol.Range(min=1, max=1000)),
         vol.Optional("startTime"): _utc,
@@ -104,7 +105,7 @@ def _listing(states: tuple[int, ...]) -> dict[Any, Any]:
 STATION_LIST = _of_org({})
 STATION_GET = {vol.Required("id"): ID, vol.Optional("startTime"): _utc, vol.Optional("endTime"): _utc}
 STATION_ADD = _of_org(
-    {vol.Optional("id", default=""): _TEXT} | {vol.Required(name): check for name, check in _STATION.items()}
+    {vol.Optional("id", default=""): _DIGITS} | {vol.Required(name): check for name, check in _STATION.items()}
 )
 STATION_UPDATE = _of_org(
     {vol.Required("id"): ID}

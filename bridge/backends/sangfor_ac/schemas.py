@@ -8,7 +8,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from bridge.backend import SECRET, scan_interval
+from bridge.backend import SECRET, identifier, scan_interval
 from bridge.backends.sangfor_ac.models import mac_of
 
 MAX_TEXT = 255
@@ -31,21 +31,21 @@ def ip(value: Any) -> str:
     return value
 
 
-def mac(value: Any) -> str:
+def mac(value: str | int) -> str:
     """A MAC in any notation, as the AC writes it."""
-    found = mac_of(value) if isinstance(value, str) else None
+    found = mac_of(identifier(value))
     if found is None:
         raise vol.Invalid("expected a MAC such as 11-11-11-11-11-11")
     return found
 
 
-def address(value: Any) -> str:
+def address(value: str | int) -> str:
     """An IP, a MAC, or both as the AC writes them, 1.1.1.1+11-11-11-11-11-11."""
-    text = value if isinstance(value, str) else ""
+    text = identifier(value)
     first, plus, second = text.partition("+")
     if plus:
         return f"{ip(first)}+{mac(second)}"
-    return text if is_ip(text) else mac(value)
+    return text if is_ip(text) else mac(text)
 
 
 def path(value: Any) -> str:
@@ -64,11 +64,12 @@ def template(value: Any) -> str:
     return value
 
 
-def search(value: Any) -> str:
+def search(value: str | int) -> str:
     """What bindings are searched by: a user, an IP or a MAC, this one as the AC writes it."""
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
+    text = identifier(value)
+    if not 0 < len(text) <= MAX_TEXT:
         raise vol.Invalid("expected a user, an IP or a MAC")
-    return mac_of(value) or value
+    return mac_of(text) or text
 
 
 def expiry(value: Any) -> str:
@@ -106,7 +107,9 @@ def _required(**rows: Any) -> dict[Any, Any]:
 
 _WORD = vol.All(str, vol.Length(min=1, max=MAX_TEXT))
 _TEXT = vol.All(str, vol.Length(max=MAX_TEXT))
-_WORDS = vol.All([_WORD], vol.Length(min=1))
+_ID = vol.All(identifier, vol.Length(min=1, max=MAX_TEXT))
+"""The name of a user or of a policy: one of digits is not rare."""
+_IDS = vol.All([_ID], vol.Length(min=1))
 _UNIT = vol.In(["bits", "bytes"])
 _STAMP = vol.All(_whole, vol.Range(min=0))
 _RANGE = _required(first=ip, last=ip)
@@ -115,14 +118,14 @@ NONE: dict[Any, Any] = {}
 GROUP = _required(path=path)
 GROUP_ADD = {vol.Required("path"): path, vol.Optional("desc", default=""): _TEXT}
 GROUP_MODIFY = _required(path=path, desc=_TEXT)
-GROUP_POLICY = _required(group=path, policy=_WORDS)
-GROUP_POLICY_MODIFY = _required(group=path, policy=[_WORD])
+GROUP_POLICY = _required(group=path, policy=_IDS)
+GROUP_POLICY_MODIFY = _required(group=path, policy=[_ID])
 SEARCH = _required(search=search)
 USER_BINDING_SEARCH = _optional(search=search)
 """Without a search all are asked for, which the document has not, and some devices answer."""
 USER_BINDING = {
     vol.Required("enable"): bool,
-    vol.Required("name"): _WORD,
+    vol.Required("name"): _ID,
     vol.Optional("desc", default=""): _TEXT,
     vol.Required("addr_type"): vol.In(["ip", "mac", "ipmac"]),
     vol.Required("addr"): address,
@@ -143,17 +146,17 @@ ONLINE_USERS = {
     vol.Optional("terminal", default="all"): vol.In(["all", "pc", "mobile", "multi", "iot", "armarium", "custom"]),
     vol.Optional("filter"): {
         vol.Required("type"): vol.In(["user", "ip", "mac"]),
-        vol.Required("value"): vol.All([vol.Any(_WORD, _RANGE)], vol.Length(min=1)),
+        vol.Required("value"): vol.All([vol.Any(_ID, _RANGE)], vol.Length(min=1)),
     },
 }
 LOGIN = {
-    **_required(ip=ip, name=_WORD),
+    **_required(ip=ip, name=_ID),
     **_optional(show_name=_TEXT, mac=mac),
     vol.Exclusive("group", "group"): path,
     vol.Exclusive("father_path", "group"): path,
 }
 """`father_path`, as online users show it, goes out as `group`."""
-USER = _required(name=_WORD)
+USER = _required(name=_ID)
 _BIND = _optional(ip=ip, mac=mac, out_time=_TEXT, bindgoal=_WORD, desc=_TEXT)
 _EXTENSIONS = _optional(
     enable=bool,
@@ -164,24 +167,24 @@ _EXTENSIONS = _optional(
     limit_ipmac=vol.Any([_WORD], {**_required(enable=bool), **_optional(ipmac=[_WORD])}),
 )
 USER_ADD = {
-    **_required(name=_WORD),
+    **_required(name=_ID),
     **_optional(desc=_TEXT, show_name=_TEXT, father_path=path, expire_time=expiry, bind_cfg=[_BIND]),
     **_EXTENSIONS,
 }
 USER_MODIFY = {
-    **_required(name=_WORD),
+    **_required(name=_ID),
     **_optional(desc=_TEXT, father_path=path, expire_time=expiry),
     **_optional(bind_cfg=[{**_BIND, **_optional(orig_ip=ip, orig_mac=mac)}]),
     **_EXTENSIONS,
 }
 EXTENSIONS = frozenset(("bind_cfg", *(marker.schema for marker in _EXTENSIONS)))
 """The fields of a local user that some sources write under `extend`."""
-USER_POLICIES = {**_required(user=_WORD), **_optional(dn=_WORD)}
-USER_POLICY = {**USER_POLICIES, **_required(policy=_WORDS)}
-USER_POLICY_MODIFY = {**USER_POLICIES, **_required(policy=[_WORD])}
+USER_POLICIES = {**_required(user=_ID), **_optional(dn=_WORD)}
+USER_POLICY = {**USER_POLICIES, **_required(policy=_IDS)}
+USER_POLICY_MODIFY = {**USER_POLICIES, **_required(policy=[_ID])}
 USER_SEARCH = {
     vol.Optional("search_type", default="user"): vol.In(["user", "ip", "mac"]),
-    vol.Required("search_value"): vol.Any(_TEXT, _required(start=ip, end=ip)),
+    vol.Required("search_value"): vol.Any(vol.All(identifier, vol.Length(max=MAX_TEXT)), _required(start=ip, end=ip)),
     vol.Optional("extend"): {
         **_optional(father_path=path, user_status=vol.In(["all", "enabled", "disabled"]), public=bool),
         **_optional(custom_cfg=dict, expire=_optional(start=_TEXT, end=_TEXT)),
@@ -190,15 +193,15 @@ USER_SEARCH = {
 THROUGHPUT = _optional(unit=_UNIT, interface=_WORD)
 _RANK = {
     vol.Optional("top", default=10): vol.All(_whole, vol.Range(min=1, max=MAX_TOP)),
-    vol.Optional("line", default="0"): _WORD,
+    vol.Optional("line", default="0"): _ID,
 }
 USER_RANK: dict[Any, Any] = {
     **_RANK,
-    vol.Exclusive("groups", "selector"): _WORDS,
-    vol.Exclusive("users", "selector"): _WORDS,
-    vol.Exclusive("ips", "selector"): _WORDS,
+    vol.Exclusive("groups", "selector"): _IDS,
+    vol.Exclusive("users", "selector"): _IDS,
+    vol.Exclusive("ips", "selector"): _IDS,
 }
-APP_RANK = {**_RANK, vol.Optional("groups"): _WORDS}
+APP_RANK = {**_RANK, vol.Optional("groups"): _IDS}
 
 OPTIONS = {
     vol.Required("key", description=SECRET, msg="missing; expected the shared key of the AC's open interface"): _WORD,
@@ -208,7 +211,7 @@ OPTIONS = {
     vol.Optional("watch", default=dict): {
         vol.Optional("groups", default=list): [path],
         vol.Optional("users", default=list): [_WORD],
-        vol.Optional("bindings", default=list): [search],
+        vol.Optional("bindings", default=list): [vol.All(str, search)],
     },
     vol.Optional("throughput", default=dict): {
         vol.Optional("unit", default="bits"): _UNIT,

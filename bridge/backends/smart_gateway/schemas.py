@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import voluptuous as vol
 
-from bridge.backend import scan_interval
+from bridge.backend import identifier, scan_interval
 from bridge.backends.smart_gateway.mappings import IPV4
 from bridge.backends.smart_gateway.settings import SetBody
 
@@ -44,7 +44,9 @@ def _not_whole(value: Any) -> Any:
 WORD = vol.All(str, vol.Length(min=1, max=255))
 TEXT = vol.All(str, vol.Length(max=255))
 ADDRESS = vol.All(str, vol.Match(re.compile(IPV4 + r"(?!\n)"), msg="expected an IPv4 address such as 192.168.4.5"))
-UUIDS = vol.All([WORD], vol.Length(min=1))
+ID = vol.All(identifier, vol.Length(min=1, max=255))
+IDS = vol.All([ID], vol.Length(min=1))
+_DIGITS = vol.All(identifier, vol.Length(max=255))
 PROTOCOL = vol.All(_not_whole, vol.In([0, 1, 2], msg="expected 0 (TCP), 1 (UDP) or 2 (both)"))
 
 _WHOLE = vol.All(_not_whole, int)
@@ -85,21 +87,21 @@ _LAN = _optional(ip=ADDRESS, mask=ADDRESS, start=ADDRESS, end=ADDRESS)
 _HOTSPOT = _optional(
     enable=_FLAG, name=TEXT, passwd=TEXT, encrymode=_WHOLE, ap=_WHOLE, chain=_WHOLE, bandwidth=_WHOLE, hidden=_FLAG
 )
-_ASSIGNED = _required(uuid=WORD, name=TEXT, ip=ADDRESS)
+_ASSIGNED = _required(uuid=ID, name=TEXT, ip=ADDRESS)
 
 NONE: dict[Any, Any] = {}
-REGISTER = _required(sn=WORD, alias=WORD)
-DEVICE = _required(sn=WORD)
+REGISTER = _required(sn=ID, alias=WORD)
+DEVICE = _required(sn=ID)
 LIST = {
     vol.Optional("page", default=1): vol.All(_WHOLE, vol.Range(min=0)),
     vol.Optional("limit", default=50): vol.All(_WHOLE, vol.Range(min=1, max=MAX_PAGE)),
     vol.Optional("filtration", default=0): vol.All(_WHOLE, vol.In([0, 1, 2, 3])),
-    vol.Optional("condition", default=""): TEXT,
+    vol.Optional("condition", default=""): _DIGITS,
 }
-QUERY = {vol.Required("sns"): UUIDS, vol.Optional("chart", default=False): bool}
-CHART = {vol.Required("sn"): WORD, vol.Optional("channel"): [WORD]}
+QUERY = {vol.Required("sns"): IDS, vol.Optional("chart", default=False): bool}
+CHART = {vol.Required("sn"): ID, vol.Optional("channel"): [ID]}
 SET = {
-    vol.Required("sn"): WORD,
+    vol.Required("sn"): ID,
     **_optional(
         base=_some(_optional(alias=WORD, remark=TEXT, mapping=[_ASSIGNED])),
         network=_some(_optional(lan=_some(_LAN), hotspot=_some(_HOTSPOT))),
@@ -113,18 +115,22 @@ ADD = {
     vol.Optional("mark", default=""): TEXT,
 }
 EDIT = {
-    vol.Required("uuid"): WORD,
-    **_optional(name=WORD, ip=ADDRESS, port=ports, protocol=PROTOCOL, mark=TEXT, devName=TEXT, sn=TEXT, devType=TEXT),
+    vol.Required("uuid"): ID,
+    **_optional(
+        name=WORD, ip=ADDRESS, port=ports, protocol=PROTOCOL, mark=TEXT, devName=TEXT, sn=_DIGITS, devType=TEXT
+    ),
 }
-RULES = _required(rules=UUIDS)
-ASSIGN = _required(rule=WORD, sn=WORD, ip=ADDRESS)
-UNASSIGN = _required(sn=WORD, rules=UUIDS)
+RULES = _required(rules=IDS)
+ASSIGN = _required(rule=ID, sn=ID, ip=ADDRESS)
+UNASSIGN = _required(sn=ID, rules=IDS)
 
 OPTIONS = {
     **scan_interval(devices=30, details=60, mappings=60),
     vol.Optional("page_size", default=50): vol.All(_WHOLE, vol.Range(min=1, max=MAX_PAGE)),
     vol.Optional("first_page", default=1): vol.All(_WHOLE, vol.In([0, 1])),
-    vol.Optional("query", default="all"): vol.Any("all", UUIDS, msg="expected all, or a list of serial numbers"),
+    vol.Optional("query", default="all"): vol.Any(
+        "all", vol.All([WORD], vol.Length(min=1)), msg="expected all, or a list of serial numbers"
+    ),
     vol.Optional("set_path", default="/api/v1/devices/set"): vol.All(
         str, vol.Match(r"^/\S*$", msg="expected a path such as /api/v1/devices/set")
     ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import voluptuous as vol
 
-from bridge.backend import SECRET, scan_interval
+from bridge.backend import SECRET, identifier, scan_interval
 from bridge.model import Component
 
 from .attributes import Override
@@ -112,7 +112,10 @@ OPTIONS: Mapping[Any, Any] = {
 
 TEXT = vol.All(str, vol.Length(max=MAX_TEXT))
 WORD = vol.All(str, vol.Length(min=1, max=MAX_TEXT))
-WORDS = vol.All([WORD], vol.Length(min=1))
+ID = vol.All(identifier, vol.Length(min=1, max=MAX_TEXT))
+IDS = vol.All([ID], vol.Length(min=1))
+NUMBER = vol.All(identifier, vol.Length(max=MAX_TEXT))
+"""A text that may be of digits alone: a telephone number."""
 PAGE = vol.All(_whole, vol.Range(min=1))
 MILLISECONDS = vol.All(_whole, vol.Range(min=0))
 VALUES = vol.All({WORD: object}, vol.Length(min=1))
@@ -127,40 +130,40 @@ def rows(required: Mapping[str, Any] | None = None, **optional: Any) -> dict[Any
     return needed | {vol.Optional(name): check for name, check in optional.items()}
 
 
-DEVICE = rows({"device_id": WORD})
-CUSTOMER = rows({"customer_id": WORD})
+DEVICE = rows({"device_id": ID})
+CUSTOMER = rows({"customer_id": ID})
 NONE: dict[Any, Any] = {}
-LIST = rows(page=PAGE, type=WORD, group=WORD)
+LIST = rows(page=PAGE, type=ID, group=ID)
 HISTORY = {
-    **rows({"device_id": WORD, "identifier": WORD}, start_time=MILLISECONDS, end_time=MILLISECONDS),
+    **rows({"device_id": ID, "identifier": ID}, start_time=MILLISECONDS, end_time=MILLISECONDS),
     vol.Optional("page", default=1): PAGE,
     vol.Optional("pages", default=1): vol.All(_whole, vol.Range(min=1, max=50)),
     vol.Optional("page_records", default=20): vol.All(_whole, vol.Range(min=1, max=100)),
 }
 COMMAND = {
-    **rows({"device_id": WORD, "method": WORD}, id=_whole),
+    **rows({"device_id": ID, "method": WORD}, id=_whole),
     vol.Optional("params", default=dict): dict,
 }
 DATA = {
-    **rows({"device_id": WORD, "identifier": WORD, "type": vol.In(["hex", "text", "json"])}),
+    **rows({"device_id": ID, "identifier": ID, "type": vol.In(["hex", "text", "json"])}),
     vol.Required("msg"): vol.Any(str, dict),
     vol.Optional("push_mode", default="mqtt"): vol.In(["mqtt", "tcp"]),
 }
-SET = rows({"device_id": WORD, "attributes": VALUES})
-KEYS = rows({"device_id": WORD, "keys": WORDS})
-DEVICE_TAGS = rows({"device_id": WORD, "tags": TAGS})
-GROUPS = rows({"device_id": WORD, "groups": [WORD]})
-DEVICE_INFO = rows({"device_id": WORD}, name=WORD, descr=TEXT, device_key=TEXT)
-CREATE = rows({"name": WORD}, descr=TEXT, type=WORD, tags={WORD: TEXT}, device_key=WORD)
-STANDARD = rows({"device_id": WORD, "info_type": WORD, "value": vol.All({WORD: INFO}, vol.Length(min=1))})
-EXTENDED = rows({"device_id": WORD, "infos": vol.All({WORD: INFO}, vol.Length(min=1))})
-TYPE = rows({"device_type_id": WORD})
-LOGS = rows(device_id=WORD, page=PAGE)
-CUSTOMER_DEVICES = rows({"customer_id": WORD}, page=PAGE)
+SET = rows({"device_id": ID, "attributes": VALUES})
+KEYS = rows({"device_id": ID, "keys": IDS})
+DEVICE_TAGS = rows({"device_id": ID, "tags": TAGS})
+GROUPS = rows({"device_id": ID, "groups": [ID]})
+DEVICE_INFO = rows({"device_id": ID}, name=WORD, descr=TEXT, device_key=NUMBER)
+CREATE = rows({"name": WORD}, descr=TEXT, type=ID, tags={WORD: TEXT}, device_key=ID)
+STANDARD = rows({"device_id": ID, "info_type": WORD, "value": vol.All({WORD: INFO}, vol.Length(min=1))})
+EXTENDED = rows({"device_id": ID, "infos": vol.All({WORD: INFO}, vol.Length(min=1))})
+TYPE = rows({"device_type_id": ID})
+LOGS = rows(device_id=ID, page=PAGE)
+CUSTOMER_DEVICES = rows({"customer_id": ID}, page=PAGE)
 CUSTOMER_CREATE = rows(
-    {"name": WORD, "account": WORD, "password": WORD}, descr=TEXT, email=TEXT, mobile=TEXT, tags={WORD: TEXT}
+    {"name": WORD, "account": ID, "password": WORD}, descr=TEXT, email=TEXT, mobile=NUMBER, tags={WORD: TEXT}
 )
-CUSTOMER_INFO = rows({"customer_id": WORD}, name=WORD, descr=TEXT, email=TEXT, mobile=TEXT)
-CUSTOMER_PASSWORD = rows({"customer_id": WORD, "password": WORD})
-CUSTOMER_TAGS = rows({"customer_id": WORD, "tags": TAGS})
-AUTH = rows({"account": WORD, "password": WORD})
+CUSTOMER_INFO = rows({"customer_id": ID}, name=WORD, descr=TEXT, email=TEXT, mobile=NUMBER)
+CUSTOMER_PASSWORD = rows({"customer_id": ID, "password": WORD})
+CUSTOMER_TAGS = rows({"customer_id": ID, "tags": TAGS})
+AUTH = rows({"account": ID, "password": WORD})

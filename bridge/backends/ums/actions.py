@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import voluptuous as vol
 
-from bridge.backend import Action, ActionRow, actions_of
+from bridge.backend import Action, ActionRow, actions_of, identifier
 from bridge.errors import CommandError
 
 from .models import mac_of
@@ -27,9 +27,9 @@ _MAC = re.compile(r"[0-9A-F]{12}")
 _TIME = "%Y-%m-%d %H:%M:%S"
 
 
-def mac(value: Any) -> str:
+def mac(value: str | int) -> str:
     """A MAC in any notation, as the UMS writes it."""
-    found = mac_of(value)
+    found = mac_of(identifier(value))
     if found is None or not _MAC.fullmatch(found):
         raise vol.Invalid("expected a MAC such as 000EA93D022E")
     return found
@@ -43,8 +43,8 @@ def moment(value: Any) -> str:
         raise vol.Invalid("expected a time such as 2021-03-09 17:55:40") from error
 
 
-def _macs(value: str) -> list[str]:
-    return [mac(part) for part in value.split(",") if part.strip()]
+def _macs(value: str | int) -> list[str]:
+    return [mac(part) for part in identifier(value).split(",") if part.strip()]
 
 
 _ROWS: Schema = {
@@ -53,9 +53,9 @@ _ROWS: Schema = {
 }
 _LINES: Schema = {vol.Required("device_mac"): mac, **_ROWS}
 _ALARMS: Schema = {vol.Required("metric_history_producer"): mac, **_ROWS}
-_MACS: Schema = {vol.Required("macs"): vol.All(vol.Any(vol.All(str, _macs), [mac]), vol.Length(min=1))}
+_MACS: Schema = {vol.Required("macs"): vol.All(vol.Any([mac], _macs), vol.Length(min=1))}
 _WINDOW: Schema = {vol.Optional("startTime"): moment, vol.Optional("endTime"): moment, **_ROWS}
-_ACCOUNT: Schema = {vol.Required("account"): vol.All(str, vol.Length(min=1)), vol.Required("password"): str}
+_ACCOUNT: Schema = {vol.Required("account"): vol.All(identifier, vol.Length(min=1)), vol.Required("password"): str}
 
 
 def _paged(call: Callable[[Client, Arguments, int, int], Awaitable[Page]]) -> Run:

@@ -63,7 +63,7 @@ _REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("group_policy_delete", {"group": "/hello", "policy": "hello"}),
     ("group_policy_modify", {"group": "/hello"}),
     ("user_binding_search", {"search": ""}),
-    ("user_binding_search", {"search": 5}),
+    ("user_binding_search", {"search": 5.5}),
     ("user_binding_add", BINDING | {"addr": "1.1.1"}),
     ("user_binding_add", BINDING | {"addr": 5}),
     ("user_binding_add", BINDING | {"addr": "1.1.1.1+1"}),

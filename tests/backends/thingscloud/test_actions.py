@@ -251,7 +251,7 @@ async def test_only_an_administrators_login_has_an_administrator() -> None:
     [
         ("device_get", {}),
         ("device_get", {"device_id": ""}),
-        ("device_get", {"device_id": 5}),
+        ("device_get", {"device_id": 5.5}),
         ("device_list", {"page": 0}),
         ("device_list", {"page": True}),
         ("device_command", {"device_id": "a", "method": "m", "params": []}),
