@@ -48,6 +48,7 @@ async def read_groups(
         async for page in listing.pages():
             for row in page.rows:
                 members[wire.text(row["id"]) or ""].add(group)
-        for native in () if listing.complete else (native for native, known in before.items() if group in known):
+        known_now = listing.complete or listing.empty
+        for native in () if known_now else (native for native, known in before.items() if group in known):
             members[native].add(group)
     return {native: frozenset(found) for native, found in members.items()}

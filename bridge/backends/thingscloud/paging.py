@@ -62,11 +62,13 @@ class _Pass:
 class Listing:
     """A list read once, and once more where rows moved meanwhile.
 
-    `fetch(page)` gives a page, counted from 1. After the last one `complete` says whether `seen` holds the ids of all.
+    `fetch(page)` gives a page, counted from 1. After the last one `complete` says whether `seen` holds the ids of all,
+    and `empty` that the vendor counts none, which for a list of everything is more likely a fault than the truth.
     """
 
     fetch: Callable[[int], Awaitable[Page]]
     complete: bool = False
+    empty: bool = False
     seen: set[str] = field(default_factory=set)
 
     async def pages(self) -> AsyncIterator[Page]:
@@ -76,6 +78,7 @@ class Listing:
             for number in range(1, MAX_PAGES):
                 page = await self.fetch(number)
                 fresh = reading.add(page)
+                self.empty = number == 1 and not page.count and page.total == 0
                 yield fresh
                 if not page.count or _last(number, page, fresh):
                     break

@@ -216,6 +216,10 @@ async def test_the_innermost_group_is_where_a_device_is() -> None:
         project.said["devices"] = {"items": [], "total": 1, "page_total": 1}
         await run.poll("meta")  # a list that is not whole takes nobody out
         assert run.devices[DEVICE].suggested_area == "c"
+        project.said["devices"] = {"items": [], "total": 0, "page_total": 0}
+        await run.poll("meta")  # nor is the last one to go still in it
+        assert run.devices[DEVICE].suggested_area is None
+        assert "groups" not in run.devices[DEVICE].attributes.get("online", {})
 
 
 async def test_a_device_that_is_listed_after_the_groups_were_read() -> None:
