@@ -84,6 +84,15 @@ async def _put(system: System, arguments: Arguments) -> Any:
     return answer
 
 
+async def _attributes_remove(system: System, arguments: Arguments) -> Any:
+    path = device_path(arguments["device_id"], "attributes_remove")
+    try:
+        return await system.client.post(path, "attributes_remove", {"keys": arguments["keys"]})
+    finally:  # who knows how far it went
+        system.fleet.outdate(arguments["device_id"])
+        system.fleet.hurry(arguments["device_id"])
+
+
 async def _command(system: System, arguments: Arguments) -> Any:
     return await system.send_command(
         arguments["device_id"], arguments["method"], arguments["params"], arguments.get("id")
@@ -188,7 +197,7 @@ ACTIONS = (
     ActionRow("cloud_attributes_set", "Change attributes in the cloud only", schemas.SET, _put, _VALUES),
     ActionRow(
         *("attributes_remove", "Remove attributes of a device", schemas.KEYS),
-        *(_of_device("POST", "attributes_remove", "attributes_remove", body=("keys",)), ("schema", *_VALUES), True),
+        *(_attributes_remove, ("schema", *_VALUES), True),
     ),
     ActionRow("attribute_history", "Past values of an attribute (30 days at most)", schemas.HISTORY, _history),
     ActionRow(

@@ -120,6 +120,11 @@ class Fleet:
         known = self._known.get(native)
         return None if known is None or known.schema is None else time.monotonic() - known.schema_began
 
+    def outdate(self, native: str) -> None:
+        """Have the definitions of this device's attributes read again."""
+        if known := self._known.get(native):
+            known.schema_began = _NEVER
+
     # What is said of them
 
     def learn(self, raw: Row, began: float) -> Device | None:

@@ -12,6 +12,7 @@ import voluptuous as vol
 from bridge.errors import CommandError, Rejected
 from bridge.requests import describe
 from tests.backends.thingscloud.connected import ADMIN, DEVICE, FIRST, SECOND, Run, calls, simulated
+from tests.backends.thingscloud.project import Project, running
 
 DAY = 86_400_000
 SAFE = {
@@ -107,6 +108,21 @@ async def test_removed_attributes_go_from_the_device() -> None:
         await run.poll("attributes")
         assert run.state()["rssi"] is None
         assert [call.path for call in simulator.mischief.calls][-2] == f"/api/v1/device/{FIRST}/attributes_raw"
+
+
+async def test_the_entities_of_removed_attributes_go_without_waiting_for_the_definitions_turn() -> None:
+    cpu = {"identifier": "cpu", "value": 5, "model": {"name": "CPU"}}
+    project = Project(attributes=[cpu, {"identifier": "mem", "value": 6}])
+    async with running(project) as run:
+        await run.poll("devices", "attributes", "schema")
+        assert {"cpu", "mem"} <= {row.key for row in run.devices[DEVICE].entities}
+        del project.attributes[0]
+        await run.act("attributes_remove", device_id=FIRST, keys=["cpu"])
+        (action,) = (action for action in run.backend.actions if action.name == "attributes_remove")
+        await run.poll(*action.refresh)
+        keys = {row.key for row in run.devices[DEVICE].entities}
+        assert "cpu" not in keys
+        assert "mem" in keys
 
 
 async def test_history() -> None:
