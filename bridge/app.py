@@ -15,6 +15,7 @@ from pathlib import Path
 from bridge import backend, embedded, files, inventory, settings
 from bridge.backend import Backend, Context
 from bridge.errors import ConfigError
+from bridge.faults import nearest
 from bridge.log import MqttLog
 from bridge.model import Ids
 from bridge.outbox import Limits as OutboxLimits
@@ -65,7 +66,22 @@ async def connect(config: Config, ids: Ids, outbox: Outbox, stack: AsyncExitStac
             keep=partial(outbox.keep, name),
         )
         backends[name] = await stack.enter_async_context(installed[each.platform]().connect(context))
+        _note_unknown(each.allow, backends[name])
     return backends
+
+
+def _note_unknown(allowed: tuple[str, ...], backend: Backend) -> None:
+    """A word misspelt in `allow` would be found out only when the action is wanted."""
+    destructive = {action.name: action.destructive for action in backend.actions}
+    for name in allowed:
+        if name not in destructive:
+            _LOG.warning(
+                "backends.%s.allow: there is no action %s;%s those that have to be allowed are %s",
+                backend.name,
+                name,
+                nearest(name, destructive),
+                ", ".join(each for each in destructive if destructive[each]) or "none",
+            )
 
 
 async def _instance(path: Path, outbox: Outbox) -> str:

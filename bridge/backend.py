@@ -4,7 +4,6 @@ A platform is a module named by an entry point of the group `fleet2mqtt.platform
 
     SCHEMA: dict                    its own options, voluptuous; the common ones are in bridge/config.py
     connect(context)                an async context manager that gives a Backend, without asking the vendor anything
-    ACTIONS                         optional: the rows of its actions, so that `allow` can be checked before it runs
     check(options)                  optional: what is wrong in no option alone, as an iterable of vol.Invalid with the
                                     path of the option to change; `options` as the file has them, right or wrong
 """
@@ -177,12 +176,6 @@ def contradictions(platform: Platform, options: Mapping[str, Any]) -> list[vol.I
     """What a platform's own check finds wrong in a backend's options as the file has them."""
     check = getattr(platform, "check", None)
     return [] if check is None else list(check(options))
-
-
-def guarded(platform: Platform) -> dict[str, bool] | None:
-    """A platform's actions by name, and whether `allow` has to name them; None where it lists none before it runs."""
-    table: Iterable[ActionRow] | None = getattr(platform, "ACTIONS", None)
-    return None if table is None else {row.name: row.destructive for row in table}
 
 
 def _loader(load: Callable[[], Any]) -> Callable[[], Platform]:

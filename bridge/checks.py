@@ -256,19 +256,10 @@ def _network(value: Any) -> Network:
         raise vol.Invalid("expected an address or a network such as 10.0.0.5 or 10.0.0.0/24") from error
 
 
-def actions(value: Any, known: Mapping[str, bool] | None = None) -> tuple[str, ...]:
-    """Names of actions, of these where they are `known`: each with whether it has to be named here to work."""
+def actions(value: Any) -> tuple[str, ...]:
+    """Names of actions."""
     name = matching(r"[a-z][a-z0-9_]*", "the name of an action such as mapping_delete")
-    check = name if known is None else lambda item: _action(name(item), known)
-    return _each(value, check, "expected a list of actions such as [mapping_delete]", least=0)
-
-
-def _action(name: str, known: Mapping[str, bool]) -> str:
-    if name in known:
-        return name
-    guarded = ", ".join(sorted(each for each, needs_leave in known.items() if needs_leave))
-    need = f"those that have to be allowed are {guarded}" if guarded else "none of this platform has to be allowed"
-    raise vol.Invalid(f"unknown action;{nearest(name, known)} {need}")
+    return _each(value, name, "expected a list of actions such as [mapping_delete]", least=0)
 
 
 def _each(value: Any, check: Check, words: str, *, least: int) -> tuple[Any, ...]:

@@ -225,7 +225,7 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
             checks.one_of, names=platforms, what="platform"
         ),
         vol.Optional("push"): _making(Push, _push_rows()),
-        vol.Optional("allow"): partial(checks.actions, known=backend.guarded(known()) if known else None),
+        vol.Optional("allow"): checks.actions,
         vol.Optional("stale_after"): checks.number(0, _BIG),
     }
     faults = backend.contradictions(known(), given) if known else []  # which other faults do not hide

@@ -8,7 +8,7 @@ import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -18,7 +18,7 @@ import voluptuous as vol
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.backend import ActionRow, Platform, scan_interval
+from bridge.backend import Platform, scan_interval
 from bridge.config import (
     EVERYWHERE,
     Alarms,
@@ -39,11 +39,6 @@ from bridge.errors import ConfigError
 if TYPE_CHECKING:
     from bridge.config import Platforms
 
-
-async def _nothing(client: Any, arguments: dict[str, Any]) -> None:
-    raise AssertionError((client, arguments))
-
-
 UMS = SimpleNamespace(
     SCHEMA={
         vol.Optional("page_size", default=100): vol.All(int, vol.Range(min=1, max=1000)),
@@ -57,15 +52,6 @@ PAIRED = SimpleNamespace(
     SCHEMA={vol.Optional("low"): int, vol.Optional("high"): int},
     check=lambda options: [] if "high" in options else [vol.Invalid("needs high beside it", ["low"])],
 )
-GUARDED = SimpleNamespace(
-    SCHEMA={},
-    ACTIONS=(
-        ActionRow("rule_list", "", {}, _nothing),
-        ActionRow("rule_delete", "", {}, _nothing, destructive=True),
-        ActionRow("kick", "", {}, _nothing, destructive=True),
-    ),
-)
-HARMLESS = SimpleNamespace(SCHEMA={}, ACTIONS=GUARDED.ACTIONS[:1])
 PLATFORMS: Platforms = {"ums": lambda: cast("Platform", UMS), "locked": lambda: cast("Platform", LOCKED)}
 
 BACKENDS = "backends: {hq: {platform: ums, url: 'http://a'}}\n"
@@ -617,33 +603,6 @@ def faults_or_none(text: str) -> list[str]:
     except ConfigError as error:
         return error.faults
     return []
-
-
-def allowing(platform: SimpleNamespace, allow: str) -> Config:
-    text = f"backends:\n  hq:\n    platform: fake\n    url: http://a\n    allow:\n{allow}"
-    return parse(text, Path("/nowhere/f.yaml"), {"fake": lambda: cast("Platform", platform)})
-
-
-def test_an_action_that_the_platform_lacks_is_a_fault_with_its_line_and_the_nearest_name() -> None:
-    with pytest.raises(ConfigError) as raised:
-        allowing(GUARDED, "    - rule_delete\n    - rule_delet\n    - zzz\n    - Bad\n")
-    guarded = "those that have to be allowed are kick, rule_delete"
-    assert raised.value.faults == [
-        f"/nowhere/f.yaml:7: backends.hq.allow[1]: unknown action; did you mean rule_delete? {guarded}",
-        f"/nowhere/f.yaml:8: backends.hq.allow[2]: unknown action; {guarded}",
-        "/nowhere/f.yaml:9: backends.hq.allow[3]: expected the name of an action such as mapping_delete",
-    ]
-    with pytest.raises(ConfigError) as raised:
-        allowing(HARMLESS, "    - kick\n")
-    assert raised.value.faults == [
-        "/nowhere/f.yaml:6: backends.hq.allow[0]: unknown action; none of this platform has to be allowed"
-    ]
-
-
-def test_every_action_of_the_platform_may_be_allowed() -> None:
-    assert allowing(GUARDED, "    - rule_list\n    - kick\n").backends["hq"].allow == ("rule_list", "kick")
-    without_a_table = SimpleNamespace(SCHEMA={})
-    assert allowing(without_a_table, "    - anything\n").backends["hq"].allow == ("anything",)
 
 
 @given(st.text() | st.lists(PIECES | st.text(max_size=3), max_size=40).map("".join))

@@ -70,16 +70,6 @@ def test_it_takes_in_every_option_of_a_platform(whole: Config, name: str) -> Non
             assert set(written[str(marker)]) == {str(inner) for inner in rows}
 
 
-@pytest.mark.parametrize("name", sorted(platforms()))
-def test_an_action_misspelt_in_allow_is_a_fault_with_every_platform(whole: Config, name: str) -> None:
-    with pytest.raises(ConfigError) as raised:
-        parse(f"backends: {{x: {{platform: {name}, url: 'http://a', allow: [device_lst, zzzz]}}}}", whole.path)
-    faults = [fault for fault in raised.value.faults if "allow" in fault]
-    assert [fault.partition(": ")[2].partition(";")[0] for fault in faults] == [
-        f"backends.x.allow[{index}]: unknown action" for index in (0, 1)
-    ]
-
-
 def test_it_takes_in_every_common_option(whole: Config) -> None:
     backends = yaml_lines.read(whole.path.read_text(), whole.path).value["backends"]
     with pytest.raises(ConfigError) as raised:

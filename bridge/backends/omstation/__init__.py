@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bridge.api import open_api
 from bridge.backend import Backend, Context, Source
-from bridge.backends.omstation.actions import ACTIONS, site_actions
+from bridge.backends.omstation.actions import site_actions
 from bridge.backends.omstation.client import Client
 from bridge.backends.omstation.entities import MANUFACTURER, TITLE
 from bridge.backends.omstation.parsing import ENVELOPE, parse
@@ -23,7 +23,7 @@ from bridge.pace import Pace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["ACTIONS", "SCHEMA", "connect"]
+__all__ = ["SCHEMA", "connect"]
 
 CONCURRENCY = 1
 

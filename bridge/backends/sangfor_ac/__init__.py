@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.api import Api, open_api
 from bridge.backend import Backend, Context, Source
-from bridge.backends.sangfor_ac.actions import ACTIONS, site_actions
+from bridge.backends.sangfor_ac.actions import site_actions
 from bridge.backends.sangfor_ac.box import Box
 from bridge.backends.sangfor_ac.client import Client
 from bridge.backends.sangfor_ac.features import Features
@@ -34,7 +34,7 @@ from bridge.pace import Pace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-__all__ = ["ACTIONS", "SCHEMA", "connect"]
+__all__ = ["SCHEMA", "connect"]
 
 _LANGUAGES = {"zh": "zh-CN", "en": "en-US"}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bridge.api import open_api
 from bridge.backend import Backend, Context, Source
-from bridge.backends.smart_gateway.actions import ACTIONS, site_actions
+from bridge.backends.smart_gateway.actions import site_actions
 from bridge.backends.smart_gateway.client import ENVELOPE, Client
 from bridge.backends.smart_gateway.entities import channel_rows
 from bridge.backends.smart_gateway.gateways import Gateways
@@ -23,7 +23,7 @@ from bridge.pace import Pace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["ACTIONS", "SCHEMA", "connect"]
+__all__ = ["SCHEMA", "connect"]
 
 
 @asynccontextmanager

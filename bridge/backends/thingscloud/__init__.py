@@ -9,7 +9,7 @@ from bridge.api import open_api
 from bridge.backend import Backend, Context, Source
 from bridge.pace import Pace
 
-from .actions import ACTIONS, actions
+from .actions import actions
 from .alarms import CatchUp
 from .client import ENVELOPE, Client, parse
 from .entities import MANUFACTURER, TITLE
@@ -22,7 +22,7 @@ from .tokens import Tokens, check, credentials_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["ACTIONS", "SCHEMA", "check", "connect"]
+__all__ = ["SCHEMA", "check", "connect"]
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from bridge.api import open_api
 from bridge.backend import Backend, Context, Source, scan_interval
 from bridge.pace import Pace
 
-from .actions import ACTIONS, actions
+from .actions import actions
 from .alarms import CatchUp
 from .client import ENVELOPE, Client
 from .entities import MANUFACTURER, TITLE
@@ -22,7 +22,7 @@ from .system import System
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-__all__ = ["ACTIONS", "SCHEMA", "connect"]
+__all__ = ["SCHEMA", "connect"]
 
 CONCURRENCY = 2
 
