@@ -5,6 +5,7 @@ Each rule answers the violations it finds. It is held against the project, and a
 
 from __future__ import annotations
 
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,9 @@ LINES_OF_TABLES = 400
 TABLES = ("entities", "models", "simulator_data")
 LINES_OF_FUNCTIONS = 40
 
-PROJECT = read_tree(Path(__file__).parents[1], "bridge", "custom_components")
+ROOT = Path(__file__).parents[1]
+PROJECT = read_tree(ROOT, "bridge", "custom_components")
+PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 
 
 def inner_imports(modules: Modules) -> Iterator[tuple[Module, str, str]]:
@@ -247,3 +250,17 @@ def test_the_rule_catches(rule: Rule, tree: dict[str, str], violation: str) -> N
 def test_the_project_is_what_is_looked_at() -> None:
     assert {"bridge", "bridge.model", "bridge.errors", "bridge.backends"} <= PROJECT.keys()
     assert "bridge.errors" in PROJECT["bridge.wire"].imports
+
+
+def test_every_module_of_the_core_is_on_the_page() -> None:
+    """With a package's modules in its own row."""
+    told = {name for first in re.findall(r"^\| (`.*)", PAGE, re.MULTILINE) for name in re.findall(r"`(\w+)", first)}
+    core = {module for module in PROJECT.values() if module.name.startswith("bridge.") and module.part != "backends"}
+    assert sorted(module.name for module in core if module.name.split(".")[-1] not in told) == []
+
+
+def test_the_page_tells_what_a_platform_may_import() -> None:
+    told = PAGE.partition("A platform imports ")[2].partition(" and itself")[0]
+    assert set(re.findall(r"`(\w+)`", told)) == PLATFORMS_MAY_IMPORT
+    libraries = {library for library, homes in LIBRARIES_BELONG_TO.items() if homes}
+    assert {library for library in libraries if not re.search(rf"\b{library} only in ", PAGE)} == set()
