@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import tomllib
 from asyncio import create_subprocess_exec
 from asyncio.subprocess import PIPE
 from functools import cache
@@ -129,6 +130,14 @@ def test_scripts_exist() -> None:
     }
     assert "scripts/demo" in told
     assert [path for path in told if not os.access(ROOT / path, os.X_OK)] == []
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = (*project["dependencies"], *project["optional-dependencies"]["dev"])
+    names = {re.split(r"[\s<>=\[;]", each)[0] for each in wanted}
+    told = re.findall(r"^\| ([\w, -]+) \|", text_of(ROOT / "docs/decisions/0003-dependencies.md"), re.MULTILINE)
+    assert names - set(", ".join(told).split(", ")) == set()
 
 
 # The contract
