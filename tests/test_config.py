@@ -15,7 +15,7 @@ import orjson
 import pytest
 import trustme
 import voluptuous as vol
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.backend import Platform, scan_interval
@@ -633,3 +633,9 @@ VALUES = st.recursive(
 def test_no_structure_raises_anything_but_faults(value: dict[str, object]) -> None:
     for fault in faults_or_none(json.dumps(value)):
         assert re.match(r"/nowhere/f\.yaml:1: ", fault)
+
+
+def test_examples_are_the_same_each_time_and_have_no_deadline() -> None:
+    """By default hypothesis makes up others in each run, and fails a test whose machine was busy for 0.2 s."""
+    now = settings()
+    assert (now.derandomize, now.deadline) == (True, None)
