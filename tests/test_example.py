@@ -12,8 +12,9 @@ import trustme
 
 from bridge import yaml_lines
 from bridge.backend import platforms
-from bridge.config import Alarms, Commands, Config, Discovery, Listen, Mqtt, Push, Tls, load, parse
+from bridge.config import load, parse
 from bridge.errors import ConfigError
+from bridge.settings import Alarms, Commands, Config, Discovery, Listen, Mqtt, Push, Tls
 
 EXAMPLE = Path(__file__).parents[1] / "fleet2mqtt.example.yaml"
 SECRETS = "mqtt_password: sesame\nproxy_authorization: Basic sesame\nums_push: sesame-sesame\n"
