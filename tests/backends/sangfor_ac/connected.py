@@ -24,6 +24,8 @@ WATCH = {"groups": ["/hello"], "users": ["a"], "bindings": ["a", "1.1.1.2"]}
 GROUP, USER = f"{NAME}_group_hello_13a7bc88", f"{NAME}_user_a"
 BOUND, PAIR = f"{NAME}_binding_a", f"{NAME}_binding_1_1_1_2_721bab5e"
 HELLO = f"{NAME}_net_policy_hello"
+BINDING: dict[str, Any] = {"enable": True, "name": "a", "addr_type": "ip", "addr": "1.1.1.9", "limitlogon": True}
+SUCCESS = {"code": 0, "message": "Success"}
 SOURCES = ("status", "online_users", "policies", "groups", "libraries", "bindings", "users")
 
 
@@ -37,6 +39,12 @@ def context(url: str, claims: dict[str, str] | None = None, **own: Any) -> Conte
 def calls(simulator: Simulator, path: str) -> list[Call]:
     """The calls the simulator got at this path, oldest first."""
     return [call for call in simulator.mischief.calls if call.path == f"/v1/{path}"]
+
+
+def body_of(simulator: Simulator, path: str) -> dict[str, Any]:
+    """What was sent to this path last, without the signature."""
+    body = calls(simulator, path)[-1].body
+    return {key: value for key, value in body.items() if key not in {"random", "md5"}}
 
 
 @asynccontextmanager

@@ -1,0 +1,31 @@
+"""The platform on a simulator, with one of each kind watched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.backends.sangfor_ac.connected import WATCH, simulated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from bridge.backends.sangfor_ac.simulator import Simulator
+    from tests.backends.context import Run
+
+
+@pytest.fixture
+async def fresh() -> AsyncIterator[tuple[Simulator, Run]]:
+    """Nothing has been asked yet."""
+    async with simulated(watch=WATCH) as (simulator, run):
+        yield simulator, run
+
+
+@pytest.fixture
+async def polled(fresh: tuple[Simulator, Run]) -> tuple[Simulator, Run]:
+    """Every source has been polled once; those calls are forgotten."""
+    simulator, run = fresh
+    await run.poll()
+    simulator.mischief.calls.clear()
+    return fresh
