@@ -163,7 +163,7 @@ def redact(text: str) -> str:
     return _SECRET_TEXT.sub(r"\1\2***", text)
 
 
-# Loose values ----------------------------------------------------------------------------------------------------
+# Loose values
 
 _NUMBER = re.compile(r"\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*[%a-zA-Zµ/²³°]*\s*\Z")
 _MOST_DIGITS = 400

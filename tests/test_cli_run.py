@@ -34,9 +34,6 @@ async def address(bridge: Process, option: str) -> str:
     return f"http://{line.split()[-1]}"
 
 
-# How it begins and ends ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_after_a_goodbye(number: signal.Signals, broker: Broker, tmp_path: Path) -> None:
     async with broker.record(STATE) as seen:

@@ -2,181 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import re
-import time
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.alarms import AlarmPublisher
-from bridge.answers import Answers, Command
-from bridge.backend import Backend, Calls, Source
-from bridge.commands import Commands
-from bridge.commands import Limits as CommandLimits
-from bridge.errors import BackendError, Denied, OutboxFull, Rejected
-from bridge.hub import Hub
-from bridge.ingress import Ingress
-from bridge.model import Category, Component, Device, Entity, Name, Origin, Severity, Update
-from bridge.mqtt import Mqtt, Settings
+from bridge.answers import Command
+from bridge.backend import Calls
+from bridge.errors import Denied, OutboxFull, Rejected
+from bridge.model import Severity
 from bridge.outbox import Limits, open_outbox
-from bridge.polling import Poller
-from bridge.publisher import Publisher
-from bridge.registry import Registry
-from bridge.status import Status
-from bridge.topics import Topics
-from bridge.web import page
 from tests.alarms import alarm
 from tests.waiting import wait_until
+from tests.web_bench import CANARY, Vendor, bench, device
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
 
-    from aiohttp import web
-
     from tests.broker import Broker
-
-TOPICS = Topics("fleet2mqtt", "homeassistant")
-CANARY = "canary-6f1d0c"
-ROWS = (
-    Entity(key="uptime", name=Name("Uptime", "运行时间"), category=Category.DIAGNOSTIC),
-    Entity(key="signal", name=Name("Signal", "信号"), unit="dBm"),
-    Entity(key="enable", name=Name("Enabled", "启用"), component=Component.SWITCH),
-    Entity(key="wifi_key", name=Name("Wi-Fi key", "无线密码"), component=Component.TEXT, secret=True),
-    Entity(key="reboot", name=Name("Reboot", "重启"), component=Component.BUTTON),
-    Entity(key="note", name=Name("Note", "备注")),
-)
-STATE = {"uptime": 5, "signal": -70, "enable": "ON", "wifi_key": CANARY, "note": None}
-
-
-def device(number: int, **changes: Any) -> Device:
-    id_ = f"hq_{number:04}"
-    values: dict[str, Any] = {"name": f"Gateway {number}", "model": "OM50", "entities": ROWS, "state": STATE} | changes
-    return Device(id=id_, backend="hq", native=str(number), scope="devices", **values)
-
-
-@dataclass(slots=True)
-class Vendor:
-    """A vendor's system of which a backend is made."""
-
-    name: str
-    devices: tuple[Device, ...] = ()
-    error: BackendError | None = None
-    calls: dict[str, Calls] = field(default_factory=dict)
-
-    async def poll(self) -> AsyncIterator[Update]:
-        if self.error is not None:
-            raise self.error
-        yield self.update()
-
-    async def read(self, _: Device) -> Update:
-        return self.update()
-
-    def update(self, **more: Any) -> Update:
-        return Update(
-            backend=self.name,
-            origin=Origin.POLL,
-            began=time.monotonic(),
-            observed_at=datetime.now(UTC),
-            devices=self.devices,
-            **more,
-        )
-
-    def backend(self) -> Backend:
-        source = Source(name="devices", interval=3600, poll=self.poll, primary=True)
-        return Backend(
-            name=self.name,
-            platform="ums",
-            client=None,
-            sources=(source,),
-            read=self.read,
-            calls=self.calls,
-            title=f"Site {self.name}",
-        )
-
-
-@dataclass(slots=True, kw_only=True)
-class Bench:
-    """The parts behind the listener, and a client of it."""
-
-    hub: Hub
-    status: Status
-    commands: Commands
-    ingress: Ingress
-    client: TestClient[web.Request, web.Application]
-
-    async def json(self, path: str, expected: int = 200) -> Any:
-        async with self.client.get(path) as answer:
-            assert answer.status == expected, await answer.text()
-            assert answer.content_type == "application/json"
-            return await answer.json()
-
-    async def samples(self) -> dict[tuple[str, ...], float]:
-        """Each sample of /metrics: (name without prefix, values of its labels…) → value."""
-        async with self.client.get("/metrics") as answer:
-            assert answer.status == 200
-            assert answer.content_type == "text/plain"
-            families = text_string_to_metric_families(await answer.text())
-            return {
-                (each.name.removeprefix("fleet2mqtt_"), *each.labels.values()): each.value
-                for family in families
-                for each in family.samples
-            }
-
-
-@asynccontextmanager
-async def bench(
-    folder: Path, *vendors: Vendor, broker: Broker | None = None, limits: Limits | None = None
-) -> AsyncIterator[Bench]:
-    """With a `broker` it is connected to it; each vendor has been polled once."""
-    tasks = asyncio.TaskGroup()
-    running: list[asyncio.Task[Any]] = []
-
-    def spawn(work: Coroutine[Any, Any, Any], name: str) -> None:
-        running.append(tasks.create_task(work, name=name))
-
-    async with open_outbox(folder / "outbox.sqlite", limits) as outbox, tasks:
-        settings = Settings(
-            host="127.0.0.1", port=broker.port if broker else 0, client_id="web", will_topic=TOPICS.state
-        )
-        mqtt = Mqtt(settings, [], lambda _: None, lambda: None, lambda _: None)
-        alarms = AlarmPublisher(mqtt, outbox, TOPICS)
-        registry = Registry(time.monotonic, lambda _: ())
-        publisher = Publisher(mqtt, registry, None, TOPICS, 100)
-        hub = Hub(outbox, registry, publisher, alarms, TOPICS)
-        backends = {vendor.name: vendor.backend() for vendor in vendors}
-        pollers = {name: Poller(each, hub, stale_after=0, changed=lambda _: None) for name, each in backends.items()}
-        commands = Commands(hub, backends, Answers(publisher, TOPICS), spawn, CommandLimits())
-        ingress = Ingress(hub, backends, {})
-        status = Status(
-            instance="1",
-            version="9.8.7",
-            mqtt=mqtt,
-            outbox=outbox,
-            backends=backends,
-            counters=[publisher.dropped, alarms.dropped],
-            log_dropped=lambda: 0,
-        )
-        for poller in pollers.values():
-            spawn(poller.run(poller.backend.sources[0]), "poll")
-            await wait_until(lambda each=poller: each.health.sources["devices"].next_try, "a poll")  # type: ignore[misc]
-        if broker is not None:
-            for work in (mqtt.run(), alarms.run(), alarms.run_marks()):
-                spawn(work, "mqtt")
-            await wait_until(lambda: mqtt.connected, "the broker")
-        app = page.application(hub, status, pollers, ingress, commands)
-        async with TestClient(TestServer(app)) as client:
-            yield Bench(hub=hub, status=status, commands=commands, ingress=ingress, client=client)
-        for task in running:
-            task.cancel()
 
 
 async def test_healthz_tells_of_a_late_event_loop_and_of_nothing_else(tmp_path: Path) -> None:
