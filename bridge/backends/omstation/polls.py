@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from bridge.backends.omstation.parsing import UNKNOWN_OUTCOME
-from bridge.errors import Ambiguous, BackendError, Busy, Denied, Rejected, Unreachable
+from bridge.errors import BackendError, Rejected
+from bridge.failures import Failures
 from bridge.model import Origin
 
 if TYPE_CHECKING:
@@ -14,11 +14,6 @@ if TYPE_CHECKING:
 
     from bridge.backends.omstation.site import News, Site
     from bridge.model import Device, Update
-
-_EVERYONES = (Busy, Denied, Unreachable)
-"""Faults that the next station would meet as well."""
-PATIENCE = 3
-"""Stations in a row that may be waited for in vain."""
 
 
 async def poll_stations(site: Site) -> AsyncIterator[Update]:
@@ -35,24 +30,22 @@ async def poll_lattices(site: Site) -> AsyncIterator[Update]:
     if not site.stations.listed:
         async for update in poll_stations(site):
             yield update
-    answered, silent, last = 0, 0, None
+    failures = Failures()
     stations = site.stations.all()
     for index, id_ in enumerate(stations):
         began = time.monotonic()
         try:
             news = await site.ask_lattices(id_)
         except BackendError as error:
-            last, silent = error, silent + 1 if _is_silence(error) else 0
-            hopeless = isinstance(error, _EVERYONES) or silent >= PATIENCE
+            hopeless = failures.is_everyones(error)
             unread = stations[index:] if hopeless else (id_,)
             yield site.update(began, (site.stations.fail(unread), ()))
             if hopeless:
                 raise
         else:
-            answered, silent = answered + 1, 0
+            failures.ok()
             yield site.update(began, news)
-    if last is not None and not answered:
-        raise last
+    failures.close()
 
 
 async def poll_authorisations(site: Site) -> AsyncIterator[Update]:
@@ -80,7 +73,3 @@ async def _read(site: Site, device: Device) -> News:
         raise Rejected(f"the vendor lists no station {id_}", endpoint="read", code="not_listed")
     more, lattices = await site.ask_lattices(id_)
     return (*devices, *more), (*inventories, *lattices)
-
-
-def _is_silence(error: BackendError) -> bool:
-    return isinstance(error, Ambiguous) and error.code != UNKNOWN_OUTCOME

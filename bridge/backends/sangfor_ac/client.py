@@ -20,7 +20,11 @@ USER = "user"
 ONLINE = "online-users"
 USER_BINDINGS = "bindinfo/user-bindinfo"
 IP_MAC_BINDINGS = "bindinfo/ipmac-bindinfo"
+IP_MAC_BINDING = "ipmac-bindinfo"
+"""Where the Sangfor document 4.2 reads what 4.4 and 4.6 change at IP_MAC_BINDINGS."""
 GROUP_POLICIES = "group/netpolicy"
+NET_POLICIES = "policy/netpolicy"
+FLUX_POLICIES = "policy/fluxpolicy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,11 +160,11 @@ class Client:
 
     async def net_policies(self) -> tuple[Row, ...]:
         """All net policies, the Sangfor document 3.1."""
-        return await self.session.rows(Verb.GET, "policy/netpolicy")
+        return await self.session.rows(Verb.GET, NET_POLICIES)
 
     async def flux_policies(self) -> tuple[Row, ...]:
         """All bandwidth channels, the Sangfor document 3.2."""
-        return await self.session.rows(Verb.GET, "policy/fluxpolicy")
+        return await self.session.rows(Verb.GET, FLUX_POLICIES)
 
     # Chapter 4, bindings
 
@@ -171,7 +175,7 @@ class Client:
     async def ip_mac_bindings(self, search: str) -> tuple[Row, ...]:
         """The binding of an IP or MAC, the Sangfor document 4.2, whose path is tried before that of its siblings."""
         try:
-            return await self.session.found("ipmac-bindinfo", {"search": search})
+            return await self.session.found(IP_MAC_BINDING, {"search": search})
         except BackendError as error:
             if not is_missing(error):
                 raise

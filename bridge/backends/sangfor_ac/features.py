@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from bridge.backends.sangfor_ac.protocol import is_missing
-from bridge.errors import Ambiguous, BackendError, Busy, Denied, Unreachable
+from bridge.errors import BackendError
+from bridge.failures import Failures
 
 _LOG = logging.getLogger(__name__)
 
 RETRY = 3600.0
 """Seconds until a call that is missing is tried again."""
-_SILENT = 3
 
 Answer = TypeVar("Answer")
 
@@ -66,11 +66,15 @@ class Round:
     """One turn of a source: several calls, of which some may be missing, and some may fail without harm to others."""
 
     features: Features
-    answered: int = 0
     whole: bool = True
     missing: dict[str, BackendError] = field(default_factory=dict)
     faults: dict[str, BackendError] = field(default_factory=dict)
-    _silent: int = 0
+    _failures: Failures = field(default_factory=Failures)
+
+    @property
+    def answered(self) -> int:
+        """How many calls were answered."""
+        return self._failures.answered
 
     async def ask(self, name: str, call: Callable[[], Awaitable[Answer]]) -> Answer | None:
         """What a call answers; None where it is missing or tells nothing. Raises what the others would meet too."""
@@ -83,8 +87,7 @@ class Round:
             self.whole = False
             self._failed(name, error)
             return None
-        self.answered += 1
-        self._silent = 0
+        self._failures.ok()
         self.features.have(name)
         return answer
 
@@ -92,9 +95,7 @@ class Round:
         if is_missing(error):
             self.missing[name] = error
             return
-        self._silent = self._silent + 1 if isinstance(error, Ambiguous) else 0
-        if isinstance(error, Busy | Denied | Unreachable) or self._silent >= _SILENT:
-            raise error
+        self._failures.skip(error)
         self.faults[name] = error
 
     def close(self) -> None:

@@ -9,7 +9,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bridge import wire
-from bridge.backends.sangfor_ac.client import GROUP_POLICIES, ONLINE, USER, USER_BINDINGS, Client, Online
+from bridge.backends.sangfor_ac.client import (
+    FLUX_POLICIES,
+    GROUP_POLICIES,
+    IP_MAC_BINDING,
+    NET_POLICIES,
+    ONLINE,
+    USER,
+    USER_BINDINGS,
+    Client,
+    Online,
+)
 from bridge.backends.sangfor_ac.models import AppRank, UserRank, mac_of
 from bridge.backends.sangfor_ac.protocol import is_missing
 from bridge.backends.sangfor_ac.schemas import is_ip
@@ -22,9 +32,6 @@ if TYPE_CHECKING:
     from bridge.backends.sangfor_ac.session import Row
     from bridge.model import Device, Update
 
-NET_POLICIES = "policy/netpolicy"
-FLUX_POLICIES = "policy/fluxpolicy"
-IP_MAC_BINDINGS = "ipmac-bindinfo"
 TOP = 10
 
 FIGURES: MappingProxyType[str, Callable[[Client], Awaitable[Any]]] = MappingProxyType(
@@ -192,7 +199,7 @@ async def poll_bindings(site: Site) -> AsyncIterator[Update]:
         users = await turn.ask(USER_BINDINGS, partial(site.client.user_bindings, search))
         pair = None
         if is_ip(search) or mac_of(search):
-            pair = await turn.ask(IP_MAC_BINDINGS, partial(site.client.ip_mac_bindings, search))
+            pair = await turn.ask(IP_MAC_BINDING, partial(site.client.ip_mac_bindings, search))
         if users is not None or pair is not None:
             yield site.update(began, (site.bindings.learn(search, users, pair),))
     turn.close()
