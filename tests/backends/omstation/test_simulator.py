@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -20,12 +20,8 @@ from tests.backends.omstation.simulated import (
     TRANSFERS,
     UPDATE_STATION,
     Omstation,
-    running,
     station,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 SUMS = (
     *("sumStationCount", "sumLowInventoryCount", "sumInStorageCount", "sumAvailableCount", "sumFullChargeCount"),
@@ -40,12 +36,6 @@ MISSING = object()
 
 def without(body: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in (body | changes).items() if value is not MISSING}
-
-
-@pytest.fixture
-async def omstation() -> AsyncIterator[Omstation]:
-    async with running() as started:
-        yield started
 
 
 async def test_stations_and_their_sums(omstation: Omstation) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,23 +17,13 @@ from tests.backends.omstation.simulated import (
     UPDATE_COLLECTION,
     UPDATE_TRANSFER,
     Omstation,
-    running,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 LISTED = {
     *("id", "type", "startTime", "endTime", "deviceTypes", "status"),
     *("createTime", "creatorId", "userName", "orgName", "authCode", "orgId"),
 }
 PERSON = {"toUser": "Li Wei", "phoneNum": "139", "email": "li@example.com", "descInfo": "gate 3"}
-
-
-@pytest.fixture
-async def omstation() -> AsyncIterator[Omstation]:
-    async with running() as started:
-        yield started
 
 
 async def listed(omstation: Omstation, call: str = COLLECTIONS, **changes: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -24,20 +24,10 @@ from tests.backends.omstation.simulated import (
     UPDATE_TRANSFER,
     Omstation,
     path,
-    running,
     station,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 LOCKS = {"orgId": ORG, "deviceInfoList": [{"deviceType": 701, "deviceId": "7018800001"}]}
-
-
-@pytest.fixture
-async def omstation() -> AsyncIterator[Omstation]:
-    async with running() as started:
-        yield started
 
 
 def writes(omstation: Omstation) -> dict[str, Any]:

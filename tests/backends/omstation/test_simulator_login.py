@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -25,9 +25,6 @@ from tests.backends.omstation.simulated import (
     path,
     running,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 SAMPLE = {
     "tokenId": "A334853698EF49DC98A1C8BA65149351",
@@ -55,12 +52,6 @@ MISSING = object()
 
 def without(body: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in (body | changes).items() if value is not MISSING}
-
-
-@pytest.fixture
-async def omstation() -> AsyncIterator[Omstation]:
-    async with running() as started:
-        yield started
 
 
 async def test_the_login_is_the_documents_sample(omstation: Omstation) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestServer
@@ -16,15 +16,6 @@ from tests.backends.omstation.simulated import (
     running,
 )
 from tests.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest.fixture
-async def omstation() -> AsyncIterator[Omstation]:
-    async with running() as started:
-        yield started
 
 
 async def test_a_low_station_is_counted(omstation: Omstation) -> None:

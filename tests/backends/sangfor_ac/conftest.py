@@ -1,4 +1,4 @@
-"""The platform on a simulator, with one of each kind watched."""
+"""A simulator, and the platform on one with one of each kind watched."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.backends.sangfor_ac.connected import WATCH, simulated
+from tests.backends.sangfor_ac.simulated import Ac, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from bridge.backends.sangfor_ac.simulator import Simulator
     from tests.backends.context import Run
+
+
+@pytest.fixture
+async def ac() -> AsyncIterator[Ac]:
+    """A simulator with the document's own data, and a client that signs."""
+    async with running() as started:
+        yield started
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ _BINDING: dict[str, tuple[str, Any]] = {
 
 
 @pytest.fixture
-async def ac() -> AsyncIterator[tuple[Simulator, Run]]:
+async def guarded() -> AsyncIterator[tuple[Simulator, Run]]:
     async with simulated(watch=WATCH, allow=()) as (simulator, run):
         await run.poll()
         yield simulator, run
@@ -113,8 +113,8 @@ def _same(device: Device, rows: dict[str, tuple[str, Any]], *moving: str) -> Non
             assert (key, device.state[key]) == (key, value)
 
 
-async def test_rows_of_the_box(ac: tuple[Simulator, Run]) -> None:
-    _, run = ac
+async def test_rows_of_the_box(guarded: tuple[Simulator, Run]) -> None:
+    _, run = guarded
     libraries = {
         f"library_{name}_{field}": (words, value)
         for name, values in _LIBRARIES.items()
@@ -128,8 +128,8 @@ async def test_rows_of_the_box(ac: tuple[Simulator, Run]) -> None:
     assert str(box.state["sys_time"]).endswith("+08:00")
 
 
-async def test_ranks_name_nobody(ac: tuple[Simulator, Run]) -> None:
-    simulator, run = ac
+async def test_ranks_name_nobody(guarded: tuple[Simulator, Run]) -> None:
+    simulator, run = guarded
     ranked = run.devices[NAME].attributes["user_rank"]["rank"]
     assert [set(row) for row in ranked] == [{"group", "up", "down", "total", "session", "status"}] * 2
     assert run.devices[NAME].attributes["app_rank"]["rank"][0]["line_name"] == "线路1"
@@ -138,8 +138,8 @@ async def test_ranks_name_nobody(ac: tuple[Simulator, Run]) -> None:
     assert not [row["ip"] for row in simulator.online.values() if row["ip"] in said]
 
 
-async def test_rows_of_policies(ac: tuple[Simulator, Run]) -> None:
-    _, run = ac
+async def test_rows_of_policies(guarded: tuple[Simulator, Run]) -> None:
+    _, run = guarded
     assert _table(run.devices[HELLO]) == {"status": "binary_sensor"}
     assert run.state(HELLO) == {"status": "ON"}
     assert run.state(f"{NAME}_net_policy_policy2") == {"status": "OFF"}
@@ -169,8 +169,8 @@ async def test_rows_of_policies(ac: tuple[Simulator, Run]) -> None:
     assert run.state(run.named("flux_policies", "下载限速"))["policy_enable"] == "OFF"
 
 
-async def test_rows_of_what_is_watched(ac: tuple[Simulator, Run]) -> None:
-    _, run = ac
+async def test_rows_of_what_is_watched(guarded: tuple[Simulator, Run]) -> None:
+    _, run = guarded
     _same(run.devices[GROUP], _GROUP)
     assert run.devices[GROUP].name == "/hello"
     assert run.devices[GROUP].attributes["netpolicy"] == {"policies": ["policy1", "policy2"]}
@@ -195,8 +195,8 @@ async def test_rows_of_what_is_watched(ac: tuple[Simulator, Run]) -> None:
     }
 
 
-async def test_every_row_has_both_names_and_a_key_of_its_own(ac: tuple[Simulator, Run]) -> None:
-    _, run = ac
+async def test_every_row_has_both_names_and_a_key_of_its_own(guarded: tuple[Simulator, Run]) -> None:
+    _, run = guarded
     for device in run.devices.values():
         keys = [row.key for row in device.entities]
         assert len(keys) == len(set(keys))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -21,9 +21,6 @@ from tests.backends.sangfor_ac.simulated import (
     signed,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 READINGS = {
     "version": "AC13.0.18.046 Build20210909",
     "online-user": 2,
@@ -34,12 +31,6 @@ READINGS = {
     "disk-usage": 23,
     "bandwidth-usage": 35,
 }
-
-
-@pytest.fixture
-async def ac() -> AsyncIterator[Ac]:
-    async with running() as started:
-        yield started
 
 
 async def raw(ac: Ac, path: str, **options: Any) -> Any:

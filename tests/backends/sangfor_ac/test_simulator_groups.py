@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,11 +17,7 @@ from tests.backends.sangfor_ac.simulated import (
     PROTECTED,
     USER,
     Ac,
-    running,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 SAMPLE_CHANNEL: dict[str, Any] = {
     "name": "时延敏感型应用保障",
@@ -38,12 +34,6 @@ SAMPLE_CHANNEL: dict[str, Any] = {
     "is_default_child": False,
     "is_low_speed": False,
 }
-
-
-@pytest.fixture
-async def ac() -> AsyncIterator[Ac]:
-    async with running() as started:
-        yield started
 
 
 async def test_groups(ac: Ac) -> None:

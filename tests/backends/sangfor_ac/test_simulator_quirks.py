@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,20 +24,10 @@ from tests.backends.sangfor_ac.simulated import (
     USER_BINDINGS,
     VERSION,
     Ac,
-    running,
 )
 from tests.waiting import wait_until
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 CHINESE = {"Accept-Language": "zh-CN,zh;q=0.9"}
-
-
-@pytest.fixture
-async def ac() -> AsyncIterator[Ac]:
-    async with running() as started:
-        yield started
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -34,16 +34,7 @@ from tests.backends.sangfor_ac.simulated import (
 )
 from tests.waiting import wait_until
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 CHINESE = {"Accept-Language": "zh-CN,zh;q=0.9"}
-
-
-@pytest.fixture
-async def ac() -> AsyncIterator[Ac]:
-    async with running() as started:
-        yield started
 
 
 async def test_an_injected_error_comes_in_the_envelope(ac: Ac) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -24,16 +24,7 @@ from tests.backends.sangfor_ac.simulated import (
     running,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 PAIR = f"{SAMPLE_IP}+{SAMPLE_MAC}"
-
-
-@pytest.fixture
-async def ac() -> AsyncIterator[Ac]:
-    async with running() as started:
-        yield started
 
 
 async def found(ac: Ac, kind: str, value: Any, **extend: Any) -> list[str]:

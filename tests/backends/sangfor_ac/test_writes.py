@@ -20,15 +20,15 @@ POLICIES, ONLINE = "group/netpolicy", "online-users"
 
 
 @pytest.fixture
-async def ac() -> AsyncIterator[tuple[Simulator, Run]]:
+async def allowed() -> AsyncIterator[tuple[Simulator, Run]]:
     async with simulated(watch=WATCH, allow=("user_logout",)) as (simulator, run):
         await run.poll()
         simulator.mischief.calls.clear()
         yield simulator, run
 
 
-async def test_what_can_be_set(ac: tuple[Simulator, Run]) -> None:
-    _, run = ac
+async def test_what_can_be_set(allowed: tuple[Simulator, Run]) -> None:
+    _, run = allowed
     writable = {(device.id, row.key) for device in run.devices.values() for row in device.entities if row.write}
     policies = ("hello", "policy1", "policy2", "f889ecd9", "8b258a9a")
     assert writable == {(USER, "logout"), *((GROUP, f"netpolicy_{policy}") for policy in policies)}
@@ -43,9 +43,9 @@ async def test_what_can_be_set(ac: tuple[Simulator, Run]) -> None:
     ],
 )
 async def test_a_policy_is_attached_and_taken_off(
-    ac: tuple[Simulator, Run], key: str, value: bool, opr: str, policy: str
+    allowed: tuple[Simulator, Run], key: str, value: bool, opr: str, policy: str
 ) -> None:
-    simulator, run = ac
+    simulator, run = allowed
     assert await run.write(GROUP, key, value) is None
     (call,) = calls(simulator, POLICIES)
     assert (call.method, call.query) == ("POST", {})
@@ -61,8 +61,8 @@ async def test_a_policy_is_attached_and_taken_off(
     assert [call.method for call in calls(simulator, POLICIES)] == ["POST", "GET"]
 
 
-async def test_a_policy_that_is_not_there_any_more(ac: tuple[Simulator, Run]) -> None:
-    simulator, run = ac
+async def test_a_policy_that_is_not_there_any_more(allowed: tuple[Simulator, Run]) -> None:
+    simulator, run = allowed
     simulator.net_policies.pop(0)
     with pytest.raises(Rejected, match="There is no data") as caught:
         await run.write(GROUP, "netpolicy_hello", value=True)
@@ -80,16 +80,16 @@ async def test_a_policy_of_everybody_stays() -> None:
         assert (await run.read(group)).state["netpolicy_f889ecd9"] == "ON"
 
 
-async def test_a_yes_that_does_nothing_shows_in_the_read_back(ac: tuple[Simulator, Run]) -> None:
-    simulator, run = ac
+async def test_a_yes_that_does_nothing_shows_in_the_read_back(allowed: tuple[Simulator, Run]) -> None:
+    simulator, run = allowed
     simulator.mischief.inject("noop", times=1)
     await run.write(GROUP, "netpolicy_hello", value=True)
     assert (await run.read(GROUP)).state["netpolicy_hello"] == "OFF"
 
 
 @pytest.mark.parametrize("how", ["lost_answer", "code_missing"])
-async def test_a_lost_answer_is_ambiguous_and_the_read_back_tells(ac: tuple[Simulator, Run], how: str) -> None:
-    simulator, run = ac
+async def test_a_lost_answer_is_ambiguous_and_the_read_back_tells(allowed: tuple[Simulator, Run], how: str) -> None:
+    simulator, run = allowed
     if how == "code_missing":
         simulator.code_missing = True
     else:
@@ -100,8 +100,8 @@ async def test_a_lost_answer_is_ambiguous_and_the_read_back_tells(ac: tuple[Simu
     assert (await run.read(GROUP)).state["netpolicy_hello"] == "ON"
 
 
-async def test_a_user_is_logged_out_wherever_it_is(ac: tuple[Simulator, Run]) -> None:
-    simulator, run = ac
+async def test_a_user_is_logged_out_wherever_it_is(allowed: tuple[Simulator, Run]) -> None:
+    simulator, run = allowed
     await run.act("user_login", ip="7.7.7.7", name="a")
     await run.act("user_login", ip="7.7.7.8", name="ab")
     simulator.mischief.calls.clear()

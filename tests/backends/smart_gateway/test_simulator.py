@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -25,23 +25,13 @@ from tests.backends.smart_gateway.simulated import (
     TAKE,
     UDP,
     BackEnd,
-    running,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 IN_BOTH = {"name", "enable", "state", "signal", "operator", "type", "rateup", "ratedown", "rtt"}
 ANYWHERE = {"ip", "mask", "gateway"}
 RADIO = {"frequency", "frequencyRange", "rssi", "rssp", "rssq", "sinru"}
 CELLULAR = RADIO | {"apn", "initFlow", "ICCID", "todayUsedFlow", "remainFlow"}
 WIFI = {"usb_type", "ssid", "ssidList", "wifiKey", "wifiEncryMode", "wifiMode", "wifiSignal", "wifiFrequencyRange"}
-
-
-@pytest.fixture
-async def back_end() -> AsyncIterator[BackEnd]:
-    async with running() as started:
-        yield started
 
 
 async def test_the_list_is_the_documents_sample(back_end: BackEnd) -> None:

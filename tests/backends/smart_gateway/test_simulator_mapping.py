@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -23,11 +23,7 @@ from tests.backends.smart_gateway.simulated import (
     TCP,
     UDP,
     BackEnd,
-    running,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 REFUSED_RULES: list[tuple[dict[str, Any], int]] = [
     ({"name": "NMS_TCPPort"}, 7002),
@@ -50,12 +46,6 @@ REFUSED_RULES: list[tuple[dict[str, Any], int]] = [
     ({"protocol": "0"}, 7010),
     ({"mark": None}, 7010),
 ]
-
-
-@pytest.fixture
-async def back_end() -> AsyncIterator[BackEnd]:
-    async with running() as started:
-        yield started
 
 
 async def test_the_rules_are_the_documents_sample(back_end: BackEnd) -> None:

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.backends.smart_gateway.simulated import FIRST, FREE, QUERY, RULES, SECOND, SET, TCP, UDP, BackEnd, running
+from tests.backends.smart_gateway.simulated import FIRST, FREE, QUERY, RULES, SECOND, SET, TCP, UDP, BackEnd
 from tests.waiting import wait_for_answer, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest.fixture
-async def back_end() -> AsyncIterator[BackEnd]:
-    async with running() as started:
-        yield started
 
 
 async def test_a_whole_answer_of_query_is_a_set(back_end: BackEnd) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -32,15 +32,6 @@ from tests.backends.smart_gateway.simulated import (
     running,
 )
 from tests.waiting import wait_for_answer, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest.fixture
-async def back_end() -> AsyncIterator[BackEnd]:
-    async with running() as started:
-        yield started
 
 
 async def test_the_list_can_be_other_than_json(back_end: BackEnd) -> None:

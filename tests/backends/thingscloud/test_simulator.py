@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.backends.thingscloud.simulated import FIRST, SECOND, Cloud, running
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 ROW = [
     *("id", "name", "descr", "device_key", "tags", "create_time"),
     *("alarm", "active", "online", "type", "type_info"),
 ]
 CUSTOMER = {"id", "account", "name", "descr", "email", "mobile", "tags", "locale", "create_time", "count"}
-
-
-@pytest.fixture
-async def cloud() -> AsyncIterator[Cloud]:
-    async with running() as started:
-        yield started
 
 
 async def test_the_project_and_its_figures(cloud: Cloud) -> None:

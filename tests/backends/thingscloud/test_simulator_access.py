@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from bridge.backends.thingscloud.simulator import OPERATIONS
-from tests.backends.thingscloud.simulated import API, FIRST, TOKEN, Cloud, running
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from tests.backends.thingscloud.simulated import API, FIRST, TOKEN, Cloud
 
 SERVER = {"app_id": "app-demo", "access_key": "demo-access-key", "secret_key": "demo-secret-key"}
 ADMIN = {"app_id": "app-demo", "account": "admin", "password": "demo-password"}
-
-
-@pytest.fixture
-async def cloud() -> AsyncIterator[Cloud]:
-    async with running() as started:
-        yield started
 
 
 async def test_a_server_logs_in(cloud: Cloud) -> None:

@@ -21,12 +21,6 @@ NAMED = {"id": FIRST, "name": "机房温湿度", "device_key": "SN000001"}
 
 
 @pytest.fixture
-async def cloud() -> AsyncIterator[Cloud]:
-    async with running() as started:
-        yield started
-
-
-@pytest.fixture
 async def project() -> AsyncIterator[tuple[str, list[tuple[str, Any]]]]:
     async with receiving() as receiver:
         yield receiver
