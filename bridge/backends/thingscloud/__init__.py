@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 from bridge.api import open_api
 from bridge.backend import Backend, Context, Source
+from bridge.backends.thingscloud.actions import actions
+from bridge.backends.thingscloud.alarms import CatchUp
+from bridge.backends.thingscloud.client import ENVELOPE, Client, parse
+from bridge.backends.thingscloud.entities import MANUFACTURER, TITLE
+from bridge.backends.thingscloud.ledger import Ledger
+from bridge.backends.thingscloud.pushes import pushes
+from bridge.backends.thingscloud.schemas import OPTIONS as SCHEMA
+from bridge.backends.thingscloud.system import System
+from bridge.backends.thingscloud.tokens import Tokens, check, credentials_of
 from bridge.pace import Pace
-
-from .actions import actions
-from .alarms import CatchUp
-from .client import ENVELOPE, Client, parse
-from .entities import MANUFACTURER, TITLE
-from .ledger import Ledger
-from .pushes import pushes
-from .schemas import OPTIONS as SCHEMA
-from .system import System
-from .tokens import Tokens, check, credentials_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from bridge.backend import Action, ActionRow, actions_of
+from bridge.backends.thingscloud import schemas
+from bridge.backends.thingscloud.client import device_path, path_of
 from bridge.errors import CommandError
 from bridge.wire import SECRET_KEYS
 
-from . import schemas
-from .client import device_path, path_of
-
 if TYPE_CHECKING:
-    from .system import System
+    from bridge.backends.thingscloud.system import System
 
 Arguments = dict[str, Any]
 Run = Callable[["System", Arguments], Awaitable[Any]]

@@ -12,19 +12,17 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from bridge import wire
+from bridge.backends.thingscloud.ledger import OVERLAP, Entry, Ledger
+from bridge.backends.thingscloud.models import AlarmLog, Row, Rule, in_zone, table
 from bridge.errors import BackendError, Busy, Rejected
 from bridge.failures import Failures
 from bridge.model import Alarm, Origin, Severity, Update
-
-from .ledger import OVERLAP, Entry, Ledger
-from .models import AlarmLog, Row, Rule, in_zone, table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from bridge.backend import Context
-
-    from .system import System
+    from bridge.backends.thingscloud.system import System
 
 WINDOW = timedelta(hours=48)
 """How far before its first poll the bridge reads back."""

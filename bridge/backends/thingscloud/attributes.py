@@ -10,15 +10,23 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from bridge import wire
+from bridge.backends.thingscloud.coordinates import Coordinates, position
+from bridge.backends.thingscloud.words import (
+    Kind,
+    Way,
+    choices,
+    class_of,
+    kind_of,
+    kind_of_value,
+    option,
+    unit_of,
+    way_of,
+)
 from bridge.model import Component, Entity, Name, Value, on_off
 
-from .coordinates import Coordinates, position
-from .words import Kind, Way, choices, class_of, kind_of, kind_of_value, option, unit_of, way_of
-
 if TYPE_CHECKING:
+    from bridge.backends.thingscloud.models import AttributeInfo, Row
     from bridge.model import Device
-
-    from .models import AttributeInfo, Row
 
 UNKNOWN = "unknown"
 MAX_STATE = 255

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from bridge.model import Component, Entity, Name
 
 if TYPE_CHECKING:
+    from bridge.backends.thingscloud.models import DeviceInfo
     from bridge.model import Device
-
-    from .models import DeviceInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

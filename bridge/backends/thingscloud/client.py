@@ -11,18 +11,16 @@ import orjson
 
 from bridge import wire
 from bridge.api import Envelope
+from bridge.backends.thingscloud.models import Row, rows, table
+from bridge.backends.thingscloud.paging import Page
+from bridge.backends.thingscloud.tokens import refusal_code
 from bridge.errors import BackendError, BadReply, Denied
-
-from .models import Row, rows, table
-from .paging import Page
-from .tokens import refusal_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bridge.api import Api
-
-    from .tokens import Tokens
+    from bridge.backends.thingscloud.tokens import Tokens
 
 _HIDDEN = frozenset(("view_token", "project_key", "notify_logs"))
 _TOKEN = ("token", "令牌")

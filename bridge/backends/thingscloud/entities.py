@@ -8,11 +8,10 @@ from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from bridge import wire
+from bridge.backends.thingscloud.attributes import MAX_STATE, said
+from bridge.backends.thingscloud.models import AlarmStat, DeviceInfo, DevicesStat, DeviceType, ExtendInfo, Project, Row
 from bridge.model import Category, Component, Device, Entity, Name, Value, on_off, present, read, read_attributes
 from bridge.wire import iso
-
-from .attributes import MAX_STATE, said
-from .models import AlarmStat, DeviceInfo, DevicesStat, DeviceType, ExtendInfo, Project, Row
 
 MANUFACTURER: Final = "ThingsCloud"
 TITLE: Final = "ThingsCloud"

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bridge import wire
-
-from .attributes import Rules, Shape, Spec, row_of, spec_of
-from .buttons import Button, button_row
-from .entities import (
+from bridge.backends.thingscloud.attributes import Rules, Shape, Spec, row_of, spec_of
+from bridge.backends.thingscloud.buttons import Button, button_row
+from bridge.backends.thingscloud.entities import (
     DEVICE_ROWS,
     DeviceRecord,
     Event,
@@ -21,8 +20,8 @@ from .entities import (
     fleet_device,
     told_alarm,
 )
-from .keys import Keys
-from .models import AttributeInfo, DeviceInfo, ExtendInfo, Row, in_zone
+from bridge.backends.thingscloud.keys import Keys
+from bridge.backends.thingscloud.models import AttributeInfo, DeviceInfo, ExtendInfo, Row, in_zone
 
 if TYPE_CHECKING:
     from datetime import datetime

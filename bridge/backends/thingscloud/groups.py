@@ -7,14 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge import wire
-
-from .models import Row, rows
-from .paging import Listing
+from bridge.backends.thingscloud.models import Row, rows
+from bridge.backends.thingscloud.paging import Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .client import Client
+    from bridge.backends.thingscloud.client import Client
 
 DEEPEST = 32
 

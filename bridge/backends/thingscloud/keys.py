@@ -6,9 +6,8 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
+from bridge.backends.thingscloud.entities import DEVICE_ROWS
 from bridge.model import Severity
-
-from .entities import DEVICE_ROWS
 
 TAKEN = frozenset(row.key for row in DEVICE_ROWS) | {
     *("alarm", "last_alarm", "last_alarm_time", "last_alarm_severity", "transaction", "expires_at"),

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bridge import wire
-
-from .models import Row
+from bridge.backends.thingscloud.models import Row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

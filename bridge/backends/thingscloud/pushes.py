@@ -8,16 +8,15 @@ import orjson
 
 from bridge import wire
 from bridge.backend import Context, Push
+from bridge.backends.thingscloud.alarms import alarm_of, entry_of_push
+from bridge.backends.thingscloud.entities import Event
+from bridge.backends.thingscloud.models import Notice, Row, Rule, in_zone, table
 from bridge.errors import BadReply
 from bridge.model import Device, Origin, Update
 
-from .alarms import alarm_of, entry_of_push
-from .entities import Event
-from .models import Notice, Row, Rule, in_zone, table
-
 if TYPE_CHECKING:
-    from .ledger import Ledger
-    from .system import System
+    from bridge.backends.thingscloud.ledger import Ledger
+    from bridge.backends.thingscloud.system import System
 
 _SUCCESS = orjson.dumps({"result": True})
 

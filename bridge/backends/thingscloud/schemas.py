@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import voluptuous as vol
 
 from bridge.backend import SECRET, identifier, scan_interval
+from bridge.backends.thingscloud.attributes import Override
+from bridge.backends.thingscloud.buttons import Button
+from bridge.backends.thingscloud.coordinates import Coordinates
 from bridge.model import Component
-
-from .attributes import Override
-from .buttons import Button
-from .coordinates import Coordinates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

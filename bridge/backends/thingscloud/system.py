@@ -11,17 +11,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bridge import wire
+from bridge.backends.thingscloud.attributes import Rules
+from bridge.backends.thingscloud.client import Client, device_path
+from bridge.backends.thingscloud.coordinates import Coordinates
+from bridge.backends.thingscloud.fleet import Fleet
+from bridge.backends.thingscloud.groups import flattened, read_groups
+from bridge.backends.thingscloud.models import AlarmStat, DevicesStat, DeviceType, Project, Row
+from bridge.backends.thingscloud.paging import Listing
 from bridge.errors import BackendError
 from bridge.failures import Failures
 from bridge.model import Device, Inventory, Origin, Update
-
-from .attributes import Rules
-from .client import Client, device_path
-from .coordinates import Coordinates
-from .fleet import Fleet
-from .groups import flattened, read_groups
-from .models import AlarmStat, DevicesStat, DeviceType, Project, Row
-from .paging import Listing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping

@@ -10,8 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bridge import wire
-
-from .models import Row
+from bridge.backends.thingscloud.models import Row
 
 
 class Kind(StrEnum):

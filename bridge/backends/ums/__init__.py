@@ -9,15 +9,14 @@ import voluptuous as vol
 
 from bridge.api import open_api
 from bridge.backend import Backend, Context, Source, scan_interval
+from bridge.backends.ums.actions import actions
+from bridge.backends.ums.alarms import CatchUp
+from bridge.backends.ums.client import ENVELOPE, Client
+from bridge.backends.ums.entities import MANUFACTURER, TITLE
+from bridge.backends.ums.models import parse
+from bridge.backends.ums.pushes import pushes
+from bridge.backends.ums.system import System
 from bridge.pace import Pace
-
-from .actions import actions
-from .alarms import CatchUp
-from .client import ENVELOPE, Client
-from .entities import MANUFACTURER, TITLE
-from .models import parse
-from .pushes import pushes
-from .system import System
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

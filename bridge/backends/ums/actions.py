@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import voluptuous as vol
 
 from bridge.backend import Action, ActionRow, actions_of, identifier
+from bridge.backends.ums.models import mac_of
 from bridge.errors import CommandError
 
-from .models import mac_of
-
 if TYPE_CHECKING:
-    from .client import Client
-    from .paging import Page
-    from .system import System
+    from bridge.backends.ums.client import Client
+    from bridge.backends.ums.paging import Page
+    from bridge.backends.ums.system import System
 
 Arguments = dict[str, Any]
 Schema = dict[Any, Any]

@@ -16,19 +16,17 @@ from typing import TYPE_CHECKING
 import orjson
 
 from bridge import wire
+from bridge.backends.ums.models import MetricHistory, alarm_id, in_zone, mac_of
+from bridge.backends.ums.paging import MAX_PAGES, Listing, Row
 from bridge.errors import BackendError, BadReply, Busy, Rejected
 from bridge.failures import Failures
 from bridge.model import Alarm, Origin, Severity, Update
-
-from .models import MetricHistory, alarm_id, in_zone, mac_of
-from .paging import MAX_PAGES, Listing, Row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from bridge.backend import Context
-
-    from .system import System
+    from bridge.backends.ums.system import System
 
 WINDOW = timedelta(hours=48)
 """How far the list of newest alarms reaches back."""

@@ -9,11 +9,10 @@ from urllib.parse import quote
 
 from bridge import wire
 from bridge.api import Api, Envelope
+from bridge.backends.ums.models import parse
+from bridge.backends.ums.paging import Page
 from bridge.errors import BadReply
 from bridge.rows import Rows
-
-from .models import parse
-from .paging import Page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -24,7 +24,7 @@ from bridge.wire import iso, truth
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .models import Counts, Detect, EventCount, Gateway, Status
+    from bridge.backends.ums.models import Counts, Detect, EventCount, Gateway, Status
 
 MANUFACTURER: Final = "New Rock"
 TITLE: Final = "New Rock UMS"

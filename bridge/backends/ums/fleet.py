@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bridge import wire
-
-from . import entities
-from .entities import FleetRecord, GatewayRecord
-from .models import Counts, Detect, EventCount, Gateway, Status, in_zone, line_parts, mac_of
+from bridge.backends.ums import entities
+from bridge.backends.ums.entities import FleetRecord, GatewayRecord
+from bridge.backends.ums.models import Counts, Detect, EventCount, Gateway, Status, in_zone, line_parts, mac_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

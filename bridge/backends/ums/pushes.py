@@ -10,15 +10,14 @@ import orjson
 
 from bridge import wire
 from bridge.backend import Context, Push
+from bridge.backends.ums.alarms import alarm_of, record_of
+from bridge.backends.ums.fleet import row_mac
+from bridge.backends.ums.models import parse
 from bridge.errors import BadReply
 from bridge.model import Origin, Update
 
-from .alarms import alarm_of, record_of
-from .fleet import row_mac
-from .models import parse
-
 if TYPE_CHECKING:
-    from .system import System
+    from bridge.backends.ums.system import System
 
 _SUCCESS = orjson.dumps({"code": 0, "status": "成功"})
 

@@ -9,20 +9,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge import wire
+from bridge.backends.ums.fleet import Fleet, line_name, row_mac
+from bridge.backends.ums.models import EventCount, Status, in_zone, mac_of
+from bridge.backends.ums.paging import Listing, Page, Row
 from bridge.errors import BackendError, Rejected
 from bridge.failures import Failures
 from bridge.model import Device, Inventory, Origin, Update
-
-from .fleet import Fleet, line_name, row_mac
-from .models import EventCount, Status, in_zone, mac_of
-from .paging import Listing, Page, Row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from bridge.backend import Context
-
-    from .client import Client
+    from bridge.backends.ums.client import Client
 
 _LOG = logging.getLogger(__name__)
 
