@@ -18,9 +18,11 @@ import trustme
 
 from bridge.backend import platforms
 from bridge.config import parse
+from bridge.demo import options_for
 from bridge.model import Severity
 from bridge.payload import Status
 from bridge.topics import Topics
+from tests.backends.context import lent, options
 from tests.bridge_under_test import CHANNEL, VOIP, RunningBridge, Site, open_site
 from tests.waiting import wait_until
 
@@ -138,6 +140,16 @@ def test_every_dependency_has_its_reason() -> None:
     names = {re.split(r"[\s<>=\[;]", each)[0] for each in wanted}
     told = re.findall(r"^\| ([\w, -]+) \|", text_of(ROOT / "docs/decisions/0003-dependencies.md"), re.MULTILINE)
     assert names - set(", ".join(told).split(", ")) == set()
+
+
+@pytest.mark.parametrize("platform", sorted(platforms()))
+async def test_every_action_is_on_its_platforms_page(platform: str, tmp_path: Path) -> None:
+    module = platforms()[platform]()
+    chosen = options(module.SCHEMA, "http://127.0.0.1:9", options_for(platform))
+    async with module.connect(lent(platform, chosen, {}, tmp_path)) as backend:
+        actions = {action.name for action in backend.actions}
+    assert actions
+    assert actions - set(_CODE.findall(text_of(ROOT / "bridge" / "backends" / platform / "README.md"))) == set()
 
 
 # The contract
