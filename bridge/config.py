@@ -16,7 +16,6 @@ from bridge.errors import ConfigError
 from bridge.faults import Fault, Keys
 from bridge.settings import (
     BASE_TOPIC,
-    EVERYWHERE,
     PREFIX,
     PUSH,
     WEB,
@@ -26,9 +25,7 @@ from bridge.settings import (
     Config,
     Discovery,
     Language,
-    Listen,
     Mqtt,
-    Network,
     Protocol,
     Push,
     Secret,
@@ -40,25 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.yaml_lines import Document
-
-__all__ = [
-    "EVERYWHERE",
-    "Alarms",
-    "BackendConfig",
-    "Commands",
-    "Config",
-    "Discovery",
-    "Language",
-    "Listen",
-    "Mqtt",
-    "Network",
-    "Protocol",
-    "Push",
-    "Secret",
-    "Tls",
-    "load",
-    "parse",
-]
 
 Platforms = Mapping[str, Callable[[], backend.Platform]]
 

@@ -28,7 +28,7 @@ from bridge.hub import Hub
 from bridge.listener import BROKEN, PATIENCE
 
 if TYPE_CHECKING:
-    from bridge.config import Push as PushConfig
+    from bridge.settings import Push as PushConfig
 
 _LOG = logging.getLogger(__name__)
 
