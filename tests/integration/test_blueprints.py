@@ -1,0 +1,229 @@
+"""The blueprints as automations: what they act on, what they leave alone, and what a restart makes of them."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
+from homeassistant.core import CoreState, HomeAssistant
+from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
+from pytest_homeassistant_custom_component.common import async_fire_time_changed, async_mock_service
+
+from tests.integration.bridge import alarm
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from homeassistant.core import ServiceCall
+
+MISSED = 150
+BLUEPRINTS = Path(__file__).parents[2] / "blueprints"
+SIGNAL, STATE = "sensor.sim_signal", "sensor.sim_state"
+GOOD, BAD = "-60", "-120"
+
+
+@pytest.fixture
+def told(hass: HomeAssistant, tmp_path: Path) -> list[ServiceCall]:
+    """What the automations do, in a configuration folder that has the blueprints."""
+    hass.config.config_dir = str(tmp_path)
+    shutil.copytree(BLUEPRINTS, tmp_path / "blueprints")
+    calls: list[ServiceCall] = async_mock_service(hass, "test", "tell")
+    return calls
+
+
+async def automate(hass: HomeAssistant, blueprint: str, **inputs: Any) -> None:
+    use = {"path": f"fleet2mqtt/{blueprint}.yaml", "input": inputs}
+    automation = {"id": "it", "alias": "it", "use_blueprint": use}
+    assert await async_setup_component(hass, "automation", {"automation": [automation]})
+    await hass.async_block_till_done()
+    assert hass.states.is_state("automation.it", "on")
+
+
+def tell(what: str) -> dict[str, Any]:
+    return {"action": "test.tell", "data": {"what": what}}
+
+
+async def failover(hass: HomeAssistant, **inputs: Any) -> None:
+    acts = {f"{kind}_actions": [tell(f"{kind} {{{{ reason }}}}")] for kind in ("bad", "good")}
+    await automate(hass, "sim_failover", **{"signal": SIGNAL, "patience": {"seconds": 60}, **acts, **inputs})
+
+
+async def measure(hass: HomeAssistant, signal: str, *, seconds: int = 61) -> None:
+    """The channel says this, and a minute goes by."""
+    hass.states.async_set(SIGNAL, signal)
+    await acting(hass, 0)
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=seconds))
+    await acting(hass, 0)
+
+
+async def acting(hass: HomeAssistant, runs: int, minutes: float = 0) -> None:
+    """Wait until the automation has this many runs under way, letting time go by.
+
+    While there are any, Home Assistant is never done with what it has to do.
+    """
+
+    def reached() -> bool:
+        state = hass.states.get("automation.it")
+        if state is not None and state.attributes["current"] == runs:
+            return True
+        if minutes:
+            async_fire_time_changed(hass, dt_util.utcnow() + timedelta(minutes=minutes, seconds=1))
+        return False
+
+    await wait_until(reached, f"{runs} runs to be under way")
+    if not runs:
+        await hass.async_block_till_done()
+
+
+def whats(told: list[ServiceCall]) -> list[str]:
+    return [call.data["what"] for call in told]
+
+
+async def run_by_hand(hass: HomeAssistant) -> None:
+    """As the button *Run* does."""
+    await hass.services.async_call("automation", "trigger", {"entity_id": "automation.it"}, blocking=True)
+    await hass.async_block_till_done()
+
+
+async def test_a_channel_is_acted_on_when_it_gets_bad_and_good_again(
+    hass: HomeAssistant, told: list[ServiceCall]
+) -> None:
+    hass.states.async_set(SIGNAL, GOOD)
+    await failover(hass)
+    await measure(hass, BAD)
+    await measure(hass, "-104")  # above the threshold, not by the margin
+    await measure(hass, GOOD)
+    await measure(hass, BAD, seconds=30)  # not for long
+    await measure(hass, GOOD)
+    await measure(hass, "unavailable")
+    assert whats(told) == ["bad -120 dBm", "good -60 dBm", "good -60 dBm", "bad unavailable"]
+
+
+async def test_a_bad_state_counts_as_a_bad_signal_does(hass: HomeAssistant, told: list[ServiceCall]) -> None:
+    hass.states.async_set(SIGNAL, GOOD)
+    hass.states.async_set(STATE, "1")
+    await failover(hass, state=[STATE], bad_states=["0", "7"])
+    hass.states.async_set(STATE, "7")
+    await measure(hass, GOOD)
+    hass.states.async_set(STATE, "1")
+    await measure(hass, GOOD)
+    assert whats(told) == ["bad -60 dBm, 7", "good -60 dBm, 1"]
+
+
+@pytest.mark.parametrize(("signal", "expected"), [(BAD, ["bad -120 dBm"]), ("-103", []), (GOOD, ["good -60 dBm"])])
+async def test_run_by_hand_a_failover_does_what_the_channel_asks_for(
+    hass: HomeAssistant, told: list[ServiceCall], signal: str, expected: list[str]
+) -> None:
+    hass.states.async_set(SIGNAL, signal)
+    await failover(hass)
+    await run_by_hand(hass)
+    assert whats(told) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "waiting", "after", "expected"),
+    [
+        (BAD, 1, BAD, ["bad -120 dBm"]),
+        ("unavailable", 1, BAD, ["bad -120 dBm"]),
+        (BAD, 1, GOOD, ["good -60 dBm"]),
+        (GOOD, 0, GOOD, []),
+    ],
+)
+async def test_what_a_channel_became_while_home_assistant_was_away(
+    hass: HomeAssistant, told: list[ServiceCall], before: str, waiting: int, after: str, expected: list[str]
+) -> None:
+    hass.states.async_set(SIGNAL, before)
+    await start_with_failover(hass)
+    await acting(hass, waiting)
+    assert whats(told) == []
+    hass.states.async_set(SIGNAL, after)
+    await acting(hass, 0, minutes=1)
+    await measure(hass, after)
+    assert whats(told) == expected
+
+
+async def test_a_channel_that_stays_away_after_the_start_is_gone(hass: HomeAssistant, told: list[ServiceCall]) -> None:
+    await start_with_failover(hass)
+    await acting(hass, 1)
+    await acting(hass, 0, minutes=2)
+    assert whats(told) == ["bad unknown"]
+
+
+async def start_with_failover(hass: HomeAssistant) -> None:
+    hass.set_state(CoreState.not_running)
+    await failover(hass)
+    hass.set_state(CoreState.running)
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
+
+
+async def test_what_happens_while_a_failover_acts_is_acted_on_afterwards(
+    hass: HomeAssistant, told: list[ServiceCall]
+) -> None:
+    hass.states.async_set(SIGNAL, GOOD)
+    await failover(hass, bad_actions=[{"delay": {"minutes": 10}}, tell("bad")])
+    hass.states.async_set(SIGNAL, BAD)
+    await acting(hass, 1, minutes=1)
+    hass.states.async_set(SIGNAL, GOOD)
+    await acting(hass, 2, minutes=1)
+    assert whats(told) == []
+    await acting(hass, 0, minutes=10)
+    assert whats(told) == ["bad", "good -60 dBm"]
+
+
+SHOWN = tell("{{ title }}|{{ message }}|{{ alarm.id }}")
+
+
+async def notification(hass: HomeAssistant, **inputs: Any) -> None:
+    await automate(hass, "alarm_notification", **{"actions": [SHOWN], **inputs})
+
+
+async def test_alarms_are_told_of_by_severity_and_backend(hass: HomeAssistant, told: list[ServiceCall]) -> None:
+    await notification(hass, severities=["critical", "minor"], backends=["voip", "things"], cleared=True)
+    for seq, said in enumerate(
+        (
+            {"device": "d", "description": "down", "raised_at": "2026-03-01"},
+            {"severity": "minor", "backend": "things", "device_name": "Hall", "device": "d"},
+            {"severity": "major"},
+            {"backend": "lab"},
+            {"type": "cleared", "severity": "cleared", "device": "d"},
+        )
+    ):
+        hass.bus.async_fire("fleet2mqtt_alarm", alarm(seq, **said))
+    await hass.async_block_till_done()
+    assert whats(told) == [
+        "d: raised (critical)|down, 2026-03-01|voip:0",
+        "Hall: raised (minor)|alarm 1|voip:1",
+        "d: cleared (cleared)|alarm 4|voip:4",
+    ]
+
+
+@pytest.mark.parametrize("backends", [[], [""]], ids=["none", "an empty row of the form"])
+async def test_no_backend_named_means_all(hass: HomeAssistant, told: list[ServiceCall], backends: list[str]) -> None:
+    await notification(hass, backends=backends)
+    hass.bus.async_fire("fleet2mqtt_alarm", alarm(1))
+    hass.bus.async_fire("fleet2mqtt_alarm", alarm(2, type="cleared"))
+    await hass.async_block_till_done()
+    assert len(told) == 1
+
+
+async def test_run_by_hand_an_alarm_notification_shows_itself(hass: HomeAssistant, told: list[ServiceCall]) -> None:
+    await notification(hass)
+    await run_by_hand(hass)
+    assert whats(told) == [
+        "fleet2mqtt: raised (critical)|The automation was run by hand; there is no alarm.|test",
+    ]
+
+
+async def test_many_alarms_at_once_are_all_told_of(hass: HomeAssistant, told: list[ServiceCall]) -> None:
+    """As after a long absence, to a service that takes its time."""
+    await notification(hass, actions=[{"wait_template": "{{ is_state('test.go', 'on') }}"}, SHOWN])
+    for seq in range(MISSED):
+        hass.bus.async_fire("fleet2mqtt_alarm", alarm(seq))
+    await acting(hass, MISSED)
+    hass.states.async_set("test.go", "on")
+    await acting(hass, 0)
+    assert len(told) == MISSED
