@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 from homeassistant.components import mqtt
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.json import json_dumps
 
 from .const import ANSWER_TIMEOUT
 from .errors import failure, refused
@@ -41,7 +41,7 @@ class Link:
         transaction = secrets.token_hex(8)
         answer = self._waiting[transaction] = self.hass.loop.create_future()
         try:
-            payload = json.dumps({**arguments, "transaction": transaction})
+            payload = json_dumps({**arguments, "transaction": transaction})
             await mqtt.async_publish(self.hass, self.topics.request(backend, action), payload, 1, retain=False)
             async with asyncio.timeout(self.timeout if patience is None else patience):
                 said = await answer

@@ -18,7 +18,8 @@ from .errors import usage
 REQUEST = "request"
 _ENTRY: Fields = {vol.Required("config_entry_id"): cv.string}
 _BACKEND: Fields = {vol.Optional("backend"): cv.string}
-_REQUEST = vol.Schema({**_ENTRY, **_BACKEND, vol.Required("action"): cv.string, vol.Optional("arguments"): dict})
+_NAME = vol.All(cv.string, vol.Match(r"[A-Za-z0-9_-]+\Z", msg="expected a name of letters, digits, _ and -"))
+_REQUEST = vol.Schema({**_ENTRY, **_BACKEND, vol.Required("action"): _NAME, vol.Optional("arguments"): dict})
 _OURS = ("config_entry_id", "backend")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -193,4 +194,20 @@ async def test_arguments_are_checked_before_anything_is_sent(
         await call(hass, "mapping_add", loaded, name="cam", ip="10.0.0.9", port="80", protocol="7")
     with pytest.raises(vol.Invalid):
         await call(hass, "mapping_list", loaded, surprise=1)
+    assert len(bridge.requests) == sent
+
+
+async def test_a_date_of_yaml_goes_out_as_text(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+    await call(hass, "cloud_attributes_set", loaded, device="d", attributes={"since": date(2026, 3, 9)})
+    assert bridge.requests[-1][1] == {"device_id": "d", "attributes": {"since": "2026-03-09"}}
+
+
+@pytest.mark.parametrize("name", ["#", "devices/all", "+", "", "devices\n"])
+async def test_what_cannot_be_a_name_is_not_asked_for(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry, name: str
+) -> None:
+    """A topic of more levels nobody listens to, and wildcards cannot be published to."""
+    sent = len(bridge.requests)
+    with pytest.raises(vol.Invalid):
+        await call(hass, "request", loaded, action=name)
     assert len(bridge.requests) == sent
