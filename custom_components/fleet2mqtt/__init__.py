@@ -42,7 +42,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: Fleet2MqttConfigEntry) -
 
 async def async_unload_entry(hass: HomeAssistant, entry: Fleet2MqttConfigEntry) -> bool:
     """Stop listening."""
-    await entry.runtime_data.alarms.save()
+    await entry.runtime_data.alarms.end()
     return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
 
 

@@ -24,7 +24,7 @@ from homeassistant.helpers.storage import Store
 from .const import DOMAIN, EVENT_ALARM, HISTORY_TIMEOUT, LOGGER
 from .errors import failure
 from .link import Link
-from .models import Json
+from .models import Json, moment
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -73,11 +73,12 @@ class Alarms:
         if known := await self._store.async_load():
             self.last = known["seq"]
             self._fired = dict.fromkeys(known.get("fired", ()))
-            self._received = _moment(known.get("received_at"))
+            self._received = moment(known.get("received_at"))
             self._last_key = known.get("key")
 
-    async def save(self) -> None:
-        """Write it now."""
+    async def end(self) -> None:
+        """Fire nothing from now on, and write how far it came: what comes until nobody listens is read back later."""
+        self._started = False
         if self.last is not None:
             await self._store.async_save(self._mark())
 
@@ -98,7 +99,7 @@ class Alarms:
         seq = alarm.get("seq")
         if not isinstance(seq, int) or (self.last is not None and seq <= self.last and not self._is_new(alarm)):
             return
-        if self._started and not self._reading and self.last is not None and seq == self.last + 1:
+        if self._may_fire and not self._reading and self.last is not None and seq == self.last + 1:
             self._fire(alarm)
         else:
             self.catch_up()
@@ -113,9 +114,14 @@ class Alarms:
     def catch_up(self) -> None:
         """Fire what came after the last number. What gets no answer is asked again with the bridge's next sign."""
         self._wanted = True
-        if self._started and not self._reading:
+        if self._may_fire and not self._reading:
             self._reading = True
             self._spawn(self._read())
+
+    @property
+    def _may_fire(self) -> bool:
+        """Whether automations listen: not before Home Assistant has started, nor while it stops."""
+        return self._started and not self._hass.is_stopping
 
     async def _read(self) -> None:
         try:
@@ -146,6 +152,8 @@ class Alarms:
     async def _ask(self, after: int, limit: int) -> Json:
         arguments = {"after": after, "limit": limit}
         answer = await self._link.request(None, "alarms", arguments, HISTORY_TIMEOUT)
+        if not self._may_fire:
+            raise failure("not_loaded", name=DOMAIN)
         try:
             page: Json = _PAGE(answer)
         except vol.Invalid as invalid:
@@ -190,7 +198,7 @@ class Alarms:
             self._fired[key] = None
             while len(self._fired) > REMEMBERED:
                 del self._fired[next(iter(self._fired))]
-            self._received = _moment(alarm.get("received_at")) or self._received
+            self._received = moment(alarm.get("received_at")) or self._received
         self._move(alarm["seq"], key)
 
     @callback
@@ -209,15 +217,6 @@ def _key(alarm: Json) -> str:
     return f"{alarm.get('type', 'raised')} {alarm.get('id')}"
 
 
-def _is_since(moment: datetime | None, alarm: Json) -> bool:
-    received = _moment(alarm.get("received_at"))
-    return received is not None and moment is not None and received >= moment
-
-
-def _moment(text: Any) -> datetime | None:
-    """A time with its zone, None for anything else."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return None
-    return moment if moment.tzinfo else None
+def _is_since(since: datetime | None, alarm: Json) -> bool:
+    received = moment(alarm.get("received_at"))
+    return received is not None and since is not None and received >= since

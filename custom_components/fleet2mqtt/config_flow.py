@@ -78,9 +78,15 @@ class Fleet2MqttConfigFlow(ConfigFlow, domain=DOMAIN):
             return self.async_abort(reason="not_a_bridge")
         self._base = discovery_info.topic.removesuffix(_INFO)
         entry = await self.async_set_unique_id(info.id)
-        if entry is not None and not _has_moved(entry, info):
-            return self.async_abort(reason="already_configured")
-        self._abort_if_unique_id_configured(updates={CONF_BASE_TOPIC: self._base})
+        if entry is not None:
+            if not _has_moved(entry, info):
+                return self.async_abort(reason="already_configured")
+            return self.async_update_reload_and_abort(
+                entry,
+                data_updates={CONF_BASE_TOPIC: self._base},
+                reason="already_configured",
+                reload_even_if_entry_is_unchanged=entry.state is not ConfigEntryState.LOADED,
+            )
         self.context["title_placeholders"] = {"name": title(self._base)}
         return await self.async_step_confirm()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 Json = Mapping[str, Any]
@@ -67,7 +68,7 @@ def as_info(payload: str | bytes | bytearray) -> Info | None:
         return None
     named = [raw.get(key) for key in ("id", "version", "started_at")]
     backends = [_backend(name, each) for name, each in raw["backends"].items()]
-    if not all(isinstance(text, str) and text for text in named) or None in backends:
+    if not all(isinstance(text, str) and text for text in named) or None in backends or moment(named[2]) is None:
         return None
     known = {backend.name: backend for backend in backends if backend is not None}
     return Info(id=raw["id"], version=raw["version"], started_at=raw["started_at"], backends=known, raw=raw)
@@ -79,6 +80,15 @@ def _backend(name: str, raw: Any) -> Backend | None:
     listed = raw.get("actions")
     actions = [action.get("name") for action in listed if isinstance(action, dict)] if isinstance(listed, list) else []
     return Backend(name=name, platform=raw["platform"], actions=tuple(str(action) for action in actions))
+
+
+def moment(text: Any) -> datetime | None:
+    """A time with its zone, None for anything else."""
+    try:
+        found = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return found if found.tzinfo else None
 
 
 def figure(source: Json | None, *path: str) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
-from homeassistant.core import CoreState, HomeAssistant
+from homeassistant.const import EVENT_HOMEASSISTANT_STARTED, EVENT_STATE_CHANGED, STATE_UNAVAILABLE
+from homeassistant.core import CoreState, Event, EventStateChangedData, HomeAssistant, callback
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
 
 from custom_components.fleet2mqtt.alarms import store
@@ -63,6 +63,43 @@ async def test_after_a_reload_it_goes_on(hass: HomeAssistant, bridge: Bridge, lo
     await hass.config_entries.async_setup(loaded.entry_id)
     await settle(hass)
     assert fired(events) == [1, 2]
+
+
+async def test_what_comes_in_the_middle_of_a_reload_is_fired_once(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
+) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    bridge.raise_alarm(1)
+    await settle(hass)
+
+    @callback
+    def one_more(event: Event[EventStateChangedData]) -> None:
+        state = event.data["new_state"]
+        if state is not None and state.state == STATE_UNAVAILABLE and len(bridge.history) == 1:
+            bridge.raise_alarm(2)
+
+    hass.bus.async_listen(EVENT_STATE_CHANGED, one_more)
+    assert await hass.config_entries.async_reload(loaded.entry_id)
+    await settle(hass)
+    assert fired(events) == [1, 2]
+
+
+async def test_nothing_is_fired_while_home_assistant_stops(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
+) -> None:
+    """Automations have been stopped then; it is fired after the start."""
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    bridge.history = [alarm(1)]
+    bridge.raise_alarm(2)  # asks for what came before
+    hass.set_state(CoreState.stopping)
+    await settle(hass)
+    bridge.raise_alarm(3)
+    await settle(hass)
+    assert (fired(events), loaded.runtime_data.alarms.last) == ([], 0)
+    hass.set_state(CoreState.running)
+    bridge.raise_alarm(4)
+    await settle(hass)
+    assert fired(events) == [1, 2, 3, 4]
 
 
 async def test_nothing_is_fired_before_home_assistant_has_started(

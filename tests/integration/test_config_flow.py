@@ -50,7 +50,15 @@ async def test_a_bridge_is_found(hass: HomeAssistant, bridge: Bridge) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    ["", "no json", "[]", {"version": "2.1.0", "commit": "z2m"}, {**INFO, "id": 7}, {**INFO, "backends": {"x": {}}}],
+    [
+        "",
+        "no json",
+        "[]",
+        {"version": "2.1.0", "commit": "z2m"},
+        {**INFO, "id": 7},
+        {**INFO, "started_at": "noon"},
+        {**INFO, "backends": {"x": {}}},
+    ],
 )
 async def test_strangers_are_passed_over(hass: HomeAssistant, mqtt_mock: MqttMockHAClient, payload: Any) -> None:
     assert await discovered(hass, "zigbee2mqtt", payload) == []
@@ -82,6 +90,19 @@ async def test_an_entry_that_finds_nothing_follows_at_once(
     await discovered(hass, BASE, {**INFO, "version": "0.1.1"})
     assert entry.data == {"base_topic": BASE}
     assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_an_entry_whose_topic_another_bridge_took_follows_its_own(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
+) -> None:
+    bridge.info(id="another")
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert loaded.error_reason_translation_key == "another_bridge"
+    moved = {**INFO, "started_at": LATER}
+    bridge.retain("fleet", moved)
+    await discovered(hass, "fleet", moved)
+    assert loaded.data == {"base_topic": "fleet"}
+    assert loaded.state is ConfigEntryState.LOADED
 
 
 async def test_by_hand_with_recovery_from_every_error(
