@@ -77,10 +77,12 @@ def _gateways() -> tuple[Action, ...]:
     )
 
 
-def _access_controllers() -> tuple[Action, ...]:
-    def action(name: str, fields: Fields, *, changes: bool = True) -> Action:
-        return Action(name=name, platform=SANGFOR_AC, fields=fields, changes=changes)
+def _of_controllers(name: str, fields: Fields, *, changes: bool = True) -> Action:
+    return Action(name=name, platform=SANGFOR_AC, fields=fields, changes=changes)
 
+
+def _access_controllers() -> tuple[Action, ...]:
+    action = _of_controllers
     binding = _required(
         enable=cv.boolean, name=_WORD, addr_type=vol.In(("ip", "mac", "ipmac")), addr=_WORD, limitlogon=cv.boolean
     )
@@ -94,6 +96,7 @@ def _access_controllers() -> tuple[Action, ...]:
         action("group_policy_add", _GROUP_POLICY),
         action("group_policy_delete", _GROUP_POLICY),
         action("group_policy_modify", _required(group=_WORD, policy=_ANY_WORDS)),
+        *_policies_of_users(),
         action("user_binding_search", _required(search=_WORD), changes=False),
         action("user_binding_add", binding | _optional(desc=cv.string, noauth=dict)),
         action("user_binding_delete", _required(addr=_WORD)),
@@ -102,6 +105,22 @@ def _access_controllers() -> tuple[Action, ...]:
         action("ip_mac_binding_delete", _required(ip=_WORD)),
         action("online_users", online, changes=False),
         action("user_logout", _required(ip=_WORD)),
+    )
+
+
+def _policies_of_users() -> tuple[Action, ...]:
+    """For the net policies of single users, and for their bandwidth channels."""
+    user = _required(user=_WORD) | _optional(dn=_WORD)
+    some, those = user | _required(policy=_WORDS), user | _required(policy=_ANY_WORDS)
+    return (
+        _of_controllers("user_net_policy_list", user, changes=False),
+        _of_controllers("user_net_policy_add", some),
+        _of_controllers("user_net_policy_delete", some),
+        _of_controllers("user_net_policy_modify", those),
+        _of_controllers("user_flux_policy_list", user, changes=False),
+        _of_controllers("user_flux_policy_add", some),
+        _of_controllers("user_flux_policy_delete", some),
+        _of_controllers("user_flux_policy_modify", those),
     )
 
 

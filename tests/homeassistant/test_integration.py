@@ -56,6 +56,8 @@ CALLS: tuple[tuple[str, dict[str, Any], Any], ...] = (
     ("group_policy_add", {"group": "/hello", "policy": ["hello"]}, lambda data: data["code"] == 0),
     ("group_policy_delete", {"group": "/hello", "policy": ["hello"]}, lambda data: data["code"] == 0),
     ("group_policy_modify", {"group": "/hello", "policy": ["policy1"]}, lambda data: data["code"] == 0),
+    ("user_net_policy_add", {"user": "a", "policy": ["policy1"]}, lambda data: data["code"] == 0),
+    ("user_net_policy_list", {"user": "a"}, lambda data: "policy1" in data["policy"]),
     (
         "user_binding_add",
         {"enable": True, "name": "a", "addr_type": "ip", "addr": "1.1.1.9", "limitlogon": False},

@@ -36,6 +36,15 @@ CALLS: tuple[tuple[str, str, dict[str, Any], dict[str, Any]], ...] = (
         (name, "ac", {"group": "/g", "policy": ["p"]}, {"group": "/g", "policy": ["p"]})
         for name in ("group_policy_add", "group_policy_delete", "group_policy_modify")
     ),
+    *(
+        (f"user_{kind}_policy_{verb}", "ac", {"user": "z", "policy": "p"}, {"user": "z", "policy": ["p"]})
+        for kind in ("net", "flux")
+        for verb in ("add", "delete", "modify")
+    ),
+    *(
+        (f"user_{kind}_policy_list", "ac", {"user": "z", "dn": "cn=z"}, {"user": "z", "dn": "cn=z"})
+        for kind in ("net", "flux")
+    ),
     ("user_binding_search", "ac", {"search": "zhang"}, {"search": "zhang"}),
     (
         "user_binding_add",
@@ -110,7 +119,14 @@ async def test_what_only_reads_has_to_be_asked_for_its_answer(hass: HomeAssistan
         for name in hass.services.async_services()[DOMAIN]
         if hass.services.supports_response(DOMAIN, name) is SupportsResponse.ONLY
     }
-    searches = {"group_policy_list", "user_binding_search", "ip_mac_binding_search", "online_users"}
+    searches = {
+        "user_net_policy_list",
+        "user_flux_policy_list",
+        "group_policy_list",
+        "user_binding_search",
+        "ip_mac_binding_search",
+        "online_users",
+    }
     assert reads == searches | {"mapping_list", "alarm_statistics", "event_statistics", "alarm_history"}
 
 
