@@ -89,8 +89,8 @@ class Api:
         async with self.pace.turn():
             count.calls += 1
             try:
-                status, data = await self._send(method, path, name, params=params, headers=headers, json=json)
-                reply = self._open(status, data, name)
+                status, data, moved = await self._send(method, path, name, params=params, headers=headers, json=json)
+                reply = self._open(status, data, name, moved)
                 self.envelope.check(reply, name)
             except BackendError as error:
                 count.failures += 1
@@ -98,7 +98,7 @@ class Api:
                 raise
         return reply
 
-    async def _send(self, method: str, path: str, name: str, **request: Any) -> tuple[int, bytes]:
+    async def _send(self, method: str, path: str, name: str, **request: Any) -> tuple[int, bytes, str]:
         timeout = aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(self.timeout, 5.0))
         try:
             async with self.session.request(
@@ -106,7 +106,7 @@ class Api:
             ) as response:
                 if response.status in _BUSY:
                     self.pace.hold(_wanted_wait(response.headers.get("Retry-After", "")))
-                return response.status, await _read(response, name)
+                return response.status, await _read(response, name), response.headers.get("Location", "")
         except _CONNECT as error:
             message = f"{name}: no connection to {self.base}: {_words(error)}"
             raise Unreachable(message, endpoint=name, code="unreachable") from error
@@ -117,7 +117,7 @@ class Api:
             message = f"{name}: the connection broke: {_words(error)}"
             raise Ambiguous(message, endpoint=name, code="connection_lost") from error
 
-    def _open(self, status: int, data: bytes, name: str) -> dict[str, Any]:
+    def _open(self, status: int, data: bytes, name: str, moved: str) -> dict[str, Any]:
         try:
             reply = self.parse(data) if data else None
         except BadReply as error:
@@ -125,6 +125,8 @@ class Api:
             fault = f"{name}: HTTP {status}, {error}"
         else:
             fault = f"{name}: HTTP {status}" + ("" if data else " and an empty body")
+        if 300 <= status < 400 and moved:  # not followed: a write would be sent again as a read, to whom we do not know
+            fault = f"{name}: HTTP {status}, redirected to {_QUERY.sub('', moved)[:200]}; is the backend's url right?"
         if status in _DENIED:
             raise Denied(fault, endpoint=name, code=status)
         if status in _BUSY:
