@@ -92,10 +92,10 @@ class Inbound:
         )
         fault = CommandError("retained", "retained messages are refused on command topics; publish without retain")
         if match["request"]:
-            asked = self._asked(match["backend"], match["request"], self._reply_to(message))
-            self._requests.refuse(asked, fault)
+            self._requests.refuse(self._asked(match["backend"], match["request"], self._sender(message)), fault)
         else:
-            self._commands.refuse(self._command(match["device"], match["key"], self._envelope({}, message)), fault)
+            sender = self._envelope({}, message) if match["key"] else self._sender(message)
+            self._commands.refuse(self._command(match["device"], match["key"], sender), fault)
 
     def _set_key(self, device: str, key: str, message: Message) -> None:
         """`set/<key>`: the plain value, as Home Assistant sends it."""
@@ -115,7 +115,7 @@ class Inbound:
             body = as_object(message.payload)
             envelope = self._envelope(body, message)
         except CommandError as error:
-            self._commands.refuse(self._command(device, None, self._envelope({}, message)), error)
+            self._commands.refuse(self._command(device, None, self._sender(message)), error)
             return
         asked = {key: value for key, value in body.items() if key not in _RESERVED}
         if not asked:
@@ -139,7 +139,7 @@ class Inbound:
             body = as_object(message.payload) if message.payload.strip() else {}
             envelope = self._envelope(body, message)
         except CommandError:
-            envelope = self._envelope({}, message)  # whatever it says, it asks for a read
+            envelope = self._sender(message)  # whatever it says, it asks for a read
         command = self._command(device, None, envelope)
         if message.stale:
             command.deadline = 0.0
@@ -160,26 +160,36 @@ class Inbound:
             body = dict(as_object(message.payload)) if message.payload.strip() else {}
             envelope = self._envelope(body, message)
         except CommandError as error:
-            self._requests.refuse(self._asked(backend, name, self._reply_to(message)), error)
+            self._requests.refuse(self._asked(backend, name, self._sender(message)), error)
             return
-        request = self._asked(backend, name, envelope.reply_to)
         arguments = {key: value for key, value in body.items() if key not in _RESERVED}
-        deadline = 0.0 if message.stale else envelope.deadline
-        self._requests.submit(
-            replace(request, arguments=arguments, transaction=envelope.transaction, deadline=deadline)
+        request = replace(self._asked(backend, name, envelope), arguments=arguments)
+        self._requests.submit(replace(request, deadline=0.0) if message.stale else request)
+
+    def _asked(self, backend: str | None, name: str, envelope: Envelope) -> Request:
+        base = self._topics.bridge("response") if backend is None else self._topics.backend(backend, "response")
+        return Request(
+            topic=f"{base}/{name}",
+            name=name,
+            backend=backend,
+            deadline=envelope.deadline,
+            transaction=envelope.transaction,
+            reply_to=envelope.reply_to,
         )
 
-    def _asked(self, backend: str | None, name: str, reply_to: ReplyTo | None) -> Request:
-        base = self._topics.bridge("response") if backend is None else self._topics.backend(backend, "response")
-        return Request(topic=f"{base}/{name}", name=name, backend=backend, reply_to=reply_to)
+    def _sender(self, message: Message) -> Envelope:
+        """Of a message that is refused: by its transaction, where it has one, its sender knows the answer."""
+        try:
+            transaction = as_object(message.payload).get("transaction")
+        except CommandError:
+            transaction = None
+        return self._envelope({"transaction": transaction} if _is_transaction(transaction) else {}, message)
 
     def _envelope(self, body: Any, message: Message) -> Envelope:
         """Transaction, deadline and where to reply. Raises CommandError."""
         transaction = body.get("transaction")
-        if transaction is not None and not (
-            isinstance(transaction, int) or (isinstance(transaction, str) and len(transaction) <= MAX_TRANSACTION)
-        ):
-            message_ = f"transaction: expected a text of at most {MAX_TRANSACTION} characters"
+        if not _is_transaction(transaction):
+            message_ = f"transaction: expected a text of at most {MAX_TRANSACTION} characters, or a whole number"
             raise CommandError("malformed", message_)
         deadline = asyncio.get_running_loop().time() + min(self._max_age, _seconds_left(body.get("expires_at")))
         return Envelope(transaction=transaction, deadline=deadline, reply_to=self._reply_to(message))
@@ -194,6 +204,13 @@ class Inbound:
             self.dropped["odd_topic"] += 1
             return None
         return ReplyTo(topic=topic, correlation=message.correlation_data)
+
+
+def _is_transaction(value: Any) -> bool:
+    """A flag is none: it would be taken for the number that it equals."""
+    if isinstance(value, str):
+        return len(value) <= MAX_TRANSACTION
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _is_modest(topic: str) -> bool:

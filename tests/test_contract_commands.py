@@ -186,7 +186,8 @@ async def test_what_cannot_be_tried_is_invalid(
 
 
 @pytest.mark.parametrize(
-    "payload", ["", "{", "[]", '"ON"', "{}", '{"transaction": {}}', '{"enable": "ON", "expires_at": 5}']
+    "payload",
+    ["", "{", "[]", '"ON"', "{}", '{"transaction": {}}', '{"transaction": true}', '{"enable": "ON", "expires_at": 5}'],
 )
 async def test_what_is_no_command_is_malformed(bridge: RunningBridge, payload: str) -> None:
     before = len(bridge.results(CHANNEL))
@@ -194,6 +195,14 @@ async def test_what_is_no_command_is_malformed(bridge: RunningBridge, payload: s
     await wait_until(lambda: len(bridge.results(CHANNEL)) > before, "a result")
     result = bridge.results(CHANNEL)[-1]
     assert (result["status"], result["error"]["code"], result["key"]) == ("invalid", "malformed", None)
+
+
+async def test_who_sent_what_is_refused_knows_the_result_by_its_transaction(bridge: RunningBridge) -> None:
+    for token in ("soon", 1):
+        result = await bridge.set(CHANNEL, {"enable": "ON", "expires_at": "soon", "transaction": token})
+        assert (result["status"], result["error"]["code"]) == ("invalid", "malformed")
+    await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/get", {"expires_at": "soon", "transaction": "read"})
+    assert (await bridge.result(CHANNEL, "read"))["status"] == "confirmed"
 
 
 async def test_the_same_transaction_again_gives_the_same_answer_and_no_second_write(

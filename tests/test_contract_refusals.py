@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -71,11 +71,17 @@ async def test_a_retained_command_is_refused_with_one_warning_at_every_start(sit
     assert writes(site) == 0
 
 
-async def test_a_retained_command_is_refused_while_the_bridge_runs_too(site: Site, bridge: RunningBridge) -> None:
-    await site.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set/enable", "ON", retain=True)
+@pytest.mark.parametrize(
+    ("topic", "payload", "transaction"), [("set/enable", "ON", None), ("set", {"enable": "ON", "transaction": 7}, 7)]
+)
+async def test_a_retained_command_is_refused_while_the_bridge_runs_too(
+    site: Site, bridge: RunningBridge, topic: str, payload: Any, transaction: int | None
+) -> None:
+    await site.broker.publish(f"fleet2mqtt/device/{CHANNEL}/{topic}", payload, retain=True)
     await wait_until(lambda: bridge.results(CHANNEL), "a result")
     [result] = bridge.results(CHANNEL)
     assert (result["status"], result["error"]["code"]) == ("invalid", "retained")
+    assert result["transaction"] == transaction
     await wait_until(bridge.warnings, "a warning")
     assert writes(site) == 0
 

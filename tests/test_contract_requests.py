@@ -159,13 +159,18 @@ async def test_what_is_wrong_with_a_request_is_said(
     assert [call.path for call in site.gateways.mischief.calls if not call.path.endswith("list")] == before
 
 
-@pytest.mark.parametrize("payload", [b"{", b"[1]", b"5", b"\xff", b'{"transaction": [1]}'])
+@pytest.mark.parametrize("payload", [b"{", b"[1]", b"5", b"\xff", b'{"transaction": [1]}', b'{"transaction": true}'])
 async def test_what_is_no_object_is_malformed(bridge: RunningBridge, payload: bytes) -> None:
     topic = "fleet2mqtt/bridge/response/health"
     seen = len(bridge.seen.all(topic))
     await bridge.broker.publish("fleet2mqtt/bridge/request/health", payload)
     await wait_until(lambda: len(bridge.seen.all(topic)) > seen, "a response")
     assert bridge.seen.all(topic)[-1].json["error"]["code"] == "malformed"
+
+
+async def test_who_asked_what_is_malformed_knows_the_response_by_its_transaction(bridge: RunningBridge) -> None:
+    answer = await bridge.ask("health", expires_at="soon")
+    assert (answer["status"], answer["error"]["code"]) == ("error", "malformed")
 
 
 async def test_a_vendors_refusal_keeps_its_code(site: Site, bridge: RunningBridge) -> None:
