@@ -17,6 +17,7 @@ from bridge.model import Device
 from bridge.payload import stamp
 from bridge.polling import Poller
 from bridge.requests import failed
+from bridge.standard import BRIDGE
 from bridge.status import Status
 
 MAX_PAGE = 1_000
@@ -145,6 +146,8 @@ class Own:
             ids.append(device)
         if backend := arguments.get("backend"):
             ids += self.hub.registry.of_backend(backend)
+        if BRIDGE in ids:
+            raise CommandError("invalid_arguments", f"{BRIDGE} is the bridge itself, which nothing would bring back")
         unknown = [id_ for id_ in ids if id_ not in self.hub.registry.devices]
         if unknown or not ids:
             what = ", ".join(unknown) or "name a device, devices, or a backend that has some"

@@ -118,6 +118,14 @@ async def test_what_is_forgotten_comes_back_as_long_as_the_vendor_lists_it(site:
     await wait_retained(site.broker, {f"fleet2mqtt/device/{LINE}/availability": b"online"})
 
 
+async def test_the_bridge_itself_is_not_forgotten(site: Site, bridge: RunningBridge) -> None:
+    for named in ({"device": "bridge"}, {"devices": ["bridge", VOIP]}):
+        answer = await bridge.ask("forget", **named)
+        assert (answer["status"], answer["error"]["code"]) == ("error", "invalid_arguments")
+    assert {"bridge", VOIP} <= (await bridge.devices()).keys()
+    assert (await retained(site.broker)).keys() >= set(topics("bridge")) | set(topics(VOIP))
+
+
 async def test_everything_survives_a_restart_with_every_vendor_down(site: Site) -> None:
     async with site.bridge() as bridge:
         await bridge.settle()
