@@ -13,10 +13,13 @@ from bridge.topics import Topics
 
 MEMORY = 2_000
 """How many transactions are remembered."""
+MAX_ASKERS = 100
+"""How many who ask for the same while it runs are answered, besides the first."""
 
 TOO_LARGE = Fault(code="too_large", message="the answer is larger than a message may be: ask for less at once")
 
 Transaction = str | int | None
+_Token = tuple[str, str | None, str | int]
 Words = tuple[bytes, bytes]
 """An answer, and a short one in its place should it be too large to be sent."""
 
@@ -71,10 +74,11 @@ class Answers:
     def __init__(self, publisher: Publisher, topics: Topics) -> None:
         self._publisher = publisher
         self._topics = topics
-        self._memory: OrderedDict[tuple[str, str | None, str | int], Words | None] = OrderedDict()
+        self._memory: OrderedDict[_Token, Words | None] = OrderedDict()
+        self._askers: dict[_Token, list[ReplyTo | None]] = {}
 
     def repeated(self, topic: str, key: str | None, transaction: Transaction, reply_to: ReplyTo | None) -> bool:
-        """Whether this transaction was here before; if it has ended, its answer goes out once more.
+        """Whether this transaction was here before; then its answer goes out once more, now or when it has ended.
 
         `topic` is where the answer goes. A transaction not seen before is remembered from now on.
         """
@@ -89,6 +93,8 @@ class Answers:
         known = self._memory[token]
         if known is not None:
             self._send(topic, known, reply_to, None)
+        elif len(askers := self._askers.setdefault(token, [])) < MAX_ASKERS:
+            askers.append(reply_to)
         return True
 
     def result(self, command: Command, outcome: Outcome) -> None:
@@ -105,20 +111,27 @@ class Answers:
                 "ts": stamp(),
             }
         )
-        topic = self._topics.device(command.device, "result")
-        self._remember(topic, command.key, command.transaction, (text, b""))
-        self._send(topic, (text, b""), command.reply_to, command.device)
+        topic, words = self._topics.device(command.device, "result"), (text, b"")
+        self._send(topic, words, command.reply_to, command.device)
+        self._remember(topic, command.key, command.transaction, words)
 
-    def response(self, request: Request, *, data: Any = None, error: Fault | None = None) -> None:
-        """Answer a request."""
+    def response(self, request: Request, *, data: Any = None, error: Fault | None = None, kept: bool = True) -> None:
+        """Answer a request; `kept` for whoever asks with its transaction again."""
         text = dumps(response(request.transaction, data, error))
         words = (text, dumps(response(request.transaction, error=TOO_LARGE)))
-        self._remember(request.topic, None, request.transaction, words)
         self._send(request.topic, words, request.reply_to, None)
+        if kept:
+            self._remember(request.topic, None, request.transaction, words)
 
     def _remember(self, topic: str, key: str | None, transaction: Transaction, words: Words) -> None:
-        if transaction is not None and (topic, key, transaction) in self._memory:
-            self._memory[topic, key, transaction] = words
+        """Keep an answer for whoever asks again, and give it to who did meanwhile."""
+        if transaction is None:
+            return
+        token = (topic, key, transaction)
+        if token in self._memory:
+            self._memory[token] = words
+        for reply_to in self._askers.pop(token, ()):
+            self._send(topic, words, reply_to, None)
 
     def _send(self, topic: str, words: Words, reply_to: ReplyTo | None, device: str | None) -> None:
         text, short = words

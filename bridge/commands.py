@@ -63,7 +63,8 @@ class Commands:
 
     def submit(self, command: Command) -> None:
         """Queue a command; it ends in exactly one result, whatever happens. A repeated transaction runs once."""
-        if self._is_repeated(command):
+        topic = self._hub.topics.device(command.device, "result")
+        if self._answers.repeated(topic, command.key, command.transaction, command.reply_to):
             return
         if self._is_late(command):
             return
@@ -85,10 +86,6 @@ class Commands:
         else:
             queue.append(command)
 
-    def _is_repeated(self, command: Command) -> bool:
-        topic = self._hub.topics.device(command.device, "result")
-        return self._answers.repeated(topic, command.key, command.transaction, command.reply_to)
-
     def _is_late(self, command: Command) -> bool:
         """Whether it came too late already; then it has ended, and took no other command's place."""
         late = _too_late(command)
@@ -105,8 +102,8 @@ class Commands:
         self.end(command, invalid(error, None))
 
     def read(self, command: Command) -> None:
-        """Read the command's device now; ends in its state and a result."""
-        if self._is_repeated(command) or self._is_late(command):
+        """Read the command's device now, a repeated transaction too; ends in its state and a result."""
+        if self._is_late(command):
             return
         device = self._hub.registry.devices.get(command.device)
         if device is None:

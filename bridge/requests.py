@@ -55,14 +55,15 @@ class Requests:
         if self._answers.repeated(request.topic, None, request.transaction, request.reply_to):
             return
         if self._running >= MAX_RUNNING:
-            self.refuse(request, CommandError("busy", f"{MAX_RUNNING} requests are under way already"))
+            busy = Fault(code="busy", message=f"{MAX_RUNNING} requests are under way already")
+            self._answers.response(request, error=busy)
             return
         self._running += 1
         self._spawn(self._answer(request), f"request {request.name}")
 
     def refuse(self, request: Request, error: CommandError) -> None:
-        """Answer what cannot be tried."""
-        self._answers.response(request, error=Fault(code=error.code, message=str(error)))
+        """Answer what cannot be tried; it leaves alone how a request of the same transaction ended, or will."""
+        self._answers.response(request, error=Fault(code=error.code, message=str(error)), kept=False)
 
     async def _answer(self, request: Request) -> None:
         data, error = None, None

@@ -217,6 +217,22 @@ async def test_the_same_transaction_again_gives_the_same_answer_and_no_second_wr
     assert writes(site) == before + 1
 
 
+async def test_the_same_transaction_again_while_it_runs_gets_its_answer_too(site: Site, bridge: RunningBridge) -> None:
+    before = writes(site)
+    topic = f"fleet2mqtt/device/{CHANNEL}/set"
+    site.gateways.mischief.inject("slow", SET, seconds=0.03, times=1)
+    command = {"enable": other(site), "transaction": "meanwhile"}
+    for asker in ("asker/1", "asker/2"):
+        await bridge.broker.publish(topic, command, properties=reply_to(asker, b"x"))
+    first, second = [
+        await bridge.seen.wait(lambda m, asker=asker: m.topic == asker)  # type: ignore[misc]
+        for asker in ("asker/1", "asker/2")
+    ]
+    assert first.json == second.json
+    assert first.json["status"] == "confirmed"
+    assert writes(site) == before + 1
+
+
 async def test_a_response_topic_gets_the_result_with_its_correlation(site: Site, bridge: RunningBridge) -> None:
     properties = reply_to("my/answers", b"\x01\x02")
     topic = f"fleet2mqtt/device/{CHANNEL}/set/enable"
@@ -256,6 +272,9 @@ async def test_get_reads_the_device_now(site: Site, bridge: RunningBridge) -> No
     result = await bridge.result(GATEWAY, token)
     assert (result["status"], result["key"]) == ("confirmed", None)
     assert bridge.state(GATEWAY)["remark"] == "under the roof"
+    site.gateways.set_base(SN, remark="in the yard")
+    await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {"transaction": token})
+    await bridge.shows(GATEWAY, "remark", "in the yard")
     site.gateways.mischief.inject("error", QUERY, code=7001)
     await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {"transaction": "again"})
     assert (await bridge.result(GATEWAY, "again"))["status"] == "rejected"

@@ -169,8 +169,14 @@ async def test_what_is_no_object_is_malformed(bridge: RunningBridge, payload: by
 
 
 async def test_who_asked_what_is_malformed_knows_the_response_by_its_transaction(bridge: RunningBridge) -> None:
-    answer = await bridge.ask("health", expires_at="soon")
-    assert (answer["status"], answer["error"]["code"]) == ("error", "malformed")
+    topic = "fleet2mqtt/bridge/response/health"
+    first = await bridge.ask("health", transaction="mine")
+    for malformed in ({"expires_at": "soon"}, {}):
+        await bridge.broker.publish("fleet2mqtt/bridge/request/health", {"transaction": "mine"} | malformed)
+    await wait_until(lambda: sum(m.json["transaction"] == "mine" for m in bridge.seen.all(topic)) == 3, "all answers")
+    _, refused, again = [m.json for m in bridge.seen.all(topic) if m.json["transaction"] == "mine"]
+    assert (refused["status"], refused["error"]["code"]) == ("error", "malformed")
+    assert again == first, "a refusal takes no answer's place"
 
 
 async def test_a_vendors_refusal_keeps_its_code(site: Site, bridge: RunningBridge) -> None:
