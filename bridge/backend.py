@@ -198,6 +198,13 @@ def identifier(value: str | int) -> str:
     return str(value)
 
 
+def whole(value: int) -> int:
+    """A check for a whole number; a truth is none, though Python counts with it."""
+    if type(value) is not int:
+        raise vol.Invalid("expected a whole number")
+    return value
+
+
 def scan_interval(**defaults: float) -> dict[Any, Any]:
     """The schema row for `scan_interval`, with a platform's sources and their default seconds."""
     seconds = vol.All(_number, vol.Range(min=0.1, max=86_400))

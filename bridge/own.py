@@ -9,7 +9,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from bridge.backend import Action
+from bridge.backend import Action, whole
 from bridge.errors import BackendError, CommandError, OutboxError
 from bridge.hub import Hub
 from bridge.ingress import Ingress
@@ -23,13 +23,13 @@ from bridge.status import Status
 MAX_PAGE = 1_000
 
 _PAGE = {
-    vol.Optional("limit", default=100): vol.All(int, vol.Range(min=1, max=MAX_PAGE)),
+    vol.Optional("limit", default=100): vol.All(whole, vol.Range(min=1, max=MAX_PAGE)),
 }
 _DEVICE_OR_BACKEND = {vol.Optional("backend"): str, vol.Optional("device"): str}
 _DEAD_LETTERS = _PAGE | {
     vol.Optional("op", default="list"): vol.In(("list", "retry", "discard")),
-    vol.Optional("id"): int,
-    vol.Optional("after", default=0): int,
+    vol.Optional("id"): whole,
+    vol.Optional("after", default=0): whole,
 }
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -57,7 +57,7 @@ class Own:
             Action(
                 name="alarms",
                 summary="Alarm events that came after a seq, oldest first, a page at a time.",
-                schema=_PAGE | {vol.Optional("after", default=0): vol.All(int, vol.Range(min=0))},
+                schema=_PAGE | {vol.Optional("after", default=0): vol.All(whole, vol.Range(min=0))},
                 run=self._alarms,
             ),
             *self._operations(),
@@ -103,6 +103,8 @@ class Own:
     async def _devices(self, arguments: dict[str, Any]) -> dict[str, Any]:
         registry = self.hub.registry
         backend, after, limit = arguments.get("backend"), arguments["after"], arguments["limit"]
+        if backend is not None and backend not in {device.backend for device in registry.devices.values()}:
+            raise CommandError("unknown_backend", f"nothing is known of a backend {backend}")
         ids = sorted(
             id_ for id_, device in registry.devices.items() if id_ > after and backend in (None, device.backend)
         )
@@ -127,6 +129,8 @@ class Own:
             if known is None:
                 raise CommandError("unknown_device", f"there is no device {device}")
             backend = known.backend
+            if backend not in self.pollers:
+                raise CommandError("unknown_backend", f"{device} is of no backend that is configured")
         if backend is not None and backend not in self.pollers:
             raise CommandError("unknown_backend", f"there is no backend {backend}")
         report = {}

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import voluptuous as vol
 
-from bridge.backend import SECRET, identifier, scan_interval
+from bridge.backend import SECRET, identifier, scan_interval, whole
 from bridge.wire import moment
 
 MOST_COMPARTMENTS = 9999
@@ -33,15 +33,9 @@ def _text_or_none(value: Any) -> str | None:
     return None if value is None else text(value)
 
 
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise vol.Invalid("expected a whole number")
-    return value
-
-
 def _told(value: Any) -> int:
     """A number, or a text of one: the vendor's samples have both."""
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else _whole(value)
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else whole(value)
 
 
 def _counted(value: Any) -> str:
@@ -65,16 +59,15 @@ def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-_NUMBER = vol.All(_whole, int)
 ID = vol.All(identifier, vol.Length(min=1, max=255))
 _DIGITS = vol.All(identifier, vol.Length(max=255))
 """A text that may be of digits alone, or empty: a lock's number, a telephone number."""
-_DEVICE_TYPE = vol.All(_whole, vol.In(DEVICE_TYPES))
+_DEVICE_TYPE = vol.All(whole, vol.In(DEVICE_TYPES))
 _ROWS = vol.All([{vol.Required("deviceType"): _DEVICE_TYPE, vol.Required("deviceId"): ID}], vol.Length(min=1))
 _LATTICE = {
-    vol.Required("typeId"): vol.Any(_NUMBER, ID),
+    vol.Required("typeId"): vol.Any(whole, ID),
     vol.Required("stationType"): vol.In(["A", "B", "C"]),
-    vol.Required("index"): vol.Any(_NUMBER, ID),
+    vol.Required("index"): vol.Any(whole, ID),
 }
 _STATION = {
     "stationName": ID,
@@ -82,7 +75,7 @@ _STATION = {
     "totalCount": vol.All(vol.Any(int, str), _counted),
     "latticeAssetList": [_LATTICE],
 }
-_COUNTS = [{vol.Required("deviceType"): _DEVICE_TYPE, vol.Required("count"): vol.All(_NUMBER, vol.Range(min=1))}]
+_COUNTS = [{vol.Required("deviceType"): _DEVICE_TYPE, vol.Required("count"): vol.All(whole, vol.Range(min=1))}]
 _PERSON = {vol.Optional(name): _DIGITS for name in ("toUser", "phoneNum", "email", "descInfo")}
 
 
@@ -92,10 +85,10 @@ def _of_org(rows: dict[Any, Any]) -> dict[Any, Any]:
 
 def _listing(states: tuple[int, ...]) -> dict[Any, Any]:
     rows = {
-        vol.Optional("status", default=-2): vol.All(_whole, vol.In(states)),
+        vol.Optional("status", default=-2): vol.All(whole, vol.In(states)),
         vol.Optional("key", default=""): _DIGITS,
         vol.Optional("pageNum", default=1): vol.All(vol.Any(int, str), _told, vol.Range(min=1)),
-        vol.Optional("pageSize", default=20): vol.All(_NUMBER, vol.Range(min=1, max=1000)),
+        vol.Optional("pageSize", default=20): vol.All(whole, vol.Range(min=1, max=1000)),
         vol.Optional("startTime"): _utc,
         vol.Optional("endTime"): _utc,
     }
@@ -118,7 +111,7 @@ TRANSFER_LIST = _listing(TRANSFER_STATES)
 AUTHORISATION_UPDATE = _of_org(
     {
         vol.Required("id"): ID,
-        vol.Required("type"): vol.All(_whole, vol.In([0, 1, 2])),
+        vol.Required("type"): vol.All(whole, vol.In([0, 1, 2])),
         vol.Required("deviceTypes"): vol.All([_DEVICE_TYPE], vol.Length(min=1), _json),
         vol.Optional("startTime"): _utc,
         vol.Optional("endTime"): _utc,

@@ -8,7 +8,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from bridge.backend import SECRET, identifier, scan_interval
+from bridge.backend import SECRET, identifier, scan_interval, whole
 from bridge.backends.sangfor_ac.models import mac_of
 
 MAX_TEXT = 255
@@ -85,12 +85,6 @@ def expiry(value: Any) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise vol.Invalid("expected a whole number")
-    return value
-
-
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 60:
         raise vol.Invalid("expected a number from 0 to 60")
@@ -111,7 +105,7 @@ _ID = vol.All(identifier, vol.Length(min=1, max=MAX_TEXT))
 """The name of a user or of a policy: one of digits is not rare."""
 _IDS = vol.All([_ID], vol.Length(min=1))
 _UNIT = vol.In(["bits", "bytes"])
-_STAMP = vol.All(_whole, vol.Range(min=0))
+_STAMP = vol.All(whole, vol.Range(min=0))
 _RANGE = _required(first=ip, last=ip)
 
 NONE: dict[Any, Any] = {}
@@ -192,7 +186,7 @@ USER_SEARCH = {
 }
 THROUGHPUT = _optional(unit=_UNIT, interface=_WORD)
 _RANK = {
-    vol.Optional("top", default=10): vol.All(_whole, vol.Range(min=1, max=MAX_TOP)),
+    vol.Optional("top", default=10): vol.All(whole, vol.Range(min=1, max=MAX_TOP)),
     vol.Optional("line", default="0"): _ID,
 }
 USER_RANK: dict[Any, Any] = {

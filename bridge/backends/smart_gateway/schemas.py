@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import voluptuous as vol
 
-from bridge.backend import identifier, scan_interval
+from bridge.backend import identifier, scan_interval, whole
 from bridge.backends.smart_gateway.mappings import IPV4
 from bridge.backends.smart_gateway.settings import SetBody
 
@@ -35,9 +35,9 @@ def ports(value: Any) -> str:
     return text
 
 
-def _not_whole(value: Any) -> Any:
+def _no_flag(value: Any) -> Any:
     if isinstance(value, bool):
-        raise vol.Invalid("expected a whole number")
+        raise vol.Invalid("expected a number")
     return value
 
 
@@ -47,12 +47,11 @@ ADDRESS = vol.All(str, vol.Match(re.compile(IPV4 + r"(?!\n)"), msg="expected an 
 ID = vol.All(identifier, vol.Length(min=1, max=255))
 IDS = vol.All([ID], vol.Length(min=1))
 _DIGITS = vol.All(identifier, vol.Length(max=255))
-PROTOCOL = vol.All(_not_whole, vol.In([0, 1, 2], msg="expected 0 (TCP), 1 (UDP) or 2 (both)"))
+PROTOCOL = vol.All(whole, vol.In([0, 1, 2], msg="expected 0 (TCP), 1 (UDP) or 2 (both)"))
 
-_WHOLE = vol.All(_not_whole, int)
 _FLAG = vol.Any(bool, vol.All(int, vol.In([0, 1])))
-_AMOUNT = vol.All(_not_whole, vol.Any(int, float), vol.Range(min=0))
-_CHOICE = vol.Any(str, _WHOLE)
+_AMOUNT = vol.All(_no_flag, vol.Any(int, float), vol.Range(min=0))
+_CHOICE = vol.Any(str, whole)
 
 
 def _optional(**rows: Any) -> dict[Any, Any]:
@@ -85,7 +84,7 @@ _CHANNEL = _optional(
 )
 _LAN = _optional(ip=ADDRESS, mask=ADDRESS, start=ADDRESS, end=ADDRESS)
 _HOTSPOT = _optional(
-    enable=_FLAG, name=TEXT, passwd=TEXT, encrymode=_WHOLE, ap=_WHOLE, chain=_WHOLE, bandwidth=_WHOLE, hidden=_FLAG
+    enable=_FLAG, name=TEXT, passwd=TEXT, encrymode=whole, ap=whole, chain=whole, bandwidth=whole, hidden=_FLAG
 )
 _ASSIGNED = _required(uuid=ID, name=TEXT, ip=ADDRESS)
 
@@ -93,9 +92,9 @@ NONE: dict[Any, Any] = {}
 REGISTER = _required(sn=ID, alias=WORD)
 DEVICE = _required(sn=ID)
 LIST = {
-    vol.Optional("page", default=1): vol.All(_WHOLE, vol.Range(min=0)),
-    vol.Optional("limit", default=50): vol.All(_WHOLE, vol.Range(min=1, max=MAX_PAGE)),
-    vol.Optional("filtration", default=0): vol.All(_WHOLE, vol.In([0, 1, 2, 3])),
+    vol.Optional("page", default=1): vol.All(whole, vol.Range(min=0)),
+    vol.Optional("limit", default=50): vol.All(whole, vol.Range(min=1, max=MAX_PAGE)),
+    vol.Optional("filtration", default=0): vol.All(whole, vol.In([0, 1, 2, 3])),
     vol.Optional("condition", default=""): _DIGITS,
 }
 QUERY = {vol.Required("sns"): IDS, vol.Optional("chart", default=False): bool}
@@ -126,8 +125,8 @@ UNASSIGN = _required(sn=ID, rules=IDS)
 
 OPTIONS = {
     **scan_interval(devices=30, details=60, mappings=60),
-    vol.Optional("page_size", default=50): vol.All(_WHOLE, vol.Range(min=1, max=MAX_PAGE)),
-    vol.Optional("first_page", default=1): vol.All(_WHOLE, vol.In([0, 1])),
+    vol.Optional("page_size", default=50): vol.All(whole, vol.Range(min=1, max=MAX_PAGE)),
+    vol.Optional("first_page", default=1): vol.All(whole, vol.In([0, 1])),
     vol.Optional("query", default="all"): vol.Any(
         "all", vol.All([WORD], vol.Length(min=1)), msg="expected all, or a list of serial numbers"
     ),

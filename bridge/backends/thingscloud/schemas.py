@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import voluptuous as vol
 
-from bridge.backend import SECRET, identifier, scan_interval
+from bridge.backend import SECRET, identifier, scan_interval, whole
 from bridge.backends.thingscloud.attributes import Override
 from bridge.backends.thingscloud.buttons import Button
 from bridge.backends.thingscloud.coordinates import Coordinates
@@ -33,12 +33,6 @@ def word(value: Any) -> str:
 
 def _word_or_none(value: Any) -> str | None:
     return None if value is None else word(value)
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise vol.Invalid("expected a whole number")
-    return value
 
 
 def _rate(value: Any) -> float:
@@ -115,8 +109,8 @@ ID = vol.All(identifier, vol.Length(min=1, max=MAX_TEXT))
 IDS = vol.All([ID], vol.Length(min=1))
 NUMBER = vol.All(identifier, vol.Length(max=MAX_TEXT))
 """A text that may be of digits alone: a telephone number."""
-PAGE = vol.All(_whole, vol.Range(min=1))
-MILLISECONDS = vol.All(_whole, vol.Range(min=0))
+PAGE = vol.All(whole, vol.Range(min=1))
+MILLISECONDS = vol.All(whole, vol.Range(min=0))
 VALUES = vol.All({WORD: object}, vol.Length(min=1))
 TAGS = vol.All({WORD: TEXT}, vol.Length(min=1))
 INFO = vol.Any(str, bool, int, float)
@@ -136,11 +130,11 @@ LIST = rows(page=PAGE, type=ID, group=ID)
 HISTORY = {
     **rows({"device_id": ID, "identifier": ID}, start_time=MILLISECONDS, end_time=MILLISECONDS),
     vol.Optional("page", default=1): PAGE,
-    vol.Optional("pages", default=1): vol.All(_whole, vol.Range(min=1, max=50)),
-    vol.Optional("page_records", default=20): vol.All(_whole, vol.Range(min=1, max=100)),
+    vol.Optional("pages", default=1): vol.All(whole, vol.Range(min=1, max=50)),
+    vol.Optional("page_records", default=20): vol.All(whole, vol.Range(min=1, max=100)),
 }
 COMMAND = {
-    **rows({"device_id": ID, "method": WORD}, id=_whole),
+    **rows({"device_id": ID, "method": WORD}, id=whole),
     vol.Optional("params", default=dict): dict,
 }
 DATA = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import voluptuous as vol
 
-from bridge.backend import Action, ActionRow, actions_of, identifier
+from bridge.backend import Action, ActionRow, actions_of, identifier, whole
 from bridge.backends.ums.models import mac_of
 from bridge.errors import CommandError
 
@@ -47,8 +47,8 @@ def _macs(value: str | int) -> list[str]:
 
 
 _ROWS: Schema = {
-    vol.Optional("limit"): vol.All(int, vol.Range(min=1, max=1000)),
-    vol.Optional("offset", default=0): vol.All(int, vol.Range(min=0)),
+    vol.Optional("limit"): vol.All(whole, vol.Range(min=1, max=1000)),
+    vol.Optional("offset", default=0): vol.All(whole, vol.Range(min=0)),
 }
 _LINES: Schema = {vol.Required("device_mac"): mac, **_ROWS}
 _ALARMS: Schema = {vol.Required("metric_history_producer"): mac, **_ROWS}

@@ -96,7 +96,8 @@ class Listing:
             for _ in range(MAX_PAGES):
                 page = reading.add(await self.fetch(reading.offset, self.limit))
                 yield page
-                if page.last(reading.offset, self.limit) or not page.rows:
+                # Without a total only a page with nothing new is the last: the server may send fewer than asked for.
+                if not page.rows or (page.total is not None and page.last(reading.offset, self.limit)):
                     break
             self.complete, self.seen, self.nameless = reading.complete, reading.seen, reading.nameless
             if reading.complete or reading.total is None:

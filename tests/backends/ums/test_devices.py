@@ -178,12 +178,20 @@ async def test_server_that_gives_shorter_pages() -> None:
     assert len(listing(run)[0]) == 3
 
 
-async def test_server_that_tells_no_total() -> None:
+@pytest.mark.parametrize("page_size", [2, 100])
+async def test_server_that_tells_no_total_and_gives_two_at_most(page_size: int) -> None:
     def page(offset: int, _: int) -> dict[str, Any]:
         return rows(*["A1", "B2", "C3"][offset : offset + 2], total=None)
 
-    asked, run = await poll_pages(page, page_size=2)
-    assert asked == [0, 2]
+    asked, run = await poll_pages(page, page_size=page_size)
+    assert asked == [0, 2, 3]
+    assert len(run.devices) == 3
+    assert listing(run) == []
+
+
+async def test_server_that_tells_no_total_and_knows_no_pages() -> None:
+    asked, run = await poll_pages(lambda *_: rows("A1", "B2", "C3", total=None), page_size=2)
+    assert asked == [0, 3]
     assert len(run.devices) == 3
     assert listing(run) == []
 
