@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from bridge.model import Component, Device, Entity
@@ -16,8 +17,7 @@ from bridge.topics import Topics
 
 SUPPORT_URL = "https://github.com/fleet2mqtt/fleet2mqtt"
 
-_READS_STATE = frozenset(Component) - {Component.BUTTON, Component.EVENT, Component.DEVICE_TRACKER}
-_COMMANDED = frozenset((Component.BUTTON, Component.NUMBER, Component.SELECT, Component.SWITCH, Component.TEXT))
+_COMMANDED = (Component.BUTTON, Component.NUMBER, Component.SELECT, Component.SWITCH, Component.TEXT)
 # Home Assistant's own defaults, as are empty connections: while it compiles a platform's schema in a thread, what it
 # validates gets no defaults, and an entity that misses them is not made (seen on 2025.4.4).
 _PAYLOADS = {"payload_available": ONLINE.decode(), "payload_not_available": OFFLINE.decode()}
@@ -36,12 +36,13 @@ class Discovery:
 
     def config(self, device: Device) -> dict[str, Any]:
         """The discovery payload of a device."""
+        node = self.topics.node(device.id)
         return {
             "device": self._device(device),
             "origin": {"name": "fleet2mqtt", "sw_version": self.version, "support_url": SUPPORT_URL},
             "availability": [{"topic": topic, **_PAYLOADS} for topic in self._availability(device)],
             "availability_mode": "all",
-            "components": {row.key: self._component(device, row) for row in device.entities},
+            "components": {row.key: self._component(device, node, row) for row in device.entities},
         }
 
     def retiring(self, device: Device, retired: Mapping[str, str]) -> dict[str, Any]:
@@ -76,34 +77,45 @@ class Discovery:
             topics.append(self.topics.backend(device.backend, "availability"))
         return [*topics, self.topics.device(device.id, "availability")]
 
-    def _component(self, device: Device, row: Entity) -> dict[str, Any]:
+    def _component(self, device: Device, node: str, row: Entity) -> dict[str, Any]:
         object_id = f"{device.id}_{row.key}"
+        said = _of_row(row, self.language)
         component: dict[str, Any] = {
-            "platform": row.component.value,
-            "name": row.name.text(self.language),
-            "unique_id": f"{self.topics.node(device.id)}_{row.key}",
-            "default_entity_id": f"{row.component}.{object_id}",
+            "unique_id": f"{node}_{row.key}",
+            "default_entity_id": f"{said['platform']}.{object_id}",
             "object_id": object_id,
-            "qos": 1 if row.component in (Component.BUTTON, Component.EVENT) else 0,
+            **said,
         }
-        component |= self._reading(device, row)
+        if row.component is Component.EVENT:
+            component["state_topic"] = self.topics.alarm_event("+", device.id)
+        elif row.component is Component.DEVICE_TRACKER:
+            component["json_attributes_topic"] = self.topics.device(device.id, "state")
+        elif row.component is not Component.BUTTON:
+            component["state_topic"] = self.topics.device(device.id, "state")
         if row.component in _COMMANDED:
             component["command_topic"] = self.topics.device(device.id, f"set/{row.key}")
         if row.attributes is not None or row.key in device.attributes:
             component["json_attributes_topic"] = self.topics.device(device.id, "attributes")
             component["json_attributes_template"] = f"{{{{ value_json.get('{row.key}', {{}}) | tojson }}}}"
-        return component | _details(row)
+        return component
 
-    def _reading(self, device: Device, row: Entity) -> dict[str, Any]:
-        state = self.topics.device(device.id, "state")
-        if row.component is Component.EVENT:
-            return {"state_topic": self.topics.alarm_event("+", device.id), "value_template": _EVENT_TEMPLATE}
-        if row.component is Component.DEVICE_TRACKER:
-            position = f"{{{{ (value_json.get('{row.key}') or {{}}) | tojson }}}}"
-            return {"json_attributes_topic": state, "json_attributes_template": position, "source_type": "gps"}
-        if row.component in _READS_STATE:
-            return {"state_topic": state, "value_template": _value_template(row)}
-        return {}
+
+@lru_cache(maxsize=10_000)
+def _of_row(row: Entity, language: str) -> Mapping[str, Any]:
+    """What a component says of its row alone, whatever device it is of: most devices share their rows."""
+    component: dict[str, Any] = {
+        "platform": row.component.value,
+        "name": row.name.text(language),
+        "qos": 1 if row.component in (Component.BUTTON, Component.EVENT) else 0,
+    }
+    if row.component is Component.EVENT:
+        component["value_template"] = _EVENT_TEMPLATE
+    elif row.component is Component.DEVICE_TRACKER:
+        component["json_attributes_template"] = f"{{{{ (value_json.get('{row.key}') or {{}}) | tojson }}}}"
+        component["source_type"] = "gps"
+    elif row.component is not Component.BUTTON:
+        component["value_template"] = _value_template(row)
+    return component | _details(row)
 
 
 def _value_template(row: Entity) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 Value = str | int | float | bool | None | Mapping[str, Any]
@@ -206,6 +207,7 @@ class Update:
 _NOT_SEGMENT = re.compile(r"[^a-z0-9_-]+")
 
 
+@lru_cache(maxsize=4096)
 def slug(text: str, limit: int = MAX_SEGMENT) -> str:
     """A topic segment for a vendor's id. What cannot be said in `[a-z0-9_-]` is parted by a hash suffix.
 
@@ -229,9 +231,16 @@ class Ids:
 
     def __init__(self, claims: dict[str, str] | None = None) -> None:
         self.claims: dict[str, str] = claims if claims is not None else {}
+        self._given: dict[tuple[str, ...], str] = {}
 
     def __call__(self, backend: str, *parts: str) -> str:
         """The id for this backend and these vendor ids, outermost first."""
+        given = self._given.get((backend, *parts))
+        if given is None:
+            self._given[backend, *parts] = given = self._claim(backend, *parts)
+        return given
+
+    def _claim(self, backend: str, *parts: str) -> str:
         native = "\x1f".join((backend, *parts))
         plain = slug("_".join((backend, *(slug(part) for part in parts))))
         if self.claims.setdefault(plain, native) == native:
