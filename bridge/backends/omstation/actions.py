@@ -79,8 +79,8 @@ async def _authorisation_transfer(site: Site, arguments: Arguments) -> Any:
 _STATIONS = ("stations", "lattices")
 _OPEN = ("authorisations",)
 ACTIONS = (
-    ActionRow("station_list", "All stations and their sums", schemas.STATION_LIST, _station_list, ()),
-    ActionRow("station_get", "The lattices of a station and their sums", schemas.STATION_GET, _station_get, ()),
+    ActionRow("station_list", "All stations and their sums", schemas.STATION_LIST, _station_list),
+    ActionRow("station_get", "The lattices of a station and their sums", schemas.STATION_GET, _station_get),
     ActionRow("station_add", "Add a station", schemas.STATION_ADD, _station_add, _STATIONS),
     ActionRow("station_update", "Change a station", schemas.STATION_UPDATE, _station_update, _STATIONS),
     ActionRow("device_register", "Register locks", schemas.DEVICE_REGISTER, _device_register, _STATIONS),
@@ -89,7 +89,6 @@ ACTIONS = (
         "A page of authorisations",
         schemas.AUTHORISATION_LIST,
         _authorisation_list,
-        (),
         destructive=True,
     ),
     ActionRow(
@@ -97,7 +96,6 @@ ACTIONS = (
         "A page of transfers",
         schemas.TRANSFER_LIST,
         _transfer_list,
-        (),
         destructive=True,
     ),
     ActionRow(

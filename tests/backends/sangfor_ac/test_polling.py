@@ -8,24 +8,13 @@ import pytest
 
 from bridge.errors import Rejected
 from bridge.model import Origin
-from tests.backends.sangfor_ac.connected import (
-    BOUND,
-    GROUP,
-    HELLO,
-    NAME,
-    PAIR,
-    SOURCES,
-    USER,
-    WATCH,
-    calls,
-    simulated,
-)
+from tests.backends.sangfor_ac.connected import BOUND, GROUP, HELLO, NAME, PAIR, SOURCES, USER, WATCH, calls, simulated
 
 if TYPE_CHECKING:
     from bridge.backends.sangfor_ac.simulator import Simulator
     from tests.backends.context import Run
 
-ONLINE, GROUPS = "online-users", "group/netpolicy"
+GROUPS = "group/netpolicy"
 
 
 async def test_nothing_is_sent_before_the_first_poll() -> None:

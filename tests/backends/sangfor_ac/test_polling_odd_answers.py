@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.errors import BadReply
-from tests.backends.sangfor_ac.connected import (
-    GROUP,
-    NAME,
-    SOURCES,
-    USER,
-    WATCH,
-    calls,
-    simulated,
-)
+from tests.backends.sangfor_ac.connected import GROUP, NAME, SOURCES, USER, WATCH, calls, simulated
 
 if TYPE_CHECKING:
     from bridge.backends.sangfor_ac.simulator import Simulator

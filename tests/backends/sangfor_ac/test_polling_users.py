@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.errors import Rejected
-from tests.backends.sangfor_ac.connected import (
-    NAME,
-    USER,
-    WATCH,
-    calls,
-    simulated,
-)
+from tests.backends.sangfor_ac.connected import NAME, USER, WATCH, calls, simulated
 
 if TYPE_CHECKING:
     from bridge.backends.sangfor_ac.simulator import Simulator
     from tests.backends.context import Run
 
-ONLINE, GROUPS = "online-users", "group/netpolicy"
+ONLINE = "online-users"
 
 
 async def test_watched_users_are_found_in_the_list_of_all(polled: tuple[Simulator, Run]) -> None:
