@@ -7,7 +7,7 @@ import json
 import sys
 from time import perf_counter, process_time
 
-from bridge.mqtt import Mqtt, Settings
+from fleet2mqtt.mqtt import Mqtt, Settings
 
 
 async def _main(port: int, count: int) -> None:

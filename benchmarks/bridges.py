@@ -60,7 +60,7 @@ UMS_SOURCES = ("devices", "alarms", "lines", "status", "statistics", "events")
 @asynccontextmanager
 async def running(setup: Setup, python: Sequence[str] = (sys.executable,)) -> AsyncIterator[Program]:
     """A bridge that is connected to its broker."""
-    command = [*python, "-m", "bridge", "run", "-c", str(setup.write())]
+    command = [*python, "-m", "fleet2mqtt", "run", "-c", str(setup.write())]
     async with ground.program(command, setup.folder / "log") as program:
         await ground.says(program, READY)
         yield program
@@ -76,7 +76,7 @@ async def simulator(folder: Path, platform: str, devices: int) -> AsyncIterator[
     port = ground.free_port()
     _make(folder)
     options = ["simulate", platform, "--port", str(port), "--devices", str(devices), "--still"]
-    async with ground.program([sys.executable, "-m", "bridge", *options], folder / "simulator.log") as program:
+    async with ground.program([sys.executable, "-m", "fleet2mqtt", *options], folder / "simulator.log") as program:
         await ground.listening(program, port)
         yield f"http://{HOST}:{port}"
 

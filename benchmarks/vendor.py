@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from benchmarks.ground import HOST
-from bridge.backends.ums import simulator
+from fleet2mqtt.simulators.ums.app import SIMULATOR, create
 
 _WINDOW = re.compile(rb"GET /s1/device\?limit=(\d+)&offset=(\d+)")
 _REST = {
@@ -94,8 +94,8 @@ async def served(vendor: Vendor) -> AsyncIterator[str]:
 
 def _rows(devices: int) -> list[dict[str, Any]]:
     """The simulator's own devices as the UMS document 3.1 lists them."""
-    app: web.Application = simulator.create(devices=min(devices, 1000))
-    state = app[simulator.SIMULATOR]
+    app: web.Application = create(devices=min(devices, 1000))
+    state = app[SIMULATOR]
     samples = [state.quirks.device(each, logged_in=False, group_info=True) for each in state.devices.values()]
     return [
         {**samples[number % len(samples)], "device_mac": f"000EA9{number:06X}", "device_name": f"gateway {number}"}

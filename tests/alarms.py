@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from bridge.model import Alarm, Origin, Severity
+from fleet2mqtt.devices.model import Alarm, Origin, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bridge.outbox import Event, Outbox
+    from fleet2mqtt.outbox import Event, Outbox
 
 RAISED = datetime(2021, 3, 9, 9, 55, 40, tzinfo=UTC)
 

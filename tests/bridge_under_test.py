@@ -24,10 +24,12 @@ from aiohttp import ClientSession, web
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from bridge import app, config
-from bridge.backends.smart_gateway import simulator as smart_gateway
-from bridge.backends.ums import simulator as ums
-from bridge.log import MqttLog, Redaction
+from fleet2mqtt import app
+from fleet2mqtt.config import loader
+from fleet2mqtt.ops.logging import MqttLog
+from fleet2mqtt.redaction import Redaction
+from fleet2mqtt.simulators.smart_gateway import app as smart_gateway
+from fleet2mqtt.simulators.ums import app as ums
 from tests.broker import HOST, Broker, free_port
 from tests.waiting import wait_for_answer, wait_until
 
@@ -217,9 +219,9 @@ async def run_bridge(broker: Broker, folder: Path, options: dict[str, Any]) -> A
     """A bridge with this configuration, from a file in the folder."""
     file = folder / "fleet2mqtt.yaml"
     file.write_text(yaml.safe_dump(options))
-    loaded = config.load(file)
+    loaded = loader.load(file)
     log = MqttLog(Redaction(loaded.secrets))
-    logger = logging.getLogger("bridge")
+    logger = logging.getLogger("fleet2mqtt")
     logger.addHandler(log)
     stop = asyncio.Event()
     async with broker.record("#") as seen:

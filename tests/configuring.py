@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import voluptuous as vol
 
-from bridge.backend import Platform, scan_interval
-from bridge.config import parse
-from bridge.errors import ConfigError
-from bridge.settings import Config
+from fleet2mqtt.config.loader import parse
+from fleet2mqtt.config.models import Config
+from fleet2mqtt.errors import ConfigError
+from fleet2mqtt.sdk.api import Platform
+from fleet2mqtt.sdk.validators import scan_interval
 
 if TYPE_CHECKING:
-    from bridge.config import Platforms
+    from fleet2mqtt.config.loader import Platforms
 
 UMS = SimpleNamespace(
     SCHEMA={

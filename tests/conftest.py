@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_LONG = ("tests/homeassistant/", "tests/test_kill.py", "tests/test_all_platforms.py", "tests/faults/", "tests/test_cli")
+_LONG = (
+    "tests/homeassistant/",
+    "tests/end_to_end/test_kill.py",
+    "tests/platforms/test_all_platforms.py",
+    "tests/faults/",
+    "tests/cli/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-BRIDGE = (sys.executable, "-m", "bridge")
+BRIDGE = (sys.executable, "-m", "fleet2mqtt")
 PATIENCE = 60.0
 
 

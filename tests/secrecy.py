@@ -159,7 +159,7 @@ async def vendors() -> AsyncIterator[tuple[dict[str, Vendor], dict[str, str]]]:
     async with AsyncExitStack() as stack:
         found, urls = {}, {}
         for name, platform in BACKENDS.items():
-            module = import_module(f"bridge.backends.{platform}.simulator")
+            module = import_module(f"fleet2mqtt.simulators.{platform}.app")
             app = module.create(devices=2)
             found[name] = vendor = Vendor(platform, app[module.SIMULATOR])
             app.middlewares.insert(0, vendor.overhear)

@@ -1,4 +1,4 @@
-"""The project's source as the architecture test sees it: modules, what they import, and how long they are."""
+"""The project's source as the architecture test sees it: modules and what they import."""
 
 from __future__ import annotations
 
@@ -15,38 +15,36 @@ if TYPE_CHECKING:
 class Module:
     """One module; imports include those for type checking, as they bind the reader just as much.
 
-    `loads` are the imports without those: what has to be there when the module runs.
+    `loads` are the imports without those: the modules that have to be there when this one runs.
     """
 
     name: str
     imports: frozenset[str]
     loads: frozenset[str]
-    lines: int
-    functions: tuple[tuple[str, int], ...]
 
     @property
-    def part(self) -> str:
-        """What it belongs to right below its package: `hub` of bridge.hub, `web` of bridge.web.page."""
+    def root(self) -> str:
+        """The top-level package: `fleet2mqtt` or `custom_components`."""
+        return self.name.split(".")[0]
+
+    @property
+    def package(self) -> str:
+        """The package or module below the root: `web` of fleet2mqtt.web.page, `` of the root itself."""
         return (*self.name.split("."), "")[1]
 
     @property
-    def platform(self) -> str | None:
-        """`ums` of bridge.backends.ums.client."""
-        root, _, rest = self.name.partition(".backends.")
-        return rest.split(".")[0] if root == "bridge" and rest else None
-
-    @property
-    def is_simulator(self) -> bool:
-        return self.platform is not None and any(part.startswith("simulator") for part in self.name.split(".")[3:])
+    def part(self) -> str:
+        """The part below the package: `ums` of fleet2mqtt.platforms.ums.client."""
+        return (*self.name.split("."), "", "")[2]
 
 
 Modules = dict[str, Module]
 
 
-def read_tree(root: Path, *packages: str) -> Modules:
-    """The modules of the packages below a project's root."""
-    paths = sorted(path for package in packages for path in (root / package).rglob("*.py"))
-    return parse({_name(path.relative_to(root)): path.read_text() for path in paths})
+def read_tree(packages: Mapping[str, Path]) -> Modules:
+    """Read the modules of packages, each given with its source root."""
+    paths = [(path, root) for package, root in packages.items() for path in sorted((root / package).rglob("*.py"))]
+    return parse({_name(path.relative_to(root)): path.read_text() for path, root in paths})
 
 
 def parse(sources: Mapping[str, str]) -> Modules:
@@ -63,13 +61,10 @@ def _module(name: str, source: str, names: set[str]) -> Module:
     nodes = list(ast.walk(ast.parse(source)))
     for_types = {id(inner) for node in nodes if _is_for_types(node) for inner in ast.walk(node)}
     running = [node for node in nodes if id(node) not in for_types]
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return Module(
         name=name.removesuffix(".__init__"),
         imports=frozenset(target for node in nodes for target in _targets(node, name, names)),
         loads=frozenset(target for node in running for target in _targets(node, name, names)),
-        lines=len(source.splitlines()),
-        functions=tuple((node.name, (node.end_lineno or node.lineno) - node.lineno + 1) for node in functions),
     )
 
 

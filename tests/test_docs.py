@@ -16,22 +16,27 @@ from pathlib import Path
 import pytest
 import trustme
 
-from bridge.backend import platforms
-from bridge.config import parse
-from bridge.demo import options_for
-from bridge.model import Severity
-from bridge.payload import Status
-from bridge.topics import Topics
-from tests.backends.context import lent, options
+from fleet2mqtt.cli.demo import options_for
+from fleet2mqtt.config.loader import parse
+from fleet2mqtt.contract.payloads import Status
+from fleet2mqtt.contract.topics import Topics
+from fleet2mqtt.devices.model import Severity
+from fleet2mqtt.sdk.api import platforms
 from tests.bridge_under_test import CHANNEL, VOIP, RunningBridge, Site, open_site
+from tests.platforms.context import lent, options
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 CONTRACT = ROOT / "docs" / "mqtt.md"
 QUIRKS = ROOT / "docs" / "quirks.md"
-CASES = ROOT / "tests" / "backends" / "cases"
+CASES = ROOT / "tests" / "platforms"
+PLATFORMS = ROOT / "bridge" / "fleet2mqtt" / "platforms"
 PAGES = sorted(
-    (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bridge" / "backends").glob("*/README.md"))
+    (
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *PLATFORMS.glob("*/README.md"),
+    )
 )
 TOPICS = Topics("fleet2mqtt", "homeassistant")
 
@@ -112,7 +117,7 @@ def commands() -> dict[str, set[str]]:
 @pytest.mark.parametrize("command", sorted(commands()))
 async def test_commands_exist(command: str) -> None:
     process = await create_subprocess_exec(
-        *(sys.executable, "-m", "bridge", command, "--help"), stdout=PIPE, stderr=PIPE, cwd=ROOT
+        *(sys.executable, "-m", "fleet2mqtt", command, "--help"), stdout=PIPE, stderr=PIPE, cwd=ROOT
     )
     shown, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
@@ -149,7 +154,7 @@ async def test_every_action_is_on_its_platforms_page(platform: str, tmp_path: Pa
     async with module.connect(lent(platform, chosen, {}, tmp_path)) as backend:
         actions = {action.name for action in backend.actions}
     assert actions
-    assert actions - set(_CODE.findall(text_of(ROOT / "bridge" / "backends" / platform / "README.md"))) == set()
+    assert actions - set(_CODE.findall(text_of(PLATFORMS / platform / "README.md"))) == set()
 
 
 # The contract
@@ -207,7 +212,9 @@ def test_every_status_severity_and_error_code_is_explained() -> None:
 def codes() -> set[str]:
     """The words that the core gives as `error.code` of results and responses."""
     found: set[str] = set()
-    for path in (ROOT / "bridge").glob("*.py"):
+    for path in (ROOT / "bridge" / "fleet2mqtt").rglob("*.py"):
+        if {"platforms", "simulators"} & set(path.parts):
+            continue
         for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             maker = getattr(call.func, "id", None)
             given = (
@@ -223,6 +230,6 @@ def codes() -> set[str]:
 @pytest.mark.parametrize("platform", sorted(platforms()))
 def test_every_case_of_a_quirk_is_listed(platform: str) -> None:
     assert f"\n## {platform}\n" in text_of(QUIRKS)
-    cases = {path.name for path in (CASES / platform).glob("quirk*")}
-    assert cases <= set(re.findall(rf"cases/{platform}/([\w-]+)", text_of(QUIRKS)))
+    cases = {path.name for path in (CASES / platform / "cases").glob("quirk*")}
+    assert cases <= set(re.findall(rf"platforms/{platform}/cases/([\w-]+)", text_of(QUIRKS)))
     assert cases

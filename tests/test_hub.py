@@ -7,19 +7,19 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from bridge.alarms import AlarmPublisher
-from bridge.hub import Hub
-from bridge.model import Origin
-from bridge.mqtt import Mqtt, Settings
-from bridge.outbox import open_outbox
-from bridge.payload import dumps
-from bridge.publisher import Publisher
-from bridge.registry import Registry
-from bridge.standard import added_rows
-from bridge.topics import Topics
+from fleet2mqtt.contract.payloads import dumps
+from fleet2mqtt.contract.topics import Topics
+from fleet2mqtt.devices.builtin_entities import added_rows
+from fleet2mqtt.devices.model import Origin
+from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.hub import Hub
+from fleet2mqtt.mqtt import Mqtt, Settings
+from fleet2mqtt.outbox import open_outbox
+from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
+from fleet2mqtt.publishing.publisher import Publisher
 from tests.alarms import alarm
 from tests.bridge_under_test import wait_retained
-from tests.devices import device, inventory, update
+from tests.sample_devices import device, inventory, update
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -153,7 +153,7 @@ async def test_a_refused_connection_is_said_once_and_holds_up_nothing(
         )
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        said = [record.getMessage() for record in caplog.records if record.name.startswith("bridge.mqtt")]
+        said = [record.getMessage() for record in caplog.records if record.name.startswith("fleet2mqtt.mqtt")]
         assert len([line for line in said if "username" in line or "password" in line]) == 1, said
         assert not [line for line in said if "wrong" in line and "wrong-password" in line]
         async with site.bridge(mqtt=right) as bridge:

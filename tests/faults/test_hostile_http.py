@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from bridge.listener import listen
+from fleet2mqtt.push.http_server import listen
 from tests.bridge_under_test import MAC, SECRET, RunningBridge, Site
 from tests.broker import HOST
 from tests.waiting import wait_for_answer

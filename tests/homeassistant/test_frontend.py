@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge import __version__
+from fleet2mqtt import __version__
 from tests.homeassistant.browser import HEIGHT, WIDTH, Frontend, frontend
 from tests.homeassistant.fleet import Fleet, fleet
 from tests.homeassistant.hass import PROJECT, Hass

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Never
 
-from bridge.mqtt import Message, Mqtt, Settings
+from fleet2mqtt.mqtt import Message, Mqtt, Settings
 from tests.broker import HOST
 from tests.waiting import wait_until
 

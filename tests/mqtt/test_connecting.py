@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bridge.mqtt import Message
+    from fleet2mqtt.mqtt import Message
     from tests.conftest import StartBroker
     from tests.mqtt.conftest import Start
 

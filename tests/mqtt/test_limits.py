@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.errors import Disconnected, Refused
+from fleet2mqtt.errors import Disconnected, Refused
 from tests.mqtt.fake_broker import FakeBroker
 from tests.mqtt.holding import Holding
 

@@ -8,7 +8,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from bridge.mqtt import Message
+from fleet2mqtt.mqtt import Message
 from tests.mqtt.proxy import Proxy
 from tests.waiting import wait_until
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bridge.mqtt import Settings
-from bridge.mqtt.dialect import Cause, LinkError
-from bridge.mqtt.retry import Retry
+from fleet2mqtt.mqtt import Settings
+from fleet2mqtt.mqtt.client import Retry
+from fleet2mqtt.mqtt.connection import Cause, LinkError
 
 GONE = LinkError(Cause.CLOSED, "gone")
 

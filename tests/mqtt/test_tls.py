@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.mqtt import tls_context
+from fleet2mqtt.mqtt import tls_context
 from tests.certificates import Certificates, make_certificates
 from tests.mqtt.fake_broker import SUBACK, FakeBroker, Peer, read_packet
 from tests.mqtt.proxy import Proxy

@@ -1,0 +1,276 @@
+"""The configuration file: YAML, checked as a whole, as frozen data. Every option is in fleet2mqtt.example.yaml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import voluptuous as vol
+
+from fleet2mqtt.config import validators, yaml_reader
+from fleet2mqtt.config.models import (
+    BASE_TOPIC,
+    PREFIX,
+    PUSH,
+    WEB,
+    Alarms,
+    BackendConfig,
+    Commands,
+    Config,
+    Discovery,
+    Language,
+    Mqtt,
+    Protocol,
+    Push,
+    Secret,
+    Tls,
+    hidden,
+)
+from fleet2mqtt.config.problems import Fault, Keys
+from fleet2mqtt.config.yaml_reader import Document
+from fleet2mqtt.errors import ConfigError
+from fleet2mqtt.sdk import api
+
+Platforms = Mapping[str, Callable[[], api.Platform]]
+
+_BIG = 2**31 - 1
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,23}")
+_BACKENDS = "expected a mapping, a name: with platform: and url: under it"
+_PUSH_SECRET = "8 or more characters of A-Z a-z 0-9 . _ ~ -"  # noqa: S105 - says what one looks like
+_port = validators.whole(0, 65_535)
+_topic = validators.matching(
+    r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", "a topic of a-z A-Z 0-9 _ - with / only between its levels, no wildcard"
+)
+
+
+def load(path: Path, platforms: Platforms | None = None) -> Config:
+    """Read a configuration file. Raises ConfigError with every fault there is."""
+    return parse(yaml_reader.load_text(path), path, platforms)
+
+
+def parse(text: str, path: Path, platforms: Platforms | None = None) -> Config:
+    """Read a configuration that would stand in `path`. Raises ConfigError with every fault there is."""
+    document = yaml_reader.read(text, path)
+    if document.value is None:
+        raise ConfigError([str(Fault(file=path, line=1, message="nothing in it; expected options, backends at least"))])
+    faults = [*document.faults, *(document.fault(keys, words) for keys, words in _contradictions(document))]
+    values: dict[str, Any] = {}
+    try:
+        found = api.platforms() if platforms is None else platforms
+        values = vol.Schema(validators.section(_rows(path.absolute().parent, found)))(document.value)
+    except vol.MultipleInvalid as error:
+        told = (
+            each
+            for each in error.errors
+            if isinstance(each, validators.KeyFault) or not document.is_broken(_keys(each))
+        )
+        faults += [_fault(document, each) for each in told]
+    if faults:
+        faults.sort(key=lambda fault: (fault.file != path, fault.line, fault.column))
+        raise ConfigError(list(dict.fromkeys(map(str, faults))))
+    config = Config(**({"data_dir": path.absolute().parent / "data"} | values), path=path)
+    return replace(config, secrets=document.secrets | frozenset(filter(None, hidden(config))))
+
+
+def _keys(error: vol.Invalid) -> Keys:
+    return tuple(key if isinstance(key, int) else str(key) for key in error.path)
+
+
+def _fault(document: Document, error: vol.Invalid) -> Fault:
+    message = validators.wording(error)
+    value = document.at(_keys(error))
+    if isinstance(value, str) and value in document.secrets:  # some checks of voluptuous repeat the value
+        message = message.replace(value, "***")
+    return document.fault(_keys(error), message)
+
+
+def _rows(folder: Path, platforms: Platforms) -> dict[Any, Any]:
+    listen = {vol.Optional("host"): validators.host, vol.Optional("port"): _port}
+    discovery = {
+        vol.Optional("enabled"): validators.flag,
+        vol.Optional("prefix"): _topic,
+        vol.Optional("birth_topic"): validators.matching(
+            r"[^+#\x00-\x1f\x7f-\x9f\ud800-\udfff]+", "a topic without + and #"
+        ),
+        vol.Optional("birth_payload"): validators.text,
+    }
+    alarms = {
+        vol.Optional("max_rows"): validators.whole(1, _BIG),
+        vol.Optional("max_bytes"): validators.whole(1024, 1 << 40),
+        vol.Optional("history_rows"): validators.whole(1, _BIG),
+    }
+    commands = {
+        vol.Optional("max_age"): validators.number(0.1, 86_400),
+        vol.Optional("confirm_timeout"): validators.number(0.1, 600),
+        vol.Optional("max_pending"): validators.whole(1, 100_000),
+    }
+    return {
+        vol.Optional("mqtt"): _making(_mqtt, _mqtt_rows(folder)),
+        vol.Optional("base_topic"): _topic,
+        vol.Optional("discovery"): _making(_discovery, discovery),
+        vol.Optional("language"): validators.choice(Language),
+        vol.Optional("data_dir"): validators.path_in(folder),
+        vol.Optional("push"): _making(partial(replace, PUSH), listen),
+        vol.Optional("web"): _making(partial(replace, WEB), listen),
+        vol.Optional("alarms"): _making(Alarms, alarms),
+        vol.Optional("commands"): _making(Commands, commands),
+        vol.Required("backends", msg=f"missing; {_BACKENDS}"): partial(_backends, folder=folder, platforms=platforms),
+    }
+
+
+def _mqtt_rows(folder: Path) -> dict[Any, Any]:
+    return {
+        vol.Required(
+            "host", msg="missing; expected the broker's host, or no mqtt: at all for the one inside"
+        ): validators.host,
+        vol.Optional("port"): validators.whole(1, 65_535),
+        vol.Optional("username"): validators.text,
+        vol.Optional("password"): _secret,
+        vol.Optional("client_id"): validators.matching(r"[ -~]{1,128}", "1 to 128 characters of ASCII"),
+        vol.Optional("protocol"): validators.choice(Protocol),
+        vol.Optional("keepalive"): validators.whole(1, 65_535),
+        vol.Optional("tls"): partial(_tls, folder=folder),
+        vol.Optional("discovery_rate"): validators.number(0.1, 100_000),
+        vol.Optional("max_payload"): validators.whole(1024, 268_435_455),
+        vol.Optional("will_delay"): validators.whole(0, _BIG),
+    }
+
+
+def _making(make: Callable[..., Any], rows: Mapping[Any, Any]) -> validators.Check:
+    check = validators.section(rows)
+    return lambda value: make(**check(value))
+
+
+def _secret(value: Any) -> Secret:
+    return Secret(validators.text(value))
+
+
+def _mqtt(**values: Any) -> Mqtt:
+    return Mqtt(**({"port": 8883 if values.get("tls") else 1883} | values))
+
+
+def _tls(value: Any, *, folder: Path) -> Tls | None:
+    if isinstance(value, bool | str):
+        return Tls() if validators.flag(value) else None
+    file = validators.file_in(folder)
+    rows = {
+        vol.Optional("ca"): validators.authorities_in(folder),
+        vol.Optional("certificate"): file,
+        vol.Optional("key"): file,
+        vol.Optional("verify"): validators.flag,
+    }
+    made: Tls = _making(Tls, rows)(value)
+    return made
+
+
+def _discovery(**values: Any) -> Discovery:
+    given = Discovery(**values)
+    return given if "birth_topic" in values else replace(given, birth_topic=f"{given.prefix}/status")
+
+
+def _backends(value: Any, *, folder: Path, platforms: Platforms) -> Mapping[str, BackendConfig]:
+    value = {} if value is None else value
+    if not isinstance(value, dict):
+        raise vol.Invalid(_BACKENDS)
+    made = {}
+    faults: list[vol.Invalid] = []
+    for name, given in value.items():
+        if not _NAME.fullmatch(name) or name == "bridge":
+            words = "expected a name of a-z 0-9 _ -, 24 at most, the first no _ or -; and not bridge"
+            faults.append(validators.KeyFault(words, [name]))
+        try:
+            made[name] = _backend(name, given, folder=folder, platforms=platforms)
+        except vol.Invalid as error:
+            error.prepend([name])
+            faults += error.errors if isinstance(error, vol.MultipleInvalid) else [error]
+    if faults:
+        raise vol.MultipleInvalid(faults)
+    return MappingProxyType(made)
+
+
+def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> BackendConfig:
+    platform = given.get("platform") if isinstance(given, dict) else None
+    known = platforms.get(platform) if isinstance(platform, str) else None
+    special = known().SCHEMA if known else {}
+    common = {marker: check for marker, check in _common_rows(folder).items() if marker not in special}
+    own = {
+        vol.Required("platform", msg=f"missing; installed are {', '.join(sorted(platforms)) or 'none'}"): partial(
+            validators.one_of, names=platforms, what="platform"
+        ),
+        vol.Optional("push"): _making(Push, _push_rows()),
+        vol.Optional("allow"): validators.actions,
+        vol.Optional("stale_after"): validators.number(0, _BIG),
+    }
+    faults = api.contradictions(known(), given) if known else []  # which other faults do not hide
+    try:
+        values = validators.section(common | dict(special) | own, extra=known is None)(given)
+    except vol.MultipleInvalid as error:
+        raise vol.MultipleInvalid([*error.errors, *faults]) from error
+    if faults:
+        raise vol.MultipleInvalid(faults)
+    mine = {str(marker): values.pop(str(marker)) for marker in own if str(marker) in values}
+    secrets = frozenset(
+        str(values[str(marker)])
+        for marker in special
+        if isinstance(marker, vol.Marker) and marker.description == api.SECRET and values.get(str(marker))
+    )
+    options = MappingProxyType(values | {"allow": mine.get("allow", ()), "secrets": secrets})
+    return BackendConfig(name=name, options=options, secrets=secrets, **mine)
+
+
+def _push_rows() -> dict[Any, Any]:
+    return {
+        vol.Required("secret", msg=f"missing; expected {_PUSH_SECRET}"): _push_secret,
+        vol.Optional("allow"): validators.networks,
+    }
+
+
+def _push_secret(value: Any) -> Secret:
+    return Secret(validators.matching(r"[A-Za-z0-9._~-]{8,}", _PUSH_SECRET)(value))
+
+
+def _common_rows(folder: Path) -> dict[Any, Any]:
+    return {
+        vol.Required("url", msg="missing; expected a URL such as http://10.0.0.5:8080"): validators.url,
+        vol.Optional("time_zone", default="Asia/Shanghai"): validators.time_zone,
+        vol.Optional("verify_tls", default=True): validators.flag,
+        vol.Optional("ca"): validators.authorities_in(folder),
+        vol.Optional("timeout", default=10): validators.number(0.5, 120),
+        vol.Optional("headers", default=dict): validators.headers,
+    }
+
+
+def _contradictions(document: Document) -> Iterator[tuple[Keys, str]]:
+    """What is wrong in no option alone. Told from the file as it stands, so that other faults do not hide it."""
+    base = _sound(document, ("base_topic",), _topic, BASE_TOPIC)
+    prefix = _sound(document, ("discovery", "prefix"), _topic, PREFIX)
+    if base and prefix and f"{base}/".startswith(f"{prefix}/"):
+        place: Keys = ("base_topic",) if document.at(("base_topic",)) else ("discovery", "prefix")
+        yield place, "the base topic may not be the discovery prefix nor lie inside it; choose another"
+    push, web = (
+        (
+            _sound(document, (name, "host"), validators.host, default.host),
+            _sound(document, (name, "port"), _port, default.port),
+        )
+        for name, default in (("push", PUSH), ("web", WEB))
+    )
+    if push[1] and push[1] == web[1] and (push[0] == web[0] or {push[0], web[0]} & {"0.0.0.0", "::"}):  # noqa: S104
+        yield ("web", "port") if document.at(("web", "port")) else ("push", "port"), "push and web need different ports"
+    if document.at(("mqtt", "password")) is not None and document.at(("mqtt", "username")) is None:
+        yield ("mqtt", "password"), "a password needs a username beside it"
+    if document.at(("mqtt", "tls", "key")) is not None and document.at(("mqtt", "tls", "certificate")) is None:
+        yield ("mqtt", "tls", "key"), "a key needs a certificate beside it"
+
+
+def _sound(document: Document, keys: Keys, check: validators.Check, default: Any) -> Any:
+    """The value of an option, None where it is wrong by itself."""
+    value = document.at(keys)
+    try:
+        return default if value is None else check(value)
+    except vol.Invalid:
+        return None

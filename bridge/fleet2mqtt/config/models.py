@@ -1,0 +1,192 @@
+"""What is configured, as frozen data with its defaults. fleet2mqtt.config.loader reads it from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+
+from fleet2mqtt.redaction import SECRET_KEYS
+
+Network = IPv4Network | IPv6Network
+
+BASE_TOPIC = "fleet2mqtt"
+PREFIX = "homeassistant"
+EVERYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+class Language(StrEnum):
+    """Of entity names."""
+
+    ENGLISH = "en"
+    CHINESE = "zh-Hans"
+
+
+class Protocol(StrEnum):
+    """Of MQTT; `auto` is 5 where the broker has it, else 3.1.1."""
+
+    AUTO = "auto"
+    V5 = "5"
+    V311 = "3.1.1"
+
+
+class Secret:
+    """A text that shows as `***`; `reveal()` gives it.
+
+    No dataclass: dataclasses.asdict() and orjson would look into one.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Paths of PEM files; without `ca` the system's authorities count. `key` may also be in `certificate`."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mqtt:
+    """The broker. `keepalive` and `will_delay` are seconds, `discovery_rate` devices a second, `max_payload` bytes."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: Secret | None = None
+    client_id: str | None = None
+    protocol: Protocol = Protocol.AUTO
+    keepalive: int = 30
+    tls: Tls | None = None
+    discovery_rate: float = 100.0
+    max_payload: int = 1 << 20
+    will_delay: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovery:
+    """Home Assistant's discovery; `birth_topic` is where it says `birth_payload` after a start."""
+
+    enabled: bool = True
+    prefix: str = PREFIX
+    birth_topic: str = f"{PREFIX}/status"
+    birth_payload: str = "online"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where an HTTP server listens; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+
+PUSH = Listen(host="0.0.0.0", port=8098)  # noqa: S104 - vendors' systems are on other machines
+WEB = Listen(host="127.0.0.1", port=8099)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarms:
+    """The bounds of what waits for the broker, in alarms and bytes, and how many published ones are remembered."""
+
+    max_rows: int = 100_000
+    max_bytes: int = 256 << 20
+    history_rows: int = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commands:
+    """How old a command may be and how long its read-back may take, in seconds, and how many may wait at once."""
+
+    max_age: float = 60.0
+    confirm_timeout: float = 10.0
+    max_pending: int = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """What a vendor's pushes need: the secret in their URL and an address in `allow`."""
+
+    secret: Secret
+    allow: tuple[Network, ...] = EVERYWHERE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendConfig:
+    """One backend. `options` are those that its platform gets: the common ones and its own, defaults filled in.
+
+    `allow` names the destructive actions that work, `secrets` are the values of options that the platform calls secret;
+    both are among the options too. Data older than `stale_after` seconds counts as old; 0 is never.
+    """
+
+    name: str
+    platform: str
+    options: Mapping[str, Any] = field(repr=False)
+    push: Push | None = None
+    allow: tuple[str, ...] = ()
+    stale_after: float = 7200.0
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole configuration. `mqtt` None means the broker inside.
+
+    `secrets` are the texts that no output may show: all that `!secret` gave, passwords, push secrets, the values of
+    headers, and the backends' options of a name in wire.SECRET_KEYS.
+    """
+
+    path: Path
+    data_dir: Path
+    mqtt: Mqtt | None = None
+    base_topic: str = BASE_TOPIC
+    discovery: Discovery = field(default_factory=Discovery)
+    language: Language = Language.ENGLISH
+    push: Listen = PUSH
+    web: Listen = WEB
+    alarms: Alarms = field(default_factory=Alarms)
+    commands: Commands = field(default_factory=Commands)
+    backends: Mapping[str, BackendConfig]
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+def hidden(config: Config) -> Iterator[str]:
+    """The texts that are secret wherever they stand in a configuration."""
+    if config.mqtt and config.mqtt.password:
+        yield config.mqtt.password.reveal()
+    for each in config.backends.values():
+        if each.push:
+            yield each.push.secret.reveal()
+        yield from each.secrets
+        yield from each.options["headers"].values()
+        yield from _hidden_options(each.options)
+
+
+def _hidden_options(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _hidden_options(value)
+        elif isinstance(value, str) and name.lower() in SECRET_KEYS:
+            yield value

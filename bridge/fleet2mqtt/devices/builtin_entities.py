@@ -1,0 +1,156 @@
+"""Rows that the bridge adds itself: of every device with alarms, of every backend, and of the bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fleet2mqtt.devices.model import Category, Component, Device, Entity, Name, Severity, Value, Write
+
+BRIDGE = "bridge"
+CONNECTIVITY = "connectivity"
+EVENT = "alarm"
+_SEVERITIES = tuple(severity.value for severity in Severity)
+
+ALARM_ROWS = (
+    Entity(
+        key=EVENT, name=Name("Alarm", "告警"), component=Component.EVENT, options=_SEVERITIES, icon="mdi:alarm-light"
+    ),
+    Entity(key="last_alarm", name=Name("Last alarm", "最近告警"), icon="mdi:alarm-light-outline"),
+    Entity(key="last_alarm_time", name=Name("Last alarm time", "最近告警时间"), device_class="timestamp"),
+    Entity(
+        key="last_alarm_severity",
+        name=Name("Last alarm severity", "最近告警级别"),
+        device_class="enum",
+        options=_SEVERITIES,
+    ),
+)
+
+COUNTER = "alarms_"
+
+_COUNTERS = tuple(
+    Entity(
+        key=COUNTER + severity,
+        name=Name(f"{english} alarms", f"{chinese}告警数"),
+        state_class="total_increasing",
+        icon="mdi:counter",
+    )
+    for severity, english, chinese in (
+        (Severity.CRITICAL, "Critical", "紧急"),
+        (Severity.MAJOR, "Major", "重要"),
+        (Severity.MINOR, "Minor", "一般"),
+        (Severity.WARNING, "Warning", "提示"),
+        (Severity.INDETERMINATE, "Indeterminate", "未定级"),
+    )
+)
+"""How many alarms of each severity the bridge has taken in, for devices whose vendor does not count them."""
+
+_COUNTED_ROWS = (*ALARM_ROWS, *_COUNTERS)
+
+_HEALTH_ROWS = (
+    Entity(
+        key="started_at",
+        name=Name("Started", "启动时间"),
+        value=lambda health: health["started_at"],
+        device_class="timestamp",
+        category=Category.DIAGNOSTIC,
+    ),
+    Entity(
+        key="outbox_depth",
+        name=Name("Alarms waiting", "待发告警"),
+        value=lambda health: health["outbox"]["depth"],
+        state_class="measurement",
+        category=Category.DIAGNOSTIC,
+        icon="mdi:tray-full",
+    ),
+    Entity(
+        key="dropped",
+        name=Name("Dropped messages", "丢弃消息"),
+        value=lambda health: sum(health["dropped"].values()),
+        state_class="total_increasing",
+        category=Category.DIAGNOSTIC,
+        icon="mdi:delete-alert",
+    ),
+    Entity(
+        key="dead_letters",
+        name=Name("Dead letters", "死信"),
+        value=lambda health: health["dead_letters"],
+        state_class="measurement",
+        category=Category.DIAGNOSTIC,
+        icon="mdi:email-alert",
+    ),
+    Entity(
+        key="mqtt_reconnects",
+        name=Name("MQTT reconnects", "MQTT 重连次数"),
+        value=lambda health: health["mqtt"]["reconnects"],
+        state_class="total_increasing",
+        category=Category.DIAGNOSTIC,
+        enabled=False,
+        icon="mdi:connection",
+    ),
+)
+
+MAX_STATE = 255
+
+
+def last_alarm(body: Mapping[str, Any]) -> dict[str, Value]:
+    """The state of the `last alarm` rows for an alarm as the contract shows it."""
+    words = body["description"] or body["description_en"] or body["name"]
+    return {
+        "last_alarm": str(words)[:MAX_STATE],
+        "last_alarm_time": body["raised_at"],
+        "last_alarm_severity": body["severity"],
+    }
+
+
+def backend_rows(refresh: Write) -> tuple[Entity, ...]:
+    """The rows of a backend's own device: connectivity and a button that polls everything now."""
+    return (
+        Entity(
+            key=CONNECTIVITY,
+            name=Name("Connectivity", "连接"),
+            component=Component.BINARY_SENSOR,
+            device_class="connectivity",
+            category=Category.DIAGNOSTIC,
+        ),
+        Entity(
+            key="refresh",
+            name=Name("Refresh", "刷新"),
+            component=Component.BUTTON,
+            write=refresh,
+            category=Category.DIAGNOSTIC,
+            icon="mdi:refresh",
+        ),
+    )
+
+
+def bridge_rows(announce: Write) -> tuple[Entity, ...]:
+    """The rows of the bridge's device, read from `bridge/health`."""
+    button = Entity(
+        key="announce",
+        name=Name("Announce again", "重新发布"),
+        component=Component.BUTTON,
+        write=announce,
+        category=Category.DIAGNOSTIC,
+        icon="mdi:bullhorn",
+    )
+    return (*_HEALTH_ROWS, button)
+
+
+def is_backend(device: Device) -> bool:
+    """Whether this is a backend's own device."""
+    return device.id == device.backend
+
+
+def added_rows(refresh: Write) -> Callable[[Device], tuple[Entity, ...]]:
+    """What the bridge adds to the rows of a device that a platform gives."""
+    of_backend = backend_rows(refresh)
+
+    def rows(device: Device) -> tuple[Entity, ...]:
+        if is_backend(device):
+            return of_backend
+        if not device.alarms:
+            return ()
+        return ALARM_ROWS if device.counts_alarms else _COUNTED_ROWS
+
+    return rows

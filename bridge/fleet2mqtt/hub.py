@@ -1,0 +1,130 @@
+"""The one door: every Update, polled, pushed or read back, enters through `accept`. It never waits for the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from fleet2mqtt.contract.payloads import dumps, now, stamp
+from fleet2mqtt.contract.topics import Topics
+from fleet2mqtt.devices.builtin_entities import COUNTER, last_alarm
+from fleet2mqtt.devices.model import Device, Origin, Update, Value
+from fleet2mqtt.devices.registry import Changes, Registry
+from fleet2mqtt.outbox import Event, Outbox
+from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
+from fleet2mqtt.publishing.publisher import Publisher
+
+
+class Hub:
+    """Takes updates in: alarms to disk first, then devices into the registry, then what changed to the publisher."""
+
+    def __init__(
+        self, outbox: Outbox, registry: Registry, publisher: Publisher, alarms: AlarmPublisher, topics: Topics
+    ) -> None:
+        self.outbox = outbox
+        self.registry = registry
+        self.publisher = publisher
+        self.alarms = alarms
+        self.unsettled: dict[str, set[str]] = {}
+        """Sources that have not answered last time, by backend; nothing is missing for good until they have."""
+        self.events: Counter[str] = Counter()
+        """New alarm events by severity, since the start."""
+        self.alarms_changed = asyncio.Event()
+        self.inventory_changed = asyncio.Event()
+        self.topics = topics
+        self._newest: dict[str, datetime] = {}
+        """When each device's last alarm was raised: history read back afterwards does not take its place."""
+
+    async def accept(self, update: Update) -> tuple[Event, ...]:
+        """Take an update in; gives the alarm events that are new. Raises OutboxError: then nothing was taken in."""
+        events: tuple[Event, ...] = ()
+        if update.alarms or update.marks:
+            marks = {(update.backend, device): text for device, text in update.marks.items()}
+            events = await self.outbox.add(update.alarms, self._name, marks)
+        changes = self.registry.accept(
+            update, stamp(update.observed_at), settled=not self.unsettled.get(update.backend)
+        )
+        for event in events:
+            self._note(event, changes)
+        if events:
+            self.alarms.wake()
+        if changes.removed:
+            await self._clear_standing(changes.removed)
+        if changes.described or changes.removed:
+            self.inventory_changed.set()
+        self.publisher.note(changes)
+        return events
+
+    async def restore_alarms(self) -> None:
+        """Show again what the outbox knows: last alarms and those that stand."""
+        for device, event in (await self.outbox.last()).items():
+            self._show_last(device, event)
+        for event in await self.outbox.standing():
+            self.publisher.fact(self._standing_topic(event), dumps(event.body))
+        self.alarms_changed.set()
+
+    async def forget(self, ids: Iterable[str]) -> set[str]:
+        """Drop devices, their parts and their standing alarms; gives the ids that were there."""
+        gone = self.registry.forget(ids)
+        await self._clear_standing(gone)
+        self.publisher.note(Changes(removed=gone))
+        self.inventory_changed.set()
+        return gone
+
+    def put(self, device: Device) -> None:
+        """Take in a device of the bridge's own making."""
+        moment = now()
+        update = Update(
+            backend=device.backend, origin=Origin.POLL, began=time.monotonic(), observed_at=moment, devices=(device,)
+        )
+        self.publisher.note(self.registry.accept(update, stamp(moment)))
+
+    def show(self, device: str, values: Mapping[str, Value]) -> None:
+        """Give the rows that the bridge added to a device their values."""
+        if self.registry.show(device, values):
+            self.publisher.touch(device)
+
+    async def summarise(self) -> None:
+        """Publish the alarm summary as of now."""
+        self.publisher.fact(self.topics.alarm_summary, dumps(await self.outbox.summary(now())))
+
+    def _note(self, event: Event, changes: Changes) -> None:
+        self.events[event.severity] += 1
+        self.alarms_changed.set()
+        if not event.cleared and (self._count(event) | self._show_last(event.device, event)):
+            changes.values.add(event.device)
+        if event.active:
+            topic = self._standing_topic(event)
+            if event.cleared:
+                self.publisher.drop_fact(topic)
+            else:
+                self.publisher.fact(topic, dumps(event.body))
+
+    def _count(self, event: Event) -> bool:
+        """Add to the device's counter, unless its vendor counts."""
+        device = self.registry.devices.get(event.device)
+        if device is not None and device.counts_alarms:
+            return False
+        return self.registry.count(event.device, COUNTER + event.severity)
+
+    def _show_last(self, device: str, event: Event) -> bool:
+        raised = datetime.fromisoformat(event.body["raised_at"])
+        if raised < self._newest.get(device, raised):
+            return False
+        self._newest[device] = raised
+        return self.registry.show(device, last_alarm(event.body))
+
+    async def _clear_standing(self, devices: Iterable[str]) -> None:
+        for event in await self.outbox.forget(devices):
+            self.publisher.drop_fact(self._standing_topic(event))
+            self.alarms_changed.set()
+
+    def _standing_topic(self, event: Event) -> str:
+        return self.topics.alarm_active(event.device, event.standing or event.id)
+
+    def _name(self, device: str) -> str | None:
+        known = self.registry.devices.get(device)
+        return known.name if known else None

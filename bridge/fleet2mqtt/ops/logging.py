@@ -1,0 +1,106 @@
+"""Logging: one line a record, secrets blotted out, warnings also on MQTT."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections import deque
+from typing import Any
+
+from fleet2mqtt.contract.payloads import dumps, stamp
+from fleet2mqtt.redaction import Redaction
+
+MAX_WAITING = 200
+PER_SECOND = 10.0
+BURST = 50.0
+
+
+class Plain(logging.Formatter):
+    """`2026-11-22T08:00:00.000+00:00 WARNING fleet2mqtt.polling: text`."""
+
+    def __init__(self, redact: Redaction) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record, redacted, traceback included."""
+        return self._redact(f"{stamp()} {super().format(record)}")
+
+
+class Json(logging.Formatter):
+    """One JSON object a line."""
+
+    def __init__(self, redact: Redaction) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record, redacted."""
+        fields: dict[str, Any] = {
+            "ts": stamp(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": self._redact(record.getMessage()),
+        }
+        if record.exc_info:
+            fields["exception"] = self._redact(self.formatException(record.exc_info))
+        return dumps(fields).decode()
+
+
+class MqttLog(logging.Handler):
+    """Keeps warnings for `bridge/logging`: bounded and rate-limited, what is over is counted."""
+
+    def __init__(self, redact: Redaction) -> None:
+        super().__init__(logging.WARNING)
+        self._redact = redact
+        self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
+        self._allowance = BURST
+        self._last = time.monotonic()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+        self.dropped = 0
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake this loop when there is something to say; records may come from any thread."""
+        self._loop = loop
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one record, or count it."""
+        now = time.monotonic()
+        self._allowance = min(BURST, self._allowance + (now - self._last) * PER_SECOND)
+        self._last = now
+        if self._allowance < 1 or self._loop is None or self._loop.is_closed():
+            self.dropped += 1
+            return
+        self._allowance -= 1
+        line = {
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": self._redact(record.getMessage()),
+        }
+        self._waiting.append(dumps(line))
+        self._loop.call_soon_threadsafe(self._news.set)
+
+    async def take(self) -> bytes:
+        """The next line, waiting for one."""
+        while not self._waiting:
+            self._news.clear()
+            await self._news.wait()
+        return self._waiting.popleft()
+
+
+def configure(level: str, *, as_json: bool, redact: Redaction) -> MqttLog:
+    """Log to standard error from `level` up; gives the handler that feeds MQTT."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Json(redact) if as_json else Plain(redact))
+    mqtt = MqttLog(redact)
+    root = logging.getLogger()
+    for old in tuple(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.addHandler(mqtt)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("fleet2mqtt").setLevel(level.upper())
+    return mqtt

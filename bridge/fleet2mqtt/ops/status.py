@@ -1,0 +1,109 @@
+"""What the bridge says of itself: `bridge/info` and `bridge/health`. Allow-lists: nothing gets in by accident."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fleet2mqtt.contract.payloads import now, stamp
+from fleet2mqtt.mqtt import Mqtt
+from fleet2mqtt.outbox import Outbox
+from fleet2mqtt.sdk.api import Backend, describe
+
+_TICK = 0.5
+_STATM = Path("/proc/self/statm")
+
+
+@dataclass(slots=True)
+class Status:
+    """Collects what the parts count. `counters` give dropped messages by reason."""
+
+    instance: str
+    version: str
+    mqtt: Mqtt
+    outbox: Outbox
+    backends: Mapping[str, Backend]
+    counters: list[Counter[str]]
+    log_dropped: Callable[[], int]
+    started_at: datetime = field(default_factory=now)
+    loop_lag: float = 0.0
+
+    def info(self) -> dict[str, Any]:
+        """The retained `bridge/info`."""
+        return {
+            "id": self.instance,
+            "version": self.version,
+            "started_at": stamp(self.started_at),
+            "mqtt_protocol": self.mqtt.protocol,
+            "backends": {
+                backend.name: {
+                    "platform": backend.platform,
+                    "title": backend.title,
+                    "actions": [describe(action) for action in backend.actions],
+                }
+                for backend in self.backends.values()
+            },
+        }
+
+    def health(self) -> dict[str, Any]:
+        """The retained `bridge/health`: times in seconds, sizes in bytes."""
+        oldest = self.outbox.oldest
+        return {
+            "started_at": stamp(self.started_at),
+            "uptime": round((now() - self.started_at).total_seconds()),
+            "outbox": {
+                "depth": self.outbox.depth,
+                "bytes": self.outbox.size,
+                "oldest_age": round((now() - oldest).total_seconds()) if oldest else None,
+                "last_seq": self.outbox.last_seq,
+            },
+            "dead_letters": self.outbox.dead,
+            "dropped": self.dropped(),
+            "mqtt": {
+                "protocol": self.mqtt.protocol,
+                "reconnects": self.mqtt.reconnects,
+                "published": self.mqtt.published,
+                "last_error": self.mqtt.last_error,
+            },
+            "loop_lag": round(self.loop_lag, 4),
+            "rss": rss(),
+        }
+
+    def dropped(self) -> dict[str, int]:
+        """What was lost or refused, by reason."""
+        total: Counter[str] = Counter()
+        for counter in self.counters:
+            total.update(counter)
+        total.update({f"alarm_{reason}": count for reason, count in self.outbox.refused.items() if count})
+        if self.outbox.displaced:
+            total["dead_letter_displaced"] = self.outbox.displaced
+        if self.log_dropped():
+            total["log"] = self.log_dropped()
+        return {reason: count for reason, count in sorted(total.items()) if count}
+
+    def essence(self) -> Iterable[Any]:
+        """What makes a change of health worth saying before its time."""
+        return self.outbox.depth > 0, self.outbox.dead, self.dropped(), self.mqtt.protocol, self.mqtt.reconnects
+
+    async def watch_loop(self) -> None:
+        """Measure how late the event loop is, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(_TICK)
+            self.loop_lag = max(0.0, loop.time() - before - _TICK)
+
+
+def rss() -> int:
+    """Resident memory of this process in bytes."""
+    try:
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # no Linux: the highest it ever was
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

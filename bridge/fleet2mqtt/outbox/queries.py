@@ -1,0 +1,87 @@
+"""What can be asked of the outbox; each runs between two transactions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from fleet2mqtt.devices.model import Severity
+from fleet2mqtt.outbox.models import DeadLetter, Event, restore
+from fleet2mqtt.outbox.store import minute
+
+_DEAD_LETTER = "SELECT id, backend, kind, error, at, body, count FROM dead_letter"
+
+
+def unpublished(db: sqlite3.Connection, after: int, limit: int) -> list[Event]:
+    rows = db.execute(
+        "SELECT event.seq, active, standing, body FROM pending JOIN event USING (seq)"
+        " WHERE pending.seq > ? ORDER BY pending.seq LIMIT ?",
+        (after, limit),
+    )
+    return [restore(*row) for row in rows]
+
+
+def history(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[Event], bool]:
+    rows = db.execute(
+        "SELECT seq, active, standing, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit + 1)
+    ).fetchall()
+    return [restore(*row) for row in rows[:limit]], len(rows) > limit
+
+
+def standing(db: sqlite3.Connection) -> list[Event]:
+    rows = db.execute("SELECT seq, 1, name, body FROM standing WHERE open ORDER BY seq")
+    return [restore(*row) for row in rows]
+
+
+def last(db: sqlite3.Connection) -> dict[str, Event]:
+    rows = db.execute("SELECT seq, active, standing, body FROM last").fetchall()
+    return {event.device: event for event in (restore(*row) for row in rows)}
+
+
+def summary(db: sqlite3.Connection, now: datetime) -> dict[str, dict[str, int]]:
+    this = minute(now.timestamp())
+    since = "SELECT severity, sum(n) FROM tally WHERE minute >= ? GROUP BY severity"
+    return {
+        "last_hour": _by_severity(db.execute(since, (this - 60,))),
+        "last_day": _by_severity(db.execute(since, (this - 24 * 60,))),
+        "active": _by_severity(db.execute("SELECT severity, count(*) FROM standing WHERE open GROUP BY severity")),
+    }
+
+
+def watermarks(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    rows = db.execute("SELECT backend, device, text FROM watermark")
+    return {(backend, device): text for backend, device, text in rows}
+
+
+def dead_letters(db: sqlite3.Connection, after: int, limit: int) -> list[DeadLetter]:
+    rows = db.execute(f"{_DEAD_LETTER} WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+    return [_letter(row) for row in rows]
+
+
+def dead_letter(db: sqlite3.Connection, letter: int) -> DeadLetter | None:
+    row = db.execute(f"{_DEAD_LETTER} WHERE id = ?", (letter,)).fetchone()
+    return None if row is None else _letter(row)
+
+
+def setting(db: sqlite3.Connection, key: str) -> str | None:
+    row = db.execute("SELECT text FROM setting WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _by_severity(rows: Iterable[tuple[str, int]]) -> dict[str, int]:
+    counts = dict(rows)
+    return {severity.value: counts.get(severity, 0) for severity in Severity if severity is not Severity.CLEARED}
+
+
+def _letter(row: tuple[int, str, str, str, float, str, int]) -> DeadLetter:
+    id_, backend, kind, error, at, body, count = row
+    return DeadLetter(
+        id=id_,
+        backend=backend,
+        kind=kind,
+        error=error,
+        at=datetime.fromtimestamp(at, UTC),
+        body=body,
+        count=count,
+    )

@@ -1,0 +1,213 @@
+"""The outbox's file: its tables, and opening it whatever a crash or a bad disk has left there."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fleet2mqtt.errors import OutboxError
+from fleet2mqtt.outbox.models import restore
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+COMPANIONS = ("-wal", "-shm", "-journal")
+SMALLEST = 512  # bytes; SQLite takes what is shorter for a new file and writes over it
+PATIENCE = 1.0  # seconds, for a predecessor that is just letting go of the file
+
+SCHEMA = """
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    active INTEGER NOT NULL,
+    standing TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+-- What the broker has not acknowledged. A table of its own, so that an acknowledgement need not rewrite the event.
+CREATE TABLE pending (seq INTEGER PRIMARY KEY, size INTEGER NOT NULL);
+CREATE TABLE seen (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,
+    cleared INTEGER NOT NULL,
+    UNIQUE (id, cleared)
+);
+-- A row stays a while after its end, so that a raised event that arrives after its clearing does not stand.
+CREATE TABLE standing (
+    device TEXT NOT NULL,
+    standing TEXT NOT NULL,
+    open INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    at REAL NOT NULL,
+    seq INTEGER NOT NULL,
+    severity TEXT NOT NULL,
+    name TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (device, standing)
+);
+CREATE INDEX ended ON standing (seq) WHERE NOT open;
+CREATE TABLE last (
+    device TEXT PRIMARY KEY,
+    at REAL NOT NULL,
+    seq INTEGER NOT NULL,
+    active INTEGER NOT NULL,
+    standing TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE tally (
+    minute INTEGER NOT NULL,
+    severity TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (minute, severity)
+) WITHOUT ROWID;
+CREATE TABLE watermark (
+    backend TEXT NOT NULL,
+    device TEXT NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (backend, device)
+) WITHOUT ROWID;
+CREATE TABLE dead_letter (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    backend TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    error TEXT NOT NULL,
+    at REAL NOT NULL,
+    count INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    UNIQUE (backend, kind, digest)
+);
+CREATE TABLE setting (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+# Everything that is ever read back; a fault in it shall show at the start and not in the middle of the work.
+EVENTS = (
+    "SELECT seq, active, standing, body FROM event",
+    "SELECT seq, active, standing, body FROM last",
+    "SELECT seq, 1, name, body FROM standing WHERE open",
+)
+TEXTS = ("SELECT * FROM watermark", "SELECT * FROM setting", "SELECT * FROM dead_letter")
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """A connection to a sound file at `path`, which is made anew if it is missing or damaged.
+
+    A damaged one is set aside as `<name>.corrupt-<time>`. Raises OutboxError when the directory cannot be written,
+    another process has the file open, or a newer version of the bridge wrote it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _open(path) if path.exists() else _create(path, first=1)
+    except OSError as error:
+        raise OutboxError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except sqlite3.Error as error:
+        raise OutboxError(f"{path}: {_explain(error)}") from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = _connect(path)
+    try:
+        damage = _damage(connection, path)
+        if damage is None:
+            return connection
+        # Before closing, which would fold the log into the file or drop it.
+        aside = _set_aside(path)
+    except BaseException:
+        connection.close()
+        raise
+    connection.close()
+    logger.error("%s is damaged (%s); set aside as %s, starting with an empty one", path, damage, aside)
+    # Numbers must go on rising and the last one is lost; no outbox takes in an event a millisecond for years.
+    return _create(path, first=time.time_ns() // 1_000_000)
+
+
+def _create(path: Path, first: int) -> sqlite3.Connection:
+    # What is left of a file that someone has removed would be taken for the new one's.
+    for suffix in COMPANIONS:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    connection = _connect(path)
+    try:
+        _configure(connection)
+        connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION};")
+        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('event', ?)", (first - 1,))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, cached_statements=512)
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    # Exclusive: a second bridge on the same directory is told so, and no shared memory file is needed.
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    # 16 MB, for the index of identities: vendors number at random, so that every insert hits another page.
+    connection.execute("PRAGMA cache_size=-16000")
+
+
+def _damage(connection: sqlite3.Connection, path: Path) -> str | None:
+    """What is wrong with the file itself, if anything. Raises OutboxError, sqlite3.Error, OSError for all else."""
+    if path.is_file() and path.stat().st_size < SMALLEST:
+        return "cut short"
+    try:
+        _configure(connection)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise OutboxError(f"{path}: written by a newer version (schema {version}, this one knows {VERSION})")
+        if version < VERSION:
+            return "no outbox"
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict == "ok" and _is_cut(connection, path):
+            verdict = "cut short"
+        if verdict != "ok":
+            return str(verdict)
+        _read_all(connection)
+    except sqlite3.DatabaseError as error:
+        # Without a code it was raised by Python's own module, over a text that is not UTF-8.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            raise
+        return str(error)
+    except (ValueError, KeyError, TypeError) as error:
+        return f"unreadable row: {error!r}"
+    return None
+
+
+def _is_cut(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the last page is not whole, and no log mends it; SQLite would read zeros there and find no fault."""
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    log = path.with_name(path.name + "-wal")
+    return path.stat().st_size % page > 0 and not (log.exists() and log.stat().st_size)
+
+
+def _read_all(connection: sqlite3.Connection) -> None:
+    for query in EVENTS:
+        with closing(connection.execute(query)) as cursor:
+            for row in cursor:
+                restore(*row)
+    for query in TEXTS:
+        with closing(connection.execute(query)) as cursor:
+            for _ in cursor:
+                pass
+
+
+def _set_aside(path: Path) -> Path:
+    stamp = f"corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    for suffix in COMPANIONS:
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(path.with_name(f"{path.name}.{stamp}{suffix}"))
+    return path.rename(path.with_name(f"{path.name}.{stamp}"))
+
+
+def _explain(error: sqlite3.Error) -> str:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        return "in use by another process; is a second bridge running with the same data_dir?"
+    return f"cannot be opened: {error}"

@@ -1,0 +1,102 @@
+"""What the vendor sends, by its own names, and the records that the rows read. Omstation document, public pages."""
+
+# ruff: noqa: N815 - the vendor's names
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from fleet2mqtt.sdk import vendor_json
+from fleet2mqtt.sdk.vendor_json import Moment, Number, Text, Truth, Wire
+
+
+def _scalar(value: Any) -> int | float | str | None:
+    number = vendor_json.number(value)
+    return vendor_json.text(value) if number is None else number
+
+
+Scalar = Annotated[int | float | str | None, BeforeValidator(_scalar)]
+"""A value whose meaning the vendor leaves open: a number where it is one, else a text."""
+
+
+class LoginData(Wire):
+    """`data` of login/userLogin, its `tokenId` under the name that parsing gave it. `timeDiff` in s."""
+
+    given_token: Text = None
+    orgId: Text = None
+    orgName: Text = None
+    timeDiff: Number = None
+    loginTime: Moment = None
+    loginTimestamp: Moment = None
+
+
+class Statistics(Wire):
+    """`stationStatistics`, of an organisation or of one station."""
+
+    sumStationCount: Number = None
+    sumLowInventoryCount: Number = None
+    sumInStorageCount: Number = None
+    sumAvailableCount: Number = None
+    sumFullChargeCount: Number = None
+    sumAbnormalCount: Number = None
+    sumLatticeCount: Number = None
+    sumEmptyLatticeCount: Number = None
+    sumInChargeCount: Number = None
+
+
+class Station(Wire):
+    """A row of `stationInfoList`. `deviceId` is its security device; degrees, both 0.0 where no place was set."""
+
+    id: Text = None
+    stationName: Text = None
+    deviceId: Text = None
+    totalCount: Number = None
+    centerLat: Number = None
+    centerLon: Number = None
+
+
+class Lattice(Wire):
+    """A row of `stationLatticeInfoList`: a compartment. `deviceId` is the lock in it, "" or null for none."""
+
+    id: Text = None
+    index: Text = None
+    latticeNo: Text = None
+    updateTime: Moment = None
+    lockStatus: Scalar = None
+    deviceId: Text = None
+    connectPower: Truth = None
+    isFull: Truth = None
+    isFailure: Truth = None
+    fileUrl: Text = None
+    deviceType: Scalar = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationRecord:
+    """A station: its entry in the list, and its sums once its lattices were read."""
+
+    station: Station
+    statistics: Statistics = field(default_factory=Statistics)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorisations:
+    """How many authorisations are open: unused, in use, and transfers that are unused."""
+
+    unused: int
+    in_use: int
+    transfers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetRecord:
+    """The organisation: facts of the login (`time_diff` in s, `login_time` ISO 8601), sums, open authorisations."""
+
+    org_name: str | None = None
+    login_time: str | None = None
+    time_diff: int | float | None = None
+    statistics: Statistics = field(default_factory=Statistics)
+    authorisations: Authorisations | None = None

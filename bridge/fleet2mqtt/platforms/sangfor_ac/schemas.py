@@ -1,0 +1,217 @@
+"""The schemas of the options and of the actions' arguments, which are the vendor's own fields."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any
+
+import voluptuous as vol
+
+from fleet2mqtt.platforms.sangfor_ac.models import mac_of
+from fleet2mqtt.sdk.api import SECRET
+from fleet2mqtt.sdk.validators import identifier, scan_interval, whole
+
+MAX_TEXT = 255
+MAX_TOP = 1000
+
+
+def is_ip(text: str) -> bool:
+    """Whether this is an IP address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def ip(value: Any) -> str:
+    """An IP address."""
+    if not isinstance(value, str) or not is_ip(value):
+        raise vol.Invalid("expected an IP address such as 10.0.0.5")
+    return value
+
+
+def mac(value: str | int) -> str:
+    """A MAC in any notation, as the AC writes it."""
+    found = mac_of(identifier(value))
+    if found is None:
+        raise vol.Invalid("expected a MAC such as 11-11-11-11-11-11")
+    return found
+
+
+def address(value: str | int) -> str:
+    """An IP, a MAC, or both as the AC writes them, 1.1.1.1+11-11-11-11-11-11."""
+    text = identifier(value)
+    first, plus, second = text.partition("+")
+    if plus:
+        return f"{ip(first)}+{mac(second)}"
+    return text if is_ip(text) else mac(text)
+
+
+def path(value: Any) -> str:
+    """A group: its path from the root."""
+    if not isinstance(value, str) or not value.startswith("/") or len(value) > MAX_TEXT:
+        raise vol.Invalid("expected a group's path such as /default")
+    return value
+
+
+def template(value: Any) -> str:
+    """A format for IP ranges."""
+    if not isinstance(value, str) or value.count("{first}") != 1 or value.count("{last}") != 1:
+        raise vol.Invalid("expected a text with {first} and {last}")
+    if set(value.replace("{first}", "").replace("{last}", "")) & set("{}"):
+        raise vol.Invalid("expected no other braces than {first} and {last}")
+    return value
+
+
+def search(value: str | int) -> str:
+    """What bindings are searched by: a user, an IP or a MAC, this one as the AC writes it."""
+    text = identifier(value)
+    if not 0 < len(text) <= MAX_TEXT:
+        raise vol.Invalid("expected a user, an IP or a MAC")
+    return mac_of(text) or text
+
+
+def expiry(value: Any) -> str:
+    """When an account expires on the AC's clock, as the AC takes it; "" for never."""
+    if value == "":
+        return ""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is not None:
+        raise vol.Invalid('expected a time such as 2030-12-31 23:59:59, or "" for never')
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 60:
+        raise vol.Invalid("expected a number from 0 to 60")
+    return float(value)
+
+
+def _optional(**rows: Any) -> dict[Any, Any]:
+    return {vol.Optional(name): schema for name, schema in rows.items()}
+
+
+def _required(**rows: Any) -> dict[Any, Any]:
+    return {vol.Required(name): schema for name, schema in rows.items()}
+
+
+_WORD = vol.All(str, vol.Length(min=1, max=MAX_TEXT))
+_TEXT = vol.All(str, vol.Length(max=MAX_TEXT))
+_ID = vol.All(identifier, vol.Length(min=1, max=MAX_TEXT))
+"""The name of a user or of a policy: one of digits is not rare."""
+_IDS = vol.All([_ID], vol.Length(min=1))
+_UNIT = vol.In(["bits", "bytes"])
+_STAMP = vol.All(whole, vol.Range(min=0))
+_RANGE = _required(first=ip, last=ip)
+
+NONE: dict[Any, Any] = {}
+GROUP = _required(path=path)
+GROUP_ADD = {vol.Required("path"): path, vol.Optional("desc", default=""): _TEXT}
+GROUP_MODIFY = _required(path=path, desc=_TEXT)
+GROUP_POLICY = _required(group=path, policy=_IDS)
+GROUP_POLICY_MODIFY = _required(group=path, policy=[_ID])
+SEARCH = _required(search=search)
+USER_BINDING_SEARCH = _optional(search=search)
+"""Without a search all are asked for, which the document has not, and some devices answer."""
+USER_BINDING = {
+    vol.Required("enable"): bool,
+    vol.Required("name"): _ID,
+    vol.Optional("desc", default=""): _TEXT,
+    vol.Required("addr_type"): vol.In(["ip", "mac", "ipmac"]),
+    vol.Required("addr"): address,
+    vol.Required("limitlogon"): bool,
+    vol.Optional("noauth", default=dict): {
+        vol.Optional("enable", default=False): bool,
+        vol.Optional("expire_time"): _STAMP,
+        vol.Optional("indate"): _STAMP,
+    },
+    vol.Optional("time"): _TEXT,
+}
+"""A row of a search fits: its `indate` goes out as `expire_time`, its `time` does not go out."""
+ADDRESS = _required(addr=address)
+IP_MAC = {**_required(ip=ip, mac=mac), vol.Optional("desc", default=""): _TEXT}
+IP = _required(ip=ip)
+ONLINE_USERS = {
+    vol.Optional("status", default="all"): vol.In(["all", "frozen", "active"]),
+    vol.Optional("terminal", default="all"): vol.In(["all", "pc", "mobile", "multi", "iot", "armarium", "custom"]),
+    vol.Optional("filter"): {
+        vol.Required("type"): vol.In(["user", "ip", "mac"]),
+        vol.Required("value"): vol.All([vol.Any(_ID, _RANGE)], vol.Length(min=1)),
+    },
+}
+LOGIN = {
+    **_required(ip=ip, name=_ID),
+    **_optional(show_name=_TEXT, mac=mac),
+    vol.Exclusive("group", "group"): path,
+    vol.Exclusive("father_path", "group"): path,
+}
+"""`father_path`, as online users show it, goes out as `group`."""
+USER = _required(name=_ID)
+_BIND = _optional(ip=ip, mac=mac, out_time=_TEXT, bindgoal=_WORD, desc=_TEXT)
+_EXTENSIONS = _optional(
+    enable=bool,
+    self_pass=_optional(enable=bool, password=_WORD, modify_once=bool),
+    custom_cfg=dict,
+    logout=bool,
+    common_user=_optional(allow_change=bool, enable=bool),
+    limit_ipmac=vol.Any([_WORD], {**_required(enable=bool), **_optional(ipmac=[_WORD])}),
+)
+USER_ADD = {
+    **_required(name=_ID),
+    **_optional(desc=_TEXT, show_name=_TEXT, father_path=path, expire_time=expiry, bind_cfg=[_BIND]),
+    **_EXTENSIONS,
+}
+USER_MODIFY = {
+    **_required(name=_ID),
+    **_optional(desc=_TEXT, father_path=path, expire_time=expiry),
+    **_optional(bind_cfg=[{**_BIND, **_optional(orig_ip=ip, orig_mac=mac)}]),
+    **_EXTENSIONS,
+}
+EXTENSIONS = frozenset(("bind_cfg", *(marker.schema for marker in _EXTENSIONS)))
+"""The fields of a local user that some sources write under `extend`."""
+USER_POLICIES = {**_required(user=_ID), **_optional(dn=_WORD)}
+USER_POLICY = {**USER_POLICIES, **_required(policy=_IDS)}
+USER_POLICY_MODIFY = {**USER_POLICIES, **_required(policy=[_ID])}
+USER_SEARCH = {
+    vol.Optional("search_type", default="user"): vol.In(["user", "ip", "mac"]),
+    vol.Required("search_value"): vol.Any(vol.All(identifier, vol.Length(max=MAX_TEXT)), _required(start=ip, end=ip)),
+    vol.Optional("extend"): {
+        **_optional(father_path=path, user_status=vol.In(["all", "enabled", "disabled"]), public=bool),
+        **_optional(custom_cfg=dict, expire=_optional(start=_TEXT, end=_TEXT)),
+    },
+}
+THROUGHPUT = _optional(unit=_UNIT, interface=_WORD)
+_RANK = {
+    vol.Optional("top", default=10): vol.All(whole, vol.Range(min=1, max=MAX_TOP)),
+    vol.Optional("line", default="0"): _ID,
+}
+USER_RANK: dict[Any, Any] = {
+    **_RANK,
+    vol.Exclusive("groups", "selector"): _IDS,
+    vol.Exclusive("users", "selector"): _IDS,
+    vol.Exclusive("ips", "selector"): _IDS,
+}
+APP_RANK = {**_RANK, vol.Optional("groups"): _IDS}
+
+OPTIONS = {
+    vol.Required("key", description=SECRET, msg="missing; expected the shared key of the AC's open interface"): _WORD,
+    **scan_interval(status=60, online_users=60, policies=600, groups=600, libraries=3600, bindings=600, users=600),
+    vol.Optional("spacing", default=1.0): _seconds,
+    vol.Optional("language", default="en"): vol.In(["zh", "en"]),
+    vol.Optional("watch", default=dict): {
+        vol.Optional("groups", default=list): [path],
+        vol.Optional("users", default=list): [_WORD],
+        vol.Optional("bindings", default=list): [vol.All(str, search)],
+    },
+    vol.Optional("throughput", default=dict): {
+        vol.Optional("unit", default="bits"): _UNIT,
+        vol.Optional("interface", default=None): vol.Any(None, _WORD),
+    },
+    vol.Optional("ip_range_template", default="{first}-{last}"): template,
+    vol.Optional("user_fields", default="extend"): vol.In(["extend", "flat"]),
+}

@@ -1,0 +1,227 @@
+"""What the vendor sends, by its own names, and the records that the rows read. Smart gateway document 1.1, 1.2, 2.1."""
+
+# ruff: noqa: N815 - the vendor's names
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from fleet2mqtt.sdk import vendor_json
+from fleet2mqtt.sdk.vendor_json import Number, Text, Truth, Wire
+
+UNASSIGNED = "unassigned"
+
+
+def branch(value: Any) -> dict[str, Any]:
+    """An object; {} for the "", [], null or "（0，0）" that stand where there is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[Any]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _verbatim(value: Any) -> str | None:
+    return None if value is None or isinstance(value, dict | list) else str(value)
+
+
+def _scalar(value: Any) -> int | float | str | None:
+    return value if isinstance(value, int | float) else vendor_json.text(value)
+
+
+Branch = BeforeValidator(branch)
+Verbatim = Annotated[str | None, BeforeValidator(_verbatim)]
+"""A text that can be written: kept to the blank, so that what was set is what is shown; "" is a value."""
+Scalar = Annotated[int | float | str | None, BeforeValidator(_scalar)]
+"""A value whose type the document leaves open."""
+
+
+class Speed(Wire):
+    """`base.record.speed`; kbit/s assumed, the document gives no unit."""
+
+    up: Number = None
+    down: Number = None
+
+
+class Record(Wire):
+    """`base.record`, the last speed test."""
+
+    time: Any = None
+    speed: Annotated[Speed, Branch] = Speed()
+
+
+class Gps(Wire):
+    """`base.gps`, degrees; 0, 0 says that there is no fix."""
+
+    lat: Number = None
+    lon: Number = None
+
+
+class AssignedRule(Wire):
+    """A row of `base.mapping`: a rule given to this device. `ip` is the address in the device's sub-net."""
+
+    uuid: Text = None
+    name: Text = None
+    ip: Text = None
+
+
+class Base(Wire):
+    """`base`; rates in kbit/s, runtime in s."""
+
+    alias: Verbatim = None
+    state: Text = None
+    type: Text = None
+    version: Text = None
+    runtime: Number = None
+    remark: Verbatim = None
+    rateup: Number = None
+    ratedown: Number = None
+    qos: Text = None
+    mapping: Annotated[tuple[AssignedRule, ...], BeforeValidator(_objects)] = ()
+    record: Annotated[Record, Branch] = Record()
+    gps: Annotated[Gps, Branch] = Gps()
+
+
+class Lan(Wire):
+    """`network.lan`."""
+
+    ip: Text = None
+    mask: Text = None
+    start: Text = None
+    end: Text = None
+
+
+class Hotspot(Wire):
+    """`network.hotspot`; `passwd` is a seal."""
+
+    enable: Truth = None
+    name: Verbatim = None
+    passwd: Text = None
+    encrymode: Scalar = None
+    ap: Scalar = None
+    chain: Scalar = None
+    bandwidth: Scalar = None
+    hidden: Truth = None
+
+
+class Parameters(Wire):
+    """`parameters`."""
+
+    top: Truth = None
+    lock: Truth = None
+
+
+class Channel(Wire):
+    """One of `channel`: an uplink. Rates in kbit/s, `rtt` in ms, `initFlow` in GB; `wifiKey` is a seal."""
+
+    name: Verbatim = None
+    enable: Truth = None
+    state: Scalar = None
+    signal: Number = None
+    operator: Text = None
+    type: Text = None
+    rateup: Number = None
+    ratedown: Number = None
+    rtt: Number = None
+    used: Number = None
+    remain: Number = None
+    total: Number = None
+    innerip: Text = None
+    outerip: Text = None
+    net: Scalar = None
+    slot: Scalar = None
+    apn: Verbatim = None
+    initFlow: Number = None
+    ICCID: Text = None
+    frequency: Scalar = None
+    frequencyRange: Scalar = None
+    rssi: Number = None
+    rssp: Number = None
+    rssq: Number = None
+    sinru: Number = None
+    todayUsedFlow: Number = None
+    remainFlow: Number = None
+    usb_type: Scalar = None
+    ssid: Verbatim = None
+    ssidList: Annotated[tuple[Any, ...], BeforeValidator(_items)] = ()
+    wifiKey: Text = None
+    wifiEncryMode: Scalar = None
+    wifiMode: Scalar = None
+    wifiSignal: Scalar = None
+    wifiFrequencyRange: Scalar = None
+    is_dhcp: Truth = None
+    ip: Text = None
+    mask: Text = None
+    gateway: Text = None
+
+
+class Rule(Wire):
+    """A row of mapping/list: a port mapping rule. `ip` is its external address."""
+
+    uuid: Text = None
+    name: Text = None
+    ip: Text = None
+    port: Text = None
+    protocol: Scalar = None
+    devName: Text = None
+    sn: Text = None
+    devType: Text = None
+    mark: Verbatim = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRecord:
+    """A gateway as it is known now, merged from list and query; `raw` as the vendor sent it, by branch."""
+
+    sn: str
+    found: bool
+    base: Base
+    lan: Lan
+    hotspot: Hotspot
+    parameters: Parameters
+    raw: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def available(self) -> bool:
+        """Running, as far as the vendor says; not when a query does not find it."""
+        return self.found and self.base.state in (None, "running")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRecord:
+    """A channel of a gateway."""
+
+    sn: str
+    key: str
+    channel: Channel
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleRecord:
+    """A rule, the address it has in its gateway's sub-net, and the gateways it can be given to (option → serial)."""
+
+    rule: Rule
+    subnet_ip: str | None
+    gateways: Mapping[str, str]
+
+    @property
+    def gateway(self) -> str:
+        """The option of the gateway that has it."""
+        return next((option for option, sn in self.gateways.items() if sn == self.rule.sn), UNASSIGNED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetRecord:
+    """What is known of the back end as a whole."""
+
+    count: int | None
+    rules: tuple[Rule, ...] | None

@@ -1,0 +1,44 @@
+"""Secrets in texts: the names they stand behind, and their removal from logs, errors and other outputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+SECRET_KEYS = frozenset(
+    ("pass", "password", "passwd", "wifikey", "tokenid", "admincode", "authcode", "access_token", "secret_key")
+) | {"certificate"}
+"""Field names, lower case, whose values never go further than the parser."""
+_SECRET_TEXT = re.compile(
+    r"(" + "|".join(sorted(SECRET_KEYS)) + r""")(["'“”\s]*[:=：]\s*["'“]?)"""
+    # To the closing quote where there is an opening one, whatever stands between.
+    r"""(?:(?<=")(?:[^"\\]|\\.)+|(?<=')[^']+|(?<=“)[^”]+|[^"'“”,&}\s]+)""",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def redact(text: str) -> str:
+    """A text that may hold JSON or a URL, with the values behind secret names blotted out."""
+    return _SECRET_TEXT.sub(r"\1\2***", text)
+
+
+_SHORTEST = 4
+"""A configured secret shorter than this would blot out half the log."""
+_SCHEME = re.compile(r"(?:basic|bearer|digest|token|apikey) +", re.IGNORECASE)
+"""What an Authorization header begins with; a vendor may repeat what follows it alone."""
+
+
+class Redaction:
+    """Replaces configured secrets, and values behind secret names, by ***."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        whole = frozenset(secrets)
+        alone = {_SCHEME.sub("", word, count=1) for word in whole if _SCHEME.match(word)}
+        words = sorted((word for word in whole | alone if len(word) >= _SHORTEST), key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, words))) if words else None
+
+    def __call__(self, text: str) -> str:
+        """The text as it may be shown."""
+        if self._known is not None:
+            text = self._known.sub("***", text)
+        return redact(text)

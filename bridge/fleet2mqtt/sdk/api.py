@@ -1,0 +1,205 @@
+"""What a platform gives the core: a Backend, made of data and functions. See docs/architecture.md, "A new platform".
+
+A platform is a module named by an entry point of the group `fleet2mqtt.platforms`. It has
+
+    SCHEMA: dict                    its own options, voluptuous; the common ones are in fleet2mqtt.config.loader
+    connect(context)                an async context manager that gives a Backend, without asking the vendor anything
+    check(options)                  optional: what is wrong in no option alone, as an iterable of vol.Invalid with the
+                                    path of the option to change; `options` as the file has them, right or wrong
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol, cast
+from zoneinfo import ZoneInfo
+
+import voluptuous as vol
+from voluptuous_openapi import convert
+
+from fleet2mqtt.devices.ids import Ids
+from fleet2mqtt.devices.model import Device, Update
+
+ENTRY_POINTS = "fleet2mqtt.platforms"
+SECRET = "secret"  # noqa: S105 - marks one
+"""As the `description` of an option's marker in SCHEMA: its value must not show in any output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Something polled: every `interval` seconds `poll()` gives Updates, page by page.
+
+    It raises BackendError. The first failure in a row is logged, and the recovery. `primary` sources decide whether
+    the backend is available. `fresh` gives a value of the vendor's own that moves on while its data is alive (a clock,
+    an uptime); when it stands still for the backend's `stale_after`, what the vendor says is old.
+    """
+
+    name: str
+    interval: float
+    poll: Callable[[], AsyncIterator[Update]]
+    primary: bool = False
+    fresh: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """A vendor call that is no plain entity, as `backend/<backend>/request/<name>`.
+
+    `run(arguments)` gets what `schema` let through and gives the answer's `data`; it raises BackendError or
+    CommandError. A destructive one works only when the backend's `allow` names it. `refresh` names the sources polled
+    afterwards, so that the entities show what it did.
+    """
+
+    name: str
+    summary: str
+    schema: Mapping[Any, Any]
+    run: Callable[[dict[str, Any]], Awaitable[Any]]
+    destructive: bool = False
+    refresh: tuple[str, ...] = ()
+
+
+class ActionRow(NamedTuple):
+    """A row of a platform's table of actions: an Action whose `run` wants the Backend's client first."""
+
+    name: str
+    summary: str
+    schema: Mapping[Any, Any]
+    run: Callable[[Any, dict[str, Any]], Awaitable[Any]]
+    refresh: tuple[str, ...] = ()
+    destructive: bool = False
+
+
+def actions_of(client: Any, table: Iterable[ActionRow]) -> tuple[Action, ...]:
+    """The actions of a platform's table, run by `client`."""
+    return tuple(
+        Action(
+            name=row.name,
+            summary=row.summary,
+            schema=row.schema,
+            run=partial(row.run, client),
+            destructive=row.destructive,
+            refresh=row.refresh,
+        )
+        for row in table
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """A kind of message that the vendor posts to us. `accept(body)` gives the Update it means; raises BadReply.
+
+    `success` is what the vendor's document wants to read back, `failure` the same for a text of what is wrong.
+    """
+
+    kind: str
+    accept: Callable[[bytes], Update]
+    success: bytes
+    failure: Callable[[str], bytes]
+
+
+@dataclass(slots=True)
+class Calls:
+    """What became of the calls to one endpoint."""
+
+    calls: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """One configured instance of a platform, ready to be polled and commanded.
+
+    `client` is what the rows' `write` gets. `read(device)` asks the vendor for this device now (a read-back, a `get`)
+    and gives the Update that says it; it raises BackendError. `calls` counts by endpoint; `quota` says in words for
+    people what rate the vendor gets at most.
+    """
+
+    name: str
+    platform: str
+    client: Any
+    sources: tuple[Source, ...]
+    read: Callable[[Device], Awaitable[Update]]
+    actions: tuple[Action, ...] = ()
+    pushes: tuple[Push, ...] = ()
+    calls: Mapping[str, Calls] = field(default_factory=dict)
+    quota: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    manufacturer: str | None = None
+    configuration_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What connect() gets: the backend's name, its validated options, and what it shares with the others.
+
+    `watermark(device)` is the text last given to `keep(device, text)`, across restarts: how far a device's alarm
+    history has been read.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    ids: Ids
+    data_dir: Path
+    watermark: Callable[[str], str | None]
+    keep: Callable[[str, str], Awaitable[None]]
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of vendor times that name none."""
+        return cast("ZoneInfo", self.options["time_zone"])
+
+    def interval(self, source: str) -> float:
+        """Seconds between two polls of a source."""
+        return float(self.options["scan_interval"][source])
+
+
+class Platform(Protocol):
+    """The module behind an entry point."""
+
+    SCHEMA: Mapping[Any, Any]
+
+    def connect(self, context: Context) -> AbstractAsyncContextManager[Backend]:
+        """Open one configured instance."""
+        ...
+
+
+def platforms() -> dict[str, Callable[[], Platform]]:
+    """The platforms installed, by name; call one to import it."""
+    return {point.name: _loader(point.load) for point in entry_points(group=ENTRY_POINTS)}
+
+
+def contradictions(platform: Platform, options: Mapping[str, Any]) -> list[vol.Invalid]:
+    """What a platform's own check finds wrong in a backend's options as the file has them."""
+    check = getattr(platform, "check", None)
+    return [] if check is None else list(check(options))
+
+
+def _loader(load: Callable[[], Any]) -> Callable[[], Platform]:
+    def loaded() -> Platform:
+        module = load()
+        if not isinstance(module, ModuleType):
+            message = f"{module!r} is not a module"
+            raise TypeError(message)
+        return cast("Platform", module)
+
+    return loaded
+
+
+def describe(action: Action) -> dict[str, Any]:
+    """An action as `bridge/info` lists it, with a JSON Schema of its arguments."""
+    return {
+        "name": action.name,
+        "summary": action.summary,
+        "destructive": action.destructive,
+        "arguments": convert(_schema(action), openapi_version="3.1.0"),
+    }
+
+
+def _schema(action: Action) -> vol.Schema:
+    return vol.Schema(dict(action.schema))

@@ -1,0 +1,47 @@
+"""Validators for options and action arguments, for voluptuous schemas of the bridge and of platforms."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import voluptuous as vol
+
+
+def identifier(value: str | int) -> str:
+    """A check for an id, a text to the vendor: one of digits that YAML or JSON made a number is that text again."""
+    if isinstance(value, str):
+        return value
+    if type(value) is not int or value < 0:  # a truth is an int too
+        raise vol.Invalid("expected a text, or a whole number for one of digits")
+    return str(value)
+
+
+def whole(value: int) -> int:
+    """A check for a whole number; a truth is none, though Python counts with it."""
+    if type(value) is not int:
+        raise vol.Invalid("expected a whole number")
+    return value
+
+
+def scan_interval(**defaults: float) -> dict[Any, Any]:
+    """The schema row for `scan_interval`, with a platform's sources and their default seconds."""
+    seconds = vol.All(_number, vol.Range(min=0.1, max=86_400))
+    rows = {vol.Optional(name, default=default): seconds for name, default in defaults.items()}
+    return {vol.Optional("scan_interval", default=dict): rows}
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        message = "expected a number of seconds"
+        raise vol.Invalid(message)
+    return value
+
+
+def zone(name: Any) -> ZoneInfo:
+    """An IANA time zone."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        message = "expected an IANA time zone such as Asia/Shanghai"
+        raise vol.Invalid(message) from error

@@ -1,0 +1,114 @@
+"""The simulated calls about stations, their lattices, and the registration of locks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleet2mqtt.simulators.fault_injection import FaultKind
+from fleet2mqtt.simulators.omstation.data import make_id, make_station
+from fleet2mqtt.simulators.omstation.protocol import (
+    Tree,
+    device_type,
+    is_filled,
+    is_slots,
+    is_text,
+    is_time,
+    is_whole_text,
+    parse_time,
+    refuse_unless,
+)
+from fleet2mqtt.simulators.omstation.state import Simulator
+
+LIST_FIELDS = {"orgId": is_filled}
+DETAIL_FIELDS = {"id": is_filled, "startTime": is_time, "endTime": is_time}
+STATION_FIELDS = {
+    "stationName": is_filled,
+    "deviceId": is_text,
+    "totalCount": is_whole_text,
+    "orgId": is_filled,
+    "latticeAssetList": is_slots,
+}
+DEVICES_FIELDS = {"orgId": is_filled, "deviceInfoList": lambda value: isinstance(value, list) and value != []}
+MOST_LATTICES = 200
+
+
+def is_lattice_info(value: Any) -> bool:
+    """`latticeInfo`, of which no page says more than the name."""
+    return isinstance(value, (str, list, dict))
+
+
+def list_stations(simulator: Simulator, body: Tree, path: str) -> Tree:
+    """`queryStationInfoListByOrgId`; of another organisation there are none."""
+    stations = list(simulator.stations.values()) if body["orgId"] == simulator.org_id else []
+    if simulator.mischief.take(path, FaultKind.EMPTY):
+        stations = []
+    rows = [dict(station) for station in stations]
+    if simulator.naive_create_time:
+        rows = [row | {"createTime": row["createTime"][:19]} for row in rows]
+    if simulator.null_strings:
+        texts = ("deviceId", "orgName", "path")
+        rows = [row | dict.fromkeys(texts) for row in rows]
+    return {"stationInfoList": rows, "stationStatistics": _shown(simulator, simulator.sums(*_ids(stations)))}
+
+
+def list_lattices(simulator: Simulator, body: Tree, path: str) -> Tree:
+    """`queryStationLatticeDetail`; the lattices are those of now, whatever the times."""
+    station_id = body["id"]
+    start, end = parse_time(body["startTime"]), parse_time(body["endTime"])
+    refuse_unless(start <= end, "startTime is after endTime")
+    refuse_unless(station_id in simulator.stations, "id")
+
+    def counts(row: Tree) -> bool:
+        return not simulator.window_filters_sums or start <= parse_time(row["updateTime"]) <= end
+
+    answer: Tree = {"stationStatistics": _shown(simulator, simulator.sums(station_id, only=counts))}
+    rows = [dict(row) for row in simulator.lattices[station_id]]
+    if simulator.mischief.take(path, FaultKind.EMPTY):
+        rows = []
+    if simulator.null_strings:
+        rows = [row | {name: row.get(name) or None for name in ("deviceId", "fileUrl")} for row in rows]
+    return answer if simulator.lattices_missing else answer | {"stationLatticeInfoList": rows}
+
+
+def add_station(simulator: Simulator, body: Tree, _: str) -> None:
+    """`addStationInfo`: a station of empty lattices; without an `id` it gets one."""
+    station_id = body.get("id") or make_id(simulator.rng)
+    refuse_unless(station_id not in simulator.stations, "id is taken")
+    station = make_station(simulator.rng, len(simulator.stations))
+    _keep(simulator, station | {"id": station_id, "centerLat": 0.0, "centerLon": 0.0}, body)
+
+
+def update_station(simulator: Simulator, body: Tree, _: str) -> None:
+    """`updateStationInfo`: all of it anew; lattices that keep their numbers keep their locks."""
+    refuse_unless(body["id"] in simulator.stations, "id")
+    _keep(simulator, simulator.stations[body["id"]], body)
+
+
+def add_devices(simulator: Simulator, body: Tree, _: str) -> None:
+    """`addDeviceInfo`: all locks or none; one that is known already stays as it is."""
+    refuse_unless(body["orgId"] == simulator.org_id, "orgId")
+    wanted: dict[str, int] = {}
+    for device in body["deviceInfoList"]:
+        refuse_unless(isinstance(device, dict) and device.keys() == {"deviceType", "deviceId"}, "deviceInfoList")
+        refuse_unless(is_filled(device["deviceId"]), "deviceId")
+        wanted[device["deviceId"]] = device_type(device["deviceType"])
+    for device_id, kind in wanted.items():
+        if device_id not in simulator.devices:
+            simulator.devices[device_id] = kind
+            simulator.away.append(device_id)
+
+
+def _keep(simulator: Simulator, station: Tree, body: Tree) -> None:
+    count, slots = int(body["totalCount"]), body["latticeAssetList"]
+    refuse_unless(body["orgId"] == simulator.org_id, "orgId")
+    refuse_unless(len(slots) <= count <= MOST_LATTICES, "totalCount")
+    station |= {"stationName": body["stationName"], "deviceId": body["deviceId"]}
+    simulator.keep_station(station, slots, count)
+
+
+def _ids(stations: list[Tree]) -> list[str]:
+    return [station["id"] for station in stations]
+
+
+def _shown(simulator: Simulator, sums: dict[str, int]) -> Tree:
+    return {name: str(number) if simulator.statistics_as_text else number for name, number in sums.items()}

@@ -1,0 +1,182 @@
+"""What a simulated IG200 back end holds: gateways, port rules, and how it deviates from its document."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from fleet2mqtt.simulators.fault_injection import Mischief
+from fleet2mqtt.simulators.smart_gateway.data import (
+    FIRST_RULE,
+    FIRST_SN,
+    SECOND_RULE,
+    SECOND_SN,
+    make_alias,
+    make_gateway,
+    make_registered,
+    make_rule,
+    make_sn,
+    make_uuid,
+    sample_gateways,
+    sample_rules,
+)
+
+if TYPE_CHECKING:
+    from fleet2mqtt.simulators.smart_gateway.protocol import Tree
+
+DEVICE_TYPE = "IG-200"  # as the document's rules spell the IG200
+_EVERY = 10  # one made-up gateway in so many has a port rule
+_FREE_PORTS = 30_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Simulator:
+    """The vendor's state as plain data (`gateways` by serial number, `rules` by uuid) and what steers it.
+
+    Every switch is off by default; what the document leaves open is an attribute. A running gateway's `runtime` follows
+    the clock, so change it by `set_base`. Serial numbers that are not there raise KeyError.
+    """
+
+    rng: Random
+    mischief: Mischief = field(default_factory=Mischief)
+    gateways: dict[str, Tree] = field(default_factory=dict)
+    rules: dict[str, Tree] = field(default_factory=dict)
+
+    set_path: str | None = "/api/v1/devices/set"  # None: there is none
+    apply_delay: float = 0.0  # seconds from the answer to a set until it can be seen
+    max_devices: int = 20_000
+    alias_limit: int = 32  # characters
+    first_page: int = 1
+    partial_code: int = 0  # `code` where some of several rules could not be removed
+
+    kbps_unquoted: bool = False  # the list's base says `"rateup": 58640 Kbps`, which is not JSON
+    kbps_text: bool = False  # rates are texts, "58640 Kbps"
+    bare_success: bool = False  # regist and delete say `"msg": success`, which is not JSON
+    trailing_commas: bool = False  # every answer ends in `,}`
+    placeholders: bool = False  # runtime, remark, qos and record are ""
+    gps_zero: bool = False
+    gps_missing: bool = False
+    net_as_int: bool = False  # 0 auto, 1 SA, 2 NSA, as the comment beside the sample says
+    bool_enables: bool = False  # enable, hidden, top and lock are true and false
+    query_volumes: bool = False  # query gives the channel fields of the list too: used, remain, total, addresses
+    duplicate_rules: bool = False  # mapping/list gives each row twice, as in the sample
+
+    drifted: int = 0  # rows by which the list has moved under DRIFT
+    answered: dict[str, Tree] = field(default_factory=dict)  # what query last said of the last few gateways
+    _booted: dict[str, float] = field(default_factory=dict)
+
+    def populate(self, devices: int) -> None:
+        """Start with so many gateways, the document's two first, and the rules of its sample."""
+        for gateway in sample_gateways(self.rng)[:devices]:
+            self._keep(gateway)
+        for rule in sample_rules():
+            self.rules[rule["uuid"]] = rule
+        for uuid, sn, ip in ((FIRST_RULE, FIRST_SN, "192.168.4.2"), (SECOND_RULE, SECOND_SN, "192.168.4.5")):
+            if sn in self.gateways:
+                self.assign(uuid, sn, ip)
+        for index in range(devices - 2):
+            sn = self.add_gateway(make_sn(self.rng), make_alias(index))["base"]["sn"]
+            if index % _EVERY == 0:
+                name = f"PLC_{index + 1}"
+                uuid = self.add_rule(name, "192.168.16.56", f"{_FREE_PORTS + index // _EVERY}", 0)
+                self.assign(uuid, sn, "192.168.4.10")
+
+    def add_gateway(self, sn: str, alias: str) -> Tree:
+        """Add a running gateway with six made-up channels."""
+        return self._keep(make_gateway(sn, alias, self.rng))
+
+    def register(self, sn: str, alias: str) -> Tree:
+        """Add a gateway as `regist` does: not running, nothing known of it yet."""
+        return self._keep(make_registered(sn, alias))
+
+    def remove_gateway(self, sn: str) -> None:
+        """Forget a gateway; its port rules become nobody's."""
+        for row in self.gateways.pop(sn)["base"]["mapping"]:
+            self.rules[row["uuid"]] |= {"sn": "", "devName": "", "devType": ""}
+        self._booted.pop(sn, None)
+        self.answered.pop(sn, None)
+
+    def set_base(self, sn: str, /, **fields: Any) -> None:
+        """Change `base` fields; a `state` other than "running" is a gateway that is off."""
+        gateway = self.refreshed(sn)
+        gateway["base"] |= fields
+        self._booted.pop(sn, None)
+        self.refreshed(sn)
+        for row in gateway["base"]["mapping"]:
+            self.rules[row["uuid"]]["devName"] = gateway["base"]["alias"]
+
+    def set_network(self, sn: str, part: str, /, **fields: Any) -> None:
+        """Change fields of "lan" or "hotspot"."""
+        self.gateways[sn]["network"].setdefault(part, {}).update(fields)
+
+    def set_channel(self, sn: str, key: str, /, **fields: Any) -> None:
+        """Change fields of a channel; into an empty slot they come as they are."""
+        self.gateways[sn]["channel"].setdefault(key, {}).update(fields)
+
+    def set_parameters(self, sn: str, /, **fields: Any) -> None:
+        """Change `top` and `lock`."""
+        self.gateways[sn]["parameters"] |= fields
+
+    def pull_sim(self, sn: str, key: str) -> None:
+        """Empty a channel's slot."""
+        self.gateways[sn]["channel"][key] = {}
+
+    def refreshed(self, sn: str) -> Tree:
+        """Give the gateway with its run time brought up to now."""
+        gateway: Tree = self.gateways[sn]
+        base = gateway["base"]
+        if base["state"] == "running":
+            now = time.monotonic()
+            booted = self._booted.setdefault(sn, now - (base["runtime"] or 0))
+            base["runtime"] = round(now - booted)
+        else:
+            self._booted.pop(sn, None)
+        return gateway
+
+    def add_rule(self, name: str, ip: str, port: str, protocol: int, mark: str = "") -> str:
+        """Add a port rule that no gateway has; give its uuid."""
+        uuid = make_uuid(self.rng)
+        self.rules[uuid] = make_rule(uuid, name, port, protocol) | {"ip": ip, "mark": mark}
+        return uuid
+
+    def remove_rule(self, uuid: str) -> None:
+        """Forget a port rule, also where a gateway has it."""
+        self.unassign(uuid)
+        del self.rules[uuid]
+
+    def assign(self, uuid: str, sn: str, ip: str) -> None:
+        """Give a port rule to a gateway, for the address `ip` in its subnet; another gateway loses it."""
+        rule, base = self.rules[uuid], self.gateways[sn]["base"]
+        self.unassign(uuid)
+        rule |= {"sn": sn, "devName": base["alias"], "devType": DEVICE_TYPE}
+        base["mapping"].append({"uuid": uuid, "name": rule["name"], "ip": ip})
+
+    def unassign(self, uuid: str) -> None:
+        """Take a port rule from the gateway that has it, if one has."""
+        rule = self.rules[uuid]
+        if rule["sn"]:
+            base = self.gateways[rule["sn"]]["base"]
+            base["mapping"] = [row for row in base["mapping"] if row["uuid"] != uuid]
+        rule |= {"sn": "", "devName": "", "devType": ""}
+
+    def assigned(self, sn: str, uuid: str) -> Tree | None:
+        """Give the gateway's own row of a port rule it has: uuid, name, address in its subnet."""
+        rows: Iterable[Tree] = self.gateways[sn]["base"]["mapping"]
+        return next((row for row in rows if row["uuid"] == uuid), None)
+
+    def snapshot(self) -> Tree:
+        """Give the whole state."""
+        return {"gateways": {sn: self.refreshed(sn) for sn in self.gateways}, "rules": self.rules}
+
+    def _keep(self, gateway: Tree) -> Tree:
+        sn: str = gateway["base"]["sn"]
+        self.gateways[sn] = gateway
+        return self.refreshed(sn)
+
+
+SIMULATOR = web.AppKey("simulator", Simulator)

@@ -1,0 +1,153 @@
+"""A ThingsCloud project to test against: the project HTTP API document as an aiohttp application, faults included.
+
+Steer it in process through `app[SIMULATOR]`, or over HTTP: `GET /_sim/state`, `POST /_sim/device|alarm|recover|report|
+event|push|tokens|quirks` (see `simulator_control`), and what `fleet2mqtt.simulators.fault_injection` adds.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from fleet2mqtt.simulators.fault_injection import CONTROL, FaultKind
+from fleet2mqtt.simulators.thingscloud import access, customers, devices, project, values
+from fleet2mqtt.simulators.thingscloud.attributes import Attributes
+from fleet2mqtt.simulators.thingscloud.control import control_routes
+from fleet2mqtt.simulators.thingscloud.live import populate, running
+from fleet2mqtt.simulators.thingscloud.push import Pusher
+from fleet2mqtt.simulators.thingscloud.state import SIMULATOR, Simulator
+from fleet2mqtt.simulators.thingscloud.wire import WRONG_ARGUMENT, Ask, Operation, Quirks, RefusalError
+
+__all__ = ["DEMO", "SIMULATOR", "Simulator", "create"]
+
+DEMO = {"app_id": "app-demo", "access_key": "demo-access-key", "secret_key": "demo-secret-key", "rate": 20}
+"""Options of a configuration for this simulator."""
+
+OPERATIONS: tuple[Operation, ...] = (
+    *access.OPERATIONS,
+    *project.OPERATIONS,
+    *devices.OPERATIONS,
+    *values.OPERATIONS,
+    *customers.OPERATIONS,
+)
+_NOT_JSON = {"result": False, "message": "Invalid JSON message", "errcode": 400}
+
+
+class _NotJsonError(Exception):
+    """The body of a call is no JSON."""
+
+
+def create(*, devices: int = 2, push_url: str | None = None, live: bool = False, seed: int = 1) -> web.Application:
+    """A project with so many devices; pushes go to `<push_url>/alarm`, `/attributes` and `/event`."""
+    quirks = Quirks()
+    simulator = Simulator(
+        rng=random.Random(seed),  # noqa: S311
+        quirks=quirks,
+        pusher=Pusher(url=push_url, quirks=quirks),
+        cells=Attributes(seed=seed),
+    )
+    populate(simulator, devices)
+    app = web.Application(client_max_size=16 * 2**20)
+    app[SIMULATOR] = simulator
+    simulator.mischief.attach(app)
+    app.middlewares.append(_answering)
+    app.router.add_routes(control_routes())
+    for operation in OPERATIONS:
+        app.router.add_route(operation.method, operation.path, _handler(operation))
+
+    async def run(_: web.Application) -> AsyncIterator[None]:
+        async with running(simulator, live=live):
+            yield
+
+    app.cleanup_ctx.append(run)
+    return app
+
+
+@web.middleware
+async def _answering(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every answer that is not a call's own: too many calls, faults, refusals, and paths that are none."""
+    if request.path.startswith(CONTROL):
+        return await handler(request)
+    simulator = request.app[SIMULATOR]
+    wait = access.admit(simulator)
+    if wait is not None:
+        return _answer(simulator, {"message": "Too many requests"}, 429, {"Retry-After": str(wait)})
+    fault = simulator.mischief.take(request.path, FaultKind.ERROR)
+    if fault is not None:
+        code = 500 if fault.code is None else fault.code
+        return _answer(simulator, _refusal(fault.text or "系统错误", code))
+    try:
+        return await handler(request)
+    except RefusalError as error:
+        payload, status = _refusal(str(error), error.code, bare=error.bare), error.status
+    except _NotJsonError:
+        payload, status = _NOT_JSON, 404
+    except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+        payload, status = {"message": "Request invalid"}, 404
+    return _answer(simulator, payload, status)
+
+
+def _refusal(message: str, code: int, *, bare: bool = False) -> dict[str, Any]:
+    refusal = {"result": False, "errcode": code, "message": message}
+    return refusal if bare else refusal | {"errors": []}
+
+
+def _answer(
+    simulator: Simulator, payload: Any, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    body = simulator.quirks.encode(payload)
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json")
+
+
+def _handler(operation: Operation) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
+        simulator, account = request.app[SIMULATOR], None
+        if not operation.is_open:
+            account = access.authorized(simulator, request.headers).account
+        ask = Ask(
+            path=request.path,
+            match=request.match_info,
+            query=request.query,
+            body=await _body(request) if operation.method in ("POST", "PUT") else {},
+            account=account,
+        )
+        info = operation.run(simulator, ask)
+        if operation.writes:
+            info, effect = info
+            if not simulator.mischief.take(request.path, FaultKind.NOOP):
+                effect()
+        elif operation.lists and simulator.mischief.take(request.path, FaultKind.EMPTY):
+            info = _emptied(info)
+        return _answer(simulator, {"result": True, "info": info})
+
+    return handle
+
+
+def _emptied(info: Any) -> Any:
+    if isinstance(info, list):
+        return []
+    if "items" not in info:
+        return {}
+    return {"items": []} | {name: 0 for name in ("total", "page_total") if name in info}
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    if request.content_type != "application/json":
+        raise _NotJsonError
+    try:
+        body = json.loads(await request.read(), parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise _NotJsonError from error
+    if not isinstance(body, dict):
+        raise RefusalError("参数错误", WRONG_ARGUMENT)
+    return body
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and the infinities are Python's, not JSON's."""
+    raise ValueError(name)

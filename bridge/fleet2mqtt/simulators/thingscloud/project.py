@@ -1,0 +1,125 @@
+"""The project's own calls: itself, its figures, device types, groups and alarm logs (T3 to T8, T30, T31)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from typing import Any
+
+from fleet2mqtt.simulators.thingscloud.data import DAY, Device, now_ms
+from fleet2mqtt.simulators.thingscloud.devices import device_of
+from fleet2mqtt.simulators.thingscloud.state import Simulator
+from fleet2mqtt.simulators.thingscloud.wire import NOT_FOUND, Ask, Operation, require
+
+
+def read_project(simulator: Simulator, _: Ask) -> dict[str, Any]:
+    return dict(simulator.project)
+
+
+def count_states(simulator: Simulator, _: Ask) -> dict[str, int]:
+    """T4; active is who said something in the last 24 hours."""
+    devices = simulator.devices.values()
+    total, since = len(devices), now_ms() - DAY
+    online = sum(device.online for device in devices)
+    active = sum(device.newest() >= since for device in devices)
+    return {
+        "device_total": total,
+        "online_device_total": online,
+        "offline_device_total": total - online,
+        "active_device_total": active,
+        "inactive_device_total": total - active,
+        "alarm_device_total": sum(_level(device) > 0 for device in devices),
+    }
+
+
+def count_alarms(simulator: Simulator, _: Ask) -> dict[str, int]:
+    """T5."""
+    levels = Counter(_level(device) for device in simulator.devices.values())
+    raised = {f"alarm_{level}_total": levels[level] for level in (1, 2, 3)}
+    return {"device_total": levels.total(), **raised, "normal_total": levels[0]}
+
+
+def _level(device: Device) -> int:
+    return int(device.alarm["level"]) if device.alarm.get("status") == 1 else 0
+
+
+def list_types(simulator: Simulator, _: Ask) -> dict[str, Any]:
+    """T6."""
+    counts = Counter(device.type for device in simulator.devices.values())
+    created = simulator.quirks.created
+    return {
+        "items": [
+            {name: value for name, value in kind.items() if name != "infos"}
+            | {"create_time": created(kind["create_time"]), "device_count": counts[kind["id"]]}
+            for kind in simulator.types.values()
+        ]
+    }
+
+
+def list_definitions(simulator: Simulator, ask: Ask) -> dict[str, Any]:
+    """T7."""
+    kind = simulator.types.get(ask.match["type_id"])
+    require(kind, "设备类型不存在", NOT_FOUND)
+    created = simulator.quirks.created(kind["create_time"] if kind else 0)
+    return {
+        "items": [
+            {
+                "id": info.id,
+                "info_type": info.info_type,
+                "name": info.name,
+                "descr": "",
+                "enabled": True,
+                "options": dict(info.options),
+                "create_time": created,
+                "update_time": created,
+                "is_standard": info.is_standard,
+            }
+            for info in (kind["infos"] if kind else ())
+        ]
+    }
+
+
+def group_tree(simulator: Simulator, _: Ask) -> dict[str, Any]:
+    """T8; inner groups have neither `create_time` nor `children`, as in the sample."""
+    shown = ("id", "name", "descr", "tags")
+    rows = {key: {name: group[name] for name in shown} for key, group in simulator.groups.items()}
+    tree = []
+    for key, group in simulator.groups.items():
+        if group["parent"] is None:
+            children = [rows[inner] for inner, one in simulator.groups.items() if one["parent"] == key]
+            created = simulator.quirks.created(group["create_time"])
+            tree.append(rows[key] | {"create_time": created, "children": children})
+    return {"items": tree}
+
+
+def list_logs(simulator: Simulator, _: Ask) -> dict[str, Any]:
+    """T30, newest first."""
+    return _logs(simulator, None)
+
+
+def list_device_logs(simulator: Simulator, ask: Ask) -> dict[str, Any]:
+    """T31, newest first."""
+    return _logs(simulator, device_of(simulator, ask).id)
+
+
+def _logs(simulator: Simulator, device: str | None) -> dict[str, Any]:
+    newest = sorted(simulator.alarm_logs, key=lambda log: -log["create_time"])
+    found = (log for log in newest if device in (None, log["device_id"]))
+    created = simulator.quirks.created
+    return {
+        "items": [
+            log | {"create_time": created(log["create_time"])} for log in islice(found, simulator.alarm_logs_shown)
+        ]
+    }
+
+
+OPERATIONS = (
+    Operation(method="GET", path="/api/v1/project", run=read_project),
+    Operation(method="GET", path="/api/v1/devices_stat", run=count_states),
+    Operation(method="GET", path="/api/v1/devices_alarm_stat", run=count_alarms),
+    Operation(method="GET", path="/api/v1/device_types", run=list_types, lists=True),
+    Operation(method="GET", path="/api/v1/device_type/{type_id}/extend_infos", run=list_definitions, lists=True),
+    Operation(method="GET", path="/api/v1/device_groups_tree", run=group_tree, lists=True),
+    Operation(method="GET", path="/api/v1/alarm_logs", run=list_logs, lists=True),
+    Operation(method="GET", path="/api/v1/device/{device_id}/alarm_logs", run=list_device_logs, lists=True),
+)

@@ -1,0 +1,136 @@
+"""`/metrics`: the counters that the parts keep anyway, read when a scraper asks.
+
+Labels are names that the operator gave and words of our own: never a device, a person or anything a vendor said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+
+from fleet2mqtt.commands.queue import Commands
+from fleet2mqtt.contract.payloads import Status as Ended
+from fleet2mqtt.devices.builtin_entities import is_backend
+from fleet2mqtt.devices.model import Severity
+from fleet2mqtt.hub import Hub
+from fleet2mqtt.ops.status import Status
+from fleet2mqtt.polling.poller import Poller
+from fleet2mqtt.push.receiver import Ingress
+
+PREFIX = "fleet2mqtt"
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+"""Seconds; an alarm that waited for the broker took as long as that was away."""
+RESULTS = ("accepted", "broken", "busy", "failed", "full", "malformed", "refused", "too_large")
+"""A counter that begins at 0 shows its first step as one."""
+
+
+class Metrics:
+    """One scrape's worth of figures for each call of `text`."""
+
+    def __init__(
+        self, hub: Hub, status: Status, pollers: Mapping[str, Poller], ingress: Ingress, commands: Commands
+    ) -> None:
+        self._hub = hub
+        self._status = status
+        self._pollers = pollers
+        self._ingress = ingress
+        self._commands = commands
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        hub.alarms.observe = Histogram(
+            f"{PREFIX}_alarm_publish_seconds",
+            "From receiving an alarm to the broker's acknowledgement of its event",
+            registry=self._registry,
+            buckets=BUCKETS,
+        ).observe
+
+    def text(self, accept: str) -> tuple[bytes, str]:
+        """The figures in the format that `accept` asks for, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """What prometheus-client asks a collector for."""
+        health = self._status.health()
+        yield from self._of_alarms(health)
+        yield from self._of_backends()
+        yield from self._of_mqtt()
+        yield from self._of_process(health)
+
+    def describe(self) -> Iterable[Metric]:
+        """No names up front: registering must not read the counters."""
+        return ()
+
+    def _of_alarms(self, health: Mapping[str, Any]) -> Iterator[Metric]:
+        pushes = dict.fromkeys(RESULTS, 0) | self._ingress.counted
+        yield _counters("pushes", "Pushes from vendors by what became of them", "result", pushes)
+        yield _counters(
+            "alarms",
+            "New alarm events by severity",
+            "severity",
+            {severity.value: self._hub.events[severity] for severity in Severity},
+        )
+        outbox = health["outbox"]
+        yield _gauge("outbox_depth", "Alarm events that the broker has not acknowledged", outbox["depth"])
+        yield _gauge("outbox_bytes", "Their size", outbox["bytes"])
+        yield _gauge("outbox_oldest_age_seconds", "How long the oldest waits; 0 without any", outbox["oldest_age"] or 0)
+        yield _gauge("dead_letters", "Pushes kept because they could not be read", health["dead_letters"])
+
+    def _of_backends(self) -> Iterator[Metric]:
+        labels = ("backend", "endpoint")
+        calls = CounterMetricFamily(f"{PREFIX}_backend_calls", "Calls to vendors", labels=labels)
+        failures = CounterMetricFamily(f"{PREFIX}_backend_call_failures", "Calls that failed", labels=labels)
+        available = GaugeMetricFamily(f"{PREFIX}_backend_available", "Whether a backend works", labels=("backend",))
+        devices = GaugeMetricFamily(f"{PREFIX}_devices", "Devices known", labels=("backend",))
+        known = Counter(
+            device.backend
+            for device in self._hub.registry.devices.values()
+            if device.backend and not is_backend(device)
+        )
+        for name, poller in self._pollers.items():
+            available.add_metric((name,), poller.health.available)
+            for endpoint, count in sorted(poller.backend.calls.items()):
+                calls.add_metric((name, endpoint), count.calls)
+                failures.add_metric((name, endpoint), count.failures)
+        for name in sorted({*self._pollers, *known}):
+            devices.add_metric((name,), known[name])
+        yield from (calls, failures, available, devices)
+
+    def _of_mqtt(self) -> Iterator[Metric]:
+        mqtt = self._status.mqtt
+        yield _gauge("mqtt_connected", "Whether there is a connection to the broker", mqtt.connected)
+        yield _counter("mqtt_reconnects", "Connections after the first", mqtt.reconnects)
+        yield _counter("mqtt_published", "Messages that the broker has taken", mqtt.published)
+        yield _counters("dropped", "Messages lost or refused", "reason", self._status.dropped())
+        ended = {status.value: self._commands.ended[status] for status in Ended}
+        yield _counters("commands", "Commands by how they ended", "status", ended)
+        yield _gauge("commands_pending", "Commands that wait or run", self._commands.pending)
+
+    def _of_process(self, health: Mapping[str, Any]) -> Iterator[Metric]:
+        yield _gauge("loop_lag_seconds", "How late the event loop is", health["loop_lag"])
+        yield _gauge("start_time_seconds", "When the bridge was started", self._status.started_at.timestamp())
+        memory = GaugeMetricFamily("process_resident_memory_bytes", "Resident memory")
+        memory.add_metric((), health["rss"])
+        yield memory
+        yield InfoMetricFamily(f"{PREFIX}_build", "What is running", value={"version": self._status.version})
+
+
+def _gauge(name: str, words: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{PREFIX}_{name}", words, value=value)
+
+
+def _counter(name: str, words: str, value: float) -> Metric:
+    return CounterMetricFamily(f"{PREFIX}_{name}", words, value=value)
+
+
+def _counters(name: str, words: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(f"{PREFIX}_{name}", words, labels=(label,))
+    for value, count in sorted(values.items()):
+        family.add_metric((value,), count)
+    return family

@@ -1,0 +1,107 @@
+"""`/api/status`: what the page shows. An allow-list, like everything that leaves the bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleet2mqtt.contract.payloads import now, stamp
+from fleet2mqtt.devices.builtin_entities import is_backend
+from fleet2mqtt.devices.model import STATELESS, Device
+from fleet2mqtt.errors import OutboxError
+from fleet2mqtt.hub import Hub
+from fleet2mqtt.ops.status import Status
+from fleet2mqtt.polling.poller import Poller
+
+MAX_ROWS = 500
+MAX_VALUES = 4
+_BRIDGE = ("uptime", "outbox", "dead_letters", "dropped", "mqtt", "loop_lag", "rss")
+_BACKEND = ("available", "last_success", "error", "next_try", "stale_since")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """The state of everything at one moment."""
+
+    hub: Hub
+    status: Status
+    pollers: Mapping[str, Poller]
+
+    async def json(self, wanted: str) -> dict[str, Any]:
+        """All there is to show, with the devices in whose names, ids or availability `wanted` stands."""
+        health = self.status.health()
+        return {
+            "now": stamp(),
+            "bridge": {
+                "version": self.status.version,
+                "connected": self.status.mqtt.connected,
+                **{key: health[key] for key in _BRIDGE},
+            },
+            "backends": [_backend(name, poller) for name, poller in self.pollers.items()],
+            "alarms": await self._alarms(),
+            "devices": self._devices(wanted.casefold()),
+        }
+
+    async def _alarms(self) -> dict[str, dict[str, int]] | None:
+        try:
+            return await self.hub.outbox.summary(now())
+        except OutboxError:
+            return None  # a sick disk is to be seen on this page, not to take it away
+
+    def _devices(self, wanted: str) -> dict[str, Any]:
+        all_ = {
+            id_: device
+            for id_, device in self.hub.registry.devices.items()
+            if device.backend and not is_backend(device)
+        }
+        ids = sorted(id_ for id_, device in all_.items() if wanted in self._text(device))
+        return {
+            "total": len(all_),
+            "matching": len(ids),
+            "rows": [self._row(all_[id_]) for id_ in ids[:MAX_ROWS]],
+        }
+
+    def _text(self, device: Device) -> str:
+        """Where the filter looks."""
+        word = "online" if self._online(device) else "offline"
+        return "\n".join((device.id, device.name, device.model or "", device.backend, word)).casefold()
+
+    def _online(self, device: Device) -> bool:
+        """As a hub sees it: a device whose backend is away is away."""
+        poller = self.pollers.get(device.backend)
+        return device.available and poller is not None and poller.health.available
+
+    def _row(self, device: Device) -> dict[str, Any]:
+        return {
+            "id": device.id,
+            "backend": device.backend,
+            "name": device.name,
+            "model": device.model,
+            "online": self._online(device),
+            "values": list(_values(device)),
+        }
+
+
+def _values(device: Device) -> Iterable[tuple[str, Any, str | None]]:
+    """The first values that say what the device is about: name, value and unit."""
+    found = (
+        (row.name.en, device.state[row.key], row.unit)
+        for row in device.entities
+        if row.category is None and row.enabled and not row.secret and row.component not in STATELESS
+        if isinstance(device.state.get(row.key), str | int | float)
+    )
+    return (value for value, _ in zip(found, range(MAX_VALUES), strict=False))
+
+
+def _backend(name: str, poller: Poller) -> dict[str, Any]:
+    backend, health = poller.backend, poller.health.json()
+    counts = backend.calls.values()
+    return {
+        "name": name,
+        "platform": backend.platform,
+        "title": backend.title,
+        "calls": sum(count.calls for count in counts),
+        "failures": sum(count.failures for count in counts),
+        **{key: health[key] for key in _BACKEND},
+    }

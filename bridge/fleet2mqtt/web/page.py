@@ -1,0 +1,143 @@
+"""What people and probes see, on a listener of its own: `/`, `/api/status`, `/healthz`, `/readyz`, `/metrics`.
+
+Nothing here changes anything: there is GET and HEAD, and nothing else. Nobody is asked who they are, so the listener
+is on loopback unless configured otherwise; whoever opens it lets others read the fleet's names and states.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiohttp import web
+
+from fleet2mqtt.commands.queue import Commands
+from fleet2mqtt.contract.payloads import dumps
+from fleet2mqtt.hub import Hub
+from fleet2mqtt.ops.status import Status
+from fleet2mqtt.outbox import Outbox
+from fleet2mqtt.polling.poller import Poller
+from fleet2mqtt.push.receiver import Ingress
+from fleet2mqtt.web.metrics import Metrics
+from fleet2mqtt.web.overview import Overview
+
+LATE = 5.0
+"""Seconds that the event loop may be late and still count as alive."""
+REFUSING = 60.0
+"""Seconds for which an alarm that was not taken in makes the bridge unready."""
+MAX_FILTER = 200
+
+_FILE = Path(__file__).with_name("page.html")
+
+
+def application(
+    hub: Hub, status: Status, pollers: Mapping[str, Poller], ingress: Ingress, commands: Commands
+) -> web.Application:
+    """The web application for the `web` listener. To be called once for these parts: it observes the alarms."""
+    pages = Pages(
+        Metrics(hub, status, pollers, ingress, commands), Overview(hub=hub, status=status, pollers=pollers), _FILE
+    )
+    app = web.Application()
+    app.router.add_get("/", pages.page)
+    app.router.add_get("/api/status", pages.status)
+    app.router.add_get("/healthz", pages.healthz)
+    app.router.add_get("/readyz", pages.readyz)
+    app.router.add_get("/metrics", pages.metrics)
+    app.on_response_prepare.append(pages.secure)
+    return app
+
+
+class Pages:
+    """The handlers."""
+
+    def __init__(self, metrics: Metrics, overview: Overview, file: Path) -> None:
+        self._metrics = metrics
+        self._overview = overview
+        self._status = overview.status
+        self._html = file.read_text(encoding="utf-8")
+        self._policy = _policy(self._html)
+        self._refusals = Refusals(overview.status.outbox)
+
+    async def page(self, _: web.Request) -> web.Response:
+        """The page for people."""
+        return web.Response(text=self._html, content_type="text/html", charset="utf-8")
+
+    async def status(self, request: web.Request) -> web.Response:
+        """What the page shows, as JSON; `?filter=` narrows the devices."""
+        return _json(200, await self._overview.json(request.query.get("filter", "")[:MAX_FILTER].strip()))
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        """Whether the process is worth keeping: 200 while its event loop is on time, 503 while it is 5 s late or more.
+
+        Neither the broker nor a vendor matters here: a restart would not bring them back.
+        """
+        lag = self._status.loop_lag
+        late = lag >= LATE
+        return _json(503 if late else 200, {"status": "late" if late else "ok", "loop_lag": round(lag, 4)})
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        """Whether the bridge does its work from end to end: 200 or 503, with the reasons.
+
+        Ready is: the broker is connected, no alarm had to be refused lately (outbox full or disk failing), and each
+        backend is available; before the first polls have succeeded none is. For monitoring: unready, the bridge still
+        takes pushes in and keeps the alarms, so no traffic should be steered by this, and no restart.
+        """
+        outbox = self._status.health()["outbox"]
+        backends = {name: poller.health.available for name, poller in self._overview.pollers.items()}
+        accepting, broker = not self._refusals.recent(), self._status.mqtt.connected
+        ready = broker and accepting and all(backends.values())
+        levels = {key: outbox[key] for key in ("depth", "bytes", "oldest_age")}
+        return _json(
+            200 if ready else 503,
+            {"ready": ready, "broker": broker, "outbox": {"accepting": accepting, **levels}, "backends": backends},
+        )
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Figures for Prometheus."""
+        body, content_type = self._metrics.text(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def secure(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Nothing is fetched from elsewhere, framed, guessed at or kept; only the page's own script and style count."""
+        response.headers["Content-Security-Policy"] = self._policy
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["X-Frame-Options"] = "DENY"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Cache-Control"] = "no-store"
+
+
+class Refusals:
+    """Whether the outbox, full or with a failing disk, refused alarms lately: that is when something gets lost."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._seen = 0
+        self._until = 0.0
+
+    def recent(self) -> bool:
+        """Whether there were any in the last 60 s, or since this was last asked."""
+        refused, clock = sum(self._outbox.refused.values()), asyncio.get_running_loop().time()
+        if refused != self._seen:
+            self._seen, self._until = refused, clock + REFUSING
+        return clock < self._until
+
+
+def _policy(html: str) -> str:
+    """A Content-Security-Policy that lets exactly the inline style and script of the page run."""
+    style, script = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for tag in ("style", "script")
+        for text in re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+    )
+    return (
+        f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _json(status: int, content: Mapping[str, object]) -> web.Response:
+    return web.Response(status=status, body=dumps(content), content_type="application/json", charset="utf-8")

@@ -1,0 +1,203 @@
+"""`fleet2mqtt demo`, as somebody sees it who tries it out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import threading
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from fleet2mqtt.sdk.api import platforms
+from tests.broker import HOST, free_port
+from tests.commandline import get, get_text
+from tests.process import BRIDGE, Process, running
+from tests.recording import Message, Recording
+from tests.waiting import wait_for_answer, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+PATIENCE = 60.0
+DEVICES = 3
+CHANNEL = "smart_gateway_172de6ac9832de_channel_0"
+
+
+@dataclass(slots=True, kw_only=True)
+class Demo:
+    """A running demo, and all that it has published; amqtt speaks MQTT 3.1.1 only."""
+
+    process: Process
+    folder: Path
+    port: int
+    web: str
+    client: paho.Client
+    seen: Recording = field(default_factory=Recording)
+
+    def newest(self, topic_filter: str) -> dict[str, Any]:
+        """What was said last on each of these topics."""
+        return {message.topic: message.json for message in self.seen.all(topic_filter) if message.payload}
+
+    def configs(self) -> dict[str, Any]:
+        """Discovery by device."""
+        found = self.newest("homeassistant/device/+/config")
+        return {topic.split("/")[2].removeprefix("fleet2mqtt_"): config for topic, config in found.items()}
+
+    def states(self) -> dict[str, Any]:
+        """States by device."""
+        return {topic.split("/")[2]: state for topic, state in self.newest("fleet2mqtt/device/+/state").items()}
+
+    def below(self) -> dict[str, int]:
+        """How many devices are described below each platform's backend."""
+        parents = [config["device"].get("via_device") for config in self.configs().values()]
+        return {platform: parents.count(f"fleet2mqtt_{platform}") for platform in platforms()}
+
+    async def all_announced(self) -> None:
+        """Wait until every device that the page knows has its discovery and its state."""
+        extra, counts = {"bridge", *platforms()}, (0, 0, 0)
+
+        async def complete() -> bool:
+            nonlocal counts
+            total = (await get(f"{self.web}/api/status"))["devices"]["total"]  # more are found all the time
+            counts = (len(self.configs().keys() - extra), len(self.states().keys() - extra), total)
+            return total > 0 and set(counts) == {total}
+
+        await wait_for_answer(complete, lambda: f"described, stated and all: {counts}", PATIENCE)
+
+
+@pytest.fixture
+async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
+    async with started(tmp_path) as demo:
+        yield demo
+
+
+@asynccontextmanager
+async def started(folder: Path, *options: str) -> AsyncIterator[Demo]:
+    port, web = free_port(), free_port()
+    ports = ("--port", str(port), "--web-port", str(web), "--devices", str(DEVICES))
+    async with running("env", f"TMPDIR={folder}", *BRIDGE, "demo", *ports, *options) as process:
+        await process.says("connected to")
+        client = paho.Client(CallbackAPIVersion.VERSION2)
+        demo = Demo(process=process, folder=folder, port=port, web=f"http://{HOST}:{web}", client=client)
+        try:
+            await asyncio.to_thread(listen, demo)
+            yield demo
+        finally:
+            client.disconnect()
+            client.loop_stop()
+
+
+def listen(demo: Demo, topic: str = "#") -> None:
+    subscribed = threading.Event()
+    demo.client.on_subscribe = lambda *_: subscribed.set()
+    demo.client.on_message = lambda _client, _data, message: demo.seen.messages.append(
+        Message(
+            topic=message.topic,
+            payload=bytes(message.payload),
+            retain=message.retain,
+            qos=message.qos,
+            properties=message.properties,
+        )
+    )
+    demo.client.connect(HOST, demo.port)
+    demo.client.loop_start()
+    demo.client.subscribe(topic, 1)
+    assert subscribed.wait(PATIENCE)
+
+
+async def test_everything_appears_and_moves_and_obeys(demo: Demo) -> None:
+    await wait_until(lambda: CHANNEL in demo.configs(), lambda: f"{CHANNEL}: {sorted(demo.configs())}", PATIENCE)
+    await wait_until(lambda: min(demo.below().values()) >= DEVICES, lambda: f"{DEVICES} each: {demo.below()}", PATIENCE)
+    await demo.all_announced()
+    assert demo.configs().keys() >= platforms().keys()
+    assert all(set(state) > {"_meta"} for state in demo.states().values())
+
+    before = demo.states()[CHANNEL]["enable"]
+    wanted = "OFF" if before == "ON" else "ON"
+    demo.client.publish(f"fleet2mqtt/device/{CHANNEL}/set/enable", wanted, 1)
+    result = await demo.seen.wait(lambda message: message.topic == f"fleet2mqtt/device/{CHANNEL}/result", PATIENCE)
+    assert (result.json["status"], result.json["observed"]) == ("confirmed", wanted)
+    assert demo.states()[CHANNEL]["enable"] == wanted
+
+    alarm = await demo.seen.wait(
+        lambda message: message.topic.startswith("fleet2mqtt/alarm/event/") and message.json["source"] == "push",
+        PATIENCE,
+    )
+    await wait_until(
+        lambda: alarm.json["device"] in demo.configs(), f"{alarm.json['device']} to be described", PATIENCE
+    )
+    assert not [message for message in demo.seen.all("fleet2mqtt/bridge/logging") if message.json["level"] == "error"]
+
+
+async def test_its_broker_gives_a_client_only_what_it_asked_for(demo: Demo) -> None:
+    topic = "fleet2mqtt/bridge/info"
+    await demo.seen.wait(lambda message: message.topic == topic, PATIENCE)
+    other = replace(demo, client=paho.Client(CallbackAPIVersion.VERSION2), seen=Recording())
+    await asyncio.to_thread(listen, other, topic)
+    await other.seen.wait(lambda message: message.topic == topic, PATIENCE)
+    assert {message.topic for message in other.seen.messages} == {topic}
+    other.client.disconnect()
+    other.client.loop_stop()
+
+
+async def test_what_it_prints_leads_to_what_there_is(demo: Demo) -> None:
+    text = demo.process.output
+    assert f"{demo.web}/" in text
+    assert f"mosquitto_sub -p {demo.port} " in text
+    assert f"host {HOST}, port {demo.port}" in text
+    assert f"{CHANNEL}/set/enable" in text
+    assert "<title>" in await get_text(f"{demo.web}/")
+    assert (await get(f"{demo.web}/healthz"))["status"] == "ok"
+
+
+async def test_ctrl_c_ends_it_and_leaves_nothing_behind(demo: Demo) -> None:
+    await demo.seen.wait(lambda message: message.topic == "fleet2mqtt/bridge/info", PATIENCE)
+    assert entries(demo.folder)
+    demo.process.process.send_signal(signal.SIGINT)
+    assert await demo.process.ends() == 0
+    assert entries(demo.folder) == []
+    assert "Traceback" not in demo.process.output
+
+
+async def test_ports_that_are_taken_are_replaced(demo: Demo, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    ports = ("--port", str(demo.port), "--web-port", demo.web.rpartition(":")[2])
+    async with running("env", f"TMPDIR={second}", *BRIDGE, "demo", *ports, "--devices", "1") as other:
+        line = await other.says("connected to")
+        assert f"{HOST}:{demo.port}" not in line
+        look = await other.says("  look ")
+        assert (await get(f"{look.split()[-1]}healthz"))["status"] == "ok"
+        assert look.split()[-1] != f"{demo.web}/"
+
+
+async def test_port_0_is_any_port(tmp_path: Path) -> None:
+    command = (
+        "demo",
+        "--port",
+        "0",
+        "--web-port",
+        "0",
+        "--devices",
+        "1",
+        "--language",
+        "zh-Hans",
+        "--log-format",
+        "json",
+    )
+    async with running("env", f"TMPDIR={tmp_path}", *BRIDGE, *command) as process:
+        said = json.loads(await process.says("connected to"))
+        assert said["logger"] == "fleet2mqtt.mqtt.client"
+        look = (await process.says("  look ")).split()[-1]
+        assert (await get(f"{look}healthz"))["status"] == "ok"
+
+
+def entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir())

@@ -1,0 +1,114 @@
+"""Home Assistant's discovery messages of devices made by hand: what the platforms under test do not show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fleet2mqtt.contract.discovery import Discovery
+from fleet2mqtt.contract.topics import Topics
+from fleet2mqtt.devices.builtin_entities import ALARM_ROWS
+from fleet2mqtt.devices.model import Category, Component, Device, Entity, Name
+from tests.sample_devices import device, row
+
+DISCOVERY = Discovery(Topics("site/fleet 2", "homeassistant"), "en", "1.2.3")
+STATE = "site/fleet 2/device/hq_1/state"
+
+
+def component(entity: Entity, **changes: Any) -> dict[str, Any]:
+    made: Device = device(entities=(entity,), state={}, **changes)
+    config: dict[str, Any] = DISCOVERY.config(made)
+    found: dict[str, Any] = config["components"][entity.key]
+    return found
+
+
+def test_a_node_is_made_of_the_base_topics_slug() -> None:
+    node = Topics("site/fleet", "homeassistant").node("hq_1")
+    assert node.endswith("_hq_1")
+    assert "/" not in node
+    assert Topics("fleet2mqtt", "ha").discovery("hq_1") == "ha/device/fleet2mqtt_hq_1/config"
+
+
+@pytest.mark.parametrize(
+    ("entity", "wanted"),
+    [
+        (row("x", unit="dBm", precision=1), {"unit_of_measurement": "dBm", "suggested_display_precision": 1}),
+        (row("x", device_class="enum", options=("a", "b")), {"device_class": "enum", "options": ["a", "b"]}),
+        (row("x", category=Category.CONFIG, enabled=False), {"entity_category": "config", "enabled_by_default": False}),
+        (row("x", Component.NUMBER, minimum=0, maximum=9, step=0.5), {"min": 0, "max": 9, "step": 0.5, "mode": "box"}),
+        (row("x", Component.TEXT, pattern="[a-z]+"), {"pattern": "^(?:[a-z]+)?$"}),
+        (row("x", Component.TEXT, secret=True), {"mode": "password", "value_template": "{{ '' }}"}),
+        (row("x", Component.EVENT, options=("critical",)), {"event_types": ["critical"], "qos": 1}),
+        (row("x", Component.DEVICE_TRACKER), {"source_type": "gps", "json_attributes_topic": STATE}),
+        (row("x", Component.BUTTON), {"command_topic": "site/fleet 2/device/hq_1/set/x", "qos": 1}),
+    ],
+)
+def test_a_row_says_what_it_is(entity: Entity, wanted: dict[str, Any]) -> None:
+    assert component(entity).items() >= wanted.items()
+
+
+@pytest.mark.parametrize("kind", [Component.BUTTON, Component.EVENT, Component.DEVICE_TRACKER])
+def test_what_has_no_state_reads_none(kind: Component) -> None:
+    assert component(row("x", kind)).get("state_topic") != STATE
+
+
+@pytest.mark.parametrize("kind", [Component.SENSOR, Component.BINARY_SENSOR, Component.EVENT, Component.DEVICE_TRACKER])
+def test_what_cannot_be_set_takes_no_commands(kind: Component) -> None:
+    assert "command_topic" not in component(row("x", kind))
+
+
+def test_nothing_is_said_that_a_row_does_not_say() -> None:
+    assert component(row("x")).keys() == {
+        *("platform", "name", "unique_id", "default_entity_id", "object_id", "qos", "state_topic", "value_template")
+    }
+
+
+def test_attributes_are_read_from_their_own_topic() -> None:
+    plain = component(row("x"))
+    shown = component(row("x", attributes=lambda _: None))
+    restored = component(row("x"), attributes={"x": {"raw": 1}})  # from disk: without its functions
+    assert "json_attributes_topic" not in plain
+    assert shown["json_attributes_topic"] == "site/fleet 2/device/hq_1/attributes"
+    assert shown["json_attributes_template"] == restored["json_attributes_template"]
+
+
+def test_what_retires_is_named_by_its_platform_beside_what_stays() -> None:
+    made = device()
+    retiring = DISCOVERY.retiring(made, {"old": "sensor"})
+    assert retiring["components"] == {**DISCOVERY.config(made)["components"], "old": {"platform": "sensor"}}
+
+
+def test_a_device_says_only_what_is_known_of_it() -> None:
+    about = DISCOVERY.config(device())["device"]
+    assert about.keys() == {"identifiers", "connections", "name"}
+    full = device(via="hq_0", model="OM50", serial_number="1", connections=(("mac", "00:0e"),), suggested_area="hall")
+    about = DISCOVERY.config(full)["device"]
+    assert about["connections"] == [["mac", "00:0e"]]
+    assert about["via_device"].endswith("_hq_0")
+    assert about.keys() == {
+        "identifiers",
+        "name",
+        "via_device",
+        "model",
+        "serial_number",
+        "connections",
+        "suggested_area",
+    }
+
+
+def test_a_backend_hangs_on_the_bridge_and_shows_when_it_is_away() -> None:
+    own = DISCOVERY.config(device("hq"))
+    assert own["device"]["via_device"].endswith("_bridge")
+    assert [each["topic"] for each in own["availability"]] == [
+        "site/fleet 2/bridge/state",
+        "site/fleet 2/device/hq/availability",
+    ]
+
+
+@pytest.mark.parametrize(("language", "name"), [("en", "Last alarm"), ("zh-Hans", "最近告警")])
+def test_names_follow_the_language(language: str, name: str) -> None:
+    discovery = Discovery(DISCOVERY.topics, language, "1")
+    found = discovery.config(device(entities=ALARM_ROWS, alarms=True))["components"]["last_alarm"]
+    assert found["name"] == name
+    assert Name("a", "b").text(language) in ("a", "b")

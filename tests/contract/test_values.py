@@ -1,0 +1,127 @@
+"""Command values: what may be set on a row, and when a state shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet2mqtt.contract import values
+from fleet2mqtt.devices.model import Component, Device, Entity, Name
+from fleet2mqtt.errors import CommandError
+from fleet2mqtt.sdk import vendor_json
+
+NAME = Name("x", "x")
+SWITCH = Entity(key="x", name=NAME, component=Component.SWITCH)
+NUMBER = Entity(key="x", name=NAME, component=Component.NUMBER, minimum=0, maximum=10, step=0.5)
+WHOLE = Entity(key="x", name=NAME, component=Component.NUMBER)
+SELECT = Entity(key="x", name=NAME, component=Component.SELECT, options=("auto", "nsa"))
+TEXT = Entity(key="x", name=NAME, component=Component.TEXT, minimum=1, maximum=5, pattern=r"[a-z]+\d?")
+FREE = Entity(key="x", name=NAME, component=Component.TEXT)
+BUTTON = Entity(key="x", name=NAME, component=Component.BUTTON)
+SECRET = Entity(key="x", name=NAME, component=Component.TEXT, secret=True, value=lambda record: record)
+
+
+def device(state: Any, record: Any = None) -> Device:
+    return Device(id="d", backend="b", native="d", scope="s", name="d", entities=(), state={"x": state}, record=record)
+
+
+@pytest.mark.parametrize(
+    ("row", "given_", "wanted"),
+    [
+        (SWITCH, "ON", True),
+        (SWITCH, "off", False),
+        (SWITCH, True, True),
+        (SWITCH, False, False),
+        (NUMBER, 2.5, 2.5),
+        (NUMBER, 10, 10),
+        (NUMBER, 4.0, 4),
+        (WHOLE, -7, -7),
+        (SELECT, "NSA", "nsa"),
+        (TEXT, "abc1", "abc1"),
+        (FREE, "", ""),
+        (FREE, "热点 ✓", "热点 ✓"),
+        (BUTTON, "PRESS", None),
+        (BUTTON, True, None),
+    ],
+)
+def test_what_may_be_set(row: Entity, given_: Any, wanted: Any) -> None:
+    found = values.validate(row, given_)
+    assert found == wanted
+    assert type(found) is type(wanted)
+
+
+@pytest.mark.parametrize(
+    ("row", "given_"),
+    [
+        *((SWITCH, value) for value in ("", "1", 1, 0, None, "TRUE", ["ON"])),
+        *((NUMBER, value) for value in (-0.5, 10.5, 0.3, True, "5", None, float("nan"), float("inf"), 10**400, [5])),
+        *((WHOLE, value) for value in (0.5, "x")),
+        *((SELECT, value) for value in ("sa", "", None, 0, ["auto"])),
+        *((TEXT, value) for value in ("", "toolong", "A", "a1b", "a\n", 5, None)),
+        *((FREE, value) for value in ("a\x00b", "line\nbreak", "x" * 256)),
+        *((BUTTON, value) for value in ("", "press", None, False)),
+    ],
+)
+def test_what_may_not(row: Entity, given_: Any) -> None:
+    with pytest.raises(CommandError) as caught:
+        values.validate(row, given_)
+    assert caught.value.code == "invalid_value"
+
+
+@pytest.mark.parametrize(
+    ("row", "payload", "wanted"),
+    [
+        (NUMBER, b"2.5", 2.5),
+        (NUMBER, b" 3 ", 3),
+        (NUMBER, b"three", "three"),
+        (NUMBER, b"[" * 100_000, "[" * 100_000),
+        (TEXT, b"5", "5"),
+        (SWITCH, b"ON", "ON"),
+    ],
+)
+def test_a_plain_payload_is_read_as_the_row_needs_it(row: Entity, payload: bytes, wanted: Any) -> None:
+    assert values.plain(row, payload) == wanted
+
+
+def test_a_plain_payload_that_is_no_text_is_refused() -> None:
+    with pytest.raises(CommandError, match="UTF-8"):
+        values.plain(TEXT, b"\xff")
+
+
+@given(st.one_of(st.none(), st.booleans(), st.floats(), st.text(), st.lists(st.integers())))
+def test_whatever_comes_is_taken_or_refused(value: Any) -> None:
+    for row in (SWITCH, NUMBER, WHOLE, SELECT, TEXT, FREE, BUTTON):
+        try:
+            found = values.validate(row, value)
+        except CommandError:
+            continue
+        assert values.shown(row, found) == (values.PRESS if row is BUTTON else values.shown(row, found))
+        assert values.observed(row, device(values.shown(row, found)), found)[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "value", "state", "matches"),
+    [
+        (SWITCH, True, "ON", True),
+        (SWITCH, True, "OFF", False),
+        (SWITCH, False, None, False),
+        (NUMBER, 2.5, 2.5000000001, True),
+        (NUMBER, 3, 3.0, True),
+        (NUMBER, 3, "3", False),
+        (NUMBER, 3, None, False),
+        (SELECT, "nsa", "nsa", True),
+        (FREE, "a", "b", False),
+        (BUTTON, None, None, True),
+    ],
+)
+def test_a_state_shows_a_value_or_not(row: Entity, value: Any, state: Any, *, matches: bool) -> None:
+    assert values.observed(row, device(state), value)[0] is matches
+
+
+def test_a_secret_is_compared_by_its_seal_and_not_shown() -> None:
+    sealed = device(None, record=vendor_json.seal("sesame"))
+    assert values.observed(SECRET, sealed, "sesame") == (True, None)
+    assert values.observed(SECRET, sealed, "Sesame") == (False, None)

@@ -1,0 +1,161 @@
+"""The newest of each device, what changed about it, and when it or one of its rows is gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fleet2mqtt.devices.builtin_entities import ALARM_ROWS, added_rows
+from fleet2mqtt.devices.model import Component, Origin, Provenance
+from fleet2mqtt.devices.registry import Changes, Registry
+from tests.sample_devices import ENABLE, SIGNAL, device, inventory, row, update
+
+if TYPE_CHECKING:
+    from fleet2mqtt.devices.model import Device, Inventory
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def no_refresh(*_: Any) -> None:
+    raise AssertionError("nobody presses it here")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def registry(clock: Clock) -> Registry:
+    return Registry(clock, added_rows(no_refresh))
+
+
+def take(
+    registry: Registry, *devices: Device, began: float = 1.0, inventories: tuple[Inventory, ...] = (), **more: Any
+) -> Changes:
+    settled = more.pop("settled", True)
+    return registry.accept(update(*devices, began=began, inventories=inventories, **more), "now", settled=settled)
+
+
+def test_only_what_changed_is_told(registry: Registry) -> None:
+    assert take(registry, device()) == Changes(described={"hq_1"}, values={"hq_1"})
+    assert take(registry, device()) == Changes()
+    assert take(registry, device(state={"signal": -61, "enable": "ON"})) == Changes(values={"hq_1"})
+    assert take(registry, device(name="new", state={"signal": -61, "enable": "ON"})) == Changes(described={"hq_1"})
+    assert take(registry, device(available=False)).values == {"hq_1"}
+
+
+def test_older_news_does_not_overwrite_newer(registry: Registry) -> None:
+    take(registry, device(state={"signal": -50}), began=5)
+    assert take(registry, device(state={"signal": -99}), began=4) == Changes()
+    assert take(registry, device(state={"signal": -40}), began=5).values == {"hq_1"}
+
+
+def test_a_poll_during_a_command_or_begun_before_its_end_is_left_out(registry: Registry, clock: Clock) -> None:
+    take(registry, device(), began=1)
+    with registry.hold("hq_1"):
+        assert take(registry, device(state={"enable": "OFF"}), began=200) == Changes()
+        shown = take(registry, device(state={"enable": "OFF"}), began=99, origin=Origin.COMMAND)
+        assert shown.values == {"hq_1"}
+        with registry.hold("hq_1"):
+            pass
+        assert take(registry, device(), began=200) == Changes()  # one of two commands is still under way
+    assert take(registry, device(), began=clock.now - 1) == Changes()
+    assert take(registry, device(), began=clock.now).values == {"hq_1"}
+
+
+def test_two_inventories_in_a_row_must_miss_a_device(registry: Registry) -> None:
+    take(registry, device("hq_1"), device("hq_2"))
+    for listed in (("hq_2",), ("hq_1", "hq_2"), ("hq_2",)):
+        assert take(registry, inventories=(inventory(*listed),)).removed == set()
+    assert take(registry, inventories=(inventory("hq_2"),)).removed == {"hq_1"}
+    assert registry.devices.keys() == {"hq_2"}
+
+
+def test_an_inventory_speaks_of_its_own_scope_and_an_empty_one_of_nothing(registry: Registry) -> None:
+    take(registry, device("hq_1"), device("hq_line", scope="lines:1"))
+    for _ in range(3):
+        assert take(registry, inventories=(inventory(), inventory("hq_x", scope="lines:2"))) == Changes()
+
+
+def test_parts_go_with_what_they_are_parts_of(registry: Registry) -> None:
+    take(registry, device("hq_1"), device("hq_1_a", scope="a", via="hq_1"), device("hq_1_a_b", scope="b", via="hq_1_a"))
+    take(registry, device("hq_2"))
+    changes = [take(registry, inventories=(inventory("hq_2"),)) for _ in range(2)]
+    assert changes[1].removed == {"hq_1", "hq_1_a", "hq_1_a_b"}
+    assert take(registry, device("hq_1_a", scope="a", via="hq_1")).described == {"hq_1_a"}
+
+
+def test_a_row_that_is_missing_stays_with_none_until_two_inventories_say_so(registry: Registry) -> None:
+    take(registry, device())
+    less = device(entities=(SIGNAL,), state={"signal": -60})
+    listed = (inventory("hq_1"),)
+    assert take(registry, less).values == {"hq_1"}
+    assert registry.devices["hq_1"].state == {"signal": -60, "enable": None}
+    assert take(registry, inventories=listed).described == set()
+    assert take(registry, device()).values == {"hq_1"}  # it is back: counted from the start again
+    take(registry, less)
+    assert take(registry, inventories=listed).described == set()
+    assert take(registry, inventories=listed) == Changes(described={"hq_1"}, values={"hq_1"})
+    assert registry.devices["hq_1"].entity("enable") is None
+    assert registry.retired == {"hq_1": {"enable": "switch"}}
+
+
+@pytest.mark.parametrize("why", ["unsettled", "away"])
+def test_a_row_stays_while_nobody_can_tell(registry: Registry, why: str) -> None:
+    take(registry, device())
+    take(registry, device(entities=(SIGNAL,), state={"signal": -60}, available=why != "away"))
+    for _ in range(3):
+        take(registry, inventories=(inventory("hq_1"),), settled=why != "unsettled")
+    assert registry.devices["hq_1"].entity("enable") is ENABLE
+
+
+def test_a_key_that_is_another_component_now_goes_under_the_old_one_first(registry: Registry) -> None:
+    take(registry, device())
+    changes = take(registry, device(entities=(SIGNAL, row("enable", Component.BINARY_SENSOR))))
+    assert changes.described == {"hq_1"}
+    assert registry.retired == {"hq_1": {"enable": "switch"}}
+
+
+def test_rows_that_the_bridge_adds_keep_the_values_it_gave_them(registry: Registry) -> None:
+    assert registry.show("hq_1", {"last_alarm": "early"}) is False  # nobody there yet
+    take(registry, device(alarms=True))
+    assert registry.devices["hq_1"].state["last_alarm"] == "early"
+    assert {each.key for each in ALARM_ROWS} <= {each.key for each in registry.devices["hq_1"].entities}
+    assert registry.show("hq_1", {"last_alarm": "late"}) is True
+    assert registry.show("hq_1", {"last_alarm": "late"}) is False
+    assert registry.show("hq_1", {"unheard_of": 1}) is False
+    take(registry, device(alarms=True, state={"signal": -1, "enable": "ON"}))
+    assert registry.devices["hq_1"].state["last_alarm"] == "late"
+
+
+def test_equal_tables_are_one(registry: Registry) -> None:
+    for number in range(3):
+        take(registry, device(f"hq_{number}", alarms=True, entities=(SIGNAL, ENABLE)))
+    assert len({id(each.entities) for each in registry.devices.values()}) == 1
+
+
+def test_what_was_restored_is_there_and_takes_news(registry: Registry) -> None:
+    seen = Provenance(Origin.PUSH, "then")
+    retired = {"hq_1": {"old": "sensor"}, "hq_gone": {"x": "sensor"}}
+    registry.restore([device(record=None)], retired, {"hq_1": seen, "hq_gone": seen})
+    assert registry.provenance == {"hq_1": seen}
+    assert registry.retired == {"hq_1": {"old": "sensor"}}
+    assert take(registry, inventories=(inventory("hq_2"),)).removed == set()
+    assert take(registry, inventories=(inventory("hq_2"),)).removed == {"hq_1"}
+
+
+def test_forgetting_drops_parts_and_lets_them_come_back(registry: Registry) -> None:
+    whole, part = device("hq_1"), device("hq_1_a", via="hq_1", scope="a")
+    take(registry, whole, part)
+    assert registry.forget(["hq_1", "nobody"]) == {"hq_1", "hq_1_a"}
+    assert registry.of_backend("hq") == []
+    assert take(registry, whole, part).described == {"hq_1", "hq_1_a"}

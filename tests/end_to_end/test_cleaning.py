@@ -1,0 +1,224 @@
+"""What goes, and what stays: two complete inventories, restarts with every vendor down, torn files."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleet2mqtt.simulators.smart_gateway.data import SECOND_SN
+from tests.bridge_under_test import (
+    CHANNEL,
+    GATEWAY,
+    LINE,
+    MAC,
+    SN,
+    VOIP,
+    RunningBridge,
+    Site,
+    config_topic,
+    open_site,
+    retained,
+    state_topic,
+    wait_retained,
+)
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+LIST = "/api/v1/devices/list"
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path) as site:
+        yield site
+
+
+@pytest.fixture
+async def bridge(site: Site) -> AsyncIterator[RunningBridge]:
+    async with site.bridge() as bridge:
+        await bridge.settle()
+        yield bridge
+
+
+def topics(device: str) -> list[str]:
+    return [config_topic(device), state_topic(device), f"fleet2mqtt/device/{device}/availability"]
+
+
+async def parts(bridge: RunningBridge, device: str) -> list[str]:
+    return [id_ for id_ in await bridge.devices() if id_.startswith(device)]
+
+
+async def test_an_empty_list_with_success_removes_nothing(site: Site, bridge: RunningBridge) -> None:
+    before = (await bridge.devices()).keys()
+    for simulator in (site.ums, site.gateways):
+        simulator.mischief.inject("empty")
+    for _ in range(3):
+        await bridge.refresh()
+    assert (await bridge.devices()).keys() == before
+
+
+async def test_only_the_second_inventory_without_it_removes_a_device_and_its_parts(
+    site: Site, bridge: RunningBridge
+) -> None:
+    gone, kept = await parts(bridge, GATEWAY), await parts(bridge, VOIP)
+    assert len(gone) > 1
+    site.gateways.remove_gateway(SN)
+    await bridge.refresh()
+    assert (await bridge.devices()).keys() > set(gone)
+    assert (await retained(site.broker)).keys() >= {topic for id_ in gone for topic in topics(id_)}
+    await bridge.refresh()
+    assert set(gone).isdisjoint(await bridge.devices())
+    await wait_retained(site.broker, dict.fromkeys((topic for id_ in gone for topic in topics(id_)), b""))
+    assert (await retained(site.broker)).keys() >= {topic for id_ in kept for topic in topics(id_)}
+
+
+async def test_a_page_that_fails_removes_nothing(site: Site) -> None:
+    async with site.bridge(branch={"page_size": 1}, hq_voip={"page_size": 1}) as bridge:
+        await bridge.settle()
+        before = (await bridge.devices()).keys()
+        site.gateways.remove_gateway(SECOND_SN)
+        site.ums.remove_device(MAC)
+        for name in ("smart", "gateway"):
+            site.gateways.add_gateway(name, name)
+            site.ums.add_device()
+        for _ in range(3):
+            for simulator, path in ((site.gateways, LIST), (site.ums, "/s1/device")):
+                simulator.mischief.calls.clear()
+                simulator.mischief.inject("malformed", path)  # the first page is as bad as any
+            await bridge.refresh()
+            for simulator in (site.gateways, site.ums):
+                assert simulator.mischief.calls
+                simulator.mischief.clear()
+        assert (await bridge.devices()).keys() >= before
+
+
+async def test_what_comes_back_is_announced_again(site: Site, bridge: RunningBridge) -> None:
+    gateway = site.gateways.gateways[SN]
+    site.gateways.remove_gateway(SN)
+    await bridge.refresh()
+    await bridge.refresh()
+    await wait_retained(site.broker, dict.fromkeys(topics(CHANNEL), b""))
+    site.gateways.gateways[SN] = gateway
+    await bridge.refresh()
+    await wait_retained(site.broker, {f"fleet2mqtt/device/{CHANNEL}/availability": b"online"})
+    assert (await retained(site.broker)).keys() >= set(topics(GATEWAY)) | set(topics(CHANNEL))
+
+
+async def test_what_is_forgotten_comes_back_as_long_as_the_vendor_lists_it(site: Site, bridge: RunningBridge) -> None:
+    answer = await bridge.ask("forget", device=VOIP)
+    assert {VOIP, LINE} <= set(answer["data"]["forgotten"])
+    await wait_retained(site.broker, dict.fromkeys(topics(VOIP), b""))
+    await bridge.refresh()
+    assert {VOIP, LINE} <= (await bridge.devices()).keys()
+    await wait_retained(site.broker, {f"fleet2mqtt/device/{LINE}/availability": b"online"})
+
+
+async def test_the_bridge_itself_is_not_forgotten(site: Site, bridge: RunningBridge) -> None:
+    for named in ({"device": "bridge"}, {"devices": ["bridge", VOIP]}):
+        answer = await bridge.ask("forget", **named)
+        assert (answer["status"], answer["error"]["code"]) == ("error", "invalid_arguments")
+    assert {"bridge", VOIP} <= (await bridge.devices()).keys()
+    assert (await retained(site.broker)).keys() >= set(topics("bridge")) | set(topics(VOIP))
+
+
+async def test_everything_survives_a_restart_with_every_vendor_down(site: Site) -> None:
+    async with site.bridge() as bridge:
+        await bridge.settle()
+        known = await bridge.devices()
+        shown = bridge.state(CHANNEL)
+    await site.stop_vendors()
+    await site.broker.restart()
+    async with site.bridge() as bridge:
+        again = await bridge.devices()
+        await bridge.is_available("branch", "offline")
+        await bridge.is_available("hq_voip", "offline")
+        assert again.keys() == known.keys()
+        for id_ in (LINE, CHANNEL, GATEWAY):
+            assert again[id_] == known[id_]
+        await wait_until(lambda: all(map(bridge.state, known)), "every state")
+        assert bridge.state(CHANNEL) == shown
+        await wait_until(lambda: all(bridge.seen.latest(config_topic(id_)) for id_ in known), "every description")
+        answer = await bridge.set(CHANNEL, {"enable": "OFF"})
+        assert (answer["status"], answer["error"]["code"]) == ("failed", "not_ready")
+        pressed = await bridge.set("branch", {"refresh": "PRESS"})
+        assert (pressed["status"], pressed["error"]["code"]) == ("failed", "unreachable"), "it does try"
+
+
+async def test_what_was_to_be_removed_is_removed_after_a_restart(site: Site) -> None:
+    async with site.bridge(branch={"scan_interval": {"devices": 0.1}}) as bridge:
+        await bridge.settle()
+        await site.broker.kill()
+        site.gateways.remove_gateway(SN)
+        site.gateways.mischief.calls.clear()
+        await wait_until(lambda: len(site.gateways.mischief.calls) > 3, "more than two inventories")
+    await site.broker.start()
+    for topic in topics(CHANNEL):
+        await site.broker.publish(topic, "left behind", retain=True)
+    async with site.bridge():
+        await wait_retained(site.broker, dict.fromkeys(topics(CHANNEL), b""))
+
+
+async def test_a_new_name_keeps_every_id(site: Site, bridge: RunningBridge) -> None:
+    before = await bridge.devices()
+    site.ums.rename(MAC, "reception")
+    site.gateways.set_base(SN, alias="tower")
+    await bridge.refresh()
+    after = await bridge.devices()
+    assert after.keys() == before.keys()
+    assert (after[VOIP]["name"], after[GATEWAY]["name"]) == ("reception", "tower")
+    assert after[LINE]["name"].startswith("reception")
+
+
+async def test_a_component_that_is_gone_is_named_once_by_its_platform_alone(site: Site) -> None:
+    async with site.bridge() as bridge:
+        await bridge.settle()
+        assert "test_fxo" in (await bridge.devices())[VOIP]["keys"]
+    site.ums.drawn_lines[MAC] = []  # without lines there is nothing to test
+    async with site.bridge() as bridge:
+        for _ in range(3):
+            await bridge.refresh()
+        await bridge.ask("announce")
+        topic = config_topic(VOIP)
+        await bridge.seen.wait(
+            lambda message: (
+                message.topic == topic and message.json["components"].get("test_fxo") == {"platform": "button"}
+            )
+        )
+        await bridge.ask("announce")
+        await bridge.seen.wait(lambda message: message.topic == topic and "test_fxo" not in message.json["components"])
+        retiring = [m for m in bridge.seen.all(topic) if m.json["components"].get("test_fxo") == {"platform": "button"}]
+        assert len(retiring) == 1
+
+
+async def test_a_backend_that_is_no_longer_configured_keeps_its_devices_unavailable(site: Site) -> None:
+    async with site.bridge() as bridge:
+        await bridge.settle()
+    async with site.bridge(branch=None) as bridge:
+        await bridge.is_available("branch", "offline")
+        await wait_until(lambda: any("branch is no longer configured" in line for line in bridge.warnings()), "a word")
+        assert CHANNEL in await bridge.devices()
+        pressed = await bridge.set("branch", {"refresh": "PRESS"})
+        assert (pressed["status"], pressed["error"]["code"]) == ("failed", "not_ready")
+        answer = await bridge.ask("forget", backend="branch")
+        assert CHANNEL in answer["data"]["forgotten"]
+        await wait_retained(site.broker, dict.fromkeys(topics(CHANNEL), b""))
+
+
+async def test_a_torn_inventory_is_set_aside_and_said(site: Site) -> None:
+    async with site.bridge() as bridge:
+        await bridge.settle()
+        known = (await bridge.devices()).keys()
+    file = site.folder / "data" / "inventory.json"
+    whole = file.read_bytes()
+    assert json.loads(whole)
+    file.write_bytes(whole[: len(whole) // 2])
+    async with site.bridge() as bridge:
+        await wait_until(lambda: any("inventory.json cannot be used" in line for line in bridge.warnings()), "a word")
+        await bridge.refresh()
+        assert (await bridge.devices()).keys() == known
+    assert list(file.parent.glob("inventory.json.corrupt-*"))

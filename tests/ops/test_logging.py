@@ -1,0 +1,101 @@
+"""What is logged: secrets blotted out in every format, and a bounded part of it on MQTT."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleet2mqtt.ops.logging import BURST, MqttLog, Plain, configure
+from fleet2mqtt.ops.logging import Json as JsonFormat
+from fleet2mqtt.redaction import Redaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CANARY = "canary-2c9e"
+REDACT = Redaction((CANARY, "abc"))
+
+
+def record(message: str, *arguments: object, level: int = logging.WARNING) -> logging.LogRecord:
+    try:
+        int(CANARY)
+    except ValueError:
+        return logging.LogRecord("fleet2mqtt.x", level, "x.py", 1, message, arguments, sys.exc_info())
+    raise AssertionError(CANARY)
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, put back afterwards."""
+    logger = logging.getLogger()
+    handlers, level, ours = list(logger.handlers), logger.level, logging.getLogger("fleet2mqtt").level
+    yield logger
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    logging.getLogger("fleet2mqtt").setLevel(ours)
+
+
+def test_known_secrets_and_secret_names_are_blotted_out() -> None:
+    assert REDACT(f"token {CANARY}!") == "token ***!"
+    assert REDACT('{"password": "unknown one"}') == '{"password": "***"}'
+    assert REDACT("abcdef") == "abcdef"  # too short to be looked for
+    assert Redaction()("nothing to hide") == "nothing to hide"
+
+
+def test_the_longest_secret_is_looked_for_first() -> None:
+    assert Redaction(("sesame", "sesame-open"))("sesame-open") == "***"
+
+
+def test_a_line_for_people_hides_them_in_the_traceback_too() -> None:
+    line = Plain(REDACT).format(record("got %s", CANARY))
+    assert "WARNING fleet2mqtt.x: got ***" in line
+    assert "Traceback" in line
+    assert CANARY not in line
+
+
+def test_a_line_for_programs_is_json() -> None:
+    line = json.loads(JsonFormat(REDACT).format(record("got %s", CANARY)))
+    assert (line["level"], line["logger"], line["message"]) == ("warning", "fleet2mqtt.x", "got ***")
+    assert CANARY not in line["exception"]
+    plain = logging.LogRecord("fleet2mqtt.x", logging.INFO, "x.py", 1, "fine", (), None)
+    assert json.loads(JsonFormat(REDACT).format(plain)).keys() == {"ts", "level", "logger", "message"}
+
+
+async def test_mqtt_gets_what_is_said_until_it_is_too_much() -> None:
+    log = MqttLog(REDACT)
+    log.handle(record("before there is a loop"))
+    log.bind(asyncio.get_running_loop())
+    taking = asyncio.create_task(log.take())
+    for number in range(int(BURST) + 20):
+        log.handle(record("%d %s", number, CANARY))
+    assert json.loads(await taking) == {"level": "warning", "logger": "fleet2mqtt.x", "message": "0 ***"}
+    assert json.loads(await log.take())["message"] == "1 ***"
+    assert log.dropped >= 20
+
+
+async def test_a_record_from_another_thread_wakes_the_loop() -> None:
+    log = MqttLog(REDACT)
+    log.bind(asyncio.get_running_loop())
+    taking = asyncio.create_task(log.take())
+    await asyncio.to_thread(log.handle, record("from afar"))
+    assert json.loads(await taking)["message"] == "from afar"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_it_goes_to_standard_error_from_the_level_up(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    mqtt = configure("info", as_json=as_json, redact=REDACT)
+    assert mqtt in root.handlers
+    logging.getLogger("fleet2mqtt.y").info("hello %s", CANARY)
+    logging.getLogger("fleet2mqtt.y").debug("not this")
+    logging.getLogger("paho").info("nor this")
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "hello ***" in said
+    assert said.startswith("{") is as_json

@@ -1,0 +1,306 @@
+"""The outbox against kill -9, full disks, damaged files and other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import resource
+import shutil
+import sqlite3
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleet2mqtt.errors import OutboxError, OutboxFull
+from fleet2mqtt.outbox import Outbox, open_outbox
+from tests.alarms import alarm, nameless
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+
+ADDS_UNTIL_KILLED = """
+import asyncio, itertools, pathlib, sys
+from fleet2mqtt.outbox import open_outbox
+from tests.alarms import alarm, nameless
+
+async def add(outbox, numbers):
+    for number in numbers:
+        for event in await outbox.add([alarm(number)], nameless):
+            print(event.seq, event.id, flush=True)
+            if number % 3 == 0:
+                await outbox.published([event.seq])
+
+async def main():
+    async with open_outbox(pathlib.Path(sys.argv[1])) as outbox:
+        numbers = itertools.count(int(sys.argv[2]))
+        await asyncio.gather(*(add(outbox, numbers) for _ in range(8)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+async def acknowledged_before_kill(path: Path, start: int, lines: int) -> dict[int, str]:
+    """What a child process said was stored, of which at least so many lines, before it was killed."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ADDS_UNTIL_KILLED, str(path), str(start), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    said = [await asyncio.wait_for(child.stdout.readline(), 30) for _ in range(lines)]
+    child.kill()
+    said += (await child.stdout.read()).splitlines(keepends=True)
+    await child.wait()
+    whole = [line.decode().split() for line in said if line.endswith(b"\n")]
+    return {int(seq): id_ for seq, id_ in whole}
+
+
+async def test_what_was_acknowledged_outlives_kill_9(path: Path) -> None:
+    stored: dict[int, str] = {}
+    for round_ in range(6):
+        said = await acknowledged_before_kill(path, round_ * 100_000, random.randint(1, 400))  # noqa: S311 - a moment
+        assert not stored.keys() & said.keys()
+        stored |= said
+        async with open_outbox(path) as outbox:
+            events, more = await outbox.history(0, 100_000)
+            held = {event.seq: event.id for event in events}
+            assert not more
+            assert len(set(held.values())) == len(held)
+            assert stored.items() <= held.items()
+            assert outbox.depth == len(await outbox.unpublished(0, 100_000))
+            stored = held
+    assert not set_aside(path)
+
+
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """No file grows beyond this, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_full_disk_refuses_and_what_was_refused_can_come_again(path: Path) -> None:
+    async with open_outbox(path) as outbox:
+        kept = await outbox.add([alarm(1)], nameless)
+        wal = path.with_name(f"{path.name}-wal").stat().st_size
+        large = [alarm(number, description="x" * 1_000) for number in range(1_000, 1_200)]
+        with files_end_at(wal + 100_000):
+            answers = await asyncio.gather(
+                outbox.add(large, nameless), outbox.add([alarm(2)], nameless), return_exceptions=True
+            )
+            figures = (outbox.depth, outbox.refused)
+        assert isinstance(answers[0], OutboxError)
+        assert not isinstance(answers[0], OutboxFull)
+        assert isinstance(answers[1], tuple), "what fits goes in though what came along does not"
+        assert figures == (2, {"full": 0, "disk": 200})
+        assert await outbox.unpublished(0) == [*kept, *answers[1]]
+        assert len(await outbox.add(large, nameless)) == 200
+    async with open_outbox(path) as outbox:
+        assert outbox.depth == 202
+
+
+async def test_a_disk_full_for_long_serves_again_once_there_is_space(path: Path) -> None:
+    async with open_outbox(path) as outbox:
+        stored = 0
+        with files_end_at(200_000):
+            for number in range(2_000):
+                try:
+                    stored += len(await outbox.add([alarm(number)], nameless))
+                except OutboxError:
+                    break
+            for number in range(10_000, 10_050):
+                with pytest.raises(OutboxError):
+                    await outbox.add([alarm(number, description="x" * 300_000)], nameless)
+            assert outbox.depth == stored == len(await outbox.unpublished(0, 10_000))
+        assert 0 < stored < 2_000
+        assert outbox.refused["disk"] == 51
+        await outbox.published(range(1, stored + 1))
+        assert outbox.depth == 0
+        assert len(await outbox.add([alarm(3_000)], nameless)) == 1
+
+
+async def test_a_disk_with_no_room_for_the_file_is_named(path: Path) -> None:
+    with files_end_at(1_000), pytest.raises(OutboxError, match="cannot be opened"):
+        async with open_outbox(path):
+            pass
+    async with open_outbox(path) as outbox:
+        assert outbox.depth == 0
+
+
+async def exercise(outbox: Outbox) -> None:
+    """Every door of an outbox opens, and numbers rise."""
+    (event,) = await outbox.add([alarm(90_000, active=True, standing="door")], nameless)
+    assert event.seq > 30
+    assert event in await outbox.unpublished(event.seq - 1)
+    assert event in await outbox.standing()
+    await outbox.history(0, 1_000)
+    await outbox.last()
+    await outbox.summary(event.received_at)
+    await outbox.keep("hq", "hq_voip_1", "now")
+    await outbox.bury("hq", "event", "no id", b"{}")
+    await outbox.dead_letters(0, 10)
+    await outbox.setting("instance", lambda: "made")
+    await outbox.published([event.seq])
+    await outbox.forget(["hq_voip_1"])
+
+
+@pytest.fixture
+async def used(path: Path) -> Path:
+    """A file with something in every table, all of it in the file itself."""
+    async with open_outbox(path) as outbox:
+        await outbox.add([alarm(n, device=f"hq_{n}", active=True, standing="door") for n in range(30)], nameless)
+        await outbox.published(range(1, 20))
+        await outbox.keep("hq", "hq_voip_1", "10")
+        await outbox.bury("hq", "event", "no id", b"[]")
+        await outbox.setting("instance", lambda: "made")
+    return path
+
+
+def contents(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def lay(directory: Path, data: bytes, log: bytes | None = None) -> Path:
+    """A database file, and its log, with these bytes, in a directory of its own."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    path = directory / "outbox.db"
+    path.write_bytes(data)
+    if log is not None:
+        path.with_name("outbox.db-wal").write_bytes(log)
+    return path
+
+
+def set_aside(path: Path) -> dict[str, bytes]:
+    """What was set aside beside this file, by what follows the file's name and the time."""
+    found = path.parent.glob(f"{path.name}.corrupt-*")
+    return {part.name.partition("Z")[2]: part.read_bytes() for part in found}
+
+
+async def test_a_truncated_file_is_set_aside(used: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = contents(used)
+    for position in [0, 1, 15, 16, 99, 100, 511, 512, *range(1_000, len(whole), 7_321), len(whole) - 1]:
+        caplog.clear()
+        torn = lay(tmp_path / "torn", whole[:position])
+        async with open_outbox(torn) as outbox:
+            assert outbox.depth == 0
+            await exercise(outbox)
+        assert set_aside(torn)[""] == whole[:position]
+        assert [record.levelno for record in caplog.records] == [logging.ERROR]
+        assert f"{torn.name}.corrupt-" in caplog.text
+        async with open_outbox(torn) as outbox:
+            assert outbox.last_seq > 30
+
+
+async def test_a_damaged_file_starts_set_aside_or_not(used: Path, tmp_path: Path) -> None:
+    whole = contents(used)
+    rubbish = random.Random(4711)  # noqa: S311 - the same damage in every run
+    for position in range(64, len(whole), 2_503):
+        damaged = lay(tmp_path / "damaged", whole[:position] + rubbish.randbytes(200) + whole[position + 200 :])
+        async with open_outbox(damaged) as outbox:
+            await exercise(outbox)
+
+
+async def test_a_torn_log_loses_only_its_end(used: Path, tmp_path: Path) -> None:
+    async with open_outbox(used) as outbox:
+        for number in range(100, 130):
+            await outbox.add([alarm(number)], nameless)
+        main, log = contents(used), contents(used.with_name("outbox.db-wal"))
+    held = []
+    for position in range(0, len(log), 9_973):
+        torn = lay(tmp_path / "torn", main, log[:position])
+        async with open_outbox(torn) as outbox:
+            events, _ = await outbox.history(0, 1_000)
+            assert [event.seq for event in events] == list(range(1, len(events) + 1))
+            held.append(len(events))
+        assert not set_aside(torn)
+    assert held == sorted(held)
+    assert held[0] == 30
+    assert held[-1] > 50
+
+
+async def test_a_file_that_is_no_outbox_is_set_aside_with_its_log(tmp_path: Path) -> None:
+    path = lay(tmp_path / "rubbish", b"not a database" * 1_000, b"rubbish")
+    async with open_outbox(path) as outbox:
+        await exercise(outbox)
+    assert set_aside(path) == {"": b"not a database" * 1_000, "-wal": b"rubbish"}
+
+
+async def test_another_database_is_set_aside(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE other (x)")
+    connection.close()
+    async with open_outbox(path) as outbox:
+        await exercise(outbox)
+    assert set_aside(path)
+
+
+async def test_an_unreadable_event_is_found_at_the_start(used: Path, caplog: pytest.LogCaptureFixture) -> None:
+    connection = sqlite3.connect(used, isolation_level=None)
+    connection.execute("UPDATE event SET body = CAST('{}' AS BLOB) WHERE seq = 7")
+    connection.close()
+    async with open_outbox(used) as outbox:
+        await exercise(outbox)
+    assert "unreadable row" in caplog.text
+
+
+async def test_numbers_rise_beyond_those_of_the_file_set_aside(used: Path, tmp_path: Path) -> None:
+    async with open_outbox(lay(tmp_path / "torn", contents(used)[:5_000])) as outbox:
+        (event,) = await outbox.add([alarm(1)], nameless)
+        assert event.seq > 1_000_000
+        assert outbox.first_seq == event.seq
+    assert event.seq < 2**53, "what JavaScript can count"
+
+
+async def test_a_last_page_that_is_not_whole_is_damage(path: Path, tmp_path: Path) -> None:
+    """SQLite reads zeros there: of an id that stands at its end the last character would be a NUL."""
+    async with open_outbox(path) as outbox:
+        await outbox.setting("instance", lambda: "x" * 12)
+    torn = lay(tmp_path / "torn", contents(path)[:-1])
+    async with open_outbox(torn) as outbox:
+        assert await outbox.setting("instance", lambda: "made anew") == "made anew"
+    assert set_aside(torn)
+
+
+async def test_a_file_of_a_newer_version_is_refused_and_left_alone(used: Path) -> None:
+    connection = sqlite3.connect(used)
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+    with pytest.raises(OutboxError, match="newer version"):
+        async with open_outbox(used):
+            pass
+    assert not set_aside(used)
+
+
+async def test_a_second_bridge_on_the_file_is_refused(path: Path) -> None:
+    async with open_outbox(path):
+        with pytest.raises(OutboxError, match="in use by another process"):
+            async with open_outbox(path):
+                pass
+        assert not set_aside(path)
+
+
+async def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutboxError, match=r"file/data/outbox\.db: cannot be written: Not a directory"):
+        async with open_outbox(tmp_path / "file" / "data" / "outbox.db"):
+            pass
+
+
+async def test_a_path_that_is_a_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutboxError, match="cannot be opened"):
+        async with open_outbox(tmp_path):
+            pass

@@ -1,0 +1,169 @@
+"""What the outbox remembers beside its queue: what stands, counts, last alarms, watermarks, dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fleet2mqtt.devices.model import Severity
+from fleet2mqtt.errors import OutboxFull
+from fleet2mqtt.outbox import Limits, Outbox, open_outbox
+from tests.alarms import RAISED, add, alarm, ids, nameless
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+@pytest.fixture
+async def outbox(path: Path) -> AsyncIterator[Outbox]:
+    async with open_outbox(path) as outbox:
+        yield outbox
+
+
+RAISE = {"active": True, "standing": "door"}
+CLEAR = {"active": True, "standing": "door", "cleared": True, "severity": Severity.CLEARED}
+
+
+@pytest.mark.parametrize(
+    ("steps", "stands"),
+    [
+        ([(1, RAISE)], "hq:1"),
+        ([(1, RAISE), (2, CLEAR)], None),
+        ([(2, CLEAR), (1, RAISE)], None),  # read newest first
+        ([(1, RAISE), (3, RAISE), (2, CLEAR)], "hq:3"),
+        ([(3, RAISE), (1, RAISE)], "hq:3"),
+        ([(1, RAISE), (2, CLEAR), (3, RAISE)], "hq:3"),
+        ([(1, CLEAR), (1, RAISE)], None),  # same id, same time
+        ([(2, RAISE), (2, CLEAR | {"raised_at": RAISED})], None),  # same id, a clock that is behind
+        ([(1, RAISE), (2, CLEAR | {"standing": "window"})], "hq:1"),
+        ([(1, RAISE), (2, CLEAR | {"device": "hq_voip_2"})], "hq:1"),
+        ([(1, RAISE | {"active": False})], None),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+async def test_standing(
+    path: Path, steps: list[tuple[int, dict[str, Any]]], stands: str | None, *, together: bool
+) -> None:
+    alarms = [alarm(number, **changes) for number, changes in steps]
+    async with open_outbox(path) as outbox:
+        for call in [alarms] if together else [[one] for one in alarms]:
+            await outbox.add(call, nameless)
+    async with open_outbox(path) as outbox:
+        assert ids(await outbox.standing()) == ([stands] if stands else [])
+        assert (await outbox.summary(datetime.now(UTC)))["active"]["critical"] == (1 if stands else 0)
+
+
+async def test_what_stands_outlives_history(path: Path) -> None:
+    async with open_outbox(path, Limits(history_rows=0)) as outbox:
+        (event,) = await add(outbox, 1, **RAISE)
+        await outbox.published([event.seq])
+        assert await outbox.standing() == [event]
+
+
+async def test_forget_ends_what_stands_and_drops_the_last_alarm(outbox: Outbox) -> None:
+    (gone,) = await add(outbox, 1, **RAISE)
+    (kept,) = await add(outbox, 2, device="hq_voip_2", **RAISE)
+    assert await outbox.forget(["hq_voip_1", "hq_voip_3"]) == [gone]
+    assert await outbox.standing() == [kept]
+    assert await outbox.last() == {"hq_voip_2": kept}
+    assert await outbox.forget(["hq_voip_1"]) == []
+    assert len(await outbox.unpublished(0)) == 2
+
+
+async def test_summary_counts_raised_events_by_when_they_were_received(outbox: Outbox) -> None:
+    await add(outbox, 1, 2)
+    (event,) = await add(outbox, 3, severity=Severity.MINOR)
+    await outbox.add([alarm(1, cleared=True)], nameless)
+    none = {"critical": 0, "major": 0, "minor": 0, "warning": 0, "indeterminate": 0}
+    counted = none | {"critical": 2, "minor": 1}
+
+    async def windows(**later: int) -> tuple[dict[str, int], dict[str, int]]:
+        summary = await outbox.summary(event.received_at + timedelta(**later))
+        assert summary["active"] == none
+        return summary["last_hour"], summary["last_day"]
+
+    assert await windows() == (counted, counted)
+    assert await windows(minutes=59) == (counted, counted)
+    assert await windows(minutes=62) == (none, counted)
+    assert await windows(hours=23, minutes=59) == (none, counted)
+    assert await windows(hours=24, minutes=2) == (none, none)
+
+
+async def test_last_is_the_newest_by_time_whatever_the_order(outbox: Outbox) -> None:
+    await add(outbox, 5, 9, 7)
+    await add(outbox, 8)
+    await outbox.add([alarm(99, cleared=True)], nameless)
+    await add(outbox, 1, device="hq_voip_2")
+    twin = await add(outbox, 10, 11, device="hq_voip_3", raised_at=RAISED)
+    last = await outbox.last()
+    assert {device: event.id for device, event in last.items()} == {
+        "hq_voip_1": "hq:9",
+        "hq_voip_2": "hq:1",
+        "hq_voip_3": "hq:11",
+    }
+    assert last["hq_voip_3"] == twin[-1]
+
+
+async def test_watermarks_and_settings_outlive_restart(path: Path) -> None:
+    numbers = count(1)
+    async with open_outbox(path) as outbox:
+        assert outbox.watermark("hq", "hq_voip_1") is None
+        await asyncio.gather(outbox.keep("hq", "hq_voip_1", "10"), outbox.keep("hq", "hq_voip_1", "11"))
+        await outbox.keep("hq", "hq_voip_2", "5")
+        assert outbox.watermark("hq", "hq_voip_1") == "11"
+        assert await outbox.setting("instance", lambda: f"made {next(numbers)}") == "made 1"
+    async with open_outbox(path) as outbox:
+        assert outbox.watermark("hq", "hq_voip_1") == "11"
+        assert outbox.watermark("hq", "hq_voip_2") == "5"
+        assert await outbox.setting("instance", lambda: f"made {next(numbers)}") == "made 1"
+
+
+async def test_watermarks_are_on_disk_with_their_alarms_or_not_at_all(path: Path) -> None:
+    async with open_outbox(path, Limits(rows=2)) as outbox:
+        commits = outbox.commits
+        await outbox.add([alarm(1)], nameless, {("hq", "hq_voip_1"): "one", ("hq", ""): "all"})
+        assert outbox.commits == commits + 1
+        with pytest.raises(OutboxFull):
+            await outbox.add([alarm(2), alarm(3)], nameless, {("hq", "hq_voip_1"): "three"})
+        assert outbox.watermark("hq", "hq_voip_1") == "one"
+        await outbox.add([], nameless, {("hq", ""): ""})
+        assert outbox.watermark("hq", "") is None
+    async with open_outbox(path) as outbox:
+        assert outbox.watermark("hq", "hq_voip_1") == "one"
+        assert outbox.watermark("hq", "") is None
+
+
+async def test_dead_letters_are_bounded_and_the_same_one_only_counts(path: Path) -> None:
+    async with open_outbox(path, Limits(dead_letters=3)) as outbox:
+        first, second, third = [await outbox.bury("hq", "event", "no id", bytes([65 + n])) for n in range(3)]
+        assert await outbox.bury("hq", "event", "still no id", b"A") == first
+        fourth = await outbox.bury("hq", "event", "no id", b"D")
+        assert (outbox.dead, outbox.displaced) == (3, 1)
+        letters = await outbox.dead_letters(0, 10)
+        assert [(letter.id, letter.body, letter.count) for letter in letters] == [
+            (first, "A", 2),
+            (third, "C", 1),
+            (fourth, "D", 1),
+        ]
+        assert letters[0].error == "still no id"
+        assert [letter.id for letter in await outbox.dead_letters(first, 1)] == [third]
+        assert await outbox.dig(third) == letters[1]
+        assert await outbox.dig(second) is None
+        assert (await outbox.discard(third), await outbox.discard(third), outbox.dead) == (True, False, 2)
+
+
+async def test_a_dead_letter_is_cut_and_need_not_be_text(outbox: Outbox) -> None:
+    letter = await outbox.dig(await outbox.bury("hq", "event", "not JSON: \ud800", b"\xff" + b"x" * 100_000))
+    assert letter is not None
+    assert letter.error == "not JSON: ?"
+    assert letter.body == "\ufffd" + "x" * (64 * 1024 - 1)

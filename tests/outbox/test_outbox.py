@@ -1,0 +1,233 @@
+"""What the outbox takes in, once, and holds until it is published, with real files."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleet2mqtt.devices.model import Origin, Severity
+from fleet2mqtt.errors import OutboxError, OutboxFull
+from fleet2mqtt.outbox import Limits, Outbox, open_outbox
+from tests.alarms import add, alarm, ids, nameless
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "outbox.db"
+
+
+@pytest.fixture
+async def outbox(path: Path) -> AsyncIterator[Outbox]:
+    async with open_outbox(path) as outbox:
+        yield outbox
+
+
+async def test_body_is_the_contract(outbox: Outbox) -> None:
+    raised_at = datetime(2021, 3, 9, 17, 55, 40, tzinfo=timezone(timedelta(hours=8)))
+    full = alarm(
+        1,
+        raised_at=raised_at,
+        line="4",
+        code=33,
+        category="ip extension",
+        description="IP 分机离线",
+        description_en="IP extension offline",
+        tags=("a", "", "c"),
+    )
+    before = datetime.now(UTC)
+    (event,) = await outbox.add([full], {"hq_voip_1": "OM50"}.get)
+    assert before <= event.received_at <= datetime.now(UTC)
+    assert event.body == {
+        "id": "hq:1",
+        "seq": 1,
+        "type": "raised",
+        "backend": "hq",
+        "device": "hq_voip_1",
+        "device_name": "OM50",
+        "line": "4",
+        "severity": "critical",
+        "level": "serious",
+        "code": 33,
+        "category": "ip extension",
+        "name": "eEMS_NOTIFY_IPEXT_OFFLINE",
+        "description": "IP 分机离线",
+        "description_en": "IP extension offline",
+        "raised_at": "2021-03-09T17:55:40+08:00",
+        "received_at": event.received_at.isoformat(),
+        "source": "push",
+        "tags": ["a", "", "c"],
+    }
+
+
+async def test_what_is_unknown_is_null_and_the_stored_event_equals_the_given_one(outbox: Outbox) -> None:
+    (event,) = await add(outbox, 1, cleared=True, active=True, standing="door", severity=Severity.CLEARED)
+    assert event.body["type"] == "cleared"
+    nulls = {"device_name", "line", "code", "category", "description", "description_en"}
+    assert {key for key, value in event.body.items() if value is None} == nulls
+    assert await outbox.unpublished(0) == [event]
+
+
+async def test_text_that_utf8_cannot_carry_is_stored_all_the_same(outbox: Outbox) -> None:
+    (event,) = await add(outbox, 1, id="hq:\ud800", device="hq_\udfff", standing="\ud800", name="half \ud83d")
+    assert (event.id, event.device, event.body["name"]) == ("hq:?", "hq_?", "half ?")
+    assert await outbox.unpublished(0) == [event]
+
+
+async def test_an_id_with_a_nul_is_one_event(outbox: Outbox) -> None:
+    assert ids(await add(outbox, 1, id="hq:a\0b")) == ["hq:a?b"]
+    assert await add(outbox, 1, id="hq:a\0b") == ()
+
+
+async def test_any_number_may_be_asked_for(outbox: Outbox) -> None:
+    (event,) = await add(outbox, 1)
+    assert await outbox.history(-(2**70), 10) == ([event], False)
+    assert await outbox.history(2**70, 10) == ([], False)
+    assert (await outbox.dig(2**70), await outbox.discard(2**70)) == (None, False)
+
+
+async def test_repeats_give_nothing(outbox: Outbox) -> None:
+    assert ids(await add(outbox, 2, 1, 2, 3, 1)) == ["hq:2", "hq:1", "hq:3"]
+    assert ids(await add(outbox, 3, 4, 1, source=Origin.POLL)) == ["hq:4"]
+    assert await outbox.add([], nameless) == ()
+    assert [event.seq for event in await outbox.unpublished(0)] == [1, 2, 3, 4]
+
+
+async def test_a_clearing_is_another_event_than_the_raising(outbox: Outbox) -> None:
+    first = await outbox.add([alarm(1), alarm(1, cleared=True)], nameless)
+    again = await outbox.add([alarm(1, cleared=True), alarm(1)], nameless)
+    assert [event.cleared for event in first] == [False, True]
+    assert again == ()
+
+
+async def test_concurrent_repeats_are_one_event(outbox: Outbox) -> None:
+    answers = await asyncio.gather(*(add(outbox, 1, 2 + n % 3) for n in range(30)))
+    assert sorted(ids(event for events in answers for event in events)) == ["hq:1", "hq:2", "hq:3", "hq:4"]
+    assert outbox.depth == 4
+
+
+async def test_identity_and_numbers_outlive_restart_and_publishing(path: Path) -> None:
+    async with open_outbox(path, Limits(history_rows=0)) as outbox:
+        await outbox.published(event.seq for event in await add(outbox, 1, 2, 3))
+    async with open_outbox(path) as outbox:
+        assert await outbox.history(0, 10) == ([], False)
+        assert (outbox.first_seq, outbox.last_seq) == (4, 3)
+        assert [event.seq for event in await add(outbox, 3, 2, 1, 4)] == [4]
+
+
+async def test_waiting_calls_share_a_commit(outbox: Outbox) -> None:
+    before = outbox.commits
+    await asyncio.gather(*(add(outbox, number) for number in range(32)))
+    assert outbox.depth == 32
+    assert 1 <= outbox.commits - before <= 2
+
+
+async def test_published_events_leave_the_queue_once(outbox: Outbox) -> None:
+    first, second, third = await add(outbox, 1, 2, 3)
+    assert outbox.oldest == first.received_at
+    await asyncio.gather(*(outbox.published([first.seq, third.seq]) for _ in range(3)))
+    await outbox.published([first.seq, 999])
+    await outbox.published([])
+    assert await outbox.unpublished(0) == [second]
+    assert await outbox.unpublished(second.seq) == []
+    assert (outbox.depth, outbox.size > 0) == (1, True)
+    await outbox.published([second.seq])
+    assert (outbox.depth, outbox.size) == (0, 0)
+    assert outbox.oldest is None
+
+
+async def test_unpublished_comes_in_pages(outbox: Outbox) -> None:
+    await add(outbox, *range(10))
+    assert [event.seq for event in await outbox.unpublished(3, limit=4)] == [4, 5, 6, 7]
+
+
+async def test_figures_outlive_restart(path: Path) -> None:
+    async with open_outbox(path) as outbox:
+        await add(outbox, 1, 2)
+        await outbox.bury("hq", "event", "no id", b"{}")
+        figures = (outbox.depth, outbox.size, outbox.oldest, outbox.first_seq, outbox.dead)
+    async with open_outbox(path) as outbox:
+        assert (outbox.depth, outbox.size, outbox.oldest, outbox.first_seq, outbox.dead) == figures
+
+
+async def test_full_by_rows_refuses_the_whole_call_and_no_other(path: Path) -> None:
+    async with open_outbox(path, Limits(rows=3)) as outbox:
+        await add(outbox, 1, 2)
+        small, large = await asyncio.gather(add(outbox, 5), add(outbox, 3, 4), return_exceptions=True)
+        assert isinstance(small, tuple)
+        assert isinstance(large, OutboxFull)
+        assert await add(outbox, 1, 2, 5) == ()
+        assert outbox.refused == {"full": 2, "disk": 0}
+        await outbox.published([1, 2, 3])
+        assert ids(await add(outbox, 3, 4)) == ["hq:3", "hq:4"]
+
+
+async def test_full_by_bytes(path: Path) -> None:
+    async with open_outbox(path, Limits(bytes=2_000)) as outbox:
+        with pytest.raises(OutboxFull):
+            await add(outbox, 1, description="x" * 2_000)
+        await add(outbox, 1)
+        assert 0 < outbox.size < 2_000
+        with pytest.raises(OutboxFull):
+            await add(outbox, *range(2, 10))
+        assert outbox.depth == 1
+
+
+async def test_history_is_bounded_and_says_so(path: Path) -> None:
+    async with open_outbox(path, Limits(history_rows=3)) as outbox:
+        await add(outbox, *range(1, 9))
+        await outbox.published([1, 2, 3, 5, 6, 7])
+        events, more = await outbox.history(0, 10)
+        assert ([event.seq for event in events], more) == ([4, 5, 6, 7, 8], False)
+        assert outbox.first_seq == 4
+        events, more = await outbox.history(5, 2)
+        assert ([event.seq for event in events], more) == ([6, 7], True)
+
+
+async def test_identities_are_bounded_but_never_those_of_held_events(path: Path) -> None:
+    async with open_outbox(path, Limits(history_rows=2, seen_rows=4)) as outbox:
+        await add(outbox, *range(1, 9))
+        assert await add(outbox, *range(1, 9)) == ()
+        await outbox.published(range(1, 9))
+        assert await add(outbox, 5, 6, 7, 8) == ()
+        assert ids(await add(outbox, 4)) == ["hq:4"]
+
+
+async def test_changed_wakes_for_what_is_new_and_for_what_was_left(path: Path) -> None:
+    async with open_outbox(path) as outbox:
+        waiter = asyncio.ensure_future(outbox.changed())
+        await add(outbox, 1)
+        await waiter
+        await add(outbox, 1)
+        waiter = asyncio.ensure_future(outbox.changed())
+        await outbox.unpublished(0)
+        assert not waiter.done()
+        waiter.cancel()
+    async with open_outbox(path) as outbox:
+        await asyncio.wait_for(outbox.changed(), 10)
+
+
+async def test_leaving_waits_for_what_was_submitted_and_then_refuses(path: Path) -> None:
+    async with open_outbox(path) as outbox:
+        calls = [asyncio.ensure_future(add(outbox, number)) for number in range(50)]
+        await asyncio.sleep(0)
+    assert [ids(events) for events in await asyncio.gather(*calls)] == [[f"hq:{number}"] for number in range(50)]
+    with pytest.raises(OutboxError, match="closed"):
+        await add(outbox, 100)
+    with pytest.raises(OutboxError, match="closed"):
+        await outbox.standing()
+
+
+async def test_a_cancelled_caller_harms_no_other(outbox: Outbox) -> None:
+    calls = [asyncio.ensure_future(add(outbox, number)) for number in range(3)]
+    await asyncio.sleep(0)
+    calls[1].cancel()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(answers[1], asyncio.CancelledError)
+    assert [ids(answer) for answer in answers if isinstance(answer, tuple)] == [["hq:0"], ["hq:2"]]

@@ -1,0 +1,45 @@
+"""What is to be published comes from memory where that knows all of it, and from disk where it does not."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from fleet2mqtt.outbox import open_outbox
+from fleet2mqtt.outbox.outbox import ROWS
+from tests.alarms import add
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_more_than_memory_holds_comes_from_disk(tmp_path: Path) -> None:
+    count = ROWS + 100
+    async with open_outbox(tmp_path / "outbox.db") as outbox:
+        await add(outbox, *range(count))
+        assert [event.seq for event in await outbox.unpublished(0, 2 * count)] == list(range(1, count + 1))
+        assert [event.seq for event in await outbox.unpublished(count - 2)] == [count - 1, count]
+
+
+async def test_memory_and_disk_give_the_same(tmp_path: Path) -> None:
+    async with open_outbox(tmp_path / "outbox.db") as outbox:
+        await add(outbox, *range(10))
+        await outbox.published([1, 2, 5])
+        from_memory = await outbox.unpublished(0)
+    async with open_outbox(tmp_path / "outbox.db") as outbox:
+        assert await outbox.unpublished(0) == from_memory
+    assert [event.seq for event in from_memory] == [3, 4, 6, 7, 8, 9, 10]
+
+
+async def test_an_event_whose_sender_has_left_is_found(tmp_path: Path) -> None:
+    async with open_outbox(tmp_path / "outbox.db") as outbox:
+        await add(outbox, 1)
+        leaving = asyncio.create_task(add(outbox, 2), name="leaving")
+        await asyncio.sleep(0)  # it has handed its alarm over
+        leaving.cancel()
+        with suppress(asyncio.CancelledError):
+            await leaving
+        await add(outbox, 3)
+        assert [event.seq for event in await outbox.unpublished(0)] == [1, 2, 3]
+        assert [event.seq for event in await outbox.unpublished(1)] == [2, 3]

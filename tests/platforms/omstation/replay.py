@@ -1,0 +1,66 @@
+"""A case folder put through the platform: a server that answers with its files, and connect() in front of it.
+
+`queryStationInfoListByOrgId.json` answers station/queryStationInfoListByOrgId, and so on; `<name>.2.json` is the second
+answer, the last one repeats. The login is answered with the document's sample unless the folder has a `userLogin.json`.
+`options.json` holds options; `steps.json` says what happens, by default every source that has an answer is polled:
+
+    {"poll": "stations"}   {"action": "device_register", "arguments": {…}}
+
+With steps, expected.json also has what they answered and the requests that were made.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from tests.platforms.omstation.connected import Shared, connected
+from tests.platforms.replaying import Files, Platform, alone, came, refused
+
+if TYPE_CHECKING:
+    from fleet2mqtt.devices.model import Device
+    from fleet2mqtt.errors import BackendError
+
+_LOGIN = Path(__file__).parent / "cases/sample_login/userLogin.json"
+_SOURCES = {
+    "stations": "queryStationInfoListByOrgId",
+    "lattices": "queryStationLatticeDetail",
+    "authorisations": "queryAuthCollectionList",
+}
+
+
+def replay(folder: Path) -> dict[str, Any]:
+    """What came of a case: devices, complete inventories and, with steps, answers and requests."""
+    files = Files(folder)
+    with TemporaryDirectory() as shared:
+        connect = partial(connected, shared=Shared(Path(shared)))
+        platform = Platform(sources=_SOURCES, connected=connect, device=_device, refused=_refused)
+        return alone(came(platform, files, _Server(files).answer))
+
+
+@dataclass(slots=True)
+class _Server:
+    files: Files
+
+    async def answer(self, request: web.Request) -> web.Response:
+        sent = {name: request.headers[name] for name in ("token", "lang") if name in request.headers}
+        body = json.loads(await request.read())
+        body |= {"endTime": "tomorrow"} if body.get("startTime", "").startswith("2000") else {}
+        self.files.requests.append({"call": f"{request.method} {request.path}", "headers": sent, "body": body})
+        name = request.path.rpartition("/")[2]
+        return self.files.answer(name, _LOGIN if name == "userLogin" else None)
+
+
+def _refused(error: BackendError) -> dict[str, Any]:
+    return refused(error) | {"message": str(error).partition("; not tried again")[0]}
+
+
+def _device(device: Device) -> dict[str, Any]:
+    told = {"name": device.name, "available": device.available, "via": device.via, "state": dict(device.state)}
+    return told | ({"attributes": dict(device.attributes)} if device.attributes else {})

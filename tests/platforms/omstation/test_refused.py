@@ -1,0 +1,163 @@
+"""Logins that fail or are refused: what is said, and when it is tried again."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from fleet2mqtt.errors import Ambiguous, BackendError, BadReply, Denied, Rejected, Unreachable
+from tests.platforms.omstation.connected import ACCOUNT, NAME, Shared, calls, connected, logins, simulated
+from tests.platforms.omstation.simulated import LOGIN, SIGN_IN, STATIONS, path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Shared:
+    return Shared(tmp_path)
+
+
+async def test_what_the_login_said_stays_when_the_next_one_is_refused() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll()
+        before = run.state(NAME)
+        simulator.set_password("admin", "changed")
+        simulator.expire_tokens()
+        with pytest.raises(Denied):
+            await run.poll("lattices")
+        assert run.state(NAME) == before
+
+
+@pytest.mark.parametrize(("code", "expired"), [(103, False), (106, True)])
+async def test_wrong_credentials_are_a_state(
+    code: int, expired: bool, shared: Shared, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "fleet2mqtt")
+    async with simulated(shared=shared) as (simulator, run):
+        if expired:
+            simulator.expired_accounts.add("admin")
+        else:
+            simulator.accounts["admin"] = "other"
+        for name in ("stations", "lattices", "authorisations"):
+            with pytest.raises(Denied, match="not tried again before") as raised:
+                await run.poll(name)
+            assert raised.value.code == code
+            assert raised.value.endpoint == "login/userLogin"
+        for _ in range(50):
+            async with connected(str(run.backend.configuration_url), shared) as again:
+                with pytest.raises(Denied):
+                    await again.poll("stations")
+        assert logins(simulator) == 1
+        assert shared.file.stat().st_mode & 0o777 == 0o600
+        assert not caplog.records
+
+
+async def test_it_is_tried_again_later_and_ever_later(shared: Shared) -> None:
+    async with simulated(shared=shared) as (simulator, run):
+        url = str(run.backend.configuration_url)
+        simulator.accounts["admin"] = "other"
+        with pytest.raises(Denied):
+            await run.poll("stations")
+        for count, wait in enumerate((300, 600, 1200, 2400, 3600, 3600), 1):
+            assert shared.kept()["denial"]["count"] == count
+            for back, tried in ((wait - 100, 0), (wait + 1, 1)):
+                found = shared.kept()
+                found["denial"]["at"] -= back
+                shared.file.write_text(json.dumps(found))
+                before = logins(simulator)
+                async with connected(url, shared) as again:
+                    with pytest.raises(Denied):
+                        await again.poll("stations")
+                assert logins(simulator) == before + tried
+                if not tried:
+                    found["denial"]["at"] += back
+                    shared.file.write_text(json.dumps(found))
+        simulator.accounts["admin"] = ACCOUNT["password"]
+        found = shared.kept()
+        found["denial"]["at"] += 86_400  # the clock went back
+        shared.file.write_text(json.dumps(found))
+        async with connected(url, shared) as again:
+            await again.poll("stations")
+        assert "denial" not in shared.kept()
+
+
+async def test_a_corrected_password_is_tried_at_once(shared: Shared) -> None:
+    async with simulated(shared=shared, password="wrong") as (_, run):
+        with pytest.raises(Denied):
+            await run.poll("stations")
+        async with connected(str(run.backend.configuration_url), shared) as again:
+            await again.poll("stations")
+            assert again.of("stations")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"kind": "status", "status": 500}, BadReply),
+        ({"kind": "status", "status": 401}, Denied),
+        ({"kind": "error", "code": 102}, Rejected),
+        ({"kind": "error", "code": 105}, Ambiguous),
+        ({"kind": "garbage"}, BadReply),
+        ({"kind": "malformed"}, BadReply),
+        ({"kind": "reset"}, Ambiguous),
+    ],
+)
+async def test_a_login_that_fails(fault: dict[str, Any], kind: type[BackendError]) -> None:
+    async with simulated() as (simulator, run):
+        simulator.mischief.inject(path=path(SIGN_IN), **fault)
+        with pytest.raises(kind) as raised:
+            await run.poll("stations")
+        assert type(raised.value) is kind
+        assert not calls(simulator, STATIONS)
+        assert LOGIN["password"] not in str(raised.value)
+
+
+async def test_nobody_there(shared: Shared) -> None:
+    async with simulated(shared=shared) as (_, run):
+        url = str(run.backend.configuration_url)
+    async with connected(url, shared) as run:
+        with pytest.raises(Unreachable):
+            await run.poll("stations")
+
+
+async def vendor(shared: Shared, answer: dict[str, Any], **own: Any) -> BackendError:
+    """What comes of a poll where a vendor answers the login so, and repeats what it got to everything else."""
+
+    async def handle(request: web.Request) -> web.Response:
+        if request.path.endswith("userLogin"):
+            return web.json_response(answer)
+        return web.json_response({"code": 7, "message": f"cannot use {request.headers['token']}"})
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", handle)
+    async with TestServer(app) as server, connected(str(server.make_url("")), shared, **own) as run:
+        with pytest.raises(BackendError) as raised:
+            await run.poll("stations")
+        return raised.value
+
+
+async def test_a_login_without_a_token_or_an_organisation(shared: Shared) -> None:
+    answers: tuple[Any, ...] = (None, [], {"tokenId": ""}, {"tokenId": None})
+    for data in answers:
+        error = await vendor(shared, {"code": 200, "message": "ok", "data": data})
+        assert (type(error), error.code) == (BadReply, "no_token")
+    error = await vendor(shared, {"code": 200, "data": {" tokenID ": "secret-token"}})
+    assert (type(error), error.code) == (BadReply, "no_org_id")
+    assert "org_id" in str(error)
+
+
+async def test_what_is_secret_is_not_repeated(shared: Shared) -> None:
+    said = {"tokenId": "secret-A33", "adminCode": "secret-code", "orgId": "O"}
+    error = await vendor(shared, {"code": 200, "data": said})
+    assert (type(error), str(error)) == (Rejected, "cannot use ***")
+    assert error.__cause__ is None
+    assert "secret-code" not in shared.file.read_text()
+    error = await vendor(shared, {"code": 103, "message": f"not {LOGIN['password']}"}, username="else")
+    assert LOGIN["password"] not in str(error)
+    assert LOGIN["password"] not in shared.file.read_text()

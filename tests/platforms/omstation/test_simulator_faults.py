@@ -1,0 +1,159 @@
+"""How the simulated omstation can be made to deviate and to fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.platforms.omstation.simulated import (
+    ADD_DEVICES,
+    ADD_STATION,
+    COLLECTIONS,
+    DAY,
+    DONE,
+    LATTICES,
+    ORG,
+    PAGE,
+    SIGN_IN,
+    STATIONS,
+    TRANSFERS,
+    UPDATE_COLLECTION,
+    UPDATE_STATION,
+    UPDATE_TRANSFER,
+    Omstation,
+    path,
+    station,
+)
+
+LOCKS = {"orgId": ORG, "deviceInfoList": [{"deviceType": 701, "deviceId": "7018800001"}]}
+
+
+def writes(omstation: Omstation) -> dict[str, Any]:
+    """Each write with a body that it takes."""
+    collection, transfer = next(iter(omstation.simulator.collections)), next(iter(omstation.simulator.transfers))
+    return {
+        ADD_STATION: station(),
+        UPDATE_STATION: station(id=omstation.first),
+        ADD_DEVICES: LOCKS,
+        UPDATE_COLLECTION: {"id": collection, "type": 0, "deviceTypes": "[709]", "orgId": ORG},
+        UPDATE_TRANSFER: {"id": transfer, "authInfo": '[{"deviceType":701,"count":9}]', "orgId": ORG},
+    }
+
+
+def tables(omstation: Omstation) -> tuple[str, ...]:
+    """What writes change, as it is now."""
+    simulator = omstation.simulator
+    return tuple(
+        str(table) for table in (simulator.stations, simulator.devices, simulator.collections, simulator.transfers)
+    )
+
+
+async def listed(omstation: Omstation, **changes: Any) -> list[Any]:
+    return list((await omstation.data(COLLECTIONS, PAGE | changes))["data"])
+
+
+async def test_any_write_can_say_105_and_be_done(omstation: Omstation) -> None:
+    omstation.simulator.writes_say_105 = True
+    omstation.simulator.add_answers = 200
+    for call, body in writes(omstation).items():
+        before = tables(omstation)
+        assert await omstation.call(call, body) == DONE | {"code": 105}
+        assert tables(omstation) != before
+    assert (await omstation.call(STATIONS, {"orgId": ORG}))["code"] == 200
+
+
+async def test_any_write_can_do_nothing(omstation: Omstation) -> None:
+    before = tables(omstation)
+    omstation.simulator.mischief.inject("noop")
+    for call, body in writes(omstation).items():
+        assert (await omstation.call(call, body))["message"] == "Operation succeeded"
+        assert (await omstation.call(call, {}))["code"] == 102
+    assert tables(omstation) == before
+    assert len(await omstation.stations()) == 2
+
+
+async def test_texts_can_be_null(omstation: Omstation) -> None:
+    omstation.simulator.null_strings = True
+    data = (await omstation.log_in())["data"]
+    assert {data[name] for name in ("orgName", "webTheme", "adminCode", "dateFormat")} == {None}
+    known = (await omstation.stations())[0]
+    assert (known["orgName"], known["deviceId"], known["path"]) == (None, None, None)
+    rows = (await omstation.lattices()).values()
+    assert "" not in {row["deviceId"] for row in rows}
+    assert None in {row["deviceId"] for row in rows}
+    assert None in {row["fileUrl"] for row in rows}
+    assert {row["descInfo"] for row in await listed(omstation)} == {None}
+
+
+async def test_sums_can_be_texts(omstation: Omstation) -> None:
+    omstation.simulator.statistics_as_text = True
+    for call, body in ((STATIONS, {"orgId": ORG}), (LATTICES, DAY | {"id": omstation.first})):
+        sums = (await omstation.data(call, body))["stationStatistics"]
+        assert all(isinstance(value, str) for value in sums.values())
+    assert sums["sumLatticeCount"] == "12"
+
+
+async def test_the_lattices_can_be_missing(omstation: Omstation) -> None:
+    omstation.simulator.lattices_missing = True
+    assert list(await omstation.data(LATTICES, DAY | {"id": omstation.first})) == ["stationStatistics"]
+
+
+async def test_times_of_creation_can_lack_their_zone(omstation: Omstation) -> None:
+    with_zone = (await omstation.stations())[0]["createTime"]
+    omstation.simulator.naive_create_time = True
+    assert (await omstation.stations())[0]["createTime"] == with_zone[:19]
+    assert {len(row["createTime"]) for row in await listed(omstation)} == {19}
+
+
+async def test_the_window_can_filter_the_sums(omstation: Omstation) -> None:
+    omstation.simulator.window_filters_sums = True
+    body = DAY | {"id": omstation.first}
+    assert (await omstation.data(LATTICES, body))["stationStatistics"]["sumLatticeCount"] == 0
+    omstation.simulator.change_lattice(omstation.first, "A3", updateTime="2024-02-28T10:00:00.123456789Z")
+    data = await omstation.data(LATTICES, body)
+    assert data["stationStatistics"]["sumLatticeCount"] == 1
+    assert len(data["stationLatticeInfoList"]) == 12
+
+
+async def test_an_injected_error_comes_in_the_envelope(omstation: Omstation) -> None:
+    mischief = omstation.simulator.mischief
+    mischief.inject("error", path(SIGN_IN), code=106, times=1)
+    assert await omstation.log_in() == {"code": 106, "message": "Account expired", "data": None}
+    mischief.inject("error", path(STATIONS), code=108, text="busy", times=1)
+    assert await omstation.call(STATIONS, {"orgId": ORG}) == {"code": 108, "message": "busy", "data": None}
+    mischief.inject("error", path(LATTICES), times=1)
+    assert (await omstation.call(LATTICES, {}))["code"] == 105
+    mischief.inject("error", code=999, times=1)
+    assert (await omstation.call(STATIONS, {}))["message"] == "Unknown error"
+    assert (await omstation.call(STATIONS, {"orgId": ORG}))["code"] == 200
+
+
+async def test_everything_can_look_empty(omstation: Omstation) -> None:
+    omstation.simulator.mischief.inject("empty")
+    data = await omstation.data(STATIONS, {"orgId": ORG})
+    assert data["stationInfoList"] == []
+    assert set(data["stationStatistics"].values()) == {0}
+    assert await omstation.lattices() == {}
+    for call in (COLLECTIONS, TRANSFERS):
+        assert await omstation.data(call, PAGE) == {"total": 0, "size": 1, "data": []}
+
+
+async def test_pages_can_drift(omstation: Omstation) -> None:
+    async def read() -> list[str]:
+        return [row["id"] for page in (1, 2, 3) for row in await listed(omstation, pageNum=page, pageSize=3)]
+
+    still = await read()
+    omstation.simulator.mischief.inject("drift")
+    moved = await read()
+    assert (len(still), len(set(still))) == (9, 9)
+    assert len(moved) == 9
+    assert len(set(moved)) < 9
+
+
+async def test_a_lost_answer_was_carried_out(omstation: Omstation) -> None:
+    omstation.simulator.mischief.inject("lost_answer", path(ADD_STATION), times=1)
+    with pytest.raises(aiohttp.ClientError):
+        await omstation.call(ADD_STATION, station())
+    assert [row["stationName"] for row in await omstation.stations()][2:] == ["Yard"]

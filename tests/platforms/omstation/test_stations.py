@@ -1,0 +1,276 @@
+"""Stations and the organisation: every row, identity, inventories, and what stays the same object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fleet2mqtt.devices.model import Origin
+from fleet2mqtt.errors import Ambiguous, BadReply, Busy, Denied, Rejected
+from tests.platforms.omstation.connected import NAME, Shared, calls, device_of, simulated
+from tests.platforms.omstation.simulated import COLLECTIONS, LATTICES, STATIONS, TRANSFERS, path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fleet2mqtt.devices.model import Device, Entity
+    from fleet2mqtt.errors import BackendError
+
+_SUMS = {
+    "sum_low_inventory_count": "sumLowInventoryCount",
+    "sum_in_storage_count": "sumInStorageCount",
+    "sum_available_count": "sumAvailableCount",
+    "sum_full_charge_count": "sumFullChargeCount",
+    "sum_in_charge_count": "sumInChargeCount",
+    "sum_abnormal_count": "sumAbnormalCount",
+    "sum_lattice_count": "sumLatticeCount",
+    "sum_empty_lattice_count": "sumEmptyLatticeCount",
+}
+_FIGURES = dict.fromkeys(_SUMS, "sensor measurement") | {"problem": "binary_sensor problem"}
+_FLEET = {
+    "org_name": "sensor diagnostic",
+    "login_time": "sensor diagnostic timestamp",
+    "time_diff": "sensor diagnostic duration s",
+    "sum_station_count": "sensor measurement",
+    **_FIGURES,
+    "open_authorisations": "sensor measurement",
+    "open_transfers": "sensor measurement",
+}
+_STATION = {"position": "device_tracker", "total_count": "sensor measurement", **_FIGURES}
+_LATTICE = {
+    "occupied": "binary_sensor occupancy",
+    "device_id": "sensor",
+    "connect_power": "binary_sensor plug",
+    "is_full": "binary_sensor",
+    "is_failure": "binary_sensor problem",
+    "lock_status": "sensor",
+    "update_time": "sensor diagnostic off timestamp",
+}
+
+
+def _words(row: Entity) -> str:
+    parts = (row.component, row.category, "" if row.enabled else "off", row.device_class, row.unit, row.state_class)
+    return " ".join(str(part) for part in parts if part)
+
+
+def _table(device: Device) -> dict[str, str]:
+    return {row.key: _words(row) for row in device.entities}
+
+
+async def test_every_row() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll()
+        first, second = simulator.stations
+        assert _table(run.devices[NAME]) == _FLEET
+        assert _table(run.devices[device_of(first)]) == _STATION
+        assert _table(run.devices[device_of(second)]) == {key: _STATION[key] for key in _STATION if key != "position"}
+        assert _table(run.devices[device_of(first, "A1")]) == _LATTICE
+        rows = [row for device in run.devices.values() for row in device.entities]
+        assert all(row.name.en.isascii() and not row.name.zh.isascii() for row in rows)
+        assert not [row for row in rows if row.write]
+
+
+async def test_a_station_shows_what_the_vendor_says() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll()
+        for id_, said in simulator.stations.items():
+            device, sums = run.devices[device_of(id_)], simulator.sums(id_)
+            assert {key: device.state[key] for key in _SUMS} == {key: sums[field] for key, field in _SUMS.items()}
+            assert device.state["total_count"] == said["totalCount"]
+            assert device.state["problem"] == "ON"
+            assert device.attributes == {"total_count": {"device_id": said["deviceId"]}}
+        first, second = simulator.stations.values()
+        assert run.state(device_of(first["id"]))["position"] == {
+            "latitude": first["centerLat"],
+            "longitude": first["centerLon"],
+        }
+        assert "position" not in run.state(device_of(second["id"]))
+
+
+async def test_the_organisation_shows_what_the_vendor_says() -> None:
+    async with simulated(devices=3) as (simulator, run):
+        await run.poll()
+        state, sums = run.state(NAME), simulator.sums(*simulator.stations)
+        assert {key: state[key] for key in _SUMS} == {key: sums[field] for key, field in _SUMS.items()}
+        assert (state["sum_station_count"], state["problem"]) == (3, "ON")
+        assert (state["org_name"], state["time_diff"]) == ("Jiutong IoT", 28800)
+        assert state["login_time"].endswith("+00:00")
+        found = [row["status"] for row in simulator.collections.values()]
+        assert state["open_authorisations"] == found.count(0) + found.count(1) > 0
+        assert run.devices[NAME].attributes == {
+            "open_authorisations": {"unused": found.count(0), "in_use": found.count(1)}
+        }
+        assert state["open_transfers"] == [row["status"] for row in simulator.transfers.values()].count(0)
+        assert {call.body["pageSize"] for name in (COLLECTIONS, TRANSFERS) for call in calls(simulator, name)} == {1}
+        for id_ in simulator.stations:
+            for row in simulator.lattices[id_]:
+                simulator.change_lattice(id_, row["latticeNo"], isFailure=0)
+        await run.poll("stations")
+        assert run.state(NAME)["problem"] == "OFF"
+
+
+async def test_identity() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll()
+        id_, said = next(iter(simulator.stations.items()))
+        own, station, lattice = (run.devices[name] for name in (NAME, device_of(id_), device_of(id_, "A1")))
+        assert (own.scope, own.via, own.name, own.manufacturer) == ("backend", None, NAME, "Jointech")
+        assert own.configuration_url == run.backend.configuration_url
+        assert (station.native, station.scope, station.via) == (id_, "stations", NAME)
+        assert station.name == said["stationName"]
+        assert (lattice.native, lattice.scope, lattice.via) == ("A1", f"lattices:{id_}", station.id)
+        assert lattice.name == f"{station.name} A1"
+        assert run.ids("stations") == {device_of(station) for station in simulator.stations}
+        assert run.ids(f"lattices:{id_}") == {device_of(id_, f"A{number}") for number in range(1, 13)}
+        simulator.change_station(id_, stationName="Elsewhere")
+        await run.poll("stations")
+        assert run.devices[device_of(id_)].name == "Elsewhere"
+        assert run.devices[device_of(id_, "A1")].name == f"{said['stationName']} A1"
+        await run.poll("lattices")
+        assert run.devices[device_of(id_, "A1")].name == "Elsewhere A1"
+
+
+async def test_the_same_objects_while_nothing_changes() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll()
+        before = dict(run.devices)
+        await run.poll()
+        assert all(run.devices[id_] is device for id_, device in before.items())
+        changed = next(iter(simulator.stations))
+        simulator.set_charge(changed, "A1", 0)
+        await run.poll("lattices")
+        new = {id_ for id_, device in before.items() if run.devices[id_] is not device}
+        assert new == {device_of(changed), device_of(changed, "A1")}
+        tables = {id(device.entities) for device in run.of("lattices")}
+        assert len(tables) == 1
+
+
+async def test_a_place_that_is_taken_back_keeps_its_row() -> None:
+    async with simulated() as (simulator, run):
+        id_ = next(iter(simulator.stations))
+        await run.poll("stations")
+        simulator.change_station(id_, centerLat=0.0, centerLon=0.0)
+        await run.poll("stations")
+        assert run.state(device_of(id_))["position"] is None
+        assert run.devices[device_of(id_)].entity("position") is not None
+
+
+async def test_an_empty_list_removes_nobody() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll()
+        run.inventories.clear()
+        simulator.mischief.inject("empty")
+        await run.poll()
+        assert not run.inventories
+        assert run.state(NAME)["sum_station_count"] == 0
+        simulator.mischief.clear()
+        await run.poll()
+        assert len(run.ids("stations") or ()) == 2
+
+
+async def test_a_station_that_is_gone_is_asked_for_no_longer() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll()
+        gone, stays = simulator.stations
+        simulator.remove_station(gone)
+        await run.poll("stations")
+        assert run.ids("stations") == {device_of(stays)}
+        simulator.mischief.calls.clear()
+        await run.poll("lattices")
+        assert [call.body["id"] for call in calls(simulator, LATTICES)] == [stays]
+
+
+async def test_texts_that_are_null_and_sums_that_are_texts() -> None:
+    async with simulated() as (simulator, run):
+        simulator.null_strings = simulator.statistics_as_text = simulator.naive_create_time = True
+        await run.poll()
+        id_ = next(iter(simulator.stations))
+        assert run.state(device_of(id_))["sum_lattice_count"] == 12
+        assert not run.devices[device_of(id_)].attributes
+        assert run.state(device_of(id_, "A4"))["occupied"] == "OFF"
+        assert "org_name" not in run.state(NAME)
+
+
+async def test_where_the_window_filters_the_sums_all_is_within() -> None:
+    async with simulated() as (simulator, run):
+        simulator.window_filters_sums = True
+        await run.poll()
+        assert {station.state["sum_lattice_count"] for station in run.of("stations")} == {12}
+
+
+@pytest.mark.parametrize("of", ["own", "station", "lattice"])
+async def test_a_device_is_read_when_asked_for(of: str) -> None:
+    async with simulated() as (simulator, run):
+        await run.poll()
+        id_ = next(iter(simulator.stations))
+        simulator.take_lock(id_, "A1")
+        simulator.change_station(id_, totalCount=11)
+        row = next(row for row in simulator.collections.values() if row["status"] == 0)
+        row["status"] = 2
+        wanted = {"own": NAME, "station": device_of(id_), "lattice": device_of(id_, "A1")}[of]
+        update = await run.backend.read(run.devices[wanted])
+        run.take(update)
+        assert update.origin is Origin.COMMAND
+        assert run.state(device_of(id_))["total_count"] == 11
+        assert run.state(device_of(id_, "A1"))["occupied"] == ("ON" if of == "own" else "OFF")
+        assert (run.state(NAME)["open_authorisations"] == 3) is (of == "own")
+
+
+async def test_a_station_that_is_gone_cannot_be_read() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll()
+        gone = next(iter(simulator.stations))
+        simulator.remove_station(gone)
+        for device in (device_of(gone), device_of(gone, "A1")):
+            with pytest.raises(Rejected) as raised:
+                await run.read(device)
+            assert raised.value.code == "not_listed"
+
+
+async def test_after_a_restart_the_ids_are_the_same() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll()
+        simulator.mischief.clear()
+        async with simulated() as (_, other):
+            await other.poll()
+            assert other.devices.keys() == run.devices.keys()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "code"),
+    [
+        ({"kind": "error", "code": 102}, Rejected, 102),
+        ({"kind": "error", "code": 103}, Denied, 103),
+        ({"kind": "error", "code": 105}, Ambiguous, 105),
+        ({"kind": "error", "code": 108, "text": "busy"}, Rejected, 108),
+        ({"kind": "status", "status": 500}, BadReply, 500),
+        ({"kind": "status", "status": 503}, Busy, 503),
+        ({"kind": "garbage"}, BadReply, "bad_reply"),
+        ({"kind": "malformed"}, BadReply, "bad_reply"),
+        ({"kind": "reset"}, Ambiguous, "connection_lost"),
+        ({"kind": "hang"}, Ambiguous, "timeout"),
+    ],
+)
+@pytest.mark.parametrize("source", ["stations", "authorisations"])
+async def test_faults(
+    source: str, fault: dict[str, Any], kind: type[BackendError], code: int | str, tmp_path: Path
+) -> None:
+    call = {"stations": STATIONS, "authorisations": TRANSFERS}[source]
+    async with simulated(shared=Shared(tmp_path, timeout=0.5)) as (simulator, run):
+        await run.poll()
+        simulator.mischief.inject(path=path(call), times=1, **fault)
+        with pytest.raises(kind) as raised:
+            await run.poll(source)
+        assert type(raised.value) is kind
+        assert raised.value.code == code
+        assert raised.value.endpoint == call
+        assert run.backend.calls[call].failures == 1
+        await run.poll(source)
+
+
+async def test_one_call_at_a_time_and_said_so() -> None:
+    async with simulated() as (_, run):
+        assert run.backend.quota == {"concurrency": 1}
+        assert (run.backend.title, run.backend.manufacturer) == ("Jiutong omstation", "Jointech")
+        assert run.backend.platform == "omstation"

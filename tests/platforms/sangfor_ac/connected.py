@@ -1,0 +1,66 @@
+"""The platform as connect() gives it, on a running simulator, with what the core would lend it."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiohttp.test_utils import TestServer
+
+from fleet2mqtt.platforms import sangfor_ac
+from fleet2mqtt.sdk.api import Context
+from fleet2mqtt.simulators.sangfor_ac.app import SIMULATOR, Simulator, create
+from tests.platforms.context import Run, lent, options
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fleet2mqtt.simulators.fault_injection import Call
+
+NAME = "ac"
+KEY = "fleet2mqtt-sim"
+WATCH = {"groups": ["/hello"], "users": ["a"], "bindings": ["a", "1.1.1.2"]}
+GROUP, USER = f"{NAME}_group_hello_13a7bc88", f"{NAME}_user_a"
+BOUND, PAIR = f"{NAME}_binding_a", f"{NAME}_binding_1_1_1_2_721bab5e"
+HELLO = f"{NAME}_net_policy_hello"
+BINDING: dict[str, Any] = {"enable": True, "name": "a", "addr_type": "ip", "addr": "1.1.1.9", "limitlogon": True}
+SUCCESS = {"code": 0, "message": "Success"}
+SOURCES = ("status", "online_users", "policies", "groups", "libraries", "bindings", "users")
+
+
+def context(url: str, claims: dict[str, str] | None = None, **own: Any) -> Context:
+    """What the core gives to connect(). `allow` is what the core may pass on of the backend's own options."""
+    extra = {"allow": own.pop("allow")} if "allow" in own else {}
+    chosen = options(sangfor_ac.SCHEMA, url, {"key": KEY, "spacing": 0} | own) | extra
+    return lent(NAME, chosen, {} if claims is None else claims, Path())
+
+
+def calls(simulator: Simulator, path: str) -> list[Call]:
+    """The calls the simulator got at this path, oldest first."""
+    return [call for call in simulator.mischief.calls if call.path == f"/v1/{path}"]
+
+
+def body_of(simulator: Simulator, path: str) -> dict[str, Any]:
+    """What was sent to this path last, without the signature."""
+    body = calls(simulator, path)[-1].body
+    return {key: value for key, value in body.items() if key not in {"random", "md5"}}
+
+
+@asynccontextmanager
+async def connected(url: str, claims: dict[str, str] | None = None, **own: Any) -> AsyncIterator[Run]:
+    """The platform connected to `url`; `own` are its own options."""
+    async with sangfor_ac.connect(context(url, claims, **own)) as backend:
+        yield Run(backend)
+
+
+@asynccontextmanager
+async def simulated(
+    *, devices: int = 2, claims: dict[str, str] | None = None, **own: Any
+) -> AsyncIterator[tuple[Simulator, Run]]:
+    """A simulator over HTTP, and the platform connected to it."""
+    async with AsyncExitStack() as stack:
+        app = create(devices=devices)
+        server = await stack.enter_async_context(TestServer(app))
+        run = await stack.enter_async_context(connected(str(server.make_url("")), claims, **own))
+        yield app[SIMULATOR], run

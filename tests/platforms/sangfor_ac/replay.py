@@ -1,0 +1,71 @@
+"""A case folder put through the platform: a server that answers with its files, and connect() in front of it.
+
+Files are named by the call: `GET_policy_netpolicy.json`, `DELETE_group.json` for POST group?_method=DELETE, and so on;
+`….2.json` is the second answer, the last one repeats; what has no file is 404. They are bytes as a server would send
+them, so they need not be JSON. `options.json` holds options; `steps.json` says what happens:
+
+    {"poll": "status"}   {"action": "group_delete", "arguments": {…}}   {"set": ["<device>", "<key>", <value>]}
+
+Without steps the sources that have an answer are polled. With them expected.json also has what they answered and the
+requests that were made, without their signatures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from tests.platforms.replaying import Files, Platform, alone, came
+from tests.platforms.sangfor_ac.connected import KEY, connected
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fleet2mqtt.devices.model import Device
+
+_SOURCES = {
+    "status": "GET_status_*",
+    "online_users": "GET_online-users",
+    "policies": "GET_policy_*",
+    "groups": "GET_group_netpolicy",
+    "bindings": "GET_bindinfo_*",
+    "users": "GET_user",
+}
+
+
+def replay(folder: Path) -> dict[str, Any]:
+    """What came of a case: devices, complete inventories and, with steps, answers and requests."""
+    files = Files(folder)
+    platform = Platform(sources=_SOURCES, connected=connected, device=_device)
+    return alone(came(platform, files, _Server(files).answer))
+
+
+@dataclass(slots=True)
+class _Server:
+    files: Files
+
+    async def answer(self, request: web.Request) -> web.Response:
+        path = request.path.removeprefix("/v1/")
+        query = dict(request.query)
+        body = await request.json() if request.method == "POST" else None
+        signed = query if body is None else body
+        assert _signed(signed)
+        told = {"call": f"{request.method} {path}", "query": query, "body": body}
+        self.files.requests.append({name: value for name, value in told.items() if value})
+        name = f"{query.get('_method', request.method)}_{path.replace('/', '_')}"
+        return self.files.answer(name)
+
+
+def _signed(fields: dict[str, Any]) -> bool:
+    """Whether the signature is right; takes it out."""
+    random, md5 = fields.pop("random"), fields.pop("md5")
+    return bool(md5 == hashlib.md5(f"{KEY}{random}".encode()).hexdigest())  # noqa: S324 - the vendor's
+
+
+def _device(device: Device) -> dict[str, Any]:
+    told = {"name": device.name, "available": device.available, "via": device.via, "state": dict(device.state)}
+    optional = {"sw_version": device.sw_version, "attributes": dict(device.attributes)}
+    return told | {key: value for key, value in optional.items() if value}

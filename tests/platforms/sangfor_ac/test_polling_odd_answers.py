@@ -1,0 +1,122 @@
+"""Answers otherwise than the document has them, and what is not taken for news."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleet2mqtt.errors import BadReply
+from tests.platforms.sangfor_ac.connected import GROUP, NAME, SOURCES, USER, WATCH, calls, simulated
+
+if TYPE_CHECKING:
+    from fleet2mqtt.simulators.sangfor_ac.app import Simulator
+    from tests.platforms.context import Run
+
+
+@pytest.mark.parametrize(
+    ("quirk", "rows"),
+    [
+        ({}, {"send": 12_480_000, "recv": 58_440_000}),
+        ({"unit_ignored": True}, {"send": 12_480_000, "recv": 58_440_000}),
+        ({"unit_ignored": True, "unit_missing": True}, {"send": 12_480_000, "recv": 58_440_000}),
+        ({"numbers_as_text": True}, {"send": 12_480_000, "recv": 58_440_000}),
+    ],
+)
+@pytest.mark.parametrize("unit", ["bits", "bytes"])
+async def test_throughput_trusts_the_unit_of_the_answer(
+    quirk: dict[str, bool], rows: dict[str, int], unit: str
+) -> None:
+    async with simulated(throughput={"unit": unit}) as (simulator, run):
+        for name, value in quirk.items():
+            setattr(simulator, name, value)
+        await run.poll("status")
+        assert calls(simulator, "status/throughput")[0].body["filter"] == {"unit": unit}
+        assert {name: run.state(NAME)[f"throughput_{name}"] for name in rows} == rows
+
+
+async def test_throughput_of_one_interface() -> None:
+    async with simulated(throughput={"interface": "eth2"}) as (simulator, run):
+        await run.poll("status")
+        assert calls(simulator, "status/throughput")[0].body["filter"] == {"unit": "bits", "interface": "eth2"}
+        assert run.state(NAME)["throughput_send"] == 2_480_000
+
+
+async def test_numbers_as_texts_and_braces_for_lists(polled: tuple[Simulator, Run]) -> None:
+    simulator, run = polled
+    before = {id_: dict(device.state) for id_, device in run.devices.items()}
+    simulator.numbers_as_text = True
+    simulator.braces_for_empty = True
+    await run.poll()
+    moving = {"sys_time", "online_time"}
+    for id_, state in before.items():
+        assert {k: v for k, v in run.state(id_).items() if k not in moving} == {
+            k: v for k, v in state.items() if k not in moving
+        }
+    simulator.group_policies["/hello"] = []
+    simulator.online.clear()
+    await run.poll("groups", "online_users")
+    assert run.state(GROUP)["netpolicy"] == 0
+    assert run.state(USER)["online"] == "OFF"
+
+
+@pytest.mark.parametrize("old", [False, True])
+async def test_channels_as_devices_send_them(old: bool) -> None:
+    async with simulated() as (simulator, run):
+        simulator.device_fluxpolicy = True
+        simulator.old_father_id = old
+        await run.poll("policies")
+        channel = run.devices[run.named("flux_policies", "1")]
+        assert (channel.name, channel.id) == ("时延敏感型应用保障", f"{NAME}_flux_policy_1")
+        assert channel.state["policy_enable"] == "ON"
+        assert channel.state["max_bandwidth_down"] == 100_000_000
+        assert channel.state["single_user_limit_up"] is None
+        child = run.devices[run.named("flux_policies", "2")]
+        assert child.name == "时延敏感型应用保障/视频会议保障"
+        assert child.state["single_user_limit_down"] == 8_000_000
+
+
+async def test_channels_as_the_table_spells_them() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("policies")
+        before = {id_: device for id_, device in run.devices.items() if device.scope == "flux_policies"}
+        simulator.table_spelling = True
+        await run.poll("policies")
+        assert {id_: run.devices[id_] for id_ in before} == before
+        assert len(before) == 4
+
+
+async def test_an_answer_without_data_is_no_news(polled: tuple[Simulator, Run]) -> None:
+    simulator, run = polled
+    before = {id_: dict(device.state) for id_, device in run.devices.items()}
+    simulator.empty_bodies = {"*"}
+    for source in SOURCES:
+        with pytest.raises(BadReply):
+            await run.poll(source)
+    assert {id_: dict(device.state) for id_, device in run.devices.items()} == before
+    simulator.empty_bodies = {"/v1/status/c*", "/v1/status/throughput"}
+    await run.poll("status")
+    assert run.state(NAME)["cpu_usage"] == before[NAME]["cpu_usage"]
+
+
+async def test_nothing_but_success_publishes_no_zeros() -> None:
+    async with simulated(watch=WATCH) as (simulator, run):
+        simulator.mischief.inject("garbage", text='{"code": 0, "message": "Successfully"}')
+        for source in SOURCES:
+            with pytest.raises(BadReply):
+                await run.poll(source)
+        assert not any(value for device in run.devices.values() for value in device.state.values())
+        assert set(run.devices) <= {NAME}
+
+
+@pytest.mark.parametrize("data", ["null", '""', "[]", "{}", '"x"', "false", '{"x": 1}'])
+async def test_odd_data_does_no_harm(data: str) -> None:
+    async with simulated(watch=WATCH) as (simulator, run):
+        simulator.mischief.inject("garbage", text=f'{{"code": 0, "data": {data}}}')
+        for source in SOURCES:
+            try:
+                await run.poll(source)
+            except BadReply as error:
+                assert error.code == "no_data"  # noqa: PT017 - what is raised depends on what the call expects
+        for device in run.devices.values():
+            assert not [v for k, v in device.state.items() if v not in (None, 0, "OFF") and k != "version"]

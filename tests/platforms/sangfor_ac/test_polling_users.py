@@ -1,0 +1,133 @@
+"""What is learned of watched users: where they are online, and their accounts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleet2mqtt.errors import Rejected
+from tests.platforms.sangfor_ac.connected import NAME, USER, WATCH, calls, simulated
+
+if TYPE_CHECKING:
+    from fleet2mqtt.simulators.sangfor_ac.app import Simulator
+    from tests.platforms.context import Run
+
+ONLINE = "online-users"
+
+
+async def test_watched_users_are_found_in_the_list_of_all(polled: tuple[Simulator, Run]) -> None:
+    simulator, run = polled
+    await run.poll("online_users")
+    (call,) = calls(simulator, ONLINE)
+    assert {key: call.body[key] for key in ("status", "terminal")} == {"status": "all", "terminal": "all"}
+    assert "filter" not in call.body
+    assert call.query == {"_method": "GET"}
+    del simulator.online["1.1.1.1"]
+    await run.poll("online_users")
+    gone = run.state(USER)
+    assert (gone.pop("online"), gone.pop("enable")) == ("OFF", "ON")
+    assert set(gone.values()) == {None}
+    assert run.ids("users") == {USER}
+    assert run.state(NAME)["online_user"] == 1
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("nested", [False, True])
+async def test_accounts_of_watched_users(nested: bool, text: bool) -> None:
+    async with simulated(watch=WATCH) as (simulator, run):
+        simulator.nested_user_fields, simulator.expiry_as_text = nested, text
+        await run.poll("users")
+        (call,) = simulator.mischief.calls
+        assert (call.method, call.path, call.query["name"]) == ("GET", "/v1/user", "a")
+        assert run.state(USER) == {"enable": "ON", "expire_time": None}
+        assert run.ids("users") == {USER}
+        await run.act("user_modify", name="a", enable=False, expire_time="2030-01-02 03:04:05")
+        await run.poll("users")
+        assert run.state(USER) == {"enable": "OFF", "expire_time": "2030-01-02T03:04:05+08:00"}
+        told = run.devices[USER].attributes["expire_time"]
+        assert told == {"date": "2030-01-02 03:04:05"} | ({} if text else {"enable": True})
+        await run.poll("online_users")
+        assert (run.state(USER)["online"], run.state(USER)["enable"]) == ("ON", "OFF")
+        simulator.users["a"]["enable"] = True
+        assert (await run.read(USER)).state["enable"] == "ON"
+
+
+async def test_a_user_without_an_account(polled: tuple[Simulator, Run]) -> None:
+    simulator, run = polled
+    simulator.remove_user("a")
+    await run.poll("users")
+    assert run.devices[USER].available
+    assert run.devices[USER].entity("online") is not None
+    assert run.devices[USER].entity("enable") is run.devices[USER].entity("expire_time") is None
+    assert run.ids("users") == {USER}
+    assert (await run.read(USER)).state["online"] == "ON"
+
+
+async def test_an_account_that_is_not_told_now_stays(polled: tuple[Simulator, Run]) -> None:
+    simulator, run = polled
+    run.inventories.clear()
+    simulator.mischief.inject("error", "/v1/user")
+    with pytest.raises(Rejected, match="Unknow error"):
+        await run.poll("users")
+    assert run.ids("users") is None
+    await run.poll("online_users")
+    assert run.state(USER)["enable"] == "ON"
+    simulator.online.clear()
+    assert (await run.read(USER)).state["online"] == "OFF"  # which the account has no part in
+    simulator.mischief.inject("error", "/v1/online-users")
+    with pytest.raises(Rejected, match="Unknow error"):
+        await run.read(USER)
+
+
+async def test_among_many_watched_users_are_asked_for_together() -> None:
+    async with simulated(devices=250, watch={"users": ["a", "zhangwei"]}) as (simulator, run):
+        await run.poll("online_users")
+        asked = [call.body.get("filter") for call in calls(simulator, ONLINE)]
+        assert (
+            asked
+            == [None, {"type": "user", "value": ["a", "zhangwei"]}, {"type": "user", "value": ["zhangwei"]}][
+                : len(asked)
+            ]
+        )
+        assert len(asked) >= 2
+        assert run.state(NAME)["online_user"] == 250
+        assert run.state(USER)["online"] == "ON"
+        chosen = run.devices[run.named("users", "zhangwei")]
+        assert chosen.state["online"] == "ON"
+        addresses = [row["ip"] for row in simulator.online.values() if row["name"] == "zhangwei"]
+        assert chosen.state["ip"] in addresses
+
+
+async def test_a_name_that_too_many_are_like_is_not_known_to_be_offline() -> None:
+    async with simulated(devices=250, watch={"users": ["zhang"]}) as (simulator, run):
+        for row in list(simulator.online.values()):
+            row["name"] = f"zhang{row['ip']}"
+        await run.poll("online_users")
+        user = run.named("users", "zhang")
+        assert run.state(user)["online"] is None
+        last = next(iter(simulator.online.values()))
+        last["name"] = "zhang"
+        await run.poll("online_users")
+        assert run.state(user)["online"] == "ON"
+        last["name"] = "zhangsan"
+        await run.poll("online_users")
+        assert run.state(user)["online"] == "ON"  # what was known stays
+
+
+async def test_who_is_online_twice_shows_the_newest_login(polled: tuple[Simulator, Run]) -> None:
+    _, run = polled
+    login = {"ip": "7.7.7.7", "name": "a", "group": "/hello"}
+    await run.act("user_login", **login)
+    await run.poll("online_users")
+    assert (run.state(USER)["ip"], run.state(USER)["authway"]) == ("7.7.7.7", "single_sign_on")
+    assert run.devices[USER].attributes["online"] == {"logins": 2, "ips": ["7.7.7.7", "1.1.1.1"]}
+
+
+async def test_terminals_that_nobody_knows(polled: tuple[Simulator, Run]) -> None:
+    simulator, run = polled
+    simulator.online["1.1.1.1"] |= {"terminal": 7, "authway": 9}
+    await run.poll("online_users")
+    assert (run.state(USER)["terminal"], run.state(USER)["authway"]) == ("unknown", "unknown")
+    assert run.devices[USER].attributes["terminal"] == {"raw": 7}
+    assert run.devices[USER].attributes["authway"] == {"raw": 9}

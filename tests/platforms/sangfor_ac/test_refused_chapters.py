@@ -1,0 +1,41 @@
+"""A system that answers what it does not have with the document's 未知错误 (part 4), as a BBC centre may."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from fleet2mqtt.errors import Rejected
+from tests.platforms.sangfor_ac.connected import NAME, connected
+
+POLICY = {"policy_info": {"name": "p1", "status": True}, "user_info": {}}
+
+
+def _system(asked: list[str], *, policies: bool) -> web.Application:
+    app = web.Application()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if policies and request.path == "/v1/policy/netpolicy":
+            return web.json_response({"code": 0, "message": "Successfully", "data": [POLICY]})
+        return web.json_response({"code": 1, "message": "未知错误,获取数据失败!"})
+
+    app.router.add_route("*", "/{path:.*}", answer)
+    return app
+
+
+async def test_chapters_that_are_refused_cost_only_themselves() -> None:
+    asked = list[str]()
+    async with TestServer(_system(asked, policies=True)) as server, connected(str(server.make_url(""))) as run:
+        await run.poll("status")
+        assert run.state(f"{NAME}_net_policy_p1") == {"status": "ON"}
+        asked.clear()
+        await run.poll("status")
+        assert asked == ["/v1/policy/netpolicy"]
+
+
+async def test_a_system_that_refuses_everything_is_not_there() -> None:
+    async with TestServer(_system([], policies=False)) as server, connected(str(server.make_url(""))) as run:
+        with pytest.raises(Rejected, match="未知错误"):
+            await run.poll("status")

@@ -1,0 +1,224 @@
+"""The signature of each attempt, where `_method` goes, what is asked again, and what is never sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fleet2mqtt.errors import Ambiguous, BadReply, Busy, Denied, Rejected, Unreachable
+from fleet2mqtt.platforms.sangfor_ac.transport import Call, Verb, sign
+from tests.platforms.sangfor_ac.connected import KEY, NAME, SOURCES, USER, WATCH, calls, connected, simulated
+
+if TYPE_CHECKING:
+    from fleet2mqtt.errors import BackendError
+
+GROUP_ADD = {"path": "/new", "desc": "x"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "method", "suffix"),
+    [
+        (Verb.GET, "GET", ""),
+        (Verb.QUERY, "POST", "?_method=GET"),
+        (Verb.CREATE, "POST", ""),
+        (Verb.MODIFY, "POST", "?_method=PUT"),
+        (Verb.DELETE, "POST", "?_method=DELETE"),
+    ],
+)
+def test_a_request(verb: Verb, method: str, suffix: str) -> None:
+    request = sign("密钥", Call(verb=verb, path="online-users"), {"ip": "1.1.1.1"})
+    assert (request.method, request.path) == (method, f"/v1/online-users{suffix}")
+    fields = dict((request.params if method == "GET" else request.json) or {})
+    assert (request.json if method == "GET" else request.params) is None
+    random = fields["random"]
+    assert fields == {
+        "ip": "1.1.1.1",
+        "random": random,
+        "md5": hashlib.md5(f"密钥{random}".encode()).hexdigest(),  # noqa: S324 - the vendor's
+    }
+    assert len(random) == 32
+    assert sign("密钥", Call(verb=verb, path="online-users"), {}).path == request.path
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"), [("online-users", {"_method": "GET"}), ("online-users?_method=PUT", {}), ("user?name=a", {})]
+)
+@pytest.mark.parametrize("verb", list(Verb))
+def test_a_method_that_would_get_lost_is_a_bug(verb: Verb, path: str, fields: dict[str, str]) -> None:
+    with pytest.raises(AssertionError, match="_method"):
+        sign(KEY, Call(verb=verb, path=path), fields)
+
+
+async def test_every_call_is_signed_afresh() -> None:
+    async with simulated(watch=WATCH) as (simulator, run):
+        await run.poll()
+        await run.poll()
+        await run.act("group_add", **GROUP_ADD)
+        assert simulator.reused_randoms == []
+        randoms = [(call.query if call.method == "GET" else call.body)["random"] for call in simulator.mischief.calls]
+        assert len(set(randoms)) == len(randoms) > 30
+        for call in simulator.mischief.calls:
+            if call.method == "POST":
+                assert set(call.query) <= {"_method"}
+                assert "_method" not in call.body
+            else:
+                assert call.body is None
+
+
+async def test_calls_come_one_at_a_time_and_apart() -> None:
+    async with simulated(spacing=0.02, watch=WATCH) as (simulator, run):
+        simulator.busy_when_concurrent = True
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        await asyncio.gather(*(run.poll(source) for source in SOURCES))
+        assert simulator.most_in_flight == 1
+        assert len(simulator.arrivals) == 21
+        assert clock() - began >= 19 * 0.02  # no call starts earlier, however slow the machine is
+        assert all(count.failures == 0 for count in run.backend.calls.values())
+
+
+async def test_a_reading_is_asked_again_when_the_ac_is_busy() -> None:
+    async with simulated(spacing=0.001) as (simulator, run):
+        simulator.mischief.inject("error", "/v1/status/version", code=1, text="系统繁忙,请稍后再试!", times=3)
+        await run.poll("status")
+        assert run.state(NAME)["version"] == "AC13.0.18.046 Build20210909"
+        asked = calls(simulator, "status/version")
+        assert len(asked) == len({call.query["random"] for call in asked}) == 4
+        assert simulator.reused_randoms == []
+
+
+async def test_a_reading_gives_up_when_the_ac_stays_busy() -> None:
+    async with simulated(spacing=0.001) as (simulator, run):
+        simulator.mischief.inject("error", "/v1/online-users", code=1, text="系统繁忙,请稍后再试!")
+        with pytest.raises(Busy, match="系统繁忙"):
+            await run.poll("online_users")
+        assert len(calls(simulator, "online-users")) == 4
+
+
+async def test_a_write_is_sent_once_when_the_ac_is_busy() -> None:
+    async with simulated(spacing=0.001) as (simulator, run):
+        simulator.mischief.inject("error", "/v1/group", code=1, text="系统繁忙,请稍后再试!")
+        with pytest.raises(Busy):
+            await run.act("group_add", **GROUP_ADD)
+        assert len(calls(simulator, "group")) == 1
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(
+    ("switch", "value", "text"),
+    [
+        ("service_disabled", True, {"en": "Restful service isn't enabled!", "zh": "Restful服务未启用!"}),
+        ("outside_whitelist", True, {"en": "IP of request isn't in white list!", "zh": "请求的IP不在白名单!"}),
+        ("key", "another", {"en": "Permission check failed!", "zh": "权限校验失败!"}),
+    ],
+)
+async def test_nobody_lets_us_in(switch: str, value: object, text: dict[str, str], language: str) -> None:
+    async with simulated(language=language, watch=WATCH) as (simulator, run):
+        setattr(simulator, switch, value)
+        for source in SOURCES:
+            with pytest.raises(Denied) as caught:
+                await run.poll(source)
+            assert str(caught.value) == text[language]
+            assert caught.value.code == 1
+        headers = simulator.mischief.calls[0].headers
+        assert headers["Accept-Language"] == {"en": "en-US", "zh": "zh-CN"}[language]
+
+
+@pytest.mark.parametrize("text", ["Need request from local!", "只支持本地请求!"])
+async def test_local_requests_only(text: str) -> None:
+    async with simulated() as (simulator, run):
+        simulator.mischief.inject("error", text=text)
+        with pytest.raises(Denied):
+            await run.poll("status")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "error", "code"),
+    [
+        ("status", {"status": 500}, BadReply, 500),
+        ("status", {"status": 401}, Denied, 401),
+        ("status", {"status": 400}, Rejected, 400),
+        ("garbage", {}, BadReply, "bad_reply"),
+        ("malformed", {}, BadReply, "bad_reply"),
+        ("reset", {}, Ambiguous, "connection_lost"),
+        ("error", {"code": 7, "text": "坏了"}, Rejected, 7),
+        ("error", {}, Rejected, 1),
+    ],
+)
+async def test_what_goes_wrong_has_a_name(
+    kind: str, options: dict[str, Any], error: type[BackendError], code: object
+) -> None:
+    async with simulated(watch=WATCH) as (simulator, run):
+        await run.poll()
+        before = {id_: dict(device.state) for id_, device in run.devices.items()}
+        for source in SOURCES:
+            simulator.mischief.inject(kind, **options)
+            with pytest.raises(error) as caught:
+                await run.poll(source)
+            assert (type(caught.value), caught.value.code) == (error, code)
+            assert {id_: dict(device.state) for id_, device in run.devices.items()} == before
+            simulator.mischief.clear()
+        await run.poll()
+
+
+async def test_nobody_there() -> None:
+    async with connected("http://127.0.0.1:1") as run:
+        with pytest.raises(Unreachable):
+            await run.poll("status")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("malformed", {}), ("garbage", {}), ("status", {"status": 500}), ("lost_answer", {}), ("reset", {})],
+)
+async def test_a_write_whose_answer_tells_nothing_is_ambiguous(kind: str, options: dict[str, Any]) -> None:
+    async with simulated() as (simulator, run):
+        simulator.mischief.inject(kind, "/v1/group", **options)
+        with pytest.raises(Ambiguous):
+            await run.act("group_add", **GROUP_ADD)
+        assert len(calls(simulator, "group")) == 1
+        assert ("/new" in simulator.groups) is (kind in {"malformed", "lost_answer"})
+
+
+@pytest.mark.parametrize("quirk", ["empty_bodies", "code_missing"])
+async def test_a_write_that_is_answered_without_a_code_is_ambiguous(quirk: str) -> None:
+    async with simulated() as (simulator, run):
+        setattr(simulator, quirk, {"*"} if quirk == "empty_bodies" else True)
+        with pytest.raises(Ambiguous, match="not known") as caught:
+            await run.act("group_add", **GROUP_ADD)
+        assert caught.value.code in {"bad_reply", "no_code"}
+        assert caught.value.endpoint == "POST group"
+        assert simulator.groups["/new"] == "x"
+
+
+async def test_a_reading_may_come_without_a_code() -> None:
+    async with simulated(watch=WATCH) as (simulator, run):
+        simulator.mischief.inject("garbage", "/v1/online-users", text='{"data": {"count": 0, "users": []}}')
+        await run.poll("online_users")
+        assert run.state(USER)["online"] == "OFF"
+        simulator.mischief.clear()
+        simulator.mischief.inject("garbage", "/v1/online-users", text='{"message": "Success"}')
+        with pytest.raises(BadReply) as caught:
+            await run.poll("online_users")
+        assert caught.value.code == "no_code"
+
+
+async def test_a_base_url_that_ends_with_v1() -> None:
+    async with simulated() as (simulator, other):
+        base = other.backend.configuration_url
+        async with connected(f"{base}/v1") as run:
+            await run.poll("status")
+            assert simulator.mischief.calls[0].path == "/v1/status/version"
+
+
+async def test_the_key_is_told_to_nobody() -> None:
+    async with simulated(watch=WATCH) as (simulator, run):
+        await run.poll()
+        simulator.key = "another"
+        with pytest.raises(Denied) as caught:
+            await run.poll("status")
+        told = repr((run.devices, caught.value, run.backend, run.backend.client, simulator.mischief.calls))
+        assert KEY not in told.replace(repr(simulator), "")

@@ -1,0 +1,137 @@
+"""Every row that can be set: what goes out, and that the read-back shows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleet2mqtt.devices.model import Component, Origin
+from fleet2mqtt.errors import Ambiguous, CommandError, Rejected
+from tests.platforms.sangfor_ac.connected import GROUP, USER, WATCH, calls, simulated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fleet2mqtt.simulators.sangfor_ac.app import Simulator
+    from tests.platforms.context import Run
+
+POLICIES, ONLINE = "group/netpolicy", "online-users"
+
+
+@pytest.fixture
+async def allowed() -> AsyncIterator[tuple[Simulator, Run]]:
+    async with simulated(watch=WATCH, allow=("user_logout",)) as (simulator, run):
+        await run.poll()
+        simulator.mischief.calls.clear()
+        yield simulator, run
+
+
+async def test_what_can_be_set(allowed: tuple[Simulator, Run]) -> None:
+    _, run = allowed
+    writable = {(device.id, row.key) for device in run.devices.values() for row in device.entities if row.write}
+    policies = ("hello", "policy1", "policy2", "f889ecd9", "8b258a9a")
+    assert writable == {(USER, "logout"), *((GROUP, f"netpolicy_{policy}") for policy in policies)}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "opr", "policy"),
+    [
+        ("netpolicy_hello", True, "add", "hello"),
+        ("netpolicy_policy1", False, "del", "policy1"),
+        ("netpolicy_f889ecd9", True, "add", "全员审计"),
+    ],
+)
+async def test_a_policy_is_attached_and_taken_off(
+    allowed: tuple[Simulator, Run], key: str, value: bool, opr: str, policy: str
+) -> None:
+    simulator, run = allowed
+    assert await run.write(GROUP, key, value) is None
+    (call,) = calls(simulator, POLICIES)
+    assert (call.method, call.query) == ("POST", {})
+    assert {name: call.body[name] for name in ("opr", "group", "policy")} == {
+        "opr": opr,
+        "group": "/hello",
+        "policy": [policy],
+    }
+    after = await run.read(GROUP)
+    assert after.state[key] == ("ON" if value else "OFF")
+    others = {"netpolicy_policy1", "netpolicy_policy2"} - {key}
+    assert {after.state[other] for other in others} == {"ON"}
+    assert [call.method for call in calls(simulator, POLICIES)] == ["POST", "GET"]
+
+
+async def test_a_policy_that_is_not_there_any_more(allowed: tuple[Simulator, Run]) -> None:
+    simulator, run = allowed
+    simulator.net_policies.pop(0)
+    with pytest.raises(Rejected, match="There is no data") as caught:
+        await run.write(GROUP, "netpolicy_hello", value=True)
+    assert (caught.value.code, caught.value.endpoint) == (1, "POST group/netpolicy")
+
+
+async def test_a_policy_of_everybody_stays() -> None:
+    async with simulated(watch={"groups": ["/default"]}) as (simulator, run):
+        await run.poll("policies", "groups")
+        group = run.named("groups", "/default")
+        with pytest.raises(Rejected, match="isn't allowed"):
+            await run.write(group, "netpolicy_f889ecd9", value=False)
+        simulator.silent_protection = True
+        await run.write(group, "netpolicy_f889ecd9", value=False)
+        assert (await run.read(group)).state["netpolicy_f889ecd9"] == "ON"
+
+
+async def test_a_yes_that_does_nothing_shows_in_the_read_back(allowed: tuple[Simulator, Run]) -> None:
+    simulator, run = allowed
+    simulator.mischief.inject("noop", times=1)
+    await run.write(GROUP, "netpolicy_hello", value=True)
+    assert (await run.read(GROUP)).state["netpolicy_hello"] == "OFF"
+
+
+@pytest.mark.parametrize("how", ["lost_answer", "code_missing"])
+async def test_a_lost_answer_is_ambiguous_and_the_read_back_tells(allowed: tuple[Simulator, Run], how: str) -> None:
+    simulator, run = allowed
+    if how == "code_missing":
+        simulator.code_missing = True
+    else:
+        simulator.mischief.inject(how, f"/v1/{POLICIES}", times=1)
+    with pytest.raises(Ambiguous):
+        await run.write(GROUP, "netpolicy_hello", value=True)
+    assert len(calls(simulator, POLICIES)) == 1
+    assert (await run.read(GROUP)).state["netpolicy_hello"] == "ON"
+
+
+async def test_a_user_is_logged_out_wherever_it_is(allowed: tuple[Simulator, Run]) -> None:
+    simulator, run = allowed
+    await run.act("user_login", ip="7.7.7.7", name="a")
+    await run.act("user_login", ip="7.7.7.8", name="ab")
+    simulator.mischief.calls.clear()
+    update = await run.write(USER, "logout", None)
+    assert update is not None
+    assert update.origin is Origin.COMMAND
+    assert run.state(USER)["online"] == "OFF"
+    sent = [(call.query["_method"], call.body.get("ip")) for call in calls(simulator, ONLINE)]
+    assert sent == [("GET", None), ("DELETE", "7.7.7.7"), ("DELETE", "1.1.1.1"), ("GET", None)]
+    assert "7.7.7.8" in simulator.online
+    with pytest.raises(CommandError) as caught:
+        await run.write(USER, "logout", None)
+    assert caught.value.code == "not_online"
+
+
+@pytest.mark.parametrize("allow", [(), ("group_delete",)])
+async def test_there_is_no_button_where_logging_out_is_not_allowed(allow: tuple[str, ...]) -> None:
+    async with simulated(watch=WATCH, allow=allow) as (_, run):
+        await run.poll("online_users")
+        assert run.devices[USER].entity("logout") is None
+
+
+async def test_the_button_refuses_where_the_core_does_not_tell_what_is_allowed() -> None:
+    async with simulated(watch=WATCH) as (simulator, run):
+        await run.poll("online_users")
+        row = run.devices[USER].entity("logout")
+        assert row is not None
+        assert row.component is Component.BUTTON
+        simulator.mischief.calls.clear()
+        with pytest.raises(CommandError, match="allow names user_logout") as caught:
+            await run.write(USER, "logout", None)
+        assert caught.value.code == "not_allowed"
+        assert not simulator.mischief.calls

@@ -1,0 +1,48 @@
+"""The platform as connect() gives it, on a running simulator, with what the core would lend it."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from aiohttp.test_utils import TestServer
+
+from fleet2mqtt.platforms import smart_gateway
+from fleet2mqtt.simulators.smart_gateway.app import SIMULATOR, Simulator, create
+from tests.platforms.context import Run, Shared, options
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fleet2mqtt.simulators.fault_injection import Call
+
+NAME = "branch"
+SN, OTHER = "172DE6AC9832DE", "ABCD21DCF318BA"
+GATEWAY, SECOND = "branch_172de6ac9832de", "branch_abcd21dcf318ba"
+SIM, USB, WAN = f"{GATEWAY}_channel_0", f"{GATEWAY}_channel_4", f"{GATEWAY}_channel_8"
+SET = "/api/v1/devices/set"
+
+
+def calls(simulator: Simulator, path: str) -> list[Call]:
+    """The calls the simulator got at this path, oldest first."""
+    return [call for call in simulator.mischief.calls if call.path == path]
+
+
+@asynccontextmanager
+async def connected(url: str, shared: Shared | None = None, **own: Any) -> AsyncIterator[Run]:
+    """The platform connected to `url`; `own` are its own options."""
+    chosen = options(smart_gateway.SCHEMA, url, own)
+    async with smart_gateway.connect((shared or Shared()).context(NAME, chosen)) as backend:
+        yield Run(backend)
+
+
+@asynccontextmanager
+async def simulated(
+    *, devices: int = 2, shared: Shared | None = None, **own: Any
+) -> AsyncIterator[tuple[Simulator, Run]]:
+    """A simulator over HTTP, and the platform connected to it."""
+    async with AsyncExitStack() as stack:
+        app = create(devices=devices)
+        server = await stack.enter_async_context(TestServer(app))
+        run = await stack.enter_async_context(connected(str(server.make_url("")), shared, **own))
+        yield app[SIMULATOR], run

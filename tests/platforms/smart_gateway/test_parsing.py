@@ -1,0 +1,80 @@
+"""JSON, what the document shows instead of it, and the options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import voluptuous as vol
+
+from fleet2mqtt.errors import BadReply
+from fleet2mqtt.platforms import smart_gateway
+from fleet2mqtt.platforms.smart_gateway.json_repair import parse
+from fleet2mqtt.sdk import vendor_json
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        ('{"code": 0, "msg": success}', {"code": 0, "msg": "success"}),
+        ('{"rateup": 58640 Kbps, "ratedown": 1.5Mbps\n}', {"rateup": "58640 Kbps", "ratedown": "1.5Mbps"}),
+        ('{"code": 0, "msg ": [], }', {"code": 0, "msg": []}),
+        ('{"list": [1, 2,\n],}', {"list": [1, 2]}),
+        ('{"remark": "a: 5 Kbps, ]\\" ,}", "msg": success}', {"remark": 'a: 5 Kbps, ]" ,}', "msg": "success"}),
+        ('{"lan": {"ip": "a"}\n\t"mapping": [1]\n"x": 2}', {"lan": {"ip": "a"}, "mapping": [1], "x": 2}),
+        ('{"top": 1, //0 false 1 true\n"url": "http://x" // y\n}', {"top": 1, "url": "http://x"}),
+        ('{"remark": "a: success,}"}', {"remark": "a: success,}"}),
+        ('\ufeff{"别名": "上海1",}', {"别名": "上海1"}),
+    ],
+)
+def test_what_can_be_read(data: str, value: Any) -> None:
+    assert parse(data.encode()) == value
+
+
+def test_passwords_come_out_sealed_also_from_what_is_mended() -> None:
+    data = b'{"hotspot": {"passwd": "4564187"}, "0": {"wifiKey": "abc"}, "rateup": 5 Kbps}'
+    assert parse(data) == {
+        "hotspot": {"passwd": vendor_json.seal("4564187")},
+        "0": {"wifiKey": vendor_json.seal("abc")},
+        "rateup": "5 Kbps",
+    }
+
+
+@pytest.mark.parametrize("data", ["<html>", '{"a": 1 "b": 2}', '{"msg": success', '{"a": b,}'])
+def test_what_cannot_be_read_fails_with_the_first_reading_s_error(data: str) -> None:
+    with pytest.raises(BadReply) as mended:
+        parse(data.encode())
+    with pytest.raises(BadReply) as strict:
+        vendor_json.parse(data.encode())
+    assert str(mended.value) == str(strict.value)
+
+
+def test_the_defaults_of_the_options() -> None:
+    assert vol.Schema(smart_gateway.SCHEMA)({}) == {
+        "scan_interval": {"devices": 30, "details": 60, "mappings": 60},
+        "page_size": 50,
+        "first_page": 1,
+        "query": "all",
+        "set_path": "/api/v1/devices/set",
+        "set_body": "minimal",
+        "units": {"traffic": None},
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"first_page": 2},
+        {"page_size": 0},
+        {"page_size": True},
+        {"query": []},
+        {"query": "some"},
+        {"set_path": "api/set"},
+        {"set_body": "all"},
+        {"units": {"traffic": "Mbps"}},
+        {"scan_interval": {"charts": 5}},
+    ],
+)
+def test_options_that_are_not_allowed(options: dict[str, Any]) -> None:
+    with pytest.raises(vol.Invalid):
+        vol.Schema(smart_gateway.SCHEMA)(options)

@@ -1,0 +1,73 @@
+"""What polls meet: faults by name, nobody there, and answers as only the document has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleet2mqtt.errors import Ambiguous, BadReply, Busy, Denied, Rejected, Unreachable
+from tests.platforms.smart_gateway.connected import GATEWAY, SN, connected, simulated
+
+if TYPE_CHECKING:
+    from fleet2mqtt.errors import BackendError
+
+LIST, RULES = "/api/v1/devices/list", "/api/v1/mapping/list"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "error", "code"),
+    [
+        ("status", {"status": 500}, BadReply, 500),
+        ("status", {"status": 503}, Busy, 503),
+        ("status", {"status": 401}, Denied, 401),
+        ("status", {"status": 404}, Rejected, 404),
+        ("garbage", {}, BadReply, "bad_reply"),
+        ("malformed", {}, BadReply, "bad_reply"),
+        ("reset", {}, Ambiguous, "connection_lost"),
+        ("error", {"code": 7010, "text": "参数错误"}, Rejected, 7010),
+        ("error", {"code": 7019, "text": "登陆失败"}, Denied, 7019),
+        ("error", {"code": 9999, "text": "没有"}, Rejected, 9999),
+    ],
+)
+async def test_what_goes_wrong_has_a_name(
+    kind: str, options: dict[str, object], error: type[BackendError], code: object
+) -> None:
+    async with simulated() as (simulator, run):
+        for path, source in ((LIST, "devices"), (RULES, "mappings")):
+            simulator.mischief.inject(kind, path, **options)
+            with pytest.raises(error) as caught:
+                await run.poll(source)
+            assert (type(caught.value), caught.value.code) == (error, code)
+            assert caught.value.endpoint == path.removeprefix("/api/v1/")
+            assert run.backend.calls[caught.value.endpoint].failures == 1
+            simulator.mischief.clear()
+            await run.poll(source)
+
+
+async def test_nobody_there() -> None:
+    async with connected("http://127.0.0.1:1") as run:
+        with pytest.raises(Unreachable):
+            await run.poll("devices")
+
+
+async def test_replies_that_are_not_json_as_the_document_shows_them() -> None:
+    async with simulated() as (simulator, run):
+        simulator.kbps_unquoted = True
+        simulator.trailing_commas = True
+        await run.poll()
+        assert run.state(GATEWAY)["rateup"] == 58640
+        simulator.kbps_unquoted = False
+        simulator.kbps_text = True
+        simulator.set_base(SN, rateup=12)
+        await run.poll("devices")
+        assert run.state(GATEWAY)["rateup"] == 12
+
+
+async def test_placeholders_are_unknown() -> None:
+    async with simulated() as (simulator, run):
+        simulator.placeholders = True
+        await run.poll("devices")
+        state = run.state(GATEWAY)
+        assert state["remark"] == ""
+        assert not {"runtime", "qos", "record_speed_up", "record_speed_down"} & set(state)

@@ -1,0 +1,315 @@
+"""Every action: what it asks, what the vendor answers or refuses, and what is not even sent."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+import voluptuous as vol
+
+from fleet2mqtt.errors import CommandError, Rejected
+from fleet2mqtt.sdk.api import describe
+from tests.platforms.thingscloud.connected import ADMIN, DEVICE, FIRST, SECOND, Run, calls, simulated
+from tests.platforms.thingscloud.project import Project, running
+
+DAY = 86_400_000
+SAFE = {
+    *("device_command", "device_data", "device_attributes_set", "cloud_attributes_set", "attribute_history"),
+    *("device_tags_set", "device_tags_remove", "device_groups_set", "device_info_set", "device_create"),
+    *("extend_infos_get", "extend_infos_set", "standard_infos_set", "device_get", "device_list", "device_types"),
+    *("device_type_extend_infos", "device_groups", "alarm_logs", "project", "customer_roles", "customer_devices"),
+    "customer_tags_set",
+}
+GUARDED = {
+    *("attributes_remove", "device_delete", "device_certificate", "device_customers", "admin", "customers"),
+    *("customer_get", "customer_create", "customer_info_set", "customer_password_set", "customer_delete"),
+    "customer_auth",
+}
+
+
+async def test_what_tells_or_takes_personal_data_and_secrets_has_to_be_allowed() -> None:
+    async with simulated() as (_, run):
+        assert {action.name for action in run.backend.actions if not action.destructive} == SAFE
+        assert {action.name for action in run.backend.actions if action.destructive} == GUARDED
+        sources = {source.name for source in run.backend.sources}
+        for action in run.backend.actions:
+            assert json.dumps(describe(action)["arguments"])
+            assert set(action.refresh) <= sources
+
+
+async def test_reading() -> None:
+    async with simulated(devices=25) as (simulator, run):
+        await run.poll("devices")
+        kind, group = next(iter(simulator.types)), next(iter(simulator.groups))
+        assert len((await run.act("device_list"))["items"]) == 20
+        assert len((await run.act("device_list", page=2))["items"]) == 5
+        for row in (await run.act("device_list", type=kind, group=group))["items"]:
+            assert row["type"] == kind
+        device = await run.act("device_get", device_id=FIRST)
+        assert (device["id"], device["groups"]) == (FIRST, simulator.devices[FIRST].groups)
+        assert "view_token" not in device
+        assert [row["id"] for row in (await run.act("device_types"))["items"]] == list(simulator.types)
+        infos = (await run.act("device_type_extend_infos", device_type_id=kind))["items"]
+        assert {row["id"] for row in infos} >= {"std-location"}
+        tree = (await run.act("device_groups"))["items"]
+        assert tree[0]["children"][0]["name"] == "机房"
+        assert (await run.act("project"))["id"] == simulator.project["id"]
+        logs = [row["id"] for row in (await run.act("alarm_logs"))["items"]]
+        assert sorted(logs) == sorted(row["id"] for row in simulator.alarm_logs)
+        own = [row["id"] for row in (await run.act("alarm_logs", device_id=SECOND))["items"]]
+        assert set(own) < set(logs)
+        assert len((await run.act("customer_roles"))["items"]) == 2
+        extended = (await run.act("extend_infos_get", device_id=FIRST))["items"]
+        assert {row["name"] for row in extended} >= {"资产编号"}
+
+
+async def test_commands_and_data() -> None:
+    async with simulated() as (simulator, run):
+        answer = await run.act("device_command", device_id=FIRST, method="restart", params={"after": 3}, id=7)
+        assert answer == {"id": 7}
+        made = await run.act("device_command", device_id=FIRST, method="restart")
+        assert abs(made["id"] - time.time() * 1000) < 60_000
+        sent = [(one.kind, one.body) for one in simulator.sent]
+        assert sent == [
+            ("command", {"method": "restart", "params": {"after": 3}, "id": 7}),
+            ("command", {"method": "restart", "params": {}, "id": made["id"]}),
+        ]
+        for kind, message in (("hex", "01 03 ff"), ("text", "t:45"), ("json", {"led": "ON"})):
+            data = {"device_id": FIRST, "identifier": "stream", "type": kind, "msg": message, "push_mode": "tcp"}
+            assert await run.act("device_data", **data) == {}
+            body = {"type": kind, "msg": message, "identifier": "stream", "push_mode": "tcp"}
+            assert simulator.sent[-1].body == body
+        count = len(simulator.mischief.calls)
+        for kind, message in (("hex", "01 0"), ("hex", "xy"), ("text", {}), ("json", "x"), ("hex", {})):
+            with pytest.raises(CommandError, match="msg: expected"):
+                await run.act("device_data", device_id=FIRST, identifier="s", type=kind, msg=message)
+        assert len(simulator.mischief.calls) == count
+
+
+async def test_attributes_to_the_device_and_in_the_cloud() -> None:
+    async with simulated() as (simulator, run):
+        path = f"control/device/{FIRST}/attributes"
+        assert await run.act("device_attributes_set", device_id=FIRST, attributes={"relay1": False}) == {}
+        assert await run.act("cloud_attributes_set", device_id=FIRST, attributes={"relay1": True}) == {}
+        assert [(call.method, call.body) for call in calls(simulator, path)] == [
+            ("POST", {"relay1": False}),
+            ("PUT", {"relay1": True}),
+        ]
+        assert simulator.actual(FIRST)["relay1"] is False
+        assert simulator.values(FIRST)["relay1"] is True
+
+
+async def test_removed_attributes_go_from_the_device() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices", "attributes")
+        assert await run.act("attributes_remove", device_id=FIRST, keys=["rssi"]) == {}
+        await run.poll("attributes")
+        assert run.state()["rssi"] is None
+        assert [call.path for call in simulator.mischief.calls][-2] == f"/api/v1/device/{FIRST}/attributes_raw"
+
+
+async def test_the_entities_of_removed_attributes_go_without_waiting_for_the_definitions_turn() -> None:
+    cpu = {"identifier": "cpu", "value": 5, "model": {"name": "CPU"}}
+    project = Project(attributes=[cpu, {"identifier": "mem", "value": 6}])
+    async with running(project) as run:
+        await run.poll("devices", "attributes", "schema")
+        assert {"cpu", "mem"} <= {row.key for row in run.devices[DEVICE].entities}
+        del project.attributes[0]
+        await run.act("attributes_remove", device_id=FIRST, keys=["cpu"])
+        (action,) = (action for action in run.backend.actions if action.name == "attributes_remove")
+        await run.poll(*action.refresh)
+        keys = {row.key for row in run.devices[DEVICE].entities}
+        assert "cpu" not in keys
+        assert "mem" in keys
+
+
+async def test_history() -> None:
+    async with simulated() as (simulator, run):
+        now = simulator.devices[FIRST].active["attributes"]
+        asked = {"device_id": FIRST, "identifier": "temperature"}
+        rows = (await run.act("attribute_history", **asked))["items"]
+        assert (len(rows), rows[0]["ts"], rows[0]["value"]) == (20, now, 24.1)
+        more = (await run.act("attribute_history", **asked, page=2, pages=2))["items"]
+        assert len(more) == 40
+        assert more[0]["ts"] < rows[-1]["ts"]
+        month = {"start_time": now - 30 * DAY, "end_time": now}
+        whole = (await run.act("attribute_history", **asked, **month, page_records=100, pages=50))["items"]
+        assert len({row["ts"] for row in whole}) == len(whole) == 241
+        assert calls(simulator, f"device/{FIRST}/attribute/temperature/series")[-1].query["page"] == "4"
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"start_time": 1},
+        {"end_time": 1},
+        {"start_time": 2, "end_time": 1},
+        {"start_time": 0, "end_time": 30 * DAY + 1},
+        {"identifier": " PassWord"},
+    ],
+)
+async def test_histories_that_are_not_asked_for(window: dict[str, Any]) -> None:
+    async with simulated() as (simulator, run):
+        with pytest.raises(CommandError):
+            await run.act("attribute_history", **{"device_id": FIRST, "identifier": "a"} | window)
+        assert not simulator.mischief.calls
+
+
+async def test_what_is_said_of_a_device() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices", "meta")
+        device = simulator.devices[FIRST]
+        group = list(simulator.groups)[3]
+        await run.act("device_tags_set", device_id=FIRST, tags={"room": "201"})
+        await run.act("device_tags_remove", device_id=FIRST, keys=["floor"])
+        await run.act("device_info_set", device_id=FIRST, name="新名", descr="新")
+        await run.act("device_groups_set", device_id=FIRST, groups=[group])
+        assert (device.tags, device.name, device.descr, device.groups) == ({"room": "201"}, "新名", "新", [group])
+        await run.act("device_get", device_id=FIRST)
+        await run.poll("devices")
+        assert run.devices[DEVICE].suggested_area == "分公司"
+        await run.act("device_groups_set", device_id=FIRST, groups=[])
+        assert device.groups == []
+        for action, id_ in (("device_info_set", "device_id"), ("customer_info_set", "customer_id")):
+            with pytest.raises(CommandError, match="at least one field"):
+                await run.act(action, **{id_: "x"})
+
+
+async def test_extended_information() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices", "schema")
+        text = next(key for key, value in simulator.devices[FIRST].custom_infos.items() if value == "ZC-0001")
+        assert await run.act("extend_infos_set", device_id=FIRST, infos={text: "新"}) == {text: "新"}
+        place = {"info_type": "location", "value": {"address": "北京"}}
+        assert await run.act("standard_infos_set", device_id=FIRST, **place) == {"location": {"address": "北京"}}
+        await run.poll("schema")
+        assert run.state()[f"info_{text}"] == "新"
+        assert run.devices[DEVICE].attributes["info_std_location"]["value"]["address"] == "北京"
+
+
+async def test_devices_come_and_go() -> None:
+    async with simulated() as (simulator, run):
+        kind = next(iter(simulator.types))
+        made = await run.act("device_create", name="新", type=kind, tags={"a": "b"}, device_key="K1", descr="x")
+        assert simulator.devices[made["id"]].device_key == "K1"
+        with pytest.raises(Rejected) as refused:
+            await run.act("device_delete", device_id=FIRST)
+        assert refused.value.code == 403
+        assert await run.act("device_delete", device_id=made["id"]) == {}
+        assert made["id"] not in simulator.devices
+
+
+async def test_the_certificate_is_told_whole_to_who_asked() -> None:
+    async with simulated() as (simulator, run):
+        certificate = await run.act("device_certificate", device_id=FIRST)
+        assert certificate["access_token"] == simulator.devices[FIRST].access_token
+        assert set(certificate) == {"id", "name", "access_token", "project_key"}
+        await run.poll()
+        assert simulator.devices[FIRST].access_token not in repr(run.updates)
+        simulator.mischief.inject("garbage", "*/certificate", text="secret <html>")
+        with pytest.raises(Exception, match="not JSON") as bad:
+            await run.act("device_certificate", device_id=FIRST)
+        assert "secret" not in str(bad.value)
+
+
+async def test_users() -> None:
+    async with simulated() as (simulator, run):
+        accounts = [row["account"] for row in (await run.act("customers"))["items"]]
+        assert accounts == ["zhang", "li"]
+        assert [row["account"] for row in (await run.act("device_customers", device_id=SECOND))["items"]] == ["zhang"]
+        zhang = next(iter(simulator.customers))
+        assert (await run.act("customer_get", customer_id=zhang))["account"] == "zhang"
+        page = await run.act("customer_devices", customer_id=zhang, page=1)
+        assert len(page["items"]) == len((await run.act("customer_devices", customer_id=zhang))["items"]) == 2
+        new = {"name": "王五", "account": "wang", "password": "first", "email": "w@example.com", "tags": {"a": "b"}}
+        made = await run.act("customer_create", **new)
+        one = {"customer_id": made["id"]}
+        assert await run.act("customer_auth", account="wang", password="first") == made
+        assert await run.act("customer_info_set", **one, mobile="139") == {}
+        assert await run.act("customer_password_set", **one, password="second") == {}
+        assert await run.act("customer_tags_set", **one, tags={"c": "d"}) == {}
+        known = simulator.customers[made["id"]]
+        assert (known["mobile"], known["password"], known["tags"]) == ("139", "second", {"a": "b", "c": "d"})
+        assert "password" not in await run.act("customer_get", **one)
+        assert await run.act("customer_delete", **one) == {}
+        assert made["id"] not in simulator.customers
+
+
+async def test_a_users_wrong_password_is_not_ours() -> None:
+    async with simulated() as (simulator, run):
+        for _ in range(2):
+            with pytest.raises(Rejected):
+                await run.act("customer_auth", account="zhang", password="wrong")
+        simulator.mischief.inject("error", "*/customer_auth", code=401, text="Authentication failed")
+        with pytest.raises(Rejected, match="Authentication failed"):
+            await run.act("customer_auth", account="zhang", password="wrong")
+        assert simulator.logins == 1
+        simulator.mischief.clear()
+        simulator.expire_tokens()
+        assert (await run.act("customer_auth", account="zhang", password="zhang@2024"))["name"] == "张三"
+        assert simulator.logins == 2
+
+
+async def test_only_an_administrators_login_has_an_administrator() -> None:
+    async with simulated() as (simulator, run):
+        with pytest.raises(CommandError, match="configure account and password"):
+            await run.act("admin")
+        assert not simulator.mischief.calls
+    options: Any = ADMIN
+    async with simulated(**options) as (_, run):
+        assert (await run.act("admin"))["account"] == "admin"
+
+
+@pytest.mark.parametrize(
+    ("action", "arguments"),
+    [
+        ("device_get", {}),
+        ("device_get", {"device_id": ""}),
+        ("device_get", {"device_id": 5.5}),
+        ("device_list", {"page": 0}),
+        ("device_list", {"page": True}),
+        ("device_command", {"device_id": "a", "method": "m", "params": []}),
+        ("device_data", {"device_id": "a", "identifier": "i", "type": "xml", "msg": "x"}),
+        ("device_data", {"device_id": "a", "identifier": "i", "type": "text", "msg": "x", "push_mode": "http"}),
+        ("device_attributes_set", {"device_id": "a", "attributes": {}}),
+        ("attributes_remove", {"device_id": "a", "keys": []}),
+        ("attribute_history", {"device_id": "a", "identifier": "i", "page_records": 101}),
+        ("device_tags_set", {"device_id": "a", "tags": {"x": 1}}),
+        ("device_groups_set", {"device_id": "a"}),
+        ("standard_infos_set", {"device_id": "a", "info_type": "x", "value": {"a": {}}}),
+        ("customer_create", {"name": "a", "account": "b"}),
+        ("customer_password_set", {"customer_id": "a", "password": ""}),
+        ("project", {"x": 1}),
+    ],
+)
+async def test_wrong_arguments(action: str, arguments: dict[str, Any]) -> None:
+    async with simulated() as (simulator, run):
+        with pytest.raises(vol.Invalid):
+            await run.act(action, **arguments)
+        assert not simulator.mischief.calls
+
+
+async def test_ids_cannot_leave_their_place_in_a_path() -> None:
+    async with simulated() as (simulator, run):
+        with pytest.raises(Rejected):
+            await run.act("device_get", device_id="../project?x=1#")
+        assert simulator.mischief.calls[-1].path == "/api/v1/device/../project?x=1#"
+
+
+def names(run: Run) -> set[str]:
+    return set(run.backend.calls)
+
+
+async def test_endpoints_are_named_by_fixed_words() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll()
+        for action in ("device_get", "device_certificate", "extend_infos_get", "device_customers"):
+            await run.act(action, device_id=FIRST)
+        await run.act("alarm_logs", device_id=FIRST)
+        await run.act("attribute_history", device_id=FIRST, identifier="temperature")
+        told = " ".join(names(run))
+        assert FIRST not in told
+        assert "temperature" not in told
+        assert not any(kind in told for kind in simulator.types)

@@ -1,0 +1,176 @@
+"""None twice: the same alarm by webhook and by log, in any order, across restarts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.platforms.context import Shared, once
+from tests.platforms.thingscloud.alarms import NOW, OLD, log, logged, webhook
+from tests.platforms.thingscloud.connected import FIRST, NAME, SECOND, Run, restartable, simulated
+from tests.platforms.thingscloud.project import Project, running
+from tests.platforms.thingscloud.simulated import receiving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fleet2mqtt.simulators.thingscloud.app import Simulator
+
+
+def pushed(simulator: Simulator, run: Run, *at: int) -> None:
+    """Deliver what the simulator would have pushed: the newest rows of its log, as webhooks."""
+    for index in at:
+        row = list(simulator.alarm_logs)[index]
+        info = row["alarm_info"]
+        rule = {"id": info["rule_id"], "name": info["rule_name"], "notify_text": info["notify_text"]}
+        status, level = row["alarm_status"], row["alarm_level"]
+        run.push("alarm", webhook(row["device_id"], status=status, level=level, ts=row["create_time"], rule=rule))
+
+
+@pytest.mark.parametrize(
+    "order", ["webhook, log", "log, webhook", "webhook, webhook, log", "log, webhook, log, webhook"]
+)
+@pytest.mark.parametrize("restart", [False, True])
+async def test_the_same_alarm_in_any_order(order: str, restart: bool, tmp_path: Path) -> None:
+    steps = order.split(", ")
+    events: set[tuple[str, bool]] = set()
+    async with restartable(Shared(folder=tmp_path)) as (simulator, start):
+        async with start() as run:
+            await run.poll("alarms")
+            before = set(run.told())
+        simulator.raise_alarm(FIRST, 2, push=False)
+        simulator.recover(FIRST, push=False)
+        for life in [[step] for step in steps] if restart else [steps]:
+            async with start() as run:
+                for step in life:
+                    if step == "log":
+                        await run.poll("alarms")
+                    else:
+                        pushed(simulator, run, -2, -1)
+                events |= set(run.told())
+    assert sorted(cleared for _, cleared in events - before) == [False, True]
+
+
+async def test_a_simulator_that_pushes_and_logs() -> None:
+    async with receiving() as (url, got), simulated(push_url=url) as (simulator, run):
+        await run.poll("devices", "alarms")
+        before = len(run.alarms)
+        for _ in range(3):
+            simulator.raise_alarm(FIRST, 2)
+            simulator.recover(FIRST)
+        await simulator.settle()
+        for path, body in got:
+            run.push(path.rsplit("/", 1)[-1], body)
+        assert len(run.alarms) > before
+        await run.poll("alarms")
+        await run.poll("alarms")
+        assert len(run.alarms) == before + 6
+
+
+async def test_times_that_differ_by_some_seconds() -> None:
+    project = logged(log("1", ts=NOW + 4_000), OLD)
+    async with running(project) as run:
+        (raised,) = run.push("alarm", webhook(ts=NOW)).alarms
+        await run.poll("alarms")
+        assert set(run.alarms) == {(raised.id, False)}
+        project.said["alarm_logs"]["items"].insert(0, log("2", ts=NOW + 12_000))
+        await run.poll("alarms")
+        assert len(run.alarms) == 2
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        {"device": SECOND},
+        {"status": 0},
+        {"level": 2},
+        {"info": {"rule_id": "r2"}},
+        {"ts": NOW + 11_000},
+        {"ts": NOW - 11_000},
+    ],
+)
+async def test_what_differs_is_another_alarm(different: dict[str, Any]) -> None:
+    async with running(logged(log("1", **different), OLD)) as run:
+        run.push("alarm", webhook(ts=NOW))
+        await run.poll("alarms")
+        assert len(run.alarms) == 2
+
+
+@pytest.mark.parametrize(
+    "same", [{"level": None}, {"level": 0}, {"info": {}}, {"info": {"rule_name": "高温"}}, {"ts": NOW // 1000}]
+)
+async def test_what_one_of_them_leaves_out_does_not_differ(same: dict[str, Any]) -> None:
+    async with running(logged(log("1", **same), OLD)) as run:
+        run.push("alarm", webhook(ts=NOW))
+        await run.poll("alarms")
+        assert len(run.alarms) == 1
+
+
+async def test_each_is_matched_once_and_the_nearest_first() -> None:
+    """Three alarms in the log within seconds; the webhook told the first and the last."""
+    rows = [log(str(at), ts=NOW + at * 3_000, info={}) for at in range(3)]
+    async with running(logged(*rows, OLD)) as run:
+        first = run.push("alarm", webhook(ts=NOW)).alarms[0].id
+        last = run.push("alarm", webhook(ts=NOW + 6_000)).alarms[0].id
+        await run.poll("alarms")
+        assert set(run.alarms) == {(first, False), (last, False), (f"{NAME}:1", False)}
+        again = run.push("alarm", webhook(ts=NOW + 3_500)).alarms[0].id
+        assert again == f"{NAME}:1"
+        assert run.push("alarm", webhook(ts=NOW + 3_500)).alarms[0].id == again
+        assert run.push("alarm", webhook(ts=NOW + 4_000)).alarms[0].id not in {again, first, last}
+
+
+async def test_two_rules_at_the_same_moment() -> None:
+    rules = [{"rule_id": "a", "rule_name": "A"}, {"rule_id": "b", "rule_name": "B"}]
+    async with running(logged(log("1", info=rules[1]), log("2", info=rules[0]), OLD)) as run:
+        told = [run.push("alarm", webhook(rule={"id": id_})).alarms[0] for id_ in ("a", "b")]
+        await run.poll("alarms")
+        assert {id_ for id_, _ in run.alarms} == {alarm.id for alarm in told}
+
+
+async def test_a_webhook_that_comes_very_late() -> None:
+    async with running(logged(log("1", ts=NOW), OLD)) as run:
+        await run.poll("alarms")
+        assert run.push("alarm", webhook(ts=NOW - 3_600_000)).alarms == ()
+        assert len(run.push("alarm", webhook(ts=NOW + 60_000)).alarms) == 1
+
+
+@pytest.mark.parametrize("ways", [("webhook", "log"), ("log", "webhook"), ("webhook", "webhook")])
+async def test_what_was_taken_either_way_is_known_to_the_other_after_a_kill(ways: tuple[str, str]) -> None:
+    """On disk is what was taken in with the alarm itself, and nothing that was to be written afterwards."""
+    project = logged(log("1", ts=NOW + 3_000), OLD)
+    told: set[tuple[str, bool]] = set()
+    shared = Shared()
+    for way in ways:
+        async with running(project, shared) as run:
+            if way == "webhook":
+                told |= {(alarm.id, alarm.cleared) for alarm in run.push("alarm", webhook(ts=NOW)).alarms}
+            else:
+                async with once(run.backend, "alarms") as updates:
+                    async for update in updates:
+                        run.take(update)
+                        if update.alarms:
+                            break
+                told |= set(run.told())
+            shared = Shared(marks=dict(shared.marks))  # of the run that goes on, nothing counts any more
+    assert len(told) == 1
+
+
+async def test_what_a_disk_refused_is_written_next_time() -> None:
+    shared = Shared()
+    async with running(Project(), shared) as run:
+        update = run.kind("alarm").accept(json.dumps(webhook()).encode())
+        assert not shared.marks  # nobody took it
+        await run.poll("alarms")
+        assert shared.marks[FIRST] == update.marks[FIRST]
+
+
+async def test_how_far_the_log_was_read_is_kept_after_what_was_read() -> None:
+    async with running(logged(log("1"), OLD), Shared()) as run:
+        *taken, last = await run.poll("alarms")
+        assert [alarm.id for update in taken for alarm in update.alarms] == [f"{NAME}:1"]
+        assert not any("" in update.marks for update in taken)
+        assert json.loads(last.marks[""])["mark"] == NOW / 1000
+        assert await run.poll("alarms") == []

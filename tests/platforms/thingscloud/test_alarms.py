@@ -1,0 +1,302 @@
+"""Alarms: none lost and none twice, by webhook, by log, missed while the bridge was down, or all of it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from fleet2mqtt.devices.model import Origin, Severity, Update
+from fleet2mqtt.errors import BadReply
+from tests.platforms.context import Shared
+from tests.platforms.thingscloud.alarms import NOW, OLD, ago, ids, log, logged, webhook
+from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, restartable, simulated
+from tests.platforms.thingscloud.project import Project, running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+
+# What an alarm says
+
+
+async def test_alarm_from_the_log() -> None:
+    async with simulated() as (simulator, run):
+        row = simulator.raise_alarm(FIRST, 2, push=False)
+        await run.poll("devices", "alarms")
+        alarm = run.alarms[f"{NAME}:{row['id']}", False]
+        assert (alarm.device, alarm.backend, alarm.source) == (DEVICE, NAME, Origin.POLL)
+        assert (alarm.severity, alarm.level) == (Severity.MAJOR, "2")
+        assert (alarm.active, alarm.cleared) == (True, False)
+        info = row["alarm_info"]
+        assert (alarm.name, alarm.code, alarm.standing) == (info["rule_name"], info["rule_id"], info["rule_id"])
+        assert alarm.description == info["notify_text"]
+        assert alarm.raised_at.utcoffset() == timedelta(hours=8)
+        assert abs(alarm.raised_at.timestamp() * 1000 - row["create_time"]) < 1000
+        over = simulator.recover(FIRST, push=False)
+        await run.poll("alarms")
+        ended = run.alarms[f"{NAME}:{over['id']}", True]
+        assert (ended.cleared, ended.active, ended.standing) == (True, True, alarm.standing)
+
+
+@pytest.mark.parametrize(
+    ("level", "severity"),
+    [
+        (3, Severity.CRITICAL),
+        ("2", Severity.MAJOR),
+        (1, Severity.MINOR),
+        (7, Severity.INDETERMINATE),
+        (None, Severity.CRITICAL),
+    ],
+)
+async def test_levels(level: Any, severity: Severity) -> None:
+    async with running(Project()) as run:
+        (alarm,) = run.push("alarm", webhook(level=level)).alarms
+        assert (alarm.severity, alarm.level) == (severity, str(level or 3))
+        assert (alarm.name, alarm.code, alarm.description) == ("高温", "r1", "太热了")
+        (alarm,) = run.push("alarm", webhook(level=None, rule={}, ts=NOW - 60_000)).alarms
+        assert (alarm.severity, alarm.level, alarm.name) == (Severity.INDETERMINATE, "", "alarm")
+
+
+@pytest.mark.parametrize(
+    "info", [{}, [], None, {"rule": {"id": "r1", "name": "高温"}}, {"alarm_rule": {"name": "高温"}}]
+)
+async def test_what_is_in_a_log_is_not_documented(info: Any) -> None:
+    row = log("1") | {"alarm_info": info}
+    async with running(logged(row, OLD)) as run:
+        await run.poll("alarms")
+        (alarm,) = run.alarms.values()
+        assert alarm.name == ("高温" if info else "alarm")
+        assert alarm.standing == {"rule": "r1", "alarm_rule": "高温"}.get(next(iter(info or {}), ""), "device")
+
+
+@pytest.mark.parametrize("time", [None, "", "soon", 0])
+async def test_a_log_without_a_time_counts_from_now(time: Any) -> None:
+    async with running(logged(log("1", ts=time), OLD)) as run:
+        before = datetime.now(UTC)
+        await run.poll("alarms")
+        await run.poll("alarms")
+        (alarm,) = run.alarms.values()
+        assert before <= alarm.raised_at <= datetime.now(UTC)
+
+
+async def test_rows_that_are_nobodys() -> None:
+    nameless = log("1", device=None) | {"device": {"id": FIRST}}
+    async with running(logged(nameless, log("", ts=NOW), log("2", device=""), "x", OLD)) as run:
+        await run.poll("alarms")
+        assert ids(run) == ["1"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        webhook(ts=None),
+        webhook("") | {"device": {}},
+        webhook() | {"device": None},
+        webhook() | {"alarm": []},
+        {},
+    ],
+)
+async def test_webhooks_that_cannot_be_read(body: Any) -> None:
+    async with running(Project()) as run:
+        push = run.kind("alarm")
+        with pytest.raises(BadReply) as refused:
+            run.push("alarm", body)
+        assert json.loads(push.failure(str(refused.value))) == {"result": False, "message": str(refused.value)}
+        assert json.loads(push.success) == {"result": True}
+
+
+async def test_a_webhook_by_the_device_key_and_with_a_time_in_words() -> None:
+    async with running(Project({"id": FIRST, "device_key": "K"})) as run:
+        await run.poll("devices")
+        said = webhook(ts=None) | {"device": {"device_key": "K"}}
+        said["alarm"]["ts_text"] = "2026-03-01 12:00:00"
+        (alarm,) = run.push("alarm", said).alarms
+        assert (alarm.device, alarm.raised_at.isoformat()) == (DEVICE, "2026-03-01T12:00:00+08:00")
+
+
+async def test_the_device_shows_it() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices")
+        assert run.state()["problem"] == "OFF"
+        run.push("alarm", webhook(ts=ago(minutes=5)))
+        assert run.state()["problem"] == "ON"
+        run.push("alarm", webhook(ts=ago(hours=1), status=0))  # an older one tells nothing
+        assert run.state()["problem"] == "ON"
+        run.push("alarm", webhook(ts=ago(minutes=1), status=0))
+        assert run.state()["problem"] == "OFF"
+        simulator.raise_alarm(FIRST, 1, push=False)
+        await run.poll("alarms")
+        assert run.state()["problem"] == "ON"
+
+
+# None lost
+
+
+async def test_what_was_not_taken_is_told_again() -> None:
+    async with simulated() as (simulator, run):
+        simulator.raise_alarm(FIRST, 2, push=False)
+        source = run.source("alarms")
+        async with aclosing(cast("AsyncGenerator[Update, None]", source.poll())) as updates:
+            async for lost in updates:
+                assert lost.alarms  # the outbox is full: nobody comes back for more
+                break
+        await run.poll("alarms")
+        assert {alarm.id for alarm in lost.alarms} <= {id_ for id_, _ in run.alarms}
+        before = len(run.updates)
+        await run.poll("alarms")
+        assert not any(update.alarms for update in run.updates[before:])
+
+
+async def test_a_first_start_reads_back_two_days() -> None:
+    project = logged(log("recent", ts=ago(hours=47)), log("old", ts=ago(hours=49)))
+    async with running(project) as run:
+        await run.poll("alarms")
+        assert ids(run) == ["recent"]
+        assert [path for _, path, _ in project.asked] == ["access_token", "alarm_logs"]
+
+
+async def test_what_happened_while_the_bridge_was_down(tmp_path: Path) -> None:
+    async with restartable(Shared(folder=tmp_path)) as (simulator, start):
+        async with start() as run:
+            await run.poll("alarms")
+        missed = [simulator.raise_alarm(FIRST, 3, push=False), simulator.recover(FIRST, push=False)]
+        own = f"device/{FIRST}/alarm_logs"
+        before = len(calls(simulator, own))
+        async with start() as run:
+            await run.poll("alarms")
+            assert {f"{NAME}:{row['id']}" for row in missed} <= {id_ for id_, _ in run.alarms}
+        assert len(calls(simulator, own)) == before  # the log reached back far enough
+
+
+async def test_a_log_cut_short_is_filled_up_from_each_devices_own(tmp_path: Path) -> None:
+    async with restartable(Shared(folder=tmp_path), devices=25) as (simulator, start):
+        natives = list(simulator.devices)
+        async with start() as run:
+            await run.poll("alarms")
+            for _ in range(2):
+                await run.poll("alarms")
+            assert all(len(calls(simulator, f"device/{native}/alarm_logs")) <= 1 for native in natives)
+        missed = [simulator.raise_alarm(native, 1, push=False)["id"] for native in natives]
+        simulator.alarm_logs_shown = 3
+        async with start() as run:
+            await run.poll("alarms")
+            first = {id_.removeprefix(f"{NAME}:") for id_, _ in run.alarms} & set(missed)
+            assert 20 <= len(first) < 25
+        async with start() as run:  # it was not over, so it begins again
+            for _ in range(3):
+                await run.poll("alarms")
+            assert {f"{NAME}:{id_}" for id_ in missed} <= {id_ for id_, _ in run.alarms}
+            asked = len(simulator.mischief.calls)
+            await run.poll("alarms")
+            assert len(simulator.mischief.calls) - asked == 1
+
+
+async def test_a_devices_log_that_fails_is_asked_for_again_and_one_refused_is_not() -> None:
+    async with simulated(devices=4) as (simulator, run):
+        third = list(simulator.devices)[2]
+        simulator.alarm_logs_shown = 1
+        simulator.mischief.inject("malformed", f"*/{FIRST}/alarm_logs", times=1)
+        simulator.mischief.inject("error", f"*/{third}/alarm_logs", code=404)
+        await run.poll("alarms")
+        await run.poll("alarms")
+        assert len(calls(simulator, f"device/{FIRST}/alarm_logs")) == 2
+        assert len(calls(simulator, f"device/{third}/alarm_logs")) == 1
+        newest = next(row for row in reversed(simulator.alarm_logs) if row["device_id"] == FIRST)
+        assert newest["id"] in ids(run)
+
+
+async def test_more_pages_where_the_vendor_says_that_there_are() -> None:
+    project = logged(log("1"), total=1, page_total=2)
+    async with running(project) as run:
+        await run.poll("alarms")
+        assert [path for _, path, _ in project.asked if "alarm_logs" in path] == ["alarm_logs"] * 2
+        assert ids(run) == ["1"]
+
+
+async def test_an_empty_log_says_nothing() -> None:
+    shared = Shared()
+    async with running(logged(log("1"), OLD), shared) as run:
+        await run.poll("alarms")
+    marks = dict(shared.marks)
+    project = logged()
+    async with running(project, shared) as run:
+        await run.poll("alarms")
+        assert shared.marks == marks
+        project.said["alarm_logs"] = {"items": [log("2", ts=NOW + 60_000), log("1")]}
+        await run.poll("alarms")
+        assert "2" in ids(run)
+
+
+# What stands
+
+
+@pytest.mark.parametrize("info", [{}, {"rule_name": "高温"}, {"rule_id": "r1"}])
+async def test_what_was_raised_one_way_ends_the_other_way(info: dict[str, Any]) -> None:
+    shared = Shared()
+    async with running(Project(), shared) as run:
+        (raised,) = run.push("alarm", webhook(ts=NOW)).alarms
+    async with running(logged(log("over", status=0, ts=NOW + 60_000, info=info), OLD), shared) as run:
+        await run.poll("alarms")
+        (ended,) = run.alarms.values()
+        assert (ended.cleared, ended.standing) == (True, raised.standing)
+        assert raised.standing == "r1"
+
+
+async def test_what_was_raised_without_a_rule_ends_with_one() -> None:
+    project = logged(log("1", info={}), OLD)
+    async with running(project) as run:
+        await run.poll("alarms")
+        (ended,) = run.push("alarm", webhook(status=0, ts=NOW + 60_000)).alarms
+        assert (run.alarms[f"{NAME}:1", False].standing, ended.standing) == ("device", "device")
+        (nothing,) = run.push("alarm", webhook(status=0, ts=NOW + 120_000)).alarms
+        assert nothing.standing == "r1"
+
+
+async def test_each_rule_stands_by_itself() -> None:
+    async with running(Project()) as run:
+        for at, rule in enumerate(("a", "b")):
+            run.push("alarm", webhook(rule={"id": rule}, ts=NOW + at))
+        (ended,) = run.push("alarm", webhook(rule={"id": "b"}, status=0, ts=NOW + 60_000)).alarms
+        assert ended.standing == "b"
+        (oldest,) = run.push("alarm", webhook(rule={}, status=0, ts=NOW + 70_000)).alarms
+        assert oldest.standing == "a"
+
+
+async def test_a_row_of_the_log_that_turns_into_its_recovery() -> None:
+    project = logged(log("1", ts=ago(hours=1)), OLD)
+    async with running(project) as run:
+        await run.poll("alarms")
+        newer = log("2", ts=NOW, info={"rule_id": "r2"})
+        project.said["alarm_logs"]["items"] = [newer, log("1", ts=ago(hours=1), status=0), OLD]
+        await run.poll("alarms")
+        assert run.told() == [(f"{NAME}:1", False), (f"{NAME}:1", True), (f"{NAME}:2", False)]
+        ended = run.alarms[f"{NAME}:1", True]
+        assert ended.standing == run.alarms[f"{NAME}:1", False].standing
+        await run.poll("alarms")
+        assert len(run.alarms) == 3
+
+
+async def test_alarms_of_devices_that_are_not_listed() -> None:
+    async with simulated(types=["none"]) as (simulator, run):
+        simulator.raise_alarm(SECOND, 3, push=False)
+        await run.poll("devices", "alarms")
+        assert OTHER not in run.devices
+        assert OTHER in {alarm.device for alarm in run.alarms.values()}
+
+
+async def test_the_memory_is_bounded() -> None:
+    project = logged(log("1", ts=NOW), OLD)
+    shared = Shared()
+    async with running(project, shared) as run:
+        for at in range(40):
+            run.push("alarm", webhook(rule={"id": f"r{at}"}, ts=NOW - 3_600_000 - at, status=0))
+        await run.poll("alarms")
+        assert len(json.loads(shared.marks[FIRST])["entries"]) == 1

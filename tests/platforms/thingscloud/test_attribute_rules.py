@@ -1,0 +1,171 @@
+"""Who decides what an attribute is: bounds and units of its model, who may write, and what the user knows better."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import voluptuous as vol
+
+from fleet2mqtt.devices.model import Component
+from fleet2mqtt.platforms import thingscloud
+from tests.platforms.thingscloud.project import Project, attribute, one, running
+
+SENSOR, NUMBER, SWITCH, BINARY = Component.SENSOR, Component.NUMBER, Component.SWITCH, Component.BINARY_SENSOR
+MOST = 2**53 - 1
+SELECT, TEXT, TRACKER = Component.SELECT, Component.TEXT, Component.DEVICE_TRACKER
+
+
+@pytest.mark.parametrize(
+    ("options", "bounds"),
+    [
+        ({"min": 0, "max": 10, "step": 0.5}, (0, 10, 0.5)),
+        ({"minimum": "1", "maximum": "9", "precision": "2"}, (1, 9, 0.01)),
+        ({"decimals": 0}, (-MOST, MOST, 1)),
+        ({"precision": 9}, (-MOST, MOST, 0.001)),
+        ({"precision": -1, "step": -1}, (-MOST, MOST, 1)),
+        ({"min": 5, "max": 5}, (-MOST, MOST, 1)),
+        ({"min": None, "max": 7}, (-MOST, 7, 1)),
+        ([], (-MOST, MOST, 1)),
+    ],
+)
+async def test_bounds_of_a_number(options: Any, bounds: tuple[float, ...]) -> None:
+    row, _, _ = await one(attribute("a", 7, data_type="number", attr_type="both", data_options=options))
+    assert (row.minimum, row.maximum, row.step) == bounds
+
+
+async def test_a_number_that_has_had_a_fraction_may_be_set_to_one() -> None:
+    project = Project(attributes=[attribute("a", 7, attr_type="both")])
+    async with running(project) as run:
+        await run.poll("devices", "attributes")
+        assert run.row("a").step == 1
+        for value in (7.5, 8):
+            project.values = {"a": value}
+            await run.poll("attributes")
+            assert run.row("a").step == 0.001
+
+
+@pytest.mark.parametrize(
+    ("unit", "identifier", "device_class"),
+    [
+        ("℃", "t", "temperature"),
+        ("%", "soil_humidity", "humidity"),
+        ("%", "battery", "battery"),
+        ("%", "progress", None),
+        ("V", "u", "voltage"),
+        ("mA", "i", "current"),
+        ("kW", "p", "power"),
+        ("hPa", "p", "pressure"),
+        ("lux", "light", "illuminance"),
+        ("ppm", "co2", "carbon_dioxide"),
+        ("ppm", "salt", None),
+        ("dBm", "rssi", "signal_strength"),
+        ("个", "n", None),
+        (None, "n", None),
+    ],
+)
+async def test_device_class_only_where_the_unit_fits(
+    unit: str | None, identifier: str, device_class: str | None
+) -> None:
+    options = {} if unit is None else {"unit": unit}
+    row, _, _ = await one(attribute(identifier, 1, data_type="number", data_options=options))
+    assert row.device_class == device_class
+    assert row.unit == {"℃": "°C", "lux": "lx"}.get(unit or "", unit)
+
+
+@pytest.mark.parametrize(
+    ("word", "documented", "everything"),
+    [
+        *((word, False, False) for word in ("report", "Reported", "read_only", "设备上报")),
+        *(
+            (word, True, True)
+            for word in ("push", "both", "share", "Read-Write", "云端下发", "设备云端共享", "云端私有", "cloud")
+        ),
+        *((word, False, True) for word in ("hologram", "", None)),
+    ],
+)
+async def test_who_may_write(word: str | None, documented: bool, everything: bool) -> None:
+    given = attribute("a", True, attr_type=word, data_type="switch")
+    for policy, writable in (("documented", documented), ("all", everything), ("none", False)):
+        row, _, _ = await one(given, writable=policy)
+        assert (row.write is not None, row.component) == (writable, SWITCH if writable else BINARY)
+    plain = attribute("a", True) | {"attr_type": word}
+    assert ((await one(plain))[0].write is not None) is documented
+
+
+async def test_objects_and_positions_cannot_be_written() -> None:
+    for data_type, value in (("object", {}), ("list", []), ("mappoint", {"lat": 1, "lng": 1}), ("dailytimer", [])):
+        given = attribute("a", value, data_type=data_type, attr_type="both")
+        row, _, _ = await one(given, writable="all", attributes={"a": {"writable": True}})
+        assert row.write is None
+
+
+@pytest.mark.parametrize(
+    ("override", "given", "component", "writable"),
+    [
+        ({"component": "switch"}, attribute("a", 1), SWITCH, True),
+        ({"component": "binary_sensor"}, attribute("a", "1"), BINARY, False),
+        ({"component": "number"}, attribute("a", "7", data_type="text"), NUMBER, True),
+        ({"component": "number", "writable": False}, attribute("a", "7"), SENSOR, False),
+        ({"component": "text"}, attribute("a", 7), TEXT, True),
+        ({"component": "select"}, attribute("a", "x", data_options={"enum": ["x"]}), SELECT, True),
+        ({"component": "sensor"}, attribute("a", True, attr_type="both"), SENSOR, False),
+        ({"component": "sensor"}, attribute("a", 5, attr_type="both"), SENSOR, False),
+        ({"component": "device_tracker"}, attribute("a", {"lat": 1, "lng": 1, "alt": 5}), TRACKER, False),
+        ({"writable": True}, attribute("a", 5, attr_type="report"), NUMBER, True),
+        ({"writable": False}, attribute("a", 5, attr_type="both"), SENSOR, False),
+        ({}, attribute("a", 5), SENSOR, False),
+    ],
+)
+async def test_what_the_user_knows_better(
+    override: dict[str, Any], given: Any, component: Component, writable: bool
+) -> None:
+    row, _, _ = await one(
+        given, attributes={"a": override}, writable="none" if "writable" in override else "documented"
+    )
+    assert (row.component, row.write is not None) == (component, writable)
+
+
+async def test_units_and_names_that_the_user_knows_better() -> None:
+    given = attribute("a", 5, data_type="number", name="甲", data_options={"unit": "V"})
+    row, _, _ = await one(given, attributes={"a": {"unit": "W", "name": "Power"}})
+    assert (row.unit, row.device_class, row.name.zh) == ("W", "power", "Power")
+    row, _, _ = await one(given, attributes={"a": {"device_class": ""}})
+    assert (row.unit, row.device_class) == ("V", None)
+    row, _, _ = await one(given, attributes={"a": {"unit": ""}})
+    assert (row.unit, row.device_class) == (None, None)
+    door = attribute("a", True, data_type="switch")
+    assert (await one(door, attributes={"a": {"device_class": "door"}}))[0].device_class == "door"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attributes": {"a": {"component": "button"}}},
+        {"attributes": {"a": {"colour": "red"}}},
+        {"attributes": {"a": {"writable": "yes"}}},
+        {"attributes": {"a": {"name": " "}}},
+        {"attributes": {"a": "switch"}},
+        {"attributes": []},
+        {"writable": "some"},
+        {"coordinates": "mars"},
+        {"rate": 0},
+        {"rate": True},
+        {"rate": "1"},
+        {"types": "x"},
+        {"types": [""]},
+        {"groups": [True]},
+        {"app_id": ""},
+        {"access_key": "a\nb"},
+        {"scan_interval": {"lines": 5}},
+    ],
+)
+def test_wrong_options(wrong: dict[str, Any]) -> None:
+    schema = vol.Schema(dict(thingscloud.SCHEMA))
+    with pytest.raises(vol.Invalid):
+        schema({"app_id": "a"} | wrong)
+    with pytest.raises(vol.Invalid, match="required"):
+        schema({})
+    empty: dict[str, Any] = {"app_id": 7, "attributes": None}
+    assert schema(empty)["app_id"] == "7"
+    assert schema(empty | {"attributes": {"a": None}})["attributes"]["a"].name is None

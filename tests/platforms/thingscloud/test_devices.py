@@ -1,0 +1,285 @@
+"""Devices: all pages of the list, what is gone, where they are, and what one is now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from fleet2mqtt.errors import BadReply, Rejected
+from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, scripted, simulated
+from tests.platforms.thingscloud.project import Project, running
+
+
+async def test_a_device() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices", "meta")
+        device, known = run.devices[DEVICE], simulator.devices[FIRST]
+        assert (device.id, device.native, device.scope, device.via) == (f"{NAME}_{FIRST}", FIRST, "devices", NAME)
+        assert (device.name, device.model, device.serial_number) == (known.name, "环境采集器", known.device_key)
+        assert (device.available, device.alarms, device.suggested_area) == (True, True, "总部")
+        assert (device.state["online"], device.state["problem"]) == ("ON", "OFF")
+        assert run.state(OTHER)["problem"] == "ON"
+        assert run.devices[OTHER].attributes["problem"]["level"] == 3
+        newest = max(known.active.values())
+        assert device.attributes["active"].keys() == known.active.keys()
+        assert device.state["active"] == max(device.attributes["active"].values())
+        assert str(newest)[-3:] in str(device.state["active"])
+        about = device.attributes["online"]
+        assert (about["groups"], about["tags"], about["conn_protocol"]) == (["总部"], {"floor": "1"}, "mqtt")
+        assert about["create_time"].startswith("20")
+        simulator.set_online(FIRST, online=False)
+        await run.poll("devices")
+        assert (run.state()["online"], run.devices[DEVICE].available) == ("OFF", True)
+
+
+@pytest.mark.parametrize("quirk", ["empty_as_list", "create_time_ms", "no_expires_in"])
+async def test_oddities_change_nothing(quirk: str) -> None:
+    async with simulated(devices=3) as (simulator, run):
+        await run.poll("devices", "attributes", "schema", "meta")
+        before = dict(run.devices)
+        setattr(simulator.quirks, quirk, True)
+        await run.poll("devices", "attributes", "schema", "meta")
+        assert {id_: device.state for id_, device in run.devices.items()} == {
+            id_: device.state for id_, device in before.items()
+        }
+
+
+async def test_the_same_device_while_nothing_changes() -> None:
+    async with simulated(devices=3) as (simulator, run):
+        await run.poll()
+        before = dict(run.devices)
+        await run.poll()
+        assert all(run.devices[id_] is device for id_, device in before.items())
+        simulator.report(FIRST, {"temperature": 30.5})
+        await run.poll()
+        assert [id_ for id_, device in before.items() if run.devices[id_] is not device] == [DEVICE]
+
+
+@pytest.mark.parametrize("devices", [1, 20, 21, 45])
+async def test_all_pages(devices: int) -> None:
+    async with simulated(devices=devices) as (simulator, run):
+        await run.poll("devices")
+        assert [call.query for call in calls(simulator, "devices")] == [
+            {"page": str(page + 1)} for page in range((devices + 19) // 20)
+        ]
+        assert set(run.devices) == {f"{NAME}_{native}" for native in simulator.devices}
+        (inventory,) = run.inventories
+        assert (inventory.scope, inventory.ids) == ("devices", frozenset(run.devices))
+
+
+async def test_pages_that_drift_are_read_again_and_remove_nothing() -> None:
+    async with simulated(devices=9) as (simulator, run):
+        simulator.page_size = 3
+        simulator.mischief.inject("drift")
+        await run.poll("devices")
+        assert len(calls(simulator, "devices")) == 6
+        assert not run.inventories
+        simulator.mischief.clear()
+        await run.poll("devices")
+        assert len(calls(simulator, "devices")) == 9
+        assert len(run.inventories[0].ids) == 9
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [{"items": [], "total": 0, "page_total": 0}],
+        [{"items": [], "total": 1, "page_total": 1}],
+        [{"items": [{"id": "a"}], "total": 2, "page_total": 1}],
+        [{"items": [{"id": "a"}], "page_total": 1}],
+        [{"items": [{"id": "a"}, {"name": "nobody"}, "x"], "total": 3, "page_total": 1}],
+        [{"items": [{"id": "a"}], "total": 2, "page_total": 2}, {"items": [], "total": 1, "page_total": 2}],
+    ],
+)
+async def test_lists_that_are_not_whole(pages: list[Any]) -> None:
+    def answer(request: Any, _: Any) -> Any:
+        if request.path != "/api/v1/devices":
+            return None
+        page = int(request.query["page"])
+        return pages[page - 1] if page <= len(pages) else {"items": []}
+
+    async with scripted(answer) as run:
+        await run.poll("devices")
+        assert not run.inventories
+
+
+async def test_pages_without_a_count_end_where_nothing_is_new() -> None:
+    async with scripted(
+        lambda request, _: {"items": [{"id": "a"}]} if request.path.endswith("devices") else None
+    ) as run:
+        await run.poll("devices")
+        assert run.backend.calls["devices"].calls == 2
+        assert set(run.devices) == {f"{NAME}_a"}
+
+
+async def test_an_empty_list_forgets_nobody() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices")
+        simulator.mischief.inject("empty", "*/devices")
+        await run.poll("devices")
+        assert len(run.inventories) == 1
+        simulator.mischief.clear()
+        simulator.remove_device(SECOND)
+        await run.poll("devices", "attributes")
+        assert run.inventories[-1].ids == {DEVICE}
+        assert [call.path for call in simulator.mischief.calls][-1].endswith(f"{FIRST}/attributes")
+
+
+@pytest.mark.parametrize(
+    "said", [404, b"<html>", b'{"result": true}', b'{"result": true, "info": {}}', b'{"result": 1, "info": {}}']
+)
+async def test_answers_that_are_no_list(said: Any) -> None:
+    async with running(
+        Project(said={"devices": said if isinstance(said, bytes) else web.Response(status=said)})
+    ) as run:
+        with pytest.raises((BadReply, Rejected)):
+            await run.poll("devices")
+        assert not run.devices
+
+
+async def test_the_two_kinds_of_404() -> None:
+    async with simulated() as (_, run):
+        await run.poll("devices")
+        with pytest.raises(Rejected, match="HTTP 404") as no_path:
+            await run.backend.client.client.get("nothing", "nothing")
+        assert no_path.value.code == 404
+        with pytest.raises(Rejected, match="设备不存在") as refused:
+            await run.act("device_get", device_id="nobody")
+        assert refused.value.code == 404
+    project = Project(said={"project": b'{"result": false, "message": "Invalid JSON message", "errcode": 400}'})
+    async with running(project) as run:
+        with pytest.raises(Rejected, match="Invalid JSON message") as invalid:
+            await run.act("project")
+        assert (invalid.value.code, invalid.value.endpoint) == (400, "project")
+    async with running(Project(said={"project": b'{"result": false}'})) as run:
+        with pytest.raises(Rejected, match="no reason given") as bare:
+            await run.act("project")
+        assert bare.value.code is None
+
+
+async def test_only_some_types_and_groups() -> None:
+    async with simulated(devices=12) as (simulator, run):
+        kinds, groups = list(simulator.types), list(simulator.groups)
+    expected = {
+        native
+        for native, device in simulator.devices.items()
+        if device.type in kinds[:2] and groups[0] in device.groups
+    }
+    assert expected
+    async with simulated(devices=12, types=kinds[:2], groups=groups[:1]) as (simulator, run):
+        await run.poll("devices")
+        assert [call.query for call in calls(simulator, "devices")] == [
+            {"page": "1", "type": kind, "group": groups[0]} for kind in kinds[:2]
+        ]
+        assert {device.native for device in run.devices.values()} == expected
+        if run.inventories:
+            assert run.inventories[0].ids == set(run.devices)
+
+
+async def test_several_lists_are_one_inventory_only_if_each_is_whole() -> None:
+    async with simulated(devices=6) as (simulator, run):
+        kinds = list(simulator.types)
+    async with simulated(devices=6, types=kinds) as (simulator, run):
+        await run.poll("devices")
+        assert len(run.inventories[0].ids) == 6
+        simulator.mischief.inject("empty", "*/devices", times=1)
+        await run.poll("devices")
+        assert len(run.inventories) == 1
+
+
+async def test_where_devices_are() -> None:
+    async with simulated(devices=8) as (simulator, run):
+        names = {id_: group["name"] for id_, group in simulator.groups.items()}
+        await run.poll("devices", "meta")
+        for native, device in simulator.devices.items():
+            shown = run.devices[f"{NAME}_{native}"]
+            told = shown.attributes["online"].get("groups", [])
+            assert set(told) == {names[group] for group in device.groups}
+            assert shown.suggested_area == (told[0] if told else None)
+        simulator.change(FIRST, groups=[])
+        await run.poll("meta")
+        assert run.devices[DEVICE].suggested_area is None
+
+
+async def test_the_innermost_group_is_where_a_device_is() -> None:
+    tree = [
+        {"id": "a", "name": "A", "children": [{"id": "b", "name": "B", "children": [{"id": "c"}, {}]}]},
+        {"id": "d"},
+    ]
+    project = Project(said={"device_groups_tree": {"items": tree}})
+    async with running(project) as run:
+        await run.poll("meta", "devices")
+        assert run.devices[DEVICE].suggested_area == "c"
+        assert run.devices[DEVICE].attributes["online"]["groups"] == ["c", "B", "A", "d"]
+        project.said["devices"] = {"items": [], "total": 1, "page_total": 1}
+        await run.poll("meta")  # a list that is not whole takes nobody out
+        assert run.devices[DEVICE].suggested_area == "c"
+        project.said["devices"] = {"items": [], "total": 0, "page_total": 0}
+        await run.poll("meta")  # nor is the last one to go still in it
+        assert run.devices[DEVICE].suggested_area is None
+        assert "groups" not in run.devices[DEVICE].attributes.get("online", {})
+
+
+async def test_a_device_that_is_listed_after_the_groups_were_read() -> None:
+    async with simulated(devices=3) as (_, run):
+        await run.poll("meta")
+        assert DEVICE not in run.devices
+        await run.poll("devices")
+        assert run.devices[DEVICE].suggested_area == "总部"
+
+
+async def test_extended_information() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices", "schema")
+        state = run.state()
+        assert state["info_std_location"] == '{"address":"上海市浦东新区","floor":3}'
+        row = run.row("info_std_location")
+        assert (row.enabled, row.category, row.name.zh) == (False, "diagnostic", "安装位置")
+        assert run.devices[DEVICE].attributes["info_std_location"]["value"]["floor"] == 3
+        shown = {key: value for key, value in state.items() if key.startswith("info_") and "std" not in key}
+        assert sorted(map(str, shown.values())) == ["1500", "ON", "ZC-0001"]
+        assert set(shown) == {f"info_{key}" for key in simulator.devices[FIRST].custom_infos}
+    long = [{"id": "1", "value": "x" * 300}, {"id": "2", "value": None}, {"name": "no id"}, "x"]
+    async with running(Project(said={f"device/{FIRST}/extend_infos": {"items": long}})) as run:
+        await run.poll("devices", "schema")
+        assert (len(run.state()["info_1"]), run.state()["info_2"]) == (255, None)
+
+
+@pytest.mark.parametrize(
+    ("alarm", "problem"),
+    [
+        ({}, "OFF"),
+        ([], "OFF"),
+        ({"status": 1}, "ON"),
+        ({"status": 0, "level": 3}, "OFF"),
+        ({"level": 2}, "ON"),
+        ({"level": 0}, "OFF"),
+        ({"alerting": True}, "ON"),
+        ({"status": "off"}, "OFF"),
+        ({"alarm_level": "1"}, "ON"),
+        ({"rule": "x"}, "OFF"),
+    ],
+)
+async def test_what_the_undocumented_alarm_of_a_device_tells(alarm: Any, problem: str) -> None:
+    async with running(Project({"id": FIRST, "alarm": alarm})) as run:
+        await run.poll("devices")
+        assert run.state()["problem"] == problem
+
+
+@pytest.mark.parametrize(
+    ("active", "newest"),
+    [
+        ({}, None),
+        ([], None),
+        ({"attributes": 1_700_000_000_000, "event": 1_700_000_001}, "2023-11-15T06:13:21+08:00"),
+        ({"attributes": {"ts": 1_700_000_000_000}, "event": None, "x": "soon"}, "2023-11-15T06:13:20+08:00"),
+        ({"attributes": "2023-11-15 06:13:20"}, "2023-11-15T06:13:20+08:00"),
+    ],
+)
+async def test_when_a_device_was_last_active(active: Any, newest: str | None) -> None:
+    async with running(Project({"id": FIRST, "active": active, "name": "", "device_key": "K"})) as run:
+        await run.poll("devices")
+        assert run.state()["active"] == newest
+        assert run.devices[DEVICE].name == "K"

@@ -1,0 +1,92 @@
+"""The project's own device: its figures, and what rarely changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fleet2mqtt.errors import BadReply, Busy, Rejected
+from tests.platforms.thingscloud.connected import FIRST, NAME, SECOND, scripted, simulated
+
+
+async def test_figures() -> None:
+    async with simulated(devices=3) as (simulator, run):
+        simulator.set_online(FIRST, online=False)
+        await run.poll("stat", "meta")
+        device = run.devices[NAME]
+        assert (device.id, device.scope, device.name, device.model) == (NAME, "backend", NAME, "thingscloud")
+        assert device.state == {
+            "device_total": 3,
+            "online_device_total": 2,
+            "offline_device_total": 1,
+            "active_device_total": 3,
+            "inactive_device_total": 0,
+            "alarm_device_total": 1,
+            "alarm_1_total": 0,
+            "alarm_2_total": 0,
+            "alarm_3_total": 1,
+            "normal_total": 2,
+            "problem": "ON",
+            "project": "示范项目",
+            "types": 3,
+            "groups": 4,
+            "customers": 2,
+        }
+        assert device.attributes["project"] == {"id": simulator.project["id"], "descr": "fleet2mqtt"}
+        assert set(device.attributes["types"].values()) == {"环境采集器", "智能开关", "车载定位器"}
+        assert set(device.attributes["groups"].values()) == {"总部", "机房", "仓库", "分公司"}
+        disabled = {row.key for row in device.entities if not row.enabled}
+        assert disabled == {"types", "groups", "customers"}
+        simulator.recover(SECOND)
+        await run.poll("stat")
+        assert run.state(NAME)["problem"] == "OFF"
+
+
+async def test_nothing_of_a_user_but_that_there_is_one() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll()
+        told = repr(run.updates)
+        for customer in simulator.customers.values():
+            for field in ("id", "email", "mobile", "name"):
+                assert str(customer[field]) not in told
+
+
+@pytest.mark.parametrize(
+    ("said", "count"),
+    [({"items": []}, 0), ({"items": [1, 2], "total": 30}, 30), ({"total": "7"}, 7), ({}, None), ([], None)],
+)
+async def test_how_many_users(said: Any, count: int | None) -> None:
+    def answer(request: Any, _: Any) -> Any:
+        path = request.path.removeprefix("/api/v1/")
+        return {"customers": said, "access_token": None}.get(path, {"items": []})
+
+    async with scripted(answer) as run:
+        await run.poll("meta")
+        assert run.state(NAME).get("customers") == count
+
+
+async def test_a_part_that_fails_costs_the_others_nothing() -> None:
+    async with simulated() as (simulator, run):
+        for path in ("*/devices_stat", "*/project", "*/customers"):
+            simulator.mischief.inject("error", path)
+        await run.poll("stat", "meta")
+        state = run.state(NAME)
+        assert (state["normal_total"], state["types"]) == (1, 3)
+        assert not {"device_total", "project", "customers"} & state.keys()
+        simulator.mischief.clear()
+        simulator.mischief.inject("error")
+        for source in ("stat", "meta"):
+            with pytest.raises(Rejected):
+                await run.poll(source)
+        simulator.mischief.clear()
+        simulator.mischief.inject("status", status=503)
+        with pytest.raises(Busy):
+            await run.poll("meta")
+        simulator.mischief.clear()
+        simulator.mischief.inject("malformed", "*/device_types")
+        simulator.mischief.inject("garbage", "*/device_groups_tree")
+        simulator.mischief.inject("garbage", "*/project")
+        simulator.mischief.inject("garbage", "*/customers")
+        with pytest.raises(BadReply):
+            await run.poll("meta")

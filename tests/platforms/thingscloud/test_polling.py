@@ -1,0 +1,143 @@
+"""Reading devices one by one: in what order, how fast, and what a fault costs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fleet2mqtt.devices.model import Origin, Update
+from fleet2mqtt.errors import Ambiguous, BadReply, Busy, Denied, Rejected
+from fleet2mqtt.sdk.rate_limiter import urgently
+from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, simulated
+from tests.platforms.thingscloud.project import Project, attribute, running
+
+
+async def test_reading_one_device() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices", "attributes")
+        simulator.set_online(FIRST, online=False)
+        simulator.report(FIRST, {"temperature": 31.5}, push=False)
+        simulator.change(FIRST, groups=[list(simulator.groups)[3]])
+        await run.poll("meta")
+        device = await run.read(DEVICE)
+        assert (device.state["temperature"], device.suggested_area) == (31.5, "分公司")
+        assert run.updates[-1].origin is Origin.COMMAND
+        simulator.remove_device(FIRST)
+        with pytest.raises(Rejected):
+            await run.backend.read(device)
+
+
+async def test_reading_the_project() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("stat")
+        simulator.set_online(FIRST, online=False)
+        assert (await run.read(NAME)).state["online_device_total"] == 1
+
+
+async def test_older_news_changes_nothing() -> None:
+    project = Project(attributes=[attribute("a", 1)])
+    async with running(project) as run:
+        await run.poll("devices", "attributes")
+        fleet = run.backend.client.fleet
+        run.push("attributes", {"device": {"id": FIRST}, "attributes": {"a": 2}})
+        assert fleet.set_values(FIRST, {"a": 1}, 0.0).state["a"] == 2
+        assert fleet.learn({"id": FIRST, "name": "old"}, 0.0).name == "甲"
+
+
+async def test_who_sent_something_comes_first_and_then_who_waited_longest() -> None:
+    async with simulated(devices=6) as (simulator, run):
+        await run.poll("devices", "attributes")
+        order = [call.path.split("/")[4] for call in simulator.mischief.calls if call.path.endswith("/attributes")]
+        fourth = list(simulator.devices)[3]
+        simulator.report(fourth, {"temperature": 31}, push=False)
+        await run.poll("devices", "attributes")
+        raw = [call.path.split("/")[4] for call in simulator.mischief.calls if call.path.endswith("/attributes_raw")]
+        assert raw == [fourth, *(native for native in order if native != fourth)]
+
+
+async def test_one_device_that_fails_costs_the_others_nothing() -> None:
+    async with simulated(devices=4) as (simulator, run):
+        simulator.mischief.inject("error", f"*/{FIRST}/attributes", code=500, text="内部错误")
+        simulator.mischief.inject("malformed", f"*/{SECOND}/extend_infos")
+        await run.poll("devices", "attributes", "schema")
+        assert "temperature" in run.state(OTHER)
+        assert "temperature" not in run.state()
+        simulator.mischief.clear()
+        simulator.mischief.inject("error", "*/attributes_raw")
+        simulator.mischief.inject("error", f"*/{FIRST}/attributes")
+        with pytest.raises(Rejected):
+            await run.poll("attributes")
+        simulator.mischief.clear()
+        simulator.mischief.inject("status", "*/attributes_raw", status=429)
+        with pytest.raises(Busy):
+            await run.poll("attributes")
+        simulator.mischief.clear()
+        simulator.mischief.inject("reset", "*/attributes_raw")
+        before = len(simulator.mischief.calls)
+        with pytest.raises(Ambiguous):
+            await run.poll("attributes")
+        assert len(simulator.mischief.calls) - before <= 4
+
+
+async def test_values_that_are_no_object() -> None:
+    project = Project(attributes=[attribute("a", 1)])
+    async with running(project) as run:
+        await run.poll("devices", "attributes")
+        for said in (b'{"result": true}', b'{"result": true, "info": [1]}', b'{"result": true, "info": "x"}'):
+            project.said[f"device/{FIRST}/attributes_raw"] = said
+            with pytest.raises(BadReply):
+                await run.poll("attributes")
+        project.said[f"device/{FIRST}/attributes_raw"] = []  # an empty object, as some write it
+        await run.poll("attributes")
+        assert run.state()["a"] is None
+
+
+async def test_the_list_is_read_once_however_many_wait_for_it() -> None:
+    async with simulated(devices=3) as (simulator, run):
+        await asyncio.gather(*(run.poll(name) for name in ("attributes", "schema", "alarms")))
+        assert len(calls(simulator, "devices")) == 1
+        await run.poll("devices")
+        assert len(calls(simulator, "devices")) == 2
+
+
+async def test_commands_overtake_and_nobody_starves() -> None:
+    async with simulated(devices=16, rate=50) as (simulator, run):
+        simulator.max_rate = 53  # beyond it the vendor refuses; two more than the rate may arrive in one second
+        await run.poll("devices")
+        polling = asyncio.gather(*(run.poll(name) for name in ("attributes", "schema", "stat", "alarms")))
+        with urgently():
+            await run.act("device_command", device_id=FIRST, method="restart")
+        await polling
+        paths = [call.path.rsplit("/", 1)[-1] for call in simulator.mischief.calls]
+        assert paths.index("command") <= 4
+        # Sixteen devices are asked about their attributes, and the others have had their turn among the first.
+        assert max(paths.index(path) for path in ("devices_stat", "alarm_logs")) <= 9
+        assert not any(count.failures for count in run.backend.calls.values())
+
+
+async def test_too_many_calls() -> None:
+    async with simulated() as (simulator, run):
+        simulator.max_rate = 0.01
+        with pytest.raises(Busy):
+            await run.poll("stat")
+
+
+async def test_a_read_back_after_a_refused_login() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices")
+        simulator.secret_key = "changed"
+        simulator.expire_tokens()
+        with pytest.raises(Denied):
+            await run.backend.read(run.devices[DEVICE])
+
+
+def told(updates: list[Update]) -> list[str]:
+    return [device.id for update in updates for device in update.devices]
+
+
+async def test_a_page_is_told_as_soon_as_it_is_read() -> None:
+    async with simulated(devices=25) as (_, run):
+        updates = await run.poll("devices")
+        assert [len(update.devices) for update in updates] == [20, 5, 0]
+        assert told(updates) == list(run.devices)

@@ -1,0 +1,84 @@
+"""Reports and events that the rule engine pushes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fleet2mqtt.devices.model import Origin
+from fleet2mqtt.errors import BadReply
+from tests.platforms.thingscloud.connected import DEVICE, FIRST, OTHER, SECOND, simulated
+from tests.platforms.thingscloud.project import Project, attribute, running
+from tests.platforms.thingscloud.simulated import receiving
+
+TS = 1_795_000_000_000
+
+
+def report(values: Any, ts: Any = TS, device: str = FIRST) -> dict[str, Any]:
+    return {"device": {"id": device, "name": "甲"}, "attributes": values, "ts": ts}
+
+
+async def test_what_the_simulator_pushes() -> None:
+    async with receiving() as (url, got), simulated(push_url=url) as (simulator, run):
+        await run.poll("devices", "attributes")
+        simulator.report(FIRST, {"temperature": 30.5})
+        simulator.event(SECOND, "button", {"count": 2})
+        await simulator.settle()
+        for path, body in got:
+            update = run.push(path.rsplit("/", 1)[-1], body)
+            assert (update.origin, len(update.devices)) == (Origin.PUSH, 1)
+        assert (run.state()["temperature"], run.state()["humidity"]) == (30.5, 56.8)
+        assert run.state(OTHER)["last_event"] == "button"
+        told = run.devices[OTHER].attributes["last_event"]
+        assert told["params"] == {"count": 2}
+        assert {push.kind for push in run.backend.pushes} == {"alarm", "attributes", "event"}
+
+
+async def test_a_report_that_was_overtaken_changes_nothing() -> None:
+    async with running(Project(attributes=[attribute("a", 0)])) as run:
+        await run.poll("devices", "attributes")
+        for ts, value, shown in ((TS, 1, 1), (TS - 1, 2, 1), (TS, 3, 3), (None, 4, 4), (TS + 1, 5, 5)):
+            run.push("attributes", report({"a": value}, ts))
+            assert run.state()["a"] == shown
+        await run.poll("attributes")  # what is asked for afterwards counts
+        assert run.state()["a"] == 0
+
+
+async def test_a_device_that_is_not_known() -> None:
+    async with running(Project()) as run:
+        for kind, body in (("attributes", report({"a": 1})), ("event", {"device": {"id": FIRST}, "event": {}})):
+            assert run.push(kind, body).devices == ()
+        await run.poll("devices")
+        assert run.state()["last_event"] is None
+
+
+@pytest.mark.parametrize(
+    ("event", "state", "more"),
+    [
+        ({"method": "open", "params": {"by": "key"}, "id": 7}, "open", {"params": {"by": "key"}, "id": "7"}),
+        ({"method": "x" * 300}, "x" * 255, {"params": None, "id": None}),
+        ({}, "", {"params": None, "id": None}),
+    ],
+)
+async def test_events(event: Any, state: str, more: dict[str, Any]) -> None:
+    async with running(Project()) as run:
+        await run.poll("devices")
+        run.push("event", {"device": {"id": FIRST}, "event": event, "ts": TS})
+        assert run.state()["last_event"] == state
+        assert run.devices[DEVICE].attributes["last_event"] == more | {"ts": "2026-11-18T19:06:40+08:00"}
+        assert run.row("last_event").enabled is False
+
+
+@pytest.mark.parametrize("kind", ["attributes", "event"])
+@pytest.mark.parametrize(
+    "body", [b"", b"x", b"[]", b"{}", b'{"device": {"id": "a"}}', b'{"attributes": {}, "event": {}}']
+)
+async def test_what_cannot_be_read(kind: str, body: bytes) -> None:
+    async with running(Project()) as run:
+        push = run.kind(kind)
+        with pytest.raises(BadReply):
+            push.accept(body)
+        assert json.loads(push.success) == {"result": True}
+        assert json.loads(push.failure("no")) == {"result": False, "message": "no"}

@@ -1,0 +1,351 @@
+"""Logging in: by either way, once, kept on disk, renewed in time, and never a loop where the credentials are wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import stat
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from fleet2mqtt.config.loader import parse
+from fleet2mqtt.errors import Ambiguous, BadReply, Busy, ConfigError, Denied, Rejected, Unreachable
+from fleet2mqtt.platforms import thingscloud
+from tests.platforms.context import Shared
+from tests.platforms.thingscloud.connected import (
+    ADMIN,
+    DEVICE,
+    LOGIN,
+    NAME,
+    SERVER,
+    calls,
+    connected,
+    restartable,
+    scripted,
+    simulated,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WRONG = SERVER | {"secret_key": "a-wrong-secret"}
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Shared:
+    return Shared(folder=tmp_path)
+
+
+def kept(shared: Shared) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((shared.folder / f"{NAME}.token.json").read_text())
+    return found
+
+
+def change(shared: Shared, **fields: Any) -> None:
+    file = shared.folder / f"{NAME}.token.json"
+    file.write_text(json.dumps(kept(shared) | fields))
+
+
+EITHER = "access_key and secret_key, or account and password"
+ANOTHER = f"there is another login; expected either {EITHER}"
+
+
+@pytest.mark.parametrize(
+    ("login", "faults"),
+    [
+        ([], [f"2: backends.t: missing; expected {EITHER}"]),
+        (["access_key: k"], ["6: backends.t.access_key: needs secret_key beside it"]),
+        (["access_key:", "secret_key: s"], ["7: backends.t.secret_key: needs access_key beside it"]),
+        (["account: a"], ["6: backends.t.account: needs password beside it"]),
+        (["secret_key: s", "access_key: k", "account: a", "password: p"], [f"8: backends.t.account: {ANOTHER}"]),
+        (
+            ["password: p", "access_key: k", "timeout: 0"],
+            [
+                "6: backends.t.password: needs account beside it",
+                f"6: backends.t.password: {ANOTHER}",
+                "7: backends.t.access_key: needs secret_key beside it",
+                "8: backends.t.timeout: expected a number from 0.5 to 120",
+            ],
+        ),
+        (
+            ['access_key: ""', "secret_key: !env_var NOT_SET_AT_ALL"],
+            [
+                "6: backends.t.access_key: expected a text in one line that is not empty",
+                "7: backends.t.secret_key: the environment variable NOT_SET_AT_ALL is not set, and no default is given",
+            ],
+        ),
+    ],
+)
+def test_exactly_one_login_is_configured(login: list[str], faults: list[str], tmp_path: Path) -> None:
+    text = "backends:\n  t:\n    platform: thingscloud\n    url: http://a\n    app_id: x\n"
+    file = tmp_path / "f.yaml"
+    with pytest.raises(ConfigError) as raised:
+        parse(text + "".join(f"    {line}\n" for line in login), file)
+    assert [fault.removeprefix(f"{file}:") for fault in raised.value.faults] == faults
+
+
+@pytest.mark.parametrize("login", [SERVER, ADMIN, SERVER | {"account": None, "password": None}])
+def test_one_login_is_enough(login: dict[str, str]) -> None:
+    assert list(thingscloud.check(login)) == []
+
+
+async def test_nothing_is_asked_before_the_first_poll() -> None:
+    async with simulated() as (simulator, run):
+        assert not simulator.mischief.calls
+        assert run.backend.quota == {"concurrency": 1, "requests_per_second": 1000}
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "life"), [(SERVER, "access_token", 86_400), (ADMIN, "admin_login", 604_800)]
+)
+async def test_one_login_for_everything(options: Any, path: str, life: float, shared: Shared) -> None:
+    async with simulated(shared=shared, **options) as (simulator, run):
+        await asyncio.gather(*(run.poll(name) for name in ("devices", "stat", "alarms", "meta")))
+        assert [call.body for call in calls(simulator, path)] == [options]
+        assert simulator.logins == 1
+        token = kept(shared)["token"]
+        assert {call.headers["Authorization"] for call in calls(simulator, "devices")} == {f"Bearer {token}"}
+        assert kept(shared)["expires_at"] == pytest.approx(time.time() + life, abs=60)
+        assert kept(shared)["renew_at"] == pytest.approx(time.time() + 0.9 * life, abs=60)
+
+
+async def test_the_token_outlives_a_restart_for_its_owner_only(shared: Shared) -> None:
+    async with restartable(shared) as (simulator, start):
+        for _ in range(3):
+            async with start() as run:
+                await run.poll("devices")
+        assert simulator.logins == 1
+        file = shared.folder / f"{NAME}.token.json"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert "secret-key" not in file.read_text()
+        assert [path.name for path in shared.folder.iterdir()] == [file.name]
+        async with start(**ADMIN) as run:
+            await run.poll("devices")
+        assert simulator.logins == 2
+
+
+async def test_a_token_is_of_its_url_and_app(shared: Shared) -> None:
+    async with restartable(shared) as (first, start), restartable(shared) as (second, elsewhere):
+        async with start() as run:
+            await run.poll("devices")
+        async with elsewhere() as run:
+            await run.poll("devices")
+        assert (first.logins, second.logins) == (1, 1)
+        async with elsewhere(**SERVER | {"app_id": "another"}) as run:
+            with pytest.raises(Denied):
+                await run.poll("devices")
+        assert second.logins == 2
+
+
+@pytest.mark.parametrize("torn", ["", "{", "[]", '{"whose": 1}', '{"whose": 1, "salt": 2}', "\x00"])
+async def test_a_torn_file_is_written_anew(torn: str, shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
+    (shared.folder / f"{NAME}.token.json").write_text(torn)
+    async with simulated(shared=shared) as (simulator, run):
+        await run.poll("devices", "stat")
+        assert simulator.logins == 1
+    assert kept(shared)["token"]
+    assert len(caplog.records) <= 1
+
+
+async def test_a_folder_that_cannot_be_written_costs_a_login_a_start(
+    shared: Shared, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared.folder /= "missing"
+    async with simulated(shared=shared) as (simulator, run):
+        await run.poll("devices", "stat")
+        assert simulator.logins == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "the next start logs in again" in caplog.text
+
+
+async def test_it_is_renewed_before_it_ends(shared: Shared) -> None:
+    async with restartable(shared) as (simulator, start):
+        async with start() as run:
+            await run.poll("devices")
+        change(shared, renew_at=time.time() - 1)
+        async with start() as run:
+            await run.poll("devices", "stat")
+        assert simulator.logins == 2
+        change(shared, expires_at=time.time() - 1)
+        async with start() as run:
+            await run.poll("devices", "stat")
+        assert simulator.logins == 3
+
+
+async def test_what_is_left_of_its_life_bridges_a_fault(shared: Shared) -> None:
+    async with restartable(shared) as (simulator, start):
+        async with start() as run:
+            await run.poll("devices")
+        change(shared, renew_at=time.time() - 1)
+        simulator.mischief.inject("status", LOGIN, status=500)
+        async with start() as run:
+            await run.poll("devices", "stat")
+            assert DEVICE in run.devices
+        assert len(calls(simulator, "access_token")) == 2
+        change(shared, expires_at=time.time() - 1)
+        async with start() as run:
+            with pytest.raises(BadReply, match="HTTP 500"):
+                await run.poll("devices")
+
+
+@pytest.mark.parametrize("status", [200, 401])
+async def test_a_refused_token_is_renewed_and_the_call_made_again(status: int) -> None:
+    async with simulated() as (simulator, run):
+        simulator.quirks.token_401 = status == 401
+        await run.poll("devices", "attributes")
+        simulator.expire_tokens()
+        await run.write(DEVICE, "relay1", value=False)
+        assert [call.body for call in calls(simulator, f"control/device/{DEVICE[7:]}/attributes")] == [
+            {"relay1": False}
+        ] * 2
+        assert (await run.read(DEVICE)).state["relay1"] == "OFF"
+        assert simulator.logins == 2
+        simulator.expire_tokens()
+        await asyncio.gather(*(run.poll(name) for name in ("devices", "stat", "alarms")))
+        assert simulator.logins == 3
+
+
+async def test_a_call_that_no_token_helps_does_not_log_in_for_ever() -> None:
+    def answer(request: web.Request, _: Any) -> Any:
+        if request.path.endswith("alarm_logs"):
+            return web.json_response({"result": False, "errcode": 7, "message": "Not authorized"})
+        return {"device_total": 1} if "stat" in request.path else None
+
+    async with scripted(answer) as run:
+        for _ in range(5):
+            with pytest.raises(Denied, match="Not authorized"):
+                await run.poll("alarms")
+            await run.poll("stat")
+        assert run.backend.calls["server_login"].calls == 2
+        assert run.backend.calls["alarm_logs"].calls == 6
+
+
+async def test_a_token_that_ends_at_once_is_no_loop() -> None:
+    async with simulated() as (simulator, run):
+        simulator.token_seconds = 0
+        for _ in range(4):
+            with pytest.raises(Denied, match="token"):
+                await run.poll("devices")
+        assert simulator.logins == 2
+
+
+async def test_fifty_restarts_with_a_wrong_secret(shared: Shared) -> None:
+    async with restartable(shared) as (simulator, start):
+        for _ in range(50):
+            async with start(**WRONG) as run:
+                for name in ("devices", "attributes", "stat"):
+                    with pytest.raises(Denied, match="the login was refused") as refused:
+                        await run.poll(name)
+                    assert "a-wrong-secret" not in str(refused.value)
+        assert simulator.logins == 1
+        assert "a-wrong-secret" not in (shared.folder / f"{NAME}.token.json").read_text()
+        async with start() as run:  # other credentials are tried at once
+            await run.poll("devices")
+        assert simulator.logins == 2
+
+
+async def test_wrong_credentials_are_tried_again_ever_more_rarely(shared: Shared) -> None:
+    async with restartable(shared) as (simulator, start):
+        logins = []
+        for wait in (0, 299, 301, 599, 601, 1199, 1201, 3599, 3601):
+            if wait:
+                change(shared, refused_at=time.time() - wait)
+            async with start(**WRONG) as run:
+                with pytest.raises(Denied):
+                    await run.poll("devices")
+            logins.append(simulator.logins)
+        assert logins == [1, 1, 2, 2, 3, 3, 4, 5, 6]
+        async with start(**WRONG) as run:
+            with pytest.raises(Denied, match=r"not tried again before 20.*with other credentials"):
+                await run.poll("devices")
+        change(shared, refused_at=time.time() + 9999)  # the clock was wrong then
+        async with start(**WRONG) as run:
+            with pytest.raises(Denied):
+                await run.poll("devices")
+        assert simulator.logins == 7
+
+
+async def test_credentials_that_become_wrong(shared: Shared) -> None:
+    async with simulated(shared=shared) as (simulator, run):
+        await run.poll("devices")
+        simulator.secret_key = "changed"
+        await run.poll("devices")
+        simulator.expire_tokens()
+        for _ in range(3):
+            with pytest.raises(Denied, match="refused"):
+                await run.poll("devices")
+        assert simulator.logins == 2
+        assert not kept(shared)["token"]
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "words"),
+    [
+        (404, Rejected, "HTTP 404"),
+        (429, Busy, "HTTP 429"),
+        (401, Denied, "HTTP 401"),
+        (b"<html>", BadReply, "not JSON"),
+        (b"[]", BadReply, "not an object"),
+        (b'{"result": true}', BadReply, "no access_token"),
+        (b'{"result": true, "info": {"access_token": ""}}', BadReply, "no access_token"),
+        (b'{"result": false}', Denied, "no reason given"),
+        (b'{"result": false, "errcode": 9, "message": "bad demo-secret-key of demo-access-key"}', Denied, r"\*\*\* of"),
+    ],
+)
+async def test_what_a_login_may_answer(said: Any, error: type[Exception], words: str) -> None:
+    async with scripted(lambda *_: web.Response(status=said) if isinstance(said, int) else said) as run:
+        with pytest.raises(error, match=words) as raised:
+            await run.poll("devices")
+        assert "demo-" not in str(raised.value)
+        with pytest.raises(error):
+            await run.poll("devices")
+        assert run.backend.calls["server_login"].calls == (1 if error is Denied else 2)
+
+
+@pytest.mark.parametrize("expires_in", [None, 0, -5, "soon"])
+async def test_a_login_that_tells_no_life(expires_in: Any, shared: Shared) -> None:
+    def answer(request: web.Request, _: Any) -> Any:
+        return {"access_token": "t", "expires_in": expires_in} if request.path == LOGIN else {"device_total": 1}
+
+    async with scripted(answer, shared) as run:
+        await run.poll("stat")
+        assert kept(shared)["expires_at"] == pytest.approx(time.time() + 86_400, abs=60)
+
+
+async def test_nobody_there(unused_tcp_port: int) -> None:
+    async with connected(f"http://127.0.0.1:{unused_tcp_port}") as run:
+        with pytest.raises(Unreachable):
+            await run.poll("devices")
+
+
+async def test_secrets_are_nowhere(shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    issued: list[str] = []
+
+    def answer(request: web.Request, _: Any) -> Any:
+        if request.path == LOGIN:
+            issued.append(f"canary-{len(issued)}")
+            return {"access_token": issued[-1], "expires_in": 60}
+        words = f"bad token {request.headers['Authorization']} demo-secret-key"
+        return web.json_response({"result": False, "message": words})
+
+    async with scripted(answer, shared) as run:
+        with pytest.raises(Denied, match="bad token") as refused:
+            await run.poll("stat")
+        told = repr((run.devices, run.updates, run.backend, refused.value)) + caplog.text
+    assert issued == ["canary-0", "canary-1"]
+    for secret in (*issued, "demo-secret-key"):
+        assert secret not in told
+
+
+async def test_a_lost_answer_to_a_login_is_no_refusal(shared: Shared) -> None:
+    async with simulated(shared=shared) as (simulator, run):
+        simulator.mischief.inject("lost_answer", LOGIN, times=1)
+        with pytest.raises(Ambiguous):
+            await run.poll("devices")
+        await run.poll("devices")
+        assert DEVICE in run.devices

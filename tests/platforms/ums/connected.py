@@ -1,0 +1,113 @@
+"""The platform as connect() gives it, on a running UMS, with what the core would lend it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from fleet2mqtt.devices.model import Alarm, Device, Inventory, Update
+from fleet2mqtt.platforms import ums
+from fleet2mqtt.sdk.api import Backend, Push, Source
+from fleet2mqtt.simulators.ums.app import SIMULATOR, Simulator, create
+from tests.platforms.context import Shared, act, once, options, source_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+NAME = "hq_voip"
+
+
+@dataclass(slots=True)
+class Run:
+    """A connected backend and all that came out of it, as a hub would take it in."""
+
+    backend: Backend
+    devices: dict[str, Device] = field(default_factory=dict)
+    alarms: dict[str, Alarm] = field(default_factory=dict)
+    inventories: dict[str, list[Inventory]] = field(default_factory=dict)
+    updates: list[Update] = field(default_factory=list)
+
+    def take(self, update: Update) -> Update:
+        self.updates.append(update)
+        self.devices.update((device.id, device) for device in update.devices)
+        for alarm in update.alarms:
+            self.alarms.setdefault(alarm.id, alarm)
+        for inventory in update.inventories:
+            self.inventories.setdefault(inventory.scope, []).append(inventory)
+        return update
+
+    async def poll(self, *names: str) -> list[Update]:
+        """Poll these sources once, in this order, or all."""
+        before = len(self.updates)
+        for name in names or tuple(source.name for source in self.backend.sources):
+            async with once(self.backend, name) as updates:
+                async for update in updates:
+                    self.take(update)
+        return self.updates[before:]
+
+    def source(self, name: str) -> Source:
+        return source_of(self.backend, name)
+
+    def push(self, kind: str, body: Any) -> Update:
+        """A push of the vendor: an object, or bytes as they are."""
+        return self.take(self.kind(kind).accept(body if isinstance(body, bytes) else orjson.dumps(body)))
+
+    def kind(self, kind: str) -> Push:
+        return next(push for push in self.backend.pushes if push.kind == kind)
+
+    async def act(self, name: str, **arguments: Any) -> Any:
+        """An action, its arguments through its schema."""
+        return await act(self.backend, name, arguments)
+
+    async def press(self, device: str, key: str) -> Update:
+        """Press a button; what its answer shows is taken in."""
+        entity = self.devices[device].entity(key)
+        assert entity is not None
+        assert entity.write is not None
+        update = await entity.write(self.backend.client, self.devices[device], None)
+        assert update is not None
+        return self.take(update)
+
+
+@asynccontextmanager
+async def connected(url: str, shared: Shared | None = None, **own: Any) -> AsyncIterator[Run]:
+    """The platform connected to `url`; `own` are its own options."""
+    chosen = options(ums.SCHEMA, url, own)
+    async with ums.connect((shared or Shared()).context(NAME, chosen)) as backend:
+        yield Run(backend)
+
+
+Answer = Callable[[web.Request], dict[str, Any] | int]
+
+
+@asynccontextmanager
+async def scripted(answer: Answer, shared: Shared | None = None, **own: Any) -> AsyncIterator[Run]:
+    """The platform connected to a vendor of the test's own: what it says beside code and status, or an HTTP status."""
+
+    async def handle(request: web.Request) -> web.Response:
+        said = answer(request)
+        if isinstance(said, int):
+            return web.Response(status=said)
+        return web.json_response({"code": 0, "status": "成功"} | said)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    async with TestServer(app) as server, connected(str(server.make_url("")), shared, **own) as run:
+        yield run
+
+
+@asynccontextmanager
+async def simulated(*, devices: int = 2, **own: Any) -> AsyncIterator[tuple[Simulator, Run]]:
+    """A simulator over HTTP, and the platform connected to it."""
+    async with AsyncExitStack() as stack:
+        app = create(devices=devices)
+        server = await stack.enter_async_context(TestServer(app))
+        run = await stack.enter_async_context(connected(str(server.make_url("")), **own))
+        yield app[SIMULATOR], run

@@ -1,0 +1,126 @@
+"""Vendor calls as requests: their arguments, checked before anything is sent, and what comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import voluptuous as vol
+from voluptuous_openapi import convert
+
+from fleet2mqtt.errors import CommandError, Rejected
+from tests.platforms.ums.connected import simulated
+
+OM50 = "000EA93D022E"
+
+
+async def test_each_documented_call_is_an_action() -> None:
+    async with simulated() as (_, run):
+        assert {action.name for action in run.backend.actions} == {
+            "device_list",
+            "alarm_latest",
+            "alarm_history",
+            "alarm_statistics",
+            "event_statistics",
+            "status_history",
+            "fxo_status",
+            "fxo_test",
+            "login",
+        }
+        for action in run.backend.actions:
+            assert action.summary
+            assert not action.destructive
+            assert convert(vol.Schema(action.schema))["type"] == "object"
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "arguments"),
+    [
+        ("device_list", "devices", {}),
+        ("device_list", "devices", {"limit": 1, "offset": 1}),
+        ("alarm_latest", "metricHistorys", {}),
+        ("alarm_history", "metricHistorys", {"metric_history_producer": OM50}),
+        ("alarm_statistics", "metricHistoryStatistics", {"macs": OM50}),
+        ("alarm_statistics", "metricHistoryStatistics", {"macs": [OM50, "00:0e:a9:61:0b:cc"]}),
+        ("event_statistics", "events_statistics", {}),
+        ("event_statistics", "events_statistics", {"startTime": "2021-03-09 17:55:40"}),
+        ("status_history", "states_statistics", {}),
+        ("fxo_status", "detects", {"device_mac": "00-0e-a9-3d-02-2e"}),
+        ("fxo_test", "detects", {"device_mac": OM50}),
+    ],
+)
+async def test_action(name: str, container: str, arguments: dict[str, Any]) -> None:
+    async with simulated() as (_, run):
+        said = await run.act(name, **arguments)
+        assert isinstance(said[container], list)
+        assert said["meta"]["totalResults"] >= len(said[container])
+        assert said.keys() == {container, "meta"}
+        assert len(said[container]) <= arguments.get("limit", 100)
+
+
+async def test_live_test_is_followed_by_a_poll_of_the_lines() -> None:
+    async with simulated() as (_, run):
+        assert {action.name: action.refresh for action in run.backend.actions if action.refresh} == {
+            "fxo_test": ("lines",)
+        }
+
+
+async def test_window_of_event_statistics() -> None:
+    async with simulated() as (simulator, run):
+        window = {"startTime": "2021-03-09 17:55:40", "endTime": "2021-03-09 18:55:40"}
+        await run.act("event_statistics", **window)
+        assert simulator.mischief.calls[-1].body == window
+        with pytest.raises(CommandError, match="startTime is after endTime"):
+            await run.act("event_statistics", startTime="2021-03-09 18:55:40", endTime="2021-03-09 17:55:40")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("device_list", {"limit": 0}),
+        ("device_list", {"limit": 1001}),
+        ("device_list", {"offset": -1}),
+        ("device_list", {"page": 1}),
+        ("alarm_history", {}),
+        ("alarm_history", {"metric_history_producer": "../../etc"}),
+        ("alarm_statistics", {"macs": ""}),
+        ("alarm_statistics", {"macs": []}),
+        ("alarm_statistics", {"macs": [7]}),
+        ("event_statistics", {"startTime": "2021-03-09T17:55:40"}),
+        ("event_statistics", {"endTime": "2021-02-30 00:00:00"}),
+        ("event_statistics", {"endTime": 7}),
+        ("fxo_status", {"device_mac": "000EA93D022"}),
+        ("login", {"account": "", "password": "x"}),
+        ("login", {"account": "sysadmin"}),
+    ],
+)
+async def test_arguments_that_are_wrong(name: str, arguments: dict[str, Any]) -> None:
+    async with simulated() as (simulator, run):
+        with pytest.raises(vol.Invalid):
+            await run.act(name, **arguments)
+        assert not simulator.mischief.calls
+
+
+async def test_refused_action_has_the_vendors_words() -> None:
+    async with simulated() as (_, run):
+        with pytest.raises(Rejected) as caught:
+            await run.act("fxo_status", device_mac="FFFFFFFFFFFF")
+        assert str(caught.value)
+        assert caught.value.code != 0
+
+
+async def test_options() -> None:
+    async with simulated() as (_, run):
+        assert run.backend.platform == "ums"
+        assert run.backend.configuration_url is not None
+        assert run.backend.configuration_url.endswith("/index")
+        intervals = {source.name: source.interval for source in run.backend.sources}
+        assert intervals == {
+            "devices": 60,
+            "alarms": 60,
+            "lines": 300,
+            "status": 300,
+            "statistics": 300,
+            "events": 300,
+        }
+        assert [source.name for source in run.backend.sources if source.primary] == ["devices"]

@@ -1,0 +1,258 @@
+"""Reading alarms back from a UMS that refuses, fails, or tells its history in a way of its own."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from fleet2mqtt.errors import BadReply, Busy, Unreachable
+from fleet2mqtt.sdk.vendor_json import iso
+from tests.platforms.context import Shared
+from tests.platforms.ums.connected import NAME, Run, connected, scripted
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+ZONE = ZoneInfo("Asia/Shanghai")
+HISTORY = "/s1/device/metric_history"
+Answer = dict[str, Any] | int
+
+
+def alarm(id_: str, mac: str = "A1", *, minutes: float = 0, **members: Any) -> dict[str, Any]:
+    """A record raised that long ago."""
+    at = datetime.now(ZONE) - timedelta(minutes=minutes)
+    return {"id": id_, "metric_history_producer": mac, "metric_history_time": f"{at:%Y-%m-%d %H:%M:%S}"} | members
+
+
+class Vendor:
+    """Its newest alarms, and of each MAC its history, newest first unless `backwards`, or what it answers instead."""
+
+    def __init__(self, *newest: dict[str, Any]) -> None:
+        self.newest = list(newest)
+        self.history: dict[str, list[dict[str, Any]]] = {}
+        self.instead: dict[str, Answer] = {}
+        self.macs: list[str] = []
+        self.asked: list[str] = []
+        self.tells_total = True
+
+    def __call__(self, request: web.Request) -> Answer:
+        query = request.query
+        if request.path != HISTORY:
+            return self._page(request, "devices", [{"device_mac": mac} for mac in self.macs])
+        if "all" not in query:
+            return self._page(request, "metricHistorys", self.newest)
+        mac = query["metric_history_producer"]
+        self.asked.append(mac)
+        if mac in self.instead:
+            return self.instead[mac]
+        return self._page(request, "metricHistorys", self.history.get(mac, []))
+
+    def _page(self, request: web.Request, container: str, rows: list[dict[str, Any]]) -> Answer:
+        offset, limit = int(request.query["offset"]), int(request.query["limit"])
+        meta = {"totalResults": len(rows)} if self.tells_total else {}
+        return {"meta": meta, container: rows[offset : offset + limit]}
+
+
+def seen(run: Run) -> list[str]:
+    return [id_.removeprefix(f"{NAME}:") for id_ in run.alarms]
+
+
+async def test_refused_history_still_gives_the_newest_and_no_mark() -> None:
+    vendor, shared = Vendor(alarm("new"), alarm("other", "B2")), Shared()
+    vendor.history = {"A1": [alarm("new"), alarm("old", minutes=5)], "B2": [alarm("other", "B2")]}
+    vendor.instead = {"A1": {"code": 9, "status": "不支持"}}
+    async with scripted(vendor, shared) as run:
+        await run.poll("alarms")
+        assert seen(run) == ["new", "other"]
+        assert set(shared.marks) == {"", "B2"}
+        vendor.instead.clear()
+        await run.poll("alarms")
+        assert seen(run) == ["new", "other", "old"]
+        assert set(shared.marks) == {"", "A1", "B2"}
+
+
+async def test_refusal_of_every_history_is_no_fault() -> None:
+    vendor = Vendor(alarm("new"))
+    vendor.instead = {"A1": {"code": 9, "status": "不支持"}}
+    async with scripted(vendor) as run:
+        await run.poll("alarms")
+        assert seen(run) == ["new"]
+
+
+async def test_broken_history_costs_the_others_nothing() -> None:
+    vendor, shared = Vendor(alarm("new"), alarm("other", "B2")), Shared()
+    vendor.history = {"B2": [alarm("other", "B2"), alarm("more", "B2", minutes=2)]}
+    vendor.instead = {"A1": 500}
+    async with scripted(vendor, shared) as run:
+        await run.poll("alarms")
+        assert seen(run) == ["new", "more", "other"]
+        assert "A1" not in shared.marks
+
+
+async def test_broken_histories_of_all_are_raised() -> None:
+    vendor = Vendor(alarm("new"))
+    vendor.instead = {"A1": 500}
+    async with scripted(vendor) as run:
+        with pytest.raises(BadReply):
+            await run.poll("alarms")
+        assert seen(run) == ["new"]
+
+
+async def test_busy_vendor_is_left_alone() -> None:
+    vendor = Vendor(alarm("new"), alarm("other", "B2"))
+    vendor.instead = {"A1": 503, "B2": 503}
+    async with scripted(vendor) as run:
+        with pytest.raises(Busy):
+            await run.poll("alarms")
+        assert vendor.asked == ["A1"]
+
+
+async def test_history_is_read_down_to_the_mark_and_no_further() -> None:
+    vendor, shared = Vendor(alarm("a0")), Shared()
+    vendor.history["A1"] = [alarm(f"a{n}", minutes=n * 30) for n in range(40)]
+    mark = {"id": "a4", "at": iso(datetime.now(ZONE) - timedelta(minutes=120))}
+    shared.marks["A1"] = json.dumps(mark)
+    async with scripted(vendor, shared, page_size=3) as run:
+        await run.poll("alarms")
+        assert seen(run) == ["a4", "a3", "a2", "a1", "a0"]
+        assert len(vendor.asked) == 2
+        assert json.loads(shared.marks["A1"])["id"] == "a0"
+
+
+async def test_history_without_totals_ends_with_a_short_page() -> None:
+    vendor = Vendor(alarm("a0"))
+    vendor.tells_total = False
+    vendor.history["A1"] = [alarm(f"a{n}", minutes=n) for n in range(5)]
+    async with scripted(vendor, page_size=2) as run:
+        await run.poll("alarms")
+        assert seen(run) == ["a4", "a3", "a2", "a1", "a0"]
+        assert len(vendor.asked) == 3
+
+
+async def test_history_out_of_order_is_read_whole() -> None:
+    vendor, shared = Vendor(alarm("a0")), Shared()
+    ages = (0, 500, 300, 5, 400)
+    vendor.history["A1"] = [alarm(f"a{minutes}", minutes=minutes) for minutes in ages]
+    shared.marks["A1"] = json.dumps({"id": "x", "at": iso(datetime.now(ZONE) - timedelta(minutes=100))})
+    async with scripted(vendor, shared, page_size=3) as run:
+        await run.poll("alarms")
+        assert seen(run) == ["a5", "a0"]
+
+
+async def test_newest_that_the_history_lacks_is_given_all_the_same() -> None:
+    vendor = Vendor(alarm("new"))
+    vendor.history["A1"] = [alarm("old", minutes=3)]
+    async with scripted(vendor) as run:
+        await run.poll("alarms")
+        assert seen(run) == ["old", "new"]
+
+
+async def test_alarms_without_a_time_are_given_and_stop_nothing() -> None:
+    vendor, shared = Vendor(alarm("new", metric_history_time="")), Shared()
+    vendor.history["A1"] = [
+        alarm("new", metric_history_time=""),
+        alarm("b", minutes=1),
+        alarm("a", metric_history_time="?"),
+    ]
+    async with scripted(vendor, shared) as run:
+        await run.poll("alarms")
+        assert sorted(seen(run)) == ["a", "b", "new"]
+        assert json.loads(shared.marks["A1"]) == {"id": "new", "at": None}
+        vendor.newest = [alarm("newer")]
+        vendor.history["A1"].insert(0, alarm("newer"))
+        await run.poll("alarms")
+        assert "newer" in seen(run)
+
+
+async def test_alarm_of_nobody_is_the_backends() -> None:
+    vendor, shared = Vendor(alarm("new", mac="")), Shared()
+    async with scripted(vendor, shared) as run:
+        await run.poll("alarms")
+        assert run.alarms[f"{NAME}:new"].device == NAME
+        assert set(shared.marks) == {""}
+
+
+async def test_long_history_comes_in_pieces_and_the_mark_last() -> None:
+    vendor, shared = Vendor(alarm("a0")), Shared()
+    vendor.history["A1"] = [alarm(f"a{n}", minutes=n) for n in range(450)]
+    async with scripted(vendor, shared) as run:
+        updates = await run.poll("alarms")
+        assert [len(update.alarms) for update in updates] == [200, 200, 50]
+        assert seen(run)[0] == "a449"
+        assert seen(run)[-1] == "a0"
+
+
+async def test_newest_that_went_back_in_time() -> None:
+    """The gateway's clock was set back: what it raised since lies before the mark."""
+    vendor, shared = Vendor(alarm("late", minutes=60)), Shared()
+    vendor.history["A1"] = [alarm("first", minutes=0), alarm("late", minutes=60)]
+    shared.marks["A1"] = json.dumps({"id": "first", "at": iso(datetime.now(ZONE))})
+    async with scripted(vendor, shared) as run:
+        await run.poll("alarms")
+        assert seen(run) == ["late", "first"]
+        assert json.loads(shared.marks["A1"])["id"] == "late"
+
+
+def away() -> Shared:
+    """Kept by a bridge that then was away for days."""
+    now = datetime.now(ZONE)
+    baseline, polled = (now - timedelta(days=days) for days in (30, 6))
+    return Shared(marks={"": json.dumps({"baseline": baseline.isoformat(), "polled": polled.isoformat()})})
+
+
+async def test_history_owed_after_a_long_absence_is_asked_for_until_it_comes() -> None:
+    vendor, shared = Vendor(), away()
+    kept = shared.marks[""]
+    vendor.macs = ["A1", "B2", "C3", "D4"]
+    vendor.history = {"A1": [alarm("missed", minutes=4 * 24 * 60)]}
+    vendor.instead = {"A1": 500, "B2": {"code": 9, "status": "不支持"}}
+    async with scripted(vendor, shared) as run:
+        await run.poll("alarms")
+        assert shared.marks[""] == kept
+        vendor.instead.clear()
+        vendor.asked.clear()
+        await run.poll("alarms")
+        assert seen(run) == ["missed"]
+        assert vendor.asked == ["A1"]
+        assert shared.marks[""] != kept
+        await run.poll("alarms")
+        assert vendor.asked == ["A1"]
+
+
+async def test_time_of_the_last_poll_is_kept_by_the_hour() -> None:
+    shared = Shared()
+    async with scripted(Vendor(), shared) as run:
+        await run.poll("alarms")
+        first = shared.marks[""]
+        await run.poll("alarms")
+        assert shared.marks[""] == first
+        hours = json.loads(first)
+        shared.marks[""] = json.dumps(hours | {"polled": (datetime.now(ZONE) - timedelta(hours=2)).isoformat()})
+        await run.poll("alarms")
+        assert json.loads(shared.marks[""])["polled"] >= hours["polled"]
+        assert json.loads(shared.marks[""])["baseline"] == hours["baseline"]
+
+
+async def test_vendor_that_is_away_keeps_the_mark_of_the_first_run() -> None:
+    shared = Shared()
+    async with connected("http://127.0.0.1:9", shared) as run:
+        with pytest.raises(Unreachable):
+            await run.poll("alarms")
+        first = shared.marks[""]
+        with pytest.raises(Unreachable):
+            await run.poll("alarms")
+        assert shared.marks[""] == first
+
+
+async def test_history_that_repeats_its_first_page_is_given_up() -> None:
+    shared = Shared()
+    rows = [alarm("new"), alarm("old", minutes=1)]
+    async with scripted(lambda _: {"meta": {}, "metricHistorys": rows}, shared, page_size=2) as run:
+        with pytest.raises(BadReply, match="repeat"):
+            await run.poll("alarms")
+        assert sorted(seen(run)) == ["new", "old"]
+        assert set(shared.marks) == {""}

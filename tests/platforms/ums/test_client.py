@@ -1,0 +1,138 @@
+"""Each endpoint of the UMS document, asked for over HTTP, and what its failures become."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp.test_utils import TestServer
+
+from fleet2mqtt.errors import Ambiguous, BackendError, BadReply, Busy, Denied, Rejected, Unreachable
+from fleet2mqtt.simulators.ums.app import create
+from tests.platforms.ums.connected import Run, connected, scripted, simulated
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fleet2mqtt.platforms.ums.client import Client
+    from fleet2mqtt.platforms.ums.paging import Page
+
+MAC = "000EA93D022E"
+
+CALLS: dict[str, tuple[Callable[[Client], Awaitable[Page]], str, str]] = {
+    "device_list": (lambda client: client.device_list(0, 1), "/s1/device", "devices"),
+    "alarm_latest": (lambda client: client.alarm_latest(0, 1), "/s1/device/metric_history", "metricHistorys"),
+    "alarm_history": (lambda client: client.alarm_history(MAC, 0, 1), "/s1/device/metric_history", "metricHistorys"),
+    "alarm_statistics": (
+        lambda client: client.alarm_statistics([MAC]),
+        "/s1/device/metric_history/statistics",
+        "metricHistoryStatistics",
+    ),
+    "event_statistics": (
+        lambda client: client.event_statistics(0, 1),
+        "/s1/device/metric_history/statistics",
+        "events_statistics",
+    ),
+    "status_history": (lambda client: client.status_history(0, 1), "/s1/device/status", "states_statistics"),
+    "fxo_status": (lambda client: client.fxo_status(MAC, 0, 1), f"/s1/device/{MAC}/detect", "detects"),
+    "fxo_test": (lambda client: client.fxo_test(MAC, 0, 1), f"/s1/device/{MAC}/detect", "detects"),
+}
+FAULTS: tuple[tuple[type[BackendError], dict[str, Any]], ...] = (
+    (Rejected, {"kind": "error", "code": 7, "text": "内部错误"}),
+    (Rejected, {"kind": "status", "status": 404}),
+    (Busy, {"kind": "status", "status": 503}),
+    (Denied, {"kind": "status", "status": 401}),
+    (BadReply, {"kind": "status", "status": 500}),
+    (BadReply, {"kind": "malformed"}),
+    (BadReply, {"kind": "garbage"}),
+    (Ambiguous, {"kind": "reset"}),
+    (Ambiguous, {"kind": "lost_answer"}),
+)
+
+
+def client_of(run: Run) -> Client:
+    client: Client = run.backend.client.client
+    return client
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_endpoint(name: str) -> None:
+    call, path, container = CALLS[name]
+    async with simulated(devices=3) as (simulator, run):
+        page = await call(client_of(run))
+        assert simulator.mischief.calls[-1].path == path
+        assert page.rows == tuple(page.reply[container])
+        assert len(page.rows) == 1
+        assert page.total is not None
+        assert page.total >= 1
+        assert run.backend.calls[name].calls == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"), FAULTS, ids=lambda value: value.get("kind", "") if isinstance(value, dict) else value.__name__
+)
+@pytest.mark.parametrize("name", CALLS)
+async def test_fault_of_an_endpoint(name: str, error: type[BackendError], fault: dict[str, Any]) -> None:
+    call, path, _ = CALLS[name]
+    async with simulated() as (simulator, run):
+        simulator.mischief.inject(path=path, **fault)
+        with pytest.raises(error) as caught:
+            await call(client_of(run))
+        assert type(caught.value) is error
+        assert caught.value.endpoint == name
+        assert run.backend.calls[name].failures == 1
+        simulator.mischief.clear()
+        assert (await call(client_of(run))).rows
+
+
+async def test_refusal_has_the_vendors_words() -> None:
+    async with simulated() as (simulator, run):
+        simulator.mischief.inject("error", "/s1/device", code=7, text="内部错误")
+        with pytest.raises(Rejected, match="内部错误") as caught:
+            await run.poll("devices")
+        assert caught.value.code == 7
+
+
+async def test_no_server() -> None:
+    async with connected("http://127.0.0.1:9") as run:
+        for source in run.backend.sources:
+            with pytest.raises(Unreachable):
+                await run.poll(source.name)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"meta": {"totalResults": 1}},
+        {"meta": {"totalResults": 1}, "devices": {"a": 1}},
+        {},
+    ],
+)
+async def test_reply_of_another_shape(reply: dict[str, Any]) -> None:
+    async with scripted(lambda _: reply) as run:
+        with pytest.raises(BadReply):
+            await run.poll("devices")
+
+
+async def test_statistics_tells_its_two_functions_apart() -> None:
+    events = {"meta": {"totalResults": 1}, "events_statistics": [{"total": 1}]}
+    async with scripted(lambda _: events) as run:
+        with pytest.raises(BadReply, match="metricHistoryStatistics"):
+            await client_of(run).alarm_statistics([MAC])
+
+
+async def test_login_keeps_no_session_and_shows_no_secret() -> None:
+    async with simulated() as (simulator, run):
+        with pytest.raises(Rejected):
+            await run.act("login", account="sysadmin", password="wrong")
+        said = await run.act("login", account="sysadmin", password="admin@123")
+        assert said["user"]["userid"] == "sysadmin"
+        await run.poll("devices")
+        assert "Cookie" not in simulator.mischief.calls[-1].headers
+        assert "admin@123" not in repr(said)
+
+
+async def test_polls_never_log_in() -> None:
+    async with TestServer(create(devices=1)) as server, connected(str(server.make_url(""))) as run:
+        await run.poll()
+        assert "login" not in run.backend.calls

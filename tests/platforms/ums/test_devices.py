@@ -1,0 +1,293 @@
+"""The device list: gateways, inventories, pages that move, and what is pushed over it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fleet2mqtt.devices.model import Component, Device, Origin
+from fleet2mqtt.errors import BadReply, Rejected
+from tests.platforms.ums.connected import NAME, Run, scripted, simulated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp import web
+
+OM50, MX100G = "000EA93D022E", "000EA9610BCC"
+OM50_ID, MX100G_ID = f"{NAME}_000ea93d022e", f"{NAME}_000ea9610bcc"
+
+
+def listing(run: Run) -> list[frozenset[str]]:
+    return [inventory.ids for inventory in run.inventories.get("devices", [])]
+
+
+async def test_gateway() -> None:
+    async with simulated() as (simulator, run):
+        simulator.change(OM50, proxy_url="https://10.0.0.5:8443/p", location="机房", product_version="3.1")
+        await run.poll("devices")
+        gateway = run.devices[OM50_ID]
+        assert gateway.name == "OM50_130.211"
+        assert (gateway.model, gateway.sw_version, gateway.manufacturer) == ("OM50", "3.1", "New Rock")
+        assert (gateway.via, gateway.scope, gateway.native) == (NAME, "devices", OM50)
+        assert gateway.connections == (("mac", "00:0e:a9:3d:02:2e"),)
+        assert gateway.serial_number == OM50
+        assert gateway.configuration_url == "https://10.0.0.5:8443/p"
+        assert gateway.suggested_area == "机房"
+        assert gateway.alarms
+        assert gateway.state["connection_status"] == "ON"
+        assert listing(run) == [frozenset({OM50_ID, MX100G_ID})]
+
+
+async def test_offline_gateway_is_available_as_long_as_it_is_listed() -> None:
+    async with simulated() as (simulator, run):
+        simulator.set_online(OM50, online=False, push=False)
+        simulator.change(OM50, proxy_url="telnet://10.0.0.5")
+        await run.poll("devices")
+        assert run.devices[OM50_ID].state["connection_status"] == "OFF"
+        assert run.devices[OM50_ID].available
+        assert run.devices[OM50_ID].configuration_url is None
+
+
+async def test_every_row_has_its_names_and_options() -> None:
+    async with simulated() as (simulator, run):
+        simulator.change(OM50, tag1="a", tag2="b", tag3="c", device_status="unreachable")
+        await run.poll()
+        seen = {row.key: row for device in run.devices.values() for row in device.entities}
+        assert {"connection_status", "locked_time", "kernel_version", "event_reporting", "tag3"} - seen.keys() <= {
+            "locked_time"
+        }
+        for row in seen.values():
+            assert row.name.en != row.name.zh
+            assert (row.device_class == "enum") == bool(row.options)
+        for device in run.devices.values():
+            for row in device.entities:
+                if row.options and (value := device.state[row.key]) is not None:
+                    assert value in row.options
+                if row.component is Component.BINARY_SENSOR:
+                    assert device.state[row.key] in ("ON", "OFF", None)
+
+
+async def test_pages_give_one_inventory() -> None:
+    async with simulated(devices=25, page_size=10) as (simulator, run):
+        updates = await run.poll("devices")
+        assert [len(update.devices) for update in updates] == [10, 10, 5, 0]
+        assert len(listing(run)[0]) == 25
+        assert [call.query["offset"] for call in simulator.mischief.calls] == ["0", "10", "20"]
+        assert {call.query["show_group_info"] for call in simulator.mischief.calls} == {"true"}
+
+
+async def test_unchanged_gateway_is_the_same_object() -> None:
+    async with simulated(devices=5) as (simulator, run):
+        await run.poll("devices", "statistics")
+        before = dict(run.devices)
+        simulator.rename(OM50, "renamed")
+        await run.poll("devices", "statistics")
+        changed = {id_ for id_, device in run.devices.items() if device is not before[id_]}
+        assert changed == {OM50_ID}
+        assert run.devices[OM50_ID].name == "renamed"
+        assert run.devices[OM50_ID].state["alarms_total"] == before[OM50_ID].state["alarms_total"]
+
+
+async def test_rows_that_move_give_states_and_no_inventory() -> None:
+    async with simulated(devices=25, page_size=10) as (simulator, run):
+        simulator.mischief.inject("drift", "/s1/device")
+        await run.poll("devices")
+        assert run.devices
+        assert listing(run) == []
+        simulator.mischief.clear()
+        await run.poll("devices")
+        assert len(listing(run)[0]) == 25
+
+
+async def test_empty_list_gives_no_inventory() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices")
+        simulator.mischief.inject("empty", "/s1/device")
+        await run.poll("devices")
+        assert len(listing(run)) == 1
+        assert (await run.poll("statistics"))[0].devices
+
+
+async def test_failed_page_gives_no_inventory() -> None:
+    async with simulated(devices=25, page_size=10) as (simulator, run):
+        simulator.mischief.inject("status", "/s1/device", times=1)
+        with pytest.raises(BadReply):
+            await run.poll("devices")
+        assert listing(run) == []
+
+
+async def test_removed_gateway_leaves_the_inventory() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices")
+        simulator.remove_device(MX100G)
+        await run.poll("devices", "statistics")
+        assert listing(run)[-1] == {OM50_ID}
+        assert simulator.mischief.calls[-1].body == {"macs": OM50}
+
+
+def rows(*macs: str, total: int | None) -> dict[str, Any]:
+    meta = {} if total is None else {"totalResults": total}
+    return {"meta": meta, "devices": [{"device_mac": mac} for mac in macs]}
+
+
+async def poll_pages(page: Callable[[int, int], dict[str, Any]], **own: Any) -> tuple[list[int], Run]:
+    """Poll a vendor whose pages are made of the offset and the number of the call; gives the offsets asked for."""
+    asked: list[int] = []
+
+    def answer(request: web.Request) -> dict[str, Any]:
+        asked.append(int(request.query["offset"]))
+        return page(asked[-1], len(asked))
+
+    async with scripted(answer, **own) as run:
+        await run.poll("devices")
+    return asked, run
+
+
+async def test_moved_row_is_read_again_once() -> None:
+    """A gateway goes while page 2 is asked for: one is skipped; the second reading is whole."""
+
+    def page(offset: int, call: int) -> dict[str, Any]:
+        left = ["A1", "B2", "C3", "D4"] if call == 1 else ["B2", "C3", "D4"]
+        return rows(*left[offset : offset + 2], total=len(left))
+
+    asked, run = await poll_pages(page, page_size=2)
+    assert asked == [0, 2, 0, 2]
+    assert listing(run) == [{f"{NAME}_b2", f"{NAME}_c3", f"{NAME}_d4"}]
+    assert set(run.devices) == {f"{NAME}_{mac}" for mac in ("a1", "b2", "c3", "d4")}
+
+
+async def test_row_seen_twice_is_one_device() -> None:
+    def page(offset: int, _: int) -> dict[str, Any]:
+        return rows(*(["A1", "B2"] if offset == 0 else ["b-2", "C3"]), total=4)
+
+    asked, run = await poll_pages(page, page_size=2)
+    assert asked == [0, 2, 0, 2]
+    assert listing(run) == []
+    assert sorted(run.devices) == [f"{NAME}_a1", f"{NAME}_b2", f"{NAME}_c3"]
+
+
+async def test_server_that_gives_shorter_pages() -> None:
+    def page(offset: int, _: int) -> dict[str, Any]:
+        return rows(*["A1", "B2", "C3"][offset : offset + 1], total=3)
+
+    asked, run = await poll_pages(page, page_size=100)
+    assert asked == [0, 1, 2]
+    assert len(listing(run)[0]) == 3
+
+
+@pytest.mark.parametrize("page_size", [2, 100])
+async def test_server_that_tells_no_total_and_gives_two_at_most(page_size: int) -> None:
+    def page(offset: int, _: int) -> dict[str, Any]:
+        return rows(*["A1", "B2", "C3"][offset : offset + 2], total=None)
+
+    asked, run = await poll_pages(page, page_size=page_size)
+    assert asked == [0, 2, 3]
+    assert len(run.devices) == 3
+    assert listing(run) == []
+
+
+async def test_server_that_tells_no_total_and_knows_no_pages() -> None:
+    asked, run = await poll_pages(lambda *_: rows("A1", "B2", "C3", total=None), page_size=2)
+    assert asked == [0, 3]
+    assert len(run.devices) == 3
+    assert listing(run) == []
+
+
+async def test_server_that_repeats_its_first_page() -> None:
+    asked, run = await poll_pages(lambda _, __: rows("A1", "B2", total=None), page_size=2)
+    assert asked == [0, 2]
+    assert len(run.devices) == 2
+    assert listing(run) == []
+
+
+async def test_pages_end_where_the_rows_do() -> None:
+    def page(offset: int, _: int) -> dict[str, Any]:
+        return rows(*["A1", "B2"][offset : offset + 2], total=99)
+
+    asked, run = await poll_pages(page, page_size=2)
+    assert asked == [0, 2, 0, 2]
+    assert listing(run) == []
+
+
+async def test_rows_without_a_mac_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    said = {"meta": {"totalResults": 3}, "devices": [{"device_mac": "A1"}, {"device_name": "?"}, "text"]}
+    async with scripted(lambda _: said) as run:
+        await run.poll("devices", "devices")
+        assert set(run.devices) == {f"{NAME}_a1"}
+        assert listing(run) == []
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{NAME} lists 2 devices without a MAC: they are left out"
+    ]
+
+
+async def test_pushed_connection() -> None:
+    async with simulated() as (_, run):
+        await run.poll("devices")
+        update = run.push("device", {"device_mac": OM50, "connection_status": "offline", "shoe_size": 44})
+        assert update.origin is Origin.PUSH
+        gateway = run.devices[OM50_ID]
+        assert gateway.state["connection_status"] == "OFF"
+        assert gateway.state["device_status"] == "work"
+        assert gateway.name == "OM50_130.211"
+
+
+async def test_push_of_a_gateway_that_is_not_known_yet() -> None:
+    async with simulated() as (_, run):
+        run.push("device", {"device_mac": "00:0e:a9:00:00:07", "connection_status": "online"})
+        gateway = run.devices[f"{NAME}_000ea9000007"]
+        assert (gateway.native, gateway.name) == ("000EA9000007", "000EA9000007")
+        assert gateway.state["connection_status"] == "ON"
+        assert gateway.state.keys() == {"connection_status"}
+
+
+async def test_page_asked_for_before_a_push_does_not_undo_it() -> None:
+    """The list was on its way when the push came; what other sources add later is added to the newer."""
+    async with simulated() as (_, run):
+        await run.poll("devices")
+        fleet = run.backend.client.fleet
+        began = time.monotonic()
+        run.push("device", {"device_mac": OM50, "connection_status": "offline"})
+        late: Device = fleet.learn(OM50, {"device_mac": OM50, "connection_status": "online"}, began)
+        assert late.state["connection_status"] == "OFF"
+        await run.poll("statistics")
+        assert run.devices[OM50_ID].state["connection_status"] == "OFF"
+
+
+async def test_simulated_push_is_taken() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices")
+        device = simulator.set_online(OM50, online=False)
+        assert device.device_mac == OM50
+        await run.poll("devices")
+        assert run.devices[OM50_ID].state["connection_status"] == "OFF"
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'"x"', b"{", b"{}", b'{"device_mac": ""}', b'{"device_mac": {}}'])
+async def test_push_that_means_nothing(body: bytes) -> None:
+    async with simulated() as (_, run):
+        for kind in ("device", "event"):
+            with pytest.raises(BadReply):
+                run.push(kind, body)
+
+
+async def test_answers_to_pushes() -> None:
+    async with simulated() as (_, run):
+        for push in run.backend.pushes:
+            assert push.success == '{"code":0,"status":"成功"}'.encode()
+            assert push.failure("为何") == '{"code":1,"status":"为何"}'.encode()
+
+
+async def test_read_of_a_gateway() -> None:
+    async with simulated(devices=25, page_size=10) as (simulator, run):
+        await run.poll("devices")
+        last = list(run.devices.values())[-1]
+        simulator.rename(last.native, "renamed")
+        update = await run.backend.read(last)
+        assert [device.name for device in update.devices] == ["renamed"]
+        assert update.origin is Origin.COMMAND
+        simulator.remove_device(last.native)
+        with pytest.raises(Rejected, match=last.native):
+            await run.backend.read(last)

@@ -1,0 +1,138 @@
+"""What the UMS says of all its devices: counts online, alarm counts, events of the last hour."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from fleet2mqtt.devices.model import Origin
+from fleet2mqtt.errors import Rejected
+from tests.platforms.ums.connected import NAME, scripted, simulated
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+OM50 = "000EA93D022E"
+STATISTICS = "/s1/device/metric_history/statistics"
+NOON = datetime(2026, 1, 1, 12, tzinfo=ZoneInfo("Asia/Shanghai"))
+
+
+async def test_status() -> None:
+    async with simulated() as (_, run):
+        assert run.source("status").fresh is not None
+        await run.poll("status")
+        fleet = run.devices[NAME]
+        assert (fleet.scope, fleet.native, fleet.via) == ("backend", NAME, None)
+        assert fleet.state["total"] == 2
+        assert fleet.state["online_rate"] == 50.0
+        assert fleet.state["statistics_time"]
+
+
+async def test_newest_status_moves_on() -> None:
+    async with simulated() as (simulator, run):
+        fresh = run.source("status").fresh
+        assert fresh is not None
+        assert fresh() is None
+        await run.poll("status")
+        first = fresh()
+        simulator.count_devices(datetime.now(NOON.tzinfo) + timedelta(minutes=5))
+        await run.poll("status")
+        assert fresh() >= first
+
+
+def counts(*hours: int) -> list[dict[str, Any]]:
+    return [{"total": hour, "statistics_time": f"2026-01-01 {hour:02}:00:00"} for hour in hours]
+
+
+@pytest.mark.parametrize("hours", [(5, 4, 3, 2, 1), (1, 2, 3, 4, 5), (5,), (4, 5)])
+@pytest.mark.parametrize("size", [2, 3, 100])
+async def test_newest_status_wherever_it_stands(hours: tuple[int, ...], size: int) -> None:
+    def answer(request: web.Request) -> dict[str, Any]:
+        offset = int(request.query["offset"])
+        return {"meta": {"totalResults": len(hours)}, "states_statistics": counts(*hours)[offset : offset + size]}
+
+    async with scripted(answer, page_size=size) as run:
+        await run.poll("status")
+        assert run.devices[NAME].state["total"] == 5
+
+
+async def test_no_status_at_all() -> None:
+    async with scripted(lambda _: {"meta": {"totalResults": 0}, "states_statistics": []}) as run:
+        assert await run.poll("status") == []
+
+
+async def test_alarm_counts() -> None:
+    async with simulated(devices=60) as (simulator, run):
+        for _ in range(2):
+            simulator.raise_alarm(OM50, level="warning", push=False)
+        await run.poll("devices", "statistics")
+        batches = [call.body["macs"].split(",") for call in simulator.mischief.calls if call.path == STATISTICS]
+        assert [len(batch) for batch in batches] == [50, 10]
+        gateway = run.devices[f"{NAME}_000ea93d022e"]
+        assert gateway.state["alarms_major"] == 2
+        assert gateway.state["alarms_total"] == sum(
+            int(str(gateway.state[f"alarms_{kind}"])) for kind in ("critical", "major", "minor", "indeterminate")
+        )
+        assert gateway.state["connection_status"] == "ON"
+
+
+async def test_counts_that_an_answer_left_out_are_asked_for_again() -> None:
+    asked: list[list[str]] = []
+
+    async with scripted(lambda request: answers_two(request, asked)) as run:
+        await run.poll("statistics")
+        assert asked == [["A1", "B2", "C3"], ["C3"]]
+        assert run.devices[f"{NAME}_c3"].state["alarms_total"] == 7
+        assert run.devices[f"{NAME}_c3"].attributes["alarms_total"] == {"interval": "30D"}
+
+
+def answers_two(request: web.Request, asked: list[list[str]]) -> dict[str, Any]:
+    """A vendor that gives no more than two counts at once, and a page of three devices."""
+    if request.path != STATISTICS:
+        return {"meta": {"totalResults": 3}, "devices": [{"device_mac": mac} for mac in ("A1", "B2", "C3")]}
+    macs = ["A1", "B2", "C3"] if not asked else ["C3"]
+    asked.append(macs)
+    rows = [{"metric_history_producer": mac, "all": "7"} for mac in macs[:2]]
+    return {"meta": {"totalResults": len(macs), "interval": "30D"}, "metricHistoryStatistics": rows}
+
+
+async def test_refused_batch_costs_the_others_nothing() -> None:
+    async with simulated(devices=60) as (simulator, run):
+        await run.poll("devices")
+        simulator.mischief.inject("error", STATISTICS, times=1)
+        updates = await run.poll("statistics")
+        assert len(updates) == 1
+        simulator.mischief.inject("error", STATISTICS)
+        with pytest.raises(Rejected):
+            await run.poll("statistics")
+
+
+async def test_events_of_the_last_hour() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("status", "events")
+        before = run.devices[NAME].state["events_total"]
+        assert isinstance(before, int)
+        simulator.raise_alarm(OM50, push=False)
+        await run.poll("events")
+        assert simulator.mischief.calls[-1].body == {}
+        assert simulator.mischief.calls[-1].query["event_type"] == "on"
+        fleet = run.devices[NAME]
+        assert fleet.state["events_total"] == before + 1
+        assert sum(event["total"] for event in fleet.attributes["events_total"]["events"]) == before + 1
+        assert fleet.state["total"] == 2  # what the other source brought stays
+        row = fleet.entity("events_total")
+        assert row is not None
+        assert not row.enabled
+
+
+async def test_read_of_the_fleet() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("status")
+        simulator.add_device()
+        simulator.count_devices(datetime.now(NOON.tzinfo) + timedelta(minutes=5))
+        update = run.take(await run.backend.read(run.devices[NAME]))
+        assert update.origin is Origin.COMMAND
+        assert run.devices[NAME].state["total"] == 3

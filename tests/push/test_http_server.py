@@ -1,0 +1,201 @@
+"""A listener with a shortcut past aiohttp: which of the two answers, in which order, and who is let finish."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from fleet2mqtt.push.http_server import Listener, Shortcut, listen
+from tests.bridge_under_test import MAC, SECRET, open_site
+from tests.broker import HOST
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+    from pathlib import Path
+    from typing import Any
+
+PATIENCE = 20
+BY_AIOHTTP = b"HTTP/1.1 404"
+
+
+@dataclass(slots=True)
+class Kitchen:
+    """Recognises `order <name>` and serves `<name>.` once it is let."""
+
+    begun: list[bytes] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def recognise(self, data: bytes, remote: str) -> Coroutine[Any, Any, bytes] | None:
+        assert remote == HOST
+        word, _, name = data.partition(b" ")
+        return self._serve(name) if word == b"order" else None
+
+    async def _serve(self, name: bytes) -> bytes:
+        self.begun.append(name)
+        await self.gate.wait()
+        if name == b"poison":
+            raise RuntimeError("the cook fell over")
+        return name + b"."
+
+
+@asynccontextmanager
+async def open_kitchen(patience: float = PATIENCE, room: int = 100) -> AsyncIterator[tuple[Kitchen, Listener]]:
+    kitchen = Kitchen()
+    async with asyncio.TaskGroup() as group:
+        shortcut = Shortcut(kitchen.recognise, group)
+        listener = await listen(web.Application(), HOST, 0, shortcut=shortcut, patience=patience, room=room)
+        try:
+            yield kitchen, listener
+        finally:
+            kitchen.gate.set()
+            await listener.cleanup()
+
+
+@dataclass(slots=True)
+class Guest:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def hear(self, wanted: bytes) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.readuntil(wanted)
+
+    async def gone(self) -> bytes:
+        """What is still said until the connection is closed."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.read()
+
+
+@asynccontextmanager
+async def guest(listener: Listener) -> AsyncIterator[Guest]:
+    reader, writer = await asyncio.open_connection(*listener.addresses[0][:2])
+    try:
+        yield Guest(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+async def test_who_does_not_wait_is_answered_in_order() -> None:
+    async with open_kitchen() as (kitchen, listener), guest(listener) as hasty:
+        hasty.writer.write(b"order soup")
+        await wait_until(lambda: kitchen.begun, "the first to be under way")
+        hasty.writer.write(b"order fish")
+        kitchen.gate.set()
+        assert await hasty.hear(b"fish.") == b"soup.fish."
+        assert kitchen.begun == [b"soup", b"fish"]
+
+
+async def test_what_is_not_recognised_is_for_aiohttp_from_then_on() -> None:
+    async with open_kitchen() as (kitchen, listener), guest(listener) as fickle:
+        kitchen.gate.set()
+        fickle.writer.write(b"order soup")
+        assert await fickle.hear(b"soup.") == b"soup."
+        fickle.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await fickle.hear(b"404: Not Found")).startswith(BY_AIOHTTP)
+        fickle.writer.write(b"order fish")
+        assert (await fickle.gone()).startswith(b"HTTP/1.0 400")
+        assert kitchen.begun == [b"soup"]
+
+
+async def test_what_is_under_way_ends_before_the_doors_close() -> None:
+    async with open_kitchen() as (kitchen, listener), guest(listener) as late, guest(listener) as silent:
+        late.writer.write(b"order soup")
+        await wait_until(lambda: kitchen.begun, "it to be under way")
+        closing = asyncio.create_task(listener.cleanup(), name="closing")
+        assert await silent.gone() == b""
+        kitchen.gate.set()
+        assert await late.gone() == b"soup."
+        await closing
+
+
+async def test_who_leaves_early_disturbs_nobody() -> None:
+    async with open_kitchen() as (kitchen, listener):
+        async with guest(listener) as early:
+            early.writer.write(b"order soup")
+            await wait_until(lambda: kitchen.begun, "it to be under way")
+        kitchen.gate.set()
+        async with guest(listener) as next_one:
+            next_one.writer.write(b"order fish")
+            assert await next_one.hear(b"fish.") == b"fish."
+
+
+async def test_a_fault_ends_one_request_and_not_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_kitchen() as (kitchen, listener), guest(listener) as unlucky, guest(listener) as next_one:
+        kitchen.gate.set()
+        unlucky.writer.write(b"order poison")
+        assert (await unlucky.gone()).startswith(b"HTTP/1.1 500 ")
+        assert "the cook fell over" in caplog.text
+        next_one.writer.write(b"order fish")
+        assert await next_one.hear(b".") == b"fish."
+
+
+async def test_who_asks_nothing_is_shown_out() -> None:
+    async with (
+        open_kitchen(patience=0.2) as (kitchen, listener),
+        guest(listener) as regular,
+        guest(listener) as mute,
+    ):
+        kitchen.gate.set()
+        regular.writer.write(b"order soup")
+        assert await regular.gone() in (b"soup.", b"")  # nothing, where this machine took so long to ask
+        assert await mute.gone() == b""
+
+
+async def test_the_oldest_makes_room_once_it_has_its_answer() -> None:
+    async with open_kitchen(room=2) as (kitchen, listener), guest(listener) as busy:
+        busy.writer.write(b"order soup")
+        await wait_until(lambda: kitchen.begun, "it to be under way")
+        async with guest(listener) as idle, guest(listener) as third, guest(listener) as fourth:
+            assert await idle.gone() == b""
+            kitchen.gate.set()
+            assert await busy.gone() == b"soup."
+            for each, order in ((third, b"fish"), (fourth, b"tea")):
+                each.writer.write(b"order " + order)
+                assert await each.hear(b".") == order + b"."
+
+
+def written(head: str, body: bytes) -> bytes:
+    return head.replace("\n", "\r\n").encode() + b"\r\n" + body
+
+
+WRITINGS = {
+    "plain": "POST {} HTTP/1.1\nHost: x\nContent-Length: {}\n",
+    "small letters, content type last": "POST {} HTTP/1.1\nhost: x\ncontent-length: {}\ncontent-type: text/plain\n",
+    "a slash behind": "POST {}/ HTTP/1.1\nHost: x\nContent-Length: {}\n",
+    "kept alive": "POST {} HTTP/1.1\nHost: x\nConnection: keep-alive\nUser-Agent: eEMS (Java)\nContent-Length: {}\n",
+    "closing": "POST {} HTTP/1.1\nHost: x\nConnection: close\nContent-Length: {}\n",
+    "HTTP/1.0": "POST {} HTTP/1.0\nContent-Length: {}\n",
+    "a field that nobody knows": "POST {} HTTP/1.1\nHost: x\nX-Trace: 1\nContent-Length: {}\n",
+    "expecting": "POST {} HTTP/1.1\nHost: x\nExpect: 100-continue\nContent-Length: {}\n",
+    "in chunks": "POST {} HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n",
+    "quoted": "POST {} HTTP/1.1\nHost: x\nContent-Length: {}\n",
+}
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+async def test_however_a_push_is_written_it_is_taken_in(tmp_path: Path, pieces: int) -> None:
+    async with open_site(tmp_path) as site, site.bridge(branch=None) as bridge:
+        for name, head in WRITINGS.items():
+            body = json.dumps({"id": f"{name} {pieces}", "metric_history_producer": MAC}).encode()
+            path = f"/push/hq_voip/{SECRET}/{'%65vent' if name == 'quoted' else 'event'}"
+            if name == "in chunks":
+                body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+            said = written(head.format(path, len(body)), body)
+            reader, writer = await asyncio.open_connection(HOST, site.push_port)
+            step = -(-len(said) // pieces)
+            for at in range(0, len(said), step):
+                writer.write(said[at : at + step])
+                await writer.drain()
+                await asyncio.sleep(0)
+            async with asyncio.timeout(PATIENCE):
+                answer = await reader.readuntil("成功".encode())
+            assert b" 200 OK\r\n" in answer, name
+            writer.transport.abort()
+        await bridge.event_count(len(WRITINGS))

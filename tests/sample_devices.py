@@ -1,0 +1,38 @@
+"""Devices and updates for tests of the core, without a platform."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fleet2mqtt.devices.model import Component, Device, Entity, Inventory, Name, Origin, Update
+
+AT = datetime(2026, 11, 22, 8, tzinfo=UTC)
+
+
+def row(key: str, component: Component = Component.SENSOR, **more: Any) -> Entity:
+    return Entity(key=key, name=Name(key, key), component=component, **more)
+
+
+SIGNAL, ENABLE = row("signal"), row("enable", Component.SWITCH)
+
+
+def device(id_: str = "hq_1", **changes: Any) -> Device:
+    """A device of backend hq with a signal and a switch."""
+    values: dict[str, Any] = {
+        "backend": "hq",
+        "native": id_.removeprefix("hq_"),
+        "scope": "devices",
+        "name": id_,
+        "entities": (SIGNAL, ENABLE),
+        "state": {"signal": -60, "enable": "ON"},
+    }
+    return Device(id=id_, **(values | changes))
+
+
+def update(*devices: Device, began: float = 0.0, origin: Origin = Origin.POLL, **more: Any) -> Update:
+    return Update(backend="hq", origin=origin, began=began, observed_at=AT, devices=devices, **more)
+
+
+def inventory(*ids: str, scope: str = "devices") -> Inventory:
+    return Inventory(scope=scope, ids=frozenset(ids))

@@ -1,0 +1,128 @@
+"""How fast a vendor is called: so many at once, commands before polls, and nobody's turn is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from fleet2mqtt.sdk.rate_limiter import FIRST_CALLS, Pace, urgently
+from tests.waiting import wait_until
+
+
+class Calls:
+    """Calls that take as long as the test says; `order` is that of their turns."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+        self.order: list[str] = []
+        self.running = 0
+        self.most = 0
+        self.over = asyncio.Event()
+
+    async def poll(self, name: str) -> None:
+        async with self.pace.turn():
+            self.order.append(name)
+            self.running += 1
+            self.most = max(self.most, self.running)
+            await self.over.wait()
+            self.running -= 1
+
+    async def command(self, name: str) -> None:
+        with urgently():
+            await self.poll(name)
+
+
+async def test_no_more_at_once_than_allowed() -> None:
+    calls = Calls(Pace(concurrency=2))
+    async with asyncio.TaskGroup() as group:
+        for number in range(6):
+            group.create_task(calls.poll(str(number)))
+        await wait_until(lambda: calls.running == 2, "two calls")
+        calls.over.set()
+    assert calls.order == list("012345")
+    assert calls.most == 2
+
+
+async def test_commands_overtake_the_polls_that_wait_in_order() -> None:
+    calls = Calls(Pace())
+    async with asyncio.TaskGroup() as group:
+        for start, name in ((calls.poll, "a"), (calls.poll, "b"), (calls.command, "C"), (calls.command, "D")):
+            group.create_task(start(name))
+        await wait_until(lambda: calls.running, "a call")
+        calls.over.set()
+    assert calls.order == ["a", "C", "D", "b"]
+
+
+async def test_who_gives_up_takes_no_turn() -> None:
+    calls = Calls(Pace())
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(calls.poll(name)) for name in "abc"]
+        await wait_until(lambda: calls.running, "a call")
+        tasks[1].cancel()
+        with suppress(asyncio.CancelledError):
+            await tasks[1]
+        tasks[0].cancel()  # under way: its turn goes to the next
+        await wait_until(lambda: "c" in calls.order, "the last call")
+        calls.over.set()
+    assert calls.order == ["a", "c"]
+
+
+async def test_calls_that_are_spaced_all_come() -> None:
+    calls = Calls(Pace(concurrency=5, spacing=0.01))
+    calls.over.set()
+    async with asyncio.TaskGroup() as group:
+        for number in range(5):
+            group.create_task(calls.poll(str(number)))
+    assert calls.order == list("01234")
+    assert calls.most == 1
+
+
+async def test_calls_that_are_apart_by_their_ends() -> None:
+    pace, ended, started = Pace(spacing=0.05, idle=True), list[float](), list[float]()
+    clock = asyncio.get_running_loop().time
+    for _ in range(2):
+        async with pace.turn():
+            started.append(clock())
+            await asyncio.sleep(0.06)  # longer than the spacing, as a slow vendor
+            ended.append(clock())
+    assert started[1] >= ended[0] + pace.spacing
+
+
+async def test_nobody_starts_while_the_vendor_wants_to_be_left_alone() -> None:
+    calls = Calls(Pace(concurrency=2))
+    calls.pace.hold(3600)
+    calls.pace.hold(0)  # what was asked for before still stands
+    tasks = [asyncio.create_task(calls.poll("a")), asyncio.create_task(calls.command("B"))]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert calls.order == []
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_command_is_done_with_before_the_next_begins_unless_it_takes_long() -> None:
+    order = list[str]()
+    pace = Pace(spacing=0.005, idle=True)
+
+    async def command(name: str, calls: int) -> None:
+        with urgently():
+            for _ in range(calls):
+                async with pace.turn():
+                    order.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        for name, calls in (("a", FIRST_CALLS + 2), ("b", 2), ("c", 2)):
+            group.create_task(command(name, calls))
+    assert "".join(order) == "a" * FIRST_CALLS + "bbcc" + "aa"
+
+
+async def test_one_command_in_another_is_a_part_of_it() -> None:
+    with urgently() as outer:
+        with urgently() as inner:
+            async with Pace().turn():
+                pass
+        assert inner is outer
+    assert outer.started == 1
+    with urgently() as other:
+        assert other.started == 0

@@ -1,0 +1,74 @@
+"""A vendor that says how long it wants to be left alone (Retry-After) is."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from fleet2mqtt.errors import Busy
+from fleet2mqtt.sdk.http_client import Envelope, open_api
+from fleet2mqtt.sdk.rate_limiter import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+NOW = datetime.now(UTC)
+IN_A_DAY, YESTERDAY = (
+    pytest.param(
+        format_datetime(NOW + timedelta(days=days), usegmt=True), id=name
+    )  # as each worker has to name it alike
+    for days, name in ((1, "in a day"), (-1, "yesterday"))
+)
+
+
+@asynccontextmanager
+async def after_a_refusal(status: int, retry_after: str | None) -> AsyncIterator[Pace]:
+    """The pace of a vendor that has just answered so."""
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=status, headers={} if retry_after is None else {"Retry-After": retry_after})
+
+    app, pace = web.Application(), Pace()
+    app.router.add_get("/", refuse)
+    async with TestServer(app) as server:
+        options = {"url": str(server.make_url("")), "timeout": 5.0, "headers": {}, "verify_tls": True, "ca": None}
+        async with open_api(options, envelope=Envelope(), pace=pace) as api:
+            with pytest.raises(Busy):
+                await api.call("GET", "")
+            yield pace
+
+
+async def is_free(pace: Pace) -> bool:
+    """Whether a call would start at once: a turn is granted without a look at the clock or not at all."""
+
+    async def call() -> None:
+        async with pace.turn():
+            pass
+
+    task = asyncio.create_task(call())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    free = task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return free
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("retry_after", ["3600", "9" * 400, IN_A_DAY])
+async def test_nothing_is_sent_before_it_may(status: int, retry_after: str) -> None:
+    async with after_a_refusal(status, retry_after) as pace:
+        assert not await is_free(pace)
+
+
+@pytest.mark.parametrize("retry_after", [None, "", "0", "soon", "-5", "²", YESTERDAY, "Wed, 99 Foo 2026"])
+async def test_what_says_nothing_holds_nothing(retry_after: str | None) -> None:
+    async with after_a_refusal(429, retry_after) as pace:
+        assert await is_free(pace)

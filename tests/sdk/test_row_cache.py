@@ -1,0 +1,124 @@
+"""Long lists read again and again: what comes out is what the parser gives, and what did not change is not parsed."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet2mqtt.errors import BadReply
+from fleet2mqtt.sdk import vendor_json
+from fleet2mqtt.sdk.row_cache import Rows
+
+LEAVES = st.one_of(st.none(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.text(max_size=8))
+KEYS = st.one_of(st.text(max_size=6), st.sampled_from(["devices", " devices", "password", "name", "名"]))
+OBJECTS = st.dictionaries(KEYS, st.one_of(LEAVES, st.lists(LEAVES, max_size=2)), max_size=4)
+REPLIES = st.builds(lambda rest, rows: {**rest, "devices": rows}, OBJECTS, st.lists(OBJECTS | LEAVES, max_size=5))
+ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "gb18030", "utf-16"])
+ODD = (
+    b"",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"code": 0}',
+    b'{"devices": null}',
+    b'{"devices": {}}',
+    b'{"devices": [], "devices": [1]}',
+    b'{"devices": [{"a": 1}], " devices": [2]}',
+    b'{"devices": [{"a": NaN}]}',
+    b'{"devices": [{"a": 1},]}',
+    b'{"devices": [{"a": 1}]} {}',
+    b'{"devices": [{"a": "\\ud800"}]}',
+    b'{"devices": [{"a": 123456789012345678901234567890, "b": 1e999}]}',
+    '{"devices": [{"a": "誠"}, {"b": "\\\\"}]}'.encode("gb18030"),  # whose second byte is a backslash
+    b'{"devices": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+    b'{"code": ' + b"[" * 3000 + b"]" * 3000 + b', "devices": [1]}',
+)
+
+
+class Counting:
+    """The parser, counting what it is given."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    def __call__(self, data: bytes) -> Any:
+        self.seen.append(data)
+        return vendor_json.parse(data)
+
+
+def outcome(parse: Any, data: bytes) -> Any:
+    try:
+        return parse(data)
+    except BadReply as error:
+        return type(error), str(error), error.code
+
+
+def page(*rows: Any) -> bytes:
+    return json.dumps({"code": 0, "meta": {"totalResults": len(rows)}, "devices": rows}, ensure_ascii=False).encode()
+
+
+@given(REPLIES, ENCODINGS, st.booleans())
+def test_what_comes_out_is_what_the_parser_gives(reply: Any, encoding: str, escaped: bool) -> None:
+    data = json.dumps(reply, ensure_ascii=escaped).encode(encoding, "surrogatepass" if "utf" in encoding else "replace")
+    rows = Rows("devices", vendor_json.parse)
+    assert outcome(rows.parse, data) == outcome(rows.parse, data) == outcome(vendor_json.parse, data)
+
+
+@pytest.mark.parametrize("data", ODD, ids=range(len(ODD)))
+def test_what_is_odd_is_left_to_the_parser(data: bytes) -> None:
+    assert outcome(Rows("devices", vendor_json.parse).parse, data) == outcome(vendor_json.parse, data)
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_read_or_a_bad_reply(data: bytes) -> None:
+    with suppress(BadReply):
+        Rows("devices", vendor_json.parse).parse(b'{"devices": [' + data + b"]}")
+
+
+def test_what_did_not_change_is_the_same_object_and_not_parsed_again() -> None:
+    parse = Counting()
+    rows = Rows("devices", parse)
+    first = rows.parse(page({"mac": "A", "name": "语音"}, {"mac": "B"}))["devices"]
+    rows.begin()
+    parse.seen.clear()
+    second = rows.parse(page({"mac": "B"}, {"mac": "A", "name": "新"}, {"mac": "C"}))
+    assert second == {"code": 0, "meta": {"totalResults": 3}, "devices": second["devices"]}
+    assert second["devices"] == [{"mac": "B"}, {"mac": "A", "name": "新"}, {"mac": "C"}]
+    assert second["devices"][0] is first[1]
+    assert [json.loads(data).get("mac") for data in parse.seen] == ["A", "C", None]
+
+
+def test_secrets_go_as_they_do_in_a_whole_answer() -> None:
+    rows = Rows("devices", vendor_json.parse)
+    assert rows.parse(b'{"token_id": 1, "passwd": "x", "devices": [{"wifiKey": "y"}]}') == {
+        "token_id": 1,
+        "devices": [{}],
+    }
+
+
+def test_what_two_readings_did_not_see_is_forgotten() -> None:
+    rows = Rows("devices", vendor_json.parse)
+    (gone,) = rows.parse(page({"mac": "A"}))["devices"]
+    for _ in range(2):
+        rows.begin()
+        rows.parse(page({"mac": "B"}))
+    rows.begin()
+    (again,) = rows.parse(page({"mac": "A"}))["devices"]
+    assert again == gone
+    assert again is not gone
+
+
+def test_a_reading_that_ends_early_forgets_nothing() -> None:
+    rows = Rows("devices", vendor_json.parse)
+    everything = [{"mac": number} for number in range(10)]
+    whole = rows.parse(page(*everything))["devices"]
+    for _ in range(5):
+        rows.begin()
+        rows.parse(page(everything[0]))
+    rows.begin()
+    assert all(one is other for one, other in zip(rows.parse(page(*everything))["devices"], whole, strict=True))

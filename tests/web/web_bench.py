@@ -1,0 +1,178 @@
+"""What stands behind the web listener: the bridge's own parts on vendors made up, and a client of the listener."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client.parser import text_string_to_metric_families
+
+from fleet2mqtt.commands.queue import Commands
+from fleet2mqtt.commands.queue import Limits as CommandLimits
+from fleet2mqtt.commands.replies import Answers
+from fleet2mqtt.contract.topics import Topics
+from fleet2mqtt.devices.model import Category, Component, Device, Entity, Name, Origin, Update
+from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.errors import BackendError
+from fleet2mqtt.hub import Hub
+from fleet2mqtt.mqtt import Mqtt, Settings
+from fleet2mqtt.ops.status import Status
+from fleet2mqtt.outbox import Limits, open_outbox
+from fleet2mqtt.polling.poller import Poller
+from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
+from fleet2mqtt.publishing.publisher import Publisher
+from fleet2mqtt.push.receiver import Ingress
+from fleet2mqtt.sdk.api import Backend, Calls, Source
+from fleet2mqtt.web import page
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+    from pathlib import Path
+
+    from aiohttp import web
+
+    from tests.broker import Broker
+
+TOPICS = Topics("fleet2mqtt", "homeassistant")
+CANARY = "canary-6f1d0c"
+ROWS = (
+    Entity(key="uptime", name=Name("Uptime", "运行时间"), category=Category.DIAGNOSTIC),
+    Entity(key="signal", name=Name("Signal", "信号"), unit="dBm"),
+    Entity(key="enable", name=Name("Enabled", "启用"), component=Component.SWITCH),
+    Entity(key="wifi_key", name=Name("Wi-Fi key", "无线密码"), component=Component.TEXT, secret=True),
+    Entity(key="reboot", name=Name("Reboot", "重启"), component=Component.BUTTON),
+    Entity(key="note", name=Name("Note", "备注")),
+)
+STATE = {"uptime": 5, "signal": -70, "enable": "ON", "wifi_key": CANARY, "note": None}
+
+
+def device(number: int, **changes: Any) -> Device:
+    id_ = f"hq_{number:04}"
+    values: dict[str, Any] = {"name": f"Gateway {number}", "model": "OM50", "entities": ROWS, "state": STATE} | changes
+    return Device(id=id_, backend="hq", native=str(number), scope="devices", **values)
+
+
+@dataclass(slots=True)
+class Vendor:
+    """A vendor's system of which a backend is made."""
+
+    name: str
+    devices: tuple[Device, ...] = ()
+    error: BackendError | None = None
+    calls: dict[str, Calls] = field(default_factory=dict)
+
+    async def poll(self) -> AsyncIterator[Update]:
+        if self.error is not None:
+            raise self.error
+        yield self.update()
+
+    async def read(self, _: Device) -> Update:
+        return self.update()
+
+    def update(self, **more: Any) -> Update:
+        return Update(
+            backend=self.name,
+            origin=Origin.POLL,
+            began=time.monotonic(),
+            observed_at=datetime.now(UTC),
+            devices=self.devices,
+            **more,
+        )
+
+    def backend(self) -> Backend:
+        source = Source(name="devices", interval=3600, poll=self.poll, primary=True)
+        return Backend(
+            name=self.name,
+            platform="ums",
+            client=None,
+            sources=(source,),
+            read=self.read,
+            calls=self.calls,
+            title=f"Site {self.name}",
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """The parts behind the listener, and a client of it."""
+
+    hub: Hub
+    status: Status
+    commands: Commands
+    ingress: Ingress
+    client: TestClient[web.Request, web.Application]
+
+    async def json(self, path: str, expected: int = 200) -> Any:
+        async with self.client.get(path) as answer:
+            assert answer.status == expected, await answer.text()
+            assert answer.content_type == "application/json"
+            return await answer.json()
+
+    async def samples(self) -> dict[tuple[str, ...], float]:
+        """Each sample of /metrics: (name without prefix, values of its labels…) → value."""
+        async with self.client.get("/metrics") as answer:
+            assert answer.status == 200
+            assert answer.content_type == "text/plain"
+            families = text_string_to_metric_families(await answer.text())
+            return {
+                (each.name.removeprefix("fleet2mqtt_"), *each.labels.values()): each.value
+                for family in families
+                for each in family.samples
+            }
+
+
+def client_of(broker: Broker | None) -> Mqtt:
+    """A client that is not running yet."""
+    port = broker.port if broker else 0
+    settings = Settings(host="127.0.0.1", port=port, client_id="web", will_topic=TOPICS.state)
+    return Mqtt(settings, [], lambda _: None, lambda: None, lambda _: None)
+
+
+@asynccontextmanager
+async def bench(
+    folder: Path, *vendors: Vendor, broker: Broker | None = None, limits: Limits | None = None
+) -> AsyncIterator[Bench]:
+    """With a `broker` it is connected to it; each vendor has been polled once."""
+    tasks = asyncio.TaskGroup()
+    running: list[asyncio.Task[Any]] = []
+
+    def spawn(work: Coroutine[Any, Any, Any], name: str) -> None:
+        running.append(tasks.create_task(work, name=name))
+
+    async with open_outbox(folder / "outbox.sqlite", limits) as outbox, tasks:
+        mqtt = client_of(broker)
+        alarms = AlarmPublisher(mqtt, outbox, TOPICS)
+        registry = Registry(time.monotonic, lambda _: ())
+        publisher = Publisher(mqtt, registry, None, TOPICS, 100)
+        hub = Hub(outbox, registry, publisher, alarms, TOPICS)
+        backends = {vendor.name: vendor.backend() for vendor in vendors}
+        pollers = {name: Poller(each, hub, stale_after=0, changed=lambda _: None) for name, each in backends.items()}
+        commands = Commands(hub, backends, Answers(publisher, TOPICS), spawn, CommandLimits())
+        ingress = Ingress(hub, backends, {})
+        status = Status(
+            instance="1",
+            version="9.8.7",
+            mqtt=mqtt,
+            outbox=outbox,
+            backends=backends,
+            counters=[publisher.dropped, alarms.dropped],
+            log_dropped=lambda: 0,
+        )
+        for poller in pollers.values():
+            spawn(poller.run(poller.backend.sources[0]), "poll")
+            await wait_until(lambda each=poller: each.health.sources["devices"].next_try, "a poll")  # type: ignore[misc]
+        if broker is not None:
+            for work in (mqtt.run(), alarms.run(), alarms.run_marks()):
+                spawn(work, "mqtt")
+            await wait_until(lambda: mqtt.connected, "the broker")
+        app = page.application(hub, status, pollers, ingress, commands)
+        async with TestClient(TestServer(app)) as client:
+            yield Bench(hub=hub, status=status, commands=commands, ingress=ingress, client=client)
+        for task in running:
+            task.cancel()
