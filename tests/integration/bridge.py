@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paho.mqtt.client import topic_matches_sub
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 BASE = "fleet2mqtt"
 ID = "a1b2c3d4e5f6"
 PLATFORMS = {"voip": "ums", "branch": "smart_gateway", "ac": "sangfor_ac", "things": "thingscloud"}
+MANIFEST = Path(__file__).parents[2] / "custom_components/fleet2mqtt/manifest.json"
+VERSION: str = json.loads(MANIFEST.read_text("utf-8"))["version"]
 INFO: dict[str, Any] = {
     "id": ID,
-    "version": "0.1.0",
+    "version": VERSION,
     "started_at": "2026-03-01T08:00:00.000+00:00",
     "mqtt_protocol": "5",
     "backends": {

@@ -13,7 +13,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, async_
 
 from custom_components.fleet2mqtt.issues import compatible
 from custom_components.fleet2mqtt.repairs import async_create_fix_flow
-from tests.integration.bridge import Bridge, Refusal
+from tests.integration.bridge import VERSION, Bridge, Refusal
 from tests.integration.conftest import DOMAIN
 
 DENIED = {"class": "denied", "code": 401, "text": "wrong password", "endpoint": "login"}
@@ -90,9 +90,9 @@ async def test_a_filling_outbox(
 
 
 async def test_versions_that_do_not_fit(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
-    bridge.info(version="0.2.0")
+    bridge.info(version="99.0.0")
     assert kinds(hass) == ["version_mismatch"]
-    bridge.info(version="0.1.9")
+    bridge.info(version=f"{VERSION}9")
     assert kinds(hass) == []
 
 

@@ -11,7 +11,7 @@ from custom_components.fleet2mqtt.diagnostics import (
     async_get_config_entry_diagnostics,
     async_get_device_diagnostics,
 )
-from tests.integration.bridge import INFO, Bridge
+from tests.integration.bridge import INFO, VERSION, Bridge
 from tests.integration.conftest import DOMAIN
 
 CANARY = "canary-7f3a"
@@ -35,4 +35,4 @@ async def test_system_health(hass: HomeAssistant, bridge: Bridge, loaded: MockCo
     assert await async_setup_component(hass, "system_health", {})
     await hass.async_block_till_done()
     info = await hass.data["system_health"][DOMAIN].info_callback(hass)
-    assert info == {"bridges": 1, "online": 1, "versions": "0.1.0", "backends": 4, "requests_under_way": 0}
+    assert info == {"bridges": 1, "online": 1, "versions": VERSION, "backends": 4, "requests_under_way": 0}

@@ -15,7 +15,7 @@ from homeassistant.helpers.entity_component import async_update_entity
 from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from tests.integration.bridge import BASE, HEALTH, ID, INFO, Bridge, Refusal
+from tests.integration.bridge import BASE, HEALTH, ID, INFO, VERSION, Bridge, Refusal
 from tests.integration.conftest import DOMAIN
 
 CONNECTIVITY = "binary_sensor.fleet2mqtt_health_connectivity"
@@ -42,7 +42,7 @@ async def test_entities_and_device(hass: HomeAssistant, loaded: MockConfigEntry)
     assert f"{ID}_alarms_last_day_critical" not in hidden
     (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), loaded.entry_id)
     assert device.identifiers == {(DOMAIN, ID)}
-    assert (device.name, device.sw_version) == ("fleet2mqtt health", "0.1.0")
+    assert (device.name, device.sw_version) == ("fleet2mqtt health", VERSION)
 
 
 async def test_figures_follow_the_bridge(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
