@@ -305,6 +305,6 @@ def test_the_rule_catches(rule: Rule, broken: Callable[[Path], object], violatio
 
 def test_there_is_no_other_manifest() -> None:
     """Some releases of the HACS and hassfest actions look at every file of that name."""
-    hidden = {".git", ".venv", ".venv-ha", ".venv-phacc", "node_modules"}
+    hidden = {".git", ".venv", ".venv-ha", ".venv-phacc", ".venv-uv", "node_modules"}
     found = [path for path in PROJECT.rglob("manifest.json") if not hidden & set(path.relative_to(PROJECT).parts)]
     assert found == [PROJECT / COMPONENT / "manifest.json"]

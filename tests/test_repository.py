@@ -32,7 +32,7 @@ GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 FORMS = sorted(path for path in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml")
 CHANGES = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
-NOT_OURS = {".git", ".venv", ".venv-ha", ".venv-phacc", ".bench", "dist", "build", "__pycache__"}
+NOT_OURS = {".git", ".venv", ".venv-ha", ".venv-phacc", ".venv-uv", ".bench", "dist", "build", "__pycache__"}
 # Terms of version 0.1.0 that must not come back as terms.
 REPLACED = {
     *(

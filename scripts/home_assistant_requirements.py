@@ -1,36 +1,26 @@
-"""Install one Home Assistant release into its own environment, with the pins that the release carries itself.
+"""Print what a Home Assistant release needs, besides itself, to run the integrations that the tests load.
 
-    python3.13 scripts/install_ha.py ENVIRONMENT VERSION
+    scripts/home_assistant_requirements.py WHEEL
 
 Home Assistant installs the requirements of its integrations while it starts. The tests start it with `--skip-pip`, so
-that it neither waits for the network nor picks other versions on another day: everything it will load is installed
-here. pip alone would take newer libraries than the release was made for, hence the release's own constraints.
+that it neither waits for the network nor takes other versions on another day: scripts/lock pins everything that it
+will load.
 """
 
 from __future__ import annotations
 
 import ast
 import json
-import subprocess
 import sys
-import tempfile
-import venv
 import zipfile
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 LOADED_BY_TESTS = ("mqtt", "frontend", "history", "logbook", "system_health", "diagnostics", "repairs", "person")
 # Imported by integrations that do not declare them as dependencies.
 LOADED_UNDECLARED = ("stream", "hassio", "isal")
-# sdists of that time import pkg_resources, which later releases no longer have.
-SETUPTOOLS = "setuptools<81"
 
 
 def constants(source: str, name: str) -> set[str]:
-    """Every string inside the module-level value assigned to `name`."""
+    """Return every string inside the module-level value assigned to `name`."""
     assigned = [
         node.value
         for node in ast.parse(source).body
@@ -42,14 +32,14 @@ def constants(source: str, name: str) -> set[str]:
 
 
 def members(source: str, enumeration: str) -> set[str]:
-    """The string values of one enumeration's members."""
+    """Return the string values of one enumeration's members."""
     classes = [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == enumeration]
     values = [n.value for c in classes for n in c.body if isinstance(n, ast.Assign)]
     return {v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)}
 
 
 def requirements(wheel: zipfile.ZipFile) -> set[str]:
-    """What the integrations need that the tests load, that bootstrap loads by itself, and that those depend on.
+    """Return the requirements of the integrations that the tests or bootstrap load, and of their dependencies.
 
     Entity platforms belong to them: describing the actions to the frontend imports each one.
     """
@@ -57,7 +47,7 @@ def requirements(wheel: zipfile.ZipFile) -> set[str]:
     platforms = members(wheel.read("homeassistant/const.py").decode(), "Platform")
     defaults = constants(bootstrap, "DEFAULT_INTEGRATIONS")
     if not platforms or not defaults:
-        sys.exit("install_ha: this release declares its platforms or default integrations elsewhere")
+        sys.exit(f"{wheel.filename}: this release declares its platforms or default integrations elsewhere")
     shipped = set(wheel.namelist())
     waiting = {*LOADED_BY_TESTS, *LOADED_UNDECLARED, *defaults, *platforms}
     seen: set[str] = set()
@@ -73,25 +63,6 @@ def requirements(wheel: zipfile.ZipFile) -> set[str]:
     return found
 
 
-def pip(environment: Path, arguments: Iterable[str]) -> None:
-    command = [str(environment / "bin/python"), "-m", "pip", "--disable-pip-version-check", *arguments]
-    subprocess.run(command, check=True)  # noqa: S603 - the environment made below, arguments from the release
-
-
-def install(environment: Path, version: str) -> None:
-    """Make the environment anew with this interpreter and install the release into it."""
-    venv.create(environment, with_pip=True, clear=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        only_wheel = ("--no-deps", "--only-binary=:all:", "--dest", scratch)
-        pip(environment, ("download", "-qq", *only_wheel, f"homeassistant=={version}"))
-        wheel = next(Path(scratch).glob("homeassistant-*.whl"))
-        with zipfile.ZipFile(wheel) as archive:
-            needed = requirements(archive)
-            constraints = Path(scratch, "constraints.txt")
-            constraints.write_bytes(archive.read("homeassistant/package_constraints.txt"))
-        pip(environment, ("install", "-qq", SETUPTOOLS, "wheel"))
-        pip(environment, ("install", "-qq", "--constraint", str(constraints), str(wheel), *sorted(needed)))
-
-
 if __name__ == "__main__":
-    install(Path(sys.argv[1]), sys.argv[2])
+    with zipfile.ZipFile(sys.argv[1]) as archive:
+        sys.stdout.write("".join(f"{requirement}\n" for requirement in sorted(requirements(archive))))
