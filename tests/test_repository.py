@@ -13,6 +13,7 @@ import sys
 import tomllib
 import zipfile
 from datetime import date
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 FORMS = sorted(path for path in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml")
 CHANGES = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
-NOT_OURS = {".git", ".venv", ".venv-ha", ".venv-phacc", ".venv-uv", ".bench", "dist", "build", "__pycache__"}
+NOT_OURS = (".git", ".venv*", ".bench", "dist", "build", "__pycache__", "*_cache", ".hypothesis")
 # Terms of version 0.1.0 that must not come back as terms.
 REPLACED = {
     *(
@@ -83,7 +84,7 @@ def data_of(path: Path) -> Any:
 def own_files(pattern: str = "*") -> Iterator[Path]:
     """Every file of the project, without environments and caches."""
     for folder, folders, files in os.walk(ROOT):
-        folders[:] = sorted(each for each in folders if each not in NOT_OURS and not each.endswith("_cache"))
+        folders[:] = sorted(each for each in folders if not any(fnmatch(each, pattern) for pattern in NOT_OURS))
         yield from (path for path in (Path(folder, file) for file in sorted(files)) if path.match(pattern))
 
 
@@ -319,6 +320,30 @@ async def test_hooks_are_the_checks() -> None:
 async def test_check_without_such_a_name_is_refused() -> None:
     ended = await run(ROOT, "check", "format", "lnit")
     assert (ended.code, "not 'lnit'" in ended.errors) == (2, True)
+
+
+async def test_schemas_fit_the_files(copy: Path) -> None:
+    ended = await run(copy, "check_schemas")
+    assert ended.code == 0, ended.output + ended.errors
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (".github/workflows/ci.yml", "runs-on:", "run-on:"),
+        (".github/workflows/weekly.yml", "    timeout-minutes: 90\n", ""),
+        (".github/dependabot.yml", "interval: weekly", "interval: fortnightly"),
+        (".github/ISSUE_TEMPLATE/config.yml", "about:", "abuot:"),
+        (".github/ISSUE_TEMPLATE/bug.yml", "type: dropdown", "type: choice"),
+        (".devcontainer/devcontainer.json", '"remoteUser"', '"remoteuser"'),
+        (".pre-commit-config.yaml", "entry:", "entries:"),
+    ],
+)
+async def test_schemas_refuse_a_mistake(copy: Path, file: str, old: str, new: str) -> None:
+    replace(copy, file, old, new)
+    ended = await run(copy, "check_schemas")
+    assert ended.code == 1
+    assert Path(file).name in ended.output + ended.errors
 
 
 # Every file
