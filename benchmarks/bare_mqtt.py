@@ -7,22 +7,22 @@ import json
 import sys
 from time import perf_counter, process_time
 
-from fleet2mqtt.mqtt import Mqtt, Settings
+from fleet2mqtt.mqtt import MqttClient, Settings
 
 
 async def _main(port: int, count: int) -> None:
     ready = asyncio.Event()
     settings = Settings(host="127.0.0.1", port=port, client_id="bench-mqtt", will_topic="bench/state")
-    mqtt = Mqtt(settings, [], lambda _: None, ready.set, lambda _: None)
+    mqtt = MqttClient(settings, [], lambda _: None, ready.set, lambda _: None)
     task = asyncio.create_task(mqtt.run(), name="mqtt")
     await ready.wait()
-    began, cpu = perf_counter(), process_time()
+    requested_at, cpu = perf_counter(), process_time()
     for number in range(count):
         last = await mqtt.submit(f"bare/{number % 1000}", b"x" * 200)
     while mqtt.published < count:
         await asyncio.wait((last,))
         await asyncio.sleep(0)
-    print(json.dumps({"seconds": perf_counter() - began, "cpu": process_time() - cpu, "count": count}))  # noqa: T201
+    print(json.dumps({"seconds": perf_counter() - requested_at, "cpu": process_time() - cpu, "count": count}))  # noqa: T201
     task.cancel()
 
 

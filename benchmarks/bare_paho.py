@@ -43,7 +43,7 @@ def main(port: int, window: int, source: str) -> None:
     while not client.is_connected():
         client.loop()
     messages = list(_messages(source))
-    began, cpu, sent = perf_counter(), process_time(), 0
+    requested_at, cpu, sent = perf_counter(), process_time(), 0
     sock: Any = client.socket()
     while acknowledged < len(messages):
         while sent < len(messages) and sent - acknowledged < window:
@@ -56,7 +56,7 @@ def main(port: int, window: int, source: str) -> None:
             client.loop_write()
         if readable:
             client.loop_read()
-    print(json.dumps({"seconds": perf_counter() - began, "cpu": process_time() - cpu, "count": sent}))  # noqa: T201
+    print(json.dumps({"seconds": perf_counter() - requested_at, "cpu": process_time() - cpu, "count": sent}))  # noqa: T201
     client.disconnect()
 
 

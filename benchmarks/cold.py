@@ -87,11 +87,11 @@ async def _start(folder: Path, url: str, rate: float, figures: Figures) -> tuple
         setup = bridges.Setup(
             folder=folder / "bridge", broker=broker, platform="smart_gateway", url=url, sources=SOURCES, rate=rate
         )
-        began = perf_counter()
+        requested_at = perf_counter()
         async with bridges.running(setup) as program:
             await heard.quiet()
-            figures.whole.append(heard.last - began)
-            figures.flood.append(heard.last - (heard.first or began))
+            figures.whole.append(heard.last - requested_at)
+            figures.flood.append(heard.last - (heard.first or requested_at))
             return program.rss(), heard
 
 

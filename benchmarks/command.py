@@ -62,11 +62,11 @@ async def measure(folder: Path, rounds: int, commands: int) -> Figures:
         for number in range(rounds * commands):
             transaction = f"t{number}"
             done = results.waiting[transaction] = asyncio.get_running_loop().create_future()
-            began = perf_counter()
+            requested_at = perf_counter()
             client.publish(_SET, json.dumps({"enable": _word(number), "transaction": transaction}).encode())
             async with asyncio.timeout(30):
                 status = await done
-            figures.bridge.append(perf_counter() - began)
+            figures.bridge.append(perf_counter() - requested_at)
             if status != "confirmed":
                 raise BenchError(f"a command ended {status}")
             figures.bare.append(await _bare(session, url, number))
@@ -79,13 +79,13 @@ def _word(number: int) -> str:
 
 async def _bare(session: aiohttp.ClientSession, url: str, number: int) -> float:
     """The same write and the same read-back."""
-    began = perf_counter()
+    requested_at = perf_counter()
     change = {SN: {"channel": {"0": {"enable": 1 - number % 2}}}}
     await _call(session, f"{url}/api/v1/devices/set", {"devices": change})
     found = await _call(session, f"{url}/api/v1/devices/query", {"sns": [SN], "args": {"base": [], "channel": []}})
     if found["devices"][SN]["channel"]["0"]["enable"] != 1 - number % 2:
         raise BenchError("the vendor did not do it")
-    return perf_counter() - began
+    return perf_counter() - requested_at
 
 
 async def _call(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> dict[str, Any]:

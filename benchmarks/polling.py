@@ -89,10 +89,10 @@ async def measure(folder: Path, devices: int, rounds: int) -> Figures:
     figures, vendor, heard = Figures(devices=devices), Vendor(devices), _Heard()
     settled = _QUIET + 3 * _every(devices)
     async with ground.mosquitto(folder / "broker") as broker, served(vendor) as url:
-        began = perf_counter()
+        requested_at = perf_counter()
         async with subscribed(broker, "#", heard.take), _bridge(folder, broker, url, devices) as bridge:
             await _announced(bridge, lambda: heard.states >= devices and perf_counter() - heard.described > settled)
-            figures.announced = heard.described - began
+            figures.announced = heard.described - requested_at
             figures.rss = bridge.rss()
             meter = _Meter(vendor)
             await meter.take(bridge, 1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from fleet2mqtt.devices.model import Alarm, Origin, Severity
+from fleet2mqtt.devices.model import Alarm, Severity, UpdateOrigin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fleet2mqtt.outbox import Event, Outbox
+    from fleet2mqtt.outbox import AlarmEvent, Outbox
 
 RAISED = datetime(2021, 3, 9, 9, 55, 40, tzinfo=UTC)
 
@@ -25,7 +25,7 @@ def alarm(number: int, **changes: Any) -> Alarm:
         "level": "serious",
         "name": "eEMS_NOTIFY_IPEXT_OFFLINE",
         "raised_at": RAISED + timedelta(seconds=number),
-        "source": Origin.PUSH,
+        "source": UpdateOrigin.PUSH,
     }
     return Alarm(**(values | changes))
 
@@ -34,10 +34,10 @@ def nameless(_device: str) -> None:
     """For tests to which the name of a device does not matter."""
 
 
-async def add(outbox: Outbox, *numbers: int, **changes: Any) -> tuple[Event, ...]:
+async def add(outbox: Outbox, *numbers: int, **changes: Any) -> tuple[AlarmEvent, ...]:
     """The events of these alarms, in one call."""
     return await outbox.add([alarm(number, **changes) for number in numbers], nameless)
 
 
-def ids(events: Iterable[Event]) -> list[str]:
+def ids(events: Iterable[AlarmEvent]) -> list[str]:
     return [event.id for event in events]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from fleet2mqtt.devices.model import Component, Device, Entity, Inventory, Name, Origin, Update
+from fleet2mqtt.devices.model import Component, Device, EntityDescription, Inventory, Name, Update, UpdateOrigin
 
 AT = datetime(2026, 11, 22, 8, tzinfo=UTC)
 
 
-def row(key: str, component: Component = Component.SENSOR, **more: Any) -> Entity:
-    return Entity(key=key, name=Name(key, key), component=component, **more)
+def row(key: str, component: Component = Component.SENSOR, **more: Any) -> EntityDescription:
+    return EntityDescription(key=key, name=Name(key, key), component=component, **more)
 
 
 SIGNAL, ENABLE = row("signal"), row("enable", Component.SWITCH)
@@ -21,7 +21,7 @@ def device(id_: str = "hq_1", **changes: Any) -> Device:
     """A device of backend hq with a signal and a switch."""
     values: dict[str, Any] = {
         "backend": "hq",
-        "native": id_.removeprefix("hq_"),
+        "vendor_id": id_.removeprefix("hq_"),
         "scope": "devices",
         "name": id_,
         "entities": (SIGNAL, ENABLE),
@@ -30,8 +30,10 @@ def device(id_: str = "hq_1", **changes: Any) -> Device:
     return Device(id=id_, **(values | changes))
 
 
-def update(*devices: Device, began: float = 0.0, origin: Origin = Origin.POLL, **more: Any) -> Update:
-    return Update(backend="hq", origin=origin, began=began, observed_at=AT, devices=devices, **more)
+def update(
+    *devices: Device, requested_at: float = 0.0, origin: UpdateOrigin = UpdateOrigin.POLL, **more: Any
+) -> Update:
+    return Update(backend="hq", origin=origin, requested_at=requested_at, observed_at=AT, devices=devices, **more)
 
 
 def inventory(*ids: str, scope: str = "devices") -> Inventory:

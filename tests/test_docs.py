@@ -18,7 +18,7 @@ import trustme
 
 from fleet2mqtt.cli.demo import options_for
 from fleet2mqtt.config.loader import parse
-from fleet2mqtt.contract.payloads import Status
+from fleet2mqtt.contract.payloads import ResultStatus
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.sdk.api import platforms
@@ -202,7 +202,9 @@ def section(heading: str) -> str:
 
 
 def test_every_status_severity_and_error_code_is_explained() -> None:
-    assert {status.value for status in Status} == set(re.findall(r"^\| `(\w+)` \|", section("Results"), re.MULTILINE))
+    assert {status.value for status in ResultStatus} == set(
+        re.findall(r"^\| `(\w+)` \|", section("Results"), re.MULTILINE)
+    )
     assert {severity.value for severity in Severity} <= set(_CODE.findall(section("Alarms")))
     explained = set(_CODE.findall(section("Error codes")))
     assert codes() - explained == set()

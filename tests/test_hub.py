@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from fleet2mqtt.contract.payloads import dumps
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import added_rows
-from fleet2mqtt.devices.model import Origin
+from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.hub import Hub
-from fleet2mqtt.mqtt import Mqtt, Settings
+from fleet2mqtt.mqtt import MqttClient, Settings
 from fleet2mqtt.outbox import open_outbox
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
@@ -42,7 +42,7 @@ async def open_hub(broker: Broker, folder: Path) -> AsyncIterator[Hub]:
 
     async with open_outbox(folder / "outbox.sqlite") as outbox, asyncio.TaskGroup() as group:
         settings = Settings(host="127.0.0.1", port=broker.port, client_id="hub", will_topic=TOPICS.state)
-        mqtt = Mqtt(settings, [], lambda _: None, connected, lambda _: None)
+        mqtt = MqttClient(settings, [], lambda _: None, connected, lambda _: None)
         registry = Registry(time.monotonic, added_rows(_no_refresh))
         publisher = Publisher(mqtt, registry, None, TOPICS, 1000)
         alarms = AlarmPublisher(mqtt, outbox, TOPICS)
@@ -59,18 +59,18 @@ async def _no_refresh(*_: Any) -> None:
 
 
 def power(number: int, *, cleared: bool = False) -> Any:
-    return alarm(number, active=True, standing="power", cleared=cleared)
+    return alarm(number, active=True, alarm_key="power", cleared=cleared)
 
 
 async def test_a_raised_alarm_stands_until_it_is_cleared(broker: Broker, tmp_path: Path) -> None:
     async with open_hub(broker, tmp_path) as hub:
         [raised] = await hub.accept(update(device("hq_voip_1", alarms=True), alarms=(power(1),)))
         await wait_retained(broker, {STANDING: _body(raised)})
-        [ended] = await hub.accept(update(began=1, alarms=(power(2, cleared=True),)))
+        [ended] = await hub.accept(update(requested_at=1, alarms=(power(2, cleared=True),)))
         await wait_retained(broker, {STANDING: b""})
         assert (ended.body["type"], ended.cleared) == ("cleared", True)
         assert hub.registry.devices["hq_voip_1"].state["last_alarm_time"] == raised.body["raised_at"]
-        assert await hub.accept(update(began=2, alarms=(power(1),))) == ()
+        assert await hub.accept(update(requested_at=2, alarms=(power(1),))) == ()
 
 
 async def test_what_stands_is_shown_again_after_a_restart(broker: Broker, tmp_path: Path) -> None:
@@ -89,15 +89,15 @@ async def test_what_stands_goes_with_its_device(broker: Broker, tmp_path: Path) 
         devices = device("hq_voip_1", alarms=True), device("hq_2")
         [raised] = await hub.accept(update(*devices, alarms=(power(1),)))
         await wait_retained(broker, {STANDING: _body(raised)})
-        for began in (1, 2):
-            await hub.accept(update(began=began, inventories=(inventory("hq_2"),)))
+        for requested_at in (1, 2):
+            await hub.accept(update(requested_at=requested_at, inventories=(inventory("hq_2"),)))
         await wait_retained(broker, {STANDING: b"", "fleet2mqtt/device/hq_voip_1/state": b""})
 
 
 async def test_an_older_pushed_state_is_left_out(broker: Broker, tmp_path: Path) -> None:
     async with open_hub(broker, tmp_path) as hub:
-        await hub.accept(update(device(state={"signal": -1}), began=5, origin=Origin.PUSH))
-        await hub.accept(update(device(state={"signal": -2}), began=4, origin=Origin.PUSH))
+        await hub.accept(update(device(state={"signal": -1}), requested_at=5, origin=UpdateOrigin.PUSH))
+        await hub.accept(update(device(state={"signal": -2}), requested_at=4, origin=UpdateOrigin.PUSH))
         assert hub.registry.devices["hq_1"].state["signal"] == -1
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 
-async def within(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event is set within so many seconds.
+async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event is set wait_for_event so many seconds.
 
     Not asyncio.wait_for: before Python 3.12 that one may swallow a cancellation which comes together with the event,
     and the task would wait for ever after.

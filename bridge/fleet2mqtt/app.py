@@ -19,8 +19,7 @@ from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.mqtt import embedded_broker
 from fleet2mqtt.ops.logging import MqttLog
-from fleet2mqtt.outbox import Limits as OutboxLimits
-from fleet2mqtt.outbox import Outbox, open_outbox
+from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from fleet2mqtt.sdk import api
 from fleet2mqtt.sdk.api import Backend, Context
 from fleet2mqtt.storage import atomic_file, inventory_file
@@ -40,12 +39,12 @@ async def run(config: Config, log: MqttLog, stop: asyncio.Event) -> None:
         broker = config.mqtt
         if broker is None:
             port = await stack.enter_async_context(embedded_broker.broker())
-            broker = models.Mqtt(
+            broker = models.MqttConfig(
                 host=embedded_broker.HOST, port=port, protocol=models.Protocol(embedded_broker.PROTOCOL)
             )
         outbox = await stack.enter_async_context(_outbox(config))
         known = await asyncio.to_thread(inventory_file.load, config.data_dir / INVENTORY)
-        ids = Ids(dict(known.claims))
+        ids = Ids(dict(known.assignments))
         backends = await connect(config, ids, outbox, stack)
         instance = await _instance(config.data_dir / INSTANCE, outbox)
         async with asyncio.TaskGroup() as group:
@@ -67,8 +66,8 @@ async def connect(config: Config, ids: Ids, outbox: Outbox, stack: AsyncExitStac
             options=each.options,
             ids=ids,
             data_dir=config.data_dir,
-            watermark=partial(outbox.watermark, name),
-            keep=partial(outbox.keep, name),
+            checkpoint=partial(outbox.checkpoint, name),
+            save_checkpoint=partial(outbox.save_checkpoint, name),
         )
         backends[name] = await stack.enter_async_context(installed[each.platform]().connect(context))
         _note_unknown(each.allow, backends[name])

@@ -5,10 +5,10 @@ BridgeError
 ├── BackendError            a vendor call went wrong; loops catch this and nothing wider
 │   ├── Unreachable         nothing was sent: a retry cannot do harm
 │   ├── Ambiguous           it was sent and no answer came: only a read-back tells whether it was carried out
-│   ├── BadReply            an answer came that is not the vendor's API (HTML, half a JSON, wrong types)
+│   ├── InvalidResponse     an answer came that is not the vendor's API (HTML, half a JSON, wrong types)
 │   ├── Rejected            the vendor said no, with its code and text
-│   │   └── Busy            … for now: back off and try again
-│   └── Denied              credentials, whitelist or token: no retry helps until someone acts
+│   │   └── RateLimited     … for now: back off and try again
+│   └── AuthenticationError credentials, whitelist or token: no retry helps until someone acts
 ├── CommandError            what a set or a request asked for cannot be tried; nothing was sent
 ├── OutboxError             the alarm is not on disk
 │   └── OutboxFull          … because the bound is reached
@@ -19,7 +19,7 @@ BridgeError
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 
 class BridgeError(Exception):
@@ -38,7 +38,10 @@ class BackendError(BridgeError):
     """A vendor call failed. `code` is the vendor's own, or a lower snake case word for what failed here.
 
     `data` is what a program can act on beside the code, as JSON has it: which parts failed, for instance.
+    `kind` is the public word for the class in health payloads and results.
     """
+
+    kind: ClassVar[str] = "backend_error"
 
     def __init__(self, message: str, *, endpoint: str = "", code: int | str | None = None, data: Any = None) -> None:
         super().__init__(message)
@@ -46,34 +49,41 @@ class BackendError(BridgeError):
         self.code = code
         self.data = data
 
-    @property
-    def kind(self) -> str:
-        """The class as lower snake case, for health and results."""
-        return "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__).lstrip("_")
-
 
 class Unreachable(BackendError):
     """The connection could not be made; nothing was sent."""
+
+    kind = "unreachable"
 
 
 class Ambiguous(BackendError):
     """The request was sent and no whole answer came back."""
 
+    kind = "ambiguous"
 
-class BadReply(BackendError):
+
+class InvalidResponse(BackendError):
     """The answer is not what the vendor's document describes."""
+
+    kind = "bad_reply"
 
 
 class Rejected(BackendError):
     """The vendor refused; `code` and the message are the vendor's."""
 
+    kind = "rejected"
 
-class Busy(Rejected):
+
+class RateLimited(Rejected):
     """The vendor refused for now."""
 
+    kind = "busy"
 
-class Denied(BackendError):
+
+class AuthenticationError(BackendError):
     """The vendor does not let us in: wrong credentials, not on its whitelist, account locked."""
+
+    kind = "denied"
 
 
 class CommandError(BridgeError):

@@ -11,9 +11,9 @@ from datetime import datetime
 from fleet2mqtt.contract.payloads import dumps, now, stamp
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import COUNTER, last_alarm
-from fleet2mqtt.devices.model import Device, Origin, Update, Value
+from fleet2mqtt.devices.model import Device, Update, UpdateOrigin, Value
 from fleet2mqtt.devices.registry import Changes, Registry
-from fleet2mqtt.outbox import Event, Outbox
+from fleet2mqtt.outbox import AlarmEvent, Outbox
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
 
@@ -38,12 +38,12 @@ class Hub:
         self._newest: dict[str, datetime] = {}
         """When each device's last alarm was raised: history read back afterwards does not take its place."""
 
-    async def accept(self, update: Update) -> tuple[Event, ...]:
+    async def accept(self, update: Update) -> tuple[AlarmEvent, ...]:
         """Take an update in; gives the alarm events that are new. Raises OutboxError: then nothing was taken in."""
-        events: tuple[Event, ...] = ()
-        if update.alarms or update.marks:
-            marks = {(update.backend, device): text for device, text in update.marks.items()}
-            events = await self.outbox.add(update.alarms, self._name, marks)
+        events: tuple[AlarmEvent, ...] = ()
+        if update.alarms or update.checkpoints:
+            checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
+            events = await self.outbox.add(update.alarms, self._name, checkpoints)
         changes = self.registry.accept(
             update, stamp(update.observed_at), settled=not self.unsettled.get(update.backend)
         )
@@ -55,7 +55,7 @@ class Hub:
             await self._clear_standing(changes.removed)
         if changes.described or changes.removed:
             self.inventory_changed.set()
-        self.publisher.note(changes)
+        self.publisher.on_changes(changes)
         return events
 
     async def restore_alarms(self) -> None:
@@ -63,14 +63,14 @@ class Hub:
         for device, event in (await self.outbox.last()).items():
             self._show_last(device, event)
         for event in await self.outbox.standing():
-            self.publisher.fact(self._standing_topic(event), dumps(event.body))
+            self.publisher.set_retained(self._standing_topic(event), dumps(event.body))
         self.alarms_changed.set()
 
     async def forget(self, ids: Iterable[str]) -> set[str]:
         """Drop devices, their parts and their standing alarms; gives the ids that were there."""
         gone = self.registry.forget(ids)
         await self._clear_standing(gone)
-        self.publisher.note(Changes(removed=gone))
+        self.publisher.on_changes(Changes(removed=gone))
         self.inventory_changed.set()
         return gone
 
@@ -78,20 +78,24 @@ class Hub:
         """Take in a device of the bridge's own making."""
         moment = now()
         update = Update(
-            backend=device.backend, origin=Origin.POLL, began=time.monotonic(), observed_at=moment, devices=(device,)
+            backend=device.backend,
+            origin=UpdateOrigin.POLL,
+            requested_at=time.monotonic(),
+            observed_at=moment,
+            devices=(device,),
         )
-        self.publisher.note(self.registry.accept(update, stamp(moment)))
+        self.publisher.on_changes(self.registry.accept(update, stamp(moment)))
 
     def show(self, device: str, values: Mapping[str, Value]) -> None:
         """Give the rows that the bridge added to a device their values."""
         if self.registry.show(device, values):
-            self.publisher.touch(device)
+            self.publisher.request_state_publish(device)
 
     async def summarise(self) -> None:
         """Publish the alarm summary as of now."""
-        self.publisher.fact(self.topics.alarm_summary, dumps(await self.outbox.summary(now())))
+        self.publisher.set_retained(self.topics.alarm_summary, dumps(await self.outbox.summary(now())))
 
-    def _note(self, event: Event, changes: Changes) -> None:
+    def _note(self, event: AlarmEvent, changes: Changes) -> None:
         self.events[event.severity] += 1
         self.alarms_changed.set()
         if not event.cleared and (self._count(event) | self._show_last(event.device, event)):
@@ -99,18 +103,18 @@ class Hub:
         if event.active:
             topic = self._standing_topic(event)
             if event.cleared:
-                self.publisher.drop_fact(topic)
+                self.publisher.clear_retained(topic)
             else:
-                self.publisher.fact(topic, dumps(event.body))
+                self.publisher.set_retained(topic, dumps(event.body))
 
-    def _count(self, event: Event) -> bool:
+    def _count(self, event: AlarmEvent) -> bool:
         """Add to the device's counter, unless its vendor counts."""
         device = self.registry.devices.get(event.device)
         if device is not None and device.counts_alarms:
             return False
         return self.registry.count(event.device, COUNTER + event.severity)
 
-    def _show_last(self, device: str, event: Event) -> bool:
+    def _show_last(self, device: str, event: AlarmEvent) -> bool:
         raised = datetime.fromisoformat(event.body["raised_at"])
         if raised < self._newest.get(device, raised):
             return False
@@ -119,11 +123,11 @@ class Hub:
 
     async def _clear_standing(self, devices: Iterable[str]) -> None:
         for event in await self.outbox.forget(devices):
-            self.publisher.drop_fact(self._standing_topic(event))
+            self.publisher.clear_retained(self._standing_topic(event))
             self.alarms_changed.set()
 
-    def _standing_topic(self, event: Event) -> str:
-        return self.topics.alarm_active(event.device, event.standing or event.id)
+    def _standing_topic(self, event: AlarmEvent) -> str:
+        return self.topics.alarm_active(event.device, event.alarm_key or event.id)
 
     def _name(self, device: str) -> str | None:
         known = self.registry.devices.get(device)

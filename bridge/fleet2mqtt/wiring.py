@@ -13,10 +13,10 @@ from typing import Any
 from aiohttp import web
 
 from fleet2mqtt import __version__
-from fleet2mqtt.commands.queue import Commands, Limits
-from fleet2mqtt.commands.replies import Answers
-from fleet2mqtt.commands.requests import Requests
-from fleet2mqtt.commands.router import Inbound
+from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
+from fleet2mqtt.commands.replies import Replies
+from fleet2mqtt.commands.requests import RequestHandler
+from fleet2mqtt.commands.router import CommandRouter
 from fleet2mqtt.config import models
 from fleet2mqtt.config.models import Config
 from fleet2mqtt.contract.discovery import Discovery
@@ -28,17 +28,17 @@ from fleet2mqtt.devices.model import Device, Update
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import CommandError, ConfigError
 from fleet2mqtt.hub import Hub
-from fleet2mqtt.mqtt import Message, Mqtt, Settings, tls_context
-from fleet2mqtt.ops.bridge_requests import Own
-from fleet2mqtt.ops.housekeeping import Upkeep
+from fleet2mqtt.mqtt import Message, MqttClient, Settings, tls_context
+from fleet2mqtt.ops.bridge_requests import BridgeRequests
+from fleet2mqtt.ops.housekeeping import Housekeeping
 from fleet2mqtt.ops.logging import MqttLog
 from fleet2mqtt.ops.status import Status
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.polling.poller import Poller
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
-from fleet2mqtt.push.http_server import Listener, Shortcut, listen
-from fleet2mqtt.push.receiver import Ingress
+from fleet2mqtt.push.http_server import HttpServer, Shortcut, start_http_server
+from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.sdk.api import Backend
 from fleet2mqtt.storage.inventory_file import Snapshot
 from fleet2mqtt.web import page
@@ -66,14 +66,14 @@ class Bridge:
         self._topics = Topics(config.base_topic, config.discovery.prefix)
         self._tasks: list[asyncio.Task[Any]] = []
         self._polls: list[asyncio.Task[Any]] = []
-        self._listeners: list[Listener] = []
+        self._listeners: list[HttpServer] = []
         self._stopping = False
 
-    def wire_mqtt(self, broker: models.Mqtt, log: MqttLog) -> None:
+    def wire_mqtt(self, broker: models.MqttConfig, log: MqttLog) -> None:
         """The way to the broker and back."""
         config, topics = self._config, self._topics
         subscriptions = [(topic, 1) for topic in (*topics.commands(), topics.state, config.discovery.birth_topic)]
-        self._mqtt = Mqtt(
+        self._mqtt = MqttClient(
             mqtt_settings(broker, self._instance, topics),
             subscriptions,
             self._on_message,
@@ -85,11 +85,11 @@ class Bridge:
         self._publisher = Publisher(self._mqtt, registry, discovery, topics, broker.discovery_rate)
         self._alarms = AlarmPublisher(self._mqtt, self._outbox, topics)
         self._hub = Hub(self._outbox, registry, self._publisher, self._alarms, topics)
-        self._answers = Answers(self._publisher, topics)
-        limits = Limits(confirm=config.commands.confirm_timeout, pending=config.commands.max_pending)
-        self._commands = Commands(self._hub, self._backends, self._answers, self._spawn, limits)
+        self._answers = Replies(self._publisher, topics)
+        limits = CommandLimits(confirm=config.commands.confirm_timeout, pending=config.commands.max_pending)
+        self._commands = CommandQueue(self._hub, self._backends, self._answers, self._spawn, limits)
         pushes = {name: each.push for name, each in config.backends.items() if each.push is not None}
-        self._ingress = Ingress(self._hub, self._backends, pushes)
+        self._ingress = PushReceiver(self._hub, self._backends, pushes)
         self._status = Status(
             instance=self._instance,
             version=__version__,
@@ -104,28 +104,28 @@ class Bridge:
         """What polls, answers and looks after itself."""
         config, hub = self._config, self._hub
         rows = bridge_rows(self._write_announce)
-        self._upkeep = Upkeep(hub, self._status, self._topics, ids, rows)
+        self._upkeep = Housekeeping(hub, self._status, self._topics, ids, rows)
         self._pollers = {
             name: Poller(each, hub, stale_after=config.backends[name].stale_after, changed=self._upkeep.backend_changed)
             for name, each in self._backends.items()
         }
-        own = Own(hub, self._status, self._pollers, self._ingress, self._publisher.announce)
+        own = BridgeRequests(hub, self._status, self._pollers, self._ingress, self._publisher.announce)
         allowed = {name: each.allow for name, each in config.backends.items()}
-        requests = Requests(self._answers, own.actions(), self._backends, allowed, self._spawn)
-        requests.after = lambda name, sources: self._pollers[name].poke(sources)
-        self._inbound = Inbound(self._commands, requests, hub.registry, self._topics, config.commands.max_age)
+        requests = RequestHandler(self._answers, own.actions(), self._backends, allowed, self._spawn)
+        requests.after = lambda name, sources: self._pollers[name].request_poll(sources)
+        self._inbound = CommandRouter(self._commands, requests, hub.registry, self._topics, config.commands.max_age)
         self._status.counters.append(self._inbound.dropped)
         self._log = log
 
     async def start(self, known: Snapshot, stack: AsyncExitStack, log: MqttLog) -> None:
-        """Show what is known, listen, connect, poll."""
+        """Show what is known, start_http_server, connect, poll."""
         for name in self._backends:
             self._publisher.turns.hold(name)
             asyncio.get_running_loop().call_later(FIRST_ROUND, self._publisher.release, name)
         await self._restore(known)
         config = self._config
         people = page.application(self._hub, self._status, self._pollers, self._ingress, self._commands)
-        plain = Shortcut(self._ingress.recognise, self._group)
+        plain = Shortcut(self._ingress.match, self._group)
         await self._listen(self._ingress.application(), "push", config.push, stack, plain)
         await self._listen(people, "web", config.web, stack)
         path = config.data_dir / INVENTORY
@@ -170,16 +170,16 @@ class Bridge:
 
     async def _restore(self, known: Snapshot) -> None:
         registry, publisher = self._hub.registry, self._publisher
-        registry.restore(known.devices, known.retired, known.provenance)
-        publisher.graves |= known.graves
+        registry.restore(known.devices, known.retired, known.state_meta)
+        publisher.pending_deletions |= known.pending_deletions
         await self._hub.restore_alarms()
-        publisher.fact(self._topics.state, ONLINE)
+        publisher.set_retained(self._topics.state, ONLINE)
         for name, each in self._backends.items():
             if name not in registry.devices:
                 self._hub.put(_own_device(each))
             self._upkeep.backend_changed(self._pollers[name].health)
         for name in sorted({device.backend for device in known.devices} - {*self._backends, ""}):
-            publisher.fact(self._topics.backend(name, "availability"), OFFLINE)
+            publisher.set_retained(self._topics.backend(name, "availability"), OFFLINE)
             _LOG.warning(
                 "backend %s is no longer configured; its devices are kept, unavailable. To remove them publish "
                 '{"backend": "%s"} to %s',
@@ -192,12 +192,12 @@ class Bridge:
         self,
         app: web.Application,
         option: str,
-        where: models.Listen,
+        where: models.ListenConfig,
         stack: AsyncExitStack,
         shortcut: Shortcut | None = None,
     ) -> None:
         try:
-            runner = await listen(app, where.host, where.port, shortcut=shortcut)
+            runner = await start_http_server(app, where.host, where.port, shortcut=shortcut)
         except OSError as error:
             remedy = f"choose another {option}.port or {option}.host"
             raise ConfigError([f"{option}: {cannot_listen(error, where.host, where.port)}; {remedy}"]) from error
@@ -212,7 +212,7 @@ class Bridge:
                 self._publisher.announce()
         elif message.topic == self._topics.state:
             if message.payload != ONLINE and not self._stopping:
-                self._publisher.repeat(self._topics.state)
+                self._publisher.republish(self._topics.state)
         elif not self._stopping:
             self._inbound.receive(message)
 
@@ -252,7 +252,7 @@ def _own_device(each: Backend) -> Device:
     return Device(
         id=each.name,
         backend=each.name,
-        native=each.name,
+        vendor_id=each.name,
         scope="backend",
         name=each.name,
         entities=(),
@@ -263,7 +263,7 @@ def _own_device(each: Backend) -> Device:
     )
 
 
-def mqtt_settings(broker: models.Mqtt, instance: str, topics: Topics) -> Settings:
+def mqtt_settings(broker: models.MqttConfig, instance: str, topics: Topics) -> Settings:
     tls = broker.tls
     try:
         trust = tls and tls_context(ca=tls.ca, certificate=tls.certificate, key=tls.key, verify=tls.verify)

@@ -12,7 +12,16 @@ import trustme
 
 from fleet2mqtt.config import yaml_reader
 from fleet2mqtt.config.loader import load, parse
-from fleet2mqtt.config.models import Alarms, Commands, Config, Discovery, Listen, Mqtt, Push, Tls
+from fleet2mqtt.config.models import (
+    AlarmConfig,
+    CommandConfig,
+    Config,
+    DiscoveryConfig,
+    ListenConfig,
+    MqttConfig,
+    PushConfig,
+    TlsConfig,
+)
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.sdk.api import platforms
 
@@ -44,10 +53,12 @@ def test_what_is_left_out_shows_the_default(whole: Config) -> None:
         assert getattr(whole, section) == getattr(plain, section)
     assert whole.data_dir.name == plain.data_dir.name
     assert whole.mqtt
-    told = {f.name: getattr(whole.mqtt, f.name) for f in dataclasses.fields(Mqtt)}
-    least = Mqtt(host="broker.lan", port=8883)
+    told = {f.name: getattr(whole.mqtt, f.name) for f in dataclasses.fields(MqttConfig)}
+    least = MqttConfig(host="broker.lan", port=8883)
     without_default = {"username", "password", "client_id", "tls"}
-    assert told | dict.fromkeys(without_default) == {f.name: getattr(least, f.name) for f in dataclasses.fields(Mqtt)}
+    assert told | dict.fromkeys(without_default) == {
+        f.name: getattr(least, f.name) for f in dataclasses.fields(MqttConfig)
+    }
     for name, backend in whole.backends.items():
         given = {"ca": None, "headers": None}
         assert {**backend.options, **given} == {**plain.backends[name].options, **given}
@@ -56,7 +67,16 @@ def test_what_is_left_out_shows_the_default(whole: Config) -> None:
 
 def test_it_takes_in_every_option_of_the_bridge() -> None:
     written = set(re.findall(r"^ *#?(\w+):", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE))
-    kinds: tuple[Any, ...] = (Config, Mqtt, Tls, Discovery, Listen, Alarms, Commands, Push)
+    kinds: tuple[Any, ...] = (
+        Config,
+        MqttConfig,
+        TlsConfig,
+        DiscoveryConfig,
+        ListenConfig,
+        AlarmConfig,
+        CommandConfig,
+        PushConfig,
+    )
     there = {field.name for kind in kinds for field in dataclasses.fields(kind)}
     assert there - {"path", "secrets"} <= written
 

@@ -15,16 +15,16 @@ import trustme
 from fleet2mqtt.config.loader import load
 from fleet2mqtt.config.models import (
     EVERYWHERE,
-    Alarms,
-    Commands,
+    AlarmConfig,
+    CommandConfig,
     Config,
-    Discovery,
+    DiscoveryConfig,
     Language,
-    Listen,
-    Mqtt,
+    ListenConfig,
+    MqttConfig,
     Protocol,
     Secret,
-    Tls,
+    TlsConfig,
 )
 from tests.configuring import BACKENDS, PLATFORMS, read
 
@@ -32,8 +32,8 @@ from tests.configuring import BACKENDS, PLATFORMS, read
 def test_the_least_configuration_has_every_default() -> None:
     config = read(BACKENDS)
     assert config == Config(path=Path("/nowhere/f.yaml"), data_dir=Path("/nowhere/data"), backends=config.backends)
-    assert config.push == Listen(host="0.0.0.0", port=8098)  # noqa: S104 - says where the default listens
-    assert config.web == Listen(host="127.0.0.1", port=8099)
+    assert config.push == ListenConfig(host="0.0.0.0", port=8098)  # noqa: S104 - says where the default listens
+    assert config.web == ListenConfig(host="127.0.0.1", port=8099)
     assert config.secrets == frozenset()
     backend = config.backends["hq"]
     assert (backend.name, backend.platform, backend.push, backend.allow, backend.stale_after) == (
@@ -92,8 +92,10 @@ def everything(tmp_path: Path) -> Config:
 
 def test_every_option_of_the_bridge_is_taken(everything: Config, tmp_path: Path) -> None:
     config = everything
-    tls = Tls(ca=f"{tmp_path}/ca.pem", certificate=f"{tmp_path}/cert.pem", key=f"{tmp_path}/key.pem", verify=False)
-    assert config.mqtt == Mqtt(
+    tls = TlsConfig(
+        ca=f"{tmp_path}/ca.pem", certificate=f"{tmp_path}/cert.pem", key=f"{tmp_path}/key.pem", verify=False
+    )
+    assert config.mqtt == MqttConfig(
         host="h",
         port=1,
         username="u",
@@ -107,10 +109,10 @@ def test_every_option_of_the_bridge_is_taken(everything: Config, tmp_path: Path)
         will_delay=0,
     )
     assert (config.base_topic, config.language, config.data_dir) == ("site/f2m", Language.CHINESE, tmp_path / "state")
-    assert config.discovery == Discovery(enabled=False, prefix="ha", birth_topic="ha/status", birth_payload="up")
-    assert (config.push.port, config.web) == (0, Listen(host="::1", port=0))
-    assert config.alarms == Alarms(max_rows=1, max_bytes=1024, history_rows=2)
-    assert config.commands == Commands(max_age=5, confirm_timeout=0.5, max_pending=3)
+    assert config.discovery == DiscoveryConfig(enabled=False, prefix="ha", birth_topic="ha/status", birth_payload="up")
+    assert (config.push.port, config.web) == (0, ListenConfig(host="::1", port=0))
+    assert config.alarms == AlarmConfig(max_rows=1, max_bytes=1024, history_rows=2)
+    assert config.commands == CommandConfig(max_age=5, confirm_timeout=0.5, max_pending=3)
     assert config.secrets == {"sesame-1", "s3cret.~_-", "Bearer abc", "sesame-2"}
 
 
@@ -131,14 +133,14 @@ def test_every_common_option_of_a_backend_is_taken(everything: Config, tmp_path:
     [
         ("", 1883, None),
         (", tls: false", 1883, None),
-        (", tls: true", 8883, Tls()),
-        (", tls: {}", 8883, Tls()),
-        (", tls:", 8883, Tls()),
-        (", tls: true, port: 1883", 1883, Tls()),
+        (", tls: true", 8883, TlsConfig()),
+        (", tls: {}", 8883, TlsConfig()),
+        (", tls:", 8883, TlsConfig()),
+        (", tls: true, port: 1883", 1883, TlsConfig()),
     ],
 )
-def test_the_port_follows_tls(options: str, port: int, tls: Tls | None) -> None:
-    assert read(f"mqtt: {{host: h{options}}}\n" + BACKENDS).mqtt == Mqtt(host="h", port=port, tls=tls)
+def test_the_port_follows_tls(options: str, port: int, tls: TlsConfig | None) -> None:
+    assert read(f"mqtt: {{host: h{options}}}\n" + BACKENDS).mqtt == MqttConfig(host="h", port=port, tls=tls)
 
 
 @pytest.mark.parametrize("section", ["discovery", "alarms", "commands", "push", "web"])
@@ -213,4 +215,4 @@ def test_paths_are_relative_to_the_file_and_not_to_where_one_stands(
     assert config.path == Path("etc/f.yaml")
     assert config.data_dir == tmp_path / "etc" / "data"
     assert config.mqtt
-    assert config.mqtt.tls == Tls(ca=f"{tmp_path}/etc/ca.pem")
+    assert config.mqtt.tls == TlsConfig(ca=f"{tmp_path}/etc/ca.pem")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleet2mqtt.config.loader import load
-from fleet2mqtt.config.models import Mqtt, Secret, Tls
+from fleet2mqtt.config.models import MqttConfig, Secret, TlsConfig
 from fleet2mqtt.errors import ConfigError
 from tests.configuring import BACKENDS, PLATFORMS, faults, read
 
@@ -19,7 +19,7 @@ def test_secrets_are_read_as_they_are_written(tmp_path: Path) -> None:
         "backends: {x: {platform: ums, url: 'http://a', headers: {A: !secret token}}}",
         tmp_path,
     )
-    assert config.mqtt == Mqtt(host="h", port=1884, username="u", password=Secret("007"))
+    assert config.mqtt == MqttConfig(host="h", port=1884, username="u", password=Secret("007"))
     assert config.backends["x"].options["headers"] == {"A": "a b"}
     assert config.secrets == {"007", "a b", "1884"}
 
@@ -66,7 +66,7 @@ def test_the_environment_gives_texts_numbers_and_switches(monkeypatch: pytest.Mo
         "mqtt: {host: !env_var F2M_HOST, port: !env_var F2M_PORT 1, tls: !env_var F2M_NONE yes}\n"
         "discovery: {birth_payload: !env_var F2M_NONE two words}\n" + BACKENDS
     )
-    assert config.mqtt == Mqtt(host="broker", port=1884, tls=Tls())
+    assert config.mqtt == MqttConfig(host="broker", port=1884, tls=TlsConfig())
     assert config.discovery.birth_payload == "two words"
     assert config.secrets == frozenset()
 

@@ -9,14 +9,14 @@ import pytest
 from fleet2mqtt.contract.discovery import Discovery
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import ALARM_ROWS
-from fleet2mqtt.devices.model import Category, Component, Device, Entity, Name
+from fleet2mqtt.devices.model import Component, Device, EntityCategory, EntityDescription, Name
 from tests.sample_devices import device, row
 
 DISCOVERY = Discovery(Topics("site/fleet 2", "homeassistant"), "en", "1.2.3")
 STATE = "site/fleet 2/device/hq_1/state"
 
 
-def component(entity: Entity, **changes: Any) -> dict[str, Any]:
+def component(entity: EntityDescription, **changes: Any) -> dict[str, Any]:
     made: Device = device(entities=(entity,), state={}, **changes)
     config: dict[str, Any] = DISCOVERY.config(made)
     found: dict[str, Any] = config["components"][entity.key]
@@ -35,7 +35,10 @@ def test_a_node_is_made_of_the_base_topics_slug() -> None:
     [
         (row("x", unit="dBm", precision=1), {"unit_of_measurement": "dBm", "suggested_display_precision": 1}),
         (row("x", device_class="enum", options=("a", "b")), {"device_class": "enum", "options": ["a", "b"]}),
-        (row("x", category=Category.CONFIG, enabled=False), {"entity_category": "config", "enabled_by_default": False}),
+        (
+            row("x", category=EntityCategory.CONFIG, enabled=False),
+            {"entity_category": "config", "enabled_by_default": False},
+        ),
         (row("x", Component.NUMBER, minimum=0, maximum=9, step=0.5), {"min": 0, "max": 9, "step": 0.5, "mode": "box"}),
         (row("x", Component.TEXT, pattern="[a-z]+"), {"pattern": "^(?:[a-z]+)?$"}),
         (row("x", Component.TEXT, secret=True), {"mode": "password", "value_template": "{{ '' }}"}),
@@ -44,7 +47,7 @@ def test_a_node_is_made_of_the_base_topics_slug() -> None:
         (row("x", Component.BUTTON), {"command_topic": "site/fleet 2/device/hq_1/set/x", "qos": 1}),
     ],
 )
-def test_a_row_says_what_it_is(entity: Entity, wanted: dict[str, Any]) -> None:
+def test_a_row_says_what_it_is(entity: EntityDescription, wanted: dict[str, Any]) -> None:
     assert component(entity).items() >= wanted.items()
 
 

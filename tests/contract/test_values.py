@@ -9,23 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet2mqtt.contract import values
-from fleet2mqtt.devices.model import Component, Device, Entity, Name
+from fleet2mqtt.devices.model import Component, Device, EntityDescription, Name
 from fleet2mqtt.errors import CommandError
 from fleet2mqtt.sdk import vendor_json
 
 NAME = Name("x", "x")
-SWITCH = Entity(key="x", name=NAME, component=Component.SWITCH)
-NUMBER = Entity(key="x", name=NAME, component=Component.NUMBER, minimum=0, maximum=10, step=0.5)
-WHOLE = Entity(key="x", name=NAME, component=Component.NUMBER)
-SELECT = Entity(key="x", name=NAME, component=Component.SELECT, options=("auto", "nsa"))
-TEXT = Entity(key="x", name=NAME, component=Component.TEXT, minimum=1, maximum=5, pattern=r"[a-z]+\d?")
-FREE = Entity(key="x", name=NAME, component=Component.TEXT)
-BUTTON = Entity(key="x", name=NAME, component=Component.BUTTON)
-SECRET = Entity(key="x", name=NAME, component=Component.TEXT, secret=True, value=lambda record: record)
+SWITCH = EntityDescription(key="x", name=NAME, component=Component.SWITCH)
+NUMBER = EntityDescription(key="x", name=NAME, component=Component.NUMBER, minimum=0, maximum=10, step=0.5)
+WHOLE = EntityDescription(key="x", name=NAME, component=Component.NUMBER)
+SELECT = EntityDescription(key="x", name=NAME, component=Component.SELECT, options=("auto", "nsa"))
+TEXT = EntityDescription(key="x", name=NAME, component=Component.TEXT, minimum=1, maximum=5, pattern=r"[a-z]+\d?")
+FREE = EntityDescription(key="x", name=NAME, component=Component.TEXT)
+BUTTON = EntityDescription(key="x", name=NAME, component=Component.BUTTON)
+SECRET = EntityDescription(key="x", name=NAME, component=Component.TEXT, secret=True, value=lambda record: record)
 
 
 def device(state: Any, record: Any = None) -> Device:
-    return Device(id="d", backend="b", native="d", scope="s", name="d", entities=(), state={"x": state}, record=record)
+    return Device(
+        id="d", backend="b", vendor_id="d", scope="s", name="d", entities=(), state={"x": state}, record=record
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def device(state: Any, record: Any = None) -> Device:
         (BUTTON, True, None),
     ],
 )
-def test_what_may_be_set(row: Entity, given_: Any, wanted: Any) -> None:
+def test_what_may_be_set(row: EntityDescription, given_: Any, wanted: Any) -> None:
     found = values.validate(row, given_)
     assert found == wanted
     assert type(found) is type(wanted)
@@ -65,7 +67,7 @@ def test_what_may_be_set(row: Entity, given_: Any, wanted: Any) -> None:
         *((BUTTON, value) for value in ("", "press", None, False)),
     ],
 )
-def test_what_may_not(row: Entity, given_: Any) -> None:
+def test_what_may_not(row: EntityDescription, given_: Any) -> None:
     with pytest.raises(CommandError) as caught:
         values.validate(row, given_)
     assert caught.value.code == "invalid_value"
@@ -82,7 +84,7 @@ def test_what_may_not(row: Entity, given_: Any) -> None:
         (SWITCH, b"ON", "ON"),
     ],
 )
-def test_a_plain_payload_is_read_as_the_row_needs_it(row: Entity, payload: bytes, wanted: Any) -> None:
+def test_a_plain_payload_is_read_as_the_row_needs_it(row: EntityDescription, payload: bytes, wanted: Any) -> None:
     assert values.plain(row, payload) == wanted
 
 
@@ -117,11 +119,11 @@ def test_whatever_comes_is_taken_or_refused(value: Any) -> None:
         (BUTTON, None, None, True),
     ],
 )
-def test_a_state_shows_a_value_or_not(row: Entity, value: Any, state: Any, *, matches: bool) -> None:
+def test_a_state_shows_a_value_or_not(row: EntityDescription, value: Any, state: Any, *, matches: bool) -> None:
     assert values.observed(row, device(state), value)[0] is matches
 
 
 def test_a_secret_is_compared_by_its_seal_and_not_shown() -> None:
-    sealed = device(None, record=vendor_json.seal("sesame"))
+    sealed = device(None, record=vendor_json.secret_digest("sesame"))
     assert values.observed(SECRET, sealed, "sesame") == (True, None)
     assert values.observed(SECRET, sealed, "Sesame") == (False, None)

@@ -35,11 +35,11 @@ def test_texts_that_differ_in_more_than_case_differ_as_segments(one: str, other:
 @given(st.lists(st.tuples(st.sampled_from(["hq", "hq_a"]), VENDOR_IDS, VENDOR_IDS), unique=True, max_size=30))
 def test_no_two_vendor_ids_share_an_id_and_a_restart_keeps_them(natives: list[tuple[str, str, str]]) -> None:
     ids = Ids()
-    found = [ids(*native) for native in natives]
+    found = [ids(*vendor_id) for vendor_id in natives]
     assert all(map(SEGMENT.fullmatch, found))
     assert len(set(found)) == len(natives)
-    again = Ids(dict(ids.claims))
-    assert [again(*native) for native in reversed(natives)] == found[::-1]
+    again = Ids(dict(ids.assignments))
+    assert [again(*vendor_id) for vendor_id in reversed(natives)] == found[::-1]
 
 
 def test_the_contracts_examples() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fleet2mqtt.devices.builtin_entities import ALARM_ROWS, added_rows
-from fleet2mqtt.devices.model import Component, Origin, Provenance
+from fleet2mqtt.devices.model import Component, StateMeta, UpdateOrigin
 from fleet2mqtt.devices.registry import Changes, Registry
 from tests.sample_devices import ENABLE, SIGNAL, device, inventory, row, update
 
@@ -39,10 +39,16 @@ def registry(clock: Clock) -> Registry:
 
 
 def take(
-    registry: Registry, *devices: Device, began: float = 1.0, inventories: tuple[Inventory, ...] = (), **more: Any
+    registry: Registry,
+    *devices: Device,
+    requested_at: float = 1.0,
+    inventories: tuple[Inventory, ...] = (),
+    **more: Any,
 ) -> Changes:
     settled = more.pop("settled", True)
-    return registry.accept(update(*devices, began=began, inventories=inventories, **more), "now", settled=settled)
+    return registry.accept(
+        update(*devices, requested_at=requested_at, inventories=inventories, **more), "now", settled=settled
+    )
 
 
 def test_only_what_changed_is_told(registry: Registry) -> None:
@@ -54,22 +60,22 @@ def test_only_what_changed_is_told(registry: Registry) -> None:
 
 
 def test_older_news_does_not_overwrite_newer(registry: Registry) -> None:
-    take(registry, device(state={"signal": -50}), began=5)
-    assert take(registry, device(state={"signal": -99}), began=4) == Changes()
-    assert take(registry, device(state={"signal": -40}), began=5).values == {"hq_1"}
+    take(registry, device(state={"signal": -50}), requested_at=5)
+    assert take(registry, device(state={"signal": -99}), requested_at=4) == Changes()
+    assert take(registry, device(state={"signal": -40}), requested_at=5).values == {"hq_1"}
 
 
 def test_a_poll_during_a_command_or_begun_before_its_end_is_left_out(registry: Registry, clock: Clock) -> None:
-    take(registry, device(), began=1)
-    with registry.hold("hq_1"):
-        assert take(registry, device(state={"enable": "OFF"}), began=200) == Changes()
-        shown = take(registry, device(state={"enable": "OFF"}), began=99, origin=Origin.COMMAND)
+    take(registry, device(), requested_at=1)
+    with registry.suspend_polls("hq_1"):
+        assert take(registry, device(state={"enable": "OFF"}), requested_at=200) == Changes()
+        shown = take(registry, device(state={"enable": "OFF"}), requested_at=99, origin=UpdateOrigin.COMMAND)
         assert shown.values == {"hq_1"}
-        with registry.hold("hq_1"):
+        with registry.suspend_polls("hq_1"):
             pass
-        assert take(registry, device(), began=200) == Changes()  # one of two commands is still under way
-    assert take(registry, device(), began=clock.now - 1) == Changes()
-    assert take(registry, device(), began=clock.now).values == {"hq_1"}
+        assert take(registry, device(), requested_at=200) == Changes()  # one of two commands is still under way
+    assert take(registry, device(), requested_at=clock.now - 1) == Changes()
+    assert take(registry, device(), requested_at=clock.now).values == {"hq_1"}
 
 
 def test_two_inventories_in_a_row_must_miss_a_device(registry: Registry) -> None:
@@ -144,10 +150,10 @@ def test_equal_tables_are_one(registry: Registry) -> None:
 
 
 def test_what_was_restored_is_there_and_takes_news(registry: Registry) -> None:
-    seen = Provenance(Origin.PUSH, "then")
+    seen = StateMeta(UpdateOrigin.PUSH, "then")
     retired = {"hq_1": {"old": "sensor"}, "hq_gone": {"x": "sensor"}}
     registry.restore([device(record=None)], retired, {"hq_1": seen, "hq_gone": seen})
-    assert registry.provenance == {"hq_1": seen}
+    assert registry.state_meta == {"hq_1": seen}
     assert registry.retired == {"hq_1": {"old": "sensor"}}
     assert take(registry, inventories=(inventory("hq_2"),)).removed == set()
     assert take(registry, inventories=(inventory("hq_2"),)).removed == {"hq_1"}

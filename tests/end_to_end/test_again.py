@@ -96,13 +96,13 @@ async def test_what_was_on_its_way_when_the_connection_broke_goes_again_once(sit
     ):
         await bridge.settle()
         events = len(bridge.events())
-        site.gateways.mischief.inject("slow", "/api/v1/devices/set", times=1, seconds=0.005)
+        site.gateways.fault_injector.inject("slow", "/api/v1/devices/set", times=1, seconds=0.005)
         token = bridge.transaction()
         await site.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", {"enable": "ON", "transaction": token})
         await wait_until(lambda: site.gateways.gateways[SN]["channel"]["0"]["enable"], "the write")
         network.swallowing = True
         assert (await site.push(site.ums.raise_alarm(MAC, push=False)))[0] == 200
-        calls = site.gateways.mischief.calls
+        calls = site.gateways.fault_injector.calls
         await wait_until(lambda: calls[-1].path == "/api/v1/devices/query", "the read-back")
         await site.push(b"swallowed with the rest")
         network.swallowing = False

@@ -199,8 +199,10 @@ async def test_a_dead_letter_that_can_be_read_by_now_is_taken_in(site: Site) -> 
     alarm = site.ums.raise_alarm(MAC, push=False)
     site.ums.history.clear()
     async with open_outbox(site.folder / "data" / "outbox.sqlite") as outbox:
-        number = await outbox.bury("hq_voip", "event", "an older version could not read it", orjson.dumps(alarm))
-        await outbox.bury("former", "event", "the backend is gone", b"{}")
+        number = await outbox.add_dead_letter(
+            "hq_voip", "event", "an older version could not read it", orjson.dumps(alarm)
+        )
+        await outbox.add_dead_letter("former", "event", "the backend is gone", b"{}")
     async with site.bridge(branch=None) as bridge:
         retried = (await bridge.ask("dead_letters", op="retry"))["data"]["retried"]
         assert [each["ok"] for each in retried.values()] == [True, False]

@@ -34,7 +34,7 @@ async def test_one_failed_poll_changes_nothing_three_do_and_one_good_one_brings_
         await bridge.settle()
         await bridge.is_available("branch", "online")
         started = len(words(bridge))
-        site.gateways.mischief.inject("status", LIST)
+        site.gateways.fault_injector.inject("status", LIST)
         for failures in (1, 2):
             await bridge.refresh()
             health = (await bridge.ask("health"))["data"]["backends"]["branch"]
@@ -42,7 +42,7 @@ async def test_one_failed_poll_changes_nothing_three_do_and_one_good_one_brings_
         await bridge.refresh()
         await bridge.is_available("branch", "offline")
         await bridge.shows("branch", "connectivity", "OFF")
-        site.gateways.mischief.clear()
+        site.gateways.fault_injector.clear()
         await bridge.refresh()
         await bridge.is_available("branch", "online")
         await bridge.shows("branch", "connectivity", "ON")
@@ -55,7 +55,7 @@ async def test_one_failed_poll_changes_nothing_three_do_and_one_good_one_brings_
 async def test_failures_of_a_secondary_source_leave_the_backend_available(site: Site) -> None:
     async with site.bridge(hq_voip=None) as bridge:
         await bridge.settle()
-        site.gateways.mischief.inject("error", "/api/v1/mapping/list", code=7001)
+        site.gateways.fault_injector.inject("error", "/api/v1/mapping/list", code=7001)
         for _ in range(4):
             await bridge.refresh()
         health = (await bridge.ask("health"))["data"]["backends"]["branch"]
@@ -65,11 +65,11 @@ async def test_failures_of_a_secondary_source_leave_the_backend_available(site: 
 
 
 async def test_credentials_that_are_refused_are_a_state_at_once(site: Site) -> None:
-    site.gateways.mischief.inject("status", LIST, status=401)
+    site.gateways.fault_injector.inject("status", LIST, status=401)
     async with site.bridge(hq_voip=None) as bridge:
         await bridge.is_available("branch", "offline")
         await bridge.seen.wait(lambda m: m.topic == HEALTH and (m.json["error"] or {}).get("class") == "denied")
-        calls = [call.path for call in site.gateways.mischief.calls]
+        calls = [call.path for call in site.gateways.fault_injector.calls]
         assert calls.count(LIST) <= 2  # by the devices source, and by the details that need the list
 
 
@@ -77,12 +77,12 @@ async def test_a_vendor_whose_data_stands_still_is_stale_until_it_moves(site: Si
     every = {"scan_interval": {"devices": 0.1, "details": 3600, "mappings": 3600}, "stale_after": 0.5}
     async with site.bridge(hq_voip=None, branch=every) as bridge:
         await bridge.is_available("branch", "online")
-        site.gateways.mischief.inject("frozen", LIST)
+        site.gateways.fault_injector.inject("frozen", LIST)
         await bridge.is_available("branch", "offline")
         health = await bridge.seen.wait(lambda m: m.topic == HEALTH and m.json["stale_since"] is not None)
         assert health.json["error"] is None
         await wait_until(lambda: any("taken as stale" in line for line in bridge.warnings()), "a word")
-        site.gateways.mischief.clear()
+        site.gateways.fault_injector.clear()
         for sn in site.gateways.gateways:
             site.gateways.set_base(sn, runtime=99)
         await wait_until(lambda: words(bridge)[-1] == "online", "it to move")

@@ -56,7 +56,7 @@ async def parts(bridge: RunningBridge, device: str) -> list[str]:
 async def test_an_empty_list_with_success_removes_nothing(site: Site, bridge: RunningBridge) -> None:
     before = (await bridge.devices()).keys()
     for simulator in (site.ums, site.gateways):
-        simulator.mischief.inject("empty")
+        simulator.fault_injector.inject("empty")
     for _ in range(3):
         await bridge.refresh()
     assert (await bridge.devices()).keys() == before
@@ -88,12 +88,12 @@ async def test_a_page_that_fails_removes_nothing(site: Site) -> None:
             site.ums.add_device()
         for _ in range(3):
             for simulator, path in ((site.gateways, LIST), (site.ums, "/s1/device")):
-                simulator.mischief.calls.clear()
-                simulator.mischief.inject("malformed", path)  # the first page is as bad as any
+                simulator.fault_injector.calls.clear()
+                simulator.fault_injector.inject("malformed", path)  # the first page is as bad as any
             await bridge.refresh()
             for simulator in (site.gateways, site.ums):
-                assert simulator.mischief.calls
-                simulator.mischief.clear()
+                assert simulator.fault_injector.calls
+                simulator.fault_injector.clear()
         assert (await bridge.devices()).keys() >= before
 
 
@@ -154,8 +154,8 @@ async def test_what_was_to_be_removed_is_removed_after_a_restart(site: Site) -> 
         await bridge.settle()
         await site.broker.kill()
         site.gateways.remove_gateway(SN)
-        site.gateways.mischief.calls.clear()
-        await wait_until(lambda: len(site.gateways.mischief.calls) > 3, "more than two inventories")
+        site.gateways.fault_injector.calls.clear()
+        await wait_until(lambda: len(site.gateways.fault_injector.calls) > 3, "more than two inventories")
     await site.broker.start()
     for topic in topics(CHANNEL):
         await site.broker.publish(topic, "left behind", retain=True)

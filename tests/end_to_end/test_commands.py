@@ -47,8 +47,8 @@ async def running(site: Site) -> AsyncIterator[RunningBridge]:
 @pytest.fixture
 def bridge(site: Site, running: RunningBridge) -> RunningBridge:
     """The bridge that all tests share, with vendors that behave."""
-    site.gateways.mischief.clear()
-    site.ums.mischief.clear()
+    site.gateways.fault_injector.clear()
+    site.ums.fault_injector.clear()
     site.gateways.apply_delay = 0
     return running
 
@@ -63,7 +63,7 @@ def other(site: Site) -> str:
 
 
 def writes(site: Site) -> int:
-    return sum(call.path == SET for call in site.gateways.mischief.calls)
+    return sum(call.path == SET for call in site.gateways.fault_injector.calls)
 
 
 async def test_a_plain_value_is_confirmed(site: Site, bridge: RunningBridge) -> None:
@@ -100,7 +100,7 @@ async def test_set_then_state_then_result(site: Site, bridge: RunningBridge) -> 
 
 async def test_what_the_vendor_takes_and_does_not_do_is_unconfirmed(site: Site, bridge: RunningBridge) -> None:
     wanted, truth = other(site), "ON" if enabled(site) else "OFF"
-    site.gateways.mischief.inject("noop", SET)
+    site.gateways.fault_injector.inject("noop", SET)
     result = await bridge.set(CHANNEL, {"enable": wanted})
     assert (result["status"], result["requested"], result["observed"]) == ("unconfirmed", wanted, truth)
     assert result["error"]["code"] == "not_shown"
@@ -109,7 +109,7 @@ async def test_what_the_vendor_takes_and_does_not_do_is_unconfirmed(site: Site, 
 
 async def test_a_refusal_comes_with_the_vendors_code_and_text(site: Site, bridge: RunningBridge) -> None:
     truth = "ON" if enabled(site) else "OFF"
-    site.gateways.mischief.inject("error", SET, code=7006)
+    site.gateways.fault_injector.inject("error", SET, code=7006)
     result = await bridge.set(CHANNEL, {"enable": other(site)})
     assert result["status"] == "rejected"
     assert result["error"]["code"] == 7006
@@ -119,7 +119,7 @@ async def test_a_refusal_comes_with_the_vendors_code_and_text(site: Site, bridge
 
 async def test_a_lost_answer_is_settled_by_the_read_back(site: Site, bridge: RunningBridge) -> None:
     before, wanted = writes(site), other(site)
-    site.gateways.mischief.inject("lost_answer", SET, times=1)
+    site.gateways.fault_injector.inject("lost_answer", SET, times=1)
     result = await bridge.set(CHANNEL, {"enable": wanted})
     assert (result["status"], result["observed"]) == ("confirmed", wanted)
     assert writes(site) == before + 1
@@ -127,7 +127,7 @@ async def test_a_lost_answer_is_settled_by_the_read_back(site: Site, bridge: Run
 
 async def test_a_lost_call_is_not_sent_again(site: Site, bridge: RunningBridge) -> None:
     before, wanted = writes(site), other(site)
-    site.gateways.mischief.inject("reset", SET, times=1)
+    site.gateways.fault_injector.inject("reset", SET, times=1)
     result = await bridge.set(CHANNEL, {"enable": wanted})
     assert (result["status"], result["error"]["code"]) == ("failed", "connection_lost")
     assert result["observed"] != wanted
@@ -144,7 +144,7 @@ async def test_a_command_past_its_time_is_not_sent(site: Site, bridge: RunningBr
 
 async def test_a_newer_command_takes_the_place_of_one_that_is_under_way(site: Site, bridge: RunningBridge) -> None:
     first, second = other(site), "ON" if enabled(site) else "OFF"
-    site.gateways.mischief.inject("hang", SET, times=1)
+    site.gateways.fault_injector.inject("hang", SET, times=1)
     tokens = [bridge.transaction() for _ in range(3)]
     for token, value in zip(tokens, (first, first, second), strict=True):
         await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", {"enable": value, "transaction": token})
@@ -179,10 +179,10 @@ async def test_what_cannot_be_tried_is_invalid(
     site: Site, bridge: RunningBridge, case: tuple[str, str, Any, str]
 ) -> None:
     device, key, payload, code = case
-    before = len(site.gateways.mischief.calls)
+    before = len(site.gateways.fault_injector.calls)
     result = await bridge.set_key(device, key, payload)
     assert (result["status"], result["error"]["code"]) == ("invalid", code)
-    assert len(site.gateways.mischief.calls) == before
+    assert len(site.gateways.fault_injector.calls) == before
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ async def test_the_same_transaction_again_gives_the_same_answer_and_no_second_wr
 async def test_the_same_transaction_again_while_it_runs_gets_its_answer_too(site: Site, bridge: RunningBridge) -> None:
     before = writes(site)
     topic = f"fleet2mqtt/device/{CHANNEL}/set"
-    site.gateways.mischief.inject("slow", SET, seconds=0.03, times=1)
+    site.gateways.fault_injector.inject("slow", SET, seconds=0.03, times=1)
     command = {"enable": other(site), "transaction": "meanwhile"}
     for asker in ("asker/1", "asker/2"):
         await bridge.broker.publish(topic, command, properties=reply_to(asker, b"x"))
@@ -275,7 +275,7 @@ async def test_get_reads_the_device_now(site: Site, bridge: RunningBridge) -> No
     site.gateways.set_base(SN, remark="in the yard")
     await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {"transaction": token})
     await bridge.shows(GATEWAY, "remark", "in the yard")
-    site.gateways.mischief.inject("error", QUERY, code=7001)
+    site.gateways.fault_injector.inject("error", QUERY, code=7001)
     await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {"transaction": "again"})
     assert (await bridge.result(GATEWAY, "again"))["status"] == "rejected"
     await bridge.broker.publish("fleet2mqtt/device/nobody/get", {"transaction": "nobody"})

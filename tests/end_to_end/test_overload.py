@@ -30,9 +30,9 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 async def test_what_waits_for_its_turn_too_long_has_expired(site: Site) -> None:
     async with site.bridge(branch={"timeout": 60}) as bridge:
         await bridge.settle()
-        calls = site.gateways.mischief.calls
+        calls = site.gateways.fault_injector.calls
         calls.clear()
-        site.gateways.mischief.inject("hang", QUERY)
+        site.gateways.fault_injector.inject("hang", QUERY)
         await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {})
         await wait_until(lambda: calls, "the call that takes the only turn", PATIENCE)
         soon = {"expires_at": (datetime.now(UTC) + timedelta(seconds=2)).isoformat()}

@@ -44,7 +44,7 @@ async def bridge(site: Site) -> AsyncIterator[RunningBridge]:
 
 
 def writes(site: Site) -> int:
-    return sum(call.path == SET for call in site.gateways.mischief.calls)
+    return sum(call.path == SET for call in site.gateways.fault_injector.calls)
 
 
 @pytest.mark.parametrize("topic", [f"device/{CHANNEL}/set/enable", "bridge/request/announce"])
@@ -87,14 +87,14 @@ async def test_a_retained_command_is_refused_while_the_bridge_runs_too(
 
 
 async def test_more_commands_than_may_wait_end_at_once(site: Site, bridge: RunningBridge) -> None:
-    site.gateways.mischief.inject("hang", SET)
+    site.gateways.fault_injector.inject("hang", SET)
     names = ("alias", "remark", "hotspot_name")
     tokens = [bridge.transaction() for _ in names]
     for name, token in zip(names, tokens, strict=True):
         await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/set", {name: "x", "transaction": token})
     result = await bridge.result(GATEWAY, tokens[2])
     assert (result["status"], result["error"]["code"]) == ("failed", "queue_full")
-    site.gateways.mischief.clear()
+    site.gateways.fault_injector.clear()
     assert (await bridge.result(GATEWAY, tokens[0]))["status"] == "failed"
     assert (await bridge.result(GATEWAY, tokens[1]))["status"] == "confirmed"
 
@@ -108,7 +108,7 @@ async def test_a_vendor_that_is_gone_is_a_failure(site: Site, bridge: RunningBri
 
 
 async def test_commands_under_way_end_when_the_bridge_is_stopped(site: Site, bridge: RunningBridge) -> None:
-    site.gateways.mischief.inject("hang", "/api/v1/devices/*")
+    site.gateways.fault_injector.inject("hang", "/api/v1/devices/*")
     token = bridge.transaction()
     async with site.broker.record("#") as seen:
         await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", {"enable": "OFF", "transaction": token})
@@ -121,10 +121,10 @@ async def test_commands_under_way_end_when_the_bridge_is_stopped(site: Site, bri
 
 async def test_a_poll_under_way_does_not_undo_a_command(site: Site, bridge: RunningBridge) -> None:
     before = bridge.state(GATEWAY)["alias"]
-    site.gateways.mischief.inject("slow", LIST, times=1, seconds=0.0)
-    site.gateways.mischief.calls.clear()
+    site.gateways.fault_injector.inject("slow", LIST, times=1, seconds=0.0)
+    site.gateways.fault_injector.calls.clear()
     polling = asyncio.create_task(bridge.refresh(backend="branch"))
-    await wait_until(lambda: any(call.path == LIST for call in site.gateways.mischief.calls), "a poll")
+    await wait_until(lambda: any(call.path == LIST for call in site.gateways.fault_injector.calls), "a poll")
     assert (await bridge.set(GATEWAY, {"alias": "tower"}))["status"] == "confirmed"
     await polling
     await bridge.set(GATEWAY, {"nothing": 1})  # passes behind what the poll brought
@@ -133,10 +133,10 @@ async def test_a_poll_under_way_does_not_undo_a_command(site: Site, bridge: Runn
 
 async def test_what_a_press_measured_is_not_undone_by_a_poll_begun_before(site: Site, bridge: RunningBridge) -> None:
     before = bridge.state(LINE)["voltage"]
-    site.ums.mischief.calls.clear()
-    site.ums.mischief.inject("slow", DETECT, times=1, seconds=0.0005)
+    site.ums.fault_injector.calls.clear()
+    site.ums.fault_injector.inject("slow", DETECT, times=1, seconds=0.0005)
     polling = asyncio.create_task(bridge.refresh(backend="hq_voip"))
-    await wait_until(lambda: any(call.path == DETECT for call in site.ums.mischief.calls), "a poll of the lines")
+    await wait_until(lambda: any(call.path == DETECT for call in site.ums.fault_injector.calls), "a poll of the lines")
     await bridge.set_key(VOIP, "test_fxo", "PRESS")
     await polling
     history = bridge.history(LINE, "voltage")
@@ -153,13 +153,13 @@ async def test_the_refresh_button_brings_the_backends_own_figures_too(site: Site
 
 
 async def test_the_refresh_button_says_what_fails(site: Site, bridge: RunningBridge) -> None:
-    site.gateways.mischief.inject("error", "/api/v1/mapping/list", code=7001)
+    site.gateways.fault_injector.inject("error", "/api/v1/mapping/list", code=7001)
     result = await bridge.set_key("branch", "refresh", "PRESS")
     assert (result["status"], result["error"]["code"]) == ("rejected", 7001)
 
 
 async def test_two_refreshes_during_one_poll_both_end(site: Site, bridge: RunningBridge) -> None:
-    site.gateways.mischief.inject("hang", "/api/v1/mapping/list", times=1, seconds=0.2)
+    site.gateways.fault_injector.inject("hang", "/api/v1/mapping/list", times=1, seconds=0.2)
     tasks = [asyncio.create_task(bridge.refresh(backend="branch")) for _ in range(3)]
     for number, task in enumerate(tasks):
         await wait_until(task.done, f"the end of refresh {number}")
@@ -186,13 +186,13 @@ async def test_what_outlasts_its_time_ends_with_a_timeout(site: Site) -> None:
     patient = {"timeout": 30}
     async with site.bridge(branch=patient, commands={"max_age": 2, "confirm_timeout": 5}) as bridge:
         await bridge.settle()
-        site.gateways.mischief.inject("hang", SET, times=1)
+        site.gateways.fault_injector.inject("hang", SET, times=1)
         result = await bridge.set(CHANNEL, {"enable": "ON"})
         assert (result["status"], result["error"]["code"]) == ("failed", "timeout")
-        site.gateways.mischief.inject("noop", SET)
+        site.gateways.fault_injector.inject("noop", SET)
         result = await bridge.set(CHANNEL, {"enable": "ON"})
         assert (result["status"], result["error"]["code"]) == ("unconfirmed", "timeout")
-        site.gateways.mischief.inject("hang")
+        site.gateways.fault_injector.inject("hang")
         await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {"transaction": "get"})
         result = await bridge.result(GATEWAY, "get")
         assert (result["status"], result["error"]["code"]) == ("failed", "timeout")
@@ -203,7 +203,7 @@ async def test_what_outlasts_its_time_ends_with_a_timeout(site: Site) -> None:
 async def test_what_outlasts_the_bridge_is_told_so(site: Site) -> None:
     async with site.bridge(branch={"timeout": 30}) as bridge:
         await bridge.settle()
-        site.gateways.mischief.inject("hang", "/api/v1/devices/*")
+        site.gateways.fault_injector.inject("hang", "/api/v1/devices/*")
         async with site.broker.record("#") as seen:
             for name in ("alias", "remark"):
                 await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/set", {name: "x", "transaction": name})

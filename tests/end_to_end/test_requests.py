@@ -37,8 +37,8 @@ async def running(site: Site) -> AsyncIterator[RunningBridge]:
 @pytest.fixture
 def bridge(site: Site, running: RunningBridge) -> RunningBridge:
     """The bridge that all tests share, with vendors that behave."""
-    site.gateways.mischief.clear()
-    site.ums.mischief.clear()
+    site.gateways.fault_injector.clear()
+    site.ums.fault_injector.clear()
     return running
 
 
@@ -82,7 +82,7 @@ async def test_alarms_come_after_a_seq(site: Site, bridge: RunningBridge) -> Non
 
 async def test_refresh_polls_what_is_named(site: Site, bridge: RunningBridge) -> None:
     site.gateways.set_base(SN, remark="fresh")
-    site.gateways.mischief.inject("error", "/api/v1/mapping/list", code=7001)
+    site.gateways.fault_injector.inject("error", "/api/v1/mapping/list", code=7001)
     report = await bridge.refresh(device=CHANNEL)
     assert report.keys() == {"branch"}
     assert report["branch"]["devices"] == {"ok": True, "error": None}
@@ -154,7 +154,7 @@ async def test_what_is_wrong_with_a_request_is_said(
     site: Site, bridge: RunningBridge, case: tuple[str, str, dict[str, Any], str]
 ) -> None:
     name, where, arguments, code = case
-    before = [call.path for call in site.gateways.mischief.calls if not call.path.endswith("list")]
+    before = [call.path for call in site.gateways.fault_injector.calls if not call.path.endswith("list")]
     topic = f"fleet2mqtt/{where}/response/{name}"
     seen = len(bridge.seen.all(topic))
     await bridge.broker.publish(f"fleet2mqtt/{where}/request/{name}", arguments)
@@ -162,7 +162,7 @@ async def test_what_is_wrong_with_a_request_is_said(
     answer = bridge.seen.all(topic)[-1].json
     assert (answer["status"], answer["data"], answer["error"]["code"]) == ("error", None, code)
     assert answer["error"]["message"]
-    assert [call.path for call in site.gateways.mischief.calls if not call.path.endswith("list")] == before
+    assert [call.path for call in site.gateways.fault_injector.calls if not call.path.endswith("list")] == before
 
 
 @pytest.mark.parametrize("payload", [b"{", b"[1]", b"5", b"\xff", b'{"transaction": [1]}', b'{"transaction": true}'])
@@ -188,14 +188,14 @@ async def test_who_asked_what_is_malformed_knows_the_response_by_its_transaction
 async def test_a_vendors_refusal_keeps_its_code(site: Site, bridge: RunningBridge) -> None:
     answer = await bridge.ask("device_register", BRANCH, sn=SN, alias="again")
     assert answer["error"]["code"] == 7007
-    site.gateways.mischief.inject("reset", "/api/v1/devices/regist")
+    site.gateways.fault_injector.inject("reset", "/api/v1/devices/regist")
     answer = await bridge.ask("device_register", BRANCH, sn="NEW1", alias="again")
     assert answer["error"]["code"] == "connection_lost"
 
 
 async def test_a_transaction_again_gets_the_same_answer_and_runs_once(site: Site, bridge: RunningBridge) -> None:
     def calls() -> int:
-        return sum(call.path.endswith("/regist") for call in site.gateways.mischief.calls)
+        return sum(call.path.endswith("/regist") for call in site.gateways.fault_injector.calls)
 
     request = {"sn": "ONCE1", "alias": "once", "transaction": "register-once"}
     before = calls()

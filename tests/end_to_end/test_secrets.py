@@ -10,8 +10,8 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 
 from fleet2mqtt.errors import Unreachable
-from fleet2mqtt.sdk.http_client import Api, Envelope
-from fleet2mqtt.sdk.rate_limiter import Pace
+from fleet2mqtt.sdk.http_client import Envelope, HttpClient
+from fleet2mqtt.sdk.rate_limiter import RateLimiter
 from fleet2mqtt.storage.inventory_file import load
 from tests.commandline import OM50
 from tests.process import ran
@@ -186,7 +186,9 @@ class Deaf(TCPConnector):
 async def test_the_address_of_a_call_that_never_arrived_is_not_told() -> None:
     """Whoever reads a signature that was never used could use it."""
     async with ClientSession(connector=Deaf()) as session:
-        api = Api(session=session, base="http://ac.example.com", envelope=Envelope(), pace=Pace(concurrency=1))
+        api = HttpClient(
+            session=session, base="http://ac.example.com", envelope=Envelope(), pace=RateLimiter(concurrency=1)
+        )
         with pytest.raises(Unreachable, match="timeout") as raised:
             await api.call("GET", "/v1/status", params={"random": "r", "md5": "canary-signature"})
     assert "canary-signature" in str(raised.value.__cause__)

@@ -126,7 +126,7 @@ async def test_a_black_hole_at_the_start_is_waited_for(site: Site) -> None:
                 return False
 
         await wait_for_answer(taken, "the push port")
-        calls = site.ums.mischief.calls
+        calls = site.ums.fault_injector.calls
         await wait_until(lambda: any("/device" in call.path for call in calls), "a poll")
         network.swallowing = False
         network.drop()
@@ -149,7 +149,7 @@ async def test_a_refused_connection_is_said_once_and_holds_up_nothing(
         alarm = site.ums.raise_alarm(MAC, push=False)
         assert (await site.push(alarm))[0] == 200
         await wait_until(
-            lambda: any(call.path == "/api/v1/devices/list" for call in site.gateways.mischief.calls), "a poll"
+            lambda: any(call.path == "/api/v1/devices/list" for call in site.gateways.fault_injector.calls), "a poll"
         )
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

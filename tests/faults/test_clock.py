@@ -70,8 +70,8 @@ async def test_a_jump_changes_no_deadline_and_no_back_off(site: Site, tmp_path: 
 
         started = (await bridge.ask("health"))["data"]["bridge"]
         assert started["mqtt"]["reconnects"] == 0
-        calls = len(site.gateways.mischief.calls)
-        await wait_until(lambda: len(site.gateways.mischief.calls) > calls + 3, "polls to go on")
+        calls = len(site.gateways.fault_injector.calls)
+        await wait_until(lambda: len(site.gateways.fault_injector.calls) > calls + 3, "polls to go on")
         result = await bridge.set(CHANNEL, {"enable": "ON"})
         assert result["status"] == "confirmed"
         assert abs(datetime.fromisoformat(result["ts"]) - moved) < timedelta(minutes=10), "the clock did jump"

@@ -55,8 +55,8 @@ async def test_a_vendor_that_is_sick_is_said_once_keeps_its_devices_and_comes_ba
     options, classes = SICK[fault]
     known = {id_: device for id_, device in (await bridge.devices()).items() if device["backend"] == backend}
     stands = await retained(site.broker, "homeassistant/#")
-    mischief = simulator(site, backend).mischief
-    mischief.inject(fault, **options)
+    fault_injector = simulator(site, backend).fault_injector
+    fault_injector.inject(fault, **options)
     for failures in (1, 2, 3):
         reports = await refresh(bridge, backend)
         assert not reports["devices"]["ok"]
@@ -70,7 +70,7 @@ async def test_a_vendor_that_is_sick_is_said_once_keeps_its_devices_and_comes_ba
     assert await retained(site.broker, "homeassistant/#") == stands
     other = "branch" if backend == "hq_voip" else "hq_voip"
     assert all(report["ok"] for report in (await refresh(bridge, other)).values()), "the other goes on"
-    mischief.clear()
+    fault_injector.clear()
     assert (await refresh(bridge, backend))["devices"]["ok"]
     await bridge.is_available(backend, "online")
     for id_ in (LINE, VOIP) if backend == "hq_voip" else (CHANNEL, GATEWAY):
@@ -81,12 +81,12 @@ async def test_a_vendor_that_is_sick_is_said_once_keeps_its_devices_and_comes_ba
 async def test_a_command_to_a_vendor_that_is_sick_ends_in_one_result(
     site: Site, bridge: RunningBridge, fault: str
 ) -> None:
-    site.gateways.mischief.inject(fault, "/api/v1/devices/set", **SICK.get(fault, ({}, ()))[0])
-    before = len(site.gateways.mischief.calls)
+    site.gateways.fault_injector.inject(fault, "/api/v1/devices/set", **SICK.get(fault, ({}, ()))[0])
+    before = len(site.gateways.fault_injector.calls)
     result = await bridge.set(CHANNEL, {"enable": "ON"})
     assert result["status"] in {"failed", "confirmed"}
-    site.gateways.mischief.clear()
-    writes = [call for call in list(site.gateways.mischief.calls)[before:] if call.path.endswith("/devices/set")]
+    site.gateways.fault_injector.clear()
+    writes = [call for call in list(site.gateways.fault_injector.calls)[before:] if call.path.endswith("/devices/set")]
     assert len(writes) == 1, "a write is not repeated blindly"
     truth = "ON" if site.gateways.gateways[SN]["channel"]["0"]["enable"] else "OFF"
     assert (result["status"] == "confirmed") == (truth == "ON")
@@ -124,12 +124,12 @@ async def test_pages_that_drift_lose_nobody(site: Site) -> None:
         await bridge.settle()
         known = (await bridge.devices()).keys()
         for each in (site.ums, site.gateways):
-            each.mischief.inject("drift")
+            each.fault_injector.inject("drift")
         for _ in range(4):
             await bridge.refresh()
         assert (await bridge.devices()).keys() >= known
         for each in (site.ums, site.gateways):
-            each.mischief.clear()
+            each.fault_injector.clear()
         await bridge.refresh()
         assert (await bridge.devices()).keys() >= known
 
@@ -152,10 +152,10 @@ async def test_another_order_changes_nothing_at_all(site: Site, bridge: RunningB
 
 async def test_a_locked_account_is_one_word_and_few_calls_over_restarts(site: Site) -> None:
     for each in (site.ums, site.gateways):
-        each.mischief.inject("status", status=401)
+        each.fault_injector.inject("status", status=401)
     every = {"scan_interval": {"devices": 0.1}}
     for _ in range(3):
-        site.gateways.mischief.calls.clear()
+        site.gateways.fault_injector.calls.clear()
         async with site.bridge(branch=every, hq_voip=None) as bridge:
             await bridge.is_available("branch", "offline")
             said = await bridge.seen.wait(
@@ -163,10 +163,10 @@ async def test_a_locked_account_is_one_word_and_few_calls_over_restarts(site: Si
             )
             assert said.json["next_try"] is not None
             await asyncio.gather(*(bridge.ask("health") for _ in range(20)))
-            assert len(site.gateways.mischief.calls) <= len(said.json["sources"]) + 1
+            assert len(site.gateways.fault_injector.calls) <= len(said.json["sources"]) + 1
             await wait_until(lambda: [line for line in bridge.warnings() if "fails" in line], "a word")
             assert len([line for line in bridge.warnings() if line.startswith("branch:") and "fails" in line]) == 1
-    site.gateways.mischief.clear()
+    site.gateways.fault_injector.clear()
     async with site.bridge(branch=every, hq_voip=None) as bridge:
         await bridge.is_available("branch", "online")
 

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Never
 
-from fleet2mqtt.mqtt import Message, Mqtt, Settings
+from fleet2mqtt.mqtt import Message, MqttClient, Settings
 from tests.broker import HOST
 from tests.waiting import wait_until
 
@@ -22,7 +22,7 @@ PATIENCE = 30.0
 class Subject:
     """`ups` counts on_connected, `downs` has the reasons of on_disconnected."""
 
-    mqtt: Mqtt
+    mqtt: MqttClient
     messages: list[Message]
     downs: list[str]
     task: asyncio.Task[Never]
@@ -63,7 +63,7 @@ def start(
         if on_connected is not None:
             on_connected()
 
-    mqtt = Mqtt(
+    mqtt = MqttClient(
         Settings(**(values | options)),
         [(COMMANDS, 1)],
         on_message or messages.append,

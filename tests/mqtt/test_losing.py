@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 VERSIONS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 PROCESS = """
 import asyncio, sys
-from fleet2mqtt.mqtt import Mqtt, Settings
+from fleet2mqtt.mqtt import MqttClient, Settings
 
 settings = Settings(host=sys.argv[1], port=int(sys.argv[2]), client_id="process", will_topic="process", will_delay=0)
-mqtt = Mqtt(settings, [], print, lambda: print("connected", flush=True), print)
+mqtt = MqttClient(settings, [], print, lambda: print("connected", flush=True), print)
 asyncio.run(mqtt.run())
 """
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from fleet2mqtt.mqtt import Settings
-from fleet2mqtt.mqtt.client import Retry
-from fleet2mqtt.mqtt.connection import Cause, LinkError
+from fleet2mqtt.mqtt.client import ReconnectBackoff
+from fleet2mqtt.mqtt.connection import ConnectionEnded, DisconnectCause
 
-GONE = LinkError(Cause.CLOSED, "gone")
+GONE = ConnectionEnded(DisconnectCause.CLOSED, "gone")
 
 
-def retry() -> Retry:
-    return Retry(Settings(host="broker", port=1883, client_id="fleet", will_topic="state"))
+def retry() -> ReconnectBackoff:
+    return ReconnectBackoff(Settings(host="broker", port=1883, client_id="fleet", will_topic="state"))
 
 
 def test_each_failure_doubles_the_ceiling_until_a_connection_was_stable() -> None:
@@ -33,9 +33,9 @@ def test_a_short_connection_leaves_the_back_off_as_it_is() -> None:
 
 
 def test_where_someone_has_to_act_it_is_slow_from_the_start() -> None:
-    for cause in (Cause.REFUSED, Cause.TAKEN_OVER):
+    for cause in (DisconnectCause.REFUSED, DisconnectCause.TAKEN_OVER):
         tested = retry()
-        assert 4 <= tested.failed(LinkError(cause, "no"), lost=False) <= 8
+        assert 4 <= tested.failed(ConnectionEnded(cause, "no"), lost=False) <= 8
         for _ in range(100):
-            delay = tested.failed(LinkError(cause, "no"), lost=False)
+            delay = tested.failed(ConnectionEnded(cause, "no"), lost=False)
         assert 30 <= delay <= 60

@@ -142,15 +142,15 @@ async def test_a_disk_with_no_room_for_the_file_is_named(path: Path) -> None:
 
 async def exercise(outbox: Outbox) -> None:
     """Every door of an outbox opens, and numbers rise."""
-    (event,) = await outbox.add([alarm(90_000, active=True, standing="door")], nameless)
+    (event,) = await outbox.add([alarm(90_000, active=True, alarm_key="door")], nameless)
     assert event.seq > 30
     assert event in await outbox.unpublished(event.seq - 1)
     assert event in await outbox.standing()
     await outbox.history(0, 1_000)
     await outbox.last()
     await outbox.summary(event.received_at)
-    await outbox.keep("hq", "hq_voip_1", "now")
-    await outbox.bury("hq", "event", "no id", b"{}")
+    await outbox.save_checkpoint("hq", "hq_voip_1", "now")
+    await outbox.add_dead_letter("hq", "event", "no id", b"{}")
     await outbox.dead_letters(0, 10)
     await outbox.setting("instance", lambda: "made")
     await outbox.published([event.seq])
@@ -161,10 +161,10 @@ async def exercise(outbox: Outbox) -> None:
 async def used(path: Path) -> Path:
     """A file with something in every table, all of it in the file itself."""
     async with open_outbox(path) as outbox:
-        await outbox.add([alarm(n, device=f"hq_{n}", active=True, standing="door") for n in range(30)], nameless)
+        await outbox.add([alarm(n, device=f"hq_{n}", active=True, alarm_key="door") for n in range(30)], nameless)
         await outbox.published(range(1, 20))
-        await outbox.keep("hq", "hq_voip_1", "10")
-        await outbox.bury("hq", "event", "no id", b"[]")
+        await outbox.save_checkpoint("hq", "hq_voip_1", "10")
+        await outbox.add_dead_letter("hq", "event", "no id", b"[]")
         await outbox.setting("instance", lambda: "made")
     return path
 

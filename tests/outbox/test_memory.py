@@ -11,7 +11,7 @@ import pytest
 
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.errors import OutboxFull
-from fleet2mqtt.outbox import Limits, Outbox, open_outbox
+from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from tests.alarms import RAISED, add, alarm, ids, nameless
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ async def outbox(path: Path) -> AsyncIterator[Outbox]:
         yield outbox
 
 
-RAISE = {"active": True, "standing": "door"}
-CLEAR = {"active": True, "standing": "door", "cleared": True, "severity": Severity.CLEARED}
+RAISE = {"active": True, "alarm_key": "door"}
+CLEAR = {"active": True, "alarm_key": "door", "cleared": True, "severity": Severity.CLEARED}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ CLEAR = {"active": True, "standing": "door", "cleared": True, "severity": Severi
         ([(1, RAISE), (2, CLEAR), (3, RAISE)], "hq:3"),
         ([(1, CLEAR), (1, RAISE)], None),  # same id, same time
         ([(2, RAISE), (2, CLEAR | {"raised_at": RAISED})], None),  # same id, a clock that is behind
-        ([(1, RAISE), (2, CLEAR | {"standing": "window"})], "hq:1"),
+        ([(1, RAISE), (2, CLEAR | {"alarm_key": "window"})], "hq:1"),
         ([(1, RAISE), (2, CLEAR | {"device": "hq_voip_2"})], "hq:1"),
         ([(1, RAISE | {"active": False})], None),
     ],
@@ -64,7 +64,7 @@ async def test_standing(
 
 
 async def test_what_stands_outlives_history(path: Path) -> None:
-    async with open_outbox(path, Limits(history_rows=0)) as outbox:
+    async with open_outbox(path, OutboxLimits(history_rows=0)) as outbox:
         (event,) = await add(outbox, 1, **RAISE)
         await outbox.published([event.seq])
         assert await outbox.standing() == [event]
@@ -117,37 +117,39 @@ async def test_last_is_the_newest_by_time_whatever_the_order(outbox: Outbox) -> 
 async def test_watermarks_and_settings_outlive_restart(path: Path) -> None:
     numbers = count(1)
     async with open_outbox(path) as outbox:
-        assert outbox.watermark("hq", "hq_voip_1") is None
-        await asyncio.gather(outbox.keep("hq", "hq_voip_1", "10"), outbox.keep("hq", "hq_voip_1", "11"))
-        await outbox.keep("hq", "hq_voip_2", "5")
-        assert outbox.watermark("hq", "hq_voip_1") == "11"
+        assert outbox.checkpoint("hq", "hq_voip_1") is None
+        await asyncio.gather(
+            outbox.save_checkpoint("hq", "hq_voip_1", "10"), outbox.save_checkpoint("hq", "hq_voip_1", "11")
+        )
+        await outbox.save_checkpoint("hq", "hq_voip_2", "5")
+        assert outbox.checkpoint("hq", "hq_voip_1") == "11"
         assert await outbox.setting("instance", lambda: f"made {next(numbers)}") == "made 1"
     async with open_outbox(path) as outbox:
-        assert outbox.watermark("hq", "hq_voip_1") == "11"
-        assert outbox.watermark("hq", "hq_voip_2") == "5"
+        assert outbox.checkpoint("hq", "hq_voip_1") == "11"
+        assert outbox.checkpoint("hq", "hq_voip_2") == "5"
         assert await outbox.setting("instance", lambda: f"made {next(numbers)}") == "made 1"
 
 
 async def test_watermarks_are_on_disk_with_their_alarms_or_not_at_all(path: Path) -> None:
-    async with open_outbox(path, Limits(rows=2)) as outbox:
+    async with open_outbox(path, OutboxLimits(rows=2)) as outbox:
         commits = outbox.commits
         await outbox.add([alarm(1)], nameless, {("hq", "hq_voip_1"): "one", ("hq", ""): "all"})
         assert outbox.commits == commits + 1
         with pytest.raises(OutboxFull):
             await outbox.add([alarm(2), alarm(3)], nameless, {("hq", "hq_voip_1"): "three"})
-        assert outbox.watermark("hq", "hq_voip_1") == "one"
+        assert outbox.checkpoint("hq", "hq_voip_1") == "one"
         await outbox.add([], nameless, {("hq", ""): ""})
-        assert outbox.watermark("hq", "") is None
+        assert outbox.checkpoint("hq", "") is None
     async with open_outbox(path) as outbox:
-        assert outbox.watermark("hq", "hq_voip_1") == "one"
-        assert outbox.watermark("hq", "") is None
+        assert outbox.checkpoint("hq", "hq_voip_1") == "one"
+        assert outbox.checkpoint("hq", "") is None
 
 
 async def test_dead_letters_are_bounded_and_the_same_one_only_counts(path: Path) -> None:
-    async with open_outbox(path, Limits(dead_letters=3)) as outbox:
-        first, second, third = [await outbox.bury("hq", "event", "no id", bytes([65 + n])) for n in range(3)]
-        assert await outbox.bury("hq", "event", "still no id", b"A") == first
-        fourth = await outbox.bury("hq", "event", "no id", b"D")
+    async with open_outbox(path, OutboxLimits(dead_letters=3)) as outbox:
+        first, second, third = [await outbox.add_dead_letter("hq", "event", "no id", bytes([65 + n])) for n in range(3)]
+        assert await outbox.add_dead_letter("hq", "event", "still no id", b"A") == first
+        fourth = await outbox.add_dead_letter("hq", "event", "no id", b"D")
         assert (outbox.dead, outbox.displaced) == (3, 1)
         letters = await outbox.dead_letters(0, 10)
         assert [(letter.id, letter.body, letter.count) for letter in letters] == [
@@ -157,13 +159,15 @@ async def test_dead_letters_are_bounded_and_the_same_one_only_counts(path: Path)
         ]
         assert letters[0].error == "still no id"
         assert [letter.id for letter in await outbox.dead_letters(first, 1)] == [third]
-        assert await outbox.dig(third) == letters[1]
-        assert await outbox.dig(second) is None
+        assert await outbox.get_dead_letter(third) == letters[1]
+        assert await outbox.get_dead_letter(second) is None
         assert (await outbox.discard(third), await outbox.discard(third), outbox.dead) == (True, False, 2)
 
 
 async def test_a_dead_letter_is_cut_and_need_not_be_text(outbox: Outbox) -> None:
-    letter = await outbox.dig(await outbox.bury("hq", "event", "not JSON: \ud800", b"\xff" + b"x" * 100_000))
+    letter = await outbox.get_dead_letter(
+        await outbox.add_dead_letter("hq", "event", "not JSON: \ud800", b"\xff" + b"x" * 100_000)
+    )
     assert letter is not None
     assert letter.error == "not JSON: ?"
     assert letter.body == "\ufffd" + "x" * (64 * 1024 - 1)

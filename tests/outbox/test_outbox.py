@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleet2mqtt.devices.model import Origin, Severity
+from fleet2mqtt.devices.model import Severity, UpdateOrigin
 from fleet2mqtt.errors import OutboxError, OutboxFull
-from fleet2mqtt.outbox import Limits, Outbox, open_outbox
+from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from tests.alarms import add, alarm, ids, nameless
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ async def test_body_is_the_contract(outbox: Outbox) -> None:
 
 
 async def test_what_is_unknown_is_null_and_the_stored_event_equals_the_given_one(outbox: Outbox) -> None:
-    (event,) = await add(outbox, 1, cleared=True, active=True, standing="door", severity=Severity.CLEARED)
+    (event,) = await add(outbox, 1, cleared=True, active=True, alarm_key="door", severity=Severity.CLEARED)
     assert event.body["type"] == "cleared"
     nulls = {"device_name", "line", "code", "category", "description", "description_en"}
     assert {key for key, value in event.body.items() if value is None} == nulls
@@ -75,7 +75,7 @@ async def test_what_is_unknown_is_null_and_the_stored_event_equals_the_given_one
 
 
 async def test_text_that_utf8_cannot_carry_is_stored_all_the_same(outbox: Outbox) -> None:
-    (event,) = await add(outbox, 1, id="hq:\ud800", device="hq_\udfff", standing="\ud800", name="half \ud83d")
+    (event,) = await add(outbox, 1, id="hq:\ud800", device="hq_\udfff", alarm_key="\ud800", name="half \ud83d")
     assert (event.id, event.device, event.body["name"]) == ("hq:?", "hq_?", "half ?")
     assert await outbox.unpublished(0) == [event]
 
@@ -89,12 +89,12 @@ async def test_any_number_may_be_asked_for(outbox: Outbox) -> None:
     (event,) = await add(outbox, 1)
     assert await outbox.history(-(2**70), 10) == ([event], False)
     assert await outbox.history(2**70, 10) == ([], False)
-    assert (await outbox.dig(2**70), await outbox.discard(2**70)) == (None, False)
+    assert (await outbox.get_dead_letter(2**70), await outbox.discard(2**70)) == (None, False)
 
 
 async def test_repeats_give_nothing(outbox: Outbox) -> None:
     assert ids(await add(outbox, 2, 1, 2, 3, 1)) == ["hq:2", "hq:1", "hq:3"]
-    assert ids(await add(outbox, 3, 4, 1, source=Origin.POLL)) == ["hq:4"]
+    assert ids(await add(outbox, 3, 4, 1, source=UpdateOrigin.POLL)) == ["hq:4"]
     assert await outbox.add([], nameless) == ()
     assert [event.seq for event in await outbox.unpublished(0)] == [1, 2, 3, 4]
 
@@ -113,7 +113,7 @@ async def test_concurrent_repeats_are_one_event(outbox: Outbox) -> None:
 
 
 async def test_identity_and_numbers_outlive_restart_and_publishing(path: Path) -> None:
-    async with open_outbox(path, Limits(history_rows=0)) as outbox:
+    async with open_outbox(path, OutboxLimits(history_rows=0)) as outbox:
         await outbox.published(event.seq for event in await add(outbox, 1, 2, 3))
     async with open_outbox(path) as outbox:
         assert await outbox.history(0, 10) == ([], False)
@@ -150,14 +150,14 @@ async def test_unpublished_comes_in_pages(outbox: Outbox) -> None:
 async def test_figures_outlive_restart(path: Path) -> None:
     async with open_outbox(path) as outbox:
         await add(outbox, 1, 2)
-        await outbox.bury("hq", "event", "no id", b"{}")
+        await outbox.add_dead_letter("hq", "event", "no id", b"{}")
         figures = (outbox.depth, outbox.size, outbox.oldest, outbox.first_seq, outbox.dead)
     async with open_outbox(path) as outbox:
         assert (outbox.depth, outbox.size, outbox.oldest, outbox.first_seq, outbox.dead) == figures
 
 
 async def test_full_by_rows_refuses_the_whole_call_and_no_other(path: Path) -> None:
-    async with open_outbox(path, Limits(rows=3)) as outbox:
+    async with open_outbox(path, OutboxLimits(rows=3)) as outbox:
         await add(outbox, 1, 2)
         small, large = await asyncio.gather(add(outbox, 5), add(outbox, 3, 4), return_exceptions=True)
         assert isinstance(small, tuple)
@@ -169,7 +169,7 @@ async def test_full_by_rows_refuses_the_whole_call_and_no_other(path: Path) -> N
 
 
 async def test_full_by_bytes(path: Path) -> None:
-    async with open_outbox(path, Limits(bytes=2_000)) as outbox:
+    async with open_outbox(path, OutboxLimits(bytes=2_000)) as outbox:
         with pytest.raises(OutboxFull):
             await add(outbox, 1, description="x" * 2_000)
         await add(outbox, 1)
@@ -180,7 +180,7 @@ async def test_full_by_bytes(path: Path) -> None:
 
 
 async def test_history_is_bounded_and_says_so(path: Path) -> None:
-    async with open_outbox(path, Limits(history_rows=3)) as outbox:
+    async with open_outbox(path, OutboxLimits(history_rows=3)) as outbox:
         await add(outbox, *range(1, 9))
         await outbox.published([1, 2, 3, 5, 6, 7])
         events, more = await outbox.history(0, 10)
@@ -191,7 +191,7 @@ async def test_history_is_bounded_and_says_so(path: Path) -> None:
 
 
 async def test_identities_are_bounded_but_never_those_of_held_events(path: Path) -> None:
-    async with open_outbox(path, Limits(history_rows=2, seen_rows=4)) as outbox:
+    async with open_outbox(path, OutboxLimits(history_rows=2, seen_rows=4)) as outbox:
         await add(outbox, *range(1, 9))
         assert await add(outbox, *range(1, 9)) == ()
         await outbox.published(range(1, 9))

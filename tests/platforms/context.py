@@ -25,13 +25,20 @@ def options(schema: Mapping[Any, Any], url: str, given: Mapping[str, Any], *, ti
     return common | {"time_zone": zone("Asia/Shanghai")} | own
 
 
-def lent(name: str, chosen: Mapping[str, Any], claims: dict[str, str], folder: Path) -> Context:
+def lent(name: str, chosen: Mapping[str, Any], assignments: dict[str, str], folder: Path) -> Context:
     """What connect() gets, for a platform that must not keep anything."""
 
-    async def keep(device: str, text: str) -> None:
+    async def save_checkpoint(device: str, text: str) -> None:
         raise AssertionError((device, text))
 
-    return Context(name=name, options=chosen, ids=Ids(claims), data_dir=folder, watermark=lambda _: None, keep=keep)
+    return Context(
+        name=name,
+        options=chosen,
+        ids=Ids(assignments),
+        data_dir=folder,
+        checkpoint=lambda _: None,
+        save_checkpoint=save_checkpoint,
+    )
 
 
 @dataclass(slots=True)
@@ -39,14 +46,18 @@ class Shared:
     """What outlives a run: id claims, kept texts, and the data directory."""
 
     folder: Path = field(default_factory=Path)
-    claims: dict[str, str] = field(default_factory=dict)
-    marks: dict[str, str] = field(default_factory=dict)
+    assignments: dict[str, str] = field(default_factory=dict)
+    checkpoints: dict[str, str] = field(default_factory=dict)
 
-    async def keep(self, device: str, text: str) -> None:
-        self.marks[device] = text
+    async def save_checkpoint(self, device: str, text: str) -> None:
+        self.checkpoints[device] = text
 
     def context(self, name: str, chosen: Mapping[str, Any]) -> Context:
-        return replace(lent(name, chosen, self.claims, self.folder), watermark=self.marks.get, keep=self.keep)
+        return replace(
+            lent(name, chosen, self.assignments, self.folder),
+            checkpoint=self.checkpoints.get,
+            save_checkpoint=self.save_checkpoint,
+        )
 
 
 def source_of(backend: Backend, name: str) -> Source:
@@ -111,9 +122,9 @@ class Run:
         """The newest inventory of a scope."""
         return next((set(one.ids) for one in reversed(self.inventories) if one.scope == scope), None)
 
-    def named(self, scope: str, native: str) -> str:
+    def named(self, scope: str, vendor_id: str) -> str:
         """The id of a device."""
-        return next(one.id for one in self.devices.values() if (one.scope, one.native) == (scope, native))
+        return next(one.id for one in self.devices.values() if (one.scope, one.vendor_id) == (scope, vendor_id))
 
     def of(self, scope: str) -> list[Device]:
         """The devices of a scope, whatever follows its colon."""

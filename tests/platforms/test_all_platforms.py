@@ -114,7 +114,7 @@ async def test_a_thousand_commands_keep_to_the_rate_and_wait_for_no_poll(tmp_pat
                 values = {key: "ON" if number % 2 else "OFF", "transaction": f"t{number}"}
                 await bridge.broker.publish(f"fleet2mqtt/device/{device}/set", values)
             await wait_until(lambda: len(_ended(bridge)) == len(commands), "every result", 180)
-        control = [place for place, call in enumerate(cloud.mischief.calls) if "/control/" in call.path]
+        control = [place for place, call in enumerate(cloud.fault_injector.calls) if "/control/" in call.path]
         assert control[0] - begun < 200  # long before the backlog of 120 devices' polls was through
         gaps = [later - earlier for earlier, later in pairwise(cloud.arrivals)]
         assert sum(gaps) >= 0.95 * len(gaps) / rate

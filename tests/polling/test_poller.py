@@ -11,7 +11,7 @@ from fleet2mqtt.devices.builtin_entities import added_rows
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import Unreachable
 from fleet2mqtt.hub import Hub
-from fleet2mqtt.mqtt import Mqtt, Settings
+from fleet2mqtt.mqtt import MqttClient, Settings
 from fleet2mqtt.outbox import open_outbox
 from fleet2mqtt.polling.poller import Poller
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
@@ -59,7 +59,7 @@ def hub(outbox: Outbox) -> Hub:
     """A hub that speaks to no broker."""
     topics = Topics("fleet2mqtt", "homeassistant")
     settings = Settings(host="127.0.0.1", port=1, client_id="hub", will_topic=topics.state)
-    mqtt = Mqtt(settings, [], lambda _: None, lambda: None, lambda _: None)
+    mqtt = MqttClient(settings, [], lambda _: None, lambda: None, lambda _: None)
     registry = Registry(time.monotonic, added_rows(_nothing))
     publisher = Publisher(mqtt, registry, None, topics, 1000)
     return Hub(outbox, registry, publisher, AlarmPublisher(mqtt, outbox, topics), topics)

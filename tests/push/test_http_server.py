@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from fleet2mqtt.push.http_server import Listener, Shortcut, listen
+from fleet2mqtt.push.http_server import HttpServer, Shortcut, start_http_server
 from tests.bridge_under_test import MAC, SECRET, open_site
 from tests.broker import HOST
 from tests.waiting import wait_until
@@ -32,7 +32,7 @@ class Kitchen:
     begun: list[bytes] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def recognise(self, data: bytes, remote: str) -> Coroutine[Any, Any, bytes] | None:
+    def match(self, data: bytes, remote: str) -> Coroutine[Any, Any, bytes] | None:
         assert remote == HOST
         word, _, name = data.partition(b" ")
         return self._serve(name) if word == b"order" else None
@@ -46,11 +46,11 @@ class Kitchen:
 
 
 @asynccontextmanager
-async def open_kitchen(patience: float = PATIENCE, room: int = 100) -> AsyncIterator[tuple[Kitchen, Listener]]:
+async def open_kitchen(patience: float = PATIENCE, room: int = 100) -> AsyncIterator[tuple[Kitchen, HttpServer]]:
     kitchen = Kitchen()
     async with asyncio.TaskGroup() as group:
-        shortcut = Shortcut(kitchen.recognise, group)
-        listener = await listen(web.Application(), HOST, 0, shortcut=shortcut, patience=patience, room=room)
+        shortcut = Shortcut(kitchen.match, group)
+        listener = await start_http_server(web.Application(), HOST, 0, shortcut=shortcut, patience=patience, room=room)
         try:
             yield kitchen, listener
         finally:
@@ -74,7 +74,7 @@ class Guest:
 
 
 @asynccontextmanager
-async def guest(listener: Listener) -> AsyncIterator[Guest]:
+async def guest(listener: HttpServer) -> AsyncIterator[Guest]:
     reader, writer = await asyncio.open_connection(*listener.addresses[0][:2])
     try:
         yield Guest(reader, writer)

@@ -6,9 +6,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from fleet2mqtt.errors import BadReply
-from fleet2mqtt.sdk.http_client import Envelope, open_api
-from fleet2mqtt.sdk.rate_limiter import Pace
+from fleet2mqtt.errors import InvalidResponse
+from fleet2mqtt.sdk.http_client import Envelope, open_http_client
+from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -25,8 +25,8 @@ async def test_a_redirection_is_not_followed_and_says_where_it_leads(status: int
     app.router.add_route("*", "/{path:.*}", answer)
     async with TestServer(app) as server:
         options = {"url": str(server.make_url("")), "timeout": 5.0, "headers": {}, "verify_tls": True, "ca": None}
-        async with open_api(options, envelope=Envelope(), pace=Pace()) as api:
-            with pytest.raises(BadReply, match="redirected to /elsewhere; is the backend's url right") as caught:
+        async with open_http_client(options, envelope=Envelope(), pace=RateLimiter()) as api:
+            with pytest.raises(InvalidResponse, match="redirected to /elsewhere; is the backend's url right") as caught:
                 await api.call("POST", "/list")
     assert caught.value.code == status
     assert "4711canary" not in str(caught.value)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from fleet2mqtt.sdk.rate_limiter import FIRST_CALLS, Pace, urgently
+from fleet2mqtt.sdk.rate_limiter import FIRST_CALLS, RateLimiter, command_priority
 from tests.waiting import wait_until
 
 
 class Calls:
     """Calls that take as long as the test says; `order` is that of their turns."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: RateLimiter) -> None:
         self.pace = pace
         self.order: list[str] = []
         self.running = 0
@@ -20,7 +20,7 @@ class Calls:
         self.over = asyncio.Event()
 
     async def poll(self, name: str) -> None:
-        async with self.pace.turn():
+        async with self.pace.slot():
             self.order.append(name)
             self.running += 1
             self.most = max(self.most, self.running)
@@ -28,12 +28,12 @@ class Calls:
             self.running -= 1
 
     async def command(self, name: str) -> None:
-        with urgently():
+        with command_priority():
             await self.poll(name)
 
 
 async def test_no_more_at_once_than_allowed() -> None:
-    calls = Calls(Pace(concurrency=2))
+    calls = Calls(RateLimiter(concurrency=2))
     async with asyncio.TaskGroup() as group:
         for number in range(6):
             group.create_task(calls.poll(str(number)))
@@ -44,7 +44,7 @@ async def test_no_more_at_once_than_allowed() -> None:
 
 
 async def test_commands_overtake_the_polls_that_wait_in_order() -> None:
-    calls = Calls(Pace())
+    calls = Calls(RateLimiter())
     async with asyncio.TaskGroup() as group:
         for start, name in ((calls.poll, "a"), (calls.poll, "b"), (calls.command, "C"), (calls.command, "D")):
             group.create_task(start(name))
@@ -54,7 +54,7 @@ async def test_commands_overtake_the_polls_that_wait_in_order() -> None:
 
 
 async def test_who_gives_up_takes_no_turn() -> None:
-    calls = Calls(Pace())
+    calls = Calls(RateLimiter())
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(calls.poll(name)) for name in "abc"]
         await wait_until(lambda: calls.running, "a call")
@@ -68,7 +68,7 @@ async def test_who_gives_up_takes_no_turn() -> None:
 
 
 async def test_calls_that_are_spaced_all_come() -> None:
-    calls = Calls(Pace(concurrency=5, spacing=0.01))
+    calls = Calls(RateLimiter(concurrency=5, spacing=0.01))
     calls.over.set()
     async with asyncio.TaskGroup() as group:
         for number in range(5):
@@ -78,10 +78,10 @@ async def test_calls_that_are_spaced_all_come() -> None:
 
 
 async def test_calls_that_are_apart_by_their_ends() -> None:
-    pace, ended, started = Pace(spacing=0.05, idle=True), list[float](), list[float]()
+    pace, ended, started = RateLimiter(spacing=0.05, idle=True), list[float](), list[float]()
     clock = asyncio.get_running_loop().time
     for _ in range(2):
-        async with pace.turn():
+        async with pace.slot():
             started.append(clock())
             await asyncio.sleep(0.06)  # longer than the spacing, as a slow vendor
             ended.append(clock())
@@ -89,9 +89,9 @@ async def test_calls_that_are_apart_by_their_ends() -> None:
 
 
 async def test_nobody_starts_while_the_vendor_wants_to_be_left_alone() -> None:
-    calls = Calls(Pace(concurrency=2))
-    calls.pace.hold(3600)
-    calls.pace.hold(0)  # what was asked for before still stands
+    calls = Calls(RateLimiter(concurrency=2))
+    calls.pace.pause(3600)
+    calls.pace.pause(0)  # what was asked for before still stands
     tasks = [asyncio.create_task(calls.poll("a")), asyncio.create_task(calls.command("B"))]
     for _ in range(5):
         await asyncio.sleep(0)
@@ -103,12 +103,12 @@ async def test_nobody_starts_while_the_vendor_wants_to_be_left_alone() -> None:
 
 async def test_a_command_is_done_with_before_the_next_begins_unless_it_takes_long() -> None:
     order = list[str]()
-    pace = Pace(spacing=0.005, idle=True)
+    pace = RateLimiter(spacing=0.005, idle=True)
 
     async def command(name: str, calls: int) -> None:
-        with urgently():
+        with command_priority():
             for _ in range(calls):
-                async with pace.turn():
+                async with pace.slot():
                     order.append(name)
 
     async with asyncio.TaskGroup() as group:
@@ -118,11 +118,11 @@ async def test_a_command_is_done_with_before_the_next_begins_unless_it_takes_lon
 
 
 async def test_one_command_in_another_is_a_part_of_it() -> None:
-    with urgently() as outer:
-        with urgently() as inner:
-            async with Pace().turn():
+    with command_priority() as outer:
+        with command_priority() as inner:
+            async with RateLimiter().slot():
                 pass
         assert inner is outer
     assert outer.started == 1
-    with urgently() as other:
+    with command_priority() as other:
         assert other.started == 0

@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from fleet2mqtt.errors import Busy
-from fleet2mqtt.sdk.http_client import Envelope, open_api
-from fleet2mqtt.sdk.rate_limiter import Pace
+from fleet2mqtt.errors import RateLimited
+from fleet2mqtt.sdk.http_client import Envelope, open_http_client
+from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,27 +29,27 @@ IN_A_DAY, YESTERDAY = (
 
 
 @asynccontextmanager
-async def after_a_refusal(status: int, retry_after: str | None) -> AsyncIterator[Pace]:
+async def after_a_refusal(status: int, retry_after: str | None) -> AsyncIterator[RateLimiter]:
     """The pace of a vendor that has just answered so."""
 
     async def refuse(_: web.Request) -> web.Response:
         return web.Response(status=status, headers={} if retry_after is None else {"Retry-After": retry_after})
 
-    app, pace = web.Application(), Pace()
+    app, pace = web.Application(), RateLimiter()
     app.router.add_get("/", refuse)
     async with TestServer(app) as server:
         options = {"url": str(server.make_url("")), "timeout": 5.0, "headers": {}, "verify_tls": True, "ca": None}
-        async with open_api(options, envelope=Envelope(), pace=pace) as api:
-            with pytest.raises(Busy):
+        async with open_http_client(options, envelope=Envelope(), pace=pace) as api:
+            with pytest.raises(RateLimited):
                 await api.call("GET", "")
             yield pace
 
 
-async def is_free(pace: Pace) -> bool:
+async def is_free(pace: RateLimiter) -> bool:
     """Whether a call would start at once: a turn is granted without a look at the clock or not at all."""
 
     async def call() -> None:
-        async with pace.turn():
+        async with pace.slot():
             pass
 
     task = asyncio.create_task(call())

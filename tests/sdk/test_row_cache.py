@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.row_cache import Rows
+from fleet2mqtt.sdk.row_cache import RowCache
 
 LEAVES = st.one_of(st.none(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.text(max_size=8))
 KEYS = st.one_of(st.text(max_size=6), st.sampled_from(["devices", " devices", "password", "name", "名"]))
@@ -54,7 +54,7 @@ class Counting:
 def outcome(parse: Any, data: bytes) -> Any:
     try:
         return parse(data)
-    except BadReply as error:
+    except InvalidResponse as error:
         return type(error), str(error), error.code
 
 
@@ -65,24 +65,24 @@ def page(*rows: Any) -> bytes:
 @given(REPLIES, ENCODINGS, st.booleans())
 def test_what_comes_out_is_what_the_parser_gives(reply: Any, encoding: str, escaped: bool) -> None:
     data = json.dumps(reply, ensure_ascii=escaped).encode(encoding, "surrogatepass" if "utf" in encoding else "replace")
-    rows = Rows("devices", vendor_json.parse)
+    rows = RowCache("devices", vendor_json.parse)
     assert outcome(rows.parse, data) == outcome(rows.parse, data) == outcome(vendor_json.parse, data)
 
 
 @pytest.mark.parametrize("data", ODD, ids=range(len(ODD)))
 def test_what_is_odd_is_left_to_the_parser(data: bytes) -> None:
-    assert outcome(Rows("devices", vendor_json.parse).parse, data) == outcome(vendor_json.parse, data)
+    assert outcome(RowCache("devices", vendor_json.parse).parse, data) == outcome(vendor_json.parse, data)
 
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_read_or_a_bad_reply(data: bytes) -> None:
-    with suppress(BadReply):
-        Rows("devices", vendor_json.parse).parse(b'{"devices": [' + data + b"]}")
+    with suppress(InvalidResponse):
+        RowCache("devices", vendor_json.parse).parse(b'{"devices": [' + data + b"]}")
 
 
 def test_what_did_not_change_is_the_same_object_and_not_parsed_again() -> None:
     parse = Counting()
-    rows = Rows("devices", parse)
+    rows = RowCache("devices", parse)
     first = rows.parse(page({"mac": "A", "name": "语音"}, {"mac": "B"}))["devices"]
     rows.begin()
     parse.seen.clear()
@@ -94,7 +94,7 @@ def test_what_did_not_change_is_the_same_object_and_not_parsed_again() -> None:
 
 
 def test_secrets_go_as_they_do_in_a_whole_answer() -> None:
-    rows = Rows("devices", vendor_json.parse)
+    rows = RowCache("devices", vendor_json.parse)
     assert rows.parse(b'{"token_id": 1, "passwd": "x", "devices": [{"wifiKey": "y"}]}') == {
         "token_id": 1,
         "devices": [{}],
@@ -102,7 +102,7 @@ def test_secrets_go_as_they_do_in_a_whole_answer() -> None:
 
 
 def test_what_two_readings_did_not_see_is_forgotten() -> None:
-    rows = Rows("devices", vendor_json.parse)
+    rows = RowCache("devices", vendor_json.parse)
     (gone,) = rows.parse(page({"mac": "A"}))["devices"]
     for _ in range(2):
         rows.begin()
@@ -114,7 +114,7 @@ def test_what_two_readings_did_not_see_is_forgotten() -> None:
 
 
 def test_a_reading_that_ends_early_forgets_nothing() -> None:
-    rows = Rows("devices", vendor_json.parse)
+    rows = RowCache("devices", vendor_json.parse)
     everything = [{"mac": number} for number in range(10)]
     whole = rows.parse(page(*everything))["devices"]
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Vendors' JSON made safe: nothing but BadReply comes out of anything, and no secret goes further."""
+"""Vendors' JSON made safe: nothing but InvalidResponse comes out of anything, and no secret goes further."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fleet2mqtt import redaction
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.sdk import vendor_json
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -49,7 +49,7 @@ def cleaned(value: Any) -> Any:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_a_bad_reply(data: bytes) -> None:
-    with suppress(BadReply):
+    with suppress(InvalidResponse):
         vendor_json.parse(data)
 
 
@@ -58,7 +58,7 @@ def test_no_secret_key_comes_through(document: Any, escaped: bool) -> None:
     data = json.dumps(document, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
     try:
         found = vendor_json.parse(data)
-    except BadReply:
+    except InvalidResponse:
         return  # half a surrogate pair
     assert redaction.SECRET_KEYS.isdisjoint(key.strip().lower() for key in keys(found))
 
@@ -98,12 +98,12 @@ DEEP = b'{"a": ' * 1000 + b'{"pass": 1}' + b"}" * 1000
 
 @pytest.mark.parametrize("data", [b"", b"NaN", b'{"a": Infinity}', b"<html>", b"[" * 100_000, DEEP])
 def test_what_is_no_json_is_a_bad_reply(data: bytes) -> None:
-    with pytest.raises(BadReply):
+    with pytest.raises(InvalidResponse):
         vendor_json.parse(data)
 
 
 def test_a_bad_reply_repeats_no_secret() -> None:
-    with pytest.raises(BadReply) as caught:
+    with pytest.raises(InvalidResponse) as caught:
         vendor_json.parse(b'{"password": "%s", ' % CANARY.encode())
     assert CANARY not in str(caught.value)
 
@@ -206,7 +206,7 @@ def test_iso_has_a_fraction_only_where_there_is_one() -> None:
     assert vendor_json.iso(None) is None
 
 
-class Shape(vendor_json.Wire):
+class Shape(vendor_json.WireModel):
     number: vendor_json.Number = None
     truth: vendor_json.Truth = None
     at: vendor_json.Moment = None

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from fleet2mqtt.errors import Unreachable
-from fleet2mqtt.sdk.http_client import Api, Envelope, open_api
-from fleet2mqtt.sdk.rate_limiter import Pace
+from fleet2mqtt.sdk.http_client import Envelope, HttpClient, open_http_client
+from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def vendor(certificates: Certificates, name: str = "127.0.0.1", **options: Any) -> AsyncIterator[Api]:
+async def vendor(certificates: Certificates, name: str = "127.0.0.1", **options: Any) -> AsyncIterator[HttpClient]:
     """One that says yes over TLS, reached under this name."""
 
     async def answer(_: web.Request) -> web.Response:
@@ -35,7 +35,7 @@ async def vendor(certificates: Certificates, name: str = "127.0.0.1", **options:
     try:
         url = f"https://{name}:{server.port}"
         common = {"url": url, "timeout": 5.0, "headers": {}, "verify_tls": True, "ca": None}
-        async with open_api(common | options, envelope=Envelope(), pace=Pace()) as api:
+        async with open_http_client(common | options, envelope=Envelope(), pace=RateLimiter()) as api:
             yield api
     finally:
         await server.close()
@@ -62,5 +62,5 @@ async def test_nor_is_one_under_another_name(certificates: Certificates) -> None
 async def test_unless_the_operator_says_so(certificates: Certificates, scheme: str) -> None:
     async with vendor(certificates, verify_tls=False) as api:
         options = {"url": api.base.replace("https", scheme), "timeout": 5.0, "headers": {}, "verify_tls": False}
-        async with open_api(options, envelope=Envelope(), pace=Pace()) as other:
+        async with open_http_client(options, envelope=Envelope(), pace=RateLimiter()) as other:
             assert await other.call("GET", "/") == {"code": 0}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleet2mqtt.devices.model import Category, Component, Origin, Provenance
+from fleet2mqtt.devices.model import Component, EntityCategory, StateMeta, UpdateOrigin
 from fleet2mqtt.storage import inventory_file
 from fleet2mqtt.storage.inventory_file import Snapshot
 from tests.sample_devices import SIGNAL, device, row
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ROWS = (
     SIGNAL,
-    row("net", Component.SELECT, options=("auto", "sa"), category=Category.CONFIG, enabled=False, precision=2),
+    row("net", Component.SELECT, options=("auto", "sa"), category=EntityCategory.CONFIG, enabled=False, precision=2),
     row("key", Component.TEXT, secret=True, pattern="[a-z]+", minimum=1, maximum=8),
 )
 SNAPSHOT = Snapshot(
@@ -26,9 +26,9 @@ SNAPSHOT = Snapshot(
         device("hq_3", state={"signal": None, "gps": {"latitude": 1.5, "longitude": 2}}),
     ),
     retired={"hq_1": {"old": "switch"}},
-    graves=frozenset(("fleet2mqtt/device/hq_0/state",)),
-    claims={"hq_1": "hq\x1f1"},
-    provenance={"hq_1": Provenance(Origin.PUSH, "2026-11-22T08:00:00.000+00:00")},
+    pending_deletions=frozenset(("fleet2mqtt/device/hq_0/state",)),
+    assignments={"hq_1": "hq\x1f1"},
+    state_meta={"hq_1": StateMeta(UpdateOrigin.PUSH, "2026-11-22T08:00:00.000+00:00")},
 )
 
 

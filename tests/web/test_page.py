@@ -12,8 +12,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from fleet2mqtt.commands.replies import Command
 from fleet2mqtt.devices.model import Severity
-from fleet2mqtt.errors import Denied, OutboxFull, Rejected
-from fleet2mqtt.outbox import Limits, open_outbox
+from fleet2mqtt.errors import AuthenticationError, OutboxFull, Rejected
+from fleet2mqtt.outbox import OutboxLimits, open_outbox
 from fleet2mqtt.sdk.api import Calls
 from tests.alarms import alarm
 from tests.waiting import wait_until
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 async def test_healthz_tells_of_a_late_event_loop_and_of_nothing_else(tmp_path: Path) -> None:
-    async with bench(tmp_path, Vendor("hq", error=Denied("no"))) as parts:
+    async with bench(tmp_path, Vendor("hq", error=AuthenticationError("no"))) as parts:
         assert await parts.json("/healthz") == {"status": "ok", "loop_lag": 0.0}
         parts.status.loop_lag = 5.0
         assert await parts.json("/healthz", 503) == {"status": "late", "loop_lag": 5.0}
@@ -45,7 +45,7 @@ async def test_readyz_wants_a_broker(tmp_path: Path) -> None:
         ((), True),
         ((Vendor("hq"),), True),
         ((Vendor("hq"), Vendor("branch")), True),
-        ((Vendor("hq"), Vendor("branch", error=Denied("no"))), False),
+        ((Vendor("hq"), Vendor("branch", error=AuthenticationError("no"))), False),
     ],
 )
 async def test_readyz_wants_each_backend(
@@ -59,7 +59,7 @@ async def test_readyz_wants_each_backend(
 
 async def test_readyz_tells_when_alarms_are_refused(tmp_path: Path, broker: Broker) -> None:
     vendor = Vendor("hq")
-    async with bench(tmp_path, vendor, broker=broker, limits=Limits(rows=1)) as parts:
+    async with bench(tmp_path, vendor, broker=broker, limits=OutboxLimits(rows=1)) as parts:
         await parts.json("/readyz")
         with pytest.raises(OutboxFull):
             await parts.hub.accept(vendor.update(alarms=(alarm(1), alarm(2))))
@@ -70,7 +70,7 @@ async def test_readyz_tells_when_alarms_are_refused(tmp_path: Path, broker: Brok
 
 async def test_metrics_count_what_happened(tmp_path: Path, broker: Broker) -> None:
     vendor = Vendor("hq", devices=(device(1), device(2)), calls={"device_list": Calls(7, 2)})
-    down = Vendor("branch", error=Denied("no"))
+    down = Vendor("branch", error=AuthenticationError("no"))
     async with bench(tmp_path, vendor, down, broker=broker) as parts:
         before = await parts.samples()
         assert before["alarms_total", "critical"] == before["pushes_total", "refused"] == 0
@@ -160,7 +160,7 @@ async def test_status_shows_devices_as_they_are_and_no_secret(tmp_path: Path) ->
 
 
 async def test_devices_of_a_backend_that_is_down_are_offline(tmp_path: Path) -> None:
-    vendor = Vendor("hq", devices=(device(1),), error=Denied("no"))
+    vendor = Vendor("hq", devices=(device(1),), error=AuthenticationError("no"))
     async with bench(tmp_path, vendor) as parts:
         await parts.hub.accept(vendor.update())
         (row,) = (await parts.json("/api/status"))["devices"]["rows"]

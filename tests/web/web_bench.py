@@ -12,21 +12,20 @@ from typing import TYPE_CHECKING, Any
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
-from fleet2mqtt.commands.queue import Commands
-from fleet2mqtt.commands.queue import Limits as CommandLimits
-from fleet2mqtt.commands.replies import Answers
+from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
+from fleet2mqtt.commands.replies import Replies
 from fleet2mqtt.contract.topics import Topics
-from fleet2mqtt.devices.model import Category, Component, Device, Entity, Name, Origin, Update
+from fleet2mqtt.devices.model import Component, Device, EntityCategory, EntityDescription, Name, Update, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import BackendError
 from fleet2mqtt.hub import Hub
-from fleet2mqtt.mqtt import Mqtt, Settings
+from fleet2mqtt.mqtt import MqttClient, Settings
 from fleet2mqtt.ops.status import Status
-from fleet2mqtt.outbox import Limits, open_outbox
+from fleet2mqtt.outbox import OutboxLimits, open_outbox
 from fleet2mqtt.polling.poller import Poller
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
-from fleet2mqtt.push.receiver import Ingress
+from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.sdk.api import Backend, Calls, Source
 from fleet2mqtt.web import page
 from tests.waiting import wait_until
@@ -42,12 +41,12 @@ if TYPE_CHECKING:
 TOPICS = Topics("fleet2mqtt", "homeassistant")
 CANARY = "canary-6f1d0c"
 ROWS = (
-    Entity(key="uptime", name=Name("Uptime", "运行时间"), category=Category.DIAGNOSTIC),
-    Entity(key="signal", name=Name("Signal", "信号"), unit="dBm"),
-    Entity(key="enable", name=Name("Enabled", "启用"), component=Component.SWITCH),
-    Entity(key="wifi_key", name=Name("Wi-Fi key", "无线密码"), component=Component.TEXT, secret=True),
-    Entity(key="reboot", name=Name("Reboot", "重启"), component=Component.BUTTON),
-    Entity(key="note", name=Name("Note", "备注")),
+    EntityDescription(key="uptime", name=Name("Uptime", "运行时间"), category=EntityCategory.DIAGNOSTIC),
+    EntityDescription(key="signal", name=Name("Signal", "信号"), unit="dBm"),
+    EntityDescription(key="enable", name=Name("Enabled", "启用"), component=Component.SWITCH),
+    EntityDescription(key="wifi_key", name=Name("Wi-Fi key", "无线密码"), component=Component.TEXT, secret=True),
+    EntityDescription(key="reboot", name=Name("Reboot", "重启"), component=Component.BUTTON),
+    EntityDescription(key="note", name=Name("Note", "备注")),
 )
 STATE = {"uptime": 5, "signal": -70, "enable": "ON", "wifi_key": CANARY, "note": None}
 
@@ -55,7 +54,7 @@ STATE = {"uptime": 5, "signal": -70, "enable": "ON", "wifi_key": CANARY, "note":
 def device(number: int, **changes: Any) -> Device:
     id_ = f"hq_{number:04}"
     values: dict[str, Any] = {"name": f"Gateway {number}", "model": "OM50", "entities": ROWS, "state": STATE} | changes
-    return Device(id=id_, backend="hq", native=str(number), scope="devices", **values)
+    return Device(id=id_, backend="hq", vendor_id=str(number), scope="devices", **values)
 
 
 @dataclass(slots=True)
@@ -78,8 +77,8 @@ class Vendor:
     def update(self, **more: Any) -> Update:
         return Update(
             backend=self.name,
-            origin=Origin.POLL,
-            began=time.monotonic(),
+            origin=UpdateOrigin.POLL,
+            requested_at=time.monotonic(),
             observed_at=datetime.now(UTC),
             devices=self.devices,
             **more,
@@ -104,8 +103,8 @@ class Bench:
 
     hub: Hub
     status: Status
-    commands: Commands
-    ingress: Ingress
+    commands: CommandQueue
+    ingress: PushReceiver
     client: TestClient[web.Request, web.Application]
 
     async def json(self, path: str, expected: int = 200) -> Any:
@@ -127,16 +126,16 @@ class Bench:
             }
 
 
-def client_of(broker: Broker | None) -> Mqtt:
+def client_of(broker: Broker | None) -> MqttClient:
     """A client that is not running yet."""
     port = broker.port if broker else 0
     settings = Settings(host="127.0.0.1", port=port, client_id="web", will_topic=TOPICS.state)
-    return Mqtt(settings, [], lambda _: None, lambda: None, lambda _: None)
+    return MqttClient(settings, [], lambda _: None, lambda: None, lambda _: None)
 
 
 @asynccontextmanager
 async def bench(
-    folder: Path, *vendors: Vendor, broker: Broker | None = None, limits: Limits | None = None
+    folder: Path, *vendors: Vendor, broker: Broker | None = None, limits: OutboxLimits | None = None
 ) -> AsyncIterator[Bench]:
     """With a `broker` it is connected to it; each vendor has been polled once."""
     tasks = asyncio.TaskGroup()
@@ -153,8 +152,8 @@ async def bench(
         hub = Hub(outbox, registry, publisher, alarms, TOPICS)
         backends = {vendor.name: vendor.backend() for vendor in vendors}
         pollers = {name: Poller(each, hub, stale_after=0, changed=lambda _: None) for name, each in backends.items()}
-        commands = Commands(hub, backends, Answers(publisher, TOPICS), spawn, CommandLimits())
-        ingress = Ingress(hub, backends, {})
+        commands = CommandQueue(hub, backends, Replies(publisher, TOPICS), spawn, CommandLimits())
+        ingress = PushReceiver(hub, backends, {})
         status = Status(
             instance="1",
             version="9.8.7",

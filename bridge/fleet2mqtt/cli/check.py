@@ -15,7 +15,7 @@ from fleet2mqtt.config.models import Config
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.errors import BackendError, Disconnected
-from fleet2mqtt.mqtt import Mqtt
+from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.outbox import open_outbox
 from fleet2mqtt.sdk.api import Backend
 from fleet2mqtt.wiring import mqtt_settings
@@ -52,7 +52,7 @@ async def _check_broker(config: Config) -> tuple[str, str | None]:
     settings = mqtt_settings(config.mqtt, "", Topics(config.base_topic, config.discovery.prefix))
     # An id of its own: with that of the bridge it would take over the connection of one that runs.
     settings = replace(settings, client_id=f"fleet2mqtt-check-{secrets.token_hex(3)}")
-    mqtt = Mqtt(settings, (), lambda _: None, lambda: None, lambda _: None)
+    mqtt = MqttClient(settings, (), lambda _: None, lambda: None, lambda _: None)
     try:
         async with asyncio.timeout(BROKER_PATIENCE):
             return f"{name}, MQTT {await mqtt.probe()}", None

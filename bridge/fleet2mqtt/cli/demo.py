@@ -18,7 +18,7 @@ from fleet2mqtt.config import loader
 from fleet2mqtt.config.models import BackendConfig, Config
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.mqtt import embedded_broker
-from fleet2mqtt.push.http_server import listen
+from fleet2mqtt.push.http_server import start_http_server
 from fleet2mqtt.sdk.api import platforms
 from fleet2mqtt.wiring import cannot_listen
 
@@ -52,10 +52,10 @@ class Stage:
 
 @asynccontextmanager
 async def simulator(platform: str, stage: Stage) -> AsyncIterator[str]:
-    """Serve a platform's simulator; gives its URL. Raises ConfigError where it cannot listen."""
+    """Serve a platform's simulator; gives its URL. Raises ConfigError where it cannot start_http_server."""
     app: web.Application = _simulator(platform).create(devices=stage.devices, push_url=stage.push, live=stage.live)
     try:
-        runner = await listen(app, stage.host, stage.port)
+        runner = await start_http_server(app, stage.host, stage.port)
     except OSError as error:
         fault = cannot_listen(error, stage.host, stage.port)
         raise ConfigError([f"{fault}; choose another --port or --host"]) from error

@@ -35,7 +35,7 @@ async def dump(config: Config, name: str) -> dict[str, Any]:
 def _device(device: Device) -> dict[str, Any]:
     return {
         "id": device.id,
-        "native": device.native,
+        "native": device.vendor_id,
         "name": device.name,
         "model": device.model,
         "via": device.via,

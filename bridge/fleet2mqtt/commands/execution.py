@@ -7,12 +7,12 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from fleet2mqtt.aio import within
+from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.commands.replies import Command, Outcome
 from fleet2mqtt.contract import values
-from fleet2mqtt.contract.payloads import Fault, Status
-from fleet2mqtt.devices.model import Component, Device, Entity, Update
-from fleet2mqtt.errors import Ambiguous, BackendError, BadReply, CommandError, OutboxError, Unreachable
+from fleet2mqtt.contract.payloads import ErrorDetail, ResultStatus
+from fleet2mqtt.devices.model import Component, Device, EntityDescription, Update
+from fleet2mqtt.errors import Ambiguous, BackendError, CommandError, InvalidResponse, OutboxError, Unreachable
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.sdk.api import Backend
 
@@ -23,24 +23,24 @@ READ_BACKS = (0.0, 0.25, 0.5, 1.0, 2.0)
 
 
 @dataclass(slots=True)
-class Attempt:
+class CommandExecution:
     """One write and its read-back."""
 
     hub: Hub
     backend: Backend | None
     device: Device
-    row: Entity
+    row: EntityDescription
     value: Any
     wrote: bool = False
 
     async def run(self, command: Command, confirm: float) -> Outcome:
-        """Write, read back, and judge; within the command's deadline."""
+        """Write, read back, and judge; wait_for_event the command's deadline."""
         try:
             async with asyncio.timeout_at(command.deadline):
                 return await self._write(command, confirm)
         except TimeoutError:
-            fault = Fault(code="timeout", message="the vendor did not answer before the command expired")
-            status = Status.UNCONFIRMED if self.wrote else Status.FAILED
+            fault = ErrorDetail(code="timeout", message="the vendor did not answer before the command expired")
+            status = ResultStatus.UNCONFIRMED if self.wrote else ResultStatus.FAILED
             return Outcome(status=status, observed=self._observed()[1], error=fault)
 
     async def _write(self, command: Command, confirm: float) -> Outcome:
@@ -51,7 +51,7 @@ class Attempt:
                 await self.hub.accept(update)
         except CommandError as error:
             return invalid(error, None)
-        except (Ambiguous, BadReply) as error:
+        except (Ambiguous, InvalidResponse) as error:
             unsure = error
         except OutboxError as error:
             _LOG.warning("%s: what the answer showed is not taken in: %s", self.device.id, error)
@@ -70,8 +70,8 @@ class Attempt:
         """The vendor said no, or nothing was sent. One look at the truth, for a write that went half way."""
         if not isinstance(error, Unreachable):
             await self._look()
-        status = Status.FAILED if isinstance(error, Unreachable) else Status.REJECTED
-        return Outcome(status=status, observed=self._observed()[1], error=fault_of(error))
+        status = ResultStatus.FAILED if isinstance(error, Unreachable) else ResultStatus.REJECTED
+        return Outcome(status=status, observed=self._observed()[1], error=error_detail(error))
 
     async def _read_back(self, command: Command, confirm: float, unsure: BackendError | None) -> Outcome:
         """Read until the state shows the value, the time is up, or a newer command takes over."""
@@ -79,8 +79,8 @@ class Attempt:
         until, tries, why = loop.time() + confirm, 0, None
         while True:
             wait = READ_BACKS[min(tries, len(READ_BACKS) - 1)]
-            if await within(command.superseded, wait):
-                return Outcome(status=Status.SUPERSEDED, observed=self._observed()[1])
+            if await wait_for_event(command.superseded, wait):
+                return Outcome(status=ResultStatus.SUPERSEDED, observed=self._observed()[1])
             tries += 1
             why = await self._look()
             matches, state = self._observed()
@@ -109,20 +109,20 @@ def _judge(
     *, matches: bool, observed: Any, unsure: BackendError | None, why: BackendError | OutboxError | None
 ) -> Outcome:
     if matches:
-        return Outcome(status=Status.CONFIRMED, observed=observed)
+        return Outcome(status=ResultStatus.CONFIRMED, observed=observed)
     if unsure is not None:
-        return Outcome(status=Status.FAILED, observed=observed, error=fault_of(unsure))
+        return Outcome(status=ResultStatus.FAILED, observed=observed, error=error_detail(unsure))
     words = f"; it could not be read back: {why}" if why else ""
-    fault = Fault(code="not_shown", message=f"the vendor said yes, the read-back does not show it{words}")
-    return Outcome(status=Status.UNCONFIRMED, observed=observed, error=fault)
+    fault = ErrorDetail(code="not_shown", message=f"the vendor said yes, the read-back does not show it{words}")
+    return Outcome(status=ResultStatus.UNCONFIRMED, observed=observed, error=fault)
 
 
-def fault_of(error: BackendError) -> Fault:
+def error_detail(error: BackendError) -> ErrorDetail:
     """What a vendor call that went wrong says in a result."""
-    return Fault(code=error.code if error.code is not None else error.kind, message=str(error))
+    return ErrorDetail(code=error.code if error.code is not None else error.kind, message=str(error))
 
 
 def invalid(error: CommandError, requested: Any) -> Outcome:
     """How a command ends that could not be tried."""
-    status = Status.FAILED if error.code == "not_ready" else Status.INVALID
-    return Outcome(status=status, requested=requested, error=Fault(code=error.code, message=str(error)))
+    status = ResultStatus.FAILED if error.code == "not_ready" else ResultStatus.INVALID
+    return Outcome(status=status, requested=requested, error=ErrorDetail(code=error.code, message=str(error)))

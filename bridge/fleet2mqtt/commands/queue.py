@@ -1,6 +1,6 @@
-"""Commands: set → vendor write → read-back → state → exactly one result.
+"""CommandQueue: set → vendor write → read-back → state → exactly one result.
 
-Commands for one device run one after another, for different devices side by side. A newer command for the same key
+CommandQueue for one device run one after another, for different devices side by side. A newer command for the same key
 takes the place of one that waits or is still being read back.
 """
 
@@ -14,37 +14,37 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fleet2mqtt.commands.execution import Attempt, fault_of, invalid
-from fleet2mqtt.commands.replies import Answers, Command, Outcome
+from fleet2mqtt.commands.execution import CommandExecution, error_detail, invalid
+from fleet2mqtt.commands.replies import Command, Outcome, Replies
 from fleet2mqtt.contract import values
-from fleet2mqtt.contract.payloads import Fault, Status
-from fleet2mqtt.devices.model import Component, Device, Entity
-from fleet2mqtt.errors import BackendError, CommandError, Denied, OutboxError, Rejected
+from fleet2mqtt.contract.payloads import ErrorDetail, ResultStatus
+from fleet2mqtt.devices.model import Component, Device, EntityDescription
+from fleet2mqtt.errors import AuthenticationError, BackendError, CommandError, OutboxError, Rejected
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.sdk.api import Backend
-from fleet2mqtt.sdk.rate_limiter import Urgency, urgently
+from fleet2mqtt.sdk.rate_limiter import CommandPriority, command_priority
 
 _LOG = logging.getLogger(__name__)
 
 Spawn = Callable[[Any, str], object]
 
-_UNTOUCHED = Outcome(status=Status.SUPERSEDED)
+_UNTOUCHED = Outcome(status=ResultStatus.SUPERSEDED)
 """Nothing was sent before a newer command came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class CommandLimits:
     """`confirm` is how many seconds a write may take to show; `pending` how many commands may wait in all."""
 
     confirm: float = 10.0
     pending: int = 1000
 
 
-class Commands:
+class CommandQueue:
     """Carries commands out and says how each ended."""
 
     def __init__(
-        self, hub: Hub, backends: Mapping[str, Backend], answers: Answers, spawn: Spawn, limits: Limits
+        self, hub: Hub, backends: Mapping[str, Backend], answers: Replies, spawn: Spawn, limits: CommandLimits
     ) -> None:
         """`backends` gives whom to ask for a device; `spawn(coroutine, name)` starts a task."""
         self._hub = hub
@@ -64,7 +64,7 @@ class Commands:
     def submit(self, command: Command) -> None:
         """Queue a command; it ends in exactly one result, whatever happens. A repeated transaction runs once."""
         topic = self._hub.topics.device(command.device, "result")
-        if self._answers.repeated(topic, command.key, command.transaction, command.reply_to):
+        if self._answers.is_duplicate(topic, command.key, command.transaction, command.reply_to):
             return
         if self._is_late(command):
             return
@@ -75,8 +75,8 @@ class Commands:
                 self.end(command, invalid(error, self._requested(command)))
                 return
         if self.pending >= self._limits.pending:
-            busy = Fault(code="queue_full", message=f"{self._limits.pending} commands wait already")
-            self.end(command, Outcome(status=Status.FAILED, requested=self._requested(command), error=busy))
+            busy = ErrorDetail(code="queue_full", message=f"{self._limits.pending} commands wait already")
+            self.end(command, Outcome(status=ResultStatus.FAILED, requested=self._requested(command), error=busy))
             return
         self._supersede(command)
         queue = self._queues.get(command.device)
@@ -94,8 +94,8 @@ class Commands:
         return late
 
     def _expired(self, command: Command) -> Outcome:
-        fault = Fault(code="expired", message="it waited longer than it may; nothing was sent")
-        return Outcome(status=Status.EXPIRED, requested=self._requested(command), error=fault)
+        fault = ErrorDetail(code="expired", message="it waited longer than it may; nothing was sent")
+        return Outcome(status=ResultStatus.EXPIRED, requested=self._requested(command), error=fault)
 
     def refuse(self, command: Command, error: CommandError) -> None:
         """End what cannot be tried."""
@@ -115,18 +115,22 @@ class Commands:
             self._spawn(self._read(command, device), f"read of {command.device}")
 
     async def _read(self, command: Command, device: Device) -> None:
-        outcome = Outcome(status=Status.CONFIRMED)
-        with urgently() as urgency:
+        outcome = Outcome(status=ResultStatus.CONFIRMED)
+        with command_priority() as urgency:
             try:
                 await self._look(command, device)
             except BackendError as error:
-                status = Status.REJECTED if isinstance(error, Rejected | Denied) else Status.FAILED
-                outcome = Outcome(status=status, error=fault_of(error))
+                status = (
+                    ResultStatus.REJECTED if isinstance(error, Rejected | AuthenticationError) else ResultStatus.FAILED
+                )
+                outcome = Outcome(status=status, error=error_detail(error))
             except OutboxError as error:
-                outcome = Outcome(status=Status.FAILED, error=Fault(code="outbox", message=str(error)))
+                outcome = Outcome(status=ResultStatus.FAILED, error=ErrorDetail(code="outbox", message=str(error)))
             except TimeoutError:
-                fault = Fault(code="timeout", message="the vendor did not answer in time")
-                outcome = Outcome(status=Status.FAILED, error=fault) if urgency.started else self._expired(command)
+                fault = ErrorDetail(code="timeout", message="the vendor did not answer in time")
+                outcome = (
+                    Outcome(status=ResultStatus.FAILED, error=fault) if urgency.started else self._expired(command)
+                )
             except asyncio.CancelledError:
                 self._stop((command,))
                 raise
@@ -166,11 +170,11 @@ class Commands:
 
     async def _work(self, device: str) -> None:
         """Carry out what waits for one device, in order; ends when nothing does."""
-        queue, urgency = self._queues[device], Urgency()
+        queue, urgency = self._queues[device], CommandPriority()
         while queue:
             command = self._running[device] = queue.popleft()
             try:
-                with urgently(urgency):
+                with command_priority(urgency):
                     outcome = await self._carry_out(command, urgency)
             except asyncio.CancelledError:
                 self._stop((command, *queue))
@@ -181,21 +185,21 @@ class Commands:
             if (
                 replace(outcome, requested=None) != _UNTOUCHED
             ):  # else the newer command takes its place, also before the vendor
-                urgency = Urgency()
+                urgency = CommandPriority()
         del self._queues[device]
 
     def _stop(self, commands: tuple[Command, ...]) -> None:
-        fault = Fault(code="stopped", message="the bridge was stopped before this was over")
+        fault = ErrorDetail(code="stopped", message="the bridge was stopped before this was over")
         for command in commands:
-            self.end(command, Outcome(status=Status.FAILED, requested=self._requested(command), error=fault))
+            self.end(command, Outcome(status=ResultStatus.FAILED, requested=self._requested(command), error=fault))
 
     def end(self, command: Command, outcome: Outcome) -> None:
         """Say how a command ended: its device's state, then the result."""
         self.ended[outcome.status] += 1
-        self._hub.publisher.touch(command.device)
+        self._hub.publisher.request_state_publish(command.device)
         self._answers.result(command, outcome)
 
-    async def _carry_out(self, command: Command, urgency: Urgency) -> Outcome:
+    async def _carry_out(self, command: Command, urgency: CommandPriority) -> Outcome:
         if not _too_late(command):
             await self._make_ready(command)
         if _too_late(command):
@@ -206,19 +210,19 @@ class Commands:
             device, row, value = self._valid(command)
         except CommandError as error:
             return invalid(error, self._requested(command))
-        attempt = Attempt(self._hub, self._backends.get(device.backend), device, row, value)
+        attempt = CommandExecution(self._hub, self._backends.get(device.backend), device, row, value)
         calls = urgency.started
         with self._protected(device, row):
             outcome = await attempt.run(command, self._limits.confirm)
-        if outcome.status is Status.FAILED and urgency.started == calls and _too_late(command):
+        if outcome.status is ResultStatus.FAILED and urgency.started == calls and _too_late(command):
             return self._expired(command)
         return replace(outcome, requested=None if row.secret else values.shown(row, value))
 
-    def _protected(self, device: Device, row: Entity) -> AbstractContextManager[None]:
+    def _protected(self, device: Device, row: EntityDescription) -> AbstractContextManager[None]:
         """Polls do not touch what is being set; a press sets nothing, and what it refreshes they bring."""
-        return nullcontext() if row.component is Component.BUTTON else self._hub.registry.hold(device.id)
+        return nullcontext() if row.component is Component.BUTTON else self._hub.registry.suspend_polls(device.id)
 
-    def _row(self, command: Command) -> Entity | None:
+    def _row(self, command: Command) -> EntityDescription | None:
         device = self._hub.registry.devices.get(command.device)
         return device.entity(command.key) if device and command.key else None
 
@@ -227,7 +231,7 @@ class Commands:
         row = self._row(command)
         return None if row is None or row.secret else command.value
 
-    def _valid(self, command: Command) -> tuple[Device, Entity, Any]:
+    def _valid(self, command: Command) -> tuple[Device, EntityDescription, Any]:
         """What is to be set to what. Raises CommandError."""
         device = self._hub.registry.devices.get(command.device)
         if device is None:
@@ -247,5 +251,5 @@ def _too_late(command: Command) -> bool:
     return asyncio.get_running_loop().time() >= command.deadline
 
 
-def _is_press(row: Entity | None) -> bool:
+def _is_press(row: EntityDescription | None) -> bool:
     return row is not None and row.component is Component.BUTTON

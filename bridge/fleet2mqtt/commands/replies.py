@@ -7,20 +7,20 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet2mqtt.contract.payloads import Answer, Fault, Status, dumps, response, stamp
+from fleet2mqtt.contract.payloads import ErrorDetail, Reply, ResultStatus, dumps, response, stamp
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.publishing.publisher import Publisher
 
 MEMORY = 2_000
 """How many transactions are remembered."""
-MAX_ASKERS = 100
+MAX_WAITERS = 100
 """How many who ask for the same while it runs are answered, besides the first."""
 
-TOO_LARGE = Fault(code="too_large", message="the answer is larger than a message may be: ask for less at once")
+TOO_LARGE = ErrorDetail(code="too_large", message="the answer is larger than a message may be: ask for less at once")
 
 Transaction = str | int | None
 _Token = tuple[str, str | None, str | int]
-Words = tuple[bytes, bytes]
+ReplyPayloads = tuple[bytes, bytes]
 """An answer, and a short one in its place should it be too large to be sent."""
 
 
@@ -62,22 +62,22 @@ class Request:
 class Outcome:
     """How a command went."""
 
-    status: Status
+    status: ResultStatus
     requested: Any = None
     observed: Any = None
-    error: Fault | None = None
+    error: ErrorDetail | None = None
 
 
-class Answers:
+class Replies:
     """Publishes results and responses."""
 
     def __init__(self, publisher: Publisher, topics: Topics) -> None:
         self._publisher = publisher
         self._topics = topics
-        self._memory: OrderedDict[_Token, Words | None] = OrderedDict()
-        self._askers: dict[_Token, list[ReplyTo | None]] = {}
+        self._memory: OrderedDict[_Token, ReplyPayloads | None] = OrderedDict()
+        self._waiters: dict[_Token, list[ReplyTo | None]] = {}
 
-    def repeated(self, topic: str, key: str | None, transaction: Transaction, reply_to: ReplyTo | None) -> bool:
+    def is_duplicate(self, topic: str, key: str | None, transaction: Transaction, reply_to: ReplyTo | None) -> bool:
         """Whether this transaction was here before; then its answer goes out once more, now or when it has ended.
 
         `topic` is where the answer goes. A transaction not seen before is remembered from now on.
@@ -93,8 +93,8 @@ class Answers:
         known = self._memory[token]
         if known is not None:
             self._send(topic, known, reply_to, None)
-        elif len(askers := self._askers.setdefault(token, [])) < MAX_ASKERS:
-            askers.append(reply_to)
+        elif len(waiters := self._waiters.setdefault(token, [])) < MAX_WAITERS:
+            waiters.append(reply_to)
         return True
 
     def result(self, command: Command, outcome: Outcome) -> None:
@@ -115,30 +115,32 @@ class Answers:
         self._send(topic, words, command.reply_to, command.device)
         self._remember(topic, command.key, command.transaction, words)
 
-    def response(self, request: Request, *, data: Any = None, error: Fault | None = None, kept: bool = True) -> None:
-        """Answer a request; `kept` for whoever asks with its transaction again."""
+    def response(
+        self, request: Request, *, data: Any = None, error: ErrorDetail | None = None, kept: bool = True
+    ) -> None:
+        """Reply a request; `kept` for whoever asks with its transaction again."""
         text = dumps(response(request.transaction, data, error))
         words = (text, dumps(response(request.transaction, error=TOO_LARGE)))
         self._send(request.topic, words, request.reply_to, None)
         if kept:
             self._remember(request.topic, None, request.transaction, words)
 
-    def _remember(self, topic: str, key: str | None, transaction: Transaction, words: Words) -> None:
+    def _remember(self, topic: str, key: str | None, transaction: Transaction, words: ReplyPayloads) -> None:
         """Keep an answer for whoever asks again, and give it to who did meanwhile."""
         if transaction is None:
             return
         token = (topic, key, transaction)
         if token in self._memory:
             self._memory[token] = words
-        for reply_to in self._askers.pop(token, ()):
+        for reply_to in self._waiters.pop(token, ()):
             self._send(topic, words, reply_to, None)
 
-    def _send(self, topic: str, words: Words, reply_to: ReplyTo | None, device: str | None) -> None:
+    def _send(self, topic: str, words: ReplyPayloads, reply_to: ReplyTo | None, device: str | None) -> None:
         text, short = words
         if reply_to is None or reply_to.topic != topic:
-            self._publisher.answer(Answer(topic=topic, payload=text, short=short, device=device))
+            self._publisher.answer(Reply(topic=topic, payload=text, short=short, device=device))
         if reply_to is not None:
             correlation = reply_to.correlation
             self._publisher.answer(
-                Answer(topic=reply_to.topic, payload=text, short=short, device=device, correlation=correlation)
+                Reply(topic=reply_to.topic, payload=text, short=short, device=device, correlation=correlation)
             )

@@ -1,4 +1,4 @@
-"""Requests: `bridge/request/<name>` and `backend/<backend>/request/<action>`, each with exactly one response."""
+"""RequestHandler: `bridge/request/<name>` and `backend/<backend>/request/<action>`, each with exactly one response."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import voluptuous as vol
 
-from fleet2mqtt.commands.replies import Answers, Request
-from fleet2mqtt.contract.payloads import Fault
+from fleet2mqtt.commands.replies import Replies, Request
+from fleet2mqtt.contract.payloads import ErrorDetail
 from fleet2mqtt.errors import BackendError, BridgeError, CommandError, OutboxError
 from fleet2mqtt.sdk.api import Action, Backend, _schema
-from fleet2mqtt.sdk.rate_limiter import urgently
+from fleet2mqtt.sdk.rate_limiter import command_priority
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,12 +24,12 @@ _EXPIRED = "it waited longer than it may; nothing was done"
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]
 
 
-class Requests:
+class RequestHandler:
     """Validates requests, carries them out and answers."""
 
     def __init__(
         self,
-        answers: Answers,
+        answers: Replies,
         own: Mapping[str, Action],
         backends: Mapping[str, Backend],
         allowed: Mapping[str, tuple[str, ...]],
@@ -49,10 +49,10 @@ class Requests:
 
     def submit(self, request: Request) -> None:
         """Carry a request out and answer it; one that was here before gets its answer once more."""
-        if self._answers.repeated(request.topic, None, request.transaction, request.reply_to):
+        if self._answers.is_duplicate(request.topic, None, request.transaction, request.reply_to):
             return
         if self._running >= MAX_RUNNING:
-            busy = Fault(code="busy", message=f"{MAX_RUNNING} requests are under way already")
+            busy = ErrorDetail(code="busy", message=f"{MAX_RUNNING} requests are under way already")
             self._answers.response(request, error=busy)
             return
         self._running += 1
@@ -60,23 +60,25 @@ class Requests:
 
     def refuse(self, request: Request, error: CommandError) -> None:
         """Answer what cannot be tried; it leaves alone how a request of the same transaction ended, or will."""
-        self._answers.response(request, error=Fault(code=error.code, message=str(error)), kept=False)
+        self._answers.response(request, error=ErrorDetail(code=error.code, message=str(error)), kept=False)
 
     async def _answer(self, request: Request) -> None:
         data, error = None, None
         try:
             data = await self._carry_out(request)
         except CommandError as fault:
-            error = Fault(code=fault.code, message=str(fault))
+            error = ErrorDetail(code=fault.code, message=str(fault))
         except BackendError as fault:
             data = fault.data
-            error = Fault(code=fault.code if fault.code is not None else fault.kind, message=str(fault))
+            error = ErrorDetail(code=fault.code if fault.code is not None else fault.kind, message=str(fault))
         except OutboxError as fault:
-            error = Fault(code="outbox", message=str(fault))
+            error = ErrorDetail(code="outbox", message=str(fault))
         except TimeoutError:
-            error = Fault(code="timeout", message="there was no answer before the request expired")
+            error = ErrorDetail(code="timeout", message="there was no answer before the request expired")
         except asyncio.CancelledError:
-            self._answers.response(request, error=Fault(code="stopped", message="the bridge was stopped meanwhile"))
+            self._answers.response(
+                request, error=ErrorDetail(code="stopped", message="the bridge was stopped meanwhile")
+            )
             raise
         finally:
             self._running -= 1
@@ -87,7 +89,7 @@ class Requests:
             raise CommandError("expired", _EXPIRED)
         action = self._find(request.backend, request.name)
         arguments = _validate(action, request.arguments)
-        with urgently() as urgency:
+        with command_priority() as urgency:
             try:
                 async with asyncio.timeout_at(request.deadline):
                     return await action.run(arguments)

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from fleet2mqtt.commands.payloads import as_object
-from fleet2mqtt.commands.queue import Commands
+from fleet2mqtt.commands.queue import CommandQueue
 from fleet2mqtt.commands.replies import Command, ReplyTo, Request, Transaction
-from fleet2mqtt.commands.requests import Requests
+from fleet2mqtt.commands.requests import RequestHandler
 from fleet2mqtt.contract import values
 from fleet2mqtt.contract.payloads import now
 from fleet2mqtt.contract.topics import Topics
@@ -38,11 +38,11 @@ class Envelope:
     reply_to: ReplyTo | None
 
 
-class Inbound:
+class CommandRouter:
     """Routes messages. `max_age` is how many seconds a command is good for."""
 
     def __init__(
-        self, commands: Commands, requests: Requests, registry: Registry, topics: Topics, max_age: float
+        self, commands: CommandQueue, requests: RequestHandler, registry: Registry, topics: Topics, max_age: float
     ) -> None:
         self._commands = commands
         self._requests = requests

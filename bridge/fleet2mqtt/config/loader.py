@@ -18,20 +18,20 @@ from fleet2mqtt.config.models import (
     PREFIX,
     PUSH,
     WEB,
-    Alarms,
+    AlarmConfig,
     BackendConfig,
-    Commands,
+    CommandConfig,
     Config,
-    Discovery,
+    DiscoveryConfig,
     Language,
-    Mqtt,
+    MqttConfig,
     Protocol,
-    Push,
+    PushConfig,
     Secret,
-    Tls,
+    TlsConfig,
     hidden,
 )
-from fleet2mqtt.config.problems import Fault, Keys
+from fleet2mqtt.config.problems import OptionPath, Problem
 from fleet2mqtt.config.yaml_reader import Document
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.sdk import api
@@ -57,7 +57,9 @@ def parse(text: str, path: Path, platforms: Platforms | None = None) -> Config:
     """Read a configuration that would stand in `path`. Raises ConfigError with every fault there is."""
     document = yaml_reader.read(text, path)
     if document.value is None:
-        raise ConfigError([str(Fault(file=path, line=1, message="nothing in it; expected options, backends at least"))])
+        raise ConfigError(
+            [str(Problem(file=path, line=1, message="nothing in it; expected options, backends at least"))]
+        )
     faults = [*document.faults, *(document.fault(keys, words) for keys, words in _contradictions(document))]
     values: dict[str, Any] = {}
     try:
@@ -77,11 +79,11 @@ def parse(text: str, path: Path, platforms: Platforms | None = None) -> Config:
     return replace(config, secrets=document.secrets | frozenset(filter(None, hidden(config))))
 
 
-def _keys(error: vol.Invalid) -> Keys:
+def _keys(error: vol.Invalid) -> OptionPath:
     return tuple(key if isinstance(key, int) else str(key) for key in error.path)
 
 
-def _fault(document: Document, error: vol.Invalid) -> Fault:
+def _fault(document: Document, error: vol.Invalid) -> Problem:
     message = validators.wording(error)
     value = document.at(_keys(error))
     if isinstance(value, str) and value in document.secrets:  # some checks of voluptuous repeat the value
@@ -117,8 +119,8 @@ def _rows(folder: Path, platforms: Platforms) -> dict[Any, Any]:
         vol.Optional("data_dir"): validators.path_in(folder),
         vol.Optional("push"): _making(partial(replace, PUSH), listen),
         vol.Optional("web"): _making(partial(replace, WEB), listen),
-        vol.Optional("alarms"): _making(Alarms, alarms),
-        vol.Optional("commands"): _making(Commands, commands),
+        vol.Optional("alarms"): _making(AlarmConfig, alarms),
+        vol.Optional("commands"): _making(CommandConfig, commands),
         vol.Required("backends", msg=f"missing; {_BACKENDS}"): partial(_backends, folder=folder, platforms=platforms),
     }
 
@@ -150,13 +152,13 @@ def _secret(value: Any) -> Secret:
     return Secret(validators.text(value))
 
 
-def _mqtt(**values: Any) -> Mqtt:
-    return Mqtt(**({"port": 8883 if values.get("tls") else 1883} | values))
+def _mqtt(**values: Any) -> MqttConfig:
+    return MqttConfig(**({"port": 8883 if values.get("tls") else 1883} | values))
 
 
-def _tls(value: Any, *, folder: Path) -> Tls | None:
+def _tls(value: Any, *, folder: Path) -> TlsConfig | None:
     if isinstance(value, bool | str):
-        return Tls() if validators.flag(value) else None
+        return TlsConfig() if validators.flag(value) else None
     file = validators.file_in(folder)
     rows = {
         vol.Optional("ca"): validators.authorities_in(folder),
@@ -164,12 +166,12 @@ def _tls(value: Any, *, folder: Path) -> Tls | None:
         vol.Optional("key"): file,
         vol.Optional("verify"): validators.flag,
     }
-    made: Tls = _making(Tls, rows)(value)
+    made: TlsConfig = _making(TlsConfig, rows)(value)
     return made
 
 
-def _discovery(**values: Any) -> Discovery:
-    given = Discovery(**values)
+def _discovery(**values: Any) -> DiscoveryConfig:
+    given = DiscoveryConfig(**values)
     return given if "birth_topic" in values else replace(given, birth_topic=f"{given.prefix}/status")
 
 
@@ -202,7 +204,7 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
         vol.Required("platform", msg=f"missing; installed are {', '.join(sorted(platforms)) or 'none'}"): partial(
             validators.one_of, names=platforms, what="platform"
         ),
-        vol.Optional("push"): _making(Push, _push_rows()),
+        vol.Optional("push"): _making(PushConfig, _push_rows()),
         vol.Optional("allow"): validators.actions,
         vol.Optional("stale_after"): validators.number(0, _BIG),
     }
@@ -245,12 +247,12 @@ def _common_rows(folder: Path) -> dict[Any, Any]:
     }
 
 
-def _contradictions(document: Document) -> Iterator[tuple[Keys, str]]:
+def _contradictions(document: Document) -> Iterator[tuple[OptionPath, str]]:
     """What is wrong in no option alone. Told from the file as it stands, so that other faults do not hide it."""
     base = _sound(document, ("base_topic",), _topic, BASE_TOPIC)
     prefix = _sound(document, ("discovery", "prefix"), _topic, PREFIX)
     if base and prefix and f"{base}/".startswith(f"{prefix}/"):
-        place: Keys = ("base_topic",) if document.at(("base_topic",)) else ("discovery", "prefix")
+        place: OptionPath = ("base_topic",) if document.at(("base_topic",)) else ("discovery", "prefix")
         yield place, "the base topic may not be the discovery prefix nor lie inside it; choose another"
     push, web = (
         (
@@ -267,7 +269,7 @@ def _contradictions(document: Document) -> Iterator[tuple[Keys, str]]:
         yield ("mqtt", "tls", "key"), "a key needs a certificate beside it"
 
 
-def _sound(document: Document, keys: Keys, check: validators.Check, default: Any) -> Any:
+def _sound(document: Document, keys: OptionPath, check: validators.Check, default: Any) -> Any:
     """The value of an option, None where it is wrong by itself."""
     value = document.at(keys)
     try:

@@ -59,7 +59,7 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
+class TlsConfig:
     """Paths of PEM files; without `ca` the system's authorities count. `key` may also be in `certificate`."""
 
     ca: str | None = None
@@ -69,7 +69,7 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mqtt:
+class MqttConfig:
     """The broker. `keepalive` and `will_delay` are seconds, `discovery_rate` devices a second, `max_payload` bytes."""
 
     host: str
@@ -79,14 +79,14 @@ class Mqtt:
     client_id: str | None = None
     protocol: Protocol = Protocol.AUTO
     keepalive: int = 30
-    tls: Tls | None = None
+    tls: TlsConfig | None = None
     discovery_rate: float = 100.0
     max_payload: int = 1 << 20
     will_delay: int = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Discovery:
+class DiscoveryConfig:
     """Home Assistant's discovery; `birth_topic` is where it says `birth_payload` after a start."""
 
     enabled: bool = True
@@ -96,19 +96,19 @@ class Discovery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listen:
+class ListenConfig:
     """Where an HTTP server listens; port 0 lets the system choose."""
 
     host: str
     port: int
 
 
-PUSH = Listen(host="0.0.0.0", port=8098)  # noqa: S104 - vendors' systems are on other machines
-WEB = Listen(host="127.0.0.1", port=8099)
+PUSH = ListenConfig(host="0.0.0.0", port=8098)  # noqa: S104 - vendors' systems are on other machines
+WEB = ListenConfig(host="127.0.0.1", port=8099)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alarms:
+class AlarmConfig:
     """The bounds of what waits for the broker, in alarms and bytes, and how many published ones are remembered."""
 
     max_rows: int = 100_000
@@ -117,7 +117,7 @@ class Alarms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Commands:
+class CommandConfig:
     """How old a command may be and how long its read-back may take, in seconds, and how many may wait at once."""
 
     max_age: float = 60.0
@@ -126,7 +126,7 @@ class Commands:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
+class PushConfig:
     """What a vendor's pushes need: the secret in their URL and an address in `allow`."""
 
     secret: Secret
@@ -144,7 +144,7 @@ class BackendConfig:
     name: str
     platform: str
     options: Mapping[str, Any] = field(repr=False)
-    push: Push | None = None
+    push: PushConfig | None = None
     allow: tuple[str, ...] = ()
     stale_after: float = 7200.0
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
@@ -160,14 +160,14 @@ class Config:
 
     path: Path
     data_dir: Path
-    mqtt: Mqtt | None = None
+    mqtt: MqttConfig | None = None
     base_topic: str = BASE_TOPIC
-    discovery: Discovery = field(default_factory=Discovery)
+    discovery: DiscoveryConfig = field(default_factory=DiscoveryConfig)
     language: Language = Language.ENGLISH
-    push: Listen = PUSH
-    web: Listen = WEB
-    alarms: Alarms = field(default_factory=Alarms)
-    commands: Commands = field(default_factory=Commands)
+    push: ListenConfig = PUSH
+    web: ListenConfig = WEB
+    alarms: AlarmConfig = field(default_factory=AlarmConfig)
+    commands: CommandConfig = field(default_factory=CommandConfig)
     backends: Mapping[str, BackendConfig]
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-Keys = tuple[str | int, ...]
+OptionPath = tuple[str | int, ...]
 """The way to a value: keys of mappings and places in lists, from the root."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Problem:
     """One thing that is wrong; as text `file:line: path: what`. Line 0 means the file as a whole."""
 
     file: Path
     line: int = 0
     column: int = 0
-    keys: Keys = ()
+    keys: OptionPath = ()
     message: str
 
     def __str__(self) -> str:
@@ -26,7 +26,7 @@ class Fault:
         return ": ".join((place, *filter(None, (dotted(self.keys),)), self.message))
 
 
-def dotted(keys: Keys) -> str:
+def dotted(keys: OptionPath) -> str:
     """`("push", "allow", 0)` as `push.allow[0]`."""
     return "".join(f"[{key}]" if isinstance(key, int) else f".{shown(key)}" for key in keys).removeprefix(".")
 

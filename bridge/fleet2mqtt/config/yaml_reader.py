@@ -16,7 +16,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 from yaml.reader import ReaderError
 
-from fleet2mqtt.config.problems import Fault, Keys, nearest, shown
+from fleet2mqtt.config.problems import OptionPath, Problem, nearest, shown
 from fleet2mqtt.errors import ConfigError
 
 SECRETS = "secrets.yaml"
@@ -37,18 +37,18 @@ class Document:
 
     file: Path
     value: Any
-    marks: Mapping[Keys, tuple[int, int]]
-    faults: tuple[Fault, ...]
-    broken: frozenset[Keys]
+    marks: Mapping[OptionPath, tuple[int, int]]
+    faults: tuple[Problem, ...]
+    broken: frozenset[OptionPath]
     secrets: frozenset[str]
 
-    def fault(self, keys: Keys, message: str) -> Fault:
+    def fault(self, keys: OptionPath, message: str) -> Problem:
         """A fault of what stands at `keys`, or of the nearest thing around it."""
         known = next((keys[:n] for n in range(len(keys), 0, -1) if keys[:n] in self.marks), ())
         line, column = self.marks.get(known, (1, 1))
-        return Fault(file=self.file, line=line, column=column, keys=keys, message=message)
+        return Problem(file=self.file, line=line, column=column, keys=keys, message=message)
 
-    def at(self, keys: Keys) -> Any:
+    def at(self, keys: OptionPath) -> Any:
         """What stands there, None where nothing does."""
         value = self.value
         for key in keys:
@@ -60,7 +60,7 @@ class Document:
                 return None
         return value
 
-    def is_broken(self, keys: Keys) -> bool:
+    def is_broken(self, keys: OptionPath) -> bool:
         """Whether a fault of this place, or of one around it, is already known."""
         return any(keys[:n] in self.broken for n in range(len(keys) + 1))
 
@@ -70,11 +70,11 @@ def read(text: str, file: Path) -> Document:
     reader = _Reader(file=file)
     try:
         root = _compose(text, file)
-        if isinstance(root, Fault):
+        if isinstance(root, Problem):
             raise ConfigError([str(root)])
         value = None if root is None else reader.value(root, ())
     except RecursionError as error:
-        fault = Fault(file=file, line=1, message="nested too deeply, or an alias within itself")
+        fault = Problem(file=file, line=1, message="nested too deeply, or an alias within itself")
         raise ConfigError([str(fault)]) from error
     return Document(
         file=file,
@@ -89,36 +89,36 @@ def read(text: str, file: Path) -> Document:
 def load_text(file: Path) -> str:
     """The text of a file in UTF-8. Raises ConfigError."""
     text = _decoded(file)
-    if isinstance(text, Fault):
+    if isinstance(text, Problem):
         raise ConfigError([str(text)])
     return text
 
 
-def _decoded(file: Path) -> str | Fault:
+def _decoded(file: Path) -> str | Problem:
     try:
         return file.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        return Fault(file=file, line=line, message="not UTF-8; save the file in that encoding")
+        return Problem(file=file, line=line, message="not UTF-8; save the file in that encoding")
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or "no such path"
-        return Fault(file=file, message=f"cannot be read: {words.lower()}")
+        return Problem(file=file, message=f"cannot be read: {words.lower()}")
 
 
-def _compose(text: str, file: Path) -> yaml.Node | Fault | None:
+def _compose(text: str, file: Path) -> yaml.Node | Problem | None:
     loader = None
     try:
         loader = yaml.SafeLoader(text)
         return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        return Fault(file=file, line=mark.line + 1 if mark else 1, message=_words(error))
+        return Problem(file=file, line=mark.line + 1 if mark else 1, message=_words(error))
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        return Fault(file=file, line=line, message="not YAML: a character that it does not allow")
+        return Problem(file=file, line=line, message="not YAML: a character that it does not allow")
     except (ValueError, OverflowError):  # PyYAML lets them out for escapes like "\U99999999"
         line = loader.line + 1 if loader else 1
-        return Fault(file=file, line=line, message="not YAML: a number or character code that does not exist")
+        return Problem(file=file, line=line, message="not YAML: a number or character code that does not exist")
 
 
 def _words(error: yaml.MarkedYAMLError) -> str:
@@ -142,25 +142,25 @@ def _mark(node: yaml.Node) -> tuple[int, int]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Store:
     values: Mapping[str, str]
-    faults: tuple[Fault, ...]
+    faults: tuple[Problem, ...]
 
 
 @dataclass(slots=True, kw_only=True)
 class _Reader:
     file: Path
-    marks: dict[Keys, tuple[int, int]] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-    broken: set[Keys] = field(default_factory=set)
+    marks: dict[OptionPath, tuple[int, int]] = field(default_factory=dict)
+    faults: list[Problem] = field(default_factory=list)
+    broken: set[OptionPath] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
     nodes: int = 0
     store: _Store | None = None
 
-    def value(self, node: yaml.Node, keys: Keys) -> Any:
+    def value(self, node: yaml.Node, keys: OptionPath) -> Any:
         self.nodes += 1
         if self.nodes > MAX_NODES:  # a few aliases of aliases can stand for billions of values
             line, column = _mark(node)
             message = f"too large: more than {MAX_NODES} values"
-            raise ConfigError([str(Fault(file=self.file, line=line, column=column, message=message))])
+            raise ConfigError([str(Problem(file=self.file, line=line, column=column, message=message))])
         self.marks.setdefault(keys, _mark(node))
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, keys)
@@ -170,7 +170,7 @@ class _Reader:
             return self._mapping(node, keys)
         return [self.value(item, (*keys, index)) for index, item in enumerate(node.value)]
 
-    def _mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, keys: OptionPath) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for base in [value for key, value in node.value if key.tag == _YAML + "merge"]:
             values = self._merged(base, keys) | values
@@ -188,7 +188,7 @@ class _Reader:
                 values[key.value] = self.value(value, (*keys, key.value))
         return values
 
-    def _merged(self, node: yaml.Node, keys: Keys) -> dict[str, Any]:
+    def _merged(self, node: yaml.Node, keys: OptionPath) -> dict[str, Any]:
         bases = node.value if isinstance(node, yaml.SequenceNode) else [node]
         values: dict[str, Any] = {}
         for base in bases:
@@ -198,7 +198,7 @@ class _Reader:
                 self._fault(base, keys, "<<: takes a mapping, or a list of mappings")
         return values
 
-    def _scalar(self, node: yaml.ScalarNode, keys: Keys) -> Any:
+    def _scalar(self, node: yaml.ScalarNode, keys: OptionPath) -> Any:
         kind = node.tag.removeprefix(_YAML)
         if kind in ("str", "timestamp", "value", "merge"):
             return node.value
@@ -213,7 +213,7 @@ class _Reader:
             return self._environment(node, keys)
         return self._tag_fault(node, keys)
 
-    def _environment(self, node: yaml.ScalarNode, keys: Keys) -> str:
+    def _environment(self, node: yaml.ScalarNode, keys: OptionPath) -> str:
         name, default = [*node.value.split(maxsplit=1), None, None][:2]
         if not name or not _NAME.fullmatch(name):
             return self._breaks(node, keys, "expected !env_var NAME or !env_var NAME default")
@@ -222,7 +222,7 @@ class _Reader:
             return self._breaks(node, keys, f"the environment variable {name} is not set, and no default is given")
         return value
 
-    def _secret(self, node: yaml.ScalarNode, keys: Keys) -> str:
+    def _secret(self, node: yaml.ScalarNode, keys: OptionPath) -> str:
         name = node.value.strip()
         if not name:
             return self._breaks(node, keys, "expected !secret NAME")
@@ -240,42 +240,42 @@ class _Reader:
         hint = nearest(name, self.store.values)
         return self._breaks(node, keys, f"no secret {shown(name)} in {SECRETS};{hint}".removesuffix(";"))
 
-    def _tag_fault(self, node: yaml.Node, keys: Keys) -> str:
+    def _tag_fault(self, node: yaml.Node, keys: OptionPath) -> str:
         words = "unknown tag; allowed are !secret NAME and !env_var NAME [default], quote a text that begins with !"
         return self._breaks(node, keys, words)
 
-    def _breaks(self, node: yaml.Node, keys: Keys, message: str) -> str:
+    def _breaks(self, node: yaml.Node, keys: OptionPath, message: str) -> str:
         self.broken.add(keys)
         self._fault(node, keys, message)
         return ""
 
-    def _fault(self, node: yaml.Node, keys: Keys, message: str) -> None:
+    def _fault(self, node: yaml.Node, keys: OptionPath, message: str) -> None:
         line, column = _mark(node)
-        self.faults.append(Fault(file=self.file, line=line, column=column, keys=keys, message=message))
+        self.faults.append(Problem(file=self.file, line=line, column=column, keys=keys, message=message))
 
 
 def _read_secrets(file: Path) -> _Store:
     """The secrets as they are written: `007` is no number."""
     text = _decoded(file)
-    root = text if isinstance(text, Fault) else _compose(text, file)
+    root = text if isinstance(text, Problem) else _compose(text, file)
     if root is None:
         return _Store(values={}, faults=())
-    if isinstance(root, Fault):
+    if isinstance(root, Problem):
         return _Store(values={}, faults=(root,))
     if not isinstance(root, yaml.MappingNode):
-        return _Store(values={}, faults=(Fault(file=file, line=1, message="expected lines like NAME: VALUE"),))
+        return _Store(values={}, faults=(Problem(file=file, line=1, message="expected lines like NAME: VALUE"),))
     values: dict[str, str] = {}
     faults = []
     for key, value in root.value:
         line, column = _mark(key)
         if not isinstance(key, yaml.ScalarNode):
-            faults.append(Fault(file=file, line=line, column=column, message="a name must be a plain text"))
+            faults.append(Problem(file=file, line=line, column=column, message="a name must be a plain text"))
         elif key.value in values:
             message = "this name stands here twice; keep one"
-            faults.append(Fault(file=file, line=line, column=column, keys=(key.value,), message=message))
+            faults.append(Problem(file=file, line=line, column=column, keys=(key.value,), message=message))
         elif not isinstance(value, yaml.ScalarNode) or not value.tag.startswith(_YAML) or not value.value:
             message = "expected a text that is not empty; quote one that begins with !"
-            faults.append(Fault(file=file, line=line, column=column, keys=(key.value,), message=message))
+            faults.append(Problem(file=file, line=line, column=column, keys=(key.value,), message=message))
         else:
             values[key.value] = value.value
     return _Store(values=values, faults=tuple(faults))

@@ -13,7 +13,7 @@ from typing import Any
 from fleet2mqtt.contract.payloads import OFFLINE, ONLINE
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import BRIDGE, is_backend
-from fleet2mqtt.devices.model import Component, Device, Entity
+from fleet2mqtt.devices.model import Component, Device, EntityDescription
 
 SUPPORT_URL = "https://github.com/fleet2mqtt/fleet2mqtt"
 
@@ -77,7 +77,7 @@ class Discovery:
             topics.append(self.topics.backend(device.backend, "availability"))
         return [*topics, self.topics.device(device.id, "availability")]
 
-    def _component(self, device: Device, node: str, row: Entity) -> dict[str, Any]:
+    def _component(self, device: Device, node: str, row: EntityDescription) -> dict[str, Any]:
         object_id = f"{device.id}_{row.key}"
         said = _of_row(row, self.language)
         component: dict[str, Any] = {
@@ -101,7 +101,7 @@ class Discovery:
 
 
 @lru_cache(maxsize=10_000)
-def _of_row(row: Entity, language: str) -> Mapping[str, Any]:
+def _of_row(row: EntityDescription, language: str) -> Mapping[str, Any]:
     """What a component says of its row alone, whatever device it is of: most devices share their rows."""
     component: dict[str, Any] = {
         "platform": row.component.value,
@@ -118,7 +118,7 @@ def _of_row(row: Entity, language: str) -> Mapping[str, Any]:
     return component | _details(row)
 
 
-def _value_template(row: Entity) -> str:
+def _value_template(row: EntityDescription) -> str:
     if row.secret:  # write-only: shown empty, whatever was written
         return "{{ '' }}"
     if row.component is Component.TEXT:  # a text entity knows no None
@@ -126,7 +126,7 @@ def _value_template(row: Entity) -> str:
     return f"{{{{ value_json.get('{row.key}') }}}}"
 
 
-def _details(row: Entity) -> dict[str, Any]:
+def _details(row: EntityDescription) -> dict[str, Any]:
     """What Home Assistant is told only where the row says it."""
     listed = "event_types" if row.component is Component.EVENT else "options"
     optional = {

@@ -10,14 +10,14 @@ from typing import Any
 
 import orjson
 
-from fleet2mqtt.devices.model import Device, Provenance
+from fleet2mqtt.devices.model import Device, StateMeta
 
 ONLINE = b"online"
 OFFLINE = b"offline"
 EMPTY = b""
 
 
-class Status(StrEnum):
+class ResultStatus(StrEnum):
     """How a command ended."""
 
     CONFIRMED = "confirmed"  # read back and equal
@@ -30,7 +30,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class ErrorDetail:
     """Why a command or a request did not do what it asked."""
 
     code: int | str
@@ -42,7 +42,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Reply:
     """A result or response; `device` is whose state goes out before it, `short` stands in for one that is too large."""
 
     topic: str
@@ -70,17 +70,17 @@ def dumps(value: Any) -> bytes:
         return json.dumps(value, default=str).encode("ascii")
 
 
-def state(device: Device, provenance: Provenance | None) -> bytes:
+def state(device: Device, state_meta: StateMeta | None) -> bytes:
     """The state object of a device: a key per entity that has a state, and `_meta`."""
     meta = (
         {"source": None, "observed_at": None}
-        if provenance is None
-        else {"source": provenance.origin, "observed_at": provenance.observed_at}
+        if state_meta is None
+        else {"source": state_meta.origin, "observed_at": state_meta.observed_at}
     )
     return dumps({**device.state, "_meta": meta})
 
 
-def response(transaction: str | int | None, data: Any = None, error: Fault | None = None) -> dict[str, Any]:
+def response(transaction: str | int | None, data: Any = None, error: ErrorDetail | None = None) -> dict[str, Any]:
     """The one response to a request."""
     return {
         "transaction": transaction,

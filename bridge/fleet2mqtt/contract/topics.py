@@ -35,9 +35,9 @@ class Topics:
         """Where an alarm event goes, never retained."""
         return f"{self.base}/alarm/event/{severity}/{device}"
 
-    def alarm_active(self, device: str, standing: str) -> str:
+    def alarm_active(self, device: str, alarm_key: str) -> str:
         """Where an alarm stands, retained, until it is cleared."""
-        return f"{self.base}/alarm/active/{device}/{slug(standing)}"
+        return f"{self.base}/alarm/active/{device}/{slug(alarm_key)}"
 
     @property
     def alarm_summary(self) -> str:

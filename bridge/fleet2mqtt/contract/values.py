@@ -9,7 +9,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from fleet2mqtt.devices.model import Component, Device, Entity, Value, on_off
+from fleet2mqtt.devices.model import Component, Device, EntityDescription, Value, on_off
 from fleet2mqtt.errors import CommandError
 from fleet2mqtt.sdk import vendor_json
 
@@ -21,7 +21,7 @@ _LARGEST = 1e200
 PRESS = "PRESS"
 
 
-def plain(row: Entity, payload: bytes) -> Any:
+def plain(row: EntityDescription, payload: bytes) -> Any:
     """The value in the payload of `set/<key>`, as Home Assistant sends it. Raises CommandError."""
     try:
         text = payload.decode("utf-8")
@@ -35,7 +35,7 @@ def plain(row: Entity, payload: bytes) -> Any:
         return text
 
 
-def validate(row: Entity, value: Any) -> Any:
+def validate(row: EntityDescription, value: Any) -> Any:
     """What `write` takes: bool, number, option, text, or None for a press. Raises CommandError."""
     try:
         return _SCHEMAS[row.component](row)(value)
@@ -43,19 +43,19 @@ def validate(row: Entity, value: Any) -> Any:
         raise CommandError("invalid_value", f"{row.key}: {error.msg}") from error
 
 
-def shown(row: Entity, value: Any) -> Value:
+def shown(row: EntityDescription, value: Any) -> Value:
     """A validated value as the state shows it."""
     if row.component is Component.BUTTON:
         return PRESS
     return on_off(value) if row.component is Component.SWITCH else value
 
 
-def observed(row: Entity, device: Device, value: Any) -> tuple[bool, Value]:
+def observed(row: EntityDescription, device: Device, value: Any) -> tuple[bool, Value]:
     """Whether the device now has the validated value, and what its state shows."""
     if row.component is Component.BUTTON:
         return True, None
     if row.secret:
-        return row.value is not None and row.value(device.record) == vendor_json.seal(value), None
+        return row.value is not None and row.value(device.record) == vendor_json.secret_digest(value), None
     state = device.state.get(row.key)
     wanted = shown(row, value)
     if isinstance(state, int | float) and isinstance(wanted, int | float):
@@ -63,7 +63,7 @@ def observed(row: Entity, device: Device, value: Any) -> tuple[bool, Value]:
     return state == wanted, state
 
 
-def _switch(_: Entity) -> vol.Schema:
+def _switch(_: EntityDescription) -> vol.Schema:
     def truth(value: Any) -> bool:
         word = value.upper() if isinstance(value, str) else value
         if word is True or word == "ON":
@@ -76,7 +76,7 @@ def _switch(_: Entity) -> vol.Schema:
     return vol.Schema(truth)
 
 
-def _number(row: Entity) -> vol.Schema:
+def _number(row: EntityDescription) -> vol.Schema:
     low, high = row.minimum, row.maximum
 
     def within(value: Any) -> int | float:
@@ -97,7 +97,7 @@ def _number(row: Entity) -> vol.Schema:
     return vol.Schema(within)
 
 
-def _select(row: Entity) -> vol.Schema:
+def _select(row: EntityDescription) -> vol.Schema:
     def option(value: Any) -> str:
         if not isinstance(value, str) or value.lower() not in row.options:
             message = f"expected one of {', '.join(row.options)}"
@@ -107,7 +107,7 @@ def _select(row: Entity) -> vol.Schema:
     return vol.Schema(option)
 
 
-def _text(row: Entity) -> vol.Schema:
+def _text(row: EntityDescription) -> vol.Schema:
     low, high = int(row.minimum or 0), int(row.maximum or MAX_TEXT)
 
     def text(value: Any) -> str:
@@ -125,7 +125,7 @@ def _text(row: Entity) -> vol.Schema:
     return vol.Schema(text)
 
 
-def _button(_: Entity) -> vol.Schema:
+def _button(_: EntityDescription) -> vol.Schema:
     def press(value: Any) -> None:
         if value not in (PRESS, True):
             message = f"expected {PRESS}"

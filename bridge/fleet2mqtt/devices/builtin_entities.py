@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fleet2mqtt.devices.model import Category, Component, Device, Entity, Name, Severity, Value, Write
+from fleet2mqtt.devices.model import Component, Device, EntityCategory, EntityDescription, Name, Severity, Value, Write
 
 BRIDGE = "bridge"
 CONNECTIVITY = "connectivity"
@@ -13,12 +13,12 @@ EVENT = "alarm"
 _SEVERITIES = tuple(severity.value for severity in Severity)
 
 ALARM_ROWS = (
-    Entity(
+    EntityDescription(
         key=EVENT, name=Name("Alarm", "告警"), component=Component.EVENT, options=_SEVERITIES, icon="mdi:alarm-light"
     ),
-    Entity(key="last_alarm", name=Name("Last alarm", "最近告警"), icon="mdi:alarm-light-outline"),
-    Entity(key="last_alarm_time", name=Name("Last alarm time", "最近告警时间"), device_class="timestamp"),
-    Entity(
+    EntityDescription(key="last_alarm", name=Name("Last alarm", "最近告警"), icon="mdi:alarm-light-outline"),
+    EntityDescription(key="last_alarm_time", name=Name("Last alarm time", "最近告警时间"), device_class="timestamp"),
+    EntityDescription(
         key="last_alarm_severity",
         name=Name("Last alarm severity", "最近告警级别"),
         device_class="enum",
@@ -29,7 +29,7 @@ ALARM_ROWS = (
 COUNTER = "alarms_"
 
 _COUNTERS = tuple(
-    Entity(
+    EntityDescription(
         key=COUNTER + severity,
         name=Name(f"{english} alarms", f"{chinese}告警数"),
         state_class="total_increasing",
@@ -48,43 +48,43 @@ _COUNTERS = tuple(
 _COUNTED_ROWS = (*ALARM_ROWS, *_COUNTERS)
 
 _HEALTH_ROWS = (
-    Entity(
+    EntityDescription(
         key="started_at",
         name=Name("Started", "启动时间"),
         value=lambda health: health["started_at"],
         device_class="timestamp",
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
     ),
-    Entity(
+    EntityDescription(
         key="outbox_depth",
         name=Name("Alarms waiting", "待发告警"),
         value=lambda health: health["outbox"]["depth"],
         state_class="measurement",
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
         icon="mdi:tray-full",
     ),
-    Entity(
+    EntityDescription(
         key="dropped",
         name=Name("Dropped messages", "丢弃消息"),
         value=lambda health: sum(health["dropped"].values()),
         state_class="total_increasing",
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
         icon="mdi:delete-alert",
     ),
-    Entity(
+    EntityDescription(
         key="dead_letters",
         name=Name("Dead letters", "死信"),
         value=lambda health: health["dead_letters"],
         state_class="measurement",
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
         icon="mdi:email-alert",
     ),
-    Entity(
+    EntityDescription(
         key="mqtt_reconnects",
         name=Name("MQTT reconnects", "MQTT 重连次数"),
         value=lambda health: health["mqtt"]["reconnects"],
         state_class="total_increasing",
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
         enabled=False,
         icon="mdi:connection",
     ),
@@ -103,35 +103,35 @@ def last_alarm(body: Mapping[str, Any]) -> dict[str, Value]:
     }
 
 
-def backend_rows(refresh: Write) -> tuple[Entity, ...]:
+def backend_rows(refresh: Write) -> tuple[EntityDescription, ...]:
     """The rows of a backend's own device: connectivity and a button that polls everything now."""
     return (
-        Entity(
+        EntityDescription(
             key=CONNECTIVITY,
             name=Name("Connectivity", "连接"),
             component=Component.BINARY_SENSOR,
             device_class="connectivity",
-            category=Category.DIAGNOSTIC,
+            category=EntityCategory.DIAGNOSTIC,
         ),
-        Entity(
+        EntityDescription(
             key="refresh",
             name=Name("Refresh", "刷新"),
             component=Component.BUTTON,
             write=refresh,
-            category=Category.DIAGNOSTIC,
+            category=EntityCategory.DIAGNOSTIC,
             icon="mdi:refresh",
         ),
     )
 
 
-def bridge_rows(announce: Write) -> tuple[Entity, ...]:
+def bridge_rows(announce: Write) -> tuple[EntityDescription, ...]:
     """The rows of the bridge's device, read from `bridge/health`."""
-    button = Entity(
+    button = EntityDescription(
         key="announce",
         name=Name("Announce again", "重新发布"),
         component=Component.BUTTON,
         write=announce,
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
         icon="mdi:bullhorn",
     )
     return (*_HEALTH_ROWS, button)
@@ -142,11 +142,11 @@ def is_backend(device: Device) -> bool:
     return device.id == device.backend
 
 
-def added_rows(refresh: Write) -> Callable[[Device], tuple[Entity, ...]]:
+def added_rows(refresh: Write) -> Callable[[Device], tuple[EntityDescription, ...]]:
     """What the bridge adds to the rows of a device that a platform gives."""
     of_backend = backend_rows(refresh)
 
-    def rows(device: Device) -> tuple[Entity, ...]:
+    def rows(device: Device) -> tuple[EntityDescription, ...]:
         if is_backend(device):
             return of_backend
         if not device.alarms:

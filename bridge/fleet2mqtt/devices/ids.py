@@ -32,22 +32,24 @@ class Ids:
     suffix whichever comes first next time.
     """
 
-    def __init__(self, claims: dict[str, str] | None = None) -> None:
-        self.claims: dict[str, str] = claims if claims is not None else {}
+    def __init__(self, assignments: dict[str, str] | None = None) -> None:
+        self.assignments: dict[str, str] = assignments if assignments is not None else {}
         self._given: dict[tuple[str, ...], str] = {}
 
     def __call__(self, backend: str, *parts: str) -> str:
         """The id for this backend and these vendor ids, outermost first."""
         given = self._given.get((backend, *parts))
         if given is None:
-            self._given[backend, *parts] = given = self._claim(backend, *parts)
+            self._given[backend, *parts] = given = self._assign(backend, *parts)
         return given
 
-    def _claim(self, backend: str, *parts: str) -> str:
-        native = "\x1f".join((backend, *parts))
+    def _assign(self, backend: str, *parts: str) -> str:
+        vendor_id = "\x1f".join((backend, *parts))
         plain = slug("_".join((backend, *(slug(part) for part in parts))))
-        if self.claims.setdefault(plain, native) == native:
+        if self.assignments.setdefault(plain, vendor_id) == vendor_id:
             return plain
-        parted = f"{plain[: MAX_SEGMENT - 9]}_{hashlib.sha256(native.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
-        self.claims.setdefault(parted, native)
+        parted = (
+            f"{plain[: MAX_SEGMENT - 9]}_{hashlib.sha256(vendor_id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+        )
+        self.assignments.setdefault(parted, vendor_id)
         return parted

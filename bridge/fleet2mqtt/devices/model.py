@@ -30,7 +30,7 @@ STATELESS = frozenset((Component.BUTTON, Component.EVENT))
 """Components that have no key in the state object."""
 
 
-class Category(StrEnum):
+class EntityCategory(StrEnum):
     """Home Assistant's entity categories."""
 
     CONFIG = "config"
@@ -48,7 +48,7 @@ class Severity(StrEnum):
     CLEARED = "cleared"
 
 
-class Origin(StrEnum):
+class UpdateOrigin(StrEnum):
     """How a value came to be known."""
 
     POLL = "poll"
@@ -77,7 +77,7 @@ Raises BackendError, CommandError.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entity:
+class EntityDescription:
     """One row of a platform's table: what it is called, how it is read, and, beside that, how it is written.
 
     `value` takes the record that the device was made from. `exists` says whether that record has such a value at all
@@ -92,7 +92,7 @@ class Entity:
     exists: Callable[[Any], bool] | None = None
     attributes: Callable[[Any], Mapping[str, Any] | None] | None = None
     write: Write | None = None
-    category: Category | None = None
+    category: EntityCategory | None = None
     enabled: bool = True
     device_class: str | None = None
     state_class: str | None = None
@@ -120,10 +120,10 @@ class Device:
 
     id: str
     backend: str
-    native: str
+    vendor_id: str
     scope: str
     name: str
-    entities: tuple[Entity, ...]
+    entities: tuple[EntityDescription, ...]
     state: Mapping[str, Value]
     attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     available: bool = True
@@ -140,7 +140,7 @@ class Device:
     counts_alarms: bool = False
     record: Any = field(default=None, compare=False, repr=False)
 
-    def entity(self, key: str) -> Entity | None:
+    def entity(self, key: str) -> EntityDescription | None:
         """The row with this key, if the device has it."""
         return next((row for row in self.entities if row.key == key), None)
 
@@ -150,7 +150,7 @@ class Alarm:
     """One event of an alarm: raised or cleared, as in the alarm contract (docs/mqtt.md).
 
     `id` is `<backend>:<the vendor's own id>` and the same by push, by poll and after a restart. `active` says that this
-    vendor reports recovery, so that a raised alarm stands until cleared; `standing` then names what stands (the same
+    vendor reports recovery, so that a raised alarm stands until cleared; `alarm_key` then names what stands (the same
     for the raised and the cleared event).
     """
 
@@ -161,10 +161,10 @@ class Alarm:
     level: str
     name: str
     raised_at: datetime
-    source: Origin
+    source: UpdateOrigin
     cleared: bool = False
     active: bool = False
-    standing: str = ""
+    alarm_key: str = ""
     line: str | None = None
     code: int | str | None = None
     category: str | None = None
@@ -190,32 +190,32 @@ class Update:
     """
 
     backend: str
-    origin: Origin
-    began: float
+    origin: UpdateOrigin
+    requested_at: float
     observed_at: datetime
     devices: tuple[Device, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     inventories: tuple[Inventory, ...] = ()
-    marks: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(rows: tuple[Entity, ...], record: Any) -> dict[str, Value]:
+def read(rows: tuple[EntityDescription, ...], record: Any) -> dict[str, Value]:
     """The state object of a record: a key per row that has a value."""
     return {row.key: row.value(record) for row in rows if row.value is not None and not row.secret}
 
 
-def read_attributes(rows: tuple[Entity, ...], record: Any) -> dict[str, Mapping[str, Any]]:
+def read_attributes(rows: tuple[EntityDescription, ...], record: Any) -> dict[str, Mapping[str, Any]]:
     """The attributes of a record: a key per row that has some."""
     found = {row.key: row.attributes(record) for row in rows if row.attributes is not None}
     return {key: values for key, values in found.items() if values}
 
 
-def present(rows: tuple[Entity, ...], record: Any) -> tuple[Entity, ...]:
+def present(rows: tuple[EntityDescription, ...], record: Any) -> tuple[EntityDescription, ...]:
     """The rows of a table that this record has a value for."""
     return tuple(row for row in rows if _exists(row, record))
 
 
-def _exists(row: Entity, record: Any) -> bool:
+def _exists(row: EntityDescription, record: Any) -> bool:
     if row.exists is not None:
         return row.exists(record)
     return row.value is None or row.value(record) is not None
@@ -227,8 +227,8 @@ def on_off(value: bool | int | None) -> str | None:  # noqa: FBT001 - a truth is
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
+class StateMeta:
     """Where a device's values are from: `_meta` of the state."""
 
-    origin: Origin
+    origin: UpdateOrigin
     observed_at: str

@@ -8,14 +8,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 
-from fleet2mqtt.devices.model import STATELESS, Device, Entity, Inventory, Origin, Provenance, Update, Value
+from fleet2mqtt.devices.model import (
+    STATELESS,
+    Device,
+    EntityDescription,
+    Inventory,
+    StateMeta,
+    Update,
+    UpdateOrigin,
+    Value,
+)
 
 _LOG = logging.getLogger(__name__)
 
-ENOUGH = 2
+MISSING_INVENTORIES_BEFORE_REMOVAL = 2
 """How many complete inventories in a row must miss something before it goes."""
 
-_VALUES = frozenset(("state", "attributes", "available", "record", "native", "scope"))
+_VALUES = frozenset(("state", "attributes", "available", "record", "vendor_id", "scope"))
 _DESCRIPTION = tuple(item.name for item in fields(Device) if item.name not in _VALUES)
 
 
@@ -36,16 +45,18 @@ class Registry:
     does a device.
     """
 
-    def __init__(self, clock: Callable[[], float], more_rows: Callable[[Device], tuple[Entity, ...]]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], more_rows: Callable[[Device], tuple[EntityDescription, ...]]
+    ) -> None:
         """`more_rows` are those that the bridge itself adds to a device; `show` gives them their values."""
         self._clock = clock
         self._more_rows = more_rows
         self.devices: dict[str, Device] = {}
-        self.provenance: dict[str, Provenance] = {}
+        self.state_meta: dict[str, StateMeta] = {}
         self.retired: dict[str, dict[str, str]] = {}
         """Rows gone for good, by device: key → component, until Home Assistant has been told."""
         self._given: dict[str, Device] = {}
-        self._floors: dict[str, float] = {}
+        self._oldest_accepted_request: dict[str, float] = {}
         """By device: only what was asked for since then counts (`Update.began`)."""
         self._held: Counter[str] = Counter()
         self._missing: Counter[str] = Counter()
@@ -53,13 +64,13 @@ class Registry:
         self._scopes: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._parts: defaultdict[str, set[str]] = defaultdict(set)
         self._shown: defaultdict[str, dict[str, Value]] = defaultdict(dict)
-        self._tables: dict[tuple[int, ...], tuple[Entity, ...]] = {}
+        self._tables: dict[tuple[int, ...], tuple[EntityDescription, ...]] = {}
 
     def restore(
         self,
         devices: Iterable[Device],
         retired: Mapping[str, Mapping[str, str]],
-        provenance: Mapping[str, Provenance],
+        state_meta: Mapping[str, StateMeta],
     ) -> None:
         """Start from the inventory of the last run: known, and unavailable through its backend until heard of."""
         for device in devices:
@@ -68,7 +79,7 @@ class Registry:
             self._store(replace(device, entities=self._intern(rows)) if more else device)
             if added := more.keys() & device.state.keys():
                 self._shown[device.id] |= {key: device.state[key] for key in added}
-        self.provenance |= {id_: each for id_, each in provenance.items() if id_ in self.devices}
+        self.state_meta |= {id_: each for id_, each in state_meta.items() if id_ in self.devices}
         self.retired |= {id_: dict(rows) for id_, rows in retired.items() if id_ in self.devices}
 
     def accept(self, update: Update, observed_at: str, *, settled: bool = True) -> Changes:
@@ -81,7 +92,7 @@ class Registry:
             self._accept(device, update, observed_at, changes)
         for inventory in update.inventories:
             if inventory.ids:
-                self._take_stock(update.backend, inventory, changes, settled=settled)
+                self._apply_inventory(update.backend, inventory, changes, settled=settled)
         return changes
 
     def show(self, device: str, values: Mapping[str, Value]) -> bool:
@@ -102,7 +113,7 @@ class Registry:
         return self.show(device, {key: (number if isinstance(number, int) else 0) + 1})
 
     @contextmanager
-    def hold(self, device: str) -> Iterator[None]:
+    def suspend_polls(self, device: str) -> Iterator[None]:
         """While a command is under way polls do not touch the device, nor do those begun before it ended."""
         self._held[device] += 1
         try:
@@ -111,7 +122,7 @@ class Registry:
             self._held[device] -= 1
             if not self._held[device]:
                 del self._held[device]
-            self._floors[device] = self._clock()
+            self._oldest_accepted_request[device] = self._clock()
 
     def forget(self, ids: Iterable[str]) -> set[str]:
         """Drop these devices and their parts; gives the ids that were there."""
@@ -131,17 +142,19 @@ class Registry:
         current = self.devices.get(id_)
         merged = self._merge(current, device)
         self._given[id_] = device
-        self._floors[id_] = max(update.began, self._floors.get(id_, update.began))
+        self._oldest_accepted_request[id_] = max(
+            update.requested_at, self._oldest_accepted_request.get(id_, update.requested_at)
+        )
         self._store(merged)
         if current is None or _values(current) != _values(merged):
             changes.values.add(id_)
-            self.provenance[id_] = Provenance(update.origin, observed_at)
+            self.state_meta[id_] = StateMeta(update.origin, observed_at)
         if current is None or any(getattr(current, name) != getattr(merged, name) for name in _DESCRIPTION):
             changes.described.add(id_)
 
     def _outdated(self, id_: str, update: Update) -> bool:
-        held = update.origin is Origin.POLL and id_ in self._held
-        return held or update.began < self._floors.get(id_, update.began)
+        held = update.origin is UpdateOrigin.POLL and id_ in self._held
+        return held or update.requested_at < self._oldest_accepted_request.get(id_, update.requested_at)
 
     def _store(self, device: Device) -> None:
         self.devices[device.id] = device
@@ -163,8 +176,8 @@ class Registry:
         return replace(device, entities=rows, state={**extra, **device.state})
 
     def _keep_rows(
-        self, current: Device, id_: str, rows: tuple[Entity, ...], extra: dict[str, Value]
-    ) -> tuple[Entity, ...]:
+        self, current: Device, id_: str, rows: tuple[EntityDescription, ...], extra: dict[str, Value]
+    ) -> tuple[EntityDescription, ...]:
         now = {row.key: row for row in rows}
         self._retire_changed(current, now)
         lacking = tuple(row for row in current.entities if row.key not in now)
@@ -179,18 +192,18 @@ class Registry:
         kept = self._intern((*rows, *lacking))
         return current.entities if current.entities == kept else kept
 
-    def _retire_changed(self, current: Device, now: Mapping[str, Entity]) -> None:
+    def _retire_changed(self, current: Device, now: Mapping[str, EntityDescription]) -> None:
         """A key that came back as another component must go under its old one first."""
         for row in current.entities:
             again = now.get(row.key)
             if again is not None and again.component is not row.component:
                 self.retired.setdefault(current.id, {})[row.key] = row.component.value
 
-    def _intern(self, rows: tuple[Entity, ...]) -> tuple[Entity, ...]:
+    def _intern(self, rows: tuple[EntityDescription, ...]) -> tuple[EntityDescription, ...]:
         """One tuple for equal tables: most devices share theirs. It keeps its rows alive, so ids stay theirs."""
         return self._tables.setdefault(tuple(map(id, rows)), rows)
 
-    def _take_stock(self, backend: str, inventory: Inventory, changes: Changes, *, settled: bool) -> None:
+    def _apply_inventory(self, backend: str, inventory: Inventory, changes: Changes, *, settled: bool) -> None:
         known = self._scopes[backend, inventory.scope]
         for id_ in [id_ for id_ in self._missing if id_ in inventory.ids and id_ in known]:
             del self._missing[id_]
@@ -199,7 +212,7 @@ class Registry:
                 self._retire_lacking(id_, changes)
         for id_ in known - inventory.ids:
             self._missing[id_] += 1
-            if self._missing[id_] >= ENOUGH:
+            if self._missing[id_] >= MISSING_INVENTORIES_BEFORE_REMOVAL:
                 _LOG.info("%s is gone from two complete inventories of %s: removed", id_, backend)
                 self._remove(id_, changes.removed)
 
@@ -210,7 +223,11 @@ class Registry:
         counts = self._lacking[id_]
         for key in counts:
             counts[key] += 1
-        gone = {row.key: row.component.value for row in device.entities if counts[row.key] >= ENOUGH}
+        gone = {
+            row.key: row.component.value
+            for row in device.entities
+            if counts[row.key] >= MISSING_INVENTORIES_BEFORE_REMOVAL
+        }
         if not gone:
             return
         self.retired.setdefault(id_, {}).update(gone)
@@ -233,11 +250,18 @@ class Registry:
         self._parts[device.via or ""].discard(id_)
         for part in tuple(self._parts.pop(id_, ())):
             self._remove(part, gone)
-        for table in (self.provenance, self.retired, self._given, self._floors, self._missing, self._lacking):
+        for table in (
+            self.state_meta,
+            self.retired,
+            self._given,
+            self._oldest_accepted_request,
+            self._missing,
+            self._lacking,
+        ):
             table.pop(id_, None)
 
 
-def _unheard(row: Entity) -> Value:
+def _unheard(row: EntityDescription) -> Value:
     """What a row of the bridge's own shows before there was anything: a counter begins at nothing."""
     return 0 if row.state_class == "total_increasing" else None
 

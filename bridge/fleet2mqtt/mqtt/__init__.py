@@ -8,12 +8,12 @@ pump       paho driven by the event loop
 dialect    which MQTT the broker speaks
 link       one connection: what is said on it
 retry      when to try again, and how loudly to say so
-client     Mqtt: one link after another, for ever
+client     MqttClient: one link after another, for ever
 """
 
 from __future__ import annotations
 
-from fleet2mqtt.mqtt.client import Mqtt
+from fleet2mqtt.mqtt.client import MqttClient
 from fleet2mqtt.mqtt.settings import Message, Settings, tls_context
 
-__all__ = ["Message", "Mqtt", "Settings", "tls_context"]
+__all__ = ["Message", "MqttClient", "Settings", "tls_context"]

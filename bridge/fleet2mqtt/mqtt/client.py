@@ -15,8 +15,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from fleet2mqtt.errors import Disconnected, MqttError, Refused
-from fleet2mqtt.mqtt.connection import Cause, Dialect, Link, LinkError, Version
-from fleet2mqtt.mqtt.flow_control import Limits, Tally
+from fleet2mqtt.mqtt.connection import Connection, ConnectionEnded, DisconnectCause, ProtocolNegotiation, Version
+from fleet2mqtt.mqtt.flow_control import PacketSizeLimit, PublishCounters
 from fleet2mqtt.mqtt.settings import Message, Outgoing, Settings, properties
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ _REMEDIES = MappingProxyType(
 
 
 @dataclass(slots=True)
-class Retry:
+class ReconnectBackoff:
     """Exponential back-off with full jitter, begun anew only after a connection that was stable."""
 
     settings: Settings
@@ -56,9 +56,9 @@ class Retry:
         if seconds >= self.settings.stable_after:
             self._failures = self._losses = 0
 
-    def failed(self, error: LinkError, *, lost: bool) -> float:
+    def failed(self, error: ConnectionEnded, *, lost: bool) -> float:
         """Seconds to wait, told once for each reason; `lost` is a connection that had been made."""
-        slow = error.cause in (Cause.REFUSED, Cause.TAKEN_OVER)
+        slow = error.cause in (DisconnectCause.REFUSED, DisconnectCause.TAKEN_OVER)
         ceiling = self.settings.backoff_first * (_SLOW if slow else 1) * 2 ** min(self._failures, _ENOUGH_DOUBLINGS)
         ceiling = min(ceiling, self.settings.backoff_max)
         delay = random.uniform(ceiling / 2 if slow else 0.0, ceiling)  # noqa: S311 - jitter is no secret
@@ -71,19 +71,19 @@ class Retry:
         _log.log(level, "%s %s; trying again in %.1f s", what, reason, delay)
         return delay
 
-    def explain(self, error: LinkError) -> str:
+    def explain(self, error: ConnectionEnded) -> str:
         """Which broker, what is wrong there, and what to do."""
         settings = self.settings
         broker = f"{settings.host}:{settings.port}"
-        if error.cause is Cause.TAKEN_OVER:
+        if error.cause is DisconnectCause.TAKEN_OVER:
             return (
                 f"{broker}: another client uses the client id {settings.client_id!r}; "
                 "give each its own mqtt.client_id or stop one of them"
             )
-        if error.cause is Cause.REFUSED:
+        if error.cause is DisconnectCause.REFUSED:
             remedy = _REMEDIES.get(error.code, "see the broker's log")
             return f"{broker}: the broker refuses us: {str(error).lower()}; {remedy}"
-        if error.cause is Cause.CLOSED and self._losses >= _SUSPICIOUS:
+        if error.cause is DisconnectCause.CLOSED and self._losses >= _SUSPICIOUS:
             # Many brokers close the older of two clients with one id without giving a reason.
             return f"{broker}: {error}, again: does another client use the client id {settings.client_id!r}?"
         return f"{broker}: {error}"
@@ -93,7 +93,7 @@ _FAREWELL = 2.0  # seconds for the last message's acknowledgement
 _PROBES = 3
 
 
-class Mqtt:
+class MqttClient:
     """One client of one broker. `run` keeps it connected; everything else may be called at any time.
 
     `on_message` is called for each message, maybe before the first `on_connected`; `on_connected` after the broker
@@ -116,11 +116,11 @@ class Mqtt:
         self._on_message = on_message
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
-        self._dialect = Dialect.of(settings.protocol)
-        self._limits = Limits(max_payload=settings.max_payload)
-        self._tally = Tally()
-        self._link: Link | None = None
-        self._retry = Retry(settings)
+        self._dialect = ProtocolNegotiation.of(settings.protocol)
+        self._limits = PacketSizeLimit(max_payload=settings.max_payload)
+        self._tally = PublishCounters()
+        self._link: Connection | None = None
+        self._retry = ReconnectBackoff(settings)
         self._ever_connected = False
         self._closed = asyncio.Event()
 
@@ -149,12 +149,12 @@ class Mqtt:
         while not self._closed.is_set():
             try:
                 await self._connection()
-            except LinkError as error:
+            except ConnectionEnded as error:
                 self.last_error = str(error)
                 lost, self.connected = self.connected, False
                 if lost:
                     self._on_disconnected(str(error))
-                if not self._closed.is_set() and not self._dialect.learn(error):
+                if not self._closed.is_set() and not self._dialect.on_error(error):
                     await asyncio.sleep(self._retry.failed(error, lost=lost))
             finally:
                 self.connected = False
@@ -165,13 +165,15 @@ class Mqtt:
         """Connect once, say nothing and leave; gives the MQTT spoken. Raises Disconnected with what to do."""
         tries = 0
         while True:
-            link = Link(self._settings, self._dialect, self._tally, self._on_message)
+            link = Connection(self._settings, self._dialect, self._tally, self._on_message)
             try:
                 await link.open()
                 await link.leave()
-            except LinkError as error:
-                tries += error.cause is Cause.SILENT  # it may be the version that is not answered
-                if not self._dialect.learn(error) and (error.cause is not Cause.SILENT or tries >= _PROBES):
+            except ConnectionEnded as error:
+                tries += error.cause is DisconnectCause.SILENT  # it may be the version that is not answered
+                if not self._dialect.on_error(error) and (
+                    error.cause is not DisconnectCause.SILENT or tries >= _PROBES
+                ):
                     raise Disconnected(self._retry.explain(error)) from error
             else:
                 return str(link.version)
@@ -238,10 +240,10 @@ class Mqtt:
             await link.leave()
 
     async def _connection(self) -> Never:
-        link = Link(self._settings, self._dialect, self._tally, self._on_message)
+        link = Connection(self._settings, self._dialect, self._tally, self._on_message)
         try:
             await link.open()
-            self._dialect.prove()
+            self._dialect.confirm()
             self._link = link
             self._limits.max_packet = link.max_packet
             self._greet(await link.subscribe(self._subscriptions))
@@ -252,7 +254,7 @@ class Mqtt:
 
     def _greet(self, refused: list[str]) -> None:
         if self._closed.is_set():
-            raise LinkError(Cause.LEFT, "closed while it connected")
+            raise ConnectionEnded(DisconnectCause.LEFT, "closed while it connected")
         self._retry.succeeded()
         settings = self._settings
         _log.info("connected to %s:%d with MQTT %s", settings.host, settings.port, self._dialect.version)
@@ -262,14 +264,16 @@ class Mqtt:
         self.connected = self._ever_connected = True
         self._on_connected()
 
-    async def _hold(self, link: Link) -> Never:
+    async def _hold(self, link: Connection) -> Never:
         now = asyncio.get_running_loop().time
         since = now()
         try:
             await link.hold()
-        except LinkError as error:
+        except ConnectionEnded as error:
             self._retry.stood(now() - since)
-            verdict = self._limits.blame(link.window.unacknowledged()) if error.cause is Cause.CLOSED else None
+            verdict = (
+                self._limits.blame(link.window.unacknowledged()) if error.cause is DisconnectCause.CLOSED else None
+            )
             if verdict is not None:
                 _log.error("%s", verdict)
             raise

@@ -18,15 +18,15 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from fleet2mqtt.errors import Disconnected, Refused
-from fleet2mqtt.mqtt.flow_control import Tally, Window
-from fleet2mqtt.mqtt.paho_driver import Pump
+from fleet2mqtt.mqtt.flow_control import InflightWindow, PublishCounters
+from fleet2mqtt.mqtt.paho_driver import NetworkLoop
 from fleet2mqtt.mqtt.settings import Message, Outgoing, Settings, properties
 
 _SILENT_ENOUGH = 2
 _UNSUPPORTED_VERSION = 0x84
 
 
-class Cause(StrEnum):
+class DisconnectCause(StrEnum):
     """Why a connection could not be made, or ended."""
 
     UNREACHABLE = "unreachable"  # nobody there
@@ -39,10 +39,10 @@ class Cause(StrEnum):
     LEFT = "left"  # we closed it
 
 
-class LinkError(Disconnected):
+class ConnectionEnded(Disconnected):
     """A connection that could not be made, or ended; `code` is the broker's MQTT 5 reason code, 0 for none."""
 
-    def __init__(self, cause: Cause, reason: str, code: int = 0) -> None:
+    def __init__(self, cause: DisconnectCause, reason: str, code: int = 0) -> None:
         super().__init__(reason)
         self.cause = cause
         self.code = code
@@ -56,7 +56,7 @@ class Version(StrEnum):
 
 
 @dataclass(slots=True)
-class Dialect:
+class ProtocolNegotiation:
     """`identifiers`: whether the broker marks messages with the subscription that they come by (MQTT 5)."""
 
     version: Version
@@ -66,18 +66,18 @@ class Dialect:
     _silent: int = 0
 
     @classmethod
-    def of(cls, protocol: str) -> Dialect:
+    def of(cls, protocol: str) -> ProtocolNegotiation:
         """For the configured `protocol`: "auto", "5" or "3.1.1"."""
         auto = protocol == "auto"
         return cls(Version.V5 if auto else Version(protocol), auto)
 
-    def prove(self) -> None:
+    def confirm(self) -> None:
         """It was understood."""
         self._proven = True
 
-    def learn(self, error: LinkError) -> bool:
+    def on_error(self, error: ConnectionEnded) -> bool:
         """Whether to try again at once, in another way."""
-        if error.cause is Cause.NO_IDENTIFIERS:
+        if error.cause is DisconnectCause.NO_IDENTIFIERS:
             self.identifiers = False
             return True
         if not self.negotiable:
@@ -85,7 +85,7 @@ class Dialect:
         if error.code == _UNSUPPORTED_VERSION and self.version is Version.V5:
             self.version = Version.V311
             return True
-        if error.cause is Cause.SILENT and not self._proven:
+        if error.cause is DisconnectCause.SILENT and not self._proven:
             self._silent += 1
             if self._silent % _SILENT_ENOUGH == 0:
                 # Back again if that does not help either: a proxy whose broker is down closes just like that.
@@ -107,19 +107,23 @@ _TAKEN_OVER = 0x8E
 _KEEPALIVE_TIMEOUT = 0x8D
 
 
-class Link:
+class Connection:
     """One connection, never used again. `window` takes messages once `open` has returned.
 
     `max_packet` is the broker's own limit in bytes, None where it does not tell.
     """
 
     def __init__(
-        self, settings: Settings, dialect: Dialect, tally: Tally, on_message: Callable[[Message], None]
+        self,
+        settings: Settings,
+        dialect: ProtocolNegotiation,
+        tally: PublishCounters,
+        on_message: Callable[[Message], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         self.version = dialect.version
         self.max_packet: int | None = None
-        self.window = Window(settings.window, self._publish, tally)
+        self.window = InflightWindow(settings.window, self._publish, tally)
         self._settings = settings
         self._identifiers = self.version is Version.V5 and dialect.identifiers
         # Random, as the session may be one that another process left behind.
@@ -129,24 +133,24 @@ class Link:
         self._granted: asyncio.Future[list[ReasonCode]] = loop.create_future()
         self._complaint = ""
         self._client = _client(settings, self.version)
-        self._pump = Pump(self._client)
+        self._pump = NetworkLoop(self._client)
 
     async def open(self) -> None:
-        """Connect; return when the broker has said yes. Raises LinkError."""
+        """Connect; return when the broker has said yes. Raises ConnectionEnded."""
         self._listen()
         settings = self._settings
         try:
             await self._pump.dial(settings.host, settings.port, settings.keepalive, **self._session())
         except OSError as error:
-            raise LinkError(Cause.UNREACHABLE, _words(error)) from error
+            raise ConnectionEnded(DisconnectCause.UNREACHABLE, _words(error)) from error
         terms = await self._answer(self._greeting, "CONNECT")
         if self._identifiers and getattr(terms, "SubscriptionIdentifierAvailable", 1) == 0:
-            raise LinkError(Cause.NO_IDENTIFIERS, "the broker has no subscription identifiers")
+            raise ConnectionEnded(DisconnectCause.NO_IDENTIFIERS, "the broker has no subscription identifiers")
         self.max_packet = getattr(terms, "MaximumPacketSize", None)
         self.window.shrink(getattr(terms, "ReceiveMaximum", settings.window))
 
     async def subscribe(self, subscriptions: Sequence[tuple[str, int]]) -> list[str]:
-        """Subscribe to filters with their QoS; tells what the broker refuses. Raises LinkError."""
+        """Subscribe to filters with their QoS; tells what the broker refuses. Raises ConnectionEnded."""
         if not subscriptions:
             return []
         if self.version is Version.V5:
@@ -162,18 +166,18 @@ class Link:
         return [f"{topic} ({str(code).lower()})" for (topic, _), code in pairs if code.is_failure]
 
     async def hold(self) -> Never:
-        """Keep the connection until it ends; raises LinkError then, or whatever a callback raised."""
+        """Keep the connection until it ends; raises ConnectionEnded then, or whatever a callback raised."""
         await self._pump.hold()
 
     async def leave(self) -> None:
         """Disconnect in order: the broker forgets the will."""
         self._client.disconnect()
-        await asyncio.wait((self._pump.fate,), timeout=_GOODBYE)
+        await asyncio.wait((self._pump.closed,), timeout=_GOODBYE)
 
     def abort(self) -> None:
         """Close the connection, if it is open, without a word: the broker publishes the will."""
         self._pump.abort()
-        self._end(Cause.LEFT, "the connection was given up")
+        self._end(DisconnectCause.LEFT, "the connection was given up")
 
     def _listen(self) -> None:
         client = self._client
@@ -196,12 +200,12 @@ class Link:
         return {"clean_start": not self._identifiers, "properties": terms}
 
     async def _answer(self, answer: asyncio.Future[T], question: str) -> T:
-        fate = self._pump.fate
-        await asyncio.wait((answer, fate), timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-        if fate.done():
-            fate.result()
+        closed = self._pump.closed
+        await asyncio.wait((answer, closed), timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        if closed.done():
+            closed.result()
         if not answer.done():
-            raise LinkError(Cause.SILENT, f"no answer to {question} within {_PATIENCE:g} s")
+            raise ConnectionEnded(DisconnectCause.SILENT, f"no answer to {question} within {_PATIENCE:g} s")
         return answer.result()
 
     def _publish(self, message: Outgoing) -> int:
@@ -210,11 +214,11 @@ class Link:
             raise Disconnected(paho.error_string(sent.rc))
         return sent.mid
 
-    def _end(self, cause: Cause, reason: str, code: int = 0) -> None:
-        fate = self._pump.fate
-        if not fate.done():
-            fate.set_exception(LinkError(cause, reason, code))
-            fate.exception()  # nobody asks after a connection that was given up
+    def _end(self, cause: DisconnectCause, reason: str, code: int = 0) -> None:
+        closed = self._pump.closed
+        if not closed.done():
+            closed.set_exception(ConnectionEnded(cause, reason, code))
+            closed.exception()  # nobody asks after a connection that was given up
         self.window.close(reason)
 
     def _hear(self, _client: paho.Client, _userdata: object, level: int, text: str) -> None:
@@ -226,7 +230,7 @@ class Link:
     ) -> None:
         client.on_log = None  # it would cost every packet its text
         if code.is_failure:
-            self._end(Cause.REFUSED, str(code), code.value)
+            self._end(DisconnectCause.REFUSED, str(code), code.value)
         elif not self._greeting.done():
             self._greeting.set_result(terms or properties(PacketTypes.CONNACK))
 
@@ -234,18 +238,20 @@ class Link:
         self, _client: paho.Client, _userdata: object, flags: paho.DisconnectFlags, code: ReasonCode, _: object
     ) -> None:
         if flags.is_disconnect_packet_from_server:
-            cause = Cause.TAKEN_OVER if code.value == _TAKEN_OVER else Cause.CLOSED
+            cause = DisconnectCause.TAKEN_OVER if code.value == _TAKEN_OVER else DisconnectCause.CLOSED
             self._end(cause, f"the broker says: {code}", code.value)
         elif not code.is_failure:
-            self._end(Cause.LEFT, "disconnected")
+            self._end(DisconnectCause.LEFT, "disconnected")
         elif code.value == _KEEPALIVE_TIMEOUT:
-            self._end(Cause.DEAD, "the broker does not answer any more")
+            self._end(DisconnectCause.DEAD, "the broker does not answer any more")
         elif not self._greeting.done():
             # In TLS 1.3 the handshake ends before the broker looks at our certificate; its alert may be lost.
             hint = "; does it ask for a client certificate?" if self._settings.tls is not None else ""
-            self._end(Cause.SILENT, f"the broker closed the connection in place of an answer{self._complaint}{hint}")
+            self._end(
+                DisconnectCause.SILENT, f"the broker closed the connection in place of an answer{self._complaint}{hint}"
+            )
         else:
-            self._end(Cause.CLOSED, "the broker closed the connection")
+            self._end(DisconnectCause.CLOSED, "the broker closed the connection")
 
     def _subscribed(
         self, _client: paho.Client, _userdata: object, _mid: int, codes: list[ReasonCode], _: object

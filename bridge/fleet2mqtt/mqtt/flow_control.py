@@ -15,21 +15,21 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
+class PublishCounters:
     """What became of messages, over all connections."""
 
     published: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
 
 
-class Window:
+class InflightWindow:
     """One connection's messages. `send` hands one to the connection and gives the packet id it went by.
 
     The peer delays its acknowledgements when they come in batches, so the window slides: each acknowledgement sends
     the next message, there and then.
     """
 
-    def __init__(self, size: int, send: Callable[[Outgoing], int], tally: Tally) -> None:
+    def __init__(self, size: int, send: Callable[[Outgoing], int], tally: PublishCounters) -> None:
         self._size = size
         self._send = send
         self._tally = tally
@@ -106,7 +106,7 @@ SUSPICIOUS = 10_000  # bytes; no broker in its senses refuses less
 
 
 @dataclass(slots=True, kw_only=True)
-class Limits:
+class PacketSizeLimit:
     """`max_packet` is the broker's own limit for the whole packet, None where it does not tell."""
 
     max_payload: int

@@ -19,8 +19,8 @@ _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 class _Surfaced:
     """Hands what a callback raises to whoever awaits `fate`; the event loop would only log it."""
 
-    def __init__(self, fate: asyncio.Future[Never]) -> None:
-        self._fate = fate
+    def __init__(self, closed: asyncio.Future[Never]) -> None:
+        self._fate = closed
 
     def __enter__(self) -> None:
         pass
@@ -32,7 +32,7 @@ class _Surfaced:
         return True
 
 
-class Pump:
+class NetworkLoop:
     """Moves a client's bytes; whoever learns of the connection's end gives `fate` an exception."""
 
     def __init__(self, client: paho.Client) -> None:
@@ -40,8 +40,8 @@ class Pump:
         self._loop = asyncio.get_running_loop()
         self._attached = False
         self._watching_write = False
-        self.fate: asyncio.Future[Never] = self._loop.create_future()
-        self._surfaced = _Surfaced(self.fate)
+        self.closed: asyncio.Future[Never] = self._loop.create_future()
+        self._surfaced = _Surfaced(self.closed)
         client.on_socket_register_write = self._want_write
         client.on_socket_unregister_write = self._need_no_write
         client.on_socket_close = self._detach
@@ -72,10 +72,10 @@ class Pump:
 
     async def hold(self) -> Never:
         """Keep the connection alive until it ends; raises what is given to `fate`, or what a callback raised."""
-        while not self.fate.done():
-            await asyncio.wait((self.fate,), timeout=_TICK)
+        while not self.closed.done():
+            await asyncio.wait((self.closed,), timeout=_TICK)
             self._client.loop_misc()
-        self.fate.result()
+        self.closed.result()
 
     def abort(self) -> None:
         """Close the socket, if it is open, without a word to the broker."""

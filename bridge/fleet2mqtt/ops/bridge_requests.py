@@ -18,7 +18,7 @@ from fleet2mqtt.errors import BackendError, CommandError, OutboxError
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.ops.status import Status
 from fleet2mqtt.polling.poller import Poller
-from fleet2mqtt.push.receiver import Ingress
+from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.sdk.api import Action
 from fleet2mqtt.sdk.validators import whole
 
@@ -39,13 +39,13 @@ _FORMER_LOGGER = re.compile(r"^bridge(?=\.|$)")
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class BridgeRequests:
     """What the bridge's own requests need."""
 
     hub: Hub
     status: Status
     pollers: Mapping[str, Poller]
-    ingress: Ingress
+    ingress: PushReceiver
     announce: Callable[[], None]
 
     def actions(self) -> dict[str, Action]:
@@ -163,7 +163,7 @@ class Own:
         forgotten = sorted(await self.hub.forget(ids))
         if backend is not None and backend not in self.pollers:
             for name in ("availability", "health"):
-                self.hub.publisher.drop_fact(self.hub.topics.backend(backend, name))
+                self.hub.publisher.clear_retained(self.hub.topics.backend(backend, name))
         return {"forgotten": forgotten}
 
     async def _log_level(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class Own:
         return [letter.id for letter in await self.hub.outbox.dead_letters(0, limit)]
 
     async def _retry(self, number: int) -> dict[str, Any]:
-        letter = await self.hub.outbox.dig(number)
+        letter = await self.hub.outbox.get_dead_letter(number)
         if letter is None:
             raise CommandError("unknown_dead_letter", f"there is no dead letter {number}")
         try:

@@ -7,12 +7,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from fleet2mqtt.aio import within
+from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.contract.payloads import availability, dumps
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import BRIDGE, CONNECTIVITY
 from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import Device, Entity, read
+from fleet2mqtt.devices.model import Device, EntityDescription, read
 from fleet2mqtt.errors import Disconnected, OutboxError, Refused
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.ops.logging import MqttLog
@@ -33,10 +33,10 @@ SAVE_REST = 20
 """How many times as long as the last one took the next inventory waits: that of a large fleet takes a second."""
 
 
-class Upkeep:
+class Housekeeping:
     """The bridge's own housekeeping."""
 
-    def __init__(self, hub: Hub, status: Status, topics: Topics, ids: Ids, rows: tuple[Entity, ...]) -> None:
+    def __init__(self, hub: Hub, status: Status, topics: Topics, ids: Ids, rows: tuple[EntityDescription, ...]) -> None:
         """`rows` are those of the bridge's own device, read from its health."""
         self._hub = hub
         self._status = status
@@ -48,23 +48,23 @@ class Upkeep:
     def backend_changed(self, health: BackendHealth) -> None:
         """A source has said something: availability at once, the rest soon."""
         name = health.backend.name
-        self._hub.publisher.fact(self._topics.backend(name, "availability"), availability(health.available))
+        self._hub.publisher.set_retained(self._topics.backend(name, "availability"), availability(health.available))
         self._hub.show(name, {CONNECTIVITY: "ON" if health.available else "OFF"})
         self._changed_backends[name] = health
 
     def say_info(self) -> None:
         """Publish `bridge/info`; the MQTT protocol in it is known once connected."""
-        self._hub.publisher.fact(self._topics.bridge("info"), dumps(self._status.info()))
+        self._hub.publisher.set_retained(self._topics.bridge("info"), dumps(self._status.info()))
 
     def say_health(self) -> None:
         """Publish `bridge/health` and the bridge's own device."""
         health = self._status.health()
-        self._hub.publisher.fact(self._topics.bridge("health"), dumps(health))
+        self._hub.publisher.set_retained(self._topics.bridge("health"), dumps(health))
         self._hub.put(
             Device(
                 id=BRIDGE,
                 backend="",
-                native=self._status.instance,
+                vendor_id=self._status.instance,
                 scope=BRIDGE,
                 name="fleet2mqtt",
                 entities=self._rows,
@@ -81,13 +81,13 @@ class Upkeep:
         said: Any = None
         due = 0.0
         while True:
-            essence = tuple(self._status.essence())
-            if loop.time() >= due or essence != said:
-                said, due = essence, loop.time() + EVERY
+            fingerprint = tuple(self._status.fingerprint())
+            if loop.time() >= due or fingerprint != said:
+                said, due = fingerprint, loop.time() + EVERY
                 self.say_health()
             backends, self._changed_backends = self._changed_backends, {}
             for name, health in backends.items():
-                self._hub.publisher.fact(self._topics.backend(name, "health"), dumps(health.json()))
+                self._hub.publisher.set_retained(self._topics.backend(name, "health"), dumps(health.json()))
             await asyncio.sleep(SOON)
 
     async def watch_alarms(self) -> None:
@@ -99,19 +99,19 @@ class Upkeep:
             except OutboxError as error:
                 _LOG.warning("the alarm summary cannot be made: %s", error)
             await asyncio.sleep(SOON)
-            await within(self._hub.alarms_changed, EVERY)
+            await wait_for_event(self._hub.alarms_changed, EVERY)
 
     async def watch_inventory(self, path: Path) -> None:
         """Keep the inventory on disk up to date, until cancelled."""
         loop = asyncio.get_running_loop()
         took = 0.0
         while True:
-            await within(self._hub.inventory_changed, SAVE_EVERY)
+            await wait_for_event(self._hub.inventory_changed, SAVE_EVERY)
             await asyncio.sleep(max(SAVE_AFTER, took * SAVE_REST))
             self._hub.inventory_changed.clear()
-            began = loop.time()
+            started = loop.time()
             await self.save(path)
-            took = loop.time() - began
+            took = loop.time() - started
 
     async def save(self, path: Path) -> None:
         """Write the inventory now."""
@@ -119,9 +119,9 @@ class Upkeep:
         snapshot = Snapshot(
             devices=tuple(registry.devices.values()),
             retired={id_: dict(rows) for id_, rows in registry.retired.items()},
-            graves=frozenset(self._hub.publisher.graves),
-            claims=dict(self._ids.claims),
-            provenance=dict(registry.provenance),
+            pending_deletions=frozenset(self._hub.publisher.pending_deletions),
+            assignments=dict(self._ids.assignments),
+            state_meta=dict(registry.state_meta),
         )
         try:
             await asyncio.to_thread(inventory_file.save, path, snapshot)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet2mqtt.contract.payloads import now, stamp
-from fleet2mqtt.mqtt import Mqtt
+from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.sdk.api import Backend, describe
 
@@ -27,7 +27,7 @@ class Status:
 
     instance: str
     version: str
-    mqtt: Mqtt
+    mqtt: MqttClient
     outbox: Outbox
     backends: Mapping[str, Backend]
     counters: list[Counter[str]]
@@ -88,7 +88,7 @@ class Status:
             total["log"] = self.log_dropped()
         return {reason: count for reason, count in sorted(total.items()) if count}
 
-    def essence(self) -> Iterable[Any]:
+    def fingerprint(self) -> Iterable[Any]:
         """What makes a change of health worth saying before its time."""
         return self.outbox.depth > 0, self.outbox.dead, self.dropped(), self.mqtt.protocol, self.mqtt.reconnects
 

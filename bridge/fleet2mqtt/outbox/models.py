@@ -17,7 +17,7 @@ DEAD_LETTER_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class OutboxLimits:
     """How much is kept. `rows` and `bytes` bound what the broker has not acknowledged; more is refused.
 
     The others drop the oldest: events kept for replay, identities kept beyond those, dead letters.
@@ -31,7 +31,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class AlarmEvent:
     """One event of an alarm, numbered. `body` is the JSON of the alarm contract."""
 
     seq: int
@@ -40,7 +40,7 @@ class Event:
     severity: Severity
     cleared: bool
     active: bool
-    standing: str
+    alarm_key: str
     received_at: datetime
     body: dict[str, Any]
 
@@ -59,7 +59,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class EventDraft:
     """An event before it has its number. `data` is the encoded body, in which `seq` is still 0."""
 
     id: str
@@ -67,7 +67,7 @@ class Draft:
     severity: Severity
     cleared: bool
     active: bool
-    standing: str
+    alarm_key: str
     raised: float
     received_at: datetime
     body: Mapping[str, Any]
@@ -78,16 +78,16 @@ class Draft:
         """What makes two events the same one."""
         return self.id, self.cleared
 
-    def event(self, seq: int) -> Event:
+    def event(self, seq: int) -> AlarmEvent:
         """The event with its number."""
-        return Event(
+        return AlarmEvent(
             seq=seq,
             id=self.id,
             device=self.device,
             severity=self.severity,
             cleared=self.cleared,
             active=self.active,
-            standing=self.standing,
+            alarm_key=self.alarm_key,
             received_at=self.received_at,
             body={**self.body, "seq": seq},
         )
@@ -105,7 +105,7 @@ def clip(body: bytes) -> str:
     return body[:DEAD_LETTER_BYTES].decode("utf-8", "replace")
 
 
-def draft(alarm: Alarm, received_at: datetime, device_name: str | None) -> Draft:
+def draft(alarm: Alarm, received_at: datetime, device_name: str | None) -> EventDraft:
     """The event of an alarm, as the contract writes it."""
     body = _body(alarm, received_at, device_name)
     try:
@@ -114,13 +114,13 @@ def draft(alarm: Alarm, received_at: datetime, device_name: str | None) -> Draft
         # Half a surrogate pair in a vendor's text: JSON may carry it, UTF-8 may not.
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         body = orjson.loads(data)
-    return Draft(
+    return EventDraft(
         id=body["id"],
         device=body["device"],
         severity=alarm.severity,
         cleared=alarm.cleared,
         active=alarm.active,
-        standing=storable(alarm.standing),
+        alarm_key=storable(alarm.alarm_key),
         raised=alarm.raised_at.timestamp(),
         received_at=received_at,
         body=body,
@@ -128,18 +128,18 @@ def draft(alarm: Alarm, received_at: datetime, device_name: str | None) -> Draft
     )
 
 
-def restore(seq: int, active: int, standing: str, data: bytes) -> Event:
+def restore(seq: int, active: int, alarm_key: str, data: bytes) -> AlarmEvent:
     """The event of a stored row."""
     body = orjson.loads(data)
     body["seq"] = seq
-    return Event(
+    return AlarmEvent(
         seq=seq,
         id=body["id"],
         device=body["device"],
         severity=Severity(body["severity"]),
         cleared=body["type"] == "cleared",
         active=bool(active),
-        standing=standing,
+        alarm_key=alarm_key,
         received_at=datetime.fromisoformat(body["received_at"]),
         body=body,
     )
@@ -169,7 +169,7 @@ def _body(alarm: Alarm, received_at: datetime, device_name: str | None) -> dict[
 
 
 @dataclass(slots=True, kw_only=True)
-class Levels:
+class Counters:
     """As of the last commit. A transaction works on a copy, which takes the place of the old one only afterwards.
 
     `seq` is the last number given; `held` counts all events, `depth` and `size` those the broker has not acknowledged;
@@ -190,11 +190,11 @@ class Levels:
     minute: int = 0
 
 
-def measure(db: sqlite3.Connection) -> Levels:
+def measure(db: sqlite3.Connection) -> Counters:
     """The figures of a file just opened."""
     (seq,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
     depth, size = db.execute("SELECT count(*), coalesce(sum(size), 0) FROM pending").fetchone()
-    levels = Levels(
+    levels = Counters(
         seq=seq,
         first_seq=0,
         held=_count(db, "event"),
@@ -209,7 +209,7 @@ def measure(db: sqlite3.Connection) -> Levels:
     return levels
 
 
-def settle(db: sqlite3.Connection, levels: Levels, limits: Limits) -> None:
+def settle(db: sqlite3.Connection, levels: Counters, limits: OutboxLimits) -> None:
     """Drops what is beyond the bounds, at the end of a transaction."""
     excess = levels.held - levels.depth - limits.history_rows
     if excess > 0:
@@ -234,12 +234,12 @@ def settle(db: sqlite3.Connection, levels: Levels, limits: Limits) -> None:
         levels.seen -= gone.rowcount
 
 
-def _find_first(db: sqlite3.Connection, levels: Levels) -> None:
+def _find_first(db: sqlite3.Connection, levels: Counters) -> None:
     (first,) = db.execute("SELECT min(seq) FROM event").fetchone()
     levels.first_seq = levels.seq + 1 if first is None else first
 
 
-def _find_oldest(db: sqlite3.Connection, levels: Levels) -> None:
+def _find_oldest(db: sqlite3.Connection, levels: Counters) -> None:
     row = db.execute(
         "SELECT json_extract(CAST(body AS TEXT), '$.received_at') FROM event WHERE seq = (SELECT min(seq) FROM pending)"
     ).fetchone()

@@ -16,21 +16,21 @@ from typing import Any, TypeVar
 from fleet2mqtt.devices.model import Alarm
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox import queries, store
-from fleet2mqtt.outbox.models import DeadLetter, Event, Levels, Limits, clip, draft, storable
+from fleet2mqtt.outbox.models import AlarmEvent, Counters, DeadLetter, OutboxLimits, clip, draft, storable
 from fleet2mqtt.outbox.store import Job, Store
 
 ROWS = 1_000
 
 
-class Recent:
+class RecentEvents:
     """All events from one number on that are not published."""
 
     def __init__(self) -> None:
-        self._events: dict[int, Event] = {}
+        self._events: dict[int, AlarmEvent] = {}
         self._first = 0
         self._next = 0
 
-    def add(self, events: Sequence[Event]) -> None:
+    def add(self, events: Sequence[AlarmEvent]) -> None:
         """Take in events just written; what is before a gap, and beyond ROWS, is left to the disk."""
         if events[0].seq != self._next:
             self._events.clear()
@@ -41,7 +41,7 @@ class Recent:
             del self._events[seq]
             self._first = seq + 1
 
-    def after(self, seq: int, limit: int) -> list[Event] | None:
+    def after(self, seq: int, limit: int) -> list[AlarmEvent] | None:
         """The first events after this number; None where the disk may know of one before them."""
         if not self._next or seq + 1 < self._first:
             return None
@@ -56,7 +56,7 @@ class Recent:
 T = TypeVar("T")
 
 
-class Group:
+class GroupCommitter:
     """The event loop's side of a store. `executor` has one thread, on which the store was made."""
 
     def __init__(self, executor: Executor, store: Store) -> None:
@@ -118,20 +118,20 @@ HAND_OVER = 0.0005
 
 
 @asynccontextmanager
-async def open_outbox(path: Path, limits: Limits | None = None) -> AsyncIterator[Outbox]:
+async def open_outbox(path: Path, limits: OutboxLimits | None = None) -> AsyncIterator[Outbox]:
     """The outbox in the file at `path`; its directory is made. On leaving, what was submitted is still written.
 
     A damaged file is set aside as `<name>.corrupt-<time>` and a fresh one started, with a line in the log. Raises
     OutboxError when the directory cannot be written, another process has the file, or a newer version wrote it.
     """
-    limits = limits or Limits()
+    limits = limits or OutboxLimits()
     loop = asyncio.get_running_loop()
     with _handing_over(), ThreadPoolExecutor(1, thread_name_prefix="outbox") as executor:
         store = await loop.run_in_executor(executor, Store, path, limits)
-        group = Group(executor, store)
+        group = GroupCommitter(executor, store)
         try:
-            marks = await group.read(queries.watermarks)
-            yield Outbox(store, group, limits, marks)
+            checkpoints = await group.read(queries.checkpoints)
+            yield Outbox(store, group, limits, checkpoints)
         finally:
             await group.close()
 
@@ -139,12 +139,14 @@ async def open_outbox(path: Path, limits: Limits | None = None) -> AsyncIterator
 class Outbox:
     """Made by `open_outbox`. Every method that waits for the disk raises OutboxError when that fails."""
 
-    def __init__(self, store: Store, group: Group, limits: Limits, marks: dict[tuple[str, str], str]) -> None:
+    def __init__(
+        self, store: Store, group: GroupCommitter, limits: OutboxLimits, checkpoints: dict[tuple[str, str], str]
+    ) -> None:
         self._store = store
         self._group = group
         self._limits = limits
-        self._marks = marks
-        self._recent = Recent()
+        self._checkpoints = checkpoints
+        self._recent = RecentEvents()
         self._news = asyncio.Event()
         if store.levels.depth:
             self._news.set()
@@ -198,8 +200,8 @@ class Outbox:
         self,
         alarms: Sequence[Alarm],
         name_of: Callable[[str], str | None],
-        marks: Mapping[tuple[str, str], str] | None = None,
-    ) -> tuple[Event, ...]:
+        checkpoints: Mapping[tuple[str, str], str] | None = None,
+    ) -> tuple[AlarmEvent, ...]:
         """Takes in the alarms that are new by (id, cleared), and gives their events once those are on disk.
 
         `name_of` gives a device's name for its id; `marks` are kept as by `keep`, by backend and device. Raises
@@ -207,10 +209,10 @@ class Outbox:
         """
         now = datetime.now(UTC)
         drafts = tuple(draft(alarm, now, name_of(alarm.device)) for alarm in alarms)
-        kept = {key: storable(text) for key, text in (marks or {}).items()}
+        kept = {key: storable(text) for key, text in (checkpoints or {}).items()}
         if not drafts and not kept:
             return ()
-        events: tuple[Event, ...] = await self._group.write(Job(drafts=drafts, marks=kept))
+        events: tuple[AlarmEvent, ...] = await self._group.write(Job(drafts=drafts, checkpoints=kept))
         self._remember(kept)
         if events:
             self._recent.add(events)
@@ -222,7 +224,7 @@ class Outbox:
         await self._news.wait()
         self._news.clear()
 
-    async def unpublished(self, after: int, limit: int = 500) -> list[Event]:
+    async def unpublished(self, after: int, limit: int = 500) -> list[AlarmEvent]:
         """The first events after this number that the broker has not acknowledged."""
         if after >= self.last_seq:
             return []
@@ -236,15 +238,15 @@ class Outbox:
             await self._group.write(Job(published=seqs))
             self._recent.drop(seqs)
 
-    async def history(self, after: int, limit: int) -> tuple[list[Event], bool]:
+    async def history(self, after: int, limit: int) -> tuple[list[AlarmEvent], bool]:
         """The first events after this number, acknowledged or not, and whether there are more."""
         return await self._group.read(queries.history, _row(after), limit)
 
-    async def standing(self) -> list[Event]:
+    async def standing(self) -> list[AlarmEvent]:
         """Raised events whose vendor reports recovery and has not yet."""
         return await self._group.read(queries.standing)
 
-    async def forget(self, device_ids: Iterable[str]) -> list[Event]:
+    async def forget(self, device_ids: Iterable[str]) -> list[AlarmEvent]:
         """Ends what stands for these devices and drops their last alarms; gives the events that stood."""
         devices = tuple(device_ids)
         return await self._write(lambda db, _: store.forget(db, devices))
@@ -253,32 +255,32 @@ class Outbox:
         """Raised events by severity, received in the `last_hour` and `last_day` (to the minute), and `active` now."""
         return await self._group.read(queries.summary, now)
 
-    async def last(self) -> dict[str, Event]:
+    async def last(self) -> dict[str, AlarmEvent]:
         """Each device's newest raised event, by when it was raised."""
         return await self._group.read(queries.last)
 
-    def watermark(self, backend: str, device: str) -> str | None:
+    def checkpoint(self, backend: str, device: str) -> str | None:
         """What `keep` was last given for this device; None where that was nothing, or empty."""
-        return self._marks.get((backend, device))
+        return self._checkpoints.get((backend, device))
 
-    async def keep(self, backend: str, device: str, text: str) -> None:
+    async def save_checkpoint(self, backend: str, device: str, text: str) -> None:
         """Keeps how far a device's history has been read; an empty text takes that away."""
         text = storable(text)
-        await self._write(lambda db, _: store.keep(db, backend, device, text))
+        await self._write(lambda db, _: store.save_checkpoint(db, backend, device, text))
         self._remember({(backend, device): text})
 
-    async def bury(self, backend: str, kind: str, error: str, body: bytes) -> int:
+    async def add_dead_letter(self, backend: str, kind: str, error: str, body: bytes) -> int:
         """Keeps a push that could not be understood, its secrets already dropped; gives the dead letter's id."""
         letter = DeadLetter(
             id=0, backend=backend, kind=kind, error=storable(error), at=datetime.now(UTC), body=clip(body)
         )
-        return await self._write(lambda db, levels: store.bury(db, levels, self._limits, letter))
+        return await self._write(lambda db, levels: store.add_dead_letter(db, levels, self._limits, letter))
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetter]:
         """The first dead letters after this id."""
         return await self._group.read(queries.dead_letters, _row(after), limit)
 
-    async def dig(self, letter: int) -> DeadLetter | None:
+    async def get_dead_letter(self, letter: int) -> DeadLetter | None:
         """The dead letter with this id."""
         return await self._group.read(queries.dead_letter, _row(letter))
 
@@ -296,11 +298,11 @@ class Outbox:
 
     def _remember(self, kept: Mapping[tuple[str, str], str]) -> None:
         for key, text in kept.items():
-            self._marks[key] = text
+            self._checkpoints[key] = text
             if not text:
-                del self._marks[key]
+                del self._checkpoints[key]
 
-    async def _write(self, work: Callable[[Connection, Levels], T]) -> T:
+    async def _write(self, work: Callable[[Connection, Counters], T]) -> T:
         result: T = await self._group.write(Job(work=work))
         return result
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from fleet2mqtt.devices.model import Severity
-from fleet2mqtt.outbox.models import DeadLetter, Event, restore
+from fleet2mqtt.outbox.models import AlarmEvent, DeadLetter, restore
 from fleet2mqtt.outbox.store import minute
 
 _DEAD_LETTER = "SELECT id, backend, kind, error, at, body, count FROM dead_letter"
 
 
-def unpublished(db: sqlite3.Connection, after: int, limit: int) -> list[Event]:
+def unpublished(db: sqlite3.Connection, after: int, limit: int) -> list[AlarmEvent]:
     rows = db.execute(
         "SELECT event.seq, active, standing, body FROM pending JOIN event USING (seq)"
         " WHERE pending.seq > ? ORDER BY pending.seq LIMIT ?",
@@ -22,19 +22,19 @@ def unpublished(db: sqlite3.Connection, after: int, limit: int) -> list[Event]:
     return [restore(*row) for row in rows]
 
 
-def history(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[Event], bool]:
+def history(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[AlarmEvent], bool]:
     rows = db.execute(
         "SELECT seq, active, standing, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit + 1)
     ).fetchall()
     return [restore(*row) for row in rows[:limit]], len(rows) > limit
 
 
-def standing(db: sqlite3.Connection) -> list[Event]:
+def standing(db: sqlite3.Connection) -> list[AlarmEvent]:
     rows = db.execute("SELECT seq, 1, name, body FROM standing WHERE open ORDER BY seq")
     return [restore(*row) for row in rows]
 
 
-def last(db: sqlite3.Connection) -> dict[str, Event]:
+def last(db: sqlite3.Connection) -> dict[str, AlarmEvent]:
     rows = db.execute("SELECT seq, active, standing, body FROM last").fetchall()
     return {event.device: event for event in (restore(*row) for row in rows)}
 
@@ -49,7 +49,7 @@ def summary(db: sqlite3.Connection, now: datetime) -> dict[str, dict[str, int]]:
     }
 
 
-def watermarks(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
+def checkpoints(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
     rows = db.execute("SELECT backend, device, text FROM watermark")
     return {(backend, device): text for backend, device, text in rows}
 

@@ -15,7 +15,16 @@ from typing import Any, TypeVar
 import orjson
 
 from fleet2mqtt.errors import OutboxError, OutboxFull
-from fleet2mqtt.outbox.models import DeadLetter, Draft, Event, Levels, Limits, measure, restore, settle
+from fleet2mqtt.outbox.models import (
+    AlarmEvent,
+    Counters,
+    DeadLetter,
+    EventDraft,
+    OutboxLimits,
+    measure,
+    restore,
+    settle,
+)
 from fleet2mqtt.outbox.schema import open_database
 
 TALLY_MINUTES = 25 * 60
@@ -44,20 +53,22 @@ WHERE excluded.at >= standing.at OR excluded.id = standing.id
 _TALLY = "ON CONFLICT (minute, severity) DO UPDATE SET n = n + excluded.n"
 
 
-class Intake:
+class AlarmWriter:
     """The alarms of one transaction: `accept` call by call, then `store` once."""
 
-    def __init__(self, db: sqlite3.Connection, levels: Levels, limits: Limits, drafts: Iterable[Draft]) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, levels: Counters, limits: OutboxLimits, drafts: Iterable[EventDraft]
+    ) -> None:
         self._db = db
         self._levels = levels
         self._limits = limits
         ids = orjson.dumps([draft.id for draft in drafts]).decode()
         self._known = {(id_, bool(cleared)) for id_, cleared in db.execute(_KNOWN, (ids,))}
-        self._rows: list[tuple[int, Draft]] = []
+        self._rows: list[tuple[int, EventDraft]] = []
 
-    def accept(self, drafts: Sequence[Draft]) -> tuple[Event, ...] | OutboxFull:
+    def accept(self, drafts: Sequence[EventDraft]) -> tuple[AlarmEvent, ...] | OutboxFull:
         """The new ones, numbered; or, when they do not all fit, none of them."""
-        new: dict[tuple[str, bool], Draft] = {}
+        new: dict[tuple[str, bool], EventDraft] = {}
         for draft in drafts:
             if draft.identity not in self._known:
                 new.setdefault(draft.identity, draft)
@@ -85,7 +96,7 @@ class Intake:
         if not rows:
             return
         insert = partial(_insert, self._db)
-        insert("event (seq, active, standing, body)", [(seq, d.active, d.standing, d.data) for seq, d in rows])
+        insert("event (seq, active, standing, body)", [(seq, d.active, d.alarm_key, d.data) for seq, d in rows])
         insert("pending (seq, size)", [(seq, len(draft.data)) for seq, draft in rows])
         insert("seen (seq, id, cleared)", [(seq, *draft.identity) for seq, draft in rows])
         self._store_standing()
@@ -98,23 +109,23 @@ class Intake:
                 self._db,
                 "standing (device, standing, name, open, id, at, seq, severity, body)",
                 [
-                    (d.device, d.standing or d.id, d.standing, not cleared, d.id, d.raised, seq, d.severity, d.data)
+                    (d.device, d.alarm_key or d.id, d.alarm_key, not cleared, d.id, d.raised, seq, d.severity, d.data)
                     for seq, d in run
                 ],
                 _ENDS if cleared else _STANDS,
             )
 
-    def _store_raised(self, rows: list[tuple[int, Draft]]) -> None:
+    def _store_raised(self, rows: list[tuple[int, EventDraft]]) -> None:
         if not rows:
             return
-        newest: dict[str, tuple[int, Draft]] = {}
+        newest: dict[str, tuple[int, EventDraft]] = {}
         for seq, draft in rows:
             if draft.device not in newest or draft.raised >= newest[draft.device][1].raised:
                 newest[draft.device] = seq, draft
         _insert(
             self._db,
             "last (device, at, seq, active, standing, body)",
-            [(d.device, d.raised, seq, d.active, d.standing, d.data) for seq, d in newest.values()],
+            [(d.device, d.raised, seq, d.active, d.alarm_key, d.data) for seq, d in newest.values()],
             _LAST,
         )
         counts = Counter((minute(draft.received_at.timestamp()), draft.severity) for _, draft in rows)
@@ -151,10 +162,10 @@ class Job:
     `marks` are watermarks that are written with the drafts, by backend and device.
     """
 
-    drafts: Sequence[Draft] = ()
-    marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    drafts: Sequence[EventDraft] = ()
+    checkpoints: Mapping[tuple[str, str], str] = field(default_factory=dict)
     published: Sequence[int] = ()
-    work: Callable[[sqlite3.Connection, Levels], Any] | None = None
+    work: Callable[[sqlite3.Connection, Counters], Any] | None = None
 
 
 class Store:
@@ -163,7 +174,7 @@ class Store:
     `unwritten` counts the alarms that a fault of the disk kept out.
     """
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: OutboxLimits) -> None:
         self._path = path
         self._limits = limits
         self._db = open_database(path)
@@ -211,23 +222,23 @@ class Store:
         self.commits += 1
         return results
 
-    def _carry_out(self, jobs: Sequence[Job], levels: Levels) -> list[Any]:
+    def _carry_out(self, jobs: Sequence[Job], levels: Counters) -> list[Any]:
         # First what makes room, then what needs it.
         publish(self._db, levels, [seq for job in jobs for seq in job.published])
-        intake = Intake(self._db, levels, self._limits, [draft for job in jobs for draft in job.drafts])
+        intake = AlarmWriter(self._db, levels, self._limits, [draft for job in jobs for draft in job.drafts])
         results = [job.work(self._db, levels) if job.work else self._take_in(job, intake) for job in jobs]
         intake.store()
         return results
 
-    def _take_in(self, job: Job, intake: Intake) -> tuple[Event, ...] | OutboxFull:
+    def _take_in(self, job: Job, intake: AlarmWriter) -> tuple[AlarmEvent, ...] | OutboxFull:
         taken = intake.accept(job.drafts)
         if not isinstance(taken, OutboxFull):
-            for (backend, device), text in job.marks.items():
-                keep(self._db, backend, device, text)
+            for (backend, device), text in job.checkpoints.items():
+                save_checkpoint(self._db, backend, device, text)
         return taken
 
 
-def publish(db: sqlite3.Connection, levels: Levels, seqs: Sequence[int]) -> None:
+def publish(db: sqlite3.Connection, levels: Counters, seqs: Sequence[int]) -> None:
     """These have been acknowledged; those that already were change nothing."""
     if not seqs:
         return
@@ -241,7 +252,7 @@ def publish(db: sqlite3.Connection, levels: Levels, seqs: Sequence[int]) -> None
     levels.oldest = None  # it may be another one now: looked up at the end of the transaction
 
 
-def forget(db: sqlite3.Connection, devices: Sequence[str]) -> list[Event]:
+def forget(db: sqlite3.Connection, devices: Sequence[str]) -> list[AlarmEvent]:
     """Ends what stands for these devices, which it gives, and drops their last alarms."""
     listed = (orjson.dumps(devices).decode(),)
     rows = db.execute(
@@ -256,7 +267,7 @@ def forget(db: sqlite3.Connection, devices: Sequence[str]) -> list[Event]:
     return [restore(*row) for row in rows]
 
 
-def keep(db: sqlite3.Connection, backend: str, device: str, text: str) -> None:
+def save_checkpoint(db: sqlite3.Connection, backend: str, device: str, text: str) -> None:
     """Writes a watermark; the same one again costs no write, an empty one is none."""
     if not text:
         db.execute("DELETE FROM watermark WHERE (backend, device) = (?, ?)", (backend, device))
@@ -268,7 +279,7 @@ def keep(db: sqlite3.Connection, backend: str, device: str, text: str) -> None:
     )
 
 
-def bury(db: sqlite3.Connection, levels: Levels, limits: Limits, letter: DeadLetter) -> int:
+def add_dead_letter(db: sqlite3.Connection, levels: Counters, limits: OutboxLimits, letter: DeadLetter) -> int:
     """Keeps a dead letter in place of the oldest, or counts it once more; gives its id."""
     digest = hashlib.sha256(letter.body.encode()).hexdigest()
     key = (letter.backend, letter.kind, digest)
@@ -294,7 +305,7 @@ def bury(db: sqlite3.Connection, levels: Levels, limits: Limits, letter: DeadLet
     return int(row.lastrowid or 0)
 
 
-def discard(db: sqlite3.Connection, levels: Levels, letter: int) -> bool:
+def discard(db: sqlite3.Connection, levels: Counters, letter: int) -> bool:
     """Drops a dead letter; False when there is none with this id."""
     gone = db.execute("DELETE FROM dead_letter WHERE id = ?", (letter,)).rowcount > 0
     levels.dead -= gone

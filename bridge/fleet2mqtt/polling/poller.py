@@ -10,9 +10,9 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
-from fleet2mqtt.aio import within
+from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.contract.payloads import now
-from fleet2mqtt.errors import BackendError, Denied, OutboxError, Unreachable
+from fleet2mqtt.errors import AuthenticationError, BackendError, OutboxError, Unreachable
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.polling.health import DOWN_AFTER, BackendHealth, SourceHealth
 from fleet2mqtt.sdk.api import Backend, Source
@@ -55,7 +55,7 @@ class Poller:
         await asyncio.gather(*(self._next[name].wait() for name in names))
         return {name: self.health.sources[name].error for name in names}
 
-    def poke(self, sources: tuple[str, ...]) -> None:
+    def request_poll(self, sources: tuple[str, ...]) -> None:
         """Poll these sources as soon as may be."""
         for name in sources:
             if name in self._pokes:
@@ -84,7 +84,7 @@ class Poller:
                 self._hub.publisher.release(self.backend.name)
             self._changed(self.health)
             ran.set()
-            await within(self._pokes[source.name], wait)
+            await wait_for_event(self._pokes[source.name], wait)
 
     async def _poll(self, source: Source) -> None:
         async with aclosing(source.poll()) as updates:  # type: ignore[type-var]
@@ -99,7 +99,9 @@ class Poller:
         health.error = None
         health.last_success = now()
         if was_away:  # the vendor is back, and the other sources may have backed off for long
-            self.poke(tuple(name for name, each in self.health.sources.items() if isinstance(each.error, Unreachable)))
+            self.request_poll(
+                tuple(name for name, each in self.health.sources.items() if isinstance(each.error, Unreachable))
+            )
         self._hub.unsettled[self.backend.name].discard(source.name)
         self._watch_freshness(source)
         self._judge()
@@ -119,12 +121,14 @@ class Poller:
     def _is_known(self, error: BackendError) -> bool:
         """Whether another source was denied already: that is one fault of one backend."""
         others = (source.error for source in self.health.sources.values())
-        return isinstance(error, Denied) and any(isinstance(other, Denied) for other in others)
+        return isinstance(error, AuthenticationError) and any(
+            isinstance(other, AuthenticationError) for other in others
+        )
 
     def _judge(self) -> None:
         """Up as soon as every primary source works and moves; down when one failed often enough, or was denied."""
         primary = [self.health.sources[source.name] for source in self.backend.sources if source.primary]
-        down = any(source.failures >= DOWN_AFTER or isinstance(source.error, Denied) for source in primary)
+        down = any(source.failures >= DOWN_AFTER or isinstance(source.error, AuthenticationError) for source in primary)
         up = all(source.error is None and source.last_success is not None for source in primary)
         if down or self.health.stale_since is not None:
             self._set_available(available=False)
@@ -165,7 +169,7 @@ class Poller:
 
 
 def _back_off(interval: float, failures: int, error: BackendError) -> float:
-    if isinstance(error, Denied):
+    if isinstance(error, AuthenticationError):
         return max(interval, DENIED_RETRY)
     longest = max(interval, LONGEST_RETRY)
     wait = min(longest, min(interval, FIRST_RETRY) * 2.0 ** min(failures - 1, 10))

@@ -11,8 +11,8 @@ from functools import partial
 from fleet2mqtt.contract.payloads import dumps, now
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.errors import Disconnected, OutboxError, Refused
-from fleet2mqtt.mqtt import Mqtt
-from fleet2mqtt.outbox import Event, Outbox
+from fleet2mqtt.mqtt import MqttClient
+from fleet2mqtt.outbox import AlarmEvent, Outbox
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ RETRY_REFUSED = 60.0
 class AlarmPublisher:
     """Drains the outbox. A crash between PUBACK and mark repeats an event with the same `id` and `seq`."""
 
-    def __init__(self, mqtt: Mqtt, outbox: Outbox, topics: Topics) -> None:
+    def __init__(self, mqtt: MqttClient, outbox: Outbox, topics: Topics) -> None:
         self._mqtt = mqtt
         self._outbox = outbox
         self._topics = topics
@@ -38,7 +38,7 @@ class AlarmPublisher:
         """Called at each PUBACK with the seconds since the alarm was received."""
         self._wake = asyncio.Event()
         self._acknowledged: set[int] = set()
-        self._marks = asyncio.Event()
+        self._checkpoints = asyncio.Event()
         self._connection = 0
         self._after = 0
 
@@ -69,10 +69,10 @@ class AlarmPublisher:
     async def run_marks(self) -> None:
         """Mark acknowledged events as published, until cancelled; one transaction for all that wait."""
         while True:
-            await self._marks.wait()
-            self._marks.clear()
+            await self._checkpoints.wait()
+            self._checkpoints.clear()
             if not await self.mark():
-                asyncio.get_running_loop().call_later(RETRY, self._marks.set)
+                asyncio.get_running_loop().call_later(RETRY, self._checkpoints.set)
             await asyncio.sleep(MARK_PAUSE)
 
     async def mark(self) -> bool:
@@ -101,7 +101,7 @@ class AlarmPublisher:
         """Begin at the oldest once more, a little later."""
         asyncio.get_running_loop().call_later(seconds, self.connected)
 
-    async def _publish(self, event: Event) -> None:
+    async def _publish(self, event: AlarmEvent) -> None:
         topic = self._topics.alarm_event(event.severity, event.device)
         try:
             future = await self._mqtt.submit(topic, dumps(event.body))
@@ -110,7 +110,7 @@ class AlarmPublisher:
             return
         future.add_done_callback(partial(self._done, event, topic))
 
-    def _done(self, event: Event, topic: str, future: asyncio.Future[None]) -> None:
+    def _done(self, event: AlarmEvent, topic: str, future: asyncio.Future[None]) -> None:
         error = None if future.cancelled() else future.exception()
         if error is None and not future.cancelled():
             if self.observe is not None:
@@ -119,7 +119,7 @@ class AlarmPublisher:
         elif isinstance(error, Refused):
             self._give_up(event, topic, error)
 
-    def _give_up(self, event: Event, topic: str, refusal: Refused) -> None:
+    def _give_up(self, event: AlarmEvent, topic: str, refusal: Refused) -> None:
         """Too large for this broker: counted and said, and still in the history for whoever asks by seq.
 
         Any other refusal (an access list, a quota) somebody can mend, so the event stays and is tried again.
@@ -131,6 +131,6 @@ class AlarmPublisher:
         else:
             self._again(RETRY_REFUSED)
 
-    def _mark(self, event: Event) -> None:
+    def _mark(self, event: AlarmEvent) -> None:
         self._acknowledged.add(event.seq)
-        self._marks.set()
+        self._checkpoints.set()

@@ -2,20 +2,21 @@
 
 A hub that is flooded loses messages (docs/performance.md), and Home Assistant loses the new components of a second
 description that comes while it is still busy with the first. So descriptions are paced, none follows another of the
-same device within QUIET seconds, and new devices wait until their backend has told all it has to tell at first.
+same device within MIN_DISCOVERY_INTERVAL seconds, and new devices wait until their backend has told all it has to tell
+at first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-QUIET = 5.0
+MIN_DISCOVERY_INTERVAL = 5.0
 """Seconds between two descriptions of one device."""
 CATCH_UP = 0.05
 """Seconds of descriptions that may be made up for at once when the loop was late."""
 
 
-class Turns:
+class DiscoveryQueue:
     """A queue of device ids; times are the event loop's, in seconds."""
 
     def __init__(self, rate: float) -> None:
@@ -47,8 +48,8 @@ class Turns:
         last = self._last.get(device)
         if last is None and backend in self._held:
             self._held[backend][device] = None
-        elif last is not None and now < last + QUIET:
-            self._later[device] = last + QUIET
+        elif last is not None and now < last + MIN_DISCOVERY_INTERVAL:
+            self._later[device] = last + MIN_DISCOVERY_INTERVAL
         else:
             self._due[device] = None
 

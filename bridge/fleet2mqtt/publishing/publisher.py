@@ -12,21 +12,21 @@ from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 
-from fleet2mqtt.aio import within
+from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.contract import payloads
 from fleet2mqtt.contract.discovery import Discovery
-from fleet2mqtt.contract.payloads import EMPTY, Answer, availability, dumps
+from fleet2mqtt.contract.payloads import EMPTY, Reply, availability, dumps
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.model import Device
 from fleet2mqtt.devices.registry import Changes, Registry
 from fleet2mqtt.errors import Disconnected, Refused
-from fleet2mqtt.mqtt import Mqtt
-from fleet2mqtt.publishing.discovery_queue import Turns
+from fleet2mqtt.mqtt import MqttClient
+from fleet2mqtt.publishing.discovery_queue import DiscoveryQueue
 
 _LOG = logging.getLogger(__name__)
 
-MAX_ANSWERS = 10_000
-MOURNING = 2.0
+MAX_REPLIES = 10_000
+STATE_REMOVAL_DELAY = 2.0
 """Seconds between a device's last discovery message and the end of its values, which Home Assistant still reads."""
 
 
@@ -34,23 +34,23 @@ class Publisher:
     """Brings the broker to what the registry holds, and says facts and answers."""
 
     def __init__(
-        self, mqtt: Mqtt, registry: Registry, discovery: Discovery | None, topics: Topics, rate: float
+        self, mqtt: MqttClient, registry: Registry, discovery: Discovery | None, topics: Topics, rate: float
     ) -> None:
         """`rate` is how many devices a second are described; no `discovery` means none is sent."""
         self._mqtt = mqtt
         self._registry = registry
         self._discovery = discovery
         self._topics = topics
-        self.turns = Turns(rate)
+        self.turns = DiscoveryQueue(rate)
         self.dropped: Counter[str] = Counter()
-        self.graves: set[str] = set()
+        self.pending_deletions: set[str] = set()
         """Retained topics of ours that must go, until the broker has acknowledged it. Kept on disk."""
-        self._later_graves: set[str] = set()
+        self._delayed_deletions: set[str] = set()
         self._facts: dict[str, bytes] = {}
         self._new_facts: dict[str, None] = {}
         self._values: dict[str, None] = {}
-        self._answers: deque[Answer] = deque()
-        self._unacknowledged: dict[int, Answer] = {}
+        self._answers: deque[Reply] = deque()
+        self._unacknowledged: dict[int, Reply] = {}
         self._sent: dict[str, int] = {}
         self._sent_availability: dict[str, bool] = {}
         self._attributed: set[str] = set()
@@ -74,13 +74,13 @@ class Publisher:
         self._values.clear()
         self._work.set()
 
-    def note(self, changes: Changes) -> None:
+    def on_changes(self, changes: Changes) -> None:
         """Publish what the registry says has changed."""
         for id_ in changes.removed:
-            self._bury(id_)
+            self._schedule_removal(id_)
         now = asyncio.get_running_loop().time()
         for id_ in changes.described:
-            self.graves.difference_update(self._retained(id_))
+            self.pending_deletions.difference_update(self._retained(id_))
             self.turns.put(id_, self._registry.devices[id_].backend, now)
         self._values |= dict.fromkeys(changes.values)
         self._work.set()
@@ -90,36 +90,36 @@ class Publisher:
         self.turns.release(backend)
         self._work.set()
 
-    def touch(self, device: str) -> None:
+    def request_state_publish(self, device: str) -> None:
         """Publish a device's state, changed or not."""
         if device in self._registry.devices:
             self._values[device] = None
             self._work.set()
 
-    def fact(self, topic: str, text: bytes) -> None:
+    def set_retained(self, topic: str, text: bytes) -> None:
         """Keep `topic` at `text`, retained."""
         if self._facts.get(topic) != text:
             self._facts[topic] = text
-            self.graves.discard(topic)
+            self.pending_deletions.discard(topic)
             self._new_facts[topic] = None
             self._work.set()
 
-    def repeat(self, topic: str) -> None:
+    def republish(self, topic: str) -> None:
         """Say a fact again: something else said otherwise."""
         if topic in self._facts:
             self._new_facts[topic] = None
             self._work.set()
 
-    def drop_fact(self, topic: str) -> None:
+    def clear_retained(self, topic: str) -> None:
         """No longer keep `topic`, and remove it from the broker."""
         self._facts.pop(topic, None)
         self._sent.pop(topic, None)
-        self.graves.add(topic)
+        self.pending_deletions.add(topic)
         self._work.set()
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Reply) -> None:
         """Say how something ended, after the state of its device."""
-        if len(self._answers) >= MAX_ANSWERS:
+        if len(self._answers) >= MAX_REPLIES:
             self._answers.popleft()
             self.dropped["answers_full"] += 1
         self._answers.append(answer)
@@ -145,20 +145,20 @@ class Publisher:
         return self._urgent() or bool(self.turns)
 
     def _urgent(self) -> bool:
-        return any((self._new_facts, self._values, self._answers, self._new_graves()))
+        return any((self._new_facts, self._values, self._answers, self._due_deletions()))
 
-    def _new_graves(self) -> set[str]:
+    def _due_deletions(self) -> set[str]:
         # Not `graves - sent.keys()`, which walks over every topic ever sent to find that there are no graves.
-        return self.graves.difference(self._sent).difference(self._later_graves)
+        return self.pending_deletions.difference(self._sent).difference(self._delayed_deletions)
 
     async def _round(self) -> None:
         """Everything urgent, then one description. What is taken off a lane and not sent is announced again anyway."""
         facts, self._new_facts = self._new_facts, {}
         for topic in facts:
             await self._publish_fact(topic)
-        for topic in self._new_graves():
+        for topic in self._due_deletions():
             self._sent[topic] = 0
-            await self._submit(topic, EMPTY, done=partial(self.graves.discard, topic))
+            await self._submit(topic, EMPTY, done=partial(self.pending_deletions.discard, topic))
         values, self._values = self._values, {}
         for id_ in values:
             if self.turns.described(id_):  # else its values follow its description
@@ -184,10 +184,10 @@ class Publisher:
             self._attributed.add(id_)
             await self._submit_new(self._topics.device(id_, "attributes"), dumps(device.attributes))
         await self._submit(
-            self._topics.device(id_, "state"), payloads.state(device, self._registry.provenance.get(id_))
+            self._topics.device(id_, "state"), payloads.state(device, self._registry.state_meta.get(id_))
         )
 
-    async def _publish_answer(self, answer: Answer) -> None:
+    async def _publish_answer(self, answer: Reply) -> None:
         self._unacknowledged[id(answer)] = answer
         if answer.device is not None and not self.turns.described(answer.device):
             await self._describe(answer.device)
@@ -206,7 +206,7 @@ class Publisher:
         if device is not None:
             await self._describe(device)
             return
-        await within(self._work, self.turns.wait(loop.time()))
+        await wait_for_event(self._work, self.turns.wait(loop.time()))
         self._work.clear()
 
     async def _describe(self, id_: str) -> None:
@@ -237,22 +237,22 @@ class Publisher:
             self.turns.put(device.id, device.backend, asyncio.get_running_loop().time())
             self._work.set()
 
-    def _bury(self, id_: str) -> None:
+    def _schedule_removal(self, id_: str) -> None:
         """Take a device away: its discovery at once, its values when Home Assistant no longer reads them."""
         discovery = self._topics.discovery(id_)
         topics = self._retained(id_)
         later = {topic for topic in topics if topic != discovery}
         for topic in topics:
             self._sent.pop(topic, None)
-        self.graves.update(topics)
-        self._later_graves |= later
-        asyncio.get_running_loop().call_later(MOURNING, self._release_graves, later)
+        self.pending_deletions.update(topics)
+        self._delayed_deletions |= later
+        asyncio.get_running_loop().call_later(STATE_REMOVAL_DELAY, self._end_deletion_delay, later)
         self._sent_availability.pop(id_, None)
         self._attributed.discard(id_)
         self.turns.drop(id_)
 
-    def _release_graves(self, topics: set[str]) -> None:
-        self._later_graves -= topics
+    def _end_deletion_delay(self, topics: set[str]) -> None:
+        self._delayed_deletions -= topics
         self._work.set()
 
     def _retained(self, id_: str) -> list[str]:

@@ -38,12 +38,12 @@ class Shortcut:
     The work is done in `group`.
     """
 
-    recognise: Callable[[bytes, str], Coroutine[Any, Any, bytes] | None]
+    match: Callable[[bytes, str], Coroutine[Any, Any, bytes] | None]
     group: asyncio.TaskGroup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _House:
+class ConnectionPool:
     """What the connections of one listener share; `inside` has them by age."""
 
     runner: web.AppRunner
@@ -65,7 +65,7 @@ class _House:
 class _Connection(asyncio.Protocol):
     """One sender: the shortcut's as long as each request of its is recognised, then aiohttp's."""
 
-    def __init__(self, house: _House) -> None:
+    def __init__(self, house: ConnectionPool) -> None:
         self._house = house
         self._handler: web.RequestHandler | None = None
         self._task: asyncio.Task[None] | None = None
@@ -135,7 +135,7 @@ class _Connection(asyncio.Protocol):
 
     def _receive(self, data: bytes) -> None:
         shortcut = self._house.shortcut
-        work = shortcut.recognise(data, self._remote) if shortcut else None
+        work = shortcut.match(data, self._remote) if shortcut else None
         if work is None or shortcut is None:
             self._timer.cancel()
             self._hand_over()
@@ -177,10 +177,10 @@ class _Connection(asyncio.Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class HttpServer:
     """An application that is being served."""
 
-    _house: _House
+    _house: ConnectionPool
     _server: asyncio.Server
 
     @property
@@ -201,7 +201,7 @@ class Listener:
             connection.force_close()
 
 
-async def listen(  # noqa: PLR0913 - an address, and what bounds those who come
+async def start_http_server(  # noqa: PLR0913 - an address, and what bounds those who come
     app: web.Application,
     host: str,
     port: int,
@@ -209,7 +209,7 @@ async def listen(  # noqa: PLR0913 - an address, and what bounds those who come
     shortcut: Shortcut | None = None,
     patience: float = PATIENCE,
     room: int = MAX_CONNECTIONS,
-) -> Listener:
+) -> HttpServer:
     """Serve an application until `cleanup`. Raises OSError.
 
     A connection is closed when it has asked nothing for `patience` seconds; above `room` connections the oldest is
@@ -227,14 +227,14 @@ async def listen(  # noqa: PLR0913 - an address, and what bounds those who come
     )
     await runner.setup()
     try:
-        house = _House(runner=runner, shortcut=shortcut, patience=patience, room=min(room, _room()))
+        house = ConnectionPool(runner=runner, shortcut=shortcut, patience=patience, room=min(room, _room()))
         # The loop takes in as many at once, before one of them can be shown out.
         backlog = min(_BACKLOG, house.room)
         server = await asyncio.get_running_loop().create_server(house.enter, host, port, backlog=backlog)
     except BaseException:
         await asyncio.shield(runner.cleanup())
         raise
-    return Listener(house, server)
+    return HttpServer(house, server)
 
 
 def _room() -> int:

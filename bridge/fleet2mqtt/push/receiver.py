@@ -22,8 +22,8 @@ from typing import Any
 from aiohttp import web
 
 from fleet2mqtt import redaction
-from fleet2mqtt.config.models import Push as PushConfig
-from fleet2mqtt.errors import BackendError, BadReply, OutboxError, OutboxFull
+from fleet2mqtt.config.models import PushConfig
+from fleet2mqtt.errors import BackendError, InvalidResponse, OutboxError, OutboxFull
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.push.http_server import BROKEN, PATIENCE
 from fleet2mqtt.sdk.api import Backend, Push
@@ -48,7 +48,7 @@ _PLAIN = re.compile(
 """The head of a push that has nothing special about it: none of the fields that change what the body is."""
 
 
-class Ingress:
+class PushReceiver:
     """Accepts pushes for the backends that have a secret."""
 
     def __init__(
@@ -83,7 +83,7 @@ class Ingress:
 
     async def _handle(self, request: web.Request) -> web.Response:
         name, secret, kind = (request.match_info[part] for part in ("backend", "secret", "kind"))
-        push = self._admit(request.remote, name, secret.encode("utf-8", "replace"), kind)
+        push = self._authorize(request.remote, name, secret.encode("utf-8", "replace"), kind)
         if push is None:
             self.counted["refused"] += 1
             raise web.HTTPNotFound
@@ -113,13 +113,13 @@ class Ingress:
             self.counted["broken"] += 1
             raise web.HTTPBadRequest(text="400: the body breaks off or is not encoded as it says") from error
 
-    def recognise(self, data: bytes, remote: str) -> Coroutine[Any, Any, bytes] | None:
+    def match(self, data: bytes, remote: str) -> Coroutine[Any, Any, bytes] | None:
         """The work that a plain push makes, if these bytes are one and no more; it ends in the whole answer."""
         head = _PLAIN.match(data)
         if head is None or len(data) - head.end() != int(head["length"]) or self._busy >= MAX_BUSY:
             return None
         name, secret, kind = head["backend"].decode(), head["secret"], head["kind"].decode()
-        push = self._admit(remote, name, secret, kind)
+        push = self._authorize(remote, name, secret, kind)
         return None if push is None else self._answer_plainly(name, push, data[head.end() :])
 
     async def _answer_plainly(self, backend: str, push: Push, body: bytes) -> bytes:
@@ -133,7 +133,7 @@ class Ingress:
         """Take in one push and give its answer, status and body."""
         try:
             await self._hub.accept(push.accept(body))
-        except BadReply as error:
+        except InvalidResponse as error:
             return await self._keep_unread(backend, push, body, error)
         except OutboxFull as error:
             self.counted["full"] += 1
@@ -159,10 +159,10 @@ class Ingress:
         push = self._pushes.get((backend, kind))
         if push is None:
             message = f"{backend} takes no pushes of kind {kind}"
-            raise BadReply(message, code="no_such_push")
+            raise InvalidResponse(message, code="no_such_push")
         await self._hub.accept(push.accept(body))
 
-    def _admit(self, remote: str | None, backend: str, secret: bytes, kind: str) -> Push | None:
+    def _authorize(self, remote: str | None, backend: str, secret: bytes, kind: str) -> Push | None:
         """The push this is, if the backend takes it, the secret is right and the sender may."""
         configured = self._configured.get(backend)
         right = hmac.compare_digest((configured.secret.reveal() if configured else "\x00").encode(), secret)
@@ -175,7 +175,7 @@ class Ingress:
         self.counted["malformed"] += 1
         kept = redaction.redact(body[:_KEPT].decode("utf-8", "replace")).encode()
         try:
-            number = await self._hub.outbox.bury(backend, push.kind, str(error), kept)
+            number = await self._hub.outbox.add_dead_letter(backend, push.kind, str(error), kept)
         except OutboxError as fault:
             self._say(backend, push, "failed", f"a push could neither be read nor kept: {fault}")
             return (503, push.failure("not stored"))

@@ -64,7 +64,7 @@ class Action:
     refresh: tuple[str, ...] = ()
 
 
-class ActionRow(NamedTuple):
+class ActionDescription(NamedTuple):
     """A row of a platform's table of actions: an Action whose `run` wants the Backend's client first."""
 
     name: str
@@ -75,7 +75,7 @@ class ActionRow(NamedTuple):
     destructive: bool = False
 
 
-def actions_of(client: Any, table: Iterable[ActionRow]) -> tuple[Action, ...]:
+def actions_of(client: Any, table: Iterable[ActionDescription]) -> tuple[Action, ...]:
     """The actions of a platform's table, run by `client`."""
     return tuple(
         Action(
@@ -92,7 +92,7 @@ def actions_of(client: Any, table: Iterable[ActionRow]) -> tuple[Action, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """A kind of message that the vendor posts to us. `accept(body)` gives the Update it means; raises BadReply.
+    """A kind of message that the vendor posts to us. `accept(body)` gives the Update it means; raises InvalidResponse.
 
     `success` is what the vendor's document wants to read back, `failure` the same for a text of what is wrong.
     """
@@ -146,8 +146,8 @@ class Context:
     options: Mapping[str, Any]
     ids: Ids
     data_dir: Path
-    watermark: Callable[[str], str | None]
-    keep: Callable[[str, str], Awaitable[None]]
+    checkpoint: Callable[[str], str | None]
+    save_checkpoint: Callable[[str, str], Awaitable[None]]
 
     @property
     def zone(self) -> ZoneInfo:

@@ -16,11 +16,19 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from fleet2mqtt import redaction
-from fleet2mqtt.errors import Ambiguous, BackendError, BadReply, Busy, Denied, Rejected, Unreachable
+from fleet2mqtt.errors import (
+    Ambiguous,
+    AuthenticationError,
+    BackendError,
+    InvalidResponse,
+    RateLimited,
+    Rejected,
+    Unreachable,
+)
 from fleet2mqtt.redaction import Redaction
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Calls
-from fleet2mqtt.sdk.rate_limiter import Pace
+from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
 MAX_REPLY = 64 * 1024 * 1024
 LONGEST_HOLD = 300.0
@@ -52,20 +60,20 @@ class Envelope:
             return
         if self.member not in reply:
             message = f"{endpoint}: the answer has no {self.member!r}"
-            raise BadReply(message, endpoint=endpoint, code="no_" + self.member)
+            raise InvalidResponse(message, endpoint=endpoint, code="no_" + self.member)
         said = next((reply[key] for key in self.texts if reply.get(key)), "no reason given")
         kind = (self.classify(code, str(said)) if self.classify else None) or Rejected
         raise kind(str(said), endpoint=endpoint, code=code, data={"failed": said} if isinstance(said, list) else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Api:
+class HttpClient:
     """One vendor system. `base` has no trailing slash; `prepare` may add what each attempt needs afresh."""
 
     session: aiohttp.ClientSession
     base: str
     envelope: Envelope
-    pace: Pace
+    pace: RateLimiter
     timeout: float = 10.0
     parse: Callable[[bytes], Any] = vendor_json.parse
     redact: Callable[[str], str] = redaction.redact
@@ -83,11 +91,11 @@ class Api:
     ) -> dict[str, Any]:
         """Call `path` and give the reply, an object that says success. `endpoint` names it in health and errors.
 
-        Raises Unreachable, Ambiguous, BadReply, Rejected, Busy, Denied.
+        Raises Unreachable, Ambiguous, InvalidResponse, Rejected, RateLimited, AuthenticationError.
         """
         name = endpoint or path
         count = self.calls[name]
-        async with self.pace.turn():
+        async with self.pace.slot():
             count.calls += 1
             try:
                 status, data, moved = await self._send(method, path, name, params=params, headers=headers, json=json)
@@ -106,7 +114,7 @@ class Api:
                 method, self.base + path, timeout=timeout, allow_redirects=False, **request
             ) as response:
                 if response.status in _BUSY:
-                    self.pace.hold(_wanted_wait(response.headers.get("Retry-After", "")))
+                    self.pace.pause(_wanted_wait(response.headers.get("Retry-After", "")))
                 return response.status, await _read(response, name), response.headers.get("Location", "")
         except _CONNECT as error:
             message = f"{name}: no connection to {self.base}: {_words(error)}"
@@ -121,7 +129,7 @@ class Api:
     def _open(self, status: int, data: bytes, name: str, moved: str) -> dict[str, Any]:
         try:
             reply = self.parse(data) if data else None
-        except BadReply as error:
+        except InvalidResponse as error:
             reply = None
             fault = f"{name}: HTTP {status}, {error}"
         else:
@@ -129,14 +137,14 @@ class Api:
         if 300 <= status < 400 and moved:  # not followed: a write would be sent again as a read, to whom we do not know
             fault = f"{name}: HTTP {status}, redirected to {_QUERY.sub('', moved)[:200]}; is the backend's url right?"
         if status in _DENIED:
-            raise Denied(fault, endpoint=name, code=status)
+            raise AuthenticationError(fault, endpoint=name, code=status)
         if status in _BUSY:
-            raise Busy(fault, endpoint=name, code=status)
+            raise RateLimited(fault, endpoint=name, code=status)
         if status != _OK and not (isinstance(reply, dict) and self.envelope.member in reply):
-            kind = Rejected if 400 <= status < 500 else BadReply
+            kind = Rejected if 400 <= status < 500 else InvalidResponse
             raise kind(fault, endpoint=name, code=status)
         if not isinstance(reply, dict):
-            raise BadReply(fault if reply is None else f"{name}: not an object", endpoint=name, code="bad_reply")
+            raise InvalidResponse(fault if reply is None else f"{name}: not an object", endpoint=name, code="bad_reply")
         return reply
 
 
@@ -146,7 +154,7 @@ async def _read(response: aiohttp.ClientResponse, name: str) -> bytes:
         data += chunk
         if len(data) > MAX_REPLY:
             message = f"{name}: the answer is larger than {MAX_REPLY} bytes"
-            raise BadReply(message, endpoint=name, code="too_large")
+            raise InvalidResponse(message, endpoint=name, code="too_large")
     return bytes(data)
 
 
@@ -166,20 +174,20 @@ def _words(error: BaseException) -> str:
 
 
 @asynccontextmanager
-async def open_api(
+async def open_http_client(
     options: Mapping[str, Any],
     *,
     envelope: Envelope,
-    pace: Pace,
+    pace: RateLimiter,
     parse: Callable[[bytes], Any] = vendor_json.parse,
-) -> AsyncIterator[Api]:
-    """An Api for a backend's common options: `url`, `timeout`, `headers`, `verify_tls`, `ca`."""
+) -> AsyncIterator[HttpClient]:
+    """An HttpClient for a backend's common options: `url`, `timeout`, `headers`, `verify_tls`, `ca`."""
     connector = aiohttp.TCPConnector(ssl=_trust(options), limit=0)
     async with aiohttp.ClientSession(
         connector=connector, headers=options["headers"], cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
         session._retry_connection = False  # noqa: SLF001 - else aiohttp sends a PUT or DELETE again by itself
-        yield Api(
+        yield HttpClient(
             session=session,
             base=options["url"],
             envelope=envelope,

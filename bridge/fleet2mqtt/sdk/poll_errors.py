@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet2mqtt.errors import Ambiguous, BackendError, Busy, Denied, Unreachable
+from fleet2mqtt.errors import Ambiguous, AuthenticationError, BackendError, RateLimited, Unreachable
 
-_EVERYONES = (Busy, Denied, Unreachable)
+_EVERYONES = (RateLimited, AuthenticationError, Unreachable)
 _SILENT = 3
 
 
 @dataclass(slots=True)
-class Failures:
+class PollErrors:
     """The faults within one poll that asks for one thing after another."""
 
     answered: int = 0
@@ -23,7 +23,7 @@ class Failures:
         self.answered += 1
         self.silent = 0
 
-    def is_everyones(self, error: BackendError) -> bool:
+    def is_system_wide(self, error: BackendError) -> bool:
         """Take in a fault; gives whether the next would meet it too, because the whole system is at fault."""
         self.last = error
         self.silent = self.silent + 1 if _is_silence(error) else 0
@@ -31,7 +31,7 @@ class Failures:
 
     def skip(self, error: BackendError) -> None:
         """Go on with the next; raise `error` where that would meet it too."""
-        if self.is_everyones(error):
+        if self.is_system_wide(error):
             raise error
 
     def close(self) -> None:

@@ -16,20 +16,20 @@ a queue ends in results one after another; then it has had its chance, and waits
 
 
 @dataclass(slots=True)
-class Urgency:
+class CommandPriority:
     """The calls of one command: how many were started, and its number among the commands of this vendor."""
 
     started: int = 0
     number: int | None = None
 
 
-_urgency: ContextVar[Urgency | None] = ContextVar("urgency", default=None)
+_urgency: ContextVar[CommandPriority | None] = ContextVar("urgency", default=None)
 
 
 @contextmanager
-def urgently(urgency: Urgency | None = None) -> Iterator[Urgency]:
+def command_priority(urgency: CommandPriority | None = None) -> Iterator[CommandPriority]:
     """Calls made inside overtake the polls that wait; inside another one they belong to that, unless one is given."""
-    urgency = urgency or _urgency.get() or Urgency()
+    urgency = urgency or _urgency.get() or CommandPriority()
     token = _urgency.set(urgency)
     try:
         yield urgency
@@ -37,7 +37,7 @@ def urgently(urgency: Urgency | None = None) -> Iterator[Urgency]:
         _urgency.reset(token)
 
 
-class Pace:
+class RateLimiter:
     """A gate for calls: at most `concurrency` at once, each starting at least `spacing` seconds after the last started.
 
     With `idle` that is after the last ended: the vendor sees them that far apart however long the way to it takes.
@@ -54,8 +54,8 @@ class Pace:
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn and hold it; commands (`urgently`) come before polls, each in order."""
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a turn and hold it; commands (`command_priority`) come before polls, each in order."""
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         urgency = _urgency.get()
         heapq.heappush(self._waiting, (self._rank(urgency), next(self._order), granted))
@@ -69,14 +69,14 @@ class Pace:
             if granted.done() and not granted.cancelled():
                 self._running -= 1
                 if self._idle:
-                    self.hold(self.spacing)
+                    self.pause(self.spacing)
             self._grant()
 
-    def hold(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         """Start no call for so long, whoever waits."""
         self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
 
-    def _rank(self, urgency: Urgency | None) -> tuple[bool, bool, int]:
+    def _rank(self, urgency: CommandPriority | None) -> tuple[bool, bool, int]:
         if urgency is None:
             return True, False, 0
         if urgency.number is None:

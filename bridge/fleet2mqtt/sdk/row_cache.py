@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.errors import InvalidResponse
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
-_NOT_PLAIN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadReply)
+_NOT_PLAIN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidResponse)
 
 
-class Rows:
+class RowCache:
     """Reads the answers that carry the pages of one list, its rows under `member`.
 
     `parse(data)` gives what the `parse` given here would, and raises the same; but a row that came before with the very
@@ -28,7 +28,7 @@ class Rows:
         self._now: dict[bytes, Any] = {}
 
     def begin(self) -> None:
-        """The list is read from its start. Rows that the reading before did not see are remembered no longer.
+        """The list is read from its start. RowCache that the reading before did not see are remembered no longer.
 
         A reading that ended early, with less than half of them, does not count.
         """

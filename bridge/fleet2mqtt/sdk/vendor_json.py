@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
 
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.redaction import SECRET_KEYS, redact
 
 MAX_DEPTH = 64
@@ -31,7 +31,7 @@ _SALT = secrets.token_bytes(16)
 Pairs = list[tuple[str, Any]]
 
 
-def seal(text: str) -> str:
+def secret_digest(text: str) -> str:
     """A stand-in for a secret that two equal secrets share and that tells nothing: valid within this process."""
     return "sealed:" + hmac.new(_SALT, text.encode(), hashlib.sha256).hexdigest()
 
@@ -40,7 +40,7 @@ def parse(data: bytes, *, pairs: Callable[[Pairs], dict[str, Any]] | None = None
     """Read a vendor's JSON: UTF-8 (a byte order mark is fine) or GB 18030; keys stripped; secrets dropped.
 
     `pairs` decides what becomes of an object's members where a key may stand twice; without it the last wins. With
-    `sealed` a secret is replaced by `seal()` of it instead of dropped. Raises BadReply.
+    `sealed` a secret is replaced by `secret_digest()` of it instead of dropped. Raises InvalidResponse.
     """
     try:
         value = _loads(data, pairs)
@@ -51,7 +51,7 @@ def parse(data: bytes, *, pairs: Callable[[Pairs], dict[str, Any]] | None = None
         if blank:
             value = strip_keys(value)
     except (ValueError, RecursionError) as error:  # orjson nests deeper than our own walks
-        raise BadReply(f"not JSON: {_where(data, error)}", code="malformed_json") from error
+        raise InvalidResponse(f"not JSON: {_where(data, error)}", code="malformed_json") from error
     return value
 
 
@@ -135,7 +135,7 @@ def scrub(value: Any, *, sealed: bool = False) -> Any:
         if key.strip().lower() not in SECRET_KEYS:
             kept[key] = scrub(item, sealed=sealed)
         elif sealed and isinstance(item, str):
-            kept[key] = seal(item)
+            kept[key] = secret_digest(item)
     return kept
 
 
@@ -245,7 +245,7 @@ EmptyDict = BeforeValidator(_dict)
 """For an object that some vendors send as [] or "" when it is empty."""
 
 
-class Wire(BaseModel):
+class WireModel(BaseModel):
     """The shape of something a vendor sends: the vendor's own names; what is not listed is ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)

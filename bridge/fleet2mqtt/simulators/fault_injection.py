@@ -1,8 +1,8 @@
 """What every simulator shares: a record of the calls it got, and faults on demand. Knows no vendor.
 
 A simulator is written from its vendor's document alone and imports nothing else of this project, so that one
-misreading cannot pass in the client and in its simulator. Tests and people steer it in process (`Mischief`) or over
-HTTP: `GET /_sim/calls`, `GET|POST|DELETE /_sim/faults`.
+misreading cannot pass in the client and in its simulator. Tests and people steer it in process (`FaultInjector`) or
+over HTTP: `GET /_sim/calls`, `GET|POST|DELETE /_sim/faults`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class FaultKind(StrEnum):
 
 
 @dataclass(slots=True, kw_only=True)
-class Fault:
+class InjectedFault:
     """One fault: on paths that match `path` (as in a shell), `times` times or until cleared."""
 
     kind: FaultKind
@@ -69,23 +69,23 @@ class Call:
 
 
 @dataclass(slots=True)
-class Mischief:
+class FaultInjector:
     """The faults waiting and the calls seen, newest last (the last 20,000)."""
 
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[InjectedFault] = field(default_factory=list)
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=20_000))
     _frozen: dict[str, tuple[int, bytes, str]] = field(default_factory=dict)
 
     def inject(self, kind: FaultKind | str, path: str = "*", **options: Any) -> None:
-        """Let `kind` happen on `path` from now on; options are the other fields of `Fault`."""
-        self.faults.append(Fault(kind=FaultKind(kind), path=path, **options))
+        """Let `kind` happen on `path` from now on; options are the other fields of `InjectedFault`."""
+        self.faults.append(InjectedFault(kind=FaultKind(kind), path=path, **options))
 
     def clear(self) -> None:
         """Behave again."""
         self.faults.clear()
         self._frozen.clear()
 
-    def take(self, path: str, *kinds: FaultKind) -> Fault | None:
+    def take(self, path: str, *kinds: FaultKind) -> InjectedFault | None:
         """Use up one fault of these kinds for this path, if one is waiting."""
         for fault in self.faults:
             if fault.kind in kinds and fnmatch(path, fault.path):
@@ -184,7 +184,7 @@ def _question(call: Call) -> str:
     return json.dumps([call.method, call.path, *asked], sort_keys=True)
 
 
-async def _instead(request: web.Request, fault: Fault) -> web.StreamResponse:
+async def _instead(request: web.Request, fault: InjectedFault) -> web.StreamResponse:
     if fault.kind is FaultKind.HANG:
         await asyncio.sleep(fault.seconds)
     if fault.kind is FaultKind.RESET:
@@ -194,7 +194,7 @@ async def _instead(request: web.Request, fault: Fault) -> web.StreamResponse:
     return web.Response(status=fault.status, text=fault.text or "simulated fault")
 
 
-async def _spoil(request: web.Request, status: int, body: bytes, fault: Fault) -> web.StreamResponse:
+async def _spoil(request: web.Request, status: int, body: bytes, fault: InjectedFault) -> web.StreamResponse:
     if fault.kind is FaultKind.LOST_ANSWER:
         return _drop(request)
     if fault.kind is FaultKind.MALFORMED:

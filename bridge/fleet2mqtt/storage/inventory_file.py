@@ -15,14 +15,16 @@ from typing import Any
 
 import orjson
 
-from fleet2mqtt.devices.model import Category, Component, Device, Entity, Name, Origin, Provenance
+from fleet2mqtt.devices.model import Component, Device, EntityCategory, EntityDescription, Name, StateMeta, UpdateOrigin
 from fleet2mqtt.storage import atomic_file
 
 VERSION = 1
 
 _FUNCTIONS = frozenset(("value", "exists", "attributes", "write"))
-_ROW = tuple(item.name for item in fields(Entity) if item.name not in _FUNCTIONS)
+_ROW = tuple(item.name for item in fields(EntityDescription) if item.name not in _FUNCTIONS)
 _DEVICE = tuple(item.name for item in fields(Device) if item.name not in ("record", "entities"))
+_MEMBERS = tuple("native" if name == "vendor_id" else name for name in _DEVICE)
+"""The file's names of the fields; `native` is from its first version."""
 _values_of = attrgetter(*_DEVICE)
 
 
@@ -32,30 +34,30 @@ class Snapshot:
 
     devices: tuple[Device, ...] = ()
     retired: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    graves: frozenset[str] = frozenset()
-    claims: Mapping[str, str] = field(default_factory=dict)
-    provenance: Mapping[str, Provenance] = field(default_factory=dict)
+    pending_deletions: frozenset[str] = frozenset()
+    assignments: Mapping[str, str] = field(default_factory=dict)
+    state_meta: Mapping[str, StateMeta] = field(default_factory=dict)
 
 
 def save(path: Path, snapshot: Snapshot) -> None:
     """Write a snapshot. Raises OSError."""
     tables: dict[int, int] = {}
-    rows: list[tuple[Entity, ...]] = []
+    rows: list[tuple[EntityDescription, ...]] = []
     devices = []
     for device in snapshot.devices:
         table = tables.get(id(device.entities))
         if table is None:
             table = tables[id(device.entities)] = len(rows)
             rows.append(device.entities)
-        devices.append({"table": table, **dict(zip(_DEVICE, _values_of(device), strict=True))})
+        devices.append({"table": table, **dict(zip(_MEMBERS, _values_of(device), strict=True))})
     content = {
         "version": VERSION,
         "tables": [[_row(row) for row in table] for table in rows],
         "devices": devices,
         "retired": snapshot.retired,
-        "graves": sorted(snapshot.graves),
-        "claims": snapshot.claims,
-        "provenance": {id_: [each.origin, each.observed_at] for id_, each in snapshot.provenance.items()},
+        "graves": sorted(snapshot.pending_deletions),
+        "claims": snapshot.assignments,
+        "provenance": {id_: [each.origin, each.observed_at] for id_, each in snapshot.state_meta.items()},
     }
     atomic_file.replace(path, _dumps(content))
 
@@ -85,7 +87,7 @@ def _loads(data: bytes) -> Any:
         return json.loads(data)
 
 
-def _row(row: Entity) -> dict[str, Any]:
+def _row(row: EntityDescription) -> dict[str, Any]:
     found = {name: getattr(row, name) for name in _ROW}
     found["name"] = [row.name.en, row.name.zh]
     return {key: value for key, value in found.items() if value not in (None, ())}
@@ -105,30 +107,34 @@ def _restore(content: Mapping[str, Any]) -> Snapshot:
     return Snapshot(
         devices=tuple(_restore_devices(content["devices"], tables)),
         retired=content["retired"],
-        graves=frozenset(content["graves"]),
-        claims=content["claims"],
-        provenance={
-            id_: Provenance(Origin(origin), observed_at) for id_, (origin, observed_at) in content["provenance"].items()
+        pending_deletions=frozenset(content["graves"]),
+        assignments=content["claims"],
+        state_meta={
+            id_: StateMeta(UpdateOrigin(origin), observed_at)
+            for id_, (origin, observed_at) in content["provenance"].items()
         },
     )
 
 
-def _restore_row(row: dict[str, Any]) -> Entity:
+def _restore_row(row: dict[str, Any]) -> EntityDescription:
     name = row.pop("name")
     category = row.pop("category", None)
-    return Entity(
+    return EntityDescription(
         **row
         | {
             "name": Name(*name),
             "component": Component(row["component"]),
-            "category": Category(category) if category else None,
+            "category": EntityCategory(category) if category else None,
             "options": tuple(row.get("options", ())),
         }
     )
 
 
-def _restore_devices(devices: Iterable[dict[str, Any]], tables: list[tuple[Entity, ...]]) -> Iterable[Device]:
+def _restore_devices(
+    devices: Iterable[dict[str, Any]], tables: list[tuple[EntityDescription, ...]]
+) -> Iterable[Device]:
     for device in devices:
         rows = tables[device.pop("table")]
+        device["vendor_id"] = device.pop("native")
         device["connections"] = tuple((kind, value) for kind, value in device["connections"])
         yield Device(**device, entities=rows)

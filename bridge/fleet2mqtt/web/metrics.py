@@ -14,14 +14,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
-from fleet2mqtt.commands.queue import Commands
-from fleet2mqtt.contract.payloads import Status as Ended
+from fleet2mqtt.commands.queue import CommandQueue
+from fleet2mqtt.contract.payloads import ResultStatus as Ended
 from fleet2mqtt.devices.builtin_entities import is_backend
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.ops.status import Status
 from fleet2mqtt.polling.poller import Poller
-from fleet2mqtt.push.receiver import Ingress
+from fleet2mqtt.push.receiver import PushReceiver
 
 PREFIX = "fleet2mqtt"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
@@ -34,7 +34,7 @@ class Metrics:
     """One scrape's worth of figures for each call of `text`."""
 
     def __init__(
-        self, hub: Hub, status: Status, pollers: Mapping[str, Poller], ingress: Ingress, commands: Commands
+        self, hub: Hub, status: Status, pollers: Mapping[str, Poller], ingress: PushReceiver, commands: CommandQueue
     ) -> None:
         self._hub = hub
         self._status = status

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from aiohttp import web
 
-from fleet2mqtt.commands.queue import Commands
+from fleet2mqtt.commands.queue import CommandQueue
 from fleet2mqtt.contract.payloads import dumps
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.ops.status import Status
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.polling.poller import Poller
-from fleet2mqtt.push.receiver import Ingress
+from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.web.metrics import Metrics
 from fleet2mqtt.web.overview import Overview
 
@@ -35,7 +35,7 @@ _FILE = Path(__file__).with_name("page.html")
 
 
 def application(
-    hub: Hub, status: Status, pollers: Mapping[str, Poller], ingress: Ingress, commands: Commands
+    hub: Hub, status: Status, pollers: Mapping[str, Poller], ingress: PushReceiver, commands: CommandQueue
 ) -> web.Application:
     """The web application for the `web` listener. To be called once for these parts: it observes the alarms."""
     pages = Pages(

@@ -32,7 +32,7 @@ class Shared:
     """What outlives a run: the data directory and id claims, as the core has them on disk."""
 
     folder: Path
-    claims: dict[str, str] = field(default_factory=dict)
+    assignments: dict[str, str] = field(default_factory=dict)
     timeout: float = 5.0
 
     @property
@@ -46,12 +46,12 @@ class Shared:
 
     def context(self, url: str, **own: Any) -> Context:
         chosen = options(omstation.SCHEMA, url, ACCOUNT | own, timeout=self.timeout)
-        return lent(NAME, chosen, self.claims, self.folder)
+        return lent(NAME, chosen, self.assignments, self.folder)
 
 
 def calls(simulator: Simulator, call: str) -> list[Call]:
     """The calls the simulator got at this endpoint, oldest first."""
-    return [seen for seen in simulator.mischief.calls if seen.path == path(call)]
+    return [seen for seen in simulator.fault_injector.calls if seen.path == path(call)]
 
 
 def logins(simulator: Simulator) -> int:

@@ -163,8 +163,8 @@ async def test_a_write_without_an_answer_is_not_sent_again(fault: str) -> None:
     async with simulated() as (simulator, run):
         await run.poll("stations")
         for name, (call, arguments) in writes(simulator).items():
-            simulator.mischief.clear()
-            simulator.mischief.inject(fault, path(call))
+            simulator.fault_injector.clear()
+            simulator.fault_injector.inject(fault, path(call))
             with pytest.raises(Ambiguous) as raised:
                 await run.act(name, **arguments)
             assert raised.value.code == "connection_lost"
@@ -174,7 +174,7 @@ async def test_a_write_without_an_answer_is_not_sent_again(fault: str) -> None:
 async def test_refusals_keep_code_and_text() -> None:
     async with simulated() as (simulator, run):
         for name, (call, arguments) in writes(simulator).items():
-            simulator.mischief.inject("error", path(call), code=108, text="Command failed", times=1)
+            simulator.fault_injector.inject("error", path(call), code=108, text="Command failed", times=1)
             with pytest.raises(Rejected, match="Command failed") as raised:
                 await run.act(name, **arguments)
             assert raised.value.code == 108
@@ -290,11 +290,11 @@ async def test_wrong_arguments_are_not_sent(name: str, arguments: dict[str, Any]
     async with simulated() as (simulator, run):
         with pytest.raises(vol.Invalid):
             await run.act(name, **arguments)
-        assert not simulator.mischief.calls
+        assert not simulator.fault_injector.calls
 
 
 async def test_empty_lists_are_answered_as_they_are() -> None:
     async with simulated() as (simulator, run):
-        simulator.mischief.inject("empty")
+        simulator.fault_injector.inject("empty")
         assert (await run.act("station_list"))["stationInfoList"] == []
         assert (await run.act("authorisation_list")) == {"total": 0, "size": 1, "data": []}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleet2mqtt.errors import Ambiguous, BackendError, Busy, Denied, Rejected, Unreachable
+from fleet2mqtt.errors import Ambiguous, AuthenticationError, BackendError, RateLimited, Rejected, Unreachable
 from tests.platforms.context import Run
 from tests.platforms.omstation.connected import Shared, calls, connected, device_of, simulated
 from tests.platforms.omstation.simulated import LATTICES, STATIONS, path
@@ -123,16 +123,16 @@ async def test_a_failing_station_does_not_stop_the_others(caplog: pytest.LogCapt
     [
         ({"kind": "error", "code": 105}, Ambiguous, 4),
         ({"kind": "error", "code": 102}, Rejected, 4),
-        ({"kind": "status", "status": 503}, Busy, 1),
-        ({"kind": "status", "status": 403}, Denied, 2),
+        ({"kind": "status", "status": 503}, RateLimited, 1),
+        ({"kind": "status", "status": 403}, AuthenticationError, 2),
         ({"kind": "reset"}, Ambiguous, 3),
     ],
 )
 async def test_when_none_can_be_read_it_says_so(fault: dict[str, Any], kind: type[BackendError], asked: int) -> None:
     async with simulated(devices=4) as (simulator, run):
         await run.poll()
-        simulator.mischief.inject(path=path(LATTICES), **fault)
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.inject(path=path(LATTICES), **fault)
+        simulator.fault_injector.calls.clear()
         for there in ({True}, {True}, {False}):
             with pytest.raises(kind):
                 await run.poll("lattices")
@@ -140,7 +140,7 @@ async def test_when_none_can_be_read_it_says_so(fault: dict[str, Any], kind: typ
             if there == {True} and asked:
                 assert len(calls(simulator, LATTICES)) == asked
                 asked = 0
-        simulator.mischief.clear()
+        simulator.fault_injector.clear()
         await run.poll("lattices")
         assert available(run) == {True}
 
@@ -148,8 +148,8 @@ async def test_when_none_can_be_read_it_says_so(fault: dict[str, Any], kind: typ
 async def test_two_silent_ones_between_others_do_not_stop_it() -> None:
     async with simulated(devices=4) as (simulator, run):
         await run.poll()
-        simulator.mischief.inject("reset", path(LATTICES), times=2)
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.inject("reset", path(LATTICES), times=2)
+        simulator.fault_injector.calls.clear()
         await run.poll("lattices")
         assert len(calls(simulator, LATTICES)) == 4
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleet2mqtt.errors import Ambiguous, Denied
+from fleet2mqtt.errors import Ambiguous, AuthenticationError
 from tests.platforms.omstation.connected import ACCOUNT, NAME, Shared, calls, connected, logins, simulated
 from tests.platforms.omstation.simulated import ADD_DEVICES, COLLECTIONS, LATTICES, LOGIN, SIGN_IN, STATIONS, path
 
@@ -23,7 +23,7 @@ def shared(tmp_path: Path) -> Shared:
 
 async def test_nothing_is_sent_before_the_first_poll() -> None:
     async with simulated() as (simulator, run):
-        assert not simulator.mischief.calls
+        assert not simulator.fault_injector.calls
         assert [(source.name, source.interval, source.primary) for source in run.backend.sources] == [
             ("stations", 60.0, True),
             ("lattices", 60.0, False),
@@ -37,9 +37,9 @@ async def test_one_login_for_everything_in_lower_case_hex_and_the_token_in_its_h
         (login,) = calls(simulator, SIGN_IN)
         assert login.body == LOGIN
         assert "token" not in login.headers
-        others = [call for call in simulator.mischief.calls if call is not login]
+        others = [call for call in simulator.fault_injector.calls if call is not login]
         assert {call.headers["token"] for call in others} == set(simulator.tokens)
-        assert {call.headers["lang"] for call in simulator.mischief.calls} == {"zh"}
+        assert {call.headers["lang"] for call in simulator.fault_injector.calls} == {"zh"}
 
 
 async def test_one_login_at_a_time() -> None:
@@ -77,7 +77,7 @@ async def test_a_token_is_good_for_its_account_only(shared: Shared, own: dict[st
     async with simulated(shared=shared) as (simulator, run):
         await run.poll("stations")
         async with connected(str(run.backend.configuration_url), shared, **own) as other:
-            with pytest.raises(Denied):
+            with pytest.raises(AuthenticationError):
                 await other.poll("stations")
         assert logins(simulator) == 2
 
@@ -88,7 +88,7 @@ async def test_neither_password_nor_its_hash_is_kept(shared: Shared) -> None:
         text = shared.file.read_text()
         simulator.accounts["admin"] = "changed"
         simulator.expire_tokens()
-        with pytest.raises(Denied):
+        with pytest.raises(AuthenticationError):
             await run.poll("stations")
         text += shared.file.read_text()
         assert ACCOUNT["password"] not in text.replace(shared.kept()["account"], "")
@@ -155,16 +155,16 @@ async def test_a_write_with_a_refused_token_is_carried_out_once() -> None:
 async def test_an_endpoint_that_refuses_a_new_token_costs_no_login_each_time(fault: dict[str, Any]) -> None:
     async with simulated() as (simulator, run):
         await run.poll("stations")
-        simulator.mischief.inject(path=path(COLLECTIONS), **fault)
+        simulator.fault_injector.inject(path=path(COLLECTIONS), **fault)
         for _ in range(5):
-            with pytest.raises(Denied):
+            with pytest.raises(AuthenticationError):
                 await run.poll("authorisations")
         assert logins(simulator) == 2
         await run.poll("stations", "lattices")
         simulator.expire_tokens()
         await run.poll("stations")
         assert logins(simulator) == 3
-        simulator.mischief.clear()
+        simulator.fault_injector.clear()
         await run.poll("authorisations")
         assert logins(simulator) == 3
 
@@ -180,7 +180,7 @@ async def test_the_organisation_can_be_another(shared: Shared) -> None:
 
 async def test_105_is_no_reason_to_log_in_or_to_try_again() -> None:
     async with simulated() as (simulator, run):
-        simulator.mischief.inject("error", path(LATTICES), code=105, text="token")
+        simulator.fault_injector.inject("error", path(LATTICES), code=105, text="token")
         with pytest.raises(Ambiguous) as raised:
             await run.poll("lattices")
         assert raised.value.code == 105

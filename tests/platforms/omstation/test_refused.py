@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from fleet2mqtt.errors import Ambiguous, BackendError, BadReply, Denied, Rejected, Unreachable
+from fleet2mqtt.errors import Ambiguous, AuthenticationError, BackendError, InvalidResponse, Rejected, Unreachable
 from tests.platforms.omstation.connected import ACCOUNT, NAME, Shared, calls, connected, logins, simulated
 from tests.platforms.omstation.simulated import LOGIN, SIGN_IN, STATIONS, path
 
@@ -29,7 +29,7 @@ async def test_what_the_login_said_stays_when_the_next_one_is_refused() -> None:
         before = run.state(NAME)
         simulator.set_password("admin", "changed")
         simulator.expire_tokens()
-        with pytest.raises(Denied):
+        with pytest.raises(AuthenticationError):
             await run.poll("lattices")
         assert run.state(NAME) == before
 
@@ -45,13 +45,13 @@ async def test_wrong_credentials_are_a_state(
         else:
             simulator.accounts["admin"] = "other"
         for name in ("stations", "lattices", "authorisations"):
-            with pytest.raises(Denied, match="not tried again before") as raised:
+            with pytest.raises(AuthenticationError, match="not tried again before") as raised:
                 await run.poll(name)
             assert raised.value.code == code
             assert raised.value.endpoint == "login/userLogin"
         for _ in range(50):
             async with connected(str(run.backend.configuration_url), shared) as again:
-                with pytest.raises(Denied):
+                with pytest.raises(AuthenticationError):
                     await again.poll("stations")
         assert logins(simulator) == 1
         assert shared.file.stat().st_mode & 0o777 == 0o600
@@ -62,7 +62,7 @@ async def test_it_is_tried_again_later_and_ever_later(shared: Shared) -> None:
     async with simulated(shared=shared) as (simulator, run):
         url = str(run.backend.configuration_url)
         simulator.accounts["admin"] = "other"
-        with pytest.raises(Denied):
+        with pytest.raises(AuthenticationError):
             await run.poll("stations")
         for count, wait in enumerate((300, 600, 1200, 2400, 3600, 3600), 1):
             assert shared.kept()["denial"]["count"] == count
@@ -72,7 +72,7 @@ async def test_it_is_tried_again_later_and_ever_later(shared: Shared) -> None:
                 shared.file.write_text(json.dumps(found))
                 before = logins(simulator)
                 async with connected(url, shared) as again:
-                    with pytest.raises(Denied):
+                    with pytest.raises(AuthenticationError):
                         await again.poll("stations")
                 assert logins(simulator) == before + tried
                 if not tried:
@@ -89,7 +89,7 @@ async def test_it_is_tried_again_later_and_ever_later(shared: Shared) -> None:
 
 async def test_a_corrected_password_is_tried_at_once(shared: Shared) -> None:
     async with simulated(shared=shared, password="wrong") as (_, run):
-        with pytest.raises(Denied):
+        with pytest.raises(AuthenticationError):
             await run.poll("stations")
         async with connected(str(run.backend.configuration_url), shared) as again:
             await again.poll("stations")
@@ -99,18 +99,18 @@ async def test_a_corrected_password_is_tried_at_once(shared: Shared) -> None:
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        ({"kind": "status", "status": 500}, BadReply),
-        ({"kind": "status", "status": 401}, Denied),
+        ({"kind": "status", "status": 500}, InvalidResponse),
+        ({"kind": "status", "status": 401}, AuthenticationError),
         ({"kind": "error", "code": 102}, Rejected),
         ({"kind": "error", "code": 105}, Ambiguous),
-        ({"kind": "garbage"}, BadReply),
-        ({"kind": "malformed"}, BadReply),
+        ({"kind": "garbage"}, InvalidResponse),
+        ({"kind": "malformed"}, InvalidResponse),
         ({"kind": "reset"}, Ambiguous),
     ],
 )
 async def test_a_login_that_fails(fault: dict[str, Any], kind: type[BackendError]) -> None:
     async with simulated() as (simulator, run):
-        simulator.mischief.inject(path=path(SIGN_IN), **fault)
+        simulator.fault_injector.inject(path=path(SIGN_IN), **fault)
         with pytest.raises(kind) as raised:
             await run.poll("stations")
         assert type(raised.value) is kind
@@ -146,9 +146,9 @@ async def test_a_login_without_a_token_or_an_organisation(shared: Shared) -> Non
     answers: tuple[Any, ...] = (None, [], {"tokenId": ""}, {"tokenId": None})
     for data in answers:
         error = await vendor(shared, {"code": 200, "message": "ok", "data": data})
-        assert (type(error), error.code) == (BadReply, "no_token")
+        assert (type(error), error.code) == (InvalidResponse, "no_token")
     error = await vendor(shared, {"code": 200, "data": {" tokenID ": "secret-token"}})
-    assert (type(error), error.code) == (BadReply, "no_org_id")
+    assert (type(error), error.code) == (InvalidResponse, "no_org_id")
     assert "org_id" in str(error)
 
 

@@ -66,7 +66,7 @@ async def test_any_write_can_say_105_and_be_done(omstation: Omstation) -> None:
 
 async def test_any_write_can_do_nothing(omstation: Omstation) -> None:
     before = tables(omstation)
-    omstation.simulator.mischief.inject("noop")
+    omstation.simulator.fault_injector.inject("noop")
     for call, body in writes(omstation).items():
         assert (await omstation.call(call, body))["message"] == "Operation succeeded"
         assert (await omstation.call(call, {}))["code"] == 102
@@ -118,20 +118,20 @@ async def test_the_window_can_filter_the_sums(omstation: Omstation) -> None:
 
 
 async def test_an_injected_error_comes_in_the_envelope(omstation: Omstation) -> None:
-    mischief = omstation.simulator.mischief
-    mischief.inject("error", path(SIGN_IN), code=106, times=1)
+    fault_injector = omstation.simulator.fault_injector
+    fault_injector.inject("error", path(SIGN_IN), code=106, times=1)
     assert await omstation.log_in() == {"code": 106, "message": "Account expired", "data": None}
-    mischief.inject("error", path(STATIONS), code=108, text="busy", times=1)
+    fault_injector.inject("error", path(STATIONS), code=108, text="busy", times=1)
     assert await omstation.call(STATIONS, {"orgId": ORG}) == {"code": 108, "message": "busy", "data": None}
-    mischief.inject("error", path(LATTICES), times=1)
+    fault_injector.inject("error", path(LATTICES), times=1)
     assert (await omstation.call(LATTICES, {}))["code"] == 105
-    mischief.inject("error", code=999, times=1)
+    fault_injector.inject("error", code=999, times=1)
     assert (await omstation.call(STATIONS, {}))["message"] == "Unknown error"
     assert (await omstation.call(STATIONS, {"orgId": ORG}))["code"] == 200
 
 
 async def test_everything_can_look_empty(omstation: Omstation) -> None:
-    omstation.simulator.mischief.inject("empty")
+    omstation.simulator.fault_injector.inject("empty")
     data = await omstation.data(STATIONS, {"orgId": ORG})
     assert data["stationInfoList"] == []
     assert set(data["stationStatistics"].values()) == {0}
@@ -145,7 +145,7 @@ async def test_pages_can_drift(omstation: Omstation) -> None:
         return [row["id"] for page in (1, 2, 3) for row in await listed(omstation, pageNum=page, pageSize=3)]
 
     still = await read()
-    omstation.simulator.mischief.inject("drift")
+    omstation.simulator.fault_injector.inject("drift")
     moved = await read()
     assert (len(still), len(set(still))) == (9, 9)
     assert len(moved) == 9
@@ -153,7 +153,7 @@ async def test_pages_can_drift(omstation: Omstation) -> None:
 
 
 async def test_a_lost_answer_was_carried_out(omstation: Omstation) -> None:
-    omstation.simulator.mischief.inject("lost_answer", path(ADD_STATION), times=1)
+    omstation.simulator.fault_injector.inject("lost_answer", path(ADD_STATION), times=1)
     with pytest.raises(aiohttp.ClientError):
         await omstation.call(ADD_STATION, station())
     assert [row["stationName"] for row in await omstation.stations()][2:] == ["Yard"]

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleet2mqtt.devices.model import Origin
-from fleet2mqtt.errors import Ambiguous, BadReply, Busy, Denied, Rejected
+from fleet2mqtt.devices.model import UpdateOrigin
+from fleet2mqtt.errors import Ambiguous, AuthenticationError, InvalidResponse, RateLimited, Rejected
 from tests.platforms.omstation.connected import NAME, Shared, calls, device_of, simulated
 from tests.platforms.omstation.simulated import COLLECTIONS, LATTICES, STATIONS, TRANSFERS, path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fleet2mqtt.devices.model import Device, Entity
+    from fleet2mqtt.devices.model import Device, EntityDescription
     from fleet2mqtt.errors import BackendError
 
 _SUMS = {
@@ -49,7 +49,7 @@ _LATTICE = {
 }
 
 
-def _words(row: Entity) -> str:
+def _words(row: EntityDescription) -> str:
     parts = (row.component, row.category, "" if row.enabled else "off", row.device_class, row.unit, row.state_class)
     return " ".join(str(part) for part in parts if part)
 
@@ -117,9 +117,9 @@ async def test_identity() -> None:
         own, station, lattice = (run.devices[name] for name in (NAME, device_of(id_), device_of(id_, "A1")))
         assert (own.scope, own.via, own.name, own.manufacturer) == ("backend", None, NAME, "Jointech")
         assert own.configuration_url == run.backend.configuration_url
-        assert (station.native, station.scope, station.via) == (id_, "stations", NAME)
+        assert (station.vendor_id, station.scope, station.via) == (id_, "stations", NAME)
         assert station.name == said["stationName"]
-        assert (lattice.native, lattice.scope, lattice.via) == ("A1", f"lattices:{id_}", station.id)
+        assert (lattice.vendor_id, lattice.scope, lattice.via) == ("A1", f"lattices:{id_}", station.id)
         assert lattice.name == f"{station.name} A1"
         assert run.ids("stations") == {device_of(station) for station in simulator.stations}
         assert run.ids(f"lattices:{id_}") == {device_of(id_, f"A{number}") for number in range(1, 13)}
@@ -160,11 +160,11 @@ async def test_an_empty_list_removes_nobody() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         run.inventories.clear()
-        simulator.mischief.inject("empty")
+        simulator.fault_injector.inject("empty")
         await run.poll()
         assert not run.inventories
         assert run.state(NAME)["sum_station_count"] == 0
-        simulator.mischief.clear()
+        simulator.fault_injector.clear()
         await run.poll()
         assert len(run.ids("stations") or ()) == 2
 
@@ -176,7 +176,7 @@ async def test_a_station_that_is_gone_is_asked_for_no_longer() -> None:
         simulator.remove_station(gone)
         await run.poll("stations")
         assert run.ids("stations") == {device_of(stays)}
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.calls.clear()
         await run.poll("lattices")
         assert [call.body["id"] for call in calls(simulator, LATTICES)] == [stays]
 
@@ -211,7 +211,7 @@ async def test_a_device_is_read_when_asked_for(of: str) -> None:
         wanted = {"own": NAME, "station": device_of(id_), "lattice": device_of(id_, "A1")}[of]
         update = await run.backend.read(run.devices[wanted])
         run.take(update)
-        assert update.origin is Origin.COMMAND
+        assert update.origin is UpdateOrigin.COMMAND
         assert run.state(device_of(id_))["total_count"] == 11
         assert run.state(device_of(id_, "A1"))["occupied"] == ("ON" if of == "own" else "OFF")
         assert (run.state(NAME)["open_authorisations"] == 3) is (of == "own")
@@ -231,7 +231,7 @@ async def test_a_station_that_is_gone_cannot_be_read() -> None:
 async def test_after_a_restart_the_ids_are_the_same() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
-        simulator.mischief.clear()
+        simulator.fault_injector.clear()
         async with simulated() as (_, other):
             await other.poll()
             assert other.devices.keys() == run.devices.keys()
@@ -241,13 +241,13 @@ async def test_after_a_restart_the_ids_are_the_same() -> None:
     ("fault", "kind", "code"),
     [
         ({"kind": "error", "code": 102}, Rejected, 102),
-        ({"kind": "error", "code": 103}, Denied, 103),
+        ({"kind": "error", "code": 103}, AuthenticationError, 103),
         ({"kind": "error", "code": 105}, Ambiguous, 105),
         ({"kind": "error", "code": 108, "text": "busy"}, Rejected, 108),
-        ({"kind": "status", "status": 500}, BadReply, 500),
-        ({"kind": "status", "status": 503}, Busy, 503),
-        ({"kind": "garbage"}, BadReply, "bad_reply"),
-        ({"kind": "malformed"}, BadReply, "bad_reply"),
+        ({"kind": "status", "status": 500}, InvalidResponse, 500),
+        ({"kind": "status", "status": 503}, RateLimited, 503),
+        ({"kind": "garbage"}, InvalidResponse, "bad_reply"),
+        ({"kind": "malformed"}, InvalidResponse, "bad_reply"),
         ({"kind": "reset"}, Ambiguous, "connection_lost"),
         ({"kind": "hang"}, Ambiguous, "timeout"),
     ],
@@ -259,7 +259,7 @@ async def test_faults(
     call = {"stations": STATIONS, "authorisations": TRANSFERS}[source]
     async with simulated(shared=Shared(tmp_path, timeout=0.5)) as (simulator, run):
         await run.poll()
-        simulator.mischief.inject(path=path(call), times=1, **fault)
+        simulator.fault_injector.inject(path=path(call), times=1, **fault)
         with pytest.raises(kind) as raised:
             await run.poll(source)
         assert type(raised.value) is kind

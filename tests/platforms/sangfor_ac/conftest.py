@@ -35,5 +35,5 @@ async def polled(fresh: tuple[Simulator, Run]) -> tuple[Simulator, Run]:
     """Every source has been polled once; those calls are forgotten."""
     simulator, run = fresh
     await run.poll()
-    simulator.mischief.calls.clear()
+    simulator.fault_injector.calls.clear()
     return fresh

@@ -29,16 +29,16 @@ SUCCESS = {"code": 0, "message": "Success"}
 SOURCES = ("status", "online_users", "policies", "groups", "libraries", "bindings", "users")
 
 
-def context(url: str, claims: dict[str, str] | None = None, **own: Any) -> Context:
+def context(url: str, assignments: dict[str, str] | None = None, **own: Any) -> Context:
     """What the core gives to connect(). `allow` is what the core may pass on of the backend's own options."""
     extra = {"allow": own.pop("allow")} if "allow" in own else {}
     chosen = options(sangfor_ac.SCHEMA, url, {"key": KEY, "spacing": 0} | own) | extra
-    return lent(NAME, chosen, {} if claims is None else claims, Path())
+    return lent(NAME, chosen, {} if assignments is None else assignments, Path())
 
 
 def calls(simulator: Simulator, path: str) -> list[Call]:
     """The calls the simulator got at this path, oldest first."""
-    return [call for call in simulator.mischief.calls if call.path == f"/v1/{path}"]
+    return [call for call in simulator.fault_injector.calls if call.path == f"/v1/{path}"]
 
 
 def body_of(simulator: Simulator, path: str) -> dict[str, Any]:
@@ -48,19 +48,19 @@ def body_of(simulator: Simulator, path: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def connected(url: str, claims: dict[str, str] | None = None, **own: Any) -> AsyncIterator[Run]:
+async def connected(url: str, assignments: dict[str, str] | None = None, **own: Any) -> AsyncIterator[Run]:
     """The platform connected to `url`; `own` are its own options."""
-    async with sangfor_ac.connect(context(url, claims, **own)) as backend:
+    async with sangfor_ac.connect(context(url, assignments, **own)) as backend:
         yield Run(backend)
 
 
 @asynccontextmanager
 async def simulated(
-    *, devices: int = 2, claims: dict[str, str] | None = None, **own: Any
+    *, devices: int = 2, assignments: dict[str, str] | None = None, **own: Any
 ) -> AsyncIterator[tuple[Simulator, Run]]:
     """A simulator over HTTP, and the platform connected to it."""
     async with AsyncExitStack() as stack:
         app = create(devices=devices)
         server = await stack.enter_async_context(TestServer(app))
-        run = await stack.enter_async_context(connected(str(server.make_url("")), claims, **own))
+        run = await stack.enter_async_context(connected(str(server.make_url("")), assignments, **own))
         yield app[SIMULATOR], run

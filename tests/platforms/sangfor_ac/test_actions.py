@@ -116,7 +116,7 @@ async def test_arguments_are_checked_first(fresh: tuple[Simulator, Run], name: s
     simulator, run = fresh
     with pytest.raises(vol.Invalid):
         await run.act(name, **arguments)
-    assert not simulator.mischief.calls
+    assert not simulator.fault_injector.calls
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,8 @@ async def test_ip_mac_bindings(fresh: tuple[Simulator, Run]) -> None:
 
 async def test_the_fault_of_the_other_path_counts(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
-    simulator.mischief.inject("status", "/v1/ipmac-bindinfo", status=404)
-    simulator.mischief.inject("error", "/v1/bindinfo/ipmac-bindinfo", code=5, text="no")
+    simulator.fault_injector.inject("status", "/v1/ipmac-bindinfo", status=404)
+    simulator.fault_injector.inject("error", "/v1/bindinfo/ipmac-bindinfo", code=5, text="no")
     with pytest.raises(Rejected, match="no") as caught:
         await run.act("ip_mac_binding_search", search="1.1.1.3")
     assert caught.value.endpoint == "GET bindinfo/ipmac-bindinfo"
@@ -82,6 +82,6 @@ async def test_a_binding_that_is_not_found_in_chinese() -> None:
 @pytest.mark.parametrize("text", ["绑定不存在", "There is no data!", "The user doesn't exist", "record not found"])
 async def test_ways_to_say_that_something_is_not_there(fresh: tuple[Simulator, Run], text: str) -> None:
     simulator, run = fresh
-    simulator.mischief.inject("error", text=text)
+    simulator.fault_injector.inject("error", text=text)
     assert await run.act("ip_mac_binding_search", search="1.1.1.3") == {"bindings": []}
     assert await run.act("user_binding_search", search="1.1.1.3") == {"bindings": []}

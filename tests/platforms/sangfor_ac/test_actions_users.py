@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleet2mqtt.errors import BadReply, CommandError, Rejected
+from fleet2mqtt.errors import CommandError, InvalidResponse, Rejected
 from tests.platforms.sangfor_ac.connected import SUCCESS, body_of, calls, simulated
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ async def test_online_users(fresh: tuple[Simulator, Run]) -> None:
     found = await run.act("online_users", filter={"type": "ip", "value": ranges})
     assert body_of(simulator, "online-users")["filter"]["value"] == ["1.1.1.0-1.1.1.9", "10.0.0.0-10.255.255.255"]
     assert found["count"] == len(found["users"]) == 2
-    simulator.mischief.calls.clear()
+    simulator.fault_injector.calls.clear()
     with pytest.raises(CommandError) as caught:
         await run.act("online_users", filter={"type": "user", "value": ranges[:1]})
     assert caught.value.code == "invalid_arguments"
-    assert not simulator.mischief.calls
+    assert not simulator.fault_injector.calls
 
 
 async def test_more_than_a_hundred_online_users() -> None:
@@ -85,11 +85,11 @@ async def test_local_users(fresh: tuple[Simulator, Run]) -> None:
     assert "a" in [row["name"] for row in found["users"]]
     span = {"start": "9.9.9.1", "end": "9.9.9.20"}
     assert await run.act("user_search", search_type="ip", search_value=span) == {"truncated": False, "users": []}
-    simulator.mischief.calls.clear()
+    simulator.fault_injector.calls.clear()
     for kind, value in (("ip", "1.1.1.1"), ("user", span)):
         with pytest.raises(CommandError):
             await run.act("user_search", search_type=kind, search_value=value)
-    assert not simulator.mischief.calls
+    assert not simulator.fault_injector.calls
 
 
 async def test_local_users_from_adding_to_deleting(fresh: tuple[Simulator, Run]) -> None:
@@ -116,10 +116,10 @@ async def test_local_users_from_adding_to_deleting(fresh: tuple[Simulator, Run])
     assert (body_of(simulator, "user"), calls(simulator, "user")[-1].query) == ({"name": "b"}, {"_method": "DELETE"})
     with pytest.raises(Rejected, match="no data"):
         await run.act("user_delete", name="b")
-    simulator.mischief.calls.clear()
+    simulator.fault_injector.calls.clear()
     with pytest.raises(CommandError, match="nothing to change"):
         await run.act("user_modify", name="a")
-    assert not simulator.mischief.calls
+    assert not simulator.fault_injector.calls
 
 
 async def test_local_users_where_extension_fields_are_flat() -> None:
@@ -137,9 +137,9 @@ async def test_local_users_where_extension_fields_are_flat() -> None:
 
 async def test_a_local_user_of_another_name_is_not_taken_for_it(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
-    simulator.mischief.inject("garbage", text='{"code": 0, "data": [{"name": "ab"}, {"name": "a", "desc": "x"}]}')
+    simulator.fault_injector.inject("garbage", text='{"code": 0, "data": [{"name": "ab"}, {"name": "a", "desc": "x"}]}')
     assert await run.act("user_get", name="a") == {"user": {"name": "a", "desc": "x"}}
-    with pytest.raises(BadReply, match="no data"):
+    with pytest.raises(InvalidResponse, match="no data"):
         await run.act("user_get", name="b")
 
 

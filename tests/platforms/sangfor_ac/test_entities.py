@@ -12,7 +12,7 @@ from tests.platforms.sangfor_ac.connected import BOUND, GROUP, HELLO, NAME, PAIR
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from fleet2mqtt.devices.model import Device, Entity
+    from fleet2mqtt.devices.model import Device, EntityDescription
     from fleet2mqtt.simulators.sangfor_ac.app import Simulator
     from tests.platforms.context import Run
 
@@ -94,7 +94,7 @@ async def guarded() -> AsyncIterator[tuple[Simulator, Run]]:
         yield simulator, run
 
 
-def _words(row: Entity) -> str:
+def _words(row: EntityDescription) -> str:
     flags = (row.category, "" if row.enabled else "off", "secret" if row.secret else "")
     parts = (row.component, *flags, row.device_class, row.unit, row.state_class, ",".join(row.options))
     return " ".join(str(part) for part in parts if part)

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from fleet2mqtt.errors import Ambiguous, BadReply, Denied, Rejected
+from fleet2mqtt.errors import Ambiguous, AuthenticationError, InvalidResponse, Rejected
 from fleet2mqtt.platforms.sangfor_ac.capabilities import RETRY, Features, Round
 from tests.platforms.sangfor_ac.connected import GROUP, HELLO, NAME, SOURCES, USER, WATCH, calls, connected, simulated
 
@@ -48,11 +48,11 @@ async def test_a_bbc_centre(caplog: pytest.LogCaptureFixture) -> None:
             "ac does without status/insidelib",
             "ac does without bindinfo/user-bindinfo",
         ]
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.calls.clear()
         caplog.clear()
         await run.poll()
         await run.poll("status")
-        assert {call.path for call in simulator.mischief.calls} == {
+        assert {call.path for call in simulator.fault_injector.calls} == {
             "/v1/policy/netpolicy",
             "/v1/policy/fluxpolicy",
             "/v1/group/netpolicy",
@@ -86,9 +86,9 @@ async def test_a_chapter_that_is_missing_costs_nothing_else(chapter: str, how: s
 async def test_without_local_users_the_watched_ones_are_seen_nevertheless(how: str) -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         if how == "404":
-            simulator.mischief.inject("status", "/v1/user", status=404)
+            simulator.fault_injector.inject("status", "/v1/user", status=404)
         elif how == "text":
-            simulator.mischief.inject("error", "/v1/user", text="请求的接口数据格式不正确!")
+            simulator.fault_injector.inject("error", "/v1/user", text="请求的接口数据格式不正确!")
         else:
             simulator.redirects = {"/v1/user"}
         await run.poll()
@@ -102,7 +102,7 @@ async def test_without_local_users_the_watched_ones_are_seen_nevertheless(how: s
 
 async def test_a_single_call_that_is_missing(caplog: pytest.LogCaptureFixture) -> None:
     async with simulated() as (simulator, run):
-        simulator.mischief.inject("status", "/v1/status/app-rank", status=404)
+        simulator.fault_injector.inject("status", "/v1/status/app-rank", status=404)
         await run.poll("status")
         await run.poll("status")
         assert len(calls(simulator, "status/app-rank")) == 1
@@ -136,7 +136,7 @@ async def test_what_told_figures_before_and_tells_none_now_is_not_well() -> None
         await run.poll("status")
         simulator.empty_bodies = {"/v1/status/*"}
         for _ in range(2):
-            with pytest.raises(BadReply):
+            with pytest.raises(InvalidResponse):
                 await run.poll("status")
         assert run.state(NAME)["cpu_usage"] == 12
         simulator.empty_bodies = set()
@@ -147,7 +147,7 @@ async def test_a_wrong_port_or_https_is_told_so() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         simulator.redirects = {"*"}
         for source in SOURCES:
-            with pytest.raises(Denied, match="wrong port, or https for http") as caught:
+            with pytest.raises(AuthenticationError, match="wrong port, or https for http") as caught:
                 await run.poll(source)
             assert caught.value.code == 302
         simulator.redirects = set()
@@ -167,12 +167,12 @@ async def test_what_is_no_ac_is_not_taken_for_one_without_features() -> None:
 async def test_an_ac_that_is_away_for_a_while_lacks_nothing_afterwards() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         await run.poll()
-        simulator.mischief.inject("status", status=404)
+        simulator.fault_injector.inject("status", status=404)
         await run.poll("online_users", "libraries")  # for all they know these are missing
         with pytest.raises(Rejected):
             await run.poll("status")
-        simulator.mischief.clear()
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.clear()
+        simulator.fault_injector.calls.clear()
         await run.poll()
         assert calls(simulator, "online-users")
         assert calls(simulator, "status/insidelib")
@@ -181,8 +181,8 @@ async def test_an_ac_that_is_away_for_a_while_lacks_nothing_afterwards() -> None
 
 async def test_a_call_that_fails_costs_the_others_nothing_but_three_do(caplog: pytest.LogCaptureFixture) -> None:
     async with simulated() as (simulator, run):
-        simulator.mischief.inject("reset", "/v1/status/session-num")
-        simulator.mischief.inject("error", "/v1/status/log")
+        simulator.fault_injector.inject("reset", "/v1/status/session-num")
+        simulator.fault_injector.inject("error", "/v1/status/log")
         await run.poll("status")
         await run.poll("status")
         assert not {"session_num", "log_block"} & set(run.state(NAME))
@@ -191,8 +191,8 @@ async def test_a_call_that_fails_costs_the_others_nothing_but_three_do(caplog: p
             "ac fails at status/session-num",
         ]
         assert run.state(NAME)["disk_usage"] == 23
-        simulator.mischief.inject("reset", "/v1/status/*-usage")
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.inject("reset", "/v1/status/*-usage")
+        simulator.fault_injector.calls.clear()
         with pytest.raises(Ambiguous):
             await run.poll("status")
         assert len(calls(simulator, "status/disk-usage")) == 0

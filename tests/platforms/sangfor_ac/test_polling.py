@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleet2mqtt.devices.model import Origin
+from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.errors import Rejected
 from tests.platforms.sangfor_ac.connected import BOUND, GROUP, HELLO, NAME, PAIR, SOURCES, USER, WATCH, calls, simulated
 
@@ -19,7 +19,7 @@ GROUPS = "group/netpolicy"
 
 async def test_nothing_is_sent_before_the_first_poll() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
-        assert not simulator.mischief.calls
+        assert not simulator.fault_injector.calls
         assert tuple(source.name for source in run.backend.sources) == SOURCES
 
 
@@ -27,7 +27,7 @@ async def test_the_same_objects_while_nothing_changes(polled: tuple[Simulator, R
     simulator, run = polled
     before = dict(run.devices)
     for update in await run.poll("policies", "groups", "libraries", "bindings"):
-        assert update.origin is Origin.POLL
+        assert update.origin is UpdateOrigin.POLL
     assert [id_ for id_, device in run.devices.items() if before[id_] is not device] == []
     simulator.net_policies[0]["policy_info"]["status"] = False
     await run.poll("policies")
@@ -36,11 +36,11 @@ async def test_the_same_objects_while_nothing_changes(polled: tuple[Simulator, R
 
 
 async def test_ids_stay_across_runs_and_orders() -> None:
-    claims: dict[str, str] = {}
-    async with simulated(watch=WATCH, claims=claims) as (_, run):
+    assignments: dict[str, str] = {}
+    async with simulated(watch=WATCH, assignments=assignments) as (_, run):
         await run.poll()
         before = {id_: tuple(sorted(row.key for row in device.entities)) for id_, device in run.devices.items()}
-    async with simulated(watch=WATCH, claims=claims) as (simulator, run):
+    async with simulated(watch=WATCH, assignments=assignments) as (simulator, run):
         simulator.net_policies.reverse()
         simulator.flux_policies.reverse()
         await run.poll(*reversed(SOURCES))
@@ -59,7 +59,7 @@ async def test_a_policy_that_is_gone_leaves_the_inventory_and_an_empty_list_does
     assert listed is not None
     assert HELLO not in listed
     run.inventories.clear()
-    simulator.mischief.inject("empty")
+    simulator.fault_injector.inject("empty")
     await run.poll("policies")
     assert run.inventories == []
     assert run.devices[GROUP].entity("netpolicy_policy1") is not None
@@ -135,7 +135,7 @@ async def test_a_mac_in_any_notation() -> None:
         await run.poll("bindings")
         state = run.state(run.named("bindings", "11-11-11-11-11-11"))
         assert (state["user_bindings"], state["ip"]) == (2, "1.1.1.2")
-        assert {call.query["search"] for call in simulator.mischief.calls} == {"11-11-11-11-11-11"}
+        assert {call.query["search"] for call in simulator.fault_injector.calls} == {"11-11-11-11-11-11"}
 
 
 async def test_the_other_path_of_ip_mac_bindings(polled: tuple[Simulator, Run]) -> None:
@@ -191,7 +191,7 @@ async def test_reading_single_devices(polled: tuple[Simulator, Run]) -> None:
     assert (await run.read(PAIR)).state["enable"] == "OFF"
     assert (await run.read(BOUND)).state["enable"] == "ON"
     update = await run.backend.read(run.devices[GROUP])
-    assert update.origin is Origin.COMMAND
+    assert update.origin is UpdateOrigin.COMMAND
     assert [device.id for device in update.devices] == [GROUP]
 
 
@@ -201,13 +201,13 @@ async def test_reading_what_is_not_there(polled: tuple[Simulator, Run]) -> None:
     with pytest.raises(Rejected) as caught:
         await run.read(HELLO)
     assert caught.value.code == "not_listed"
-    simulator.mischief.inject("error", "/v1/group/netpolicy")
+    simulator.fault_injector.inject("error", "/v1/group/netpolicy")
     with pytest.raises(Rejected, match="Unknow error"):
         await run.read(GROUP)
-    simulator.mischief.inject("error", "/v1/ipmac-bindinfo")
+    simulator.fault_injector.inject("error", "/v1/ipmac-bindinfo")
     with pytest.raises(Rejected, match="Unknow error"):
         await run.read(PAIR)
-    simulator.mischief.clear()
+    simulator.fault_injector.clear()
     simulator.redirects = {"*/ipmac-bindinfo"}
     simulator.ipmac.clear()
     assert (await run.read(PAIR)).state["mac"] == "11-11-11-11-11-11"  # nobody said otherwise

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.errors import InvalidResponse
 from tests.platforms.sangfor_ac.connected import GROUP, NAME, SOURCES, USER, WATCH, calls, simulated
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ async def test_an_answer_without_data_is_no_news(polled: tuple[Simulator, Run]) 
     before = {id_: dict(device.state) for id_, device in run.devices.items()}
     simulator.empty_bodies = {"*"}
     for source in SOURCES:
-        with pytest.raises(BadReply):
+        with pytest.raises(InvalidResponse):
             await run.poll(source)
     assert {id_: dict(device.state) for id_, device in run.devices.items()} == before
     simulator.empty_bodies = {"/v1/status/c*", "/v1/status/throughput"}
@@ -101,9 +101,9 @@ async def test_an_answer_without_data_is_no_news(polled: tuple[Simulator, Run]) 
 
 async def test_nothing_but_success_publishes_no_zeros() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
-        simulator.mischief.inject("garbage", text='{"code": 0, "message": "Successfully"}')
+        simulator.fault_injector.inject("garbage", text='{"code": 0, "message": "Successfully"}')
         for source in SOURCES:
-            with pytest.raises(BadReply):
+            with pytest.raises(InvalidResponse):
                 await run.poll(source)
         assert not any(value for device in run.devices.values() for value in device.state.values())
         assert set(run.devices) <= {NAME}
@@ -112,11 +112,11 @@ async def test_nothing_but_success_publishes_no_zeros() -> None:
 @pytest.mark.parametrize("data", ["null", '""', "[]", "{}", '"x"', "false", '{"x": 1}'])
 async def test_odd_data_does_no_harm(data: str) -> None:
     async with simulated(watch=WATCH) as (simulator, run):
-        simulator.mischief.inject("garbage", text=f'{{"code": 0, "data": {data}}}')
+        simulator.fault_injector.inject("garbage", text=f'{{"code": 0, "data": {data}}}')
         for source in SOURCES:
             try:
                 await run.poll(source)
-            except BadReply as error:
+            except InvalidResponse as error:
                 assert error.code == "no_data"  # noqa: PT017 - what is raised depends on what the call expects
         for device in run.devices.values():
             assert not [v for k, v in device.state.items() if v not in (None, 0, "OFF") and k != "version"]

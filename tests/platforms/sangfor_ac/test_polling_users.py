@@ -38,7 +38,7 @@ async def test_accounts_of_watched_users(nested: bool, text: bool) -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         simulator.nested_user_fields, simulator.expiry_as_text = nested, text
         await run.poll("users")
-        (call,) = simulator.mischief.calls
+        (call,) = simulator.fault_injector.calls
         assert (call.method, call.path, call.query["name"]) == ("GET", "/v1/user", "a")
         assert run.state(USER) == {"enable": "ON", "expire_time": None}
         assert run.ids("users") == {USER}
@@ -67,7 +67,7 @@ async def test_a_user_without_an_account(polled: tuple[Simulator, Run]) -> None:
 async def test_an_account_that_is_not_told_now_stays(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     run.inventories.clear()
-    simulator.mischief.inject("error", "/v1/user")
+    simulator.fault_injector.inject("error", "/v1/user")
     with pytest.raises(Rejected, match="Unknow error"):
         await run.poll("users")
     assert run.ids("users") is None
@@ -75,7 +75,7 @@ async def test_an_account_that_is_not_told_now_stays(polled: tuple[Simulator, Ru
     assert run.state(USER)["enable"] == "ON"
     simulator.online.clear()
     assert (await run.read(USER)).state["online"] == "OFF"  # which the account has no part in
-    simulator.mischief.inject("error", "/v1/online-users")
+    simulator.fault_injector.inject("error", "/v1/online-users")
     with pytest.raises(Rejected, match="Unknow error"):
         await run.read(USER)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleet2mqtt.errors import Ambiguous, BadReply, Busy, Denied, Rejected, Unreachable
+from fleet2mqtt.errors import Ambiguous, AuthenticationError, InvalidResponse, RateLimited, Rejected, Unreachable
 from fleet2mqtt.platforms.sangfor_ac.transport import Call, Verb, sign
 from tests.platforms.sangfor_ac.connected import KEY, NAME, SOURCES, USER, WATCH, calls, connected, simulated
 
@@ -58,9 +58,11 @@ async def test_every_call_is_signed_afresh() -> None:
         await run.poll()
         await run.act("group_add", **GROUP_ADD)
         assert simulator.reused_randoms == []
-        randoms = [(call.query if call.method == "GET" else call.body)["random"] for call in simulator.mischief.calls]
+        randoms = [
+            (call.query if call.method == "GET" else call.body)["random"] for call in simulator.fault_injector.calls
+        ]
         assert len(set(randoms)) == len(randoms) > 30
-        for call in simulator.mischief.calls:
+        for call in simulator.fault_injector.calls:
             if call.method == "POST":
                 assert set(call.query) <= {"_method"}
                 assert "_method" not in call.body
@@ -72,17 +74,17 @@ async def test_calls_come_one_at_a_time_and_apart() -> None:
     async with simulated(spacing=0.02, watch=WATCH) as (simulator, run):
         simulator.busy_when_concurrent = True
         clock = asyncio.get_running_loop().time
-        began = clock()
+        requested_at = clock()
         await asyncio.gather(*(run.poll(source) for source in SOURCES))
         assert simulator.most_in_flight == 1
         assert len(simulator.arrivals) == 21
-        assert clock() - began >= 19 * 0.02  # no call starts earlier, however slow the machine is
+        assert clock() - requested_at >= 19 * 0.02  # no call starts earlier, however slow the machine is
         assert all(count.failures == 0 for count in run.backend.calls.values())
 
 
 async def test_a_reading_is_asked_again_when_the_ac_is_busy() -> None:
     async with simulated(spacing=0.001) as (simulator, run):
-        simulator.mischief.inject("error", "/v1/status/version", code=1, text="系统繁忙,请稍后再试!", times=3)
+        simulator.fault_injector.inject("error", "/v1/status/version", code=1, text="系统繁忙,请稍后再试!", times=3)
         await run.poll("status")
         assert run.state(NAME)["version"] == "AC13.0.18.046 Build20210909"
         asked = calls(simulator, "status/version")
@@ -92,16 +94,16 @@ async def test_a_reading_is_asked_again_when_the_ac_is_busy() -> None:
 
 async def test_a_reading_gives_up_when_the_ac_stays_busy() -> None:
     async with simulated(spacing=0.001) as (simulator, run):
-        simulator.mischief.inject("error", "/v1/online-users", code=1, text="系统繁忙,请稍后再试!")
-        with pytest.raises(Busy, match="系统繁忙"):
+        simulator.fault_injector.inject("error", "/v1/online-users", code=1, text="系统繁忙,请稍后再试!")
+        with pytest.raises(RateLimited, match="系统繁忙"):
             await run.poll("online_users")
         assert len(calls(simulator, "online-users")) == 4
 
 
 async def test_a_write_is_sent_once_when_the_ac_is_busy() -> None:
     async with simulated(spacing=0.001) as (simulator, run):
-        simulator.mischief.inject("error", "/v1/group", code=1, text="系统繁忙,请稍后再试!")
-        with pytest.raises(Busy):
+        simulator.fault_injector.inject("error", "/v1/group", code=1, text="系统繁忙,请稍后再试!")
+        with pytest.raises(RateLimited):
             await run.act("group_add", **GROUP_ADD)
         assert len(calls(simulator, "group")) == 1
 
@@ -119,30 +121,30 @@ async def test_nobody_lets_us_in(switch: str, value: object, text: dict[str, str
     async with simulated(language=language, watch=WATCH) as (simulator, run):
         setattr(simulator, switch, value)
         for source in SOURCES:
-            with pytest.raises(Denied) as caught:
+            with pytest.raises(AuthenticationError) as caught:
                 await run.poll(source)
             assert str(caught.value) == text[language]
             assert caught.value.code == 1
-        headers = simulator.mischief.calls[0].headers
+        headers = simulator.fault_injector.calls[0].headers
         assert headers["Accept-Language"] == {"en": "en-US", "zh": "zh-CN"}[language]
 
 
 @pytest.mark.parametrize("text", ["Need request from local!", "只支持本地请求!"])
 async def test_local_requests_only(text: str) -> None:
     async with simulated() as (simulator, run):
-        simulator.mischief.inject("error", text=text)
-        with pytest.raises(Denied):
+        simulator.fault_injector.inject("error", text=text)
+        with pytest.raises(AuthenticationError):
             await run.poll("status")
 
 
 @pytest.mark.parametrize(
     ("kind", "options", "error", "code"),
     [
-        ("status", {"status": 500}, BadReply, 500),
-        ("status", {"status": 401}, Denied, 401),
+        ("status", {"status": 500}, InvalidResponse, 500),
+        ("status", {"status": 401}, AuthenticationError, 401),
         ("status", {"status": 400}, Rejected, 400),
-        ("garbage", {}, BadReply, "bad_reply"),
-        ("malformed", {}, BadReply, "bad_reply"),
+        ("garbage", {}, InvalidResponse, "bad_reply"),
+        ("malformed", {}, InvalidResponse, "bad_reply"),
         ("reset", {}, Ambiguous, "connection_lost"),
         ("error", {"code": 7, "text": "坏了"}, Rejected, 7),
         ("error", {}, Rejected, 1),
@@ -155,12 +157,12 @@ async def test_what_goes_wrong_has_a_name(
         await run.poll()
         before = {id_: dict(device.state) for id_, device in run.devices.items()}
         for source in SOURCES:
-            simulator.mischief.inject(kind, **options)
+            simulator.fault_injector.inject(kind, **options)
             with pytest.raises(error) as caught:
                 await run.poll(source)
             assert (type(caught.value), caught.value.code) == (error, code)
             assert {id_: dict(device.state) for id_, device in run.devices.items()} == before
-            simulator.mischief.clear()
+            simulator.fault_injector.clear()
         await run.poll()
 
 
@@ -176,7 +178,7 @@ async def test_nobody_there() -> None:
 )
 async def test_a_write_whose_answer_tells_nothing_is_ambiguous(kind: str, options: dict[str, Any]) -> None:
     async with simulated() as (simulator, run):
-        simulator.mischief.inject(kind, "/v1/group", **options)
+        simulator.fault_injector.inject(kind, "/v1/group", **options)
         with pytest.raises(Ambiguous):
             await run.act("group_add", **GROUP_ADD)
         assert len(calls(simulator, "group")) == 1
@@ -196,12 +198,12 @@ async def test_a_write_that_is_answered_without_a_code_is_ambiguous(quirk: str) 
 
 async def test_a_reading_may_come_without_a_code() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
-        simulator.mischief.inject("garbage", "/v1/online-users", text='{"data": {"count": 0, "users": []}}')
+        simulator.fault_injector.inject("garbage", "/v1/online-users", text='{"data": {"count": 0, "users": []}}')
         await run.poll("online_users")
         assert run.state(USER)["online"] == "OFF"
-        simulator.mischief.clear()
-        simulator.mischief.inject("garbage", "/v1/online-users", text='{"message": "Success"}')
-        with pytest.raises(BadReply) as caught:
+        simulator.fault_injector.clear()
+        simulator.fault_injector.inject("garbage", "/v1/online-users", text='{"message": "Success"}')
+        with pytest.raises(InvalidResponse) as caught:
             await run.poll("online_users")
         assert caught.value.code == "no_code"
 
@@ -211,14 +213,14 @@ async def test_a_base_url_that_ends_with_v1() -> None:
         base = other.backend.configuration_url
         async with connected(f"{base}/v1") as run:
             await run.poll("status")
-            assert simulator.mischief.calls[0].path == "/v1/status/version"
+            assert simulator.fault_injector.calls[0].path == "/v1/status/version"
 
 
 async def test_the_key_is_told_to_nobody() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         await run.poll()
         simulator.key = "another"
-        with pytest.raises(Denied) as caught:
+        with pytest.raises(AuthenticationError) as caught:
             await run.poll("status")
-        told = repr((run.devices, caught.value, run.backend, run.backend.client, simulator.mischief.calls))
+        told = repr((run.devices, caught.value, run.backend, run.backend.client, simulator.fault_injector.calls))
         assert KEY not in told.replace(repr(simulator), "")

@@ -80,7 +80,7 @@ async def test_a_random_works_once_within_the_hour(ac: Ac) -> None:
 
 
 async def test_a_random_that_a_fault_saw_is_used(ac: Ac) -> None:
-    ac.simulator.mischief.inject("status", times=1)
+    ac.simulator.fault_injector.inject("status", times=1)
     async with ac.client.get(f"/v1/{VERSION}", params=signed("seen")) as response:
         assert response.status == 500
     async with ac.client.get(f"/v1/{VERSION}", params=signed("seen")) as response:

@@ -38,16 +38,16 @@ CHINESE = {"Accept-Language": "zh-CN,zh;q=0.9"}
 
 
 async def test_an_injected_error_comes_in_the_envelope(ac: Ac) -> None:
-    mischief = ac.simulator.mischief
-    mischief.inject("error", "*/online-users", code=7, text="no", times=1)
+    fault_injector = ac.simulator.fault_injector
+    fault_injector.inject("error", "*/online-users", code=7, text="no", times=1)
     assert await ac.post(ONLINE, {}, "GET") == {"code": 7, "message": "no"}
-    mischief.inject("error")
+    fault_injector.inject("error")
     assert await ac.get(VERSION) == {"code": 1, "message": "Unknow error, fail to acquire data!"}
     assert (await ac.post(ONLINE, {}, "GET", **CHINESE))["message"] == "未知错误,获取数据失败!"
 
 
 async def test_everything_can_look_empty(ac: Ac) -> None:
-    ac.simulator.mischief.inject("empty")
+    ac.simulator.fault_injector.inject("empty")
     for path, query in (
         (LIBRARIES, {}),
         (NET_POLICIES, {}),
@@ -70,7 +70,7 @@ async def test_a_write_can_do_nothing(ac: Ac) -> None:
         return json.dumps([simulator.groups, simulator.bindings, simulator.ipmac, list(simulator.online)])
 
     before = everything()
-    ac.simulator.mischief.inject("noop")
+    ac.simulator.fault_injector.inject("noop")
     assert (await ac.post(GROUP, {"path": "/hello"}, "DELETE"))["data"] == "Delete group success!"
     assert await ac.post(ONLINE, {"ip": SAMPLE_IP}, "DELETE") == SUCCESS
     assert await ac.post(USER_BINDINGS, BINDING) == SUCCESS
@@ -82,7 +82,7 @@ async def test_a_write_can_do_nothing(ac: Ac) -> None:
 async def test_the_hundred_can_drift() -> None:
     async with running(devices=300) as ac:
         still = [row["ip"] for row in (await ac.online())["users"]]
-        ac.simulator.mischief.inject("drift")
+        ac.simulator.fault_injector.inject("drift")
         for turn in (1, 2):
             answer = await ac.online()
             assert answer["count"] == 300

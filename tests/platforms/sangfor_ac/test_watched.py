@@ -27,24 +27,24 @@ def _shelf(scope: str) -> Shelf:
 def test_of_a_user_newer_news_of_each_kind_wins() -> None:
     users = Users(shelf=_shelf("users"), zone=ZoneInfo("Asia/Shanghai"), logout=False)
     assert users.devices("a") == ()
-    users.see("a", users.logins("a", [ROW]), began=5)
-    users.learn("a", ACCOUNT, began=2)
-    for logins, account, began in (((), None, 1), (None, ACCOUNT | {"enable": "1"}, 6)):
-        users.see("a", logins, began)
-        users.learn("a", account, began)
+    users.see("a", users.logins("a", [ROW]), requested_at=5)
+    users.learn("a", ACCOUNT, requested_at=2)
+    for logins, account, requested_at in (((), None, 1), (None, ACCOUNT | {"enable": "1"}, 6)):
+        users.see("a", logins, requested_at)
+        users.learn("a", account, requested_at)
         (user,) = users.devices("a", "b")
         assert (user.state["online"], user.state["ip"], user.state["enable"]) == ("ON", "1.1.1.1", "ON")
-    users.see("a", (), began=7)
-    users.learn("a", None, began=7)
+    users.see("a", (), requested_at=7)
+    users.learn("a", None, requested_at=7)
     (user,) = users.devices("a")
     assert (user.state["online"], user.state.get("enable")) == ("OFF", None)
 
 
 def test_of_a_group_newer_news_wins() -> None:
     groups = Groups(shelf=_shelf("groups"))
-    groups.learn("/a", ("p",), began=5)
-    groups.learn("/a", (), began=4)
-    groups.learn("/a", None, began=4)
+    groups.learn("/a", ("p",), requested_at=5)
+    groups.learn("/a", (), requested_at=4)
+    groups.learn("/a", None, requested_at=4)
     (group,) = groups.devices(())
     assert (group.state["netpolicy"], group.available) == (1, True)
 
@@ -75,7 +75,7 @@ async def test_no_source_takes_anothers_news_for_old() -> None:
 
 
 async def test_what_is_no_longer_watched_goes_after_two_rounds_of_an_ac_that_answers() -> None:
-    claims: dict[str, str] = {}
+    assignments: dict[str, str] = {}
     registry, moments = _registry(), count()
 
     def accept(updates: list[Update]) -> None:
@@ -83,12 +83,12 @@ async def test_what_is_no_longer_watched_goes_after_two_rounds_of_an_ac_that_ans
             registry.accept(update, str(next(moments)))
 
     watched = {GROUP, USER, BOUND, PAIR}
-    async with simulated(watch=WATCH, claims=claims) as (_, run):
+    async with simulated(watch=WATCH, assignments=assignments) as (_, run):
         accept(await run.poll())
         accept(await run.poll())
         assert watched <= registry.devices.keys()
     everything = set(registry.devices)
-    async with simulated(claims=claims) as (_, run):
+    async with simulated(assignments=assignments) as (_, run):
         for _ in range(3):  # before anything is heard of the AC nothing goes
             accept(await run.poll("groups", "bindings", "users"))
         assert set(registry.devices) == everything
@@ -100,9 +100,9 @@ async def test_what_is_no_longer_watched_goes_after_two_rounds_of_an_ac_that_ans
 
 async def test_a_dead_ac_takes_nothing_with_it() -> None:
     async with simulated() as (simulator, run):
-        simulator.mischief.inject("status", status=503)
+        simulator.fault_injector.inject("status", status=503)
         for source in SOURCES:
             with suppress(BackendError):
                 await run.poll(source)
-        assert len(simulator.mischief.calls) >= 3
+        assert len(simulator.fault_injector.calls) >= 3
         assert run.inventories == []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleet2mqtt.devices.model import Component, Origin
+from fleet2mqtt.devices.model import Component, UpdateOrigin
 from fleet2mqtt.errors import Ambiguous, CommandError, Rejected
 from tests.platforms.sangfor_ac.connected import GROUP, USER, WATCH, calls, simulated
 
@@ -23,7 +23,7 @@ POLICIES, ONLINE = "group/netpolicy", "online-users"
 async def allowed() -> AsyncIterator[tuple[Simulator, Run]]:
     async with simulated(watch=WATCH, allow=("user_logout",)) as (simulator, run):
         await run.poll()
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.calls.clear()
         yield simulator, run
 
 
@@ -82,7 +82,7 @@ async def test_a_policy_of_everybody_stays() -> None:
 
 async def test_a_yes_that_does_nothing_shows_in_the_read_back(allowed: tuple[Simulator, Run]) -> None:
     simulator, run = allowed
-    simulator.mischief.inject("noop", times=1)
+    simulator.fault_injector.inject("noop", times=1)
     await run.write(GROUP, "netpolicy_hello", value=True)
     assert (await run.read(GROUP)).state["netpolicy_hello"] == "OFF"
 
@@ -93,7 +93,7 @@ async def test_a_lost_answer_is_ambiguous_and_the_read_back_tells(allowed: tuple
     if how == "code_missing":
         simulator.code_missing = True
     else:
-        simulator.mischief.inject(how, f"/v1/{POLICIES}", times=1)
+        simulator.fault_injector.inject(how, f"/v1/{POLICIES}", times=1)
     with pytest.raises(Ambiguous):
         await run.write(GROUP, "netpolicy_hello", value=True)
     assert len(calls(simulator, POLICIES)) == 1
@@ -104,10 +104,10 @@ async def test_a_user_is_logged_out_wherever_it_is(allowed: tuple[Simulator, Run
     simulator, run = allowed
     await run.act("user_login", ip="7.7.7.7", name="a")
     await run.act("user_login", ip="7.7.7.8", name="ab")
-    simulator.mischief.calls.clear()
+    simulator.fault_injector.calls.clear()
     update = await run.write(USER, "logout", None)
     assert update is not None
-    assert update.origin is Origin.COMMAND
+    assert update.origin is UpdateOrigin.COMMAND
     assert run.state(USER)["online"] == "OFF"
     sent = [(call.query["_method"], call.body.get("ip")) for call in calls(simulator, ONLINE)]
     assert sent == [("GET", None), ("DELETE", "7.7.7.7"), ("DELETE", "1.1.1.1"), ("GET", None)]
@@ -130,8 +130,8 @@ async def test_the_button_refuses_where_the_core_does_not_tell_what_is_allowed()
         row = run.devices[USER].entity("logout")
         assert row is not None
         assert row.component is Component.BUTTON
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.calls.clear()
         with pytest.raises(CommandError, match="allow names user_logout") as caught:
             await run.write(USER, "logout", None)
         assert caught.value.code == "not_allowed"
-        assert not simulator.mischief.calls
+        assert not simulator.fault_injector.calls

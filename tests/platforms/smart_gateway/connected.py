@@ -25,7 +25,7 @@ SET = "/api/v1/devices/set"
 
 def calls(simulator: Simulator, path: str) -> list[Call]:
     """The calls the simulator got at this path, oldest first."""
-    return [call for call in simulator.mischief.calls if call.path == path]
+    return [call for call in simulator.fault_injector.calls if call.path == path]
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import pytest
 import voluptuous as vol
 from voluptuous_openapi import convert
 
-from fleet2mqtt.errors import CommandError, Denied, Rejected
+from fleet2mqtt.errors import AuthenticationError, CommandError, Rejected
 from fleet2mqtt.platforms.smart_gateway.error_codes import CODES
 from tests.platforms.smart_gateway.connected import OTHER, SET, SIM, SN, calls, simulated
 
@@ -54,7 +54,7 @@ _REFUSED: list[tuple[str, dict[str, Any]]] = [
 async def site() -> AsyncIterator[tuple[Simulator, Run]]:
     async with simulated() as (simulator, run):
         await run.poll()
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.calls.clear()
         yield simulator, run
 
 
@@ -89,7 +89,7 @@ async def test_arguments_are_checked_first(site: tuple[Simulator, Run], name: st
     simulator, run = site
     with pytest.raises(vol.Invalid):
         await run.act(name, **arguments)
-    assert not simulator.mischief.calls
+    assert not simulator.fault_injector.calls
 
 
 async def test_register_and_delete(site: tuple[Simulator, Run]) -> None:
@@ -181,7 +181,7 @@ async def test_editing_a_rule_that_is_not_there(site: tuple[Simulator, Run]) -> 
     with pytest.raises(CommandError) as caught:
         await run.act("mapping_edit", uuid="ffff", name="x")
     assert caught.value.code == "unknown_rule"
-    assert [call.method for call in simulator.mischief.calls] == ["GET"]
+    assert [call.method for call in simulator.fault_injector.calls] == ["GET"]
 
 
 @pytest.mark.parametrize("code", [0, 7004])
@@ -199,11 +199,11 @@ async def test_a_partial_failure_names_what_stayed(site: tuple[Simulator, Run], 
 @pytest.mark.parametrize("code", sorted(set(CODES) - {0}))
 async def test_every_code_of_the_document_has_its_meaning(site: tuple[Simulator, Run], code: int) -> None:
     simulator, run = site
-    simulator.mischief.inject("error", "/api/v1/devices/regist", code=code, text="原文")
-    with pytest.raises((Rejected, Denied)) as caught:
+    simulator.fault_injector.inject("error", "/api/v1/devices/regist", code=code, text="原文")
+    with pytest.raises((Rejected, AuthenticationError)) as caught:
         await run.act("device_register", sn="A1", alias="x")
     assert (caught.value.code, str(caught.value)) == (code, f"{CODES[code].meaning} (原文)")
-    assert isinstance(caught.value, Denied) is (code in {7016, 7017, 7019})
+    assert isinstance(caught.value, AuthenticationError) is (code in {7016, 7017, 7019})
 
 
 def test_the_names_of_the_codes_are_words_for_programs() -> None:

@@ -11,7 +11,7 @@ from fleet2mqtt.platforms.smart_gateway.writes import NET, choice
 from tests.platforms.smart_gateway.connected import GATEWAY, NAME, OTHER, SECOND, SIM, SN, USB, WAN, simulated
 
 if TYPE_CHECKING:
-    from fleet2mqtt.devices.model import Device, Entity
+    from fleet2mqtt.devices.model import Device, EntityDescription
 
 _RATE = "sensor data_rate kbit/s measurement"
 _STRENGTH = "signal_strength dBm measurement"
@@ -97,7 +97,7 @@ _RULE = {
 _FLEET = {"count": "sensor measurement", "mapping_count": "sensor measurement"}
 
 
-def _words(row: Entity) -> str:
+def _words(row: EntityDescription) -> str:
     flags = (row.category, "" if row.enabled else "off", "secret" if row.secret else "")
     parts = (row.component, *flags, row.device_class, row.unit, row.state_class, ",".join(row.options))
     return " ".join(str(part) for part in parts if part)
@@ -145,9 +145,9 @@ async def test_identity_of_the_devices() -> None:
     async with simulated() as (_, run):
         await run.poll()
         gateway, channel, fleet = run.devices[GATEWAY], run.devices[SIM], run.devices[NAME]
-        assert (gateway.native, gateway.scope, gateway.name, gateway.via) == (SN, "gateways", "上海1", NAME)
+        assert (gateway.vendor_id, gateway.scope, gateway.name, gateway.via) == (SN, "gateways", "上海1", NAME)
         assert (gateway.model, gateway.sw_version, gateway.serial_number) == ("IG200", "V1.1.2", SN)
-        assert (channel.native, channel.scope, channel.via) == ("0", f"channels:{SN}", GATEWAY)
+        assert (channel.vendor_id, channel.scope, channel.via) == ("0", f"channels:{SN}", GATEWAY)
         assert channel.name == "上海1 SIM1"
         assert (fleet.scope, fleet.via) == ("backend", None)
 

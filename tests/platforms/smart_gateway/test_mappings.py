@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleet2mqtt.devices.model import Origin
+from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.errors import CommandError, Rejected
 from tests.platforms.context import Shared
 from tests.platforms.smart_gateway.connected import OTHER, SN, calls, simulated
@@ -27,7 +27,7 @@ HELD = "ebfa83fe9b9aa6a83fe"
 async def site() -> AsyncIterator[tuple[Simulator, Run]]:
     async with simulated() as (simulator, run):
         await run.poll()
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.calls.clear()
         yield simulator, run
 
 
@@ -63,12 +63,12 @@ async def test_an_unassigned_rule_needs_an_address_first(site: tuple[Simulator, 
     with pytest.raises(CommandError, match="mapping_assign") as caught:
         await run.write(_id(FREE), "gateway", Y)
     assert caught.value.code == "subnet_ip_required"
-    assert not simulator.mischief.calls
+    assert not simulator.fault_injector.calls
     update = await run.write(_id(FREE), "subnet_ip", "192.168.184.9")
     assert update is not None
-    assert update.origin is Origin.COMMAND
+    assert update.origin is UpdateOrigin.COMMAND
     assert run.state(_id(FREE))["subnet_ip"] == "192.168.184.9"
-    assert not simulator.mischief.calls
+    assert not simulator.fault_injector.calls
     await run.write(_id(FREE), "gateway", Y.upper())
     assert [call.body for call in calls(simulator, GIVE)] == [{"rule": FREE, "sn": OTHER, "ip": "192.168.184.9"}]
     after = await run.read(_id(FREE))
@@ -90,14 +90,14 @@ async def test_taking_a_rule_away_keeps_its_address(site: tuple[Simulator, Run])
 async def test_moving_a_rule_takes_first_and_gives_after(site: tuple[Simulator, Run]) -> None:
     simulator, run = site
     await run.write(_id(HELD), "gateway", Y)
-    assert [call.path for call in simulator.mischief.calls] == [TAKE, GIVE]
+    assert [call.path for call in simulator.fault_injector.calls] == [TAKE, GIVE]
     after = await run.read(_id(HELD))
     assert (after.state["gateway"], after.state["subnet_ip"]) == (Y, "192.168.4.2")
 
 
 async def test_a_move_that_fails_half_way_says_so(site: tuple[Simulator, Run]) -> None:
     simulator, run = site
-    simulator.mischief.inject("error", GIVE, code=7006, text="设备已下线")
+    simulator.fault_injector.inject("error", GIVE, code=7006, text="设备已下线")
     with pytest.raises(Rejected, match=f"already taken from {SN}") as caught:
         await run.write(_id(HELD), "gateway", Y)
     assert caught.value.code == 7006
@@ -107,7 +107,7 @@ async def test_a_move_that_fails_half_way_says_so(site: tuple[Simulator, Run]) -
 async def test_giving_that_fails_is_the_vendors_refusal(site: tuple[Simulator, Run]) -> None:
     simulator, run = site
     await run.write(_id(FREE), "subnet_ip", "192.168.4.9")
-    simulator.mischief.inject("error", GIVE, code=7006, text="设备已下线")
+    simulator.fault_injector.inject("error", GIVE, code=7006, text="设备已下线")
     with pytest.raises(Rejected) as caught:
         await run.write(_id(FREE), "gateway", X)
     assert str(caught.value) == "the device is offline (设备已下线)"
@@ -120,7 +120,7 @@ async def test_the_gateway_it_has_already_and_one_that_is_not_there(site: tuple[
     with pytest.raises(CommandError) as caught:
         await run.write(_id(FREE), "gateway", "ffff")
     assert caught.value.code == "unknown_gateway"
-    assert not simulator.mischief.calls
+    assert not simulator.fault_injector.calls
 
 
 async def test_an_address_outlives_a_restart() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import voluptuous as vol
 
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.platforms import smart_gateway
 from fleet2mqtt.platforms.smart_gateway.json_repair import parse
 from fleet2mqtt.sdk import vendor_json
@@ -34,17 +34,17 @@ def test_what_can_be_read(data: str, value: Any) -> None:
 def test_passwords_come_out_sealed_also_from_what_is_mended() -> None:
     data = b'{"hotspot": {"passwd": "4564187"}, "0": {"wifiKey": "abc"}, "rateup": 5 Kbps}'
     assert parse(data) == {
-        "hotspot": {"passwd": vendor_json.seal("4564187")},
-        "0": {"wifiKey": vendor_json.seal("abc")},
+        "hotspot": {"passwd": vendor_json.secret_digest("4564187")},
+        "0": {"wifiKey": vendor_json.secret_digest("abc")},
         "rateup": "5 Kbps",
     }
 
 
 @pytest.mark.parametrize("data", ["<html>", '{"a": 1 "b": 2}', '{"msg": success', '{"a": b,}'])
 def test_what_cannot_be_read_fails_with_the_first_reading_s_error(data: str) -> None:
-    with pytest.raises(BadReply) as mended:
+    with pytest.raises(InvalidResponse) as mended:
         parse(data.encode())
-    with pytest.raises(BadReply) as strict:
+    with pytest.raises(InvalidResponse) as strict:
         vendor_json.parse(data.encode())
     assert str(mended.value) == str(strict.value)
 

@@ -22,7 +22,7 @@ LIST, QUERY, RULES = "/api/v1/devices/list", "/api/v1/devices/query", "/api/v1/m
 
 async def test_nothing_is_sent_before_the_first_poll() -> None:
     async with simulated() as (simulator, run):
-        assert not simulator.mischief.calls
+        assert not simulator.fault_injector.calls
         assert [(source.name, source.interval, source.primary) for source in run.backend.sources] == [
             ("devices", 30.0, True),
             ("details", 60.0, False),
@@ -62,7 +62,7 @@ async def test_a_server_that_numbers_its_pages_from_zero(devices: int) -> None:
         found = run.ids("gateways")
         assert found is not None
         assert len(found) == devices
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.calls.clear()
         await run.poll("devices")
         assert [call.body["page"] for call in calls(simulator, LIST)] == list(range(-(-devices // 3)))
 
@@ -77,7 +77,7 @@ async def test_first_page_zero_on_a_server_that_starts_with_one() -> None:
 
 async def test_rows_that_move_while_they_are_read_cost_one_more_reading() -> None:
     async with simulated(devices=7, page_size=3) as (simulator, run):
-        simulator.mischief.inject("drift", LIST, times=3)
+        simulator.fault_injector.inject("drift", LIST, times=3)
         await run.poll("devices")
         found = run.ids("gateways")
         assert found is not None
@@ -86,7 +86,7 @@ async def test_rows_that_move_while_they_are_read_cost_one_more_reading() -> Non
 
 async def test_a_list_that_never_reaches_its_count_is_no_inventory() -> None:
     async with simulated(devices=7, page_size=3) as (simulator, run):
-        simulator.mischief.inject("drift", LIST)
+        simulator.fault_injector.inject("drift", LIST)
         await run.poll("devices")
         assert run.ids("gateways") is None
         assert run.state(NAME)["count"] == 7
@@ -96,11 +96,11 @@ async def test_an_empty_list_removes_nobody() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         run.inventories.clear()
-        simulator.mischief.inject("empty")
+        simulator.fault_injector.inject("empty")
         await run.poll()
         assert run.ids("gateways") is None
         assert run.ids("mappings") is None
-        simulator.mischief.clear()
+        simulator.fault_injector.clear()
         await run.poll()
         assert run.ids("gateways") == {GATEWAY, SECOND}
 
@@ -255,7 +255,7 @@ async def test_reading_single_devices() -> None:
         await run.poll()
         simulator.set_base(SN, remark="read me")
         simulator.set_channel(SN, "0", apn="3gnet")
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.calls.clear()
         assert (await run.read(SIM)).state["apn"] == "3gnet"
         assert run.state(GATEWAY)["remark"] == "read me"
         assert [call.body["sns"] for call in calls(simulator, QUERY)] == [[SN]]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleet2mqtt.errors import Ambiguous, BadReply, Busy, Denied, Rejected, Unreachable
+from fleet2mqtt.errors import Ambiguous, AuthenticationError, InvalidResponse, RateLimited, Rejected, Unreachable
 from tests.platforms.smart_gateway.connected import GATEWAY, SN, connected, simulated
 
 if TYPE_CHECKING:
@@ -18,15 +18,15 @@ LIST, RULES = "/api/v1/devices/list", "/api/v1/mapping/list"
 @pytest.mark.parametrize(
     ("kind", "options", "error", "code"),
     [
-        ("status", {"status": 500}, BadReply, 500),
-        ("status", {"status": 503}, Busy, 503),
-        ("status", {"status": 401}, Denied, 401),
+        ("status", {"status": 500}, InvalidResponse, 500),
+        ("status", {"status": 503}, RateLimited, 503),
+        ("status", {"status": 401}, AuthenticationError, 401),
         ("status", {"status": 404}, Rejected, 404),
-        ("garbage", {}, BadReply, "bad_reply"),
-        ("malformed", {}, BadReply, "bad_reply"),
+        ("garbage", {}, InvalidResponse, "bad_reply"),
+        ("malformed", {}, InvalidResponse, "bad_reply"),
         ("reset", {}, Ambiguous, "connection_lost"),
         ("error", {"code": 7010, "text": "参数错误"}, Rejected, 7010),
-        ("error", {"code": 7019, "text": "登陆失败"}, Denied, 7019),
+        ("error", {"code": 7019, "text": "登陆失败"}, AuthenticationError, 7019),
         ("error", {"code": 9999, "text": "没有"}, Rejected, 9999),
     ],
 )
@@ -35,13 +35,13 @@ async def test_what_goes_wrong_has_a_name(
 ) -> None:
     async with simulated() as (simulator, run):
         for path, source in ((LIST, "devices"), (RULES, "mappings")):
-            simulator.mischief.inject(kind, path, **options)
+            simulator.fault_injector.inject(kind, path, **options)
             with pytest.raises(error) as caught:
                 await run.poll(source)
             assert (type(caught.value), caught.value.code) == (error, code)
             assert caught.value.endpoint == path.removeprefix("/api/v1/")
             assert run.backend.calls[caught.value.endpoint].failures == 1
-            simulator.mischief.clear()
+            simulator.fault_injector.clear()
             await run.poll(source)
 
 

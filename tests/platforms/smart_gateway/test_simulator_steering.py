@@ -82,17 +82,17 @@ async def test_rules_can_come_twice(back_end: BackEnd) -> None:
 
 
 async def test_an_injected_error_comes_in_the_envelope(back_end: BackEnd) -> None:
-    mischief = back_end.simulator.mischief
-    mischief.inject("error", "*/mapping/*", code=7012, text="license", times=1)
+    fault_injector = back_end.simulator.fault_injector
+    fault_injector.inject("error", "*/mapping/*", code=7012, text="license", times=1)
     assert await back_end.get(RULES) == {"code": 7012, "msg ": "license"}
     assert (await back_end.get(RULES))["code"] == 0
-    mischief.inject("error", REGIST, code=7011)
+    fault_injector.inject("error", REGIST, code=7011)
     answer = await back_end.post(REGIST, {"sn": "ADE5", "alias": "上海2"})
     assert answer == {"code": 7011, "msg": "注册设备超出最大限制"}
 
 
 async def test_everything_can_look_empty(back_end: BackEnd) -> None:
-    back_end.simulator.mischief.inject("empty")
+    back_end.simulator.fault_injector.inject("empty")
     assert await back_end.page() == {"code": 0, "msg": "success", "count": 0, "devices": []}
     answer = await back_end.post(QUERY, {"sns": [FIRST], "args": {}})
     assert answer == {"code": 0, "msg": "success", "devices": {}}
@@ -101,7 +101,7 @@ async def test_everything_can_look_empty(back_end: BackEnd) -> None:
 
 async def test_a_write_can_do_nothing(back_end: BackEnd) -> None:
     before = json.dumps(back_end.simulator.rules)
-    back_end.simulator.mischief.inject("noop")
+    back_end.simulator.fault_injector.inject("noop")
     assert await back_end.write(parameters={"lock": 1}) == 0
     assert await back_end.post(DELETE_RULES, {"rules": [UDP]}) == {"code": 0, "msg ": []}
     assert await back_end.post(ADD, NEW_RULE) == {"code": 0, "msg ": "success"}
@@ -114,14 +114,14 @@ async def test_pages_can_drift() -> None:
     async with running(devices=6) as back_end:
         still = [sn for page in (1, 2, 3) for sn in await back_end.listed(page=page, limit=2)]
         assert still == list(back_end.simulator.gateways)
-        back_end.simulator.mischief.inject("drift")
+        back_end.simulator.fault_injector.inject("drift")
         moved = [sn for page in (1, 2, 3) for sn in await back_end.listed(page=page, limit=2)]
     assert len(moved) == 6
     assert len(set(moved)) < 6
 
 
 async def test_a_lost_answer_was_carried_out(back_end: BackEnd) -> None:
-    back_end.simulator.mischief.inject("lost_answer", SET, times=1)
+    back_end.simulator.fault_injector.inject("lost_answer", SET, times=1)
     with pytest.raises(aiohttp.ClientError):
         await back_end.write(parameters={"lock": 1})
     assert (await back_end.query())["parameters"]["lock"] == 1

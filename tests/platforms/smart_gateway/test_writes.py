@@ -105,7 +105,7 @@ async def test_a_password_is_compared_sealed_and_never_shown(
     assert row is not None
     assert row.secret
     assert row.value is not None
-    assert row.value(after.record) == vendor_json.seal("s3cret-Word")
+    assert row.value(after.record) == vendor_json.secret_digest("s3cret-Word")
     assert key not in after.state
     assert "s3cret" not in repr(run.devices)
     assert "sealed:" not in repr([(one.state, one.attributes) for one in run.devices.values()])
@@ -202,7 +202,7 @@ async def test_another_set_path() -> None:
 
 async def test_an_offline_gateway_refuses_with_the_vendors_code(site: tuple[Simulator, Run]) -> None:
     simulator, run = site
-    simulator.mischief.inject("error", SET, code=7006, text="设备已下线", times=1)
+    simulator.fault_injector.inject("error", SET, code=7006, text="设备已下线", times=1)
     with pytest.raises(Rejected, match=r"the device is offline \(设备已下线\)") as caught:
         await run.write(SIM, "apn", "3gnet")
     assert caught.value.code == 7006
@@ -211,7 +211,7 @@ async def test_an_offline_gateway_refuses_with_the_vendors_code(site: tuple[Simu
 
 async def test_a_lost_answer_is_ambiguous_and_the_read_back_tells(site: tuple[Simulator, Run]) -> None:
     simulator, run = site
-    simulator.mischief.inject("lost_answer", SET, times=1)
+    simulator.fault_injector.inject("lost_answer", SET, times=1)
     with pytest.raises(Ambiguous):
         await run.write(SIM, "apn", "3gnet")
     assert len(calls(simulator, SET)) == 1
@@ -220,6 +220,6 @@ async def test_a_lost_answer_is_ambiguous_and_the_read_back_tells(site: tuple[Si
 
 async def test_a_yes_that_does_nothing_shows_in_the_read_back(site: tuple[Simulator, Run]) -> None:
     simulator, run = site
-    simulator.mischief.inject("noop", SET, times=1)
+    simulator.fault_injector.inject("noop", SET, times=1)
     await run.write(SIM, "apn", "3gnet")
     assert (await run.read(SIM)).state["apn"] == "cmnet"

@@ -44,7 +44,7 @@ class Run:
 
     def take(self, update: Update) -> Update:
         self.updates.append(update)
-        self.shared.marks |= update.marks
+        self.shared.checkpoints |= update.checkpoints
         self.devices.update((device.id, device) for device in update.devices)
         for alarm in update.alarms:
             self.alarms.setdefault((alarm.id, alarm.cleared), alarm)
@@ -98,7 +98,7 @@ class Run:
 
 def calls(simulator: Simulator, path: str, method: str | None = None) -> list[Call]:
     """The calls the simulator got at this path under /api/v1/, oldest first."""
-    found = [call for call in simulator.mischief.calls if call.path == f"/api/v1/{path}"]
+    found = [call for call in simulator.fault_injector.calls if call.path == f"/api/v1/{path}"]
     return [call for call in found if method in (None, call.method)]
 
 

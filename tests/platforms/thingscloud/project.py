@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from fleet2mqtt.devices.model import Entity
+    from fleet2mqtt.devices.model import EntityDescription
 
 
 @dataclass
@@ -66,7 +66,7 @@ FIXED = ("online", "problem", "active", "name", "last_event")
 """The keys that every device has."""
 
 
-async def one(given: dict[str, Any], **own: Any) -> tuple[Entity, Any, Any]:
+async def one(given: dict[str, Any], **own: Any) -> tuple[EntityDescription, Any, Any]:
     """The row of one attribute with its value and its attributes."""
     async with running(Project(attributes=[given]), **own) as run:
         await run.poll("devices", "attributes")

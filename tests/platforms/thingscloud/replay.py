@@ -98,7 +98,7 @@ async def _replay(folder: Path) -> dict[str, Any]:
     there = _names(folder)
     polls = [{"poll": source} for source in dict.fromkeys(poll for name, poll in SOURCES.items() if name in there)]
     async with TestServer(serving(server.answer)) as running:
-        url, shared = str(running.make_url("")), Shared(marks={"": MARK})
+        url, shared = str(running.make_url("")), Shared(checkpoints={"": MARK})
         async with connected(url, shared, **content(folder / "options.json", {})) as run:
             answers = [await _step(run, step, folder) for step in (polls if steps is None else steps)]
     came: dict[str, Any] = {
@@ -138,14 +138,14 @@ async def _taken(run: Run, step: dict[str, Any], folder: Path) -> Any:
 
 
 def _device(device: Device) -> dict[str, Any]:
-    plain = ("name", "native", "model", "serial_number", "suggested_area", "via")
+    plain = ("name", "vendor_id", "model", "serial_number", "suggested_area", "via")
     shown = {name: getattr(device, name) for name in plain} | {"attributes": device.attributes}
     rows = {row.key: row.component.value + (" (set)" if row.write is not None else "") for row in device.entities}
     return {**{key: value for key, value in shown.items() if value}, "rows": rows, "state": device.state}
 
 
 def _alarm(alarm: Alarm) -> dict[str, Any]:
-    names = ("id", "device", "severity", "level", "name", "cleared", "standing", "code", "description", "source")
+    names = ("id", "device", "severity", "level", "name", "cleared", "alarm_key", "code", "description", "source")
     return {name: getattr(alarm, name) for name in names} | {"raised_at": iso(alarm.raised_at)}
 
 

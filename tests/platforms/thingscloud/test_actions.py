@@ -81,11 +81,11 @@ async def test_commands_and_data() -> None:
             assert await run.act("device_data", **data) == {}
             body = {"type": kind, "msg": message, "identifier": "stream", "push_mode": "tcp"}
             assert simulator.sent[-1].body == body
-        count = len(simulator.mischief.calls)
+        count = len(simulator.fault_injector.calls)
         for kind, message in (("hex", "01 0"), ("hex", "xy"), ("text", {}), ("json", "x"), ("hex", {})):
             with pytest.raises(CommandError, match="msg: expected"):
                 await run.act("device_data", device_id=FIRST, identifier="s", type=kind, msg=message)
-        assert len(simulator.mischief.calls) == count
+        assert len(simulator.fault_injector.calls) == count
 
 
 async def test_attributes_to_the_device_and_in_the_cloud() -> None:
@@ -107,7 +107,7 @@ async def test_removed_attributes_go_from_the_device() -> None:
         assert await run.act("attributes_remove", device_id=FIRST, keys=["rssi"]) == {}
         await run.poll("attributes")
         assert run.state()["rssi"] is None
-        assert [call.path for call in simulator.mischief.calls][-2] == f"/api/v1/device/{FIRST}/attributes_raw"
+        assert [call.path for call in simulator.fault_injector.calls][-2] == f"/api/v1/device/{FIRST}/attributes_raw"
 
 
 async def test_the_entities_of_removed_attributes_go_without_waiting_for_the_definitions_turn() -> None:
@@ -154,7 +154,7 @@ async def test_histories_that_are_not_asked_for(window: dict[str, Any]) -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(CommandError):
             await run.act("attribute_history", **{"device_id": FIRST, "identifier": "a"} | window)
-        assert not simulator.mischief.calls
+        assert not simulator.fault_injector.calls
 
 
 async def test_what_is_said_of_a_device() -> None:
@@ -208,7 +208,7 @@ async def test_the_certificate_is_told_whole_to_who_asked() -> None:
         assert set(certificate) == {"id", "name", "access_token", "project_key"}
         await run.poll()
         assert simulator.devices[FIRST].access_token not in repr(run.updates)
-        simulator.mischief.inject("garbage", "*/certificate", text="secret <html>")
+        simulator.fault_injector.inject("garbage", "*/certificate", text="secret <html>")
         with pytest.raises(Exception, match="not JSON") as bad:
             await run.act("device_certificate", device_id=FIRST)
         assert "secret" not in str(bad.value)
@@ -242,11 +242,11 @@ async def test_a_users_wrong_password_is_not_ours() -> None:
         for _ in range(2):
             with pytest.raises(Rejected):
                 await run.act("customer_auth", account="zhang", password="wrong")
-        simulator.mischief.inject("error", "*/customer_auth", code=401, text="Authentication failed")
+        simulator.fault_injector.inject("error", "*/customer_auth", code=401, text="Authentication failed")
         with pytest.raises(Rejected, match="Authentication failed"):
             await run.act("customer_auth", account="zhang", password="wrong")
         assert simulator.logins == 1
-        simulator.mischief.clear()
+        simulator.fault_injector.clear()
         simulator.expire_tokens()
         assert (await run.act("customer_auth", account="zhang", password="zhang@2024"))["name"] == "张三"
         assert simulator.logins == 2
@@ -256,7 +256,7 @@ async def test_only_an_administrators_login_has_an_administrator() -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(CommandError, match="configure account and password"):
             await run.act("admin")
-        assert not simulator.mischief.calls
+        assert not simulator.fault_injector.calls
     options: Any = ADMIN
     async with simulated(**options) as (_, run):
         assert (await run.act("admin"))["account"] == "admin"
@@ -288,14 +288,14 @@ async def test_wrong_arguments(action: str, arguments: dict[str, Any]) -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(vol.Invalid):
             await run.act(action, **arguments)
-        assert not simulator.mischief.calls
+        assert not simulator.fault_injector.calls
 
 
 async def test_ids_cannot_leave_their_place_in_a_path() -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(Rejected):
             await run.act("device_get", device_id="../project?x=1#")
-        assert simulator.mischief.calls[-1].path == "/api/v1/device/../project?x=1#"
+        assert simulator.fault_injector.calls[-1].path == "/api/v1/device/../project?x=1#"
 
 
 def names(run: Run) -> set[str]:

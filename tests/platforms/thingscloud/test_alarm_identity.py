@@ -154,7 +154,7 @@ async def test_what_was_taken_either_way_is_known_to_the_other_after_a_kill(ways
                         if update.alarms:
                             break
                 told |= set(run.told())
-            shared = Shared(marks=dict(shared.marks))  # of the run that goes on, nothing counts any more
+            shared = Shared(checkpoints=dict(shared.checkpoints))  # of the run that goes on, nothing counts any more
     assert len(told) == 1
 
 
@@ -162,15 +162,15 @@ async def test_what_a_disk_refused_is_written_next_time() -> None:
     shared = Shared()
     async with running(Project(), shared) as run:
         update = run.kind("alarm").accept(json.dumps(webhook()).encode())
-        assert not shared.marks  # nobody took it
+        assert not shared.checkpoints  # nobody took it
         await run.poll("alarms")
-        assert shared.marks[FIRST] == update.marks[FIRST]
+        assert shared.checkpoints[FIRST] == update.checkpoints[FIRST]
 
 
 async def test_how_far_the_log_was_read_is_kept_after_what_was_read() -> None:
     async with running(logged(log("1"), OLD), Shared()) as run:
         *taken, last = await run.poll("alarms")
         assert [alarm.id for update in taken for alarm in update.alarms] == [f"{NAME}:1"]
-        assert not any("" in update.marks for update in taken)
-        assert json.loads(last.marks[""])["mark"] == NOW / 1000
+        assert not any("" in update.checkpoints for update in taken)
+        assert json.loads(last.checkpoints[""])["mark"] == NOW / 1000
         assert await run.poll("alarms") == []

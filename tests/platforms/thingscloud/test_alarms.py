@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from fleet2mqtt.devices.model import Origin, Severity, Update
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.devices.model import Severity, Update, UpdateOrigin
+from fleet2mqtt.errors import InvalidResponse
 from tests.platforms.context import Shared
 from tests.platforms.thingscloud.alarms import NOW, OLD, ago, ids, log, logged, webhook
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, restartable, simulated
@@ -29,18 +29,18 @@ async def test_alarm_from_the_log() -> None:
         row = simulator.raise_alarm(FIRST, 2, push=False)
         await run.poll("devices", "alarms")
         alarm = run.alarms[f"{NAME}:{row['id']}", False]
-        assert (alarm.device, alarm.backend, alarm.source) == (DEVICE, NAME, Origin.POLL)
+        assert (alarm.device, alarm.backend, alarm.source) == (DEVICE, NAME, UpdateOrigin.POLL)
         assert (alarm.severity, alarm.level) == (Severity.MAJOR, "2")
         assert (alarm.active, alarm.cleared) == (True, False)
         info = row["alarm_info"]
-        assert (alarm.name, alarm.code, alarm.standing) == (info["rule_name"], info["rule_id"], info["rule_id"])
+        assert (alarm.name, alarm.code, alarm.alarm_key) == (info["rule_name"], info["rule_id"], info["rule_id"])
         assert alarm.description == info["notify_text"]
         assert alarm.raised_at.utcoffset() == timedelta(hours=8)
         assert abs(alarm.raised_at.timestamp() * 1000 - row["create_time"]) < 1000
         over = simulator.recover(FIRST, push=False)
         await run.poll("alarms")
         ended = run.alarms[f"{NAME}:{over['id']}", True]
-        assert (ended.cleared, ended.active, ended.standing) == (True, True, alarm.standing)
+        assert (ended.cleared, ended.active, ended.alarm_key) == (True, True, alarm.alarm_key)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ async def test_what_is_in_a_log_is_not_documented(info: Any) -> None:
         await run.poll("alarms")
         (alarm,) = run.alarms.values()
         assert alarm.name == ("高温" if info else "alarm")
-        assert alarm.standing == {"rule": "r1", "alarm_rule": "高温"}.get(next(iter(info or {}), ""), "device")
+        assert alarm.alarm_key == {"rule": "r1", "alarm_rule": "高温"}.get(next(iter(info or {}), ""), "device")
 
 
 @pytest.mark.parametrize("time", [None, "", "soon", 0])
@@ -107,7 +107,7 @@ async def test_rows_that_are_nobodys() -> None:
 async def test_webhooks_that_cannot_be_read(body: Any) -> None:
     async with running(Project()) as run:
         push = run.kind("alarm")
-        with pytest.raises(BadReply) as refused:
+        with pytest.raises(InvalidResponse) as refused:
             run.push("alarm", body)
         assert json.loads(push.failure(str(refused.value))) == {"result": False, "message": str(refused.value)}
         assert json.loads(push.success) == {"result": True}
@@ -183,8 +183,8 @@ async def test_a_log_cut_short_is_filled_up_from_each_devices_own(tmp_path: Path
             await run.poll("alarms")
             for _ in range(2):
                 await run.poll("alarms")
-            assert all(len(calls(simulator, f"device/{native}/alarm_logs")) <= 1 for native in natives)
-        missed = [simulator.raise_alarm(native, 1, push=False)["id"] for native in natives]
+            assert all(len(calls(simulator, f"device/{vendor_id}/alarm_logs")) <= 1 for vendor_id in natives)
+        missed = [simulator.raise_alarm(vendor_id, 1, push=False)["id"] for vendor_id in natives]
         simulator.alarm_logs_shown = 3
         async with start() as run:
             await run.poll("alarms")
@@ -194,17 +194,17 @@ async def test_a_log_cut_short_is_filled_up_from_each_devices_own(tmp_path: Path
             for _ in range(3):
                 await run.poll("alarms")
             assert {f"{NAME}:{id_}" for id_ in missed} <= {id_ for id_, _ in run.alarms}
-            asked = len(simulator.mischief.calls)
+            asked = len(simulator.fault_injector.calls)
             await run.poll("alarms")
-            assert len(simulator.mischief.calls) - asked == 1
+            assert len(simulator.fault_injector.calls) - asked == 1
 
 
 async def test_a_devices_log_that_fails_is_asked_for_again_and_one_refused_is_not() -> None:
     async with simulated(devices=4) as (simulator, run):
         third = list(simulator.devices)[2]
         simulator.alarm_logs_shown = 1
-        simulator.mischief.inject("malformed", f"*/{FIRST}/alarm_logs", times=1)
-        simulator.mischief.inject("error", f"*/{third}/alarm_logs", code=404)
+        simulator.fault_injector.inject("malformed", f"*/{FIRST}/alarm_logs", times=1)
+        simulator.fault_injector.inject("error", f"*/{third}/alarm_logs", code=404)
         await run.poll("alarms")
         await run.poll("alarms")
         assert len(calls(simulator, f"device/{FIRST}/alarm_logs")) == 2
@@ -225,11 +225,11 @@ async def test_an_empty_log_says_nothing() -> None:
     shared = Shared()
     async with running(logged(log("1"), OLD), shared) as run:
         await run.poll("alarms")
-    marks = dict(shared.marks)
+    checkpoints = dict(shared.checkpoints)
     project = logged()
     async with running(project, shared) as run:
         await run.poll("alarms")
-        assert shared.marks == marks
+        assert shared.checkpoints == checkpoints
         project.said["alarm_logs"] = {"items": [log("2", ts=NOW + 60_000), log("1")]}
         await run.poll("alarms")
         assert "2" in ids(run)
@@ -246,8 +246,8 @@ async def test_what_was_raised_one_way_ends_the_other_way(info: dict[str, Any]) 
     async with running(logged(log("over", status=0, ts=NOW + 60_000, info=info), OLD), shared) as run:
         await run.poll("alarms")
         (ended,) = run.alarms.values()
-        assert (ended.cleared, ended.standing) == (True, raised.standing)
-        assert raised.standing == "r1"
+        assert (ended.cleared, ended.alarm_key) == (True, raised.alarm_key)
+        assert raised.alarm_key == "r1"
 
 
 async def test_what_was_raised_without_a_rule_ends_with_one() -> None:
@@ -255,9 +255,9 @@ async def test_what_was_raised_without_a_rule_ends_with_one() -> None:
     async with running(project) as run:
         await run.poll("alarms")
         (ended,) = run.push("alarm", webhook(status=0, ts=NOW + 60_000)).alarms
-        assert (run.alarms[f"{NAME}:1", False].standing, ended.standing) == ("device", "device")
+        assert (run.alarms[f"{NAME}:1", False].alarm_key, ended.alarm_key) == ("device", "device")
         (nothing,) = run.push("alarm", webhook(status=0, ts=NOW + 120_000)).alarms
-        assert nothing.standing == "r1"
+        assert nothing.alarm_key == "r1"
 
 
 async def test_each_rule_stands_by_itself() -> None:
@@ -265,9 +265,9 @@ async def test_each_rule_stands_by_itself() -> None:
         for at, rule in enumerate(("a", "b")):
             run.push("alarm", webhook(rule={"id": rule}, ts=NOW + at))
         (ended,) = run.push("alarm", webhook(rule={"id": "b"}, status=0, ts=NOW + 60_000)).alarms
-        assert ended.standing == "b"
+        assert ended.alarm_key == "b"
         (oldest,) = run.push("alarm", webhook(rule={}, status=0, ts=NOW + 70_000)).alarms
-        assert oldest.standing == "a"
+        assert oldest.alarm_key == "a"
 
 
 async def test_a_row_of_the_log_that_turns_into_its_recovery() -> None:
@@ -279,7 +279,7 @@ async def test_a_row_of_the_log_that_turns_into_its_recovery() -> None:
         await run.poll("alarms")
         assert run.told() == [(f"{NAME}:1", False), (f"{NAME}:1", True), (f"{NAME}:2", False)]
         ended = run.alarms[f"{NAME}:1", True]
-        assert ended.standing == run.alarms[f"{NAME}:1", False].standing
+        assert ended.alarm_key == run.alarms[f"{NAME}:1", False].alarm_key
         await run.poll("alarms")
         assert len(run.alarms) == 3
 
@@ -299,4 +299,4 @@ async def test_the_memory_is_bounded() -> None:
         for at in range(40):
             run.push("alarm", webhook(rule={"id": f"r{at}"}, ts=NOW - 3_600_000 - at, status=0))
         await run.poll("alarms")
-        assert len(json.loads(shared.marks[FIRST])["entries"]) == 1
+        assert len(json.loads(shared.checkpoints[FIRST])["entries"]) == 1

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from fleet2mqtt.devices.model import Component, Entity
+from fleet2mqtt.devices.model import Component, EntityDescription
 from tests.platforms.context import Shared
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, SECOND, Run, simulated
 from tests.platforms.thingscloud.project import FIXED, Project, attribute, one, running
@@ -19,8 +19,8 @@ SELECT, TEXT, TRACKER = Component.SELECT, Component.TEXT, Component.DEVICE_TRACK
 async def test_every_row_has_the_vendors_value() -> None:
     async with simulated(devices=3) as (simulator, run):
         await run.poll("devices", "attributes", "schema")
-        for native in simulator.devices:
-            device, values = run.devices[f"{NAME}_{native}"], simulator.values(native)
+        for vendor_id in simulator.devices:
+            device, values = run.devices[f"{NAME}_{vendor_id}"], simulator.values(vendor_id)
             rows = {row.key: row for row in device.entities}
             assert tuple(rows)[:5] == FIXED
             assert set(values) == {key for key in rows if key not in FIXED and not key.startswith("info_")}
@@ -28,7 +28,7 @@ async def test_every_row_has_the_vendors_value() -> None:
                 assert device.state[key] == expected(rows[key], value), key
 
 
-def expected(row: Entity, value: Any) -> Any:
+def expected(row: EntityDescription, value: Any) -> Any:
     if row.component in (SWITCH, BINARY):
         return "ON" if value in (True, 1, "ON") else "OFF"
     if row.component is TRACKER:
@@ -250,7 +250,7 @@ async def test_positions_may_be_shifted(coordinates: str, shown: tuple[float, fl
 async def test_devices_of_one_kind_share_their_rows() -> None:
     async with simulated(devices=7) as (_, run):
         await run.poll("devices", "attributes")
-        tables = {id(run.devices[f"{NAME}_{native}"].entities) for native in (FIRST, SECOND)}
+        tables = {id(run.devices[f"{NAME}_{vendor_id}"].entities) for vendor_id in (FIRST, SECOND)}
         assert len(tables) == 1
 
 

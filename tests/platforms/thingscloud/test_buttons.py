@@ -47,7 +47,7 @@ async def test_a_button_sends_its_command_to_its_device() -> None:
 async def test_a_button_that_is_refused_says_so() -> None:
     async with simulated(buttons={"restart": RESTART}) as (simulator, run):
         await run.poll("devices")
-        simulator.mischief.inject("error", "*/command", code=1001, text="设备离线")
+        simulator.fault_injector.inject("error", "*/command", code=1001, text="设备离线")
         with pytest.raises(Rejected, match="设备离线"):
             await run.write(DEVICE, "command_restart", None)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from fleet2mqtt.errors import BadReply, Rejected
+from fleet2mqtt.errors import InvalidResponse, Rejected
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, scripted, simulated
 from tests.platforms.thingscloud.project import Project, running
 
@@ -16,7 +16,7 @@ async def test_a_device() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "meta")
         device, known = run.devices[DEVICE], simulator.devices[FIRST]
-        assert (device.id, device.native, device.scope, device.via) == (f"{NAME}_{FIRST}", FIRST, "devices", NAME)
+        assert (device.id, device.vendor_id, device.scope, device.via) == (f"{NAME}_{FIRST}", FIRST, "devices", NAME)
         assert (device.name, device.model, device.serial_number) == (known.name, "环境采集器", known.device_key)
         assert (device.available, device.alarms, device.suggested_area) == (True, True, "总部")
         assert (device.state["online"], device.state["problem"]) == ("ON", "OFF")
@@ -64,7 +64,7 @@ async def test_all_pages(devices: int) -> None:
         assert [call.query for call in calls(simulator, "devices")] == [
             {"page": str(page + 1)} for page in range((devices + 19) // 20)
         ]
-        assert set(run.devices) == {f"{NAME}_{native}" for native in simulator.devices}
+        assert set(run.devices) == {f"{NAME}_{vendor_id}" for vendor_id in simulator.devices}
         (inventory,) = run.inventories
         assert (inventory.scope, inventory.ids) == ("devices", frozenset(run.devices))
 
@@ -72,11 +72,11 @@ async def test_all_pages(devices: int) -> None:
 async def test_pages_that_drift_are_read_again_and_remove_nothing() -> None:
     async with simulated(devices=9) as (simulator, run):
         simulator.page_size = 3
-        simulator.mischief.inject("drift")
+        simulator.fault_injector.inject("drift")
         await run.poll("devices")
         assert len(calls(simulator, "devices")) == 6
         assert not run.inventories
-        simulator.mischief.clear()
+        simulator.fault_injector.clear()
         await run.poll("devices")
         assert len(calls(simulator, "devices")) == 9
         assert len(run.inventories[0].ids) == 9
@@ -117,14 +117,14 @@ async def test_pages_without_a_count_end_where_nothing_is_new() -> None:
 async def test_an_empty_list_forgets_nobody() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices")
-        simulator.mischief.inject("empty", "*/devices")
+        simulator.fault_injector.inject("empty", "*/devices")
         await run.poll("devices")
         assert len(run.inventories) == 1
-        simulator.mischief.clear()
+        simulator.fault_injector.clear()
         simulator.remove_device(SECOND)
         await run.poll("devices", "attributes")
         assert run.inventories[-1].ids == {DEVICE}
-        assert [call.path for call in simulator.mischief.calls][-1].endswith(f"{FIRST}/attributes")
+        assert [call.path for call in simulator.fault_injector.calls][-1].endswith(f"{FIRST}/attributes")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ async def test_answers_that_are_no_list(said: Any) -> None:
     async with running(
         Project(said={"devices": said if isinstance(said, bytes) else web.Response(status=said)})
     ) as run:
-        with pytest.raises((BadReply, Rejected)):
+        with pytest.raises((InvalidResponse, Rejected)):
             await run.poll("devices")
         assert not run.devices
 
@@ -163,8 +163,8 @@ async def test_only_some_types_and_groups() -> None:
     async with simulated(devices=12) as (simulator, run):
         kinds, groups = list(simulator.types), list(simulator.groups)
     expected = {
-        native
-        for native, device in simulator.devices.items()
+        vendor_id
+        for vendor_id, device in simulator.devices.items()
         if device.type in kinds[:2] and groups[0] in device.groups
     }
     assert expected
@@ -173,7 +173,7 @@ async def test_only_some_types_and_groups() -> None:
         assert [call.query for call in calls(simulator, "devices")] == [
             {"page": "1", "type": kind, "group": groups[0]} for kind in kinds[:2]
         ]
-        assert {device.native for device in run.devices.values()} == expected
+        assert {device.vendor_id for device in run.devices.values()} == expected
         if run.inventories:
             assert run.inventories[0].ids == set(run.devices)
 
@@ -184,7 +184,7 @@ async def test_several_lists_are_one_inventory_only_if_each_is_whole() -> None:
     async with simulated(devices=6, types=kinds) as (simulator, run):
         await run.poll("devices")
         assert len(run.inventories[0].ids) == 6
-        simulator.mischief.inject("empty", "*/devices", times=1)
+        simulator.fault_injector.inject("empty", "*/devices", times=1)
         await run.poll("devices")
         assert len(run.inventories) == 1
 
@@ -193,8 +193,8 @@ async def test_where_devices_are() -> None:
     async with simulated(devices=8) as (simulator, run):
         names = {id_: group["name"] for id_, group in simulator.groups.items()}
         await run.poll("devices", "meta")
-        for native, device in simulator.devices.items():
-            shown = run.devices[f"{NAME}_{native}"]
+        for vendor_id, device in simulator.devices.items():
+            shown = run.devices[f"{NAME}_{vendor_id}"]
             told = shown.attributes["online"].get("groups", [])
             assert set(told) == {names[group] for group in device.groups}
             assert shown.suggested_area == (told[0] if told else None)

@@ -24,7 +24,7 @@ RATE = 8.0
 
 async def test_a_device_of_the_last_run_can_be_set_before_its_turn(broker: Broker, tmp_path: Path) -> None:
     app = create(devices=DEVICES)
-    ids = [f"things_{native}" for native in app[SIMULATOR].devices]
+    ids = [f"things_{vendor_id}" for vendor_id in app[SIMULATOR].devices]
     async with AsyncExitStack() as vendors:
         url = await serve(vendors, app)
         async with run_bridge(broker, tmp_path, _options(broker, url, rate=1000)) as bridge:

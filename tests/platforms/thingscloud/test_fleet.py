@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleet2mqtt.errors import BadReply, Busy, Rejected
+from fleet2mqtt.errors import InvalidResponse, RateLimited, Rejected
 from tests.platforms.thingscloud.connected import FIRST, NAME, SECOND, scripted, simulated
 
 
@@ -69,24 +69,24 @@ async def test_how_many_users(said: Any, count: int | None) -> None:
 async def test_a_part_that_fails_costs_the_others_nothing() -> None:
     async with simulated() as (simulator, run):
         for path in ("*/devices_stat", "*/project", "*/customers"):
-            simulator.mischief.inject("error", path)
+            simulator.fault_injector.inject("error", path)
         await run.poll("stat", "meta")
         state = run.state(NAME)
         assert (state["normal_total"], state["types"]) == (1, 3)
         assert not {"device_total", "project", "customers"} & state.keys()
-        simulator.mischief.clear()
-        simulator.mischief.inject("error")
+        simulator.fault_injector.clear()
+        simulator.fault_injector.inject("error")
         for source in ("stat", "meta"):
             with pytest.raises(Rejected):
                 await run.poll(source)
-        simulator.mischief.clear()
-        simulator.mischief.inject("status", status=503)
-        with pytest.raises(Busy):
+        simulator.fault_injector.clear()
+        simulator.fault_injector.inject("status", status=503)
+        with pytest.raises(RateLimited):
             await run.poll("meta")
-        simulator.mischief.clear()
-        simulator.mischief.inject("malformed", "*/device_types")
-        simulator.mischief.inject("garbage", "*/device_groups_tree")
-        simulator.mischief.inject("garbage", "*/project")
-        simulator.mischief.inject("garbage", "*/customers")
-        with pytest.raises(BadReply):
+        simulator.fault_injector.clear()
+        simulator.fault_injector.inject("malformed", "*/device_types")
+        simulator.fault_injector.inject("garbage", "*/device_groups_tree")
+        simulator.fault_injector.inject("garbage", "*/project")
+        simulator.fault_injector.inject("garbage", "*/customers")
+        with pytest.raises(InvalidResponse):
             await run.poll("meta")

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from fleet2mqtt.devices.model import Origin, Update
-from fleet2mqtt.errors import Ambiguous, BadReply, Busy, Denied, Rejected
-from fleet2mqtt.sdk.rate_limiter import urgently
+from fleet2mqtt.devices.model import Update, UpdateOrigin
+from fleet2mqtt.errors import Ambiguous, AuthenticationError, InvalidResponse, RateLimited, Rejected
+from fleet2mqtt.sdk.rate_limiter import command_priority
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
 
@@ -22,7 +22,7 @@ async def test_reading_one_device() -> None:
         await run.poll("meta")
         device = await run.read(DEVICE)
         assert (device.state["temperature"], device.suggested_area) == (31.5, "分公司")
-        assert run.updates[-1].origin is Origin.COMMAND
+        assert run.updates[-1].origin is UpdateOrigin.COMMAND
         simulator.remove_device(FIRST)
         with pytest.raises(Rejected):
             await run.backend.read(device)
@@ -48,36 +48,40 @@ async def test_older_news_changes_nothing() -> None:
 async def test_who_sent_something_comes_first_and_then_who_waited_longest() -> None:
     async with simulated(devices=6) as (simulator, run):
         await run.poll("devices", "attributes")
-        order = [call.path.split("/")[4] for call in simulator.mischief.calls if call.path.endswith("/attributes")]
+        order = [
+            call.path.split("/")[4] for call in simulator.fault_injector.calls if call.path.endswith("/attributes")
+        ]
         fourth = list(simulator.devices)[3]
         simulator.report(fourth, {"temperature": 31}, push=False)
         await run.poll("devices", "attributes")
-        raw = [call.path.split("/")[4] for call in simulator.mischief.calls if call.path.endswith("/attributes_raw")]
-        assert raw == [fourth, *(native for native in order if native != fourth)]
+        raw = [
+            call.path.split("/")[4] for call in simulator.fault_injector.calls if call.path.endswith("/attributes_raw")
+        ]
+        assert raw == [fourth, *(vendor_id for vendor_id in order if vendor_id != fourth)]
 
 
 async def test_one_device_that_fails_costs_the_others_nothing() -> None:
     async with simulated(devices=4) as (simulator, run):
-        simulator.mischief.inject("error", f"*/{FIRST}/attributes", code=500, text="内部错误")
-        simulator.mischief.inject("malformed", f"*/{SECOND}/extend_infos")
+        simulator.fault_injector.inject("error", f"*/{FIRST}/attributes", code=500, text="内部错误")
+        simulator.fault_injector.inject("malformed", f"*/{SECOND}/extend_infos")
         await run.poll("devices", "attributes", "schema")
         assert "temperature" in run.state(OTHER)
         assert "temperature" not in run.state()
-        simulator.mischief.clear()
-        simulator.mischief.inject("error", "*/attributes_raw")
-        simulator.mischief.inject("error", f"*/{FIRST}/attributes")
+        simulator.fault_injector.clear()
+        simulator.fault_injector.inject("error", "*/attributes_raw")
+        simulator.fault_injector.inject("error", f"*/{FIRST}/attributes")
         with pytest.raises(Rejected):
             await run.poll("attributes")
-        simulator.mischief.clear()
-        simulator.mischief.inject("status", "*/attributes_raw", status=429)
-        with pytest.raises(Busy):
+        simulator.fault_injector.clear()
+        simulator.fault_injector.inject("status", "*/attributes_raw", status=429)
+        with pytest.raises(RateLimited):
             await run.poll("attributes")
-        simulator.mischief.clear()
-        simulator.mischief.inject("reset", "*/attributes_raw")
-        before = len(simulator.mischief.calls)
+        simulator.fault_injector.clear()
+        simulator.fault_injector.inject("reset", "*/attributes_raw")
+        before = len(simulator.fault_injector.calls)
         with pytest.raises(Ambiguous):
             await run.poll("attributes")
-        assert len(simulator.mischief.calls) - before <= 4
+        assert len(simulator.fault_injector.calls) - before <= 4
 
 
 async def test_values_that_are_no_object() -> None:
@@ -86,7 +90,7 @@ async def test_values_that_are_no_object() -> None:
         await run.poll("devices", "attributes")
         for said in (b'{"result": true}', b'{"result": true, "info": [1]}', b'{"result": true, "info": "x"}'):
             project.said[f"device/{FIRST}/attributes_raw"] = said
-            with pytest.raises(BadReply):
+            with pytest.raises(InvalidResponse):
                 await run.poll("attributes")
         project.said[f"device/{FIRST}/attributes_raw"] = []  # an empty object, as some write it
         await run.poll("attributes")
@@ -106,10 +110,10 @@ async def test_commands_overtake_and_nobody_starves() -> None:
         simulator.max_rate = 53  # beyond it the vendor refuses; two more than the rate may arrive in one second
         await run.poll("devices")
         polling = asyncio.gather(*(run.poll(name) for name in ("attributes", "schema", "stat", "alarms")))
-        with urgently():
+        with command_priority():
             await run.act("device_command", device_id=FIRST, method="restart")
         await polling
-        paths = [call.path.rsplit("/", 1)[-1] for call in simulator.mischief.calls]
+        paths = [call.path.rsplit("/", 1)[-1] for call in simulator.fault_injector.calls]
         assert paths.index("command") <= 4
         # Sixteen devices are asked about their attributes, and the others have had their turn among the first.
         assert max(paths.index(path) for path in ("devices_stat", "alarm_logs")) <= 9
@@ -119,7 +123,7 @@ async def test_commands_overtake_and_nobody_starves() -> None:
 async def test_too_many_calls() -> None:
     async with simulated() as (simulator, run):
         simulator.max_rate = 0.01
-        with pytest.raises(Busy):
+        with pytest.raises(RateLimited):
             await run.poll("stat")
 
 
@@ -128,7 +132,7 @@ async def test_a_read_back_after_a_refused_login() -> None:
         await run.poll("devices")
         simulator.secret_key = "changed"
         simulator.expire_tokens()
-        with pytest.raises(Denied):
+        with pytest.raises(AuthenticationError):
             await run.backend.read(run.devices[DEVICE])
 
 

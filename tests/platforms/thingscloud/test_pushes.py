@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fleet2mqtt.devices.model import Origin
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.devices.model import UpdateOrigin
+from fleet2mqtt.errors import InvalidResponse
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, OTHER, SECOND, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
 from tests.platforms.thingscloud.simulated import receiving
@@ -28,7 +28,7 @@ async def test_what_the_simulator_pushes() -> None:
         await simulator.settle()
         for path, body in got:
             update = run.push(path.rsplit("/", 1)[-1], body)
-            assert (update.origin, len(update.devices)) == (Origin.PUSH, 1)
+            assert (update.origin, len(update.devices)) == (UpdateOrigin.PUSH, 1)
         assert (run.state()["temperature"], run.state()["humidity"]) == (30.5, 56.8)
         assert run.state(OTHER)["last_event"] == "button"
         told = run.devices[OTHER].attributes["last_event"]
@@ -78,7 +78,7 @@ async def test_events(event: Any, state: str, more: dict[str, Any]) -> None:
 async def test_what_cannot_be_read(kind: str, body: bytes) -> None:
     async with running(Project()) as run:
         push = run.kind(kind)
-        with pytest.raises(BadReply):
+        with pytest.raises(InvalidResponse):
             push.accept(body)
         assert json.loads(push.success) == {"result": True}
         assert json.loads(push.failure("no")) == {"result": False, "message": "no"}

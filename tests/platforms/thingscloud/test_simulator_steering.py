@@ -166,7 +166,7 @@ async def test_pages_can_drift(quirk: bool) -> None:
         cloud.simulator.page_size = 3
         cloud.simulator.quirks.drifting_pages = quirk
         if not quirk:
-            cloud.simulator.mischief.inject("drift")
+            cloud.simulator.fault_injector.inject("drift")
         pages = [await cloud.get("devices", page=page) for page in (1, 2, 3)]
         seen = [row["id"] for page in pages for row in page["items"]]
     assert len(seen) == 9
@@ -175,11 +175,11 @@ async def test_pages_can_drift(quirk: bool) -> None:
 
 
 async def test_faults_in_the_vendors_terms(cloud: Cloud) -> None:
-    mischief = cloud.simulator.mischief
-    mischief.inject("error", "*/devices", times=1, code=1234, text="内部错误")
+    fault_injector = cloud.simulator.fault_injector
+    fault_injector.inject("error", "*/devices", times=1, code=1234, text="内部错误")
     status, answer = await cloud.call("GET", "devices")
     assert (status, answer) == (200, {"result": False, "errcode": 1234, "message": "内部错误", "errors": []})
-    mischief.inject("empty")
+    fault_injector.inject("empty")
     assert await cloud.get("devices") == {"items": [], "total": 0, "page_total": 0}
     assert await cloud.get("alarm_logs") == {"items": []}
     assert await cloud.get(f"device/{FIRST}/attributes") == []
@@ -188,7 +188,7 @@ async def test_faults_in_the_vendors_terms(cloud: Cloud) -> None:
 
 
 async def test_a_write_can_do_nothing(cloud: Cloud) -> None:
-    cloud.simulator.mischief.inject("noop")
+    cloud.simulator.fault_injector.inject("noop")
     before = json.dumps((await cloud.steer("state"))["devices"])
     assert await cloud.post(CONTROL, {"relay1": False}) == {}
     assert await cloud.put(f"device/{FIRST}/tags", {"tags": {"a": "b"}}) == {}
@@ -199,7 +199,7 @@ async def test_a_write_can_do_nothing(cloud: Cloud) -> None:
 
 
 async def test_a_lost_answer_was_carried_out(cloud: Cloud) -> None:
-    cloud.simulator.mischief.inject("lost_answer", "*/control/*", times=1)
+    cloud.simulator.fault_injector.inject("lost_answer", "*/control/*", times=1)
     with pytest.raises(aiohttp.ClientError):
         await cloud.post(CONTROL, {"relay1": False})
     assert (await cloud.attribute("relay1"))["value"] is False

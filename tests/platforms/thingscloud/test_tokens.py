@@ -13,7 +13,15 @@ import pytest
 from aiohttp import web
 
 from fleet2mqtt.config.loader import parse
-from fleet2mqtt.errors import Ambiguous, BadReply, Busy, ConfigError, Denied, Rejected, Unreachable
+from fleet2mqtt.errors import (
+    Ambiguous,
+    AuthenticationError,
+    ConfigError,
+    InvalidResponse,
+    RateLimited,
+    Rejected,
+    Unreachable,
+)
 from fleet2mqtt.platforms import thingscloud
 from tests.platforms.context import Shared
 from tests.platforms.thingscloud.connected import (
@@ -95,7 +103,7 @@ def test_one_login_is_enough(login: dict[str, str]) -> None:
 
 async def test_nothing_is_asked_before_the_first_poll() -> None:
     async with simulated() as (simulator, run):
-        assert not simulator.mischief.calls
+        assert not simulator.fault_injector.calls
         assert run.backend.quota == {"concurrency": 1, "requests_per_second": 1000}
 
 
@@ -136,7 +144,7 @@ async def test_a_token_is_of_its_url_and_app(shared: Shared) -> None:
             await run.poll("devices")
         assert (first.logins, second.logins) == (1, 1)
         async with elsewhere(**SERVER | {"app_id": "another"}) as run:
-            with pytest.raises(Denied):
+            with pytest.raises(AuthenticationError):
                 await run.poll("devices")
         assert second.logins == 2
 
@@ -181,14 +189,14 @@ async def test_what_is_left_of_its_life_bridges_a_fault(shared: Shared) -> None:
         async with start() as run:
             await run.poll("devices")
         change(shared, renew_at=time.time() - 1)
-        simulator.mischief.inject("status", LOGIN, status=500)
+        simulator.fault_injector.inject("status", LOGIN, status=500)
         async with start() as run:
             await run.poll("devices", "stat")
             assert DEVICE in run.devices
         assert len(calls(simulator, "access_token")) == 2
         change(shared, expires_at=time.time() - 1)
         async with start() as run:
-            with pytest.raises(BadReply, match="HTTP 500"):
+            with pytest.raises(InvalidResponse, match="HTTP 500"):
                 await run.poll("devices")
 
 
@@ -217,7 +225,7 @@ async def test_a_call_that_no_token_helps_does_not_log_in_for_ever() -> None:
 
     async with scripted(answer) as run:
         for _ in range(5):
-            with pytest.raises(Denied, match="Not authorized"):
+            with pytest.raises(AuthenticationError, match="Not authorized"):
                 await run.poll("alarms")
             await run.poll("stat")
         assert run.backend.calls["server_login"].calls == 2
@@ -228,7 +236,7 @@ async def test_a_token_that_ends_at_once_is_no_loop() -> None:
     async with simulated() as (simulator, run):
         simulator.token_seconds = 0
         for _ in range(4):
-            with pytest.raises(Denied, match="token"):
+            with pytest.raises(AuthenticationError, match="token"):
                 await run.poll("devices")
         assert simulator.logins == 2
 
@@ -238,7 +246,7 @@ async def test_fifty_restarts_with_a_wrong_secret(shared: Shared) -> None:
         for _ in range(50):
             async with start(**WRONG) as run:
                 for name in ("devices", "attributes", "stat"):
-                    with pytest.raises(Denied, match="the login was refused") as refused:
+                    with pytest.raises(AuthenticationError, match="the login was refused") as refused:
                         await run.poll(name)
                     assert "a-wrong-secret" not in str(refused.value)
         assert simulator.logins == 1
@@ -255,16 +263,16 @@ async def test_wrong_credentials_are_tried_again_ever_more_rarely(shared: Shared
             if wait:
                 change(shared, refused_at=time.time() - wait)
             async with start(**WRONG) as run:
-                with pytest.raises(Denied):
+                with pytest.raises(AuthenticationError):
                     await run.poll("devices")
             logins.append(simulator.logins)
         assert logins == [1, 1, 2, 2, 3, 3, 4, 5, 6]
         async with start(**WRONG) as run:
-            with pytest.raises(Denied, match=r"not tried again before 20.*with other credentials"):
+            with pytest.raises(AuthenticationError, match=r"not tried again before 20.*with other credentials"):
                 await run.poll("devices")
         change(shared, refused_at=time.time() + 9999)  # the clock was wrong then
         async with start(**WRONG) as run:
-            with pytest.raises(Denied):
+            with pytest.raises(AuthenticationError):
                 await run.poll("devices")
         assert simulator.logins == 7
 
@@ -276,7 +284,7 @@ async def test_credentials_that_become_wrong(shared: Shared) -> None:
         await run.poll("devices")
         simulator.expire_tokens()
         for _ in range(3):
-            with pytest.raises(Denied, match="refused"):
+            with pytest.raises(AuthenticationError, match="refused"):
                 await run.poll("devices")
         assert simulator.logins == 2
         assert not kept(shared)["token"]
@@ -286,14 +294,18 @@ async def test_credentials_that_become_wrong(shared: Shared) -> None:
     ("said", "error", "words"),
     [
         (404, Rejected, "HTTP 404"),
-        (429, Busy, "HTTP 429"),
-        (401, Denied, "HTTP 401"),
-        (b"<html>", BadReply, "not JSON"),
-        (b"[]", BadReply, "not an object"),
-        (b'{"result": true}', BadReply, "no access_token"),
-        (b'{"result": true, "info": {"access_token": ""}}', BadReply, "no access_token"),
-        (b'{"result": false}', Denied, "no reason given"),
-        (b'{"result": false, "errcode": 9, "message": "bad demo-secret-key of demo-access-key"}', Denied, r"\*\*\* of"),
+        (429, RateLimited, "HTTP 429"),
+        (401, AuthenticationError, "HTTP 401"),
+        (b"<html>", InvalidResponse, "not JSON"),
+        (b"[]", InvalidResponse, "not an object"),
+        (b'{"result": true}', InvalidResponse, "no access_token"),
+        (b'{"result": true, "info": {"access_token": ""}}', InvalidResponse, "no access_token"),
+        (b'{"result": false}', AuthenticationError, "no reason given"),
+        (
+            b'{"result": false, "errcode": 9, "message": "bad demo-secret-key of demo-access-key"}',
+            AuthenticationError,
+            r"\*\*\* of",
+        ),
     ],
 )
 async def test_what_a_login_may_answer(said: Any, error: type[Exception], words: str) -> None:
@@ -303,7 +315,7 @@ async def test_what_a_login_may_answer(said: Any, error: type[Exception], words:
         assert "demo-" not in str(raised.value)
         with pytest.raises(error):
             await run.poll("devices")
-        assert run.backend.calls["server_login"].calls == (1 if error is Denied else 2)
+        assert run.backend.calls["server_login"].calls == (1 if error is AuthenticationError else 2)
 
 
 @pytest.mark.parametrize("expires_in", [None, 0, -5, "soon"])
@@ -334,7 +346,7 @@ async def test_secrets_are_nowhere(shared: Shared, caplog: pytest.LogCaptureFixt
         return web.json_response({"result": False, "message": words})
 
     async with scripted(answer, shared) as run:
-        with pytest.raises(Denied, match="bad token") as refused:
+        with pytest.raises(AuthenticationError, match="bad token") as refused:
             await run.poll("stat")
         told = repr((run.devices, run.updates, run.backend, refused.value)) + caplog.text
     assert issued == ["canary-0", "canary-1"]
@@ -344,7 +356,7 @@ async def test_secrets_are_nowhere(shared: Shared, caplog: pytest.LogCaptureFixt
 
 async def test_a_lost_answer_to_a_login_is_no_refusal(shared: Shared) -> None:
     async with simulated(shared=shared) as (simulator, run):
-        simulator.mischief.inject("lost_answer", LOGIN, times=1)
+        simulator.fault_injector.inject("lost_answer", LOGIN, times=1)
         with pytest.raises(Ambiguous):
             await run.poll("devices")
         await run.poll("devices")

@@ -43,9 +43,11 @@ async def test_a_write_goes_out_alone_and_is_read_back(key: str, value: Any, met
         (call,) = calls(simulator, CONTROL)
         assert (call.method, call.body) == (method, {key: sent})
         assert type(call.body[key]) is type(sent)
-        before = len(simulator.mischief.calls)
+        before = len(simulator.fault_injector.calls)
         after = await run.read(DEVICE)
-        assert [call.path for call in simulator.mischief.calls][before:] == [f"/api/v1/device/{FIRST}/attributes_raw"]
+        assert [call.path for call in simulator.fault_injector.calls][before:] == [
+            f"/api/v1/device/{FIRST}/attributes_raw"
+        ]
         assert after.state[key] == shown(run.row(key), value)
         reached = simulator.actual(FIRST).get(key) == sent
         assert reached is (method == "POST")
@@ -56,20 +58,20 @@ async def test_the_name_is_written_and_read_back() -> None:
         await run.poll("devices")
         await run.write(DEVICE, "name", "新名")
         assert [call.body for call in calls(simulator, f"device/{FIRST}/info", "PUT")] == [{"name": "新名"}]
-        before = len(simulator.mischief.calls)
+        before = len(simulator.fault_injector.calls)
         after = await run.read(DEVICE)
-        assert [call.path for call in simulator.mischief.calls][before:] == [f"/api/v1/device/{FIRST}"]
+        assert [call.path for call in simulator.fault_injector.calls][before:] == [f"/api/v1/device/{FIRST}"]
         assert (after.state["name"], after.name) == ("新名", "新名")
 
 
-@pytest.mark.parametrize(("native", "on", "off"), [(FIRST, True, False), (SECOND, 1, 0), (THIRD, "ON", "OFF")])
-async def test_a_switch_is_written_as_it_was_read(native: str, on: Any, off: Any) -> None:
+@pytest.mark.parametrize(("vendor_id", "on", "off"), [(FIRST, True, False), (SECOND, 1, 0), (THIRD, "ON", "OFF")])
+async def test_a_switch_is_written_as_it_was_read(vendor_id: str, on: Any, off: Any) -> None:
     async with simulated(devices=3) as (simulator, run):
-        device = f"{NAME}_{native}"
+        device = f"{NAME}_{vendor_id}"
         await run.poll("devices", "attributes")
         for value, sent in ((False, off), (True, on)):
             await run.write(device, "relay1", value)
-            body = calls(simulator, f"control/device/{native}/attributes")[-1].body
+            body = calls(simulator, f"control/device/{vendor_id}/attributes")[-1].body
             assert body == {"relay1": sent}
             assert type(body["relay1"]) is type(sent)
             assert (await run.read(device)).state["relay1"] == ("ON" if value else "OFF")
@@ -141,7 +143,7 @@ async def test_a_device_that_does_not_listen_shows_the_truth() -> None:
         simulator.change(FIRST, deaf=True)
         await run.write(DEVICE, "relay1", value=False)
         assert (await run.read(DEVICE)).state["relay1"] == "ON"
-        simulator.mischief.inject("noop", "*/control/*")
+        simulator.fault_injector.inject("noop", "*/control/*")
         await run.write(OTHER, "relay1", value=False)
         assert (await run.read(OTHER)).state["relay1"] == "ON"
 
@@ -161,7 +163,7 @@ async def test_what_the_vendor_refuses() -> None:
 async def test_a_lost_answer_is_not_sent_again() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "attributes")
-        simulator.mischief.inject("lost_answer", "*/control/*", times=1)
+        simulator.fault_injector.inject("lost_answer", "*/control/*", times=1)
         with pytest.raises(Ambiguous):
             await run.write(DEVICE, "relay1", value=False)
         assert len(calls(simulator, CONTROL)) == 1

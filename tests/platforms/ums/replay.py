@@ -115,7 +115,7 @@ async def _replay(folder: Path, there: set[str], own: dict[str, Any]) -> dict[st
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(TestServer(vendor.app()))
         url = str(server.make_url(""))
-        run = await stack.enter_async_context(connected(url, Shared(marks={"": MARK}), **own))
+        run = await stack.enter_async_context(connected(url, Shared(checkpoints={"": MARK}), **own))
         for poll in (poll for name, poll in POLLS.items() if name in there):
             await run.poll(poll)
         if "detect_test" in there:
@@ -153,7 +153,7 @@ def _came(run: Run) -> dict[str, Any]:
 
 
 def _device(device: Device) -> dict[str, Any]:
-    plain = ("name", "native", "model", "sw_version", "suggested_area", "configuration_url", "via")
+    plain = ("name", "vendor_id", "model", "sw_version", "suggested_area", "configuration_url", "via")
     shown = {name: getattr(device, name) for name in plain}
     shown |= {"connections": [list(pair) for pair in device.connections], "attributes": device.attributes}
     return {

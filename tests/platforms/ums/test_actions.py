@@ -69,7 +69,7 @@ async def test_window_of_event_statistics() -> None:
     async with simulated() as (simulator, run):
         window = {"startTime": "2021-03-09 17:55:40", "endTime": "2021-03-09 18:55:40"}
         await run.act("event_statistics", **window)
-        assert simulator.mischief.calls[-1].body == window
+        assert simulator.fault_injector.calls[-1].body == window
         with pytest.raises(CommandError, match="startTime is after endTime"):
             await run.act("event_statistics", startTime="2021-03-09 18:55:40", endTime="2021-03-09 17:55:40")
 
@@ -98,7 +98,7 @@ async def test_arguments_that_are_wrong(name: str, arguments: dict[str, Any]) ->
     async with simulated() as (simulator, run):
         with pytest.raises(vol.Invalid):
             await run.act(name, **arguments)
-        assert not simulator.mischief.calls
+        assert not simulator.fault_injector.calls
 
 
 async def test_refused_action_has_the_vendors_words() -> None:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from fleet2mqtt.errors import BadReply, Busy, Unreachable
+from fleet2mqtt.errors import InvalidResponse, RateLimited, Unreachable
 from fleet2mqtt.sdk.vendor_json import iso
 from tests.platforms.context import Shared
 from tests.platforms.ums.connected import NAME, Run, connected, scripted
@@ -68,11 +68,11 @@ async def test_refused_history_still_gives_the_newest_and_no_mark() -> None:
     async with scripted(vendor, shared) as run:
         await run.poll("alarms")
         assert seen(run) == ["new", "other"]
-        assert set(shared.marks) == {"", "B2"}
+        assert set(shared.checkpoints) == {"", "B2"}
         vendor.instead.clear()
         await run.poll("alarms")
         assert seen(run) == ["new", "other", "old"]
-        assert set(shared.marks) == {"", "A1", "B2"}
+        assert set(shared.checkpoints) == {"", "A1", "B2"}
 
 
 async def test_refusal_of_every_history_is_no_fault() -> None:
@@ -90,14 +90,14 @@ async def test_broken_history_costs_the_others_nothing() -> None:
     async with scripted(vendor, shared) as run:
         await run.poll("alarms")
         assert seen(run) == ["new", "more", "other"]
-        assert "A1" not in shared.marks
+        assert "A1" not in shared.checkpoints
 
 
 async def test_broken_histories_of_all_are_raised() -> None:
     vendor = Vendor(alarm("new"))
     vendor.instead = {"A1": 500}
     async with scripted(vendor) as run:
-        with pytest.raises(BadReply):
+        with pytest.raises(InvalidResponse):
             await run.poll("alarms")
         assert seen(run) == ["new"]
 
@@ -106,7 +106,7 @@ async def test_busy_vendor_is_left_alone() -> None:
     vendor = Vendor(alarm("new"), alarm("other", "B2"))
     vendor.instead = {"A1": 503, "B2": 503}
     async with scripted(vendor) as run:
-        with pytest.raises(Busy):
+        with pytest.raises(RateLimited):
             await run.poll("alarms")
         assert vendor.asked == ["A1"]
 
@@ -115,12 +115,12 @@ async def test_history_is_read_down_to_the_mark_and_no_further() -> None:
     vendor, shared = Vendor(alarm("a0")), Shared()
     vendor.history["A1"] = [alarm(f"a{n}", minutes=n * 30) for n in range(40)]
     mark = {"id": "a4", "at": iso(datetime.now(ZONE) - timedelta(minutes=120))}
-    shared.marks["A1"] = json.dumps(mark)
+    shared.checkpoints["A1"] = json.dumps(mark)
     async with scripted(vendor, shared, page_size=3) as run:
         await run.poll("alarms")
         assert seen(run) == ["a4", "a3", "a2", "a1", "a0"]
         assert len(vendor.asked) == 2
-        assert json.loads(shared.marks["A1"])["id"] == "a0"
+        assert json.loads(shared.checkpoints["A1"])["id"] == "a0"
 
 
 async def test_history_without_totals_ends_with_a_short_page() -> None:
@@ -137,7 +137,7 @@ async def test_history_out_of_order_is_read_whole() -> None:
     vendor, shared = Vendor(alarm("a0")), Shared()
     ages = (0, 500, 300, 5, 400)
     vendor.history["A1"] = [alarm(f"a{minutes}", minutes=minutes) for minutes in ages]
-    shared.marks["A1"] = json.dumps({"id": "x", "at": iso(datetime.now(ZONE) - timedelta(minutes=100))})
+    shared.checkpoints["A1"] = json.dumps({"id": "x", "at": iso(datetime.now(ZONE) - timedelta(minutes=100))})
     async with scripted(vendor, shared, page_size=3) as run:
         await run.poll("alarms")
         assert seen(run) == ["a5", "a0"]
@@ -161,7 +161,7 @@ async def test_alarms_without_a_time_are_given_and_stop_nothing() -> None:
     async with scripted(vendor, shared) as run:
         await run.poll("alarms")
         assert sorted(seen(run)) == ["a", "b", "new"]
-        assert json.loads(shared.marks["A1"]) == {"id": "new", "at": None}
+        assert json.loads(shared.checkpoints["A1"]) == {"id": "new", "at": None}
         vendor.newest = [alarm("newer")]
         vendor.history["A1"].insert(0, alarm("newer"))
         await run.poll("alarms")
@@ -173,7 +173,7 @@ async def test_alarm_of_nobody_is_the_backends() -> None:
     async with scripted(vendor, shared) as run:
         await run.poll("alarms")
         assert run.alarms[f"{NAME}:new"].device == NAME
-        assert set(shared.marks) == {""}
+        assert set(shared.checkpoints) == {""}
 
 
 async def test_long_history_comes_in_pieces_and_the_mark_last() -> None:
@@ -190,35 +190,35 @@ async def test_newest_that_went_back_in_time() -> None:
     """The gateway's clock was set back: what it raised since lies before the mark."""
     vendor, shared = Vendor(alarm("late", minutes=60)), Shared()
     vendor.history["A1"] = [alarm("first", minutes=0), alarm("late", minutes=60)]
-    shared.marks["A1"] = json.dumps({"id": "first", "at": iso(datetime.now(ZONE))})
+    shared.checkpoints["A1"] = json.dumps({"id": "first", "at": iso(datetime.now(ZONE))})
     async with scripted(vendor, shared) as run:
         await run.poll("alarms")
         assert seen(run) == ["late", "first"]
-        assert json.loads(shared.marks["A1"])["id"] == "late"
+        assert json.loads(shared.checkpoints["A1"])["id"] == "late"
 
 
 def away() -> Shared:
     """Kept by a bridge that then was away for days."""
     now = datetime.now(ZONE)
     baseline, polled = (now - timedelta(days=days) for days in (30, 6))
-    return Shared(marks={"": json.dumps({"baseline": baseline.isoformat(), "polled": polled.isoformat()})})
+    return Shared(checkpoints={"": json.dumps({"baseline": baseline.isoformat(), "polled": polled.isoformat()})})
 
 
 async def test_history_owed_after_a_long_absence_is_asked_for_until_it_comes() -> None:
     vendor, shared = Vendor(), away()
-    kept = shared.marks[""]
+    kept = shared.checkpoints[""]
     vendor.macs = ["A1", "B2", "C3", "D4"]
     vendor.history = {"A1": [alarm("missed", minutes=4 * 24 * 60)]}
     vendor.instead = {"A1": 500, "B2": {"code": 9, "status": "不支持"}}
     async with scripted(vendor, shared) as run:
         await run.poll("alarms")
-        assert shared.marks[""] == kept
+        assert shared.checkpoints[""] == kept
         vendor.instead.clear()
         vendor.asked.clear()
         await run.poll("alarms")
         assert seen(run) == ["missed"]
         assert vendor.asked == ["A1"]
-        assert shared.marks[""] != kept
+        assert shared.checkpoints[""] != kept
         await run.poll("alarms")
         assert vendor.asked == ["A1"]
 
@@ -227,14 +227,14 @@ async def test_time_of_the_last_poll_is_kept_by_the_hour() -> None:
     shared = Shared()
     async with scripted(Vendor(), shared) as run:
         await run.poll("alarms")
-        first = shared.marks[""]
+        first = shared.checkpoints[""]
         await run.poll("alarms")
-        assert shared.marks[""] == first
+        assert shared.checkpoints[""] == first
         hours = json.loads(first)
-        shared.marks[""] = json.dumps(hours | {"polled": (datetime.now(ZONE) - timedelta(hours=2)).isoformat()})
+        shared.checkpoints[""] = json.dumps(hours | {"polled": (datetime.now(ZONE) - timedelta(hours=2)).isoformat()})
         await run.poll("alarms")
-        assert json.loads(shared.marks[""])["polled"] >= hours["polled"]
-        assert json.loads(shared.marks[""])["baseline"] == hours["baseline"]
+        assert json.loads(shared.checkpoints[""])["polled"] >= hours["polled"]
+        assert json.loads(shared.checkpoints[""])["baseline"] == hours["baseline"]
 
 
 async def test_vendor_that_is_away_keeps_the_mark_of_the_first_run() -> None:
@@ -242,17 +242,17 @@ async def test_vendor_that_is_away_keeps_the_mark_of_the_first_run() -> None:
     async with connected("http://127.0.0.1:9", shared) as run:
         with pytest.raises(Unreachable):
             await run.poll("alarms")
-        first = shared.marks[""]
+        first = shared.checkpoints[""]
         with pytest.raises(Unreachable):
             await run.poll("alarms")
-        assert shared.marks[""] == first
+        assert shared.checkpoints[""] == first
 
 
 async def test_history_that_repeats_its_first_page_is_given_up() -> None:
     shared = Shared()
     rows = [alarm("new"), alarm("old", minutes=1)]
     async with scripted(lambda _: {"meta": {}, "metricHistorys": rows}, shared, page_size=2) as run:
-        with pytest.raises(BadReply, match="repeat"):
+        with pytest.raises(InvalidResponse, match="repeat"):
             await run.poll("alarms")
         assert sorted(seen(run)) == ["new", "old"]
-        assert set(shared.marks) == {""}
+        assert set(shared.checkpoints) == {""}

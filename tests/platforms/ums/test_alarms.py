@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from aiohttp.test_utils import TestServer
 
-from fleet2mqtt.devices.model import Origin, Severity, Update
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.devices.model import Severity, Update, UpdateOrigin
+from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.simulators.ums.app import SIMULATOR, Simulator, create
 from tests.platforms.context import Shared
 from tests.platforms.ums.connected import NAME, Run, connected, simulated
@@ -47,7 +47,7 @@ async def restartable(shared: Shared, devices: int = 2) -> AsyncIterator[tuple[S
 
 def histories(simulator: Simulator) -> list[str]:
     """Whose history was asked for, in order."""
-    queries = [call.query for call in simulator.mischief.calls if call.path == HISTORY]
+    queries = [call.query for call in simulator.fault_injector.calls if call.path == HISTORY]
     return [query["metric_history_producer"] for query in queries if "all" in query]
 
 
@@ -56,7 +56,7 @@ async def test_alarm() -> None:
         raised = simulator.raise_alarm(OM50, at=ago(minutes=1), push=False)
         await run.poll("alarms")
         alarm = run.alarms[ids(raised)[0]]
-        assert (alarm.device, alarm.backend, alarm.source) == (f"{NAME}_000ea93d022e", NAME, Origin.POLL)
+        assert (alarm.device, alarm.backend, alarm.source) == (f"{NAME}_000ea93d022e", NAME, UpdateOrigin.POLL)
         assert alarm.code == raised["event_id"]
         assert alarm.category == raised["event_type"]
         assert alarm.name == raised["metric_history_name"]
@@ -91,7 +91,7 @@ def push(run: Run, **members: Any) -> Any:
 async def test_pushed_alarm_has_its_line_and_tags() -> None:
     async with simulated() as (_, run):
         alarm = push(run, id="1", line_id="4", tag1="一", tag3="三", metric_history_time="2021-03-09 17:55:40")
-        assert (alarm.line, alarm.tags, alarm.source) == ("4", ("一", "", "三"), Origin.PUSH)
+        assert (alarm.line, alarm.tags, alarm.source) == ("4", ("一", "", "三"), UpdateOrigin.PUSH)
         assert alarm.raised_at == datetime(2021, 3, 9, 17, 55, 40, tzinfo=ZONE)
         assert push(run, id="2", line_id="").line is None
 
@@ -118,7 +118,7 @@ async def test_alarm_without_an_id_has_one_made_of_what_it_says() -> None:
 )
 async def test_push_without_what_tells_one_alarm_from_another(body: dict[str, Any]) -> None:
     async with simulated() as (_, run):
-        with pytest.raises(BadReply, match="missing"):
+        with pytest.raises(InvalidResponse, match="missing"):
             run.push("event", body)
 
 
@@ -138,7 +138,7 @@ async def test_nothing_new_asks_for_no_history() -> None:
     async with simulated() as (simulator, run):
         simulator.raise_alarm(OM50, at=ago(seconds=40), push=False)
         await run.poll("alarms")
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.calls.clear()
         assert await run.poll("alarms") == []
         assert histories(simulator) == []
 
@@ -175,7 +175,7 @@ async def test_push_and_poll_give_one_id() -> None:
             run.push("event", raised)
         await run.poll("alarms")
         assert [alarm.id for update in run.updates for alarm in update.alarms].count(ids(raised)[0]) == 3
-        assert run.alarms[ids(raised)[0]].source is Origin.PUSH
+        assert run.alarms[ids(raised)[0]].source is UpdateOrigin.PUSH
 
 
 async def test_alarms_not_yet_on_disk_are_offered_again() -> None:
@@ -208,7 +208,7 @@ async def test_first_run_reads_no_further_back_than_the_list_of_newest_does() ->
 
 async def test_device_that_raises_its_first_alarms_late() -> None:
     """No mark yet, and longer ago than 48 h: what it raised since the bridge first ran counts."""
-    shared = Shared(marks={"": marks(baseline=ago(days=9), polled=ago(minutes=1))})
+    shared = Shared(checkpoints={"": checkpoints(baseline=ago(days=9), polled=ago(minutes=1))})
     async with restartable(shared) as (simulator, start):
         before = simulator.raise_alarm(MX100G, at=ago(days=12), push=False)
         early = simulator.raise_alarm(MX100G, at=ago(days=8), push=False)
@@ -219,20 +219,20 @@ async def test_device_that_raises_its_first_alarms_late() -> None:
             assert ids(before)[0] not in run.alarms
 
 
-def marks(*, baseline: datetime, polled: datetime) -> str:
+def checkpoints(*, baseline: datetime, polled: datetime) -> str:
     return json.dumps({"baseline": baseline.isoformat(), "polled": polled.isoformat()})
 
 
 async def test_down_for_longer_than_the_list_reaches() -> None:
     """The device raised an alarm and fell silent, both while the bridge was away: no list names it."""
-    shared = Shared(marks={"": marks(baseline=ago(days=30), polled=ago(days=6))})
+    shared = Shared(checkpoints={"": checkpoints(baseline=ago(days=30), polled=ago(days=6))})
     async with restartable(shared, devices=3) as (simulator, start):
         missed = simulator.raise_alarm(MX100G, at=ago(days=4), push=False)
         async with start() as run:
             await run.poll("alarms")
             assert ids(missed)[0] in run.alarms
-            assert MX100G in shared.marks
+            assert MX100G in shared.checkpoints
             assert len(set(histories(simulator))) == 3
-            simulator.mischief.calls.clear()
+            simulator.fault_injector.calls.clear()
             await run.poll("alarms")
             assert histories(simulator) == []

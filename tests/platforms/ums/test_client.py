@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp.test_utils import TestServer
 
-from fleet2mqtt.errors import Ambiguous, BackendError, BadReply, Busy, Denied, Rejected, Unreachable
+from fleet2mqtt.errors import (
+    Ambiguous,
+    AuthenticationError,
+    BackendError,
+    InvalidResponse,
+    RateLimited,
+    Rejected,
+    Unreachable,
+)
 from fleet2mqtt.simulators.ums.app import create
 from tests.platforms.ums.connected import Run, connected, scripted, simulated
 
@@ -40,11 +48,11 @@ CALLS: dict[str, tuple[Callable[[Client], Awaitable[Page]], str, str]] = {
 FAULTS: tuple[tuple[type[BackendError], dict[str, Any]], ...] = (
     (Rejected, {"kind": "error", "code": 7, "text": "内部错误"}),
     (Rejected, {"kind": "status", "status": 404}),
-    (Busy, {"kind": "status", "status": 503}),
-    (Denied, {"kind": "status", "status": 401}),
-    (BadReply, {"kind": "status", "status": 500}),
-    (BadReply, {"kind": "malformed"}),
-    (BadReply, {"kind": "garbage"}),
+    (RateLimited, {"kind": "status", "status": 503}),
+    (AuthenticationError, {"kind": "status", "status": 401}),
+    (InvalidResponse, {"kind": "status", "status": 500}),
+    (InvalidResponse, {"kind": "malformed"}),
+    (InvalidResponse, {"kind": "garbage"}),
     (Ambiguous, {"kind": "reset"}),
     (Ambiguous, {"kind": "lost_answer"}),
 )
@@ -60,7 +68,7 @@ async def test_endpoint(name: str) -> None:
     call, path, container = CALLS[name]
     async with simulated(devices=3) as (simulator, run):
         page = await call(client_of(run))
-        assert simulator.mischief.calls[-1].path == path
+        assert simulator.fault_injector.calls[-1].path == path
         assert page.rows == tuple(page.reply[container])
         assert len(page.rows) == 1
         assert page.total is not None
@@ -75,19 +83,19 @@ async def test_endpoint(name: str) -> None:
 async def test_fault_of_an_endpoint(name: str, error: type[BackendError], fault: dict[str, Any]) -> None:
     call, path, _ = CALLS[name]
     async with simulated() as (simulator, run):
-        simulator.mischief.inject(path=path, **fault)
+        simulator.fault_injector.inject(path=path, **fault)
         with pytest.raises(error) as caught:
             await call(client_of(run))
         assert type(caught.value) is error
         assert caught.value.endpoint == name
         assert run.backend.calls[name].failures == 1
-        simulator.mischief.clear()
+        simulator.fault_injector.clear()
         assert (await call(client_of(run))).rows
 
 
 async def test_refusal_has_the_vendors_words() -> None:
     async with simulated() as (simulator, run):
-        simulator.mischief.inject("error", "/s1/device", code=7, text="内部错误")
+        simulator.fault_injector.inject("error", "/s1/device", code=7, text="内部错误")
         with pytest.raises(Rejected, match="内部错误") as caught:
             await run.poll("devices")
         assert caught.value.code == 7
@@ -110,14 +118,14 @@ async def test_no_server() -> None:
 )
 async def test_reply_of_another_shape(reply: dict[str, Any]) -> None:
     async with scripted(lambda _: reply) as run:
-        with pytest.raises(BadReply):
+        with pytest.raises(InvalidResponse):
             await run.poll("devices")
 
 
 async def test_statistics_tells_its_two_functions_apart() -> None:
     events = {"meta": {"totalResults": 1}, "events_statistics": [{"total": 1}]}
     async with scripted(lambda _: events) as run:
-        with pytest.raises(BadReply, match="metricHistoryStatistics"):
+        with pytest.raises(InvalidResponse, match="metricHistoryStatistics"):
             await client_of(run).alarm_statistics([MAC])
 
 
@@ -128,7 +136,7 @@ async def test_login_keeps_no_session_and_shows_no_secret() -> None:
         said = await run.act("login", account="sysadmin", password="admin@123")
         assert said["user"]["userid"] == "sysadmin"
         await run.poll("devices")
-        assert "Cookie" not in simulator.mischief.calls[-1].headers
+        assert "Cookie" not in simulator.fault_injector.calls[-1].headers
         assert "admin@123" not in repr(said)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleet2mqtt.devices.model import Component, Device, Origin
-from fleet2mqtt.errors import BadReply, Rejected
+from fleet2mqtt.devices.model import Component, Device, UpdateOrigin
+from fleet2mqtt.errors import InvalidResponse, Rejected
 from tests.platforms.ums.connected import NAME, Run, scripted, simulated
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ async def test_gateway() -> None:
         gateway = run.devices[OM50_ID]
         assert gateway.name == "OM50_130.211"
         assert (gateway.model, gateway.sw_version, gateway.manufacturer) == ("OM50", "3.1", "New Rock")
-        assert (gateway.via, gateway.scope, gateway.native) == (NAME, "devices", OM50)
+        assert (gateway.via, gateway.scope, gateway.vendor_id) == (NAME, "devices", OM50)
         assert gateway.connections == (("mac", "00:0e:a9:3d:02:2e"),)
         assert gateway.serial_number == OM50
         assert gateway.configuration_url == "https://10.0.0.5:8443/p"
@@ -75,8 +75,8 @@ async def test_pages_give_one_inventory() -> None:
         updates = await run.poll("devices")
         assert [len(update.devices) for update in updates] == [10, 10, 5, 0]
         assert len(listing(run)[0]) == 25
-        assert [call.query["offset"] for call in simulator.mischief.calls] == ["0", "10", "20"]
-        assert {call.query["show_group_info"] for call in simulator.mischief.calls} == {"true"}
+        assert [call.query["offset"] for call in simulator.fault_injector.calls] == ["0", "10", "20"]
+        assert {call.query["show_group_info"] for call in simulator.fault_injector.calls} == {"true"}
 
 
 async def test_unchanged_gateway_is_the_same_object() -> None:
@@ -93,11 +93,11 @@ async def test_unchanged_gateway_is_the_same_object() -> None:
 
 async def test_rows_that_move_give_states_and_no_inventory() -> None:
     async with simulated(devices=25, page_size=10) as (simulator, run):
-        simulator.mischief.inject("drift", "/s1/device")
+        simulator.fault_injector.inject("drift", "/s1/device")
         await run.poll("devices")
         assert run.devices
         assert listing(run) == []
-        simulator.mischief.clear()
+        simulator.fault_injector.clear()
         await run.poll("devices")
         assert len(listing(run)[0]) == 25
 
@@ -105,7 +105,7 @@ async def test_rows_that_move_give_states_and_no_inventory() -> None:
 async def test_empty_list_gives_no_inventory() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices")
-        simulator.mischief.inject("empty", "/s1/device")
+        simulator.fault_injector.inject("empty", "/s1/device")
         await run.poll("devices")
         assert len(listing(run)) == 1
         assert (await run.poll("statistics"))[0].devices
@@ -113,8 +113,8 @@ async def test_empty_list_gives_no_inventory() -> None:
 
 async def test_failed_page_gives_no_inventory() -> None:
     async with simulated(devices=25, page_size=10) as (simulator, run):
-        simulator.mischief.inject("status", "/s1/device", times=1)
-        with pytest.raises(BadReply):
+        simulator.fault_injector.inject("status", "/s1/device", times=1)
+        with pytest.raises(InvalidResponse):
             await run.poll("devices")
         assert listing(run) == []
 
@@ -125,7 +125,7 @@ async def test_removed_gateway_leaves_the_inventory() -> None:
         simulator.remove_device(MX100G)
         await run.poll("devices", "statistics")
         assert listing(run)[-1] == {OM50_ID}
-        assert simulator.mischief.calls[-1].body == {"macs": OM50}
+        assert simulator.fault_injector.calls[-1].body == {"macs": OM50}
 
 
 def rows(*macs: str, total: int | None) -> dict[str, Any]:
@@ -227,7 +227,7 @@ async def test_pushed_connection() -> None:
     async with simulated() as (_, run):
         await run.poll("devices")
         update = run.push("device", {"device_mac": OM50, "connection_status": "offline", "shoe_size": 44})
-        assert update.origin is Origin.PUSH
+        assert update.origin is UpdateOrigin.PUSH
         gateway = run.devices[OM50_ID]
         assert gateway.state["connection_status"] == "OFF"
         assert gateway.state["device_status"] == "work"
@@ -238,7 +238,7 @@ async def test_push_of_a_gateway_that_is_not_known_yet() -> None:
     async with simulated() as (_, run):
         run.push("device", {"device_mac": "00:0e:a9:00:00:07", "connection_status": "online"})
         gateway = run.devices[f"{NAME}_000ea9000007"]
-        assert (gateway.native, gateway.name) == ("000EA9000007", "000EA9000007")
+        assert (gateway.vendor_id, gateway.name) == ("000EA9000007", "000EA9000007")
         assert gateway.state["connection_status"] == "ON"
         assert gateway.state.keys() == {"connection_status"}
 
@@ -248,9 +248,9 @@ async def test_page_asked_for_before_a_push_does_not_undo_it() -> None:
     async with simulated() as (_, run):
         await run.poll("devices")
         fleet = run.backend.client.fleet
-        began = time.monotonic()
+        requested_at = time.monotonic()
         run.push("device", {"device_mac": OM50, "connection_status": "offline"})
-        late: Device = fleet.learn(OM50, {"device_mac": OM50, "connection_status": "online"}, began)
+        late: Device = fleet.learn(OM50, {"device_mac": OM50, "connection_status": "online"}, requested_at)
         assert late.state["connection_status"] == "OFF"
         await run.poll("statistics")
         assert run.devices[OM50_ID].state["connection_status"] == "OFF"
@@ -269,7 +269,7 @@ async def test_simulated_push_is_taken() -> None:
 async def test_push_that_means_nothing(body: bytes) -> None:
     async with simulated() as (_, run):
         for kind in ("device", "event"):
-            with pytest.raises(BadReply):
+            with pytest.raises(InvalidResponse):
                 run.push(kind, body)
 
 
@@ -284,10 +284,10 @@ async def test_read_of_a_gateway() -> None:
     async with simulated(devices=25, page_size=10) as (simulator, run):
         await run.poll("devices")
         last = list(run.devices.values())[-1]
-        simulator.rename(last.native, "renamed")
+        simulator.rename(last.vendor_id, "renamed")
         update = await run.backend.read(last)
         assert [device.name for device in update.devices] == ["renamed"]
-        assert update.origin is Origin.COMMAND
-        simulator.remove_device(last.native)
-        with pytest.raises(Rejected, match=last.native):
+        assert update.origin is UpdateOrigin.COMMAND
+        simulator.remove_device(last.vendor_id)
+        with pytest.raises(Rejected, match=last.vendor_id):
             await run.backend.read(last)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from fleet2mqtt.devices.model import Origin
+from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.errors import Rejected
 from tests.platforms.ums.connected import NAME, scripted, simulated
 
@@ -25,7 +25,7 @@ async def test_status() -> None:
         assert run.source("status").fresh is not None
         await run.poll("status")
         fleet = run.devices[NAME]
-        assert (fleet.scope, fleet.native, fleet.via) == ("backend", NAME, None)
+        assert (fleet.scope, fleet.vendor_id, fleet.via) == ("backend", NAME, None)
         assert fleet.state["total"] == 2
         assert fleet.state["online_rate"] == 50.0
         assert fleet.state["statistics_time"]
@@ -69,7 +69,7 @@ async def test_alarm_counts() -> None:
         for _ in range(2):
             simulator.raise_alarm(OM50, level="warning", push=False)
         await run.poll("devices", "statistics")
-        batches = [call.body["macs"].split(",") for call in simulator.mischief.calls if call.path == STATISTICS]
+        batches = [call.body["macs"].split(",") for call in simulator.fault_injector.calls if call.path == STATISTICS]
         assert [len(batch) for batch in batches] == [50, 10]
         gateway = run.devices[f"{NAME}_000ea93d022e"]
         assert gateway.state["alarms_major"] == 2
@@ -102,10 +102,10 @@ def answers_two(request: web.Request, asked: list[list[str]]) -> dict[str, Any]:
 async def test_refused_batch_costs_the_others_nothing() -> None:
     async with simulated(devices=60) as (simulator, run):
         await run.poll("devices")
-        simulator.mischief.inject("error", STATISTICS, times=1)
+        simulator.fault_injector.inject("error", STATISTICS, times=1)
         updates = await run.poll("statistics")
         assert len(updates) == 1
-        simulator.mischief.inject("error", STATISTICS)
+        simulator.fault_injector.inject("error", STATISTICS)
         with pytest.raises(Rejected):
             await run.poll("statistics")
 
@@ -117,8 +117,8 @@ async def test_events_of_the_last_hour() -> None:
         assert isinstance(before, int)
         simulator.raise_alarm(OM50, push=False)
         await run.poll("events")
-        assert simulator.mischief.calls[-1].body == {}
-        assert simulator.mischief.calls[-1].query["event_type"] == "on"
+        assert simulator.fault_injector.calls[-1].body == {}
+        assert simulator.fault_injector.calls[-1].query["event_type"] == "on"
         fleet = run.devices[NAME]
         assert fleet.state["events_total"] == before + 1
         assert sum(event["total"] for event in fleet.attributes["events_total"]["events"]) == before + 1
@@ -134,5 +134,5 @@ async def test_read_of_the_fleet() -> None:
         simulator.add_device()
         simulator.count_devices(datetime.now(NOON.tzinfo) + timedelta(minutes=5))
         update = run.take(await run.backend.read(run.devices[NAME]))
-        assert update.origin is Origin.COMMAND
+        assert update.origin is UpdateOrigin.COMMAND
         assert run.devices[NAME].state["total"] == 3

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleet2mqtt.devices.model import Origin
+from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.errors import Ambiguous, Rejected
 from tests.platforms.ums.connected import NAME, scripted, simulated
 
@@ -24,7 +24,7 @@ async def test_lines_of_a_gateway() -> None:
         simulator.set_line(MX100G, "FXO-7", reg_state="1")
         await run.poll("devices", "lines")
         line = run.devices[f"{MX100G_ID}_fxo_7"]
-        assert (line.name, line.via, line.native) == ("TG-VoIP-GW_130.40 FXO-7", MX100G_ID, f"{MX100G}/FXO-7")
+        assert (line.name, line.via, line.vendor_id) == ("TG-VoIP-GW_130.40 FXO-7", MX100G_ID, f"{MX100G}/FXO-7")
         assert line.scope == f"lines:{MX100G}"
         assert line.state == {
             "reg_state": "registered",
@@ -42,7 +42,7 @@ async def test_lines_of_a_gateway() -> None:
 async def test_polls_never_test_the_lines() -> None:
     async with simulated(devices=5) as (simulator, run):
         await run.poll()
-        types = {call.query["type"] for call in simulator.mischief.calls if call.path.endswith("/detect")}
+        types = {call.query["type"] for call in simulator.fault_injector.calls if call.path.endswith("/detect")}
         assert types == {"curfxo"}
 
 
@@ -51,8 +51,8 @@ async def test_button_tests_the_lines() -> None:
         await run.poll("devices", "lines")
         simulator.set_line(OM50, "FXO-7", con_state="0")
         update = await run.press(OM50_ID, "test_fxo")
-        assert simulator.mischief.calls[-1].query["type"] == "fxo"
-        assert update.origin is Origin.COMMAND
+        assert simulator.fault_injector.calls[-1].query["type"] == "fxo"
+        assert update.origin is UpdateOrigin.COMMAND
         assert run.devices[LINE].state["con_state"] == "disconnected"
         assert run.devices[LINE].state["wired"] == "OFF"
 
@@ -60,7 +60,7 @@ async def test_button_tests_the_lines() -> None:
 async def test_refused_test_says_why() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "lines")
-        simulator.mischief.inject("error", f"/s1/device/{OM50}/detect", code=5, text="设备忙")
+        simulator.fault_injector.inject("error", f"/s1/device/{OM50}/detect", code=5, text="设备忙")
         with pytest.raises(Rejected, match="设备忙"):
             await run.press(OM50_ID, "test_fxo")
 
@@ -73,9 +73,9 @@ async def test_lines_of_an_offline_gateway_are_unavailable() -> None:
         assert LINE in {device.id for device in update.devices}
         assert not run.devices[LINE].available
         simulator.set_online(OM50, online=False, push=False)
-        simulator.mischief.calls.clear()
+        simulator.fault_injector.calls.clear()
         await run.poll("lines")
-        assert not [call for call in simulator.mischief.calls if OM50 in call.path]
+        assert not [call for call in simulator.fault_injector.calls if OM50 in call.path]
         simulator.set_online(OM50, online=True, push=False)
         await run.poll("devices")
         assert run.devices[LINE].available
@@ -104,11 +104,11 @@ async def test_gateway_without_lines_has_no_button() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices")
         assert run.devices[OM50_ID].entity("test_fxo")
-        simulator.mischief.inject("empty", f"/s1/device/{OM50}/detect")
+        simulator.fault_injector.inject("empty", f"/s1/device/{OM50}/detect")
         await run.poll("lines")
         assert run.devices[OM50_ID].entity("test_fxo") is None
         assert f"lines:{OM50}" not in run.inventories
-        simulator.mischief.clear()
+        simulator.fault_injector.clear()
         await run.poll("lines")
         assert run.devices[OM50_ID].entity("test_fxo")
 
@@ -140,7 +140,7 @@ async def test_a_line_that_is_no_longer_listed_is_not_given_again() -> None:
 async def test_empty_answer_takes_no_line_away() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "lines")
-        simulator.mischief.inject("empty", f"/s1/device/{OM50}/detect")
+        simulator.fault_injector.inject("empty", f"/s1/device/{OM50}/detect")
         await run.poll("lines")
         assert len(run.inventories[f"lines:{OM50}"]) == 1
         assert run.devices[OM50_ID].entity("test_fxo")
@@ -149,7 +149,7 @@ async def test_empty_answer_takes_no_line_away() -> None:
 async def test_refusal_for_one_gateway_is_skipped() -> None:
     async with simulated(devices=3) as (simulator, run):
         simulator.set_online(MX100G, online=True, push=False)
-        simulator.mischief.inject("error", f"/s1/device/{OM50}/detect")
+        simulator.fault_injector.inject("error", f"/s1/device/{OM50}/detect")
         await run.poll("devices", "lines")
         assert LINE not in run.devices
         assert f"{MX100G_ID}_fxo_7" in run.devices
@@ -158,7 +158,7 @@ async def test_refusal_for_one_gateway_is_skipped() -> None:
 async def test_refusal_for_all_gateways_is_raised() -> None:
     async with simulated(devices=3) as (simulator, run):
         await run.poll("devices")
-        simulator.mischief.inject("error", "*/detect")
+        simulator.fault_injector.inject("error", "*/detect")
         with pytest.raises(Rejected):
             await run.poll("lines")
 
@@ -166,7 +166,7 @@ async def test_refusal_for_all_gateways_is_raised() -> None:
 async def test_silence_for_gateway_after_gateway_ends_the_poll() -> None:
     async with simulated(devices=20) as (simulator, run):
         await run.poll("devices")
-        simulator.mischief.inject("lost_answer", "*/detect")
+        simulator.fault_injector.inject("lost_answer", "*/detect")
         with pytest.raises(Ambiguous):
             await run.poll("lines")
         assert run.backend.calls["fxo_status"].calls == 3
@@ -174,11 +174,11 @@ async def test_silence_for_gateway_after_gateway_ends_the_poll() -> None:
 
 async def test_offline_gateway_that_does_not_answer_is_asked_once() -> None:
     async with simulated() as (simulator, run):
-        simulator.mischief.inject("error", f"/s1/device/{MX100G}/detect")
+        simulator.fault_injector.inject("error", f"/s1/device/{MX100G}/detect")
         await run.poll("devices", "lines", "lines")
-        asked = [call.path for call in simulator.mischief.calls if MX100G in call.path]
+        asked = [call.path for call in simulator.fault_injector.calls if MX100G in call.path]
         assert len(asked) == 1
-        simulator.mischief.clear()
+        simulator.fault_injector.clear()
         simulator.set_online(MX100G, online=True, push=False)
         await run.poll("devices", "lines")
         assert f"{MX100G_ID}_fxo_7" in run.devices

@@ -132,19 +132,19 @@ async def test_quirks_change_lines_alarms_and_pushes(platform: tuple[str, list[t
 
 
 async def test_faults_in_the_terms_of_the_vendor(ums: Ums) -> None:
-    mischief, path = ums.simulator.mischief, f"/s1/device?{PAGE}"
-    mischief.inject("error", "/s1/device", times=1, code=500, text="数据库错误")
+    fault_injector, path = ums.simulator.fault_injector, f"/s1/device?{PAGE}"
+    fault_injector.inject("error", "/s1/device", times=1, code=500, text="数据库错误")
     assert await ums.get(path) == {"code": 500, "status": "数据库错误"}
-    mischief.inject("empty", "/s1/device", times=1)
+    fault_injector.inject("empty", "/s1/device", times=1)
     answer = await ums.get(path)
     assert (answer["code"], answer["devices"], answer["meta"]["totalResults"]) == (0, [], 0)
     assert len((await ums.get(path))["devices"]) == 2
-    assert [call.query["limit"] for call in mischief.calls] == ["10"] * 3
+    assert [call.query["limit"] for call in fault_injector.calls] == ["10"] * 3
 
 
 async def test_drift_repeats_one_row_and_skips_another() -> None:
     async with running(devices=6) as ums:
-        ums.simulator.mischief.inject("drift", "/s1/device", times=1)
+        ums.simulator.fault_injector.inject("drift", "/s1/device", times=1)
         pages = [await ums.get(f"/s1/device?limit=3&offset={offset}") for offset in (0, 3, 0, 3)]
         macs = [[row["device_mac"] for row in page["devices"]] for page in pages]
         fleet = list(ums.simulator.devices)

@@ -17,8 +17,8 @@ from fleet2mqtt.platforms.omstation.polls import poll_authorisations, poll_latti
 from fleet2mqtt.platforms.omstation.schemas import OPTIONS as SCHEMA
 from fleet2mqtt.platforms.omstation.token_store import TokenFile
 from fleet2mqtt.sdk.api import Backend, Context, Source
-from fleet2mqtt.sdk.http_client import open_api
-from fleet2mqtt.sdk.rate_limiter import Pace
+from fleet2mqtt.sdk.http_client import open_http_client
+from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
 __all__ = ["SCHEMA", "connect"]
 
@@ -29,7 +29,9 @@ CONCURRENCY = 1
 async def connect(context: Context) -> AsyncIterator[Backend]:
     """Open one omstation; nothing is sent, the login neither, before the first poll."""
     options = context.options
-    async with open_api(options, envelope=ENVELOPE, pace=Pace(concurrency=CONCURRENCY), parse=parse) as api:
+    async with open_http_client(
+        options, envelope=ENVELOPE, pace=RateLimiter(concurrency=CONCURRENCY), parse=parse
+    ) as api:
         file = TokenFile(context.data_dir / f"{context.name}.token.json")
         session = Session(api=api, options=options, file=file)
         site = Site(

@@ -13,7 +13,7 @@ from fleet2mqtt.errors import CommandError
 from fleet2mqtt.platforms.omstation import schemas
 from fleet2mqtt.platforms.omstation.client import STATIONS, rows_of
 from fleet2mqtt.platforms.omstation.coordinator import Site, page, window
-from fleet2mqtt.sdk.api import Action, ActionRow, actions_of
+from fleet2mqtt.sdk.api import Action, ActionDescription, actions_of
 from fleet2mqtt.sdk.vendor_json import number, text
 
 Arguments = dict[str, Any]
@@ -76,26 +76,26 @@ async def _authorisation_transfer(site: Site, arguments: Arguments) -> Any:
 _STATIONS = ("stations", "lattices")
 _OPEN = ("authorisations",)
 ACTIONS = (
-    ActionRow("station_list", "All stations and their sums", schemas.STATION_LIST, _station_list),
-    ActionRow("station_get", "The lattices of a station and their sums", schemas.STATION_GET, _station_get),
-    ActionRow("station_add", "Add a station", schemas.STATION_ADD, _station_add, _STATIONS),
-    ActionRow("station_update", "Change a station", schemas.STATION_UPDATE, _station_update, _STATIONS),
-    ActionRow("device_register", "Register locks", schemas.DEVICE_REGISTER, _device_register, _STATIONS),
-    ActionRow(
+    ActionDescription("station_list", "All stations and their sums", schemas.STATION_LIST, _station_list),
+    ActionDescription("station_get", "The lattices of a station and their sums", schemas.STATION_GET, _station_get),
+    ActionDescription("station_add", "Add a station", schemas.STATION_ADD, _station_add, _STATIONS),
+    ActionDescription("station_update", "Change a station", schemas.STATION_UPDATE, _station_update, _STATIONS),
+    ActionDescription("device_register", "Register locks", schemas.DEVICE_REGISTER, _device_register, _STATIONS),
+    ActionDescription(
         "authorisation_list",
         "A page of authorisations",
         schemas.AUTHORISATION_LIST,
         _authorisation_list,
         destructive=True,
     ),
-    ActionRow(
+    ActionDescription(
         "authorisation_transfer_list",
         "A page of transfers",
         schemas.TRANSFER_LIST,
         _transfer_list,
         destructive=True,
     ),
-    ActionRow(
+    ActionDescription(
         "authorisation_update",
         "Change an authorisation",
         schemas.AUTHORISATION_UPDATE,
@@ -103,7 +103,7 @@ ACTIONS = (
         _OPEN,
         destructive=True,
     ),
-    ActionRow(
+    ActionDescription(
         "authorisation_transfer",
         "Change a transfer of authorisations",
         schemas.AUTHORISATION_TRANSFER,

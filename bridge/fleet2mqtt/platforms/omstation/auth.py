@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fleet2mqtt.errors import Ambiguous, BackendError, BadReply, Denied
+from fleet2mqtt.errors import Ambiguous, AuthenticationError, BackendError, InvalidResponse
 from fleet2mqtt.platforms.omstation.models import LoginData
 from fleet2mqtt.platforms.omstation.parsing import UNKNOWN_OUTCOME, parse_login, refuses_token
 from fleet2mqtt.platforms.omstation.token_store import Denial, Login, TokenFile
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.http_client import Api
+from fleet2mqtt.sdk.http_client import HttpClient
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ FORBIDDEN = 900.0
 class Session:
     """One account's way into one omstation. `options` are the backend's."""
 
-    api: Api
+    api: HttpClient
     options: Mapping[str, Any] = field(repr=False)
     file: TokenFile
     current: Login | None = None
@@ -46,19 +46,19 @@ class Session:
         """POST `body` to an endpoint, with the organisation's `orgId` in it where it belongs to one and names none.
 
         A refused token means that nothing was carried out, so that the call is made once more after a new login.
-        Raises BackendError: Ambiguous with code 105 where the vendor leaves open what it did, Denied where it does not
-        let us in.
+        Raises BackendError: Ambiguous with code 105 where the vendor leaves open what it did, AuthenticationError where
+        it does not let us in.
         """
         login = await self._logged_in()
         try:
             return await self._send(endpoint, body, login, of_org=of_org)
-        except Denied as error:
+        except AuthenticationError as error:
             if not refuses_token(error) or time.monotonic() < self._forbidden.get(endpoint, 0):
                 raise
         login = await self._renewed(login)
         try:
             reply = await self._send(endpoint, body, login, of_org=of_org)
-        except Denied:
+        except AuthenticationError:
             self._forbidden[endpoint] = time.monotonic() + FORBIDDEN
             raise
         self._forbidden.pop(endpoint, None)
@@ -71,7 +71,7 @@ class Session:
         except BackendError as error:
             raise _told(error, login.token) from None
 
-    async def _post(self, api: Api, endpoint: str, body: Any, headers: Mapping[str, str]) -> dict[str, Any]:
+    async def _post(self, api: HttpClient, endpoint: str, body: Any, headers: Mapping[str, str]) -> dict[str, Any]:
         path = f"{self.options['path_prefix']}/{endpoint}"
         headers = {**headers, "lang": self.options["language"]}
         return await api.call("POST", path, endpoint=endpoint, headers=headers, json=body)
@@ -79,7 +79,7 @@ class Session:
     def _org_id(self, body: Mapping[str, Any], login: Login) -> str:
         org_id: str | None = body.get("orgId") or self.options["org_id"] or login.org_id
         if org_id is None:
-            raise BadReply("the login names no orgId: set the option org_id", endpoint=LOGIN, code="no_org_id")
+            raise InvalidResponse("the login names no orgId: set the option org_id", endpoint=LOGIN, code="no_org_id")
         return org_id
 
     async def _logged_in(self) -> Login:
@@ -105,7 +105,7 @@ class Session:
         body = {"userName": self.options["username"], "password": _md5(self.options["password"])}
         try:
             reply = await self._post(replace(self.api, parse=parse_login), LOGIN, body, {})
-        except Denied as error:
+        except AuthenticationError as error:
             told, count = _told(error, body["password"]), 1 + (self._denial.count if self._denial else 0)
             self._denial = Denial(code=told.code, text=str(told), at=time.time(), count=count)
             await self._keep(self._denial)
@@ -121,10 +121,10 @@ class Session:
         if self._denial is not None and 0 <= time.time() - self._denial.at < _wait(self._denial):
             raise self._denied(self._denial)
 
-    def _denied(self, denial: Denial) -> Denied:
+    def _denied(self, denial: Denial) -> AuthenticationError:
         until = vendor_json.iso(datetime.fromtimestamp(int(denial.at + _wait(denial)), UTC))
         message = f"the login is refused: {denial.text}; not tried again before {until}"
-        return Denied(message, endpoint=LOGIN, code=denial.code)
+        return AuthenticationError(message, endpoint=LOGIN, code=denial.code)
 
     @property
     def _account(self) -> str:
@@ -153,7 +153,7 @@ class Session:
 def _login(reply: Mapping[str, Any]) -> Login:
     said = LoginData.model_validate(reply.get("data") if isinstance(reply.get("data"), dict) else {})
     if said.given_token is None:
-        raise BadReply(f"{LOGIN}: the answer has no tokenId", endpoint=LOGIN, code="no_token")
+        raise InvalidResponse(f"{LOGIN}: the answer has no tokenId", endpoint=LOGIN, code="no_token")
     return Login(
         token=said.given_token,
         org_id=said.orgId,

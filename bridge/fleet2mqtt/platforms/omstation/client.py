@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.platforms.omstation.auth import Session
 
 STATIONS = "station/queryStationInfoListByOrgId"
@@ -69,11 +69,11 @@ class Client:
 
 
 def rows_of(data: Mapping[str, Any], name: str, endpoint: str) -> list[Any]:
-    """The list of this name; an empty one where there is none. Raises BadReply for what is no list."""
+    """The list of this name; an empty one where there is none. Raises InvalidResponse for what is no list."""
     rows = data.get(name) or []
     if not isinstance(rows, list):
         message = f"{endpoint}: {name!r} is a {type(rows).__name__}, not a list"
-        raise BadReply(message, endpoint=endpoint, code="wrong_type")
+        raise InvalidResponse(message, endpoint=endpoint, code="wrong_type")
     return rows
 
 
@@ -81,5 +81,5 @@ def _data(reply: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
     data = reply.get("data") or {}
     if not isinstance(data, dict):
         message = f"{endpoint}: 'data' is a {type(data).__name__}, not an object"
-        raise BadReply(message, endpoint=endpoint, code="wrong_type")
+        raise InvalidResponse(message, endpoint=endpoint, code="wrong_type")
     return data

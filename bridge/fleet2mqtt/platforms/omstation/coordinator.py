@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fleet2mqtt.devices.model import Device, Inventory, Origin, Update
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin
+from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.platforms.omstation.client import COLLECTIONS, LATTICES, STATIONS, TRANSFERS, Client, rows_of
 from fleet2mqtt.platforms.omstation.device_store import Part, Stations, Tables, sums_of
 from fleet2mqtt.platforms.omstation.entities import FLEET
@@ -34,13 +34,13 @@ class Site:
     _own: Part = field(default_factory=Part)
     _tables: Tables = field(default_factory=dict)
 
-    def update(self, began: float, news: News, origin: Origin = Origin.POLL) -> Update:
+    def update(self, requested_at: float, news: News, origin: UpdateOrigin = UpdateOrigin.POLL) -> Update:
         """News of this backend, as of now, and its own device with them."""
         devices, inventories = news
         return Update(
             backend=self.name,
             origin=origin,
-            began=began,
+            requested_at=requested_at,
             observed_at=datetime.now(UTC),
             devices=(*devices, self._device()),
             inventories=inventories,
@@ -80,7 +80,7 @@ class Site:
         about = {
             "id": self.name,
             "backend": self.name,
-            "native": self.name,
+            "vendor_id": self.name,
             "scope": "backend",
             "name": self.name,
             "model": "omstation",
@@ -108,5 +108,5 @@ def _one(status: int) -> dict[str, Any]:
 def _total(data: Mapping[str, Any], endpoint: str) -> int:
     total = number(data.get("total"))
     if total is None:
-        raise BadReply(f"{endpoint}: the answer has no total", endpoint=endpoint, code="no_total")
+        raise InvalidResponse(f"{endpoint}: the answer has no total", endpoint=endpoint, code="no_total")
     return int(total)

@@ -10,13 +10,13 @@ from datetime import UTC
 from typing import Any
 
 from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import Device, Entity, Inventory, present, read, read_attributes
+from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, present, read, read_attributes
 from fleet2mqtt.platforms.omstation.entities import LATTICE, MANUFACTURER, STATION
 from fleet2mqtt.platforms.omstation.models import Lattice, Station, StationRecord, Statistics
 
 _LOG = logging.getLogger(__name__)
 
-Rows = tuple[Entity, ...]
+Rows = tuple[EntityDescription, ...]
 Tables = dict[tuple[int, ...], Rows]
 
 SILENT = 3
@@ -128,7 +128,7 @@ class Stations:
             {
                 "id": self.ids(self.name, id_),
                 "backend": self.name,
-                "native": id_,
+                "vendor_id": id_,
                 "scope": "stations",
                 "name": known.record.station.stationName or id_,
                 "via": self.name,
@@ -140,7 +140,7 @@ class Stations:
             about = {
                 "id": self._lattice_id(id_, number),
                 "backend": self.name,
-                "native": number,
+                "vendor_id": number,
                 "scope": f"lattices:{id_}",
                 "name": f"{station.name} {number}",
                 "available": known.failures < SILENT,

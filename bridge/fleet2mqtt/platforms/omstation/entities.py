@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from fleet2mqtt.devices.model import Category, Component, Entity, Name, Value, on_off
+from fleet2mqtt.devices.model import Component, EntityCategory, EntityDescription, Name, Value, on_off
 from fleet2mqtt.platforms.omstation.models import FleetRecord, Lattice, StationRecord
 from fleet2mqtt.sdk.vendor_json import iso
 
 MANUFACTURER: Final = "Jointech"
 TITLE: Final = "Jiutong omstation"
 
-DIAGNOSTIC = Category.DIAGNOSTIC
+DIAGNOSTIC = EntityCategory.DIAGNOSTIC
 LATITUDE = 90
 LONGITUDE = 180
 
@@ -24,8 +24,8 @@ def _given(field: str) -> Callable[[Lattice], bool]:
     return lambda lattice: field in lattice.model_fields_set
 
 
-def _sum(key: str, field: str, en: str, zh: str, icon: str) -> Entity:
-    return Entity(
+def _sum(key: str, field: str, en: str, zh: str, icon: str) -> EntityDescription:
+    return EntityDescription(
         key=key,
         name=Name(en, zh),
         value=lambda record: getattr(record.statistics, field),
@@ -34,8 +34,8 @@ def _sum(key: str, field: str, en: str, zh: str, icon: str) -> Entity:
     )
 
 
-def _flag(key: str, field: str, en: str, zh: str, **more: Any) -> Entity:
-    return Entity(
+def _flag(key: str, field: str, en: str, zh: str, **more: Any) -> EntityDescription:
+    return EntityDescription(
         key=key,
         name=Name(en, zh),
         component=Component.BINARY_SENSOR,
@@ -90,7 +90,7 @@ _SUMS = (
     _sum("sum_empty_lattice_count", "sumEmptyLatticeCount", "Empty compartments", "空格口数", icon="locker"),
 )
 
-_PROBLEM = Entity(
+_PROBLEM = EntityDescription(
     key="problem",
     name=Name("Problem", "故障"),
     component=Component.BINARY_SENSOR,
@@ -99,21 +99,21 @@ _PROBLEM = Entity(
 )
 
 FLEET = (
-    Entity(
+    EntityDescription(
         key="org_name",
         name=Name("Organisation", "组织名称"),
         value=lambda record: record.org_name,
         category=DIAGNOSTIC,
         icon="mdi:domain",
     ),
-    Entity(
+    EntityDescription(
         key="login_time",
         name=Name("Last login", "最近登录时间"),
         value=lambda record: record.login_time,
         device_class="timestamp",
         category=DIAGNOSTIC,
     ),
-    Entity(
+    EntityDescription(
         key="time_diff",
         name=Name("Time difference", "时差"),
         value=lambda record: record.time_diff,
@@ -124,7 +124,7 @@ FLEET = (
     _sum("sum_station_count", "sumStationCount", "Stations", "站点总数", icon="locker-multiple"),
     *_SUMS,
     _PROBLEM,
-    Entity(
+    EntityDescription(
         key="open_authorisations",
         name=Name("Open authorisations", "未完成授权数"),
         value=_open,
@@ -132,7 +132,7 @@ FLEET = (
         state_class="measurement",
         icon="mdi:key-chain",
     ),
-    Entity(
+    EntityDescription(
         key="open_transfers",
         name=Name("Open authorisation transfers", "未完成授权转移数"),
         value=lambda record: record.authorisations and record.authorisations.transfers,
@@ -142,13 +142,13 @@ FLEET = (
 )
 
 STATION = (
-    Entity(
+    EntityDescription(
         key="position",
         name=Name("Position", "位置"),
         component=Component.DEVICE_TRACKER,
         value=_position,
     ),
-    Entity(
+    EntityDescription(
         key="total_count",
         name=Name("Configured compartments", "配置格口数"),
         value=lambda record: record.station.totalCount,
@@ -163,7 +163,7 @@ STATION = (
 """Without `sumStationCount`, which is 1 for a station."""
 
 LATTICE = (
-    Entity(
+    EntityDescription(
         key="occupied",
         name=Name("Occupied", "有锁"),
         component=Component.BINARY_SENSOR,
@@ -172,7 +172,7 @@ LATTICE = (
         exists=_given("deviceId"),
         device_class="occupancy",
     ),
-    Entity(
+    EntityDescription(
         key="device_id",
         name=Name("Lock", "锁编号"),
         value=lambda lattice: lattice.deviceId,
@@ -183,14 +183,14 @@ LATTICE = (
     _flag("connect_power", "connectPower", "Power connected", "接通电源", device_class="plug"),
     _flag("is_full", "isFull", "Fully charged", "已充满", icon="mdi:battery"),
     _flag("is_failure", "isFailure", "Failure", "故障", device_class="problem"),
-    Entity(
+    EntityDescription(
         key="lock_status",
         name=Name("Lock status", "锁状态"),
         value=lambda lattice: lattice.lockStatus,
         exists=_given("lockStatus"),
         icon="mdi:lock-question",
     ),
-    Entity(
+    EntityDescription(
         key="update_time",
         name=Name("Updated", "更新时间"),
         value=lambda lattice: iso(lattice.updateTime),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.vendor_json import Moment, Number, Text, Truth, Wire
+from fleet2mqtt.sdk.vendor_json import Moment, Number, Text, Truth, WireModel
 
 
 def _scalar(value: Any) -> int | float | str | None:
@@ -22,7 +22,7 @@ Scalar = Annotated[int | float | str | None, BeforeValidator(_scalar)]
 """A value whose meaning the vendor leaves open: a number where it is one, else a text."""
 
 
-class LoginData(Wire):
+class LoginData(WireModel):
     """`data` of login/userLogin, its `tokenId` under the name that parsing gave it. `timeDiff` in s."""
 
     given_token: Text = None
@@ -33,7 +33,7 @@ class LoginData(Wire):
     loginTimestamp: Moment = None
 
 
-class Statistics(Wire):
+class Statistics(WireModel):
     """`stationStatistics`, of an organisation or of one station."""
 
     sumStationCount: Number = None
@@ -47,7 +47,7 @@ class Statistics(Wire):
     sumInChargeCount: Number = None
 
 
-class Station(Wire):
+class Station(WireModel):
     """A row of `stationInfoList`. `deviceId` is its security device; degrees, both 0.0 where no place was set."""
 
     id: Text = None
@@ -58,7 +58,7 @@ class Station(Wire):
     centerLon: Number = None
 
 
-class Lattice(Wire):
+class Lattice(WireModel):
     """A row of `stationLatticeInfoList`: a compartment. `deviceId` is the lock in it, "" or null for none."""
 
     id: Text = None

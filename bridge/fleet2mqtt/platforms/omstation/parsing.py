@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from fleet2mqtt.errors import Ambiguous, BackendError, Denied
+from fleet2mqtt.errors import Ambiguous, AuthenticationError, BackendError
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.http_client import Envelope
 from fleet2mqtt.sdk.vendor_json import Pairs
@@ -27,7 +27,7 @@ def classify(code: Any, text: str) -> type[BackendError] | None:
     if number == UNKNOWN_OUTCOME:
         return Ambiguous
     if number in BAD_CREDENTIALS or number == _BAD_TOKEN or "token" in text.lower():
-        return Denied
+        return AuthenticationError
     return None
 
 
@@ -36,16 +36,16 @@ ENVELOPE = Envelope(member="code", success=(200, "200"), texts=("message",), cla
 
 def refuses_token(error: BackendError) -> bool:
     """Whether the vendor did nothing because of the token: 104, HTTP 401 or 403, or a message that speaks of it."""
-    return isinstance(error, Denied) and vendor_json.number(error.code) not in BAD_CREDENTIALS
+    return isinstance(error, AuthenticationError) and vendor_json.number(error.code) not in BAD_CREDENTIALS
 
 
 def parse(data: bytes) -> Any:
-    """Read an answer: secrets dropped, and from every `fileUrl` what may carry a token. Raises BadReply."""
+    """Read an answer: secrets dropped, and from every `fileUrl` what may carry a token. Raises InvalidResponse."""
     return _without_queries(vendor_json.parse(data))
 
 
 def parse_login(data: bytes) -> Any:
-    """Read the answer of the login, the one that may keep its token, as GIVEN_TOKEN. Raises BadReply."""
+    """Read the answer of the login, the one that may keep its token, as GIVEN_TOKEN. Raises InvalidResponse."""
     return vendor_json.parse(data, pairs=_keep_token)
 
 

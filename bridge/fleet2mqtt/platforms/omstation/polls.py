@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 
-from fleet2mqtt.devices.model import Device, Origin, Update
+from fleet2mqtt.devices.model import Device, Update, UpdateOrigin
 from fleet2mqtt.errors import BackendError, Rejected
 from fleet2mqtt.platforms.omstation.coordinator import News, Site
-from fleet2mqtt.sdk.poll_errors import Failures
+from fleet2mqtt.sdk.poll_errors import PollErrors
 
 
 async def poll_stations(site: Site) -> AsyncIterator[Update]:
     """All stations; the list has no pages."""
-    began = time.monotonic()
-    yield site.update(began, await site.ask_stations())
+    requested_at = time.monotonic()
+    yield site.update(requested_at, await site.ask_stations())
 
 
 async def poll_lattices(site: Site) -> AsyncIterator[Update]:
@@ -25,28 +25,28 @@ async def poll_lattices(site: Site) -> AsyncIterator[Update]:
     if not site.stations.listed:
         async for update in poll_stations(site):
             yield update
-    failures = Failures()
+    failures = PollErrors()
     stations = site.stations.all()
     for index, id_ in enumerate(stations):
-        began = time.monotonic()
+        requested_at = time.monotonic()
         try:
             news = await site.ask_lattices(id_)
         except BackendError as error:
-            hopeless = failures.is_everyones(error)
+            hopeless = failures.is_system_wide(error)
             unread = stations[index:] if hopeless else (id_,)
-            yield site.update(began, (site.stations.fail(unread), ()))
+            yield site.update(requested_at, (site.stations.fail(unread), ()))
             if hopeless:
                 raise
         else:
             failures.ok()
-            yield site.update(began, news)
+            yield site.update(requested_at, news)
     failures.close()
 
 
 async def poll_authorisations(site: Site) -> AsyncIterator[Update]:
     """How many are open."""
-    began = time.monotonic()
-    yield site.update(began, await site.ask_authorisations())
+    requested_at = time.monotonic()
+    yield site.update(requested_at, await site.ask_authorisations())
 
 
 async def read_device(site: Site, device: Device) -> Update:
@@ -54,8 +54,8 @@ async def read_device(site: Site, device: Device) -> Update:
 
     Rejected where the vendor does not list the station.
     """
-    began = time.monotonic()
-    return site.update(began, await _read(site, device), Origin.COMMAND)
+    requested_at = time.monotonic()
+    return site.update(requested_at, await _read(site, device), UpdateOrigin.COMMAND)
 
 
 async def _read(site: Site, device: Device) -> News:
@@ -63,7 +63,7 @@ async def _read(site: Site, device: Device) -> News:
     if device.scope == "backend":
         await site.ask_authorisations()
         return devices, inventories
-    id_ = device.native if device.scope == "stations" else device.scope.removeprefix("lattices:")
+    id_ = device.vendor_id if device.scope == "stations" else device.scope.removeprefix("lattices:")
     if id_ not in site.stations.all():
         raise Rejected(f"the vendor lists no station {id_}", endpoint="read", code="not_listed")
     more, lattices = await site.ask_lattices(id_)

@@ -29,8 +29,8 @@ from fleet2mqtt.platforms.sangfor_ac.session import Session
 from fleet2mqtt.platforms.sangfor_ac.transport import ENVELOPE, parse
 from fleet2mqtt.platforms.sangfor_ac.watchlist import Bindings, Groups, Users
 from fleet2mqtt.sdk.api import Backend, Context, Source
-from fleet2mqtt.sdk.http_client import Api, open_api
-from fleet2mqtt.sdk.rate_limiter import Pace
+from fleet2mqtt.sdk.http_client import HttpClient, open_http_client
+from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
 __all__ = ["SCHEMA", "connect"]
 
@@ -41,8 +41,8 @@ _LANGUAGES = {"zh": "zh-CN", "en": "en-US"}
 async def connect(context: Context) -> AsyncIterator[Backend]:
     """Open one AC; nothing is sent before the first poll."""
     options = context.options
-    pace = Pace(concurrency=1, spacing=options["spacing"], idle=True)
-    async with open_api(options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
+    pace = RateLimiter(concurrency=1, spacing=options["spacing"], idle=True)
+    async with open_http_client(options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
         site = _site(context, api)
         yield Backend(
             name=context.name,
@@ -59,7 +59,7 @@ async def connect(context: Context) -> AsyncIterator[Backend]:
         )
 
 
-def _site(context: Context, api: Api) -> Site:
+def _site(context: Context, api: HttpClient) -> Site:
     options = context.options
     shelf = partial(Shelf, backend=context.name, ids=context.ids)
     allow: tuple[str, ...] | None = options.get("allow")
@@ -85,7 +85,7 @@ def _site(context: Context, api: Api) -> Site:
     )
 
 
-def _session(options: Mapping[str, Any], api: Api) -> Session:
+def _session(options: Mapping[str, Any], api: HttpClient) -> Session:
     return Session(
         api=api,
         key=options["key"],

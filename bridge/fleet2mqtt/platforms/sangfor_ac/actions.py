@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fleet2mqtt.errors import CommandError
 from fleet2mqtt.platforms.sangfor_ac import schemas
 from fleet2mqtt.platforms.sangfor_ac.models import mac_of
-from fleet2mqtt.sdk.api import Action, ActionRow, actions_of
+from fleet2mqtt.sdk.api import Action, ActionDescription, actions_of
 
 if TYPE_CHECKING:
     from fleet2mqtt.platforms.sangfor_ac.coordinator import Site
@@ -173,60 +173,64 @@ _ONLINE = ("online_users",)
 _USERS = ("users",)
 
 
-def _of_a_user(noun: str, kind: str, what: str) -> tuple[ActionRow, ...]:
+def _of_a_user(noun: str, kind: str, what: str) -> tuple[ActionDescription, ...]:
     """The four actions for the net policies of single users, or for their bandwidth channels."""
 
     def change(opr: str) -> Callable[[Site, Arguments], Awaitable[Any]]:
         return partial(_change_user_policies, kind, opr)
 
     return (
-        ActionRow(f"{noun}_list", f"The {what} of a user", schemas.USER_POLICIES, partial(_user_policies, kind)),
-        ActionRow(f"{noun}_add", f"Attach {what} to a user", schemas.USER_POLICY, change("add")),
-        ActionRow(f"{noun}_delete", f"Take {what} off a user", schemas.USER_POLICY, change("del")),
-        ActionRow(
+        ActionDescription(
+            f"{noun}_list", f"The {what} of a user", schemas.USER_POLICIES, partial(_user_policies, kind)
+        ),
+        ActionDescription(f"{noun}_add", f"Attach {what} to a user", schemas.USER_POLICY, change("add")),
+        ActionDescription(f"{noun}_delete", f"Take {what} off a user", schemas.USER_POLICY, change("del")),
+        ActionDescription(
             f"{noun}_modify", f"Give a user these {what} alone", schemas.USER_POLICY_MODIFY, change("modify"), ()
         ),
     )
 
 
-ACTIONS: tuple[ActionRow, ...] = (
-    ActionRow("group_add", "Add a group", schemas.GROUP_ADD, _group_add, _GROUPS),
-    ActionRow("group_delete", "Delete a group", schemas.GROUP, _group_delete, _GROUPS, destructive=True),
-    ActionRow("group_modify", "Change a group's description", schemas.GROUP_MODIFY, _group_modify),
-    ActionRow("group_policy_list", "The net policies of a group", schemas.GROUP, _group_policy_list),
-    ActionRow(
+ACTIONS: tuple[ActionDescription, ...] = (
+    ActionDescription("group_add", "Add a group", schemas.GROUP_ADD, _group_add, _GROUPS),
+    ActionDescription("group_delete", "Delete a group", schemas.GROUP, _group_delete, _GROUPS, destructive=True),
+    ActionDescription("group_modify", "Change a group's description", schemas.GROUP_MODIFY, _group_modify),
+    ActionDescription("group_policy_list", "The net policies of a group", schemas.GROUP, _group_policy_list),
+    ActionDescription(
         "group_policy_add",
         "Attach net policies to a group",
         schemas.GROUP_POLICY,
         partial(_change_policies, "add"),
         _GROUPS,
     ),
-    ActionRow(
+    ActionDescription(
         "group_policy_delete",
         "Take net policies off a group",
         schemas.GROUP_POLICY,
         partial(_change_policies, "del"),
         _GROUPS,
     ),
-    ActionRow(
+    ActionDescription(
         "group_policy_modify",
         "Give a group these net policies and no others",
         schemas.GROUP_POLICY_MODIFY,
         partial(_change_policies, "modify"),
         _GROUPS,
     ),
-    ActionRow("net_policy_list", "All net policies, as the AC has them", schemas.NONE, _net_policy_list),
-    ActionRow("flux_policy_list", "All bandwidth channels, as the AC has them", schemas.NONE, _flux_policy_list),
-    ActionRow(
+    ActionDescription("net_policy_list", "All net policies, as the AC has them", schemas.NONE, _net_policy_list),
+    ActionDescription(
+        "flux_policy_list", "All bandwidth channels, as the AC has them", schemas.NONE, _flux_policy_list
+    ),
+    ActionDescription(
         "user_binding_search",
         "Bindings of a user, an IP or a MAC",
         schemas.USER_BINDING_SEARCH,
         _user_binding_search,
     ),
-    ActionRow(
+    ActionDescription(
         "user_binding_add", "Bind a user to an IP, a MAC or both", schemas.USER_BINDING, _user_binding_add, _BINDINGS
     ),
-    ActionRow(
+    ActionDescription(
         "user_binding_delete",
         "Remove the bindings of an address",
         schemas.ADDRESS,
@@ -234,9 +238,9 @@ ACTIONS: tuple[ActionRow, ...] = (
         _BINDINGS,
         destructive=True,
     ),
-    ActionRow("ip_mac_binding_search", "The binding of an IP or a MAC", schemas.SEARCH, _ip_mac_binding_search),
-    ActionRow("ip_mac_binding_add", "Bind an IP to a MAC", schemas.IP_MAC, _ip_mac_binding_add, _BINDINGS),
-    ActionRow(
+    ActionDescription("ip_mac_binding_search", "The binding of an IP or a MAC", schemas.SEARCH, _ip_mac_binding_search),
+    ActionDescription("ip_mac_binding_add", "Bind an IP to a MAC", schemas.IP_MAC, _ip_mac_binding_add, _BINDINGS),
+    ActionDescription(
         "ip_mac_binding_delete",
         "Remove the binding of an IP",
         schemas.IP,
@@ -244,19 +248,25 @@ ACTIONS: tuple[ActionRow, ...] = (
         _BINDINGS,
         destructive=True,
     ),
-    ActionRow("online_users", "At most 100 online users, filtered by the AC", schemas.ONLINE_USERS, _online_users),
-    ActionRow("user_logout", "Log out who is online at an IP", schemas.IP, _user_logout, _ONLINE, destructive=True),
-    ActionRow("user_login", "Log a user in by single sign-on", schemas.LOGIN, _user_login, _ONLINE),
-    ActionRow("user_get", "One local user", schemas.USER, _user_get),
-    ActionRow("user_search", "At most 100 local users", schemas.USER_SEARCH, _user_search),
-    ActionRow("user_add", "Add a local user", schemas.USER_ADD, _user_add, _USERS, destructive=True),
-    ActionRow("user_modify", "Change a local user", schemas.USER_MODIFY, _user_modify, _USERS, destructive=True),
-    ActionRow("user_delete", "Delete a local user", schemas.USER, _user_delete, _USERS, destructive=True),
+    ActionDescription(
+        "online_users", "At most 100 online users, filtered by the AC", schemas.ONLINE_USERS, _online_users
+    ),
+    ActionDescription(
+        "user_logout", "Log out who is online at an IP", schemas.IP, _user_logout, _ONLINE, destructive=True
+    ),
+    ActionDescription("user_login", "Log a user in by single sign-on", schemas.LOGIN, _user_login, _ONLINE),
+    ActionDescription("user_get", "One local user", schemas.USER, _user_get),
+    ActionDescription("user_search", "At most 100 local users", schemas.USER_SEARCH, _user_search),
+    ActionDescription("user_add", "Add a local user", schemas.USER_ADD, _user_add, _USERS, destructive=True),
+    ActionDescription(
+        "user_modify", "Change a local user", schemas.USER_MODIFY, _user_modify, _USERS, destructive=True
+    ),
+    ActionDescription("user_delete", "Delete a local user", schemas.USER, _user_delete, _USERS, destructive=True),
     *_of_a_user("user_net_policy", "netpolicy", "net policies"),
     *_of_a_user("user_flux_policy", "fluxpolicy", "bandwidth channels"),
-    ActionRow("throughput", "What the AC sends and receives now", schemas.THROUGHPUT, _throughput),
-    ActionRow("user_rank", "The users with most traffic", schemas.USER_RANK, _user_rank),
-    ActionRow("app_rank", "The applications with most traffic", schemas.APP_RANK, _app_rank),
+    ActionDescription("throughput", "What the AC sends and receives now", schemas.THROUGHPUT, _throughput),
+    ActionDescription("user_rank", "The users with most traffic", schemas.USER_RANK, _user_rank),
+    ActionDescription("app_rank", "The applications with most traffic", schemas.APP_RANK, _app_rank),
 )
 
 

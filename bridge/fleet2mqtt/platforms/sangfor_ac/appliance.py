@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from fleet2mqtt.devices.model import Device, Entity, present, read, read_attributes
+from fleet2mqtt.devices.model import Device, EntityDescription, present, read, read_attributes
 from fleet2mqtt.platforms.sangfor_ac.device_cache import MANUFACTURER
 from fleet2mqtt.platforms.sangfor_ac.entities import BOX, library_rows, row_key
 from fleet2mqtt.platforms.sangfor_ac.models import BoxRecord, Library
@@ -25,7 +25,7 @@ class Box:
     clock: str | None = None
     spoke: bool = False
     _device: Device | None = None
-    _library_rows: dict[tuple[str, str], tuple[Entity, ...]] = field(default_factory=dict)
+    _library_rows: dict[tuple[str, str], tuple[EntityDescription, ...]] = field(default_factory=dict)
 
     def learn(self, **news: Any) -> None:
         """Fields of the record that are known now."""
@@ -50,7 +50,7 @@ class Box:
         return Device(
             id=self.name,
             backend=self.name,
-            native=self.name,
+            vendor_id=self.name,
             scope="backend",
             name=self.name,
             entities=rows,
@@ -63,7 +63,7 @@ class Box:
             record=self.record,
         )
 
-    def _libraries(self) -> Iterable[Entity]:
+    def _libraries(self) -> Iterable[EntityDescription]:
         for key, library in self.record.libraries:
             name = library.name or library.type or key
             table = self._library_rows.get((key, name))

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from fleet2mqtt.errors import BackendError
 from fleet2mqtt.platforms.sangfor_ac.transport import is_missing
-from fleet2mqtt.sdk.poll_errors import Failures
+from fleet2mqtt.sdk.poll_errors import PollErrors
 
 _LOG = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Round:
     whole: bool = True
     missing: dict[str, BackendError] = field(default_factory=dict)
     faults: dict[str, BackendError] = field(default_factory=dict)
-    _failures: Failures = field(default_factory=Failures)
+    _failures: PollErrors = field(default_factory=PollErrors)
 
     @property
     def answered(self) -> int:

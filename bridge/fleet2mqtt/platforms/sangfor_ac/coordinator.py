@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fleet2mqtt.devices.model import Device, Inventory, Origin, Update
+from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin
 from fleet2mqtt.errors import BackendError
 from fleet2mqtt.platforms.sangfor_ac.capabilities import Features, Round
 from fleet2mqtt.platforms.sangfor_ac.transport import is_not_found
@@ -77,16 +77,16 @@ class Site:
 
     def update(
         self,
-        began: float | None,
+        requested_at: float | None,
         devices: Iterable[Device],
         inventories: Iterable[Inventory] = (),
-        origin: Origin = Origin.POLL,
+        origin: UpdateOrigin = UpdateOrigin.POLL,
     ) -> Update:
         """News of this backend; without `began` it is what is known now, whenever that was asked."""
         return Update(
             backend=self.name,
             origin=origin,
-            began=time.monotonic() if began is None else began,
+            requested_at=time.monotonic() if requested_at is None else requested_at,
             observed_at=datetime.now(UTC),
             devices=tuple(devices),
             inventories=tuple(inventories),

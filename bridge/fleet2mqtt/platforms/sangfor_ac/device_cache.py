@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import Device, Entity, Inventory, present, read, read_attributes
+from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, present, read, read_attributes
 
 MANUFACTURER = "Sangfor"
 
@@ -22,26 +22,26 @@ class Shelf:
     kind: str
     _made: dict[str, Device] = field(default_factory=dict)
 
-    def id(self, native: str) -> str:
+    def id(self, vendor_id: str) -> str:
         """The id of a device."""
-        return self.ids(self.backend, self.kind, native)
+        return self.ids(self.backend, self.kind, vendor_id)
 
     def device(
-        self, native: str, record: Any, table: tuple[Entity, ...], *, name: str, available: bool = True
+        self, vendor_id: str, record: Any, table: tuple[EntityDescription, ...], *, name: str, available: bool = True
     ) -> Device:
         """The device of this record; the one from before if it says the same."""
         rows = present(table, record)
-        known = self._made.get(native)
+        known = self._made.get(vendor_id)
         if (
             known is None
             or known.record != record
             or (known.name, known.available) != (name, available)
             or list(map(id, known.entities)) != list(map(id, rows))
         ):
-            known = self._made[native] = Device(
-                id=self.id(native),
+            known = self._made[vendor_id] = Device(
+                id=self.id(vendor_id),
                 backend=self.backend,
-                native=native,
+                vendor_id=vendor_id,
                 scope=self.scope,
                 name=name,
                 entities=rows,

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fleet2mqtt.devices.ids import slug
-from fleet2mqtt.devices.model import Category, Component, Entity, Name, Value, on_off
+from fleet2mqtt.devices.model import Component, EntityCategory, EntityDescription, Name, Value, on_off
 from fleet2mqtt.platforms.sangfor_ac.writes import log_out, set_policy
 from fleet2mqtt.sdk import vendor_json
 
 if TYPE_CHECKING:
     from fleet2mqtt.platforms.sangfor_ac.models import BindingRecord, ChannelRecord, GroupRecord, NetPolicy, UserRecord
 
-DIAGNOSTIC = Category.DIAGNOSTIC
+DIAGNOSTIC = EntityCategory.DIAGNOSTIC
 UNKNOWN = "unknown"
 TERMINAL = (UNKNOWN, "mobile", "pc", "multi")
 AUTHWAY = ("none", "password", "sms", "single_sign_on", "auth_free")
@@ -28,23 +28,23 @@ def row_key(text: str) -> str:
     return found if plain else slug(f"\x1f{text}", 40).replace("-", "_")
 
 
-def _sensor(key: str, en: str, zh: str, value: Read, **more: Any) -> Entity:
-    return Entity(key=key, name=Name(en, zh), value=value, **more)
+def _sensor(key: str, en: str, zh: str, value: Read, **more: Any) -> EntityDescription:
+    return EntityDescription(key=key, name=Name(en, zh), value=value, **more)
 
 
-def _binary(key: str, en: str, zh: str, value: Read, **more: Any) -> Entity:
+def _binary(key: str, en: str, zh: str, value: Read, **more: Any) -> EntityDescription:
     return _sensor(key, en, zh, lambda r: on_off(value(r)), component=Component.BINARY_SENSOR, **more)
 
 
-def _figure(key: str, en: str, zh: str, icon: str) -> Entity:
+def _figure(key: str, en: str, zh: str, icon: str) -> EntityDescription:
     return _sensor(key, en, zh, lambda r: getattr(r, key), state_class="measurement", icon=icon)
 
 
-def _percent(key: str, en: str, zh: str, icon: str) -> Entity:
+def _percent(key: str, en: str, zh: str, icon: str) -> EntityDescription:
     return _sensor(key, en, zh, lambda r: getattr(r, key), state_class="measurement", unit="%", icon=icon)
 
 
-def _rate(key: str, en: str, zh: str, value: Read, **more: Any) -> Entity:
+def _rate(key: str, en: str, zh: str, value: Read, **more: Any) -> EntityDescription:
     return _sensor(key, en, zh, value, device_class="data_rate", unit="bit/s", state_class="measurement", **more)
 
 
@@ -125,7 +125,7 @@ BOX = (
 )
 
 
-def library_rows(key: str, name: str) -> tuple[Entity, ...]:
+def library_rows(key: str, name: str) -> tuple[EntityDescription, ...]:
     """The rows of one rule library."""
     diagnostic: dict[str, Any] = {"category": DIAGNOSTIC}
     return (
@@ -181,7 +181,7 @@ def _about_channel(r: ChannelRecord) -> Mapping[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _bandwidth(field: str, index: int, en: str, zh: str) -> Entity:
+def _bandwidth(field: str, index: int, en: str, zh: str) -> EntityDescription:
     def value(r: ChannelRecord) -> Any:
         pair = getattr(r.channel, field)
         return pair and pair[index]
@@ -236,9 +236,9 @@ GROUP = (
 )
 
 
-def policy_switch(policy: str) -> Entity:
+def policy_switch(policy: str) -> EntityDescription:
     """Whether a net policy is attached to a group."""
-    return Entity(
+    return EntityDescription(
         key=f"netpolicy_{row_key(policy)}",
         name=Name(f"Policy {policy}", f"策略 {policy}"),
         component=Component.SWITCH,
@@ -253,7 +253,7 @@ def _seen(r: UserRecord) -> bool:
     return r.seen
 
 
-def _choice(key: str, en: str, zh: str, options: tuple[str, ...], icon: str) -> Entity:
+def _choice(key: str, en: str, zh: str, options: tuple[str, ...], icon: str) -> EntityDescription:
     return _sensor(
         key,
         en,
@@ -323,7 +323,7 @@ USER = (
         device_class="timestamp",
         icon="mdi:account-clock",
     ),
-    Entity(
+    EntityDescription(
         key="logout",
         name=Name("Log out", "强制注销"),
         component=Component.BUTTON,

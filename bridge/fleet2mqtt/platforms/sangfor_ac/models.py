@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.vendor_json import EmptyList, Moment, Number, Text, Truth, Wire
+from fleet2mqtt.sdk.vendor_json import EmptyList, Moment, Number, Text, Truth, WireModel
 
 UNLIMITED = -1
 _MAC_DIGITS = 12
@@ -67,7 +67,7 @@ def _as(*names: str, default: Any = None) -> Any:
     return Field(default=default, validation_alias=AliasChoices(*names))
 
 
-class PolicyInfo(Wire):
+class PolicyInfo(WireModel):
     """`policy_info` of a net policy; the texts are in the device's language."""
 
     name: Text = None
@@ -78,7 +78,7 @@ class PolicyInfo(Wire):
     depict: Text = None
 
 
-class UserInfo(Wire):
+class UserInfo(WireModel):
     """`user_info` of a net policy, without the fields that name people or their addresses."""
 
     location: Texts = ()
@@ -86,14 +86,14 @@ class UserInfo(Wire):
     target_area: Texts = ()
 
 
-class NetPolicy(Wire):
+class NetPolicy(WireModel):
     """A row of policy/netpolicy, the Sangfor document 3.1."""
 
     policy_info: Annotated[PolicyInfo, Object] = PolicyInfo()
     user_info: Annotated[UserInfo, Object] = UserInfo()
 
 
-class FluxPolicy(Wire):
+class FluxPolicy(WireModel):
     """A channel of policy/fluxpolicy, as the Sangfor document 3.2 prints it, tabulates it, and as devices send it."""
 
     id: Text = None
@@ -113,7 +113,7 @@ class FluxPolicy(Wire):
     children: Annotated[tuple[Any, ...], EmptyList] = _as("children", "childrens", default=())
 
 
-class OnlineUser(Wire):
+class OnlineUser(WireModel):
     """A row of online-users, the Sangfor document 5.1."""
 
     name: Text = None
@@ -127,7 +127,7 @@ class OnlineUser(Wire):
     online_time: Number = None
 
 
-class Expiry(Wire):
+class Expiry(WireModel):
     """`expire_time` of a local user: an object, or its date alone, which is "" for never."""
 
     enable: Truth = None
@@ -135,7 +135,7 @@ class Expiry(Wire):
     moment: Moment = _as("date")
 
 
-class Account(Wire):
+class Account(WireModel):
     """The answer of user?name=, as public sources have it, without what is personal."""
 
     enable: Truth = None
@@ -153,14 +153,14 @@ class Account(Wire):
         return None if expiry is None or expiry.enable is False else expiry.moment
 
 
-class NoAuth(Wire):
+class NoAuth(WireModel):
     """`noauth` of a binding; `indate` 0 is for ever."""
 
     enable: Truth = None
     indate: Number = None
 
 
-class UserBinding(Wire):
+class UserBinding(WireModel):
     """A row of bindinfo/user-bindinfo, the Sangfor document 4.1."""
 
     enable: Truth = None
@@ -173,7 +173,7 @@ class UserBinding(Wire):
     noauth: Annotated[NoAuth, Object] = NoAuth()
 
 
-class IpMacBinding(Wire):
+class IpMacBinding(WireModel):
     """The answer of ipmac-bindinfo, the Sangfor document 4.2."""
 
     ip: Text = None
@@ -181,7 +181,7 @@ class IpMacBinding(Wire):
     desc: Text = None
 
 
-class Library(Wire):
+class Library(WireModel):
     """A row of status/insidelib: a rule library and its versions."""
 
     name: Text = None
@@ -193,7 +193,7 @@ class Library(Wire):
     is_expired: Truth = None
 
 
-class Throughput(Wire):
+class Throughput(WireModel):
     """status/throughput in `unit` per second, bytes where it is missing."""
 
     send: Rate = None
@@ -206,14 +206,14 @@ class Throughput(Wire):
         return amount if amount is None or (self.unit or "").lower().startswith("bit") else amount * 8
 
 
-class LogCounters(Wire):
+class LogCounters(WireModel):
     """status/log."""
 
     block: Number = None
     record: Number = None
 
 
-class UserRank(Wire):
+class UserRank(WireModel):
     """A row of status/user-rank in bytes, without whose it is; `status` false is frozen."""
 
     group: Text = None
@@ -224,7 +224,7 @@ class UserRank(Wire):
     status: Truth = None
 
 
-class AppRank(Wire):
+class AppRank(WireModel):
     """A row of status/app-rank in bytes, without its users."""
 
     app: Text = None

@@ -36,7 +36,7 @@ class Policies:
         """All bandwidth channels with their children; gives their devices and, if there are any, their inventory."""
         found = channels(rows)
         devices = [
-            self.flux.device(native, record, FLUX_POLICY, name=_name(record)) for native, record in found.items()
+            self.flux.device(vendor_id, record, FLUX_POLICY, name=_name(record)) for vendor_id, record in found.items()
         ]
         return tuple(devices), self.flux.inventory(found)
 
@@ -48,8 +48,8 @@ def channels(rows: Iterable[Any]) -> dict[str, ChannelRecord]:
     found: dict[str, ChannelRecord] = {}
     for above, channel in flat:
         parent = "/".join(above) or (None if channel.father in _ROOT else names.get(channel.father or ""))
-        native = channel.id or "/".join((*above, channel.name or ""))
-        found.setdefault(native, ChannelRecord(channel=channel, parent=parent))
+        vendor_id = channel.id or "/".join((*above, channel.name or ""))
+        found.setdefault(vendor_id, ChannelRecord(channel=channel, parent=parent))
     return found
 
 

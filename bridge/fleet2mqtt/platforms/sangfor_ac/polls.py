@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fleet2mqtt.devices.model import Device, Update
-from fleet2mqtt.errors import BackendError, BadReply, Rejected
+from fleet2mqtt.errors import BackendError, InvalidResponse, Rejected
 from fleet2mqtt.platforms.sangfor_ac.client import (
     FLUX_POLICIES,
     GROUP_POLICIES,
@@ -47,7 +47,7 @@ FIGURES: MappingProxyType[str, Callable[[Client], Awaitable[Any]]] = MappingProx
     }
 )
 """Fields of the AC's record, and the calls that answer them."""
-_NOTHING = (BadReply, Rejected)
+_NOTHING = (InvalidResponse, Rejected)
 """How what is not there may be answered, beside what says so: by nothing, or as 未知错误,获取数据失败!"""
 
 
@@ -62,10 +62,10 @@ async def poll_status(site: Site) -> AsyncIterator[Update]:
     await _ask_more(site, turn)
     site.box.spoke |= turn.answered > 0
     if _lacks_figures(site, turn):
-        began = time.monotonic()
+        requested_at = time.monotonic()
         news = site.take_policies(await _sign_of_life(site))
         site.features.lack(turn.missing | turn.faults)
-        yield site.update(began, *news)
+        yield site.update(requested_at, *news)
     else:
         turn.close()
     yield site.update(None, (site.box.device(),))
@@ -118,15 +118,15 @@ async def poll_libraries(site: Site) -> AsyncIterator[Update]:
 async def poll_policies(site: Site) -> AsyncIterator[Update]:
     """The net policies, also as switches of the watched groups, and the bandwidth channels."""
     turn = site.round()
-    began = time.monotonic()
+    requested_at = time.monotonic()
     rows = await turn.ask(NET_POLICIES, site.client.net_policies)
     if rows is not None:
-        yield site.update(began, *site.take_policies(rows))
+        yield site.update(requested_at, *site.take_policies(rows))
         yield site.update(None, site.group_devices())
-    began = time.monotonic()
+    requested_at = time.monotonic()
     rows = await turn.ask(FLUX_POLICIES, site.client.flux_policies)
     if rows is not None:
-        yield site.update(began, *site.policies.take_flux(rows))
+        yield site.update(requested_at, *site.policies.take_flux(rows))
     turn.close()
 
 
@@ -134,10 +134,10 @@ async def poll_groups(site: Site) -> AsyncIterator[Update]:
     """The net policies of the watched groups."""
     turn = site.round()
     for path in site.watch.groups:
-        began = time.monotonic()
+        requested_at = time.monotonic()
         found = await turn.ask(GROUP_POLICIES, partial(site.ask_group, path))
         if found is not None:
-            site.groups.learn(path, found[0], began)
+            site.groups.learn(path, found[0], requested_at)
             yield site.update(None, _of(site.group_devices(), path))
     turn.close()
     if turn.whole and (site.policies.names or not site.watch.groups):
@@ -147,14 +147,14 @@ async def poll_groups(site: Site) -> AsyncIterator[Update]:
 async def poll_online_users(site: Site) -> AsyncIterator[Update]:
     """How many users are online, and which of the watched ones."""
     turn = site.round()
-    began = time.monotonic()
+    requested_at = time.monotonic()
     everyone = await turn.ask(ONLINE, partial(site.client.online_users, EVERYONE))
     if everyone is not None:
         site.box.learn(online_user=everyone.count)
         yield site.update(None, (site.box.device(),))
         if site.watch.users:
             async for name, logins in _watched_users(site, turn, everyone):
-                site.users.see(name, logins, began)
+                site.users.see(name, logins, requested_at)
             devices = site.users.devices(*site.watch.users)
             yield site.update(None, devices, site.watched(site.users.shelf, site.watch.users))
     turn.close()
@@ -164,10 +164,10 @@ async def poll_users(site: Site) -> AsyncIterator[Update]:
     """The accounts of the watched users."""
     turn = site.round()
     for name in site.watch.users:
-        began = time.monotonic()
+        requested_at = time.monotonic()
         found = await turn.ask(USER, partial(site.ask_account, name))
         if found is not None:
-            site.users.learn(name, found[0], began)
+            site.users.learn(name, found[0], requested_at)
             yield site.update(None, site.users.devices(name))
     turn.close()
     if turn.whole:
@@ -193,17 +193,17 @@ async def poll_bindings(site: Site) -> AsyncIterator[Update]:
     """What the watched searches find."""
     turn = site.round()
     for search in site.watch.bindings:
-        began = time.monotonic()
+        requested_at = time.monotonic()
         users = await turn.ask(USER_BINDINGS, partial(site.client.user_bindings, search))
         pair = None
         if is_ip(search) or mac_of(search):
             pair = await turn.ask(IP_MAC_BINDING, partial(site.client.ip_mac_bindings, search))
         if users is not None or pair is not None:
-            yield site.update(began, (site.bindings.learn(search, users, pair),))
+            yield site.update(requested_at, (site.bindings.learn(search, users, pair),))
     turn.close()
     if turn.whole:
         yield site.update(None, (), site.watched(site.bindings.shelf, site.watch.bindings))
 
 
-def _of(devices: Iterable[Device], native: str) -> tuple[Device, ...]:
-    return tuple(device for device in devices if device.native == native)
+def _of(devices: Iterable[Device], vendor_id: str) -> tuple[Device, ...]:
+    return tuple(device for device in devices if device.vendor_id == vendor_id)

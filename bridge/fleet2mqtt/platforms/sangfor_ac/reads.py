@@ -8,7 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from fleet2mqtt.devices.model import Device, Origin, Update
+from fleet2mqtt.devices.model import Device, Update, UpdateOrigin
 from fleet2mqtt.errors import BackendError, Rejected
 from fleet2mqtt.platforms.sangfor_ac.client import ONLINE, USER
 from fleet2mqtt.platforms.sangfor_ac.models import mac_of
@@ -26,13 +26,13 @@ _OF_MANY = frozenset(("backend", "groups", "users"))
 
 async def read_device(site: Site, device: Device) -> Update:
     """Ask for this device now. Raises BackendError; Rejected if the AC does not list it."""
-    began = time.monotonic()
-    found = await _READERS[device.scope](site, device.native)
+    requested_at = time.monotonic()
+    found = await _READERS[device.scope](site, device.vendor_id)
     mine = tuple(each for each in found if each.id == device.id)
     if not mine:
-        raise Rejected(f"the AC does not list {device.native}", endpoint=device.scope, code="not_listed")
+        raise Rejected(f"the AC does not list {device.vendor_id}", endpoint=device.scope, code="not_listed")
     # What is made of many answers is known as of now, not since the first was asked for.
-    return site.update(None if device.scope in _OF_MANY else began, mine, origin=Origin.COMMAND)
+    return site.update(None if device.scope in _OF_MANY else requested_at, mine, origin=UpdateOrigin.COMMAND)
 
 
 async def _read_box(site: Site, _: str) -> Devices:
@@ -48,24 +48,24 @@ async def _read_flux_policy(site: Site, _: str) -> Devices:
 
 
 async def _read_group(site: Site, path: str) -> Devices:
-    began = time.monotonic()
+    requested_at = time.monotonic()
     (policies,) = await site.ask_group(path)
-    site.groups.learn(path, policies, began)
+    site.groups.learn(path, policies, requested_at)
     return site.group_devices()
 
 
 async def _read_user(site: Site, name: str) -> Devices:
     """Where it is online, which a read-back is about, and its account; what of it this system has."""
-    turn, began = site.round(), time.monotonic()
+    turn, requested_at = site.round(), time.monotonic()
     seen = await turn.ask(ONLINE, partial(site.ask_user, name))
     if ONLINE in turn.faults:
         raise turn.faults[ONLINE]
     if turn.answered:
-        site.users.see(name, seen, began)
-    began = time.monotonic()
+        site.users.see(name, seen, requested_at)
+    requested_at = time.monotonic()
     found = await turn.ask(USER, partial(site.ask_account, name))
     if found is not None:
-        site.users.learn(name, found[0], began)
+        site.users.learn(name, found[0], requested_at)
     turn.close()
     return site.users.devices(name)
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fleet2mqtt.errors import Ambiguous, BackendError, BadReply, Busy, Denied
+from fleet2mqtt.errors import Ambiguous, AuthenticationError, BackendError, InvalidResponse, RateLimited
 from fleet2mqtt.platforms.sangfor_ac.transport import REDIRECTS, Call, Verb, is_not_found, parse_reading, sign
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.http_client import Api
+from fleet2mqtt.sdk.http_client import HttpClient
 
 Row = dict[str, Any]
 
@@ -20,9 +20,9 @@ BUSY_WAITS = (1, 2, 4)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The calls to one AC. Every method raises BackendError; an answer without data is BadReply."""
+    """The calls to one AC. Every method raises BackendError; an answer without data is InvalidResponse."""
 
-    api: Api
+    api: HttpClient
     key: str = field(repr=False)
     spacing: float
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Session:
         for wait in BUSY_WAITS:
             try:
                 return (await self._send(api, call, fields or {})).get("data")
-            except Busy:
+            except RateLimited:
                 await asyncio.sleep(wait * self.spacing)
         return (await self._send(api, call, fields or {})).get("data")
 
@@ -86,11 +86,11 @@ class Session:
         """The answer to a write, which is never sent twice; Ambiguous if it tells nothing."""
         try:
             return await self._send(self.api, Call(verb=verb, path=path), fields)
-        except BadReply as error:
+        except InvalidResponse as error:
             message = f"{error}; whether it was carried out is not known"
             raise Ambiguous(message, endpoint=error.endpoint, code=error.code) from error
 
-    async def _send(self, api: Api, call: Call, fields: Mapping[str, Any]) -> Row:
+    async def _send(self, api: HttpClient, call: Call, fields: Mapping[str, Any]) -> Row:
         request = sign(self.key, call, fields, self.prefix)
         try:
             return await api.call(
@@ -101,11 +101,11 @@ class Session:
                 headers=self.headers,
                 json=request.json,
             )
-        except BadReply as error:
+        except InvalidResponse as error:
             if error.code not in REDIRECTS:
                 raise
             message = f"{call.name}: HTTP {error.code}, a redirection: the url has the wrong port, or https for http"
-            raise Denied(message, endpoint=call.name, code=error.code) from error
+            raise AuthenticationError(message, endpoint=call.name, code=error.code) from error
 
 
 def rows_of(data: Any) -> tuple[Row, ...] | None:
@@ -115,6 +115,6 @@ def rows_of(data: Any) -> tuple[Row, ...] | None:
     return tuple(row for row in data if isinstance(row, dict)) if isinstance(data, list) else None
 
 
-def no_data(path: str) -> BadReply:
+def no_data(path: str) -> InvalidResponse:
     """The error of an answer that says success and tells nothing."""
-    return BadReply(f"{path}: the answer has no data", endpoint=path, code="no_data")
+    return InvalidResponse(f"{path}: the answer has no data", endpoint=path, code="no_data")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fleet2mqtt.errors import BackendError, Busy, Denied, Rejected
+from fleet2mqtt.errors import AuthenticationError, BackendError, RateLimited, Rejected
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.http_client import Envelope
 
@@ -43,7 +43,7 @@ _NOT_FOUND = re.compile(r"不存在|没有数据|\bno data\b|not exist|n.t exist
 
 def classify(_: Any, text: str) -> type[BackendError] | None:
     """The error that a refusal means: there is no table of codes, only texts, in two languages (document, part 4)."""
-    return Denied if _DENIED.search(text) else Busy if _BUSY.search(text) else None
+    return AuthenticationError if _DENIED.search(text) else RateLimited if _BUSY.search(text) else None
 
 
 ENVELOPE = Envelope(member="code", success=(0, "0"), texts=("message",), classify=classify)
@@ -109,7 +109,7 @@ def sign(key: str, call: Call, fields: Mapping[str, Any], prefix: str = "/v1") -
 
 
 def parse(data: bytes) -> Any:
-    """Read a reply, with the lists that were sent as {} as lists. Raises BadReply."""
+    """Read a reply, with the lists that were sent as {} as lists. Raises InvalidResponse."""
     return _lists(vendor_json.parse(data))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
-from fleet2mqtt.devices.model import Device, Entity
+from fleet2mqtt.devices.model import Device, EntityDescription
 from fleet2mqtt.platforms.sangfor_ac.entities import BINDING, GROUP, USER, policy_switch
 from fleet2mqtt.platforms.sangfor_ac.models import (
     Account,
@@ -34,14 +34,14 @@ class Groups:
     shelf: Shelf
     _known: dict[str, GroupRecord] = field(default_factory=dict)
     _asked: dict[str, float] = field(default_factory=dict)
-    _switches: dict[str, Entity] = field(default_factory=dict)
+    _switches: dict[str, EntityDescription] = field(default_factory=dict)
 
-    def learn(self, path: str, policies: tuple[str, ...] | None, began: float) -> None:
+    def learn(self, path: str, policies: tuple[str, ...] | None, requested_at: float) -> None:
         """The policies of a group; None where the AC has no such group, which is unavailable then.
 
         What was asked for before that which is known (`began`) does not count.
         """
-        if _outdated(self._asked, path, began):
+        if _outdated(self._asked, path, requested_at):
             return
         before = self._known.get(path)
         kept = before.policies if policies is None and before is not None else policies
@@ -56,7 +56,7 @@ class Groups:
         rows = (*GROUP, *(self._switch(name) for name in names))
         return self.shelf.device(record.path, record, rows, name=record.path, available=record.found)
 
-    def _switch(self, policy: str) -> Entity:
+    def _switch(self, policy: str) -> EntityDescription:
         known = self._switches.get(policy)
         if known is None:
             known = self._switches[policy] = policy_switch(policy)
@@ -83,16 +83,16 @@ class Users:
         mine = [login for login in found if login.name == name]
         return tuple(sorted(mine, key=lambda login: login.login_time or _LONG_AGO, reverse=True))
 
-    def see(self, name: str, logins: tuple[OnlineUser, ...] | None, began: float) -> None:
+    def see(self, name: str, logins: tuple[OnlineUser, ...] | None, requested_at: float) -> None:
         """Where a user is online; None where that could not be found out, and what was known stays."""
         before = self._record(name)
-        if not _outdated(self._seen, name, began):
+        if not _outdated(self._seen, name, requested_at):
             self._known[name] = replace(before, seen=True, logins=before.logins if logins is None else logins)
 
-    def learn(self, name: str, account: Row | None, began: float) -> None:
+    def learn(self, name: str, account: Row | None, requested_at: float) -> None:
         """The account of a user, as the AC tells it; None where there is none of that name."""
         found = None if account is None else Account.model_validate(account, context={"zone": self.zone})
-        if not _outdated(self._asked, name, began):
+        if not _outdated(self._asked, name, requested_at):
             self._known[name] = replace(self._record(name), account=found)
 
     def devices(self, *names: str) -> tuple[Device, ...]:
@@ -120,11 +120,11 @@ class Bindings:
         return self.shelf.device(search, record, BINDING, name=search)
 
 
-def _outdated(asked: dict[str, float], name: str, began: float) -> bool:
+def _outdated(asked: dict[str, float], name: str, requested_at: float) -> bool:
     """Whether newer news is known; what was asked for now is the newest then."""
-    if began < asked.get(name, began):
+    if requested_at < asked.get(name, requested_at):
         return True
-    asked[name] = began
+    asked[name] = requested_at
     return False
 
 

@@ -15,7 +15,7 @@ def set_policy(policy: str) -> Write:
     """A switch's write: attach this net policy to the group, or take it off; the group's others stay."""
 
     async def write(site: Site, group: Device, value: Any) -> None:
-        await site.client.change_group_policies("add" if value else "del", group.native, [policy])
+        await site.client.change_group_policies("add" if value else "del", group.vendor_id, [policy])
 
     return write
 
@@ -25,10 +25,10 @@ async def log_out(site: Site, user: Device, _: Any) -> Update:
     if not site.may_log_out:
         message = f"logging out is destructive: it works only when backends.{site.name}.allow names user_logout"
         raise CommandError("not_allowed", message)
-    logins = await site.ask_user(user.native)
+    logins = await site.ask_user(user.vendor_id)
     addresses = [login.ip for login in logins or () if login.ip is not None]
     if not addresses:
-        raise CommandError("not_online", f"{user.native} is not online")
+        raise CommandError("not_online", f"{user.vendor_id} is not online")
     for ip in addresses:
         await site.client.log_out(ip)
     return await site.read(user)

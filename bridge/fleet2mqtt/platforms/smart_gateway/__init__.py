@@ -17,8 +17,8 @@ from fleet2mqtt.platforms.smart_gateway.polls import poll_details, poll_devices,
 from fleet2mqtt.platforms.smart_gateway.schemas import OPTIONS as SCHEMA
 from fleet2mqtt.platforms.smart_gateway.writes import SetBody
 from fleet2mqtt.sdk.api import Backend, Context, Source
-from fleet2mqtt.sdk.http_client import open_api
-from fleet2mqtt.sdk.rate_limiter import Pace
+from fleet2mqtt.sdk.http_client import open_http_client
+from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
 __all__ = ["SCHEMA", "connect"]
 
@@ -27,7 +27,7 @@ __all__ = ["SCHEMA", "connect"]
 async def connect(context: Context) -> AsyncIterator[Backend]:
     """Open one back end; nothing is sent before the first poll."""
     options = context.options
-    async with open_api(options, envelope=ENVELOPE, pace=Pace(concurrency=1), parse=parse) as api:
+    async with open_http_client(options, envelope=ENVELOPE, pace=RateLimiter(concurrency=1), parse=parse) as api:
         client = Client(api=api, set_path=options["set_path"])
         rows = channel_rows(options["units"]["traffic"])
         queried = None if options["query"] == "all" else tuple(options["query"])
@@ -36,8 +36,8 @@ async def connect(context: Context) -> AsyncIterator[Backend]:
             name=context.name,
             client=client,
             gateways=gateways,
-            rules=Rules(gateways=gateways, recall=context.watermark),
-            keep=context.keep,
+            rules=Rules(gateways=gateways, recall=context.checkpoint),
+            keep=context.save_checkpoint,
             page_size=options["page_size"],
             first_page=options["first_page"],
             set_body=SetBody(options["set_body"]),

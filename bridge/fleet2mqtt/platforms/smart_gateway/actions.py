@@ -11,7 +11,7 @@ from fleet2mqtt.platforms.smart_gateway.client import ARGS
 from fleet2mqtt.platforms.smart_gateway.coordinator import Site, count_of
 from fleet2mqtt.platforms.smart_gateway.writes import send
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.api import Action, ActionRow, actions_of
+from fleet2mqtt.sdk.api import Action, ActionDescription, actions_of
 
 Arguments = dict[str, Any]
 
@@ -112,21 +112,25 @@ def _said(reply: Mapping[str, Any]) -> Any:
 _GATEWAYS = ("devices", "details")
 _ALL = ("mappings", "details")
 ACTIONS = (
-    ActionRow("device_register", "Register a gateway", schemas.REGISTER, _register, _GATEWAYS),
-    ActionRow("device_delete", "Delete a gateway", schemas.DEVICE, _delete, _GATEWAYS, destructive=True),
-    ActionRow("device_list", "One page of gateways, filtered by the vendor", schemas.LIST, _list),
-    ActionRow("device_query", "Gateways by serial number, with the charts if asked", schemas.QUERY, _query),
-    ActionRow("device_chart", "The rate and delay charts of a gateway", schemas.CHART, _device_chart),
-    ActionRow("device_set", "Change any settings of a gateway in one call", schemas.SET, _set, ("details",)),
-    ActionRow("mapping_list", "All port mapping rules", schemas.NONE, _mapping_list),
-    ActionRow("mapping_add", "Add a port mapping rule; answers its uuid", schemas.ADD, _mapping_add, ("mappings",)),
-    ActionRow("mapping_edit", "Change a port mapping rule", schemas.EDIT, _mapping_edit, ("mappings",)),
-    ActionRow("mapping_delete", "Delete port mapping rules", schemas.RULES, _mapping_delete, _ALL, destructive=True),
-    ActionRow("mapping_assign", "Give a rule to a gateway", schemas.ASSIGN, _mapping_assign, _ALL),
-    ActionRow(
+    ActionDescription("device_register", "Register a gateway", schemas.REGISTER, _register, _GATEWAYS),
+    ActionDescription("device_delete", "Delete a gateway", schemas.DEVICE, _delete, _GATEWAYS, destructive=True),
+    ActionDescription("device_list", "One page of gateways, filtered by the vendor", schemas.LIST, _list),
+    ActionDescription("device_query", "Gateways by serial number, with the charts if asked", schemas.QUERY, _query),
+    ActionDescription("device_chart", "The rate and delay charts of a gateway", schemas.CHART, _device_chart),
+    ActionDescription("device_set", "Change any settings of a gateway in one call", schemas.SET, _set, ("details",)),
+    ActionDescription("mapping_list", "All port mapping rules", schemas.NONE, _mapping_list),
+    ActionDescription(
+        "mapping_add", "Add a port mapping rule; answers its uuid", schemas.ADD, _mapping_add, ("mappings",)
+    ),
+    ActionDescription("mapping_edit", "Change a port mapping rule", schemas.EDIT, _mapping_edit, ("mappings",)),
+    ActionDescription(
+        "mapping_delete", "Delete port mapping rules", schemas.RULES, _mapping_delete, _ALL, destructive=True
+    ),
+    ActionDescription("mapping_assign", "Give a rule to a gateway", schemas.ASSIGN, _mapping_assign, _ALL),
+    ActionDescription(
         "mapping_reassign", "Change the sub-net address of a gateway's rule", schemas.ASSIGN, _mapping_reassign, _ALL
     ),
-    ActionRow("mapping_unassign", "Take rules from a gateway", schemas.UNASSIGN, _mapping_unassign, _ALL),
+    ActionDescription("mapping_unassign", "Take rules from a gateway", schemas.UNASSIGN, _mapping_unassign, _ALL),
 )
 
 

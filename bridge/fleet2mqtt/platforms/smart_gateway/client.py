@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from fleet2mqtt.errors import BadReply, Denied, Rejected
+from fleet2mqtt.errors import AuthenticationError, InvalidResponse, Rejected
 from fleet2mqtt.platforms.smart_gateway.error_codes import classify, explained
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.http_client import Api, Envelope
+from fleet2mqtt.sdk.http_client import Envelope, HttpClient
 
 ENVELOPE = Envelope(member="code", success=(0, "0"), texts=("msg", "message"), classify=classify)
 
@@ -32,9 +32,12 @@ _NO_PATH = frozenset((404, 405, 501))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """One smart gateway back end. Every method raises BackendError: Rejected and Denied with the vendor's code."""
+    """One smart gateway back end.
 
-    api: Api
+    Every method raises BackendError: Rejected and AuthenticationError with the vendor's code.
+    """
+
+    api: HttpClient
     set_path: str
 
     async def list_devices(self, *, page: int, limit: int, filtration: int = 0, condition: str = "") -> dict[str, Any]:
@@ -113,7 +116,7 @@ class Client:
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
             return await self.api.call(method, path, endpoint=path.removeprefix("/api/v1/"), json=body)
-        except (Rejected, Denied) as error:
+        except (Rejected, AuthenticationError) as error:
             better = explained(error)
             if better is None:
                 raise
@@ -131,7 +134,7 @@ def _checked(reply: dict[str, Any], member: str, kind: type, endpoint: str) -> d
         return {**reply, member: kind()}
     if not isinstance(reply[member], kind):
         message = f"{endpoint}: {member!r} is a {type(reply[member]).__name__}, not a {kind.__name__}"
-        raise BadReply(message, endpoint=endpoint, code="wrong_type")
+        raise InvalidResponse(message, endpoint=endpoint, code="wrong_type")
     return reply
 
 

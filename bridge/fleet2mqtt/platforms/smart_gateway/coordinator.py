@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from fleet2mqtt.devices.model import Device, Inventory, Origin, Update, read, read_attributes
+from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin, read, read_attributes
 from fleet2mqtt.platforms.smart_gateway.device_store import Gateways, Part, Rows
 from fleet2mqtt.platforms.smart_gateway.entities import FLEET
 from fleet2mqtt.platforms.smart_gateway.models import FleetRecord
@@ -39,16 +39,16 @@ class Site:
 
     def update(
         self,
-        began: float | None,
+        requested_at: float | None,
         devices: tuple[Device, ...],
         inventories: tuple[Inventory, ...] = (),
-        origin: Origin = Origin.POLL,
+        origin: UpdateOrigin = UpdateOrigin.POLL,
     ) -> Update:
         """News of this backend, as of now; `began` None for what no vendor was asked for."""
         return Update(
             backend=self.name,
             origin=origin,
-            began=time.monotonic() if began is None else began,
+            requested_at=time.monotonic() if requested_at is None else requested_at,
             observed_at=datetime.now(UTC),
             devices=devices,
             inventories=inventories,
@@ -64,7 +64,7 @@ class Site:
         return Device(
             id=self.name,
             backend=self.name,
-            native=self.name,
+            vendor_id=self.name,
             scope="backend",
             name=self.name,
             entities=rows,

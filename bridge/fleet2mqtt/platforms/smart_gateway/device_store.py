@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import Device, Entity, Inventory, present, read, read_attributes
+from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, present, read, read_attributes
 from fleet2mqtt.platforms.smart_gateway.client import serial_of
 from fleet2mqtt.platforms.smart_gateway.entities import GATEWAY
 from fleet2mqtt.platforms.smart_gateway.models import (
@@ -22,7 +22,7 @@ from fleet2mqtt.platforms.smart_gateway.models import (
 )
 from fleet2mqtt.sdk import vendor_json
 
-Rows = tuple[Entity, ...]
+Rows = tuple[EntityDescription, ...]
 
 
 @dataclass(slots=True)
@@ -147,7 +147,7 @@ class Gateways:
         return Device(
             id=self.ids(self.name, sn),
             backend=self.name,
-            native=sn,
+            vendor_id=sn,
             scope="gateways",
             name=(record.base.alias or "").strip() or sn,
             entities=rows,
@@ -166,14 +166,14 @@ class Gateways:
         return part.made(basis, lambda: self._channel_device(gateway, key, part))
 
     def _channel_device(self, gateway: Device, key: str, part: Part) -> Device:
-        record = ChannelRecord(sn=gateway.native, key=key, channel=Channel.model_validate(part.raw), raw=part.raw)
+        record = ChannelRecord(sn=gateway.vendor_id, key=key, channel=Channel.model_validate(part.raw), raw=part.raw)
         rows = part.table(self.channel_rows, record, self._tables)
         part.name = (record.channel.name or "").strip() or part.name or f"channel {key}"
         return Device(
-            id=self.ids(self.name, gateway.native, "channel", key),
+            id=self.ids(self.name, gateway.vendor_id, "channel", key),
             backend=self.name,
-            native=key,
-            scope=f"channels:{gateway.native}",
+            vendor_id=key,
+            scope=f"channels:{gateway.vendor_id}",
             name=f"{gateway.name} {part.name}",
             entities=rows,
             state=read(rows, record),

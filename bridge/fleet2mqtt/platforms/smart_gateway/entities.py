@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from fleet2mqtt.devices.model import Category, Component, Entity, Name, Value, on_off
+from fleet2mqtt.devices.model import Component, EntityCategory, EntityDescription, Name, Value, on_off
 from fleet2mqtt.platforms.smart_gateway.mappings import IPV4
 from fleet2mqtt.platforms.smart_gateway.writes import (
     NET,
@@ -26,8 +26,8 @@ from fleet2mqtt.sdk import vendor_json
 if TYPE_CHECKING:
     from fleet2mqtt.platforms.smart_gateway.models import FleetRecord, GatewayRecord
 
-CONFIG = Category.CONFIG
-DIAGNOSTIC = Category.DIAGNOSTIC
+CONFIG = EntityCategory.CONFIG
+DIAGNOSTIC = EntityCategory.DIAGNOSTIC
 LATITUDE = 90
 LONGITUDE = 180
 MOST_DATA = 10**15
@@ -35,20 +35,20 @@ MOST_DATA = 10**15
 Read = Callable[[Any], Any]
 
 
-def _sensor(key: str, en: str, zh: str, value: Read, **more: Any) -> Entity:
-    return Entity(key=key, name=Name(en, zh), value=value, **more)
+def _sensor(key: str, en: str, zh: str, value: Read, **more: Any) -> EntityDescription:
+    return EntityDescription(key=key, name=Name(en, zh), value=value, **more)
 
 
-def _diagnostic(key: str, en: str, zh: str, value: Read, **more: Any) -> Entity:
+def _diagnostic(key: str, en: str, zh: str, value: Read, **more: Any) -> EntityDescription:
     return _sensor(key, en, zh, value, category=DIAGNOSTIC, **more)
 
 
-def _rate(key: str, en: str, zh: str, value: Read, **more: Any) -> Entity:
+def _rate(key: str, en: str, zh: str, value: Read, **more: Any) -> EntityDescription:
     rate = {"device_class": "data_rate", "unit": "kbit/s", "state_class": "measurement"}
     return _sensor(key, en, zh, value, **rate, **more)
 
 
-def _strength(key: str, en: str, zh: str, value: Read, **more: Any) -> Entity:
+def _strength(key: str, en: str, zh: str, value: Read, **more: Any) -> EntityDescription:
     return _sensor(key, en, zh, value, device_class="signal_strength", state_class="measurement", **more)
 
 
@@ -57,15 +57,15 @@ def _given(branch: str, field: str) -> Callable[[Any], bool]:
     return lambda record: field in getattr(record, branch).model_fields_set
 
 
-def _text(key: str, en: str, zh: str, path: tuple[str, ...], **more: Any) -> Entity:
+def _text(key: str, en: str, zh: str, path: tuple[str, ...], **more: Any) -> EntityDescription:
     return _setting(key, Name(en, zh), path, as_text, component=Component.TEXT, **more)
 
 
-def _ip(key: str, en: str, zh: str, path: tuple[str, ...]) -> Entity:
+def _ip(key: str, en: str, zh: str, path: tuple[str, ...]) -> EntityDescription:
     return _text(key, en, zh, path, pattern=IPV4, category=CONFIG, enabled=False, icon="mdi:ip-network")
 
 
-def _password(key: str, en: str, zh: str, path: tuple[str, ...]) -> Entity:
+def _password(key: str, en: str, zh: str, path: tuple[str, ...]) -> EntityDescription:
     """Write-only: its value is a seal, which `wire.seal()` of what was set must equal."""
     return _text(
         *(key, en, zh, path),
@@ -76,19 +76,19 @@ def _password(key: str, en: str, zh: str, path: tuple[str, ...]) -> Entity:
     )
 
 
-def _switch(key: str, en: str, zh: str, path: tuple[str, ...], **more: Any) -> Entity:
+def _switch(key: str, en: str, zh: str, path: tuple[str, ...], **more: Any) -> EntityDescription:
     read = _leaf(path)
     encode = as_boolean if key == "is_dhcp" else as_flag
     more.setdefault("value", lambda record: on_off(read(record)))
     return _setting(key, Name(en, zh), path, encode, component=Component.SWITCH, **more)
 
 
-def _number(key: str, en: str, zh: str, path: tuple[str, ...], **more: Any) -> Entity:
+def _number(key: str, en: str, zh: str, path: tuple[str, ...], **more: Any) -> EntityDescription:
     bounds = {"minimum": 0, "maximum": MOST_DATA, "step": 0.001}
     return _setting(key, Name(en, zh), path, as_number, component=Component.NUMBER, **bounds, **more)
 
 
-def _select(key: str, en: str, zh: str, path: tuple[str, ...], options: tuple[str, ...]) -> Entity:
+def _select(key: str, en: str, zh: str, path: tuple[str, ...], options: tuple[str, ...]) -> EntityDescription:
     read = _leaf(path)
     return _setting(
         key,
@@ -103,12 +103,14 @@ def _select(key: str, en: str, zh: str, path: tuple[str, ...], options: tuple[st
     )
 
 
-def _setting(key: str, name: Name, path: tuple[str, ...], encode: Callable[[Any, Any], Any], **more: Any) -> Entity:
+def _setting(
+    key: str, name: Name, path: tuple[str, ...], encode: Callable[[Any, Any], Any], **more: Any
+) -> EntityDescription:
     """A row that can be set: `path` is the vendor's, from the gateway, or from "channel" for a leaf of any channel."""
     *branch, field = path
     more.setdefault("value", _leaf(path))
     more.setdefault("exists", _given(branch[-1], field))
-    return Entity(key=key, name=name, write=setting(encode, field, *branch), **more)
+    return EntityDescription(key=key, name=name, write=setting(encode, field, *branch), **more)
 
 
 def _leaf(path: tuple[str, ...]) -> Read:
@@ -140,7 +142,7 @@ _LAN = ("network", "lan")
 GATEWAY = (
     _text("alias", "Alias", "别名", ("base", "alias"), category=CONFIG, icon="mdi:rename-outline"),
     _sensor("state", "State", "运行状态", lambda r: r.base.state, icon="mdi:state-machine"),
-    Entity(
+    EntityDescription(
         key="running",
         name=Name("Running", "运行中"),
         component=Component.BINARY_SENSOR,
@@ -189,7 +191,7 @@ GATEWAY = (
 )
 
 
-def channel_rows(traffic: str | None) -> tuple[Entity, ...]:
+def channel_rows(traffic: str | None) -> tuple[EntityDescription, ...]:
     """A channel's rows; `traffic` is the unit of the data counters, for which the document gives none."""
     size: dict[str, Any] = {"icon": "mdi:counter"}
     if traffic is not None:
@@ -215,7 +217,7 @@ _LINE = (
 )
 
 
-def _data(size: Mapping[str, Any]) -> tuple[Entity, ...]:
+def _data(size: Mapping[str, Any]) -> tuple[EntityDescription, ...]:
     return (
         _sensor("used", "Used data", "已用流量", lambda r: r.channel.used, state_class="measurement", **size),
         _sensor("remain", "Remaining data", "剩余流量", lambda r: r.channel.remain, state_class="measurement", **size),

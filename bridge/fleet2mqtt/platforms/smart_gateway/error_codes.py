@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from fleet2mqtt.errors import BackendError, Denied
+from fleet2mqtt.errors import AuthenticationError, BackendError
 from fleet2mqtt.sdk import vendor_json
 
 
@@ -48,8 +48,8 @@ _DENIED = frozenset((7016, 7017, 7019))
 
 
 def classify(code: Any, _: str) -> type[BackendError] | None:
-    """Denied for the codes of a failed login; the vendor's other refusals are plain Rejected."""
-    return Denied if vendor_json.number(code) in _DENIED else None
+    """AuthenticationError for the codes of a failed login; the vendor's other refusals are plain Rejected."""
+    return AuthenticationError if vendor_json.number(code) in _DENIED else None
 
 
 def explained(error: BackendError) -> BackendError | None:

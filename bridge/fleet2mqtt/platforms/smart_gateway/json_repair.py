@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.sdk import vendor_json
 
 _LOOSE = re.compile(
@@ -18,7 +18,7 @@ _LOOSE = re.compile(
 
 
 def parse(data: bytes) -> Any:
-    """Read a reply; passwords come out as `wire.seal()` stand-ins. Raises BadReply.
+    """Read a reply; passwords come out as `wire.seal()` stand-ins. Raises InvalidResponse.
 
     The document's samples hold `58640 Kbps` and `success` without quotes, commas before a closing bracket and none
     after one, and comments. Should a server really send those, a second reading mends them; a reply that is JSON is
@@ -26,13 +26,13 @@ def parse(data: bytes) -> Any:
     """
     try:
         return vendor_json.parse(data, sealed=True)
-    except BadReply as error:
+    except InvalidResponse as error:
         mended = _LOOSE.sub(_mend, data)
         if mended == data:
             raise
         try:
             return vendor_json.parse(mended, sealed=True)
-        except BadReply:
+        except InvalidResponse:
             raise error from None
 
 

@@ -80,7 +80,7 @@ class Rules:
         return Device(
             id=self.id(uuid),
             backend=self.gateways.name,
-            native=uuid,
+            vendor_id=uuid,
             scope="mappings",
             name=record.rule.name or uuid,
             entities=rows,

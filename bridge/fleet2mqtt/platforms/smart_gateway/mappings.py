@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fleet2mqtt.devices.model import Component, Device, Entity, Name, Origin, Update
+from fleet2mqtt.devices.model import Component, Device, EntityDescription, Name, Update, UpdateOrigin
 from fleet2mqtt.errors import BackendError, CommandError
 from fleet2mqtt.platforms.smart_gateway.models import UNASSIGNED
 from fleet2mqtt.platforms.smart_gateway.writes import choice, unknown
@@ -18,17 +18,17 @@ PROTOCOL = ("tcp", "udp", "tcp_udp")
 
 async def set_subnet_ip(site: Site, device: Device, value: Any) -> Update | None:
     """The rule's address in its gateway's sub-net; of a rule that none has, kept for its next assignment."""
-    rule = device.native
+    rule = device.vendor_id
     sn = site.rules.holder(rule)
     if sn is not None:
         await site.client.reassign_mapping(rule, sn, str(value))
     await site.remember(rule, str(value))
-    return None if sn is not None else site.update(None, site.rules.devices(), origin=Origin.COMMAND)
+    return None if sn is not None else site.update(None, site.rules.devices(), origin=UpdateOrigin.COMMAND)
 
 
 async def set_gateway(site: Site, device: Device, value: Any) -> None:
     """Give the rule to a gateway, take it from one, or move it: then it is taken first and given after."""
-    rule = device.native
+    rule = device.vendor_id
     option = str(value).lower()
     target = site.rules.options().get(option)
     if target is None and option != UNASSIGNED:
@@ -61,10 +61,10 @@ async def _assign(site: Site, rule: str, sn: str, ip: str, former: str | None) -
         raise type(error)(message, endpoint=error.endpoint, code=error.code) from error
 
 
-def rows(options: tuple[str, ...]) -> tuple[Entity, ...]:
+def rows(options: tuple[str, ...]) -> tuple[EntityDescription, ...]:
     """A rule's rows, for the gateways it can be given to. `subnet_ip` comes before `gateway`, which needs it."""
     return (
-        Entity(
+        EntityDescription(
             key="subnet_ip",
             name=Name("Sub-net IP", "子网 IP"),
             component=Component.TEXT,
@@ -74,7 +74,7 @@ def rows(options: tuple[str, ...]) -> tuple[Entity, ...]:
             pattern=IPV4,
             icon="mdi:ip-network",
         ),
-        Entity(
+        EntityDescription(
             key="gateway",
             name=Name("Gateway", "网关"),
             component=Component.SELECT,
@@ -83,9 +83,11 @@ def rows(options: tuple[str, ...]) -> tuple[Entity, ...]:
             write=set_gateway,
             icon="mdi:router-network",
         ),
-        Entity(key="ip", name=Name("External IP", "外网 IP"), value=lambda r: r.rule.ip, icon="mdi:ip-outline"),
-        Entity(key="port", name=Name("Ports", "端口"), value=lambda r: r.rule.port, icon="mdi:ethernet"),
-        Entity(
+        EntityDescription(
+            key="ip", name=Name("External IP", "外网 IP"), value=lambda r: r.rule.ip, icon="mdi:ip-outline"
+        ),
+        EntityDescription(key="port", name=Name("Ports", "端口"), value=lambda r: r.rule.port, icon="mdi:ethernet"),
+        EntityDescription(
             key="protocol",
             name=Name("Protocol", "协议"),
             device_class="enum",
@@ -94,5 +96,7 @@ def rows(options: tuple[str, ...]) -> tuple[Entity, ...]:
             exists=lambda r: r.rule.protocol is not None,
             attributes=unknown(PROTOCOL, lambda r: r.rule.protocol),
         ),
-        Entity(key="mark", name=Name("Remark", "备注"), value=lambda r: r.rule.mark, icon="mdi:note-text-outline"),
+        EntityDescription(
+            key="mark", name=Name("Remark", "备注"), value=lambda r: r.rule.mark, icon="mdi:note-text-outline"
+        ),
     )

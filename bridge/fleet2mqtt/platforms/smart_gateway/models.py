@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.vendor_json import Number, Text, Truth, Wire
+from fleet2mqtt.sdk.vendor_json import Number, Text, Truth, WireModel
 
 UNASSIGNED = "unassigned"
 
@@ -44,28 +44,28 @@ Scalar = Annotated[int | float | str | None, BeforeValidator(_scalar)]
 """A value whose type the document leaves open."""
 
 
-class Speed(Wire):
+class Speed(WireModel):
     """`base.record.speed`; kbit/s assumed, the document gives no unit."""
 
     up: Number = None
     down: Number = None
 
 
-class Record(Wire):
+class Record(WireModel):
     """`base.record`, the last speed test."""
 
     time: Any = None
     speed: Annotated[Speed, Branch] = Speed()
 
 
-class Gps(Wire):
+class Gps(WireModel):
     """`base.gps`, degrees; 0, 0 says that there is no fix."""
 
     lat: Number = None
     lon: Number = None
 
 
-class AssignedRule(Wire):
+class AssignedRule(WireModel):
     """A row of `base.mapping`: a rule given to this device. `ip` is the address in the device's sub-net."""
 
     uuid: Text = None
@@ -73,7 +73,7 @@ class AssignedRule(Wire):
     ip: Text = None
 
 
-class Base(Wire):
+class Base(WireModel):
     """`base`; rates in kbit/s, runtime in s."""
 
     alias: Verbatim = None
@@ -90,7 +90,7 @@ class Base(Wire):
     gps: Annotated[Gps, Branch] = Gps()
 
 
-class Lan(Wire):
+class Lan(WireModel):
     """`network.lan`."""
 
     ip: Text = None
@@ -99,7 +99,7 @@ class Lan(Wire):
     end: Text = None
 
 
-class Hotspot(Wire):
+class Hotspot(WireModel):
     """`network.hotspot`; `passwd` is a seal."""
 
     enable: Truth = None
@@ -112,14 +112,14 @@ class Hotspot(Wire):
     hidden: Truth = None
 
 
-class Parameters(Wire):
+class Parameters(WireModel):
     """`parameters`."""
 
     top: Truth = None
     lock: Truth = None
 
 
-class Channel(Wire):
+class Channel(WireModel):
     """One of `channel`: an uplink. Rates in kbit/s, `rtt` in ms, `initFlow` in GB; `wifiKey` is a seal."""
 
     name: Verbatim = None
@@ -163,7 +163,7 @@ class Channel(Wire):
     gateway: Text = None
 
 
-class Rule(Wire):
+class Rule(WireModel):
     """A row of mapping/list: a port mapping rule. `ip` is its external address."""
 
     uuid: Text = None

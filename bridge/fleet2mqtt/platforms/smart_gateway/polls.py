@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet2mqtt.devices.model import Device, Inventory, Origin, Update
+from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin
 from fleet2mqtt.errors import Rejected
 from fleet2mqtt.platforms.smart_gateway.client import serial_of
 from fleet2mqtt.platforms.smart_gateway.coordinator import Site, count_of
@@ -20,7 +20,7 @@ PASSES = 2
 class _Pass:
     """One reading of the list from its first page on."""
 
-    began: float = field(default_factory=time.monotonic)
+    requested_at: float = field(default_factory=time.monotonic)
     seen: set[str] = field(default_factory=set)
     counts: set[int | None] = field(default_factory=set)
     largest: int = 0
@@ -63,7 +63,7 @@ async def poll_devices(site: Site) -> AsyncIterator[Update]:
     if chosen is not None:
         rest = (sn for sn in site.gateways.serials() if sn not in chosen)
         inventories += site.gateways.channel_inventories(rest)
-    yield site.update(reading.began, (site.device(), *site.rules.devices()), inventories)
+    yield site.update(reading.requested_at, (site.device(), *site.rules.devices()), inventories)
 
 
 async def _pages(site: Site, reading: _Pass) -> AsyncIterator[Update]:
@@ -73,7 +73,7 @@ async def _pages(site: Site, reading: _Pass) -> AsyncIterator[Update]:
         reply = await _page(site, number)
         more = reply is not None and reading.take(reply)
         if reply is not None:
-            yield site.update(reading.began, site.take_page(reply))
+            yield site.update(reading.requested_at, site.take_page(reply))
         unsure = start == 0 and number <= 1  # page 0 may be refused, empty, or the same as page 1
         if reading.missing == 0 or not (more or unsure):
             break
@@ -82,7 +82,7 @@ async def _pages(site: Site, reading: _Pass) -> AsyncIterator[Update]:
         reply = await _page(site, 0)
         if reply is not None and reading.take(reply):
             site.first_page = 0
-            yield site.update(reading.began, site.take_page(reply))
+            yield site.update(reading.requested_at, site.take_page(reply))
 
 
 async def _page(site: Site, number: int) -> dict[str, Any] | None:
@@ -104,23 +104,23 @@ async def poll_details(site: Site) -> AsyncIterator[Update]:
     wanted = list(site.gateways.serials() if chosen is None else chosen)
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
-        began = time.monotonic()
+        requested_at = time.monotonic()
         devices = await site.query_devices(batch)
-        yield site.update(began, (*devices, *site.rules.devices()), site.gateways.channel_inventories(batch))
+        yield site.update(requested_at, (*devices, *site.rules.devices()), site.gateways.channel_inventories(batch))
 
 
 async def poll_mappings(site: Site) -> AsyncIterator[Update]:
     """All rules."""
-    began = time.monotonic()
+    requested_at = time.monotonic()
     await site.list_mappings()
-    yield site.update(began, (site.device(), *site.rules.devices()), site.rules.inventory())
+    yield site.update(requested_at, (site.device(), *site.rules.devices()), site.rules.inventory())
 
 
 async def read_device(site: Site, device: Device) -> Update:
     """Ask now for a rule and the gateways concerned, a gateway with its channels, or the back end's figures."""
-    began = time.monotonic()
+    requested_at = time.monotonic()
     found = await _read(site, device)
-    return site.update(began, (*found, *site.rules.devices()), origin=Origin.COMMAND)
+    return site.update(requested_at, (*found, *site.rules.devices()), origin=UpdateOrigin.COMMAND)
 
 
 async def _read(site: Site, device: Device) -> tuple[Device, ...]:
@@ -130,9 +130,9 @@ async def _read(site: Site, device: Device) -> tuple[Device, ...]:
         return (site.device(), *page)
     if device.scope != "mappings":
         return await site.query_devices(
-            [device.native if device.scope == "gateways" else device.scope.removeprefix("channels:")]
+            [device.vendor_id if device.scope == "gateways" else device.scope.removeprefix("channels:")]
         )
-    before = site.rules.holder(device.native)
+    before = site.rules.holder(device.vendor_id)
     await site.list_mappings()
-    concerned = {before, site.rules.holder(device.native)} - {None}
+    concerned = {before, site.rules.holder(device.vendor_id)} - {None}
     return await site.query_devices([sn for sn in concerned if sn is not None]) if concerned else ()

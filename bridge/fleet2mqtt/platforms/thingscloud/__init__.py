@@ -15,8 +15,8 @@ from fleet2mqtt.platforms.thingscloud.entities import MANUFACTURER, TITLE
 from fleet2mqtt.platforms.thingscloud.push import pushes
 from fleet2mqtt.platforms.thingscloud.schemas import OPTIONS as SCHEMA
 from fleet2mqtt.sdk.api import Backend, Context, Source
-from fleet2mqtt.sdk.http_client import open_api
-from fleet2mqtt.sdk.rate_limiter import Pace
+from fleet2mqtt.sdk.http_client import open_http_client
+from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
 __all__ = ["SCHEMA", "check", "connect"]
 
@@ -26,9 +26,9 @@ async def connect(context: Context) -> AsyncIterator[Backend]:
     """One project. Nothing is asked of it until a source is polled."""
     options = context.options
     credentials = credentials_of(options)
-    pace = Pace(concurrency=1, spacing=1 / options["rate"])
-    async with open_api(options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
-        ledger = Ledger(context.watermark)
+    pace = RateLimiter(concurrency=1, spacing=1 / options["rate"])
+    async with open_http_client(options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
+        ledger = Ledger(context.checkpoint)
         path = context.data_dir / f"{context.name}.token.json"
         system = System(context, Client(api, Tokens(api, credentials, path)))
         yield Backend(

@@ -10,7 +10,7 @@ from fleet2mqtt.platforms.thingscloud import schemas
 from fleet2mqtt.platforms.thingscloud.client import device_path, path_of
 from fleet2mqtt.platforms.thingscloud.coordinator import System
 from fleet2mqtt.redaction import SECRET_KEYS
-from fleet2mqtt.sdk.api import Action, ActionRow, actions_of
+from fleet2mqtt.sdk.api import Action, ActionDescription, actions_of
 
 Arguments = dict[str, Any]
 Run = Callable[["System", Arguments], Awaitable[Any]]
@@ -188,81 +188,83 @@ async def _admin(system: System, _: Arguments) -> Any:
 
 _VALUES, _META = ("attributes",), ("devices", "meta")
 ACTIONS = (
-    ActionRow("device_command", "Send a command to a device", schemas.COMMAND, _command),
-    ActionRow("device_data", "Send a custom data stream message to a device", schemas.DATA, _data),
-    ActionRow("device_attributes_set", "Send attributes to a device", schemas.SET, _send, _VALUES),
-    ActionRow("cloud_attributes_set", "Change attributes in the cloud only", schemas.SET, _put, _VALUES),
-    ActionRow(
+    ActionDescription("device_command", "Send a command to a device", schemas.COMMAND, _command),
+    ActionDescription("device_data", "Send a custom data stream message to a device", schemas.DATA, _data),
+    ActionDescription("device_attributes_set", "Send attributes to a device", schemas.SET, _send, _VALUES),
+    ActionDescription("cloud_attributes_set", "Change attributes in the cloud only", schemas.SET, _put, _VALUES),
+    ActionDescription(
         *("attributes_remove", "Remove attributes of a device", schemas.KEYS),
         *(_attributes_remove, ("schema", *_VALUES), True),
     ),
-    ActionRow("attribute_history", "Past values of an attribute (30 days at most)", schemas.HISTORY, _history),
-    ActionRow(
+    ActionDescription("attribute_history", "Past values of an attribute (30 days at most)", schemas.HISTORY, _history),
+    ActionDescription(
         *("device_tags_set", "Change or add tags of a device", schemas.DEVICE_TAGS),
         *(_of_device("PUT", "tags", "device_tags_set", body=("tags",)), ("devices",)),
     ),
-    ActionRow(
+    ActionDescription(
         *("device_tags_remove", "Remove tags of a device", schemas.KEYS),
         *(_of_device("POST", "tags_remove", "device_tags_remove", body=("keys",)), ("devices",)),
     ),
-    ActionRow(
+    ActionDescription(
         *("device_groups_set", "Say which groups a device is in", schemas.GROUPS),
         *(_of_device("PUT", "groups", "device_groups_set", body=("groups",)), _META),
     ),
-    ActionRow(
+    ActionDescription(
         "device_info_set", "Change a device's name, remark or key", schemas.DEVICE_INFO, _device_info_set, _META[:1]
     ),
-    ActionRow("device_create", "Create a device", schemas.CREATE, _device_create, _META),
-    ActionRow(
+    ActionDescription("device_create", "Create a device", schemas.CREATE, _device_create, _META),
+    ActionDescription(
         *("device_delete", "Delete a device (refused within a day of its last message)", schemas.DEVICE),
         *(_of_device("DELETE", "", "device_delete"), _META, True),
     ),
-    ActionRow(
+    ActionDescription(
         *("extend_infos_get", "Extended information of a device", schemas.DEVICE),
         _of_device("GET", "extend_infos", "extend_infos", hurry=False),
     ),
-    ActionRow(
+    ActionDescription(
         *("extend_infos_set", "Change extended information of a device, by id", schemas.EXTENDED),
         *(_of_device("POST", "extend_infos", "extend_infos_set", body=("infos",)), ("schema",)),
     ),
-    ActionRow(
+    ActionDescription(
         *("standard_infos_set", "Change standard extended information of a device", schemas.STANDARD),
         *(_of_device("POST", "standard_infos", "standard_infos_set", body=("info_type", "value")), ("schema",)),
     ),
-    ActionRow("device_get", "A device with its groups", schemas.DEVICE, _device_get),
-    ActionRow("device_list", "One page of devices", schemas.LIST, _device_list),
-    ActionRow("device_types", "Device types", schemas.NONE, _reading("device_types")),
-    ActionRow("device_type_extend_infos", "Extended information that a type defines", schemas.TYPE, _type_infos),
-    ActionRow("device_groups", "The tree of device groups", schemas.NONE, _reading("device_groups_tree")),
-    ActionRow("alarm_logs", "The alarm log of the project or of a device", schemas.LOGS, _alarm_logs),
-    ActionRow("project", "The project", schemas.NONE, _reading("project")),
-    ActionRow("customer_roles", "Roles of users", schemas.NONE, _reading("customer_roles")),
-    ActionRow("customer_devices", "Devices of a user", schemas.CUSTOMER_DEVICES, _customer_devices),
-    ActionRow(
+    ActionDescription("device_get", "A device with its groups", schemas.DEVICE, _device_get),
+    ActionDescription("device_list", "One page of devices", schemas.LIST, _device_list),
+    ActionDescription("device_types", "Device types", schemas.NONE, _reading("device_types")),
+    ActionDescription(
+        "device_type_extend_infos", "Extended information that a type defines", schemas.TYPE, _type_infos
+    ),
+    ActionDescription("device_groups", "The tree of device groups", schemas.NONE, _reading("device_groups_tree")),
+    ActionDescription("alarm_logs", "The alarm log of the project or of a device", schemas.LOGS, _alarm_logs),
+    ActionDescription("project", "The project", schemas.NONE, _reading("project")),
+    ActionDescription("customer_roles", "Roles of users", schemas.NONE, _reading("customer_roles")),
+    ActionDescription("customer_devices", "Devices of a user", schemas.CUSTOMER_DEVICES, _customer_devices),
+    ActionDescription(
         *("customer_tags_set", "Change or add tags of a user", schemas.CUSTOMER_TAGS),
         _of_customer("PUT", "tags", "customer_tags_set", body=("tags",)),
     ),
     # What follows tells personal data or secrets, or takes them.
-    ActionRow("customers", "Users of the project", schemas.NONE, _reading("customers"), (), True),
-    ActionRow("customer_get", "A user", schemas.CUSTOMER, _of_customer("GET", "", "customer"), (), True),
-    ActionRow("customer_create", "Create a user", schemas.CUSTOMER_CREATE, _customer_create, (), True),
-    ActionRow("customer_info_set", "Change a user", schemas.CUSTOMER_INFO, _customer_info_set, (), True),
-    ActionRow(
+    ActionDescription("customers", "Users of the project", schemas.NONE, _reading("customers"), (), True),
+    ActionDescription("customer_get", "A user", schemas.CUSTOMER, _of_customer("GET", "", "customer"), (), True),
+    ActionDescription("customer_create", "Create a user", schemas.CUSTOMER_CREATE, _customer_create, (), True),
+    ActionDescription("customer_info_set", "Change a user", schemas.CUSTOMER_INFO, _customer_info_set, (), True),
+    ActionDescription(
         *("customer_password_set", "Change a user's password", schemas.CUSTOMER_PASSWORD),
         *(_of_customer("PUT", "pwd", "customer_password_set", body=("password",)), (), True),
     ),
-    ActionRow(
+    ActionDescription(
         "customer_delete", "Delete a user", schemas.CUSTOMER, _of_customer("DELETE", "", "customer_delete"), (), True
     ),
-    ActionRow("customer_auth", "Check a user's account and password", schemas.AUTH, _customer_auth, (), True),
-    ActionRow(
+    ActionDescription("customer_auth", "Check a user's account and password", schemas.AUTH, _customer_auth, (), True),
+    ActionDescription(
         *("device_customers", "Users of a device", schemas.DEVICE),
         *(_of_device("GET", "customers", "device_customers", hurry=False), (), True),
     ),
-    ActionRow(
+    ActionDescription(
         "device_certificate", "A device's certificate, its secret included", schemas.DEVICE, _certificate, (), True
     ),
-    ActionRow("admin", "The administrator who is logged in", schemas.NONE, _admin, (), True),
+    ActionDescription("admin", "The administrator who is logged in", schemas.NONE, _admin, (), True),
 )
 
 

@@ -29,7 +29,7 @@ WHOLE_DEVICE = "device"
 class Entry:
     """An alarm as it was first seen. `at` is epoch seconds, `level` 0 if unknown, `log` and `push` the ids in either.
 
-    `id` is what it is published as, `standing` what stands or ends by it.
+    `id` is what it is published as, `alarm_key` what stands or ends by it.
     """
 
     device: str
@@ -41,7 +41,7 @@ class Entry:
     log: str = ""
     push: str = ""
     id: str = ""
-    standing: str = ""
+    alarm_key: str = ""
 
     def is_like(self, other: Entry) -> bool:
         """Whether nothing that both tell differs, but for the time, which is near."""
@@ -77,7 +77,7 @@ class _Memory:
         said: dict[str, Any] = orjson.loads(text) if text else {}
         stand = [Entry(**fields) for fields in said.get("open", ())]
         entries = [Entry(**fields) for fields in said.get("entries", ())]
-        return cls(entries=entries, open={entry.standing: entry for entry in stand})
+        return cls(entries=entries, open={entry.alarm_key: entry for entry in stand})
 
 
 class Ledger:
@@ -137,7 +137,7 @@ class Ledger:
             memory.entries = [entry for entry in memory.entries if entry.at >= floor]
             memory.open = {standing: entry for standing, entry in memory.open.items() if entry.at >= oldest}
 
-    def marks(self, devices: Iterable[str]) -> dict[str, str]:
+    def checkpoints(self, devices: Iterable[str]) -> dict[str, str]:
         """What has to be on disk together with alarms of these devices."""
         return {device: self._of(device).text() for device in devices}
 
@@ -175,12 +175,12 @@ class Ledger:
     def _add(self, entry: Entry, id_: str) -> Entry:
         memory = self._of(entry.device)
         entry.id = id_
-        entry.standing = _ended(memory, entry) if entry.cleared else entry.rule or entry.name or WHOLE_DEVICE
+        entry.alarm_key = _ended(memory, entry) if entry.cleared else entry.rule or entry.name or WHOLE_DEVICE
         memory.entries.append(entry)
         if not entry.cleared:
-            memory.open[entry.standing] = entry
-        elif entry.standing in memory.open and memory.open[entry.standing].at <= entry.at:
-            del memory.open[entry.standing]
+            memory.open[entry.alarm_key] = entry
+        elif entry.alarm_key in memory.open and memory.open[entry.alarm_key].at <= entry.at:
+            del memory.open[entry.alarm_key]
         return entry
 
 
@@ -190,7 +190,7 @@ def _ended(memory: _Memory, entry: Entry) -> str:
     if own in memory.open:
         return own
     meant = sorted((stands for stands in memory.open.values() if stands.agrees(entry)), key=lambda stands: stands.at)
-    return meant[0].standing if meant else own or WHOLE_DEVICE
+    return meant[0].alarm_key if meant else own or WHOLE_DEVICE
 
 
 def _newest(entries: list[Entry]) -> float:

@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from fleet2mqtt.devices.model import Alarm, Origin, Severity, Update
-from fleet2mqtt.errors import BackendError, Busy, Rejected
+from fleet2mqtt.devices.model import Alarm, Severity, Update, UpdateOrigin
+from fleet2mqtt.errors import BackendError, RateLimited, Rejected
 from fleet2mqtt.platforms.thingscloud.alarm_matching import OVERLAP, Entry, Ledger
 from fleet2mqtt.platforms.thingscloud.coordinator import System
 from fleet2mqtt.platforms.thingscloud.models import AlarmLog, Row, Rule, in_zone, table
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Context
-from fleet2mqtt.sdk.poll_errors import Failures
+from fleet2mqtt.sdk.poll_errors import PollErrors
 
 WINDOW = timedelta(hours=48)
 """How far before its first poll the bridge reads back."""
@@ -43,7 +43,7 @@ def rule_of(info: Row) -> Rule:
     return Rule.model_validate({key: value for key, value in (flat | nested).items() if value is not None})
 
 
-def alarm_of(context: Context, entry: Entry, rule: Rule, origin: Origin) -> Alarm:
+def alarm_of(context: Context, entry: Entry, rule: Rule, origin: UpdateOrigin) -> Alarm:
     """An alarm as the bridge speaks of it."""
     return Alarm(
         id=f"{context.name}:{entry.id}",
@@ -56,7 +56,7 @@ def alarm_of(context: Context, entry: Entry, rule: Rule, origin: Origin) -> Alar
         source=origin,
         cleared=entry.cleared,
         active=True,
-        standing=entry.standing,
+        alarm_key=entry.alarm_key,
         code=rule.id,
         description=rule.notify_text,
     )
@@ -92,7 +92,7 @@ class CatchUp:
             self._reached = max(known, *times)
         if times and not whole and min(times) > known:
             self._owed.update(await self._system.natives(), filter(None, (row.device_id for row in rows)))
-        failures = Failures()
+        failures = PollErrors()
         for device in sorted(self._owed)[:BATCH]:
             async for update in self._take(await self._own_log(device, failures)):
                 yield update
@@ -101,7 +101,7 @@ class CatchUp:
         failures.close()
         self._settle()
         if news := self._ledger.news():
-            yield self._system.update(marks=news)
+            yield self._system.update(checkpoints=news)
 
     def _settle(self) -> None:
         """Move the mark to what was read whole, and forget what lies far below it."""
@@ -121,13 +121,13 @@ class CatchUp:
         mark = self._ledger.mark
         return baseline - WINDOW.total_seconds() if mark is None else mark - OVERLAP
 
-    async def _own_log(self, device: str, failures: Failures) -> Sequence[AlarmLog]:
+    async def _own_log(self, device: str, failures: PollErrors) -> Sequence[AlarmLog]:
         """A device's log; nothing where ThingsCloud refuses it for good, or fails: then it is asked for again."""
         self._unread.discard(device)
         try:
             rows, _ = await self._read(device)
         except BackendError as error:
-            if isinstance(error, Rejected) and not isinstance(error, Busy):
+            if isinstance(error, Rejected) and not isinstance(error, RateLimited):
                 failures.ok()
             else:
                 self._unread.add(device)
@@ -163,7 +163,7 @@ class CatchUp:
     def _told(self, rows: Sequence[AlarmLog], entries: Sequence[Entry]) -> Update:
         fleet = self._system.fleet
         alarms = [
-            alarm_of(self._context, entry, rule_of(row.alarm_info), Origin.POLL)
+            alarm_of(self._context, entry, rule_of(row.alarm_info), UpdateOrigin.POLL)
             for row, entry in zip(rows, entries, strict=True)
         ]
         changed = (
@@ -171,8 +171,8 @@ class CatchUp:
             for entry, alarm in zip(entries, alarms, strict=True)
         )
         devices = {device.id: device for device in changed if device is not None}
-        marks = self._ledger.marks({entry.device for entry in entries})
-        return self._system.update(alarms=alarms, devices=devices.values(), marks=marks)
+        checkpoints = self._ledger.checkpoints({entry.device for entry in entries})
+        return self._system.update(alarms=alarms, devices=devices.values(), checkpoints=checkpoints)
 
     def _is_new(self, entry: Entry, floor: float) -> bool:
         if (entry.log, entry.cleared) in self._done:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from fleet2mqtt.devices.model import Component, Device, Entity, Name, Value, on_off
+from fleet2mqtt.devices.model import Component, Device, EntityDescription, Name, Value, on_off
 from fleet2mqtt.platforms.thingscloud.attribute_types import (
     Kind,
     Way,
@@ -239,7 +239,7 @@ def _switched(old: Any, *, on: bool) -> bool | int | str:
 # Rows
 
 
-def row_of(spec: Spec) -> Entity:
+def row_of(spec: Spec) -> EntityDescription:
     """The row: read and written side by side."""
     name = Name(spec.name, spec.name)
     about: dict[str, Any] = {
@@ -260,7 +260,7 @@ def row_of(spec: Spec) -> Entity:
         about |= _number_row(spec)
     elif spec.kind is Kind.SWITCH:
         about["device_class"] = spec.device_class
-    return Entity(**about)
+    return EntityDescription(**about)
 
 
 _COMPONENTS = {

@@ -21,9 +21,9 @@ from typing import Any
 import orjson
 import voluptuous as vol
 
-from fleet2mqtt.errors import BackendError, BadReply, Busy, Denied, Rejected
+from fleet2mqtt.errors import AuthenticationError, BackendError, InvalidResponse, RateLimited, Rejected
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.http_client import Api, Envelope
+from fleet2mqtt.sdk.http_client import Envelope, HttpClient
 from fleet2mqtt.storage import atomic_file
 
 _LOG = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class _Kept:
 class Tokens:
     """Gives the token for a call. At most one login is under way."""
 
-    def __init__(self, api: Api, credentials: Credentials, path: Path) -> None:
+    def __init__(self, api: HttpClient, credentials: Credentials, path: Path) -> None:
         self._api = replace(api, envelope=_LOGIN, parse=_parse_login)
         self._credentials = credentials
         self._path = path
@@ -117,7 +117,10 @@ class Tokens:
         return self._credentials.way is Way.ADMIN
 
     async def current(self) -> str:
-        """The token to use now. Raises BackendError; Denied while the credentials are known to be wrong."""
+        """Return the token to use now.
+
+        Raises BackendError; AuthenticationError while the credentials are known to be wrong.
+        """
         async with self._lock:
             kept = await self._known()
             if not kept.token or time.time() >= kept.expires_at:
@@ -131,7 +134,7 @@ class Tokens:
                 _LOG.debug("the token is not renewed yet: %s", error)
                 return kept.token
 
-    async def renewed(self, token: str, endpoint: str, refusal: Denied) -> str:
+    async def renewed(self, token: str, endpoint: str, refusal: AuthenticationError) -> str:
         """Another token than this one, which `endpoint` refused.
 
         Raises `refusal` itself while a new token has lately not helped there: it is not the token that is refused.
@@ -158,7 +161,7 @@ class Tokens:
             self._refuse_again(kept)
         try:
             info = await self._ask()
-        except Denied as error:
+        except AuthenticationError as error:
             refusals = kept.refusals + 1 if kept.tried == tried else 1
             await self._keep(replace(kept, tried=tried, refused_at=time.time(), refusals=refusals, words=str(error)))
             raise
@@ -175,22 +178,22 @@ class Tokens:
         return fresh.token
 
     async def _ask(self) -> dict[str, Any]:
-        """The document's "获取 AccessToken". Raises Denied for whatever refuses these credentials."""
+        """The document's "获取 AccessToken". Raises AuthenticationError for whatever refuses these credentials."""
         name = self._credentials.way.value
         try:
             reply = await self._api.call(
                 "POST", _PATHS[self._credentials.way], endpoint=name, json=self._credentials.body
             )
-        except Busy:
+        except RateLimited:
             raise
-        except (Rejected, Denied) as error:
+        except (Rejected, AuthenticationError) as error:
             if error.code in _NO_SUCH_PATH and str(error).startswith(f"{name}: HTTP"):
                 raise
             words = str(error).replace(self._credentials.secret, "***").replace(self._credentials.user, "***")
-            raise Denied(f"the login was refused: {words}", endpoint=name, code=error.code) from None
+            raise AuthenticationError(f"the login was refused: {words}", endpoint=name, code=error.code) from None
         info = reply.get("info")
         if not isinstance(info, dict) or not isinstance(info.get("access_token"), str) or not info["access_token"]:
-            raise BadReply(f"{name}: the answer has no access_token", endpoint=name, code="no_token")
+            raise InvalidResponse(f"{name}: the answer has no access_token", endpoint=name, code="no_token")
         return info
 
     def _refuse_again(self, kept: _Kept) -> None:
@@ -198,7 +201,7 @@ class Tokens:
         if kept.refused_at <= time.time() < kept.refused_at + wait:
             until = vendor_json.iso(datetime.fromtimestamp(round(kept.refused_at + wait), UTC))
             words = f"{kept.words}; not tried again before {until} or with other credentials"
-            raise Denied(words, endpoint=self._credentials.way.value, code="login_refused")
+            raise AuthenticationError(words, endpoint=self._credentials.way.value, code="login_refused")
 
     async def _known(self) -> _Kept:
         if self._state is None:
@@ -240,11 +243,14 @@ def _fingerprint(*parts: str) -> str:
 
 
 def _parse_login(data: bytes) -> Any:
-    """A login's answer with the token in it, which the common parser would drop. Raises BadReply, which quotes none."""
+    """Parse a login's response with the token in it, which the common parser would drop.
+
+    Raises InvalidResponse, which quotes no token.
+    """
     try:
         reply = orjson.loads(data)
     except orjson.JSONDecodeError:
-        raise BadReply("not JSON", code="malformed_json") from None
+        raise InvalidResponse("not JSON", code="malformed_json") from None
     return refusal_code(reply)
 
 

@@ -11,12 +11,12 @@ from urllib.parse import quote
 import orjson
 
 from fleet2mqtt import redaction
-from fleet2mqtt.errors import BackendError, BadReply, Denied
+from fleet2mqtt.errors import AuthenticationError, BackendError, InvalidResponse
 from fleet2mqtt.platforms.thingscloud.auth import Tokens, refusal_code
 from fleet2mqtt.platforms.thingscloud.models import Row, rows, table
 from fleet2mqtt.platforms.thingscloud.paging import Page
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.http_client import Api, Envelope
+from fleet2mqtt.sdk.http_client import Envelope, HttpClient
 
 _HIDDEN = frozenset(("view_token", "project_key", "notify_logs"))
 _TOKEN = ("token", "令牌")
@@ -25,12 +25,12 @@ _LOGIN = (*_TOKEN, "auth", "鉴权", "认证", "未登录")
 
 def _classify(code: Any, words: str) -> type[BackendError] | None:
     """How an expired token is refused is not documented: whatever speaks of tokens or authority counts."""
-    return Denied if code == 401 or any(word in words.lower() for word in _LOGIN) else None
+    return AuthenticationError if code == 401 or any(word in words.lower() for word in _LOGIN) else None
 
 
 def _classify_customer(_: Any, words: str) -> type[BackendError] | None:
     """Where it is the asked-for account that may be refused, only what speaks of a token is about ours."""
-    return Denied if any(word in words.lower() for word in _TOKEN) else None
+    return AuthenticationError if any(word in words.lower() for word in _TOKEN) else None
 
 
 ENVELOPE = Envelope(member="result", success=(True,), texts=("message",), classify=_classify)
@@ -38,7 +38,7 @@ _CUSTOMER = replace(ENVELOPE, classify=_classify_customer)
 
 
 def parse(data: bytes) -> Any:
-    """A reply without secrets; a refusal's `errcode` stands in `result`. Raises BadReply."""
+    """A reply without secrets; a refusal's `errcode` stands in `result`. Raises InvalidResponse."""
     return refusal_code(_open(vendor_json.parse(data)))
 
 
@@ -52,27 +52,30 @@ def _open(value: Any) -> Any:
 
 
 def _parse_certificate(data: bytes) -> Any:
-    """A reply whole, for the one call that is made to get a secret. Raises BadReply, which quotes none."""
+    """A reply whole, for the one call that is made to get a secret. Raises InvalidResponse, which quotes none."""
     try:
         return refusal_code(orjson.loads(data))
     except orjson.JSONDecodeError:
-        raise BadReply("not JSON", code="malformed_json") from None
+        raise InvalidResponse("not JSON", code="malformed_json") from None
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Each method raises Unreachable, Ambiguous, BadReply, Rejected, Busy, Denied. Ids and names are the vendor's."""
+    """The vendor's calls; ids and names are the vendor's.
 
-    api: Api
+    Each method raises Unreachable, Ambiguous, InvalidResponse, Rejected, RateLimited, AuthenticationError.
+    """
+
+    api: HttpClient
     tokens: Tokens
 
-    async def ask(self, method: str, path: str, endpoint: str, *, api: Api | None = None, **request: Any) -> Any:
+    async def ask(self, method: str, path: str, endpoint: str, *, api: HttpClient | None = None, **request: Any) -> Any:
         """The `info` of a call under /api/v1/."""
         api = api or self.api
         token = await self.tokens.current()
         try:
             return await _ask(api, token, endpoint, (method, path, request))
-        except Denied as refusal:
+        except AuthenticationError as refusal:
             token = await self.tokens.renewed(token, endpoint, refusal)
         info = await _ask(api, token, endpoint, (method, path, request))
         self.tokens.helped(endpoint)
@@ -83,7 +86,7 @@ class Client:
         return table(await self.ask("GET", path, endpoint, params=params or {}))
 
     async def items(self, path: str, endpoint: str) -> list[Row]:
-        """The `items` of a GET. Raises BadReply where there are none."""
+        """The `items` of a GET. Raises InvalidResponse where there are none."""
         return _listed(await self.get(path, endpoint), endpoint)
 
     async def post(self, path: str, endpoint: str, body: Row, params: Mapping[str, str] | None = None) -> Row:
@@ -99,7 +102,7 @@ class Client:
         return table(await self.ask("DELETE", path, endpoint))
 
     async def _page(self, path: str, endpoint: str, params: Mapping[str, str]) -> Page:
-        began = time.monotonic()
+        requested_at = time.monotonic()
         info = await self.get(path, endpoint, params)
         found = _listed(info, endpoint)
         return Page(
@@ -107,7 +110,7 @@ class Client:
             count=len(info["items"]),
             total=_whole(info.get("total")),
             pages=_whole(info.get("page_total")),
-            began=began,
+            requested_at=requested_at,
             info=info,
         )
 
@@ -137,7 +140,9 @@ class Client:
         """读取设备当前属性集合: values only."""
         info = await self.ask("GET", device_path(device, "attributes_raw"), "attributes_raw")
         if not isinstance(info, dict) and info != []:
-            raise BadReply("attributes_raw: the answer has no values", endpoint="attributes_raw", code="no_values")
+            raise InvalidResponse(
+                "attributes_raw: the answer has no values", endpoint="attributes_raw", code="no_values"
+            )
         return table(info)
 
     async def extend_infos(self, device: str) -> list[Row]:
@@ -174,7 +179,7 @@ class Client:
         return await self.put(_control(device, "attributes"), "put_attributes", values)
 
 
-async def _ask(api: Api, token: str, endpoint: str, call: tuple[str, str, Row]) -> Any:
+async def _ask(api: HttpClient, token: str, endpoint: str, call: tuple[str, str, Row]) -> Any:
     method, path, request = call
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}  # of a GET too: the document
     try:
@@ -205,7 +210,7 @@ def _listed(info: Row, endpoint: str) -> list[Row]:
 
 def _list(value: Any, endpoint: str) -> list[Any]:
     if not isinstance(value, list):
-        raise BadReply(f"{endpoint}: the answer has no list", endpoint=endpoint, code="no_list")
+        raise InvalidResponse(f"{endpoint}: the answer has no list", endpoint=endpoint, code="no_list")
     return value
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from fleet2mqtt.devices.model import Component, Device, Entity, Name
+from fleet2mqtt.devices.model import Component, Device, EntityDescription, Name
 from fleet2mqtt.platforms.thingscloud.models import DeviceInfo
 
 
@@ -26,10 +26,10 @@ class Button:
         return not (self.types or self.devices) or info.type in self.types or info.id in self.devices
 
 
-def button_row(key: str, button: Button) -> Entity:
+def button_row(key: str, button: Button) -> EntityDescription:
     """The row of a button."""
     name = button.name or button.method
-    return Entity(
+    return EntityDescription(
         key=key,
         name=Name(name, name),
         component=Component.BUTTON,
@@ -40,4 +40,4 @@ def button_row(key: str, button: Button) -> Entity:
 
 
 async def _press(button: Button, system: Any, device: Device, _: Any) -> None:
-    await system.send_command(device.native, button.method, button.params)
+    await system.send_command(device.vendor_id, button.method, button.params)

@@ -11,7 +11,7 @@ from itertools import product
 from types import MappingProxyType
 from typing import Any
 
-from fleet2mqtt.devices.model import Device, Inventory, Origin, Update
+from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin
 from fleet2mqtt.errors import BackendError
 from fleet2mqtt.platforms.thingscloud.attributes import Rules
 from fleet2mqtt.platforms.thingscloud.client import Client, device_path
@@ -22,7 +22,7 @@ from fleet2mqtt.platforms.thingscloud.models import AlarmStat, DevicesStat, Devi
 from fleet2mqtt.platforms.thingscloud.paging import Listing
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Context
-from fleet2mqtt.sdk.poll_errors import Failures
+from fleet2mqtt.sdk.poll_errors import PollErrors
 
 CHUNK = 50
 """Devices after which the order of the others is looked at again."""
@@ -51,19 +51,19 @@ class System:
 
     def update(
         self,
-        began: float | None = None,
+        requested_at: float | None = None,
         *,
-        origin: Origin = Origin.POLL,
-        marks: Mapping[str, str] = MappingProxyType({}),
+        origin: UpdateOrigin = UpdateOrigin.POLL,
+        checkpoints: Mapping[str, str] = MappingProxyType({}),
         **news: Any,
     ) -> Update:
         """An Update of this backend, observed now. Without `began` it is what is known now, whenever that was asked."""
         return Update(
             backend=self.name,
             origin=origin,
-            began=time.monotonic() if began is None else began,
+            requested_at=time.monotonic() if requested_at is None else requested_at,
             observed_at=datetime.now(UTC),
-            marks=marks,
+            checkpoints=checkpoints,
             **{kind: tuple(item for item in items if item is not None) for kind, items in news.items()},
         )
 
@@ -77,17 +77,21 @@ class System:
             self._listed = True
 
     async def _list_devices(self) -> AsyncIterator[Update]:
-        began = time.monotonic()
+        requested_at = time.monotonic()
         whole, seen = True, set[str]()
         for type_, group in self._filters:
             listing = Listing(fetch=partial(self.client.devices, type_=type_, group=group))
             async for page in listing.pages():
-                yield self.update(page.began, devices=[self.fleet.learn(row, page.began) for row in page.rows])
+                yield self.update(
+                    page.requested_at, devices=[self.fleet.learn(row, page.requested_at) for row in page.rows]
+                )
             whole &= listing.complete
             seen |= listing.seen
         if whole and seen:
             self.fleet.retain(seen)
-            yield self.update(began, inventories=[Inventory(scope="devices", ids=frozenset(map(self.fleet.id, seen)))])
+            yield self.update(
+                requested_at, inventories=[Inventory(scope="devices", ids=frozenset(map(self.fleet.id, seen)))]
+            )
 
     async def poll_attributes(self) -> AsyncIterator[Update]:
         """The values of every device, with their definitions where those are not known yet."""
@@ -101,7 +105,7 @@ class System:
 
     async def poll_stat(self) -> AsyncIterator[Update]:
         """The figures of the project."""
-        failures = Failures()
+        failures = PollErrors()
         figures: tuple[tuple[str, str, Any], ...] = (
             ("stat", "devices_stat", DevicesStat),
             ("alarms", "devices_alarm_stat", AlarmStat),
@@ -118,7 +122,7 @@ class System:
 
     async def poll_meta(self) -> AsyncIterator[Update]:
         """What rarely changes: the project, its types, its groups and who is in them, and how many users it has."""
-        failures = Failures()
+        failures = PollErrors()
         for read in (self._read_project, self._read_types, self._read_customers, self._read_groups):
             try:
                 devices = await read()
@@ -142,84 +146,84 @@ class System:
 
     async def read(self, device: Device) -> Update:
         """What ThingsCloud says of a device now: after a write only of what was written. Raises BackendError."""
-        began = time.monotonic()
+        requested_at = time.monotonic()
         if device.id == self.name:
             info = await self.client.get("devices_stat", "devices_stat")
-            return self._shown(began, self.fleet.figure(stat=DevicesStat.model_validate(info)))
-        native = device.native
-        wrote, at = self._written.get(native, ("", 0.0))
+            return self._shown(requested_at, self.fleet.figure(stat=DevicesStat.model_validate(info)))
+        vendor_id = device.vendor_id
+        wrote, at = self._written.get(vendor_id, ("", 0.0))
         wanted = wrote if time.monotonic() - at < WRITING else ""
         if wanted != "attributes":
-            self.learn_groups(native, await self._read_info(native))
+            self.learn_groups(vendor_id, await self._read_info(vendor_id))
         if wanted != "name":
-            await self._read_values(native)
-        return self._shown(began, self.fleet.device(native) if native in self.fleet.natives() else None)
+            await self._read_values(vendor_id)
+        return self._shown(requested_at, self.fleet.device(vendor_id) if vendor_id in self.fleet.natives() else None)
 
     async def write_attribute(self, device: Device, values: Row, *, cloud: bool) -> None:
         """Send values to a device, or change the cloud's copy only. Raises BackendError."""
         write = self.client.put_attributes if cloud else self.client.send_attributes
-        self._written[device.native] = "attributes", time.monotonic()
-        await write(device.native, values)
+        self._written[device.vendor_id] = "attributes", time.monotonic()
+        await write(device.vendor_id, values)
 
-    async def send_command(self, native: str, method: str, params: Row, number: int | None = None) -> Row:
+    async def send_command(self, vendor_id: str, method: str, params: Row, number: int | None = None) -> Row:
         """Send a device a command; gives the vendor's answer and the `id` of the reply, the time if none was given."""
         number = int(time.time() * 1000) if number is None else number
-        answer = await self.client.send_command(native, method, params, number)
-        self.fleet.hurry(native)
+        answer = await self.client.send_command(vendor_id, method, params, number)
+        self.fleet.hurry(vendor_id)
         return {**answer, "id": number}
 
     async def write_name(self, device: Device, name: str) -> None:
         """Give a device another name. Raises BackendError."""
-        self._written[device.native] = "name", time.monotonic()
-        await self.client.put(device_path(device.native, "info"), "device_info_set", {"name": name})
+        self._written[device.vendor_id] = "name", time.monotonic()
+        await self.client.put(device_path(device.vendor_id, "info"), "device_info_set", {"name": name})
 
-    def learn_groups(self, native: str, info: Row) -> None:
+    def learn_groups(self, vendor_id: str, info: Row) -> None:
         """Take in the groups that a device's own information names."""
         if isinstance(info.get("groups"), list):
-            self.fleet.group_one(native, [text for item in info["groups"] if (text := vendor_json.text(item))])
+            self.fleet.group_one(vendor_id, [text for item in info["groups"] if (text := vendor_json.text(item))])
 
-    def _shown(self, began: float, device: Device | None) -> Update:
-        return self.update(began, origin=Origin.COMMAND, devices=[device])
+    def _shown(self, requested_at: float, device: Device | None) -> Update:
+        return self.update(requested_at, origin=UpdateOrigin.COMMAND, devices=[device])
 
     async def _each(self, read: Callable[[str], Awaitable[Device | None]]) -> AsyncIterator[Update]:
         """Device after device; whoever sent something meanwhile comes next. One that fails costs the others nothing."""
-        failures = Failures()
+        failures = PollErrors()
         left = set(await self.natives())
         while turn := self.fleet.waiting(left)[:CHUNK]:
             left.difference_update(turn)
-            for native in turn:
-                began = time.monotonic()
+            for vendor_id in turn:
+                requested_at = time.monotonic()
                 try:
-                    device = await read(native)
+                    device = await read(vendor_id)
                 except BackendError as error:
                     failures.skip(error)
                 else:
                     failures.ok()
-                    yield self.update(began, devices=[device])
+                    yield self.update(requested_at, devices=[device])
         failures.close()
 
-    async def _read_info(self, native: str) -> Row:
-        began = time.monotonic()
-        info = await self.client.device(native)
-        self.fleet.learn({**info, "id": native}, began)
+    async def _read_info(self, vendor_id: str) -> Row:
+        requested_at = time.monotonic()
+        info = await self.client.device(vendor_id)
+        self.fleet.learn({**info, "id": vendor_id}, requested_at)
         return info
 
-    async def _read_values(self, native: str) -> Device | None:
-        if self.fleet.undefined(native):
-            return await self._define(native)
-        began = time.monotonic()
-        device = self.fleet.set_values(native, await self.client.attributes_raw(native), began)
-        return await self._define(native) if self.fleet.undefined(native) else device
+    async def _read_values(self, vendor_id: str) -> Device | None:
+        if self.fleet.undefined(vendor_id):
+            return await self._define(vendor_id)
+        requested_at = time.monotonic()
+        device = self.fleet.set_values(vendor_id, await self.client.attributes_raw(vendor_id), requested_at)
+        return await self._define(vendor_id) if self.fleet.undefined(vendor_id) else device
 
-    async def _define(self, native: str) -> Device | None:
-        began = time.monotonic()
-        return self.fleet.define(native, await self.client.attributes(native), began)
+    async def _define(self, vendor_id: str) -> Device | None:
+        requested_at = time.monotonic()
+        return self.fleet.define(vendor_id, await self.client.attributes(vendor_id), requested_at)
 
-    async def _read_schema(self, native: str) -> Device | None:
-        age = self.fleet.schema_age(native)
+    async def _read_schema(self, vendor_id: str) -> Device | None:
+        age = self.fleet.schema_age(vendor_id)
         if age is None or age > self._schema_life:
-            await self._define(native)
-        return self.fleet.extend(native, await self.client.extend_infos(native))
+            await self._define(vendor_id)
+        return self.fleet.extend(vendor_id, await self.client.extend_infos(vendor_id))
 
     # The project
 

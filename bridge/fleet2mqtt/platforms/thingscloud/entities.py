@@ -8,10 +8,10 @@ from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from fleet2mqtt.devices.model import (
-    Category,
     Component,
     Device,
-    Entity,
+    EntityCategory,
+    EntityDescription,
     Name,
     Value,
     on_off,
@@ -119,7 +119,7 @@ async def _set_name(system: Any, device: Device, value: Any) -> None:
 
 
 DEVICE_ROWS = (
-    Entity(
+    EntityDescription(
         key="online",
         name=Name("Online", "在线"),
         component=Component.BINARY_SENSOR,
@@ -128,7 +128,7 @@ DEVICE_ROWS = (
         attributes=_about,
         device_class="connectivity",
     ),
-    Entity(
+    EntityDescription(
         key="problem",
         name=Name("Problem", "告警状态"),
         component=Component.BINARY_SENSOR,
@@ -137,27 +137,27 @@ DEVICE_ROWS = (
         attributes=lambda record: record.info.alarm or None,
         device_class="problem",
     ),
-    Entity(
+    EntityDescription(
         key="active",
         name=Name("Last active", "最近活跃时间"),
         value=_newest,
         exists=lambda _: True,
         attributes=lambda record: {kind: iso(at) for kind, at in _times(record).items()},
         device_class="timestamp",
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
     ),
-    Entity(
+    EntityDescription(
         key="name",
         name=Name("Name", "名称"),
         component=Component.TEXT,
         value=lambda record: record.info.name or "",
         write=_set_name,
-        category=Category.CONFIG,
+        category=EntityCategory.CONFIG,
         enabled=False,
         minimum=1,
         icon="mdi:rename-outline",
     ),
-    Entity(
+    EntityDescription(
         key="last_event",
         name=Name("Last event", "最近事件"),
         value=lambda record: record.event and (record.event.method or "")[:MAX_STATE],
@@ -169,7 +169,7 @@ DEVICE_ROWS = (
 )
 
 
-def extended_row(key: str, info: ExtendInfo) -> Entity:
+def extended_row(key: str, info: ExtendInfo) -> EntityDescription:
     """The row of a piece of extended information, found again by its id."""
     name = info.name or info.info_type or info.id or ""
 
@@ -184,20 +184,20 @@ def extended_row(key: str, info: ExtendInfo) -> Entity:
         found = next((one.value for one in record.extended if one.id == info.id), None)
         return {"value": found} if isinstance(found, dict | list) else None
 
-    return Entity(
+    return EntityDescription(
         key=key,
         name=Name(name, name),
         value=value,
         exists=lambda _: True,
         attributes=attributes,
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
         enabled=False,
         icon="mdi:information-outline",
     )
 
 
-def _figure(part: str, key: str, name: Name, icon: str) -> Entity:
-    return Entity(
+def _figure(part: str, key: str, name: Name, icon: str) -> EntityDescription:
+    return EntityDescription(
         key=key,
         name=name,
         value=lambda fleet: getattr(getattr(fleet, part), key),
@@ -206,14 +206,14 @@ def _figure(part: str, key: str, name: Name, icon: str) -> Entity:
     )
 
 
-def _listed(key: str, name: Name, icon: str) -> Entity:
-    return Entity(
+def _listed(key: str, name: Name, icon: str) -> EntityDescription:
+    return EntityDescription(
         key=key,
         name=name,
         value=lambda fleet: None if getattr(fleet, key) is None else len(getattr(fleet, key)),
         attributes=lambda fleet: _names(getattr(fleet, key)),
         state_class="measurement",
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
         enabled=False,
         icon=icon,
     )
@@ -241,26 +241,26 @@ FLEET_ROWS = (
     _figure("alarms", "alarm_2_total", Name("Devices with major alarms", "重要告警设备数"), "mdi:alert"),
     _figure("alarms", "alarm_3_total", Name("Devices with critical alarms", "紧急告警设备数"), "mdi:alert-octagon"),
     _figure("alarms", "normal_total", Name("Devices without alarms", "正常设备数"), "mdi:check-circle-outline"),
-    Entity(
+    EntityDescription(
         key="problem",
         name=Name("Problem", "告警"),
         component=Component.BINARY_SENSOR,
         value=_serious,
         device_class="problem",
     ),
-    Entity(
+    EntityDescription(
         key="project",
         name=Name("Project", "项目"),
         value=lambda fleet: fleet.project.name,
         attributes=lambda fleet: {
             key: value for key, value in fleet.project.model_dump().items() if value and key != "name"
         },
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
         icon="mdi:cloud-outline",
     ),
     _listed("types", Name("Device types", "设备类型数"), "mdi:shape-outline"),
     _listed("groups", Name("Device groups", "设备组数"), "mdi:file-tree-outline"),
-    Entity(
+    EntityDescription(
         key="customers",
         name=Name("Users", "用户数"),
         value=lambda fleet: fleet.customers,
@@ -271,16 +271,16 @@ FLEET_ROWS = (
 )
 
 
-def device_of(backend: str, id_: str, rows: tuple[Entity, ...], record: DeviceRecord) -> Device:
+def device_of(backend: str, id_: str, rows: tuple[EntityDescription, ...], record: DeviceRecord) -> Device:
     """A device. It is available as long as ThingsCloud lists it; whether it is online is one of its values."""
     info = record.info
-    native = info.id or ""
+    vendor_id = info.id or ""
     return Device(
         id=id_,
         backend=backend,
-        native=native,
+        vendor_id=vendor_id,
         scope="devices",
-        name=info.name or info.device_key or native,
+        name=info.name or info.device_key or vendor_id,
         entities=rows,
         state=read(rows, record),
         attributes=read_attributes(rows, record),
@@ -299,7 +299,7 @@ def fleet_device(backend: str, url: str, record: FleetRecord) -> Device:
     return Device(
         id=backend,
         backend=backend,
-        native=backend,
+        vendor_id=backend,
         scope="backend",
         name=backend,
         entities=rows,

@@ -25,7 +25,7 @@ class Keys:
     """Identifier → key. `claims` is kept on disk with the ids, so that the first to have a key keeps it."""
 
     backend: str
-    claims: dict[str, str]
+    assignments: dict[str, str]
     _given: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __call__(self, identifier: str, prefix: str = "") -> str:
@@ -40,7 +40,7 @@ class Keys:
         plain = prefix + _OTHER.sub("_", words).strip("_")
         whole = identifier.isascii() and plain != prefix and len(plain) <= MOST and plain not in TAKEN
         claim = f"{self.backend}/{plain}"  # no device id has a slash
-        if whole and self.claims.setdefault(claim, identifier) == identifier:
+        if whole and self.assignments.setdefault(claim, identifier) == identifier:
             return plain
         digest = hashlib.sha256(identifier.encode("utf-8", "replace")).hexdigest()[:8]
         return f"{plain[:MOST].rstrip('_')}_{digest}".lstrip("_")

@@ -44,6 +44,6 @@ async def read_groups(
             for row in page.rows:
                 members[vendor_json.text(row["id"]) or ""].add(group)
         known_now = listing.complete or listing.empty
-        for native in () if known_now else (native for native, known in before.items() if group in known):
-            members[native].add(group)
-    return {native: frozenset(found) for native, found in members.items()}
+        for vendor_id in () if known_now else (vendor_id for vendor_id, known in before.items() if group in known):
+            members[vendor_id].add(group)
+    return {vendor_id: frozenset(found) for vendor_id, found in members.items()}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.vendor_json import Moment, Number, Text, Truth, Wire
+from fleet2mqtt.sdk.vendor_json import Moment, Number, Text, Truth, WireModel
 
 Row = dict[str, Any]
 
@@ -30,7 +30,7 @@ def _texts(value: Any) -> list[str]:
 Table = Annotated[Row, BeforeValidator(table)]
 
 
-class TypeInfo(Wire):
+class TypeInfo(WireModel):
     """`type_info`: the device type in short."""
 
     id: Text = None
@@ -39,7 +39,7 @@ class TypeInfo(Wire):
     conn_protocol: Text = None
 
 
-class DeviceInfo(Wire):
+class DeviceInfo(WireModel):
     """A device, "读取设备列表" and "读取设备信息"; `active` has the latest time of each kind of message."""
 
     id: Text = None
@@ -56,7 +56,7 @@ class DeviceInfo(Wire):
     groups: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
 
 
-class Model(Wire):
+class Model(WireModel):
     """The definition of an attribute, where there is one."""
 
     name: Text = None
@@ -65,7 +65,7 @@ class Model(Wire):
     data_options: Table = Field(default_factory=dict)
 
 
-class AttributeInfo(Wire):
+class AttributeInfo(WireModel):
     """A row of "读取设备属性列表"."""
 
     identifier: Text = None
@@ -75,7 +75,7 @@ class AttributeInfo(Wire):
     model: Annotated[Model, BeforeValidator(table)] = Model()
 
 
-class ExtendInfo(Wire):
+class ExtendInfo(WireModel):
     """A row of "读取设备扩展信息"."""
 
     id: Text = None
@@ -85,7 +85,7 @@ class ExtendInfo(Wire):
     options: Table = Field(default_factory=dict)
 
 
-class AlarmLog(Wire):
+class AlarmLog(WireModel):
     """A row of "读取所有告警消息"; what is in `alarm_info` is not documented."""
 
     id: Text = None
@@ -97,7 +97,7 @@ class AlarmLog(Wire):
     device: Table = Field(default_factory=dict)
 
 
-class Rule(Wire):
+class Rule(WireModel):
     """`alarm_rule` of the alarm webhook, and what `alarm_info` of a log may say of it."""
 
     id: Text = None
@@ -106,7 +106,7 @@ class Rule(Wire):
     alarm_level: Number = None
 
 
-class Notice(Wire):
+class Notice(WireModel):
     """`alarm` of the alarm webhook."""
 
     ts: Moment = None
@@ -115,7 +115,7 @@ class Notice(Wire):
     level: Number = None
 
 
-class DevicesStat(Wire):
+class DevicesStat(WireModel):
     """读取设备状态统计."""
 
     device_total: Number = None
@@ -126,7 +126,7 @@ class DevicesStat(Wire):
     alarm_device_total: Number = None
 
 
-class AlarmStat(Wire):
+class AlarmStat(WireModel):
     """读取设备告警状态统计: devices by the highest level of what stands for them."""
 
     alarm_1_total: Number = None
@@ -135,7 +135,7 @@ class AlarmStat(Wire):
     normal_total: Number = None
 
 
-class Project(Wire):
+class Project(WireModel):
     """读取项目信息."""
 
     id: Text = None
@@ -143,7 +143,7 @@ class Project(Wire):
     descr: Text = None
 
 
-class DeviceType(Wire):
+class DeviceType(WireModel):
     """A row of "读取设备类型列表"."""
 
     id: Text = None

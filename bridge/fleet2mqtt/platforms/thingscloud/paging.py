@@ -22,7 +22,7 @@ class Page:
     count: int
     total: int | None
     pages: int | None
-    began: float
+    requested_at: float
     info: Row
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from fleet2mqtt.devices.model import Device, Origin, Update
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.devices.model import Device, Update, UpdateOrigin
+from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.platforms.thingscloud.alarm_matching import Ledger
 from fleet2mqtt.platforms.thingscloud.alarms import alarm_of, entry_of_push
 from fleet2mqtt.platforms.thingscloud.coordinator import System
@@ -35,7 +35,7 @@ class Inbox:
         self._ledger = ledger
 
     def take_alarm(self, body: bytes) -> Update:
-        """An alarm raised or recovered: `project, device, alarm_rule, alarm, …`. Raises BadReply."""
+        """An alarm raised or recovered: `project, device, alarm_rule, alarm, …`. Raises InvalidResponse."""
         raw = _object(body)
         device = self._device(raw)
         rule = Rule.model_validate(table(raw.get("alarm_rule")))
@@ -45,14 +45,14 @@ class Inbox:
             raise _missing("alarm.ts")
         entry = self._ledger.take_push(seen)
         if entry is None:
-            return self._system.update(origin=Origin.PUSH)
-        alarm = alarm_of(self._context, entry, rule, Origin.PUSH)
+            return self._system.update(origin=UpdateOrigin.PUSH)
+        alarm = alarm_of(self._context, entry, rule, UpdateOrigin.PUSH)
         changed = self._system.fleet.alarm(device, alarm.raised_at, cleared=entry.cleared)
-        marks = self._ledger.marks((entry.device,))
-        return self._system.update(origin=Origin.PUSH, alarms=[alarm], devices=[changed], marks=marks)
+        checkpoints = self._ledger.checkpoints((entry.device,))
+        return self._system.update(origin=UpdateOrigin.PUSH, alarms=[alarm], devices=[changed], checkpoints=checkpoints)
 
     def take_attributes(self, body: bytes) -> Update:
-        """What a device reported: `device, attributes, ts`. Raises BadReply."""
+        """What a device reported: `device, attributes, ts`. Raises InvalidResponse."""
         raw = _object(body)
         values = raw.get("attributes")
         if not isinstance(values, dict):
@@ -61,7 +61,7 @@ class Inbox:
         return self._changed(self._system.fleet.report(self._device(raw), values, at))
 
     def take_event(self, body: bytes) -> Update:
-        """What happened to a device: `device, event{method, params, id}, ts`. Raises BadReply."""
+        """What happened to a device: `device, event{method, params, id}, ts`. Raises InvalidResponse."""
         raw = _object(body)
         said = raw.get("event")
         if not isinstance(said, dict):
@@ -75,7 +75,7 @@ class Inbox:
         return self._changed(self._system.fleet.happen(self._device(raw), event))
 
     def _changed(self, device: Device | None) -> Update:
-        return self._system.update(origin=Origin.PUSH, devices=[device])
+        return self._system.update(origin=UpdateOrigin.PUSH, devices=[device])
 
     def _device(self, raw: Row) -> str:
         """The vendor's id of the device that a push is about."""
@@ -91,12 +91,12 @@ class Inbox:
 def _object(body: bytes) -> Row:
     value = vendor_json.parse(body)
     if not isinstance(value, dict):
-        raise BadReply("not an object", code="bad_push")
+        raise InvalidResponse("not an object", code="bad_push")
     return value
 
 
-def _missing(member: str) -> BadReply:
-    return BadReply(f"{member} is missing", code="bad_push")
+def _missing(member: str) -> InvalidResponse:
+    return InvalidResponse(f"{member} is missing", code="bad_push")
 
 
 def _failure(why: str) -> bytes:

@@ -16,8 +16,8 @@ from fleet2mqtt.platforms.ums.entities import MANUFACTURER, TITLE
 from fleet2mqtt.platforms.ums.models import parse
 from fleet2mqtt.platforms.ums.push import pushes
 from fleet2mqtt.sdk.api import Backend, Context, Source
-from fleet2mqtt.sdk.http_client import open_api
-from fleet2mqtt.sdk.rate_limiter import Pace
+from fleet2mqtt.sdk.http_client import open_http_client
+from fleet2mqtt.sdk.rate_limiter import RateLimiter
 from fleet2mqtt.sdk.validators import scan_interval
 
 __all__ = ["SCHEMA", "connect"]
@@ -33,8 +33,8 @@ SCHEMA: Mapping[Any, Any] = {
 @asynccontextmanager
 async def connect(context: Context) -> AsyncIterator[Backend]:
     """One UMS. Nothing is asked of it until a source is polled."""
-    pace = Pace(concurrency=CONCURRENCY)
-    async with open_api(context.options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
+    pace = RateLimiter(concurrency=CONCURRENCY)
+    async with open_http_client(context.options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
         client = Client(api)
         system = System(context, client)
         yield Backend(

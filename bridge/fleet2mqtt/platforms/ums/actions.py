@@ -14,7 +14,7 @@ from fleet2mqtt.platforms.ums.client import Client
 from fleet2mqtt.platforms.ums.coordinator import System
 from fleet2mqtt.platforms.ums.models import mac_of
 from fleet2mqtt.platforms.ums.paging import Page
-from fleet2mqtt.sdk.api import Action, ActionRow, actions_of
+from fleet2mqtt.sdk.api import Action, ActionDescription, actions_of
 from fleet2mqtt.sdk.validators import identifier, whole
 
 Arguments = dict[str, Any]
@@ -91,22 +91,22 @@ async def _login(system: System, arguments: Arguments) -> Any:
 
 
 ACTIONS = (
-    ActionRow("device_list", "Gateways", _ROWS, _paged(lambda client, _, *page: client.device_list(*page))),
-    ActionRow(
+    ActionDescription("device_list", "Gateways", _ROWS, _paged(lambda client, _, *page: client.device_list(*page))),
+    ActionDescription(
         "alarm_latest", "Newest alarms (48 h)", _ROWS, _paged(lambda client, _, *page: client.alarm_latest(*page))
     ),
-    ActionRow("alarm_history", "All alarms of a gateway", _ALARMS, _paged(_history)),
-    ActionRow("alarm_statistics", "Alarm counts of gateways", _MACS, _count_alarms),
-    ActionRow("event_statistics", "Event counts (1 h, or the window given)", _WINDOW, _paged(_events)),
-    ActionRow(
+    ActionDescription("alarm_history", "All alarms of a gateway", _ALARMS, _paged(_history)),
+    ActionDescription("alarm_statistics", "Alarm counts of gateways", _MACS, _count_alarms),
+    ActionDescription("event_statistics", "Event counts (1 h, or the window given)", _WINDOW, _paged(_events)),
+    ActionDescription(
         "status_history",
         "Online counts over time",
         _ROWS,
         _paged(lambda client, _, *page: client.status_history(*page)),
     ),
-    ActionRow("fxo_status", "FXO lines of a gateway as last known", _LINES, _paged(_lines)),
-    ActionRow("fxo_test", "Test the FXO lines of a gateway now", _LINES, _paged(_test), ("lines",)),
-    ActionRow("login", "Check an account of the UMS; no session is kept", _ACCOUNT, _login),
+    ActionDescription("fxo_status", "FXO lines of a gateway as last known", _LINES, _paged(_lines)),
+    ActionDescription("fxo_test", "Test the FXO lines of a gateway now", _LINES, _paged(_test), ("lines",)),
+    ActionDescription("login", "Check an account of the UMS; no session is kept", _ACCOUNT, _login),
 )
 """One for each endpoint of the UMS document 3 and 4."""
 

@@ -15,14 +15,14 @@ from functools import partial
 
 import orjson
 
-from fleet2mqtt.devices.model import Alarm, Origin, Severity, Update
-from fleet2mqtt.errors import BackendError, BadReply, Busy, Rejected
+from fleet2mqtt.devices.model import Alarm, Severity, Update, UpdateOrigin
+from fleet2mqtt.errors import BackendError, InvalidResponse, RateLimited, Rejected
 from fleet2mqtt.platforms.ums.coordinator import System
 from fleet2mqtt.platforms.ums.models import MetricHistory, alarm_id, in_zone, mac_of
 from fleet2mqtt.platforms.ums.paging import MAX_PAGES, Listing, Row
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Context
-from fleet2mqtt.sdk.poll_errors import Failures
+from fleet2mqtt.sdk.poll_errors import PollErrors
 
 WINDOW = timedelta(hours=48)
 """How far the list of newest alarms reaches back."""
@@ -62,7 +62,7 @@ def record_of(raw: Row, zone: tzinfo, mac: str | None = None) -> Record:
     )
 
 
-def alarm_of(context: Context, record: Record, origin: Origin) -> Alarm:
+def alarm_of(context: Context, record: Record, origin: UpdateOrigin) -> Alarm:
     """An alarm as the bridge speaks of it; without a readable time it counts as raised when it was received."""
     row = record.row
     level = row.metric_history_level or ""
@@ -130,8 +130,8 @@ class CatchUp:
     async def poll(self) -> AsyncIterator[Update]:
         """Everything raised since each device's history was last verified. Raises BackendError."""
         now = datetime.now(UTC)
-        baseline, polled = await self._marks(now)
-        failures = Failures()
+        baseline, polled = await self._checkpoints(now)
+        failures = PollErrors()
         listing = Listing(fetch=self._client.alarm_latest, key=alarm_id, limit=self._system.page_size)
         seen: set[str] = set()
         async for page in listing.pages():
@@ -153,9 +153,9 @@ class CatchUp:
             await self._keep_marks(baseline, now)
         failures.close()
 
-    async def _news(self, mac: str | None, newest: Record | None, baseline: datetime, failures: Failures) -> _News:
+    async def _news(self, mac: str | None, newest: Record | None, baseline: datetime, failures: PollErrors) -> _News:
         """What a device raised since its mark; of one that the UMS cannot be asked about the newest alarm alone."""
-        mark = _Mark.read(self._context.watermark(mac)) if mac else None
+        mark = _Mark.read(self._context.checkpoint(mac)) if mac else None
         if newest is not None and mark is not None and mark.id == newest.id:
             return _News(mac, (), None)
         records, verified = [newest] if newest is not None else [], False
@@ -166,7 +166,7 @@ class CatchUp:
                 self._excuse(mac, error, failures)
             else:
                 failures.ok()
-        alarms = [alarm_of(self._context, record, Origin.POLL) for record in records]
+        alarms = [alarm_of(self._context, record, UpdateOrigin.POLL) for record in records]
         chunks = (alarms[at : at + CHUNK] for at in range(0, len(alarms), CHUNK))
         last = newest or (records[-1] if records else None)
         return _News(
@@ -180,11 +180,11 @@ class CatchUp:
         if news.mac is not None and news.mark is not None:
             self._owed.discard(news.mac)
             if news.mark.id is not None:
-                await self._context.keep(news.mac, news.mark.text())
+                await self._context.save_checkpoint(news.mac, news.mark.text())
 
-    def _excuse(self, mac: str, error: BackendError, failures: Failures) -> None:
+    def _excuse(self, mac: str, error: BackendError, failures: PollErrors) -> None:
         """A history that the UMS will not give costs the other devices nothing; it is asked for again next time."""
-        if isinstance(error, Rejected) and not isinstance(error, Busy):
+        if isinstance(error, Rejected) and not isinstance(error, RateLimited):
             self._owed.discard(mac)
             failures.ok()
         else:
@@ -205,22 +205,22 @@ class CatchUp:
                 return history.wanted()
             if len(history.found) == known:
                 break
-        raise BadReply(
+        raise InvalidResponse(
             f"alarm_history: the pages for {mac} repeat without end", endpoint="alarm_history", code="endless"
         )
 
-    async def _marks(self, now: datetime) -> tuple[datetime, datetime]:
+    async def _checkpoints(self, now: datetime) -> tuple[datetime, datetime]:
         """When this backend first ran, and when its alarms were last polled whole."""
-        text = self._context.watermark("")
+        text = self._context.checkpoint("")
         if text is None:
             await self._keep_marks(now, now)
             return now, now
-        marks = orjson.loads(text)
-        return datetime.fromisoformat(marks["baseline"]), datetime.fromisoformat(marks["polled"])
+        checkpoints = orjson.loads(text)
+        return datetime.fromisoformat(checkpoints["baseline"]), datetime.fromisoformat(checkpoints["polled"])
 
     async def _keep_marks(self, baseline: datetime, polled: datetime) -> None:
         text = orjson.dumps({"baseline": baseline.isoformat(), "polled": polled.isoformat()})
-        await self._context.keep("", text.decode())
+        await self._context.save_checkpoint("", text.decode())
 
 
 def _floor(mark: _Mark | None, newest: Record | None, baseline: datetime) -> datetime:

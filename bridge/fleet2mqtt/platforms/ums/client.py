@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.platforms.ums.models import parse
 from fleet2mqtt.platforms.ums.paging import Page
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.http_client import Api, Envelope
-from fleet2mqtt.sdk.row_cache import Rows
+from fleet2mqtt.sdk.http_client import Envelope, HttpClient
+from fleet2mqtt.sdk.row_cache import RowCache
 
 ENVELOPE = Envelope(member="code", success=(0, "0"), texts=("status",))
 LIVE_TIMEOUT = 30.0
@@ -25,10 +25,10 @@ _STATISTICS = "/s1/device/metric_history/statistics"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Each method raises Unreachable, Ambiguous, BadReply, Rejected, Busy, Denied."""
+    """Each method raises Unreachable, Ambiguous, InvalidResponse, Rejected, RateLimited, AuthenticationError."""
 
-    api: Api
-    _devices: Rows = field(default_factory=lambda: Rows("devices", parse))
+    api: HttpClient
+    _devices: RowCache = field(default_factory=lambda: RowCache("devices", parse))
 
     async def device_list(self, offset: int, limit: int) -> Page:
         """All devices, the UMS document 3.1. A row that is what it was is the same object again."""
@@ -87,16 +87,16 @@ class Client:
         return user if isinstance(user, dict) else {}
 
 
-async def _page(api: Api, method: str, path: str, name: str, container: str, **request: Any) -> Page:
-    began = time.monotonic()
+async def _page(api: HttpClient, method: str, path: str, name: str, container: str, **request: Any) -> Page:
+    requested_at = time.monotonic()
     reply = await api.call(method, path, endpoint=name, **request)
     rows = reply.get(container)
     if rows is None and (container in reply or _total(reply) == 0):
         rows = []
     if not isinstance(rows, list):
-        raise BadReply(f"{name}: the answer has no list {container!r}", endpoint=name, code="no_list")
+        raise InvalidResponse(f"{name}: the answer has no list {container!r}", endpoint=name, code="no_list")
     objects = tuple(row for row in rows if isinstance(row, dict))
-    return Page(rows=objects, count=len(rows), total=_total(reply), began=began, reply=reply)
+    return Page(rows=objects, count=len(rows), total=_total(reply), requested_at=requested_at, reply=reply)
 
 
 def _total(reply: dict[str, Any]) -> int | None:

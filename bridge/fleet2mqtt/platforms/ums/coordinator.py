@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from fleet2mqtt.devices.model import Device, Inventory, Origin, Update
+from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin
 from fleet2mqtt.errors import BackendError, Rejected
 from fleet2mqtt.platforms.ums.client import Client
 from fleet2mqtt.platforms.ums.device_store import Fleet, line_name, row_mac
@@ -17,7 +17,7 @@ from fleet2mqtt.platforms.ums.models import EventCount, Status, in_zone, mac_of
 from fleet2mqtt.platforms.ums.paging import Listing, Page, Row
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Context
-from fleet2mqtt.sdk.poll_errors import Failures
+from fleet2mqtt.sdk.poll_errors import PollErrors
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,20 +39,22 @@ class System:
         self._nameless = 0
         self._silent: set[str] = set()
 
-    def update(self, began: float | None = None, *, origin: Origin = Origin.POLL, **news: Any) -> Update:
+    def update(
+        self, requested_at: float | None = None, *, origin: UpdateOrigin = UpdateOrigin.POLL, **news: Any
+    ) -> Update:
         """An Update of this backend, observed now. Without `began` it is what is known now, whenever that was asked."""
         listed: dict[str, Any] = {kind: tuple(items) for kind, items in news.items()}
         return Update(
             backend=self.name,
             origin=origin,
-            began=time.monotonic() if began is None else began,
+            requested_at=time.monotonic() if requested_at is None else requested_at,
             observed_at=datetime.now(UTC),
             **listed,
         )
 
     async def poll_devices(self) -> AsyncIterator[Update]:
         """The UMS document 3.1: gateways page by page, then the inventory if the list was read whole."""
-        began = time.monotonic()
+        requested_at = time.monotonic()
         listing = self._listing(self.client.device_list, row_mac)
         async for page in listing.pages():
             for update in self._take_devices(page):
@@ -61,11 +63,11 @@ class System:
         self._note_nameless(listing)
         if listing.complete and listing.seen:
             self.fleet.retain(listing.seen)
-            yield self.update(began, inventories=[Inventory(scope="devices", ids=self.fleet.ids(listing.seen))])
+            yield self.update(requested_at, inventories=[Inventory(scope="devices", ids=self.fleet.ids(listing.seen))])
 
     async def poll_lines(self) -> AsyncIterator[Update]:
         """The UMS document 3.7 with `type=curfxo`, gateway after gateway; offline ones until they answered."""
-        failures = Failures()
+        failures = PollErrors()
         macs = await self.macs()
         for mac in filter(self.fleet.online, macs):
             self._silent.discard(mac)
@@ -87,7 +89,7 @@ class System:
 
     async def poll_statistics(self) -> AsyncIterator[Update]:
         """The UMS document 3.4: alarm counts of all gateways known, in batches."""
-        failures = Failures()
+        failures = PollErrors()
         macs = [self.fleet.vendor_mac(mac) for mac in await self.macs()]
         for at in range(0, len(macs), BATCH):
             try:
@@ -120,29 +122,29 @@ class System:
             self._listed = True
         return self.fleet.macs()
 
-    async def ask_lines(self, mac: str, *, origin: Origin = Origin.POLL) -> Update:
+    async def ask_lines(self, mac: str, *, origin: UpdateOrigin = UpdateOrigin.POLL) -> Update:
         """The lines of one gateway as the UMS knows them, the UMS document 3.7. Raises BackendError."""
-        began = time.monotonic()
+        requested_at = time.monotonic()
         listing = self._listing(partial(self.client.fxo_status, self.fleet.vendor_mac(mac)), line_name)
-        return self._take_lines(mac, listing, await listing.rows(), began, origin)
+        return self._take_lines(mac, listing, await listing.rows(), requested_at, origin)
 
     async def test_lines(self, gateway: Device) -> Update:
         """The lines of one gateway, tested now. Raises BackendError."""
-        mac = gateway.native
+        mac = gateway.vendor_id
         fetch = partial(self.client.fxo_test, self.fleet.vendor_mac(mac))
         listing = self._listing(fetch, line_name, again=False)
         rows = await listing.rows()
         # What was measured is as of the answer: a poll that asked meanwhile got older values.
-        return self._take_lines(mac, listing, rows, time.monotonic(), Origin.COMMAND)
+        return self._take_lines(mac, listing, rows, time.monotonic(), UpdateOrigin.COMMAND)
 
     async def read(self, device: Device) -> Update:
         """What the UMS says of a device now. Raises BackendError; Rejected if it does not list it."""
         if device.id == self.name:
             status = await self._newest_status()
-            return self.update(origin=Origin.COMMAND, devices=[self.fleet.figure(status=status)])
+            return self.update(origin=UpdateOrigin.COMMAND, devices=[self.fleet.figure(status=status)])
         if device.scope == "devices":
-            return await self._read_gateway(device.native)
-        return await self.ask_lines(device.native.partition("/")[0], origin=Origin.COMMAND)
+            return await self._read_gateway(device.vendor_id)
+        return await self.ask_lines(device.vendor_id.partition("/")[0], origin=UpdateOrigin.COMMAND)
 
     def newest_statistics(self) -> datetime | None:
         """When the UMS last counted its devices: a clock of its own."""
@@ -158,25 +160,29 @@ class System:
         return Listing(fetch=fetch, key=key, limit=self.page_size, again=again)
 
     def _take_devices(self, page: Page) -> list[Update]:
-        devices = self.fleet.learn_page(page.keys, page.rows, page.began)
-        updates = [self.update(page.began, devices=devices)]
+        devices = self.fleet.learn_page(page.keys, page.rows, page.requested_at)
+        updates = [self.update(page.requested_at, devices=devices)]
         turned = self.fleet.turned()
         return [*updates, self.update(devices=turned)] if turned else updates
 
-    def _take_lines(self, mac: str, listing: Listing, rows: Iterable[Row], began: float, origin: Origin) -> Update:
+    def _take_lines(
+        self, mac: str, listing: Listing, rows: Iterable[Row], requested_at: float, origin: UpdateOrigin
+    ) -> Update:
         complete = listing.complete
-        devices = self.fleet.take_lines(mac, rows, began, complete=complete)
+        devices = self.fleet.take_lines(mac, rows, requested_at, complete=complete)
         scope = f"lines:{mac}"
         ids = frozenset(device.id for device in devices if device.scope == scope and _line_of(device) in listing.seen)
         whole = [Inventory(scope=scope, ids=ids)] if complete and ids else []
-        return self.update(began, origin=origin, devices=devices, inventories=whole)
+        return self.update(requested_at, origin=origin, devices=devices, inventories=whole)
 
     async def _read_gateway(self, mac: str) -> Update:
         async for page in self._listing(self.client.device_list, row_mac, again=False).pages():
             for row in page.rows:
                 if row_mac(row) == mac:
                     return self.update(
-                        page.began, origin=Origin.COMMAND, devices=[self.fleet.learn(mac, row, page.began)]
+                        page.requested_at,
+                        origin=UpdateOrigin.COMMAND,
+                        devices=[self.fleet.learn(mac, row, page.requested_at)],
                     )
         raise Rejected(f"device_list: the UMS does not list {mac}", endpoint="device_list", code="not_listed")
 
@@ -225,4 +231,4 @@ def _event_key(row: Row) -> str:
 
 
 def _line_of(device: Device) -> str:
-    return device.native.partition("/")[2]
+    return device.vendor_id.partition("/")[2]

@@ -32,7 +32,7 @@ class _Known:
 
     raw: Row
     device: Device
-    began: float
+    requested_at: float
     lines: dict[str, _Line] = field(default_factory=dict)
     lines_began: float = float("-inf")
 
@@ -88,33 +88,33 @@ class Fleet:
         """The device ids of gateways known."""
         return frozenset([self._gateways[mac].device.id for mac in macs])
 
-    def learn_page(self, macs: Iterable[str], rows: Iterable[Row], began: float) -> list[Device]:
+    def learn_page(self, macs: Iterable[str], rows: Iterable[Row], requested_at: float) -> list[Device]:
         """Take in entries of the device list, most of them the very objects that came before."""
         devices = []
         for mac, raw in zip(macs, rows, strict=True):
             known = self._gateways.get(mac)
-            devices.append(known.device if known and known.raw is raw else self.learn(mac, raw, began))
+            devices.append(known.device if known and known.raw is raw else self.learn(mac, raw, requested_at))
         return devices
 
-    def learn(self, mac: str, raw: Row, began: float) -> Device:
+    def learn(self, mac: str, raw: Row, requested_at: float) -> Device:
         """Take in an entry of the device list; the same device as before where nothing changed."""
         known = self._gateways.get(mac)
-        if known is not None and (known.raw == raw or began < known.began):
+        if known is not None and (known.raw == raw or requested_at < known.requested_at):
             return known.device
         gateway = Gateway.model_validate(raw, context=in_zone(self.zone))
         if known is None:
             record = GatewayRecord(gateway=gateway)
             device = entities.gateway_device(self.backend, self.id(mac), mac, record)
-            self._gateways[mac] = _Known(raw, device, began)
+            self._gateways[mac] = _Known(raw, device, requested_at)
             return device
-        known.raw, known.began = raw, began
+        known.raw, known.requested_at = raw, requested_at
         return self._renew(mac, known, replace(known.record, gateway=gateway))
 
-    def merge(self, mac: str, part: Row, began: float) -> Device:
+    def merge(self, mac: str, part: Row, requested_at: float) -> Device:
         """Take in some members of an entry, over those known."""
         known = self._gateways.get(mac)
         whole = part if known is None else known.raw | part | {"device_mac": known.raw["device_mac"]}
-        return self.learn(mac, whole, began)
+        return self.learn(mac, whole, requested_at)
 
     def count(self, rows: Iterable[Row], interval: str | None) -> list[Device]:
         """Take in alarm counts; gives the gateways concerned."""
@@ -127,12 +127,12 @@ class Fleet:
                 found.append(self._renew(mac, known, replace(known.record, counts=counts, interval=interval)))
         return found
 
-    def take_lines(self, mac: str, rows: Iterable[Row], began: float, *, complete: bool) -> list[Device]:
+    def take_lines(self, mac: str, rows: Iterable[Row], requested_at: float, *, complete: bool) -> list[Device]:
         """Take in lines of a gateway; gives those listed, and the gateway where it is news whether it has any."""
         known = self._gateways.get(mac)
-        if known is None or began < known.lines_began:
+        if known is None or requested_at < known.lines_began:
             return []
-        known.lines_began = began
+        known.lines_began = requested_at
         before = known.device
         listed = {name: self._take_line(known, name, row) for row in rows if (name := line_name(row))}
         # Given again, a line that is gone would come back each time that the registry has dropped it.
@@ -177,7 +177,7 @@ class Fleet:
         """The device of a line; `before` if that still says the same of its gateway."""
         if before is not None and entities.still_of(gateway, before, name):
             return before
-        id_ = self._ids(self.backend, gateway.native, *line_parts(name))
+        id_ = self._ids(self.backend, gateway.vendor_id, *line_parts(name))
         return entities.line_device(id_, gateway, name, Detect.model_validate(row))
 
 

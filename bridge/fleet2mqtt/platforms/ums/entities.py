@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fleet2mqtt.devices.model import (
-    Category,
     Component,
     Device,
-    Entity,
+    EntityCategory,
+    EntityDescription,
     Name,
     Update,
     Value,
@@ -75,29 +75,29 @@ async def _test_fxo(system: Any, gateway: Device, _: Any) -> Update:
     return update
 
 
-def _text(key: str, name: Name) -> Entity:
-    return Entity(
+def _text(key: str, name: Name) -> EntityDescription:
+    return EntityDescription(
         key=key,
         name=name,
         value=lambda record: getattr(record.gateway, key),
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
         enabled=False,
     )
 
 
-def _time(key: str, name: Name, *, enabled: bool = True) -> Entity:
-    return Entity(
+def _time(key: str, name: Name, *, enabled: bool = True) -> EntityDescription:
+    return EntityDescription(
         key=key,
         name=name,
         value=lambda record: iso(getattr(record.gateway, key)),
         device_class="timestamp",
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
         enabled=enabled,
     )
 
 
-def _alarms(key: str, level: str, name: Name) -> Entity:
-    return Entity(
+def _alarms(key: str, level: str, name: Name) -> EntityDescription:
+    return EntityDescription(
         key=key,
         name=name,
         value=lambda record: record.counts and getattr(record.counts, level),
@@ -108,14 +108,14 @@ def _alarms(key: str, level: str, name: Name) -> Entity:
 
 
 GATEWAY_ROWS = (
-    Entity(
+    EntityDescription(
         key="connection_status",
         name=Name("Connection", "连接状态"),
         component=Component.BINARY_SENSOR,
         value=lambda record: on_off(record.gateway.online),
         device_class="connectivity",
     ),
-    Entity(
+    EntityDescription(
         key="device_status",
         name=Name("Device status", "设备状态"),
         value=lambda record: choice(record.gateway.device_status, DEVICE_STATUS),
@@ -125,7 +125,7 @@ GATEWAY_ROWS = (
         device_class="enum",
         options=(*DEVICE_STATUS, UNKNOWN),
     ),
-    Entity(
+    EntityDescription(
         key="problem",
         name=Name("Problem", "故障"),
         component=Component.BINARY_SENSOR,
@@ -148,12 +148,12 @@ GATEWAY_ROWS = (
     _text("tag1", Name("Tag 1", "备注 1")),
     _text("tag2", Name("Tag 2", "备注 2")),
     _text("tag3", Name("Tag 3", "备注 3")),
-    Entity(
+    EntityDescription(
         key="event_reporting",
         name=Name("Event reporting", "事件上报"),
         component=Component.BINARY_SENSOR,
         value=lambda record: on_off(truth(record.gateway.event)),
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
         enabled=False,
     ),
     _alarms("alarms_total", "all", Name("Alarms", "告警总数")),
@@ -161,19 +161,19 @@ GATEWAY_ROWS = (
     _alarms("alarms_major", "warning", Name("Major alarms", "重要告警数")),
     _alarms("alarms_minor", "normal", Name("Minor alarms", "一般告警数")),
     _alarms("alarms_indeterminate", "unknown", Name("Indeterminate alarms", "未知级别告警数")),
-    Entity(
+    EntityDescription(
         key="test_fxo",
         name=Name("Test FXO lines", "检测 FXO 线路"),
         component=Component.BUTTON,
         exists=lambda record: record.has_lines is not False,
         write=_test_fxo,
-        category=Category.CONFIG,
+        category=EntityCategory.CONFIG,
         icon="mdi:phone-check",
     ),
 )
 
 LINE_ROWS = (
-    Entity(
+    EntityDescription(
         key="reg_state",
         name=Name("Registration state", "注册状态"),
         value=lambda line: numbered(line.reg_state, REG_STATE),
@@ -181,14 +181,14 @@ LINE_ROWS = (
         device_class="enum",
         options=(*REG_STATE, UNKNOWN),
     ),
-    Entity(
+    EntityDescription(
         key="registered",
         name=Name("Registered", "已注册"),
         component=Component.BINARY_SENSOR,
         value=lambda line: None if line.reg_state is None else on_off(line.reg_state == "1"),
         device_class="connectivity",
     ),
-    Entity(
+    EntityDescription(
         key="con_state",
         name=Name("Wiring state", "接线状态"),
         value=lambda line: numbered(line.con_state, CON_STATE),
@@ -199,14 +199,14 @@ LINE_ROWS = (
         device_class="enum",
         options=(*CON_STATE, UNKNOWN),
     ),
-    Entity(
+    EntityDescription(
         key="wired",
         name=Name("Wired", "已接线"),
         component=Component.BINARY_SENSOR,
         value=lambda line: None if line.con_state is None else on_off(line.con_state != "0"),
         device_class="plug",
     ),
-    Entity(
+    EntityDescription(
         key="voltage",
         name=Name("Voltage", "电压"),
         value=lambda line: line.volts,
@@ -214,11 +214,11 @@ LINE_ROWS = (
         state_class="measurement",
         unit="V",
     ),
-    Entity(
+    EntityDescription(
         key="voltage_threshold",
         name=Name("Voltage threshold", "电压阈值"),
         value=lambda line: line.threshold,
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
         device_class="voltage",
         state_class="measurement",
         unit="V",
@@ -226,8 +226,8 @@ LINE_ROWS = (
 )
 
 
-def _figure(key: str, name: Name, icon: str) -> Entity:
-    return Entity(
+def _figure(key: str, name: Name, icon: str) -> EntityDescription:
+    return EntityDescription(
         key=key,
         name=name,
         value=lambda fleet: fleet.status and getattr(fleet.status, key),
@@ -236,8 +236,8 @@ def _figure(key: str, name: Name, icon: str) -> Entity:
     )
 
 
-def _rate(key: str, name: Name) -> Entity:
-    return Entity(
+def _rate(key: str, name: Name) -> EntityDescription:
+    return EntityDescription(
         key=key,
         name=name,
         value=lambda fleet: fleet.status and getattr(fleet.status, key),
@@ -254,14 +254,14 @@ FLEET_ROWS = (
     _figure("total", Name("Devices", "设备总数"), "mdi:counter"),
     _rate("online_rate", Name("Online rate", "在线率")),
     _rate("offline_rate", Name("Offline rate", "离线率")),
-    Entity(
+    EntityDescription(
         key="statistics_time",
         name=Name("Statistics time", "统计时间"),
         value=lambda fleet: fleet.status and iso(fleet.status.statistics_time),
         device_class="timestamp",
-        category=Category.DIAGNOSTIC,
+        category=EntityCategory.DIAGNOSTIC,
     ),
-    Entity(
+    EntityDescription(
         key="events_total",
         name=Name("Events in the last hour", "近一小时事件数"),
         value=lambda fleet: None if fleet.events is None else sum(count.total or 0 for count in fleet.events),
@@ -279,7 +279,7 @@ def gateway_device(backend: str, id_: str, mac: str, record: GatewayRecord) -> D
     return Device(
         id=id_,
         backend=backend,
-        native=mac,
+        vendor_id=mac,
         scope="devices",
         name=gateway.device_name or mac,
         via=backend,
@@ -301,8 +301,8 @@ def line_device(id_: str, gateway: Device, line: str, record: Detect) -> Device:
     return Device(
         id=id_,
         backend=gateway.backend,
-        native=f"{gateway.native}/{line}",
-        scope=f"lines:{gateway.native}",
+        vendor_id=f"{gateway.vendor_id}/{line}",
+        scope=f"lines:{gateway.vendor_id}",
         name=_line_name(gateway, line),
         available=_reachable(gateway),
         via=gateway.id,
@@ -330,7 +330,7 @@ def fleet_device(backend: str, url: str, record: FleetRecord) -> Device:
     return Device(
         id=backend,
         backend=backend,
-        native=backend,
+        vendor_id=backend,
         scope="backend",
         name=backend,
         manufacturer=MANUFACTURER,
@@ -340,7 +340,7 @@ def fleet_device(backend: str, url: str, record: FleetRecord) -> Device:
     )
 
 
-def _content(table: tuple[Entity, ...], record: Any) -> dict[str, Any]:
+def _content(table: tuple[EntityDescription, ...], record: Any) -> dict[str, Any]:
     rows = present(table, record)
     state: Mapping[str, Value] = read(rows, record)
     return {"entities": rows, "state": state, "attributes": read_attributes(rows, record), "record": record}

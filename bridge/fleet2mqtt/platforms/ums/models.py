@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.vendor_json import Moment, Number, Pairs, Text, Wire
+from fleet2mqtt.sdk.vendor_json import Moment, Number, Pairs, Text, WireModel
 
 _SEPARATORS = str.maketrans("", "", ":-. \t")
 _LINE = re.compile(r"\s*([A-Za-z]+)\s*-\s*(\d+)\s*\Z")
@@ -28,7 +28,7 @@ def mac_of(value: Any) -> str | None:
 def parse(data: bytes) -> Any:
     """Vendor JSON in which `connection_status` may stand twice, as in the samples of the UMS document 2.2 and 3.1.
 
-    Raises BadReply.
+    Raises InvalidResponse.
     """
     odd = data.count(b'"connection_status"') != data.count(b'"device_mac"')
     return vendor_json.parse(data, pairs=_once if odd else None)
@@ -59,7 +59,7 @@ def _code(value: Any) -> int | str | None:
 Code = Annotated[int | str | None, BeforeValidator(_code)]
 
 
-class Gateway(Wire):
+class Gateway(WireModel):
     """A device of the UMS document 3.1, as far as it has a meaning; all of it is optional but the MAC."""
 
     device_mac: Text = None
@@ -91,7 +91,7 @@ class Gateway(Wire):
         return word == "online" if word in _STATUSES else None
 
 
-class MetricHistory(Wire):
+class MetricHistory(WireModel):
     """An alarm of the UMS document 2.1, 3.2 and 3.3; only the push has `line_id` and the tags."""
 
     event_id: Code = None
@@ -109,7 +109,7 @@ class MetricHistory(Wire):
     tag3: Text = None
 
 
-class Counts(Wire):
+class Counts(WireModel):
     """Alarms of one device by level, the UMS document 3.4; numbers come as texts."""
 
     all: Number = None
@@ -119,7 +119,7 @@ class Counts(Wire):
     warning: Number = None
 
 
-class EventCount(Wire):
+class EventCount(WireModel):
     """How often one kind of event happened, the UMS document 3.5."""
 
     event_id: Code = None
@@ -129,7 +129,7 @@ class EventCount(Wire):
     total: Number = None
 
 
-class Status(Wire):
+class Status(WireModel):
     """How many devices were online at one moment, the UMS document 3.6; rates are percents."""
 
     offline_number: Number = None
@@ -140,7 +140,7 @@ class Status(Wire):
     total: Number = None
 
 
-class Detect(Wire):
+class Detect(WireModel):
     """An FXO line, the UMS document 3.7; `voltage` is `<V>/<threshold V>`."""
 
     line: Text = None

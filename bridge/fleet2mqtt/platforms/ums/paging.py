@@ -22,7 +22,7 @@ class Page:
     rows: tuple[Row, ...]
     count: int
     total: int | None
-    began: float
+    requested_at: float
     reply: Row
     keys: tuple[str, ...] = ()
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from fleet2mqtt.devices.model import Origin, Update
-from fleet2mqtt.errors import BadReply
+from fleet2mqtt.devices.model import Update, UpdateOrigin
+from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.platforms.ums.alarms import alarm_of, record_of
 from fleet2mqtt.platforms.ums.coordinator import System
 from fleet2mqtt.platforms.ums.device_store import row_mac
@@ -29,36 +29,36 @@ def pushes(context: Context, system: System) -> tuple[Push, ...]:
 
 
 def _event(context: Context, system: System, body: bytes) -> Update:
-    """An alarm, the UMS document 2.1. Raises BadReply."""
+    """An alarm, the UMS document 2.1. Raises InvalidResponse."""
     raw = _object(body)
     record = record_of(raw, context.zone)
     if record.mac is None:
         raise _missing("metric_history_producer")
     if vendor_json.text(raw.get("id")) is None and vendor_json.text(raw.get("metric_history_time")) is None:
         raise _missing("id")
-    return system.update(origin=Origin.PUSH, alarms=[alarm_of(context, record, Origin.PUSH)])
+    return system.update(origin=UpdateOrigin.PUSH, alarms=[alarm_of(context, record, UpdateOrigin.PUSH)])
 
 
 def _device(system: System, body: bytes) -> Update:
-    """A gateway that came or went, the UMS document 2.2: some members of its entry. Raises BadReply."""
+    """A gateway that came or went, the UMS document 2.2: some members of its entry. Raises InvalidResponse."""
     raw = _object(body)
     mac = row_mac(raw)
     if mac is None:
         raise _missing("device_mac")
-    began = time.monotonic()
-    gateway = system.fleet.merge(mac, raw, began)
-    return system.update(began, origin=Origin.PUSH, devices=[gateway, *system.fleet.turned()])
+    requested_at = time.monotonic()
+    gateway = system.fleet.merge(mac, raw, requested_at)
+    return system.update(requested_at, origin=UpdateOrigin.PUSH, devices=[gateway, *system.fleet.turned()])
 
 
 def _object(body: bytes) -> dict[str, Any]:
     value = parse(body)
     if not isinstance(value, dict):
-        raise BadReply("not an object", code="bad_push")
+        raise InvalidResponse("not an object", code="bad_push")
     return value
 
 
-def _missing(member: str) -> BadReply:
-    return BadReply(f"{member} is missing", code="bad_push")
+def _missing(member: str) -> InvalidResponse:
+    return InvalidResponse(f"{member} is missing", code="bad_push")
 
 
 def _failure(why: str) -> bytes:

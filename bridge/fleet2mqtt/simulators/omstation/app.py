@@ -120,7 +120,7 @@ def create(*, devices: int = 2, push_url: str | None = None, live: bool = False,
     simulator.populate(devices)
     app = web.Application(client_max_size=16 * 2**20)
     app[SIMULATOR] = simulator
-    simulator.mischief.attach(app)
+    simulator.fault_injector.attach(app)
     app.router.add_routes([*control_routes(), *(web.post(ROOT + name, _serve) for name in _OPERATIONS)])
     if live:
         app.cleanup_ctx.append(_living)
@@ -131,7 +131,7 @@ async def _serve(request: web.Request) -> web.Response:
     simulator, operation = request.app[SIMULATOR], _OPERATIONS[request.path.removeprefix(ROOT)]
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType
-    fault = simulator.mischief.take(request.path, FaultKind.ERROR)
+    fault = simulator.fault_injector.take(request.path, FaultKind.ERROR)
     if fault is not None:
         code = Code.EXCEPTION if fault.code is None else fault.code
         return _answer(code, fault.text or TEXTS.get(code, "Unknown error"))
@@ -153,7 +153,7 @@ def _run(simulator: Simulator, operation: _Operation, request: web.Request, raw:
         raise RefusalError(Code.PARAMETER)
     refuse_unless(request.headers.get("lang", LANGUAGES[0]) in LANGUAGES, "lang")
     check_fields(body, operation.required, operation.optional)
-    if operation.writes and simulator.mischief.take(request.path, FaultKind.NOOP):
+    if operation.writes and simulator.fault_injector.take(request.path, FaultKind.NOOP):
         return None
     return operation.run(simulator, body, request.path)
 

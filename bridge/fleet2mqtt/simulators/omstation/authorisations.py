@@ -85,10 +85,10 @@ def _given(body: Tree, *names: str) -> Tree:
 def _page(simulator: Simulator, rows: Iterable[Tree], body: Tree, path: str) -> Tree:
     number, size = int(body["pageNum"]), int(body["pageSize"])
     found = sorted((row for row in rows if _passes(row, body)), key=lambda row: str(row["createTime"]), reverse=True)
-    if simulator.mischief.take(path, FaultKind.EMPTY):
+    if simulator.fault_injector.take(path, FaultKind.EMPTY):
         found = []
     offset = (number - 1) * size
-    if 0 < offset < len(found) and simulator.mischief.take(path, FaultKind.DRIFT):
+    if 0 < offset < len(found) and simulator.fault_injector.take(path, FaultKind.DRIFT):
         found[offset - 1], found[offset] = found[offset], found[offset - 1]
     return {
         "total": len(found),

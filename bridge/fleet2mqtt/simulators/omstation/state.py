@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from fleet2mqtt.simulators.fault_injection import Mischief
+from fleet2mqtt.simulators.fault_injection import FaultInjector
 from fleet2mqtt.simulators.omstation.data import (
     EMPTY,
     LATTICE_FIELDS,
@@ -46,7 +46,7 @@ class Simulator:
     """
 
     rng: Random
-    mischief: Mischief = field(default_factory=Mischief)
+    fault_injector: FaultInjector = field(default_factory=FaultInjector)
     org_id: str = ORG_ID
     accounts: dict[str, str] = field(default_factory=lambda: {"admin": "123456"})  # plain passwords
     expired_accounts: set[str] = field(default_factory=set)

@@ -40,7 +40,7 @@ def is_lattice_info(value: Any) -> bool:
 def list_stations(simulator: Simulator, body: Tree, path: str) -> Tree:
     """`queryStationInfoListByOrgId`; of another organisation there are none."""
     stations = list(simulator.stations.values()) if body["orgId"] == simulator.org_id else []
-    if simulator.mischief.take(path, FaultKind.EMPTY):
+    if simulator.fault_injector.take(path, FaultKind.EMPTY):
         stations = []
     rows = [dict(station) for station in stations]
     if simulator.naive_create_time:
@@ -63,7 +63,7 @@ def list_lattices(simulator: Simulator, body: Tree, path: str) -> Tree:
 
     answer: Tree = {"stationStatistics": _shown(simulator, simulator.sums(station_id, only=counts))}
     rows = [dict(row) for row in simulator.lattices[station_id]]
-    if simulator.mischief.take(path, FaultKind.EMPTY):
+    if simulator.fault_injector.take(path, FaultKind.EMPTY):
         rows = []
     if simulator.null_strings:
         rows = [row | {name: row.get(name) or None for name in ("deviceId", "fileUrl")} for row in rows]

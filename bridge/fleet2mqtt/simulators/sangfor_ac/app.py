@@ -54,7 +54,7 @@ def create(*, devices: int = 2, push_url: str | None = None, live: bool = False,
     simulator.populate(devices)
     app = web.Application(client_max_size=16 * 2**20, middlewares=[_note])
     app[SIMULATOR] = simulator
-    simulator.mischief.attach(app)
+    simulator.fault_injector.attach(app)
     app.router.add_routes([*control_routes(), web.route("*", "/{path:.*}", _serve)])
     if live:
         app.cleanup_ctx.append(_living)
@@ -119,7 +119,7 @@ async def _carry_out(simulator: Simulator, request: web.Request) -> Tree:
     alone = simulator.in_flight == 1 or not simulator.busy_when_concurrent
     require(alone and _ARRIVAL.get().gap >= simulator.min_spacing, Problem.BUSY)
     await asyncio.sleep(simulator.answer_delay)
-    fault = simulator.mischief.take(request.path, FaultKind.ERROR)
+    fault = simulator.fault_injector.take(request.path, FaultKind.ERROR)
     if fault is not None:
         text = fault.text or RefusalError(Problem.UNKNOWN).text(chinese=_is_chinese(request))
         return {"code": 1 if fault.code is None else fault.code, "message": text}
@@ -162,7 +162,7 @@ async def _check_permission(simulator: Simulator, request: web.Request) -> None:
 def _run(operation: Operation, call: Call) -> Any:
     check_fields(call.body, operation.fields)
     require(all(call.query.get(name) for name in operation.query))
-    if operation.writes and call.simulator.mischief.take(call.path, FaultKind.NOOP):
+    if operation.writes and call.simulator.fault_injector.take(call.path, FaultKind.NOOP):
         return operation.done
     return operation.run(call)
 

@@ -71,7 +71,7 @@ def log_in(call: Call) -> None:
 
 
 def _turned(call: Call, simulator: Simulator) -> list[Tree]:
-    if simulator.mischief.take(call.path, FaultKind.DRIFT):
+    if simulator.fault_injector.take(call.path, FaultKind.DRIFT):
         simulator.drifted += 1
     rows = list(simulator.online.values())
     shift = simulator.drifted % (len(rows) or 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp import web
 
-from fleet2mqtt.simulators.fault_injection import FaultKind, Mischief
+from fleet2mqtt.simulators.fault_injection import FaultInjector, FaultKind
 from fleet2mqtt.simulators.sangfor_ac.data import (
     EVERYBODYS_POLICY,
     GROUPS,
@@ -58,7 +58,7 @@ class Simulator:
     """
 
     rng: Random
-    mischief: Mischief = field(default_factory=Mischief)
+    fault_injector: FaultInjector = field(default_factory=FaultInjector)
     key: str = "fleet2mqtt-sim"
     groups: dict[str, str] = field(default_factory=dict)  # path: desc
     net_policies: list[Tree] = field(default_factory=list)
@@ -234,7 +234,7 @@ class Call:
 
     def finds_nothing(self) -> bool:
         """Use up a fault that makes lists look empty, if one waits."""
-        return self.simulator.mischief.take(self.path, FaultKind.EMPTY) is not None
+        return self.simulator.fault_injector.take(self.path, FaultKind.EMPTY) is not None
 
 
 SIMULATOR = web.AppKey("simulator", Simulator)

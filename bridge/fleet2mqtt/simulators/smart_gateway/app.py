@@ -89,7 +89,7 @@ def create(*, devices: int = 2, push_url: str | None = None, live: bool = False,
     simulator.populate(devices)
     app = web.Application(client_max_size=64 * 2**20)
     app[SIMULATOR] = simulator
-    simulator.mischief.attach(app)
+    simulator.fault_injector.attach(app)
     app.router.add_get(CONTROL + "state", _get_state)
     app.router.add_post(CONTROL + "gateway", _post_gateway)
     app.router.add_delete(CONTROL + "gateway", _delete_gateway)
@@ -106,7 +106,7 @@ async def _serve(request: web.Request) -> web.Response:
         raise web.HTTPNotFound
     if request.method != operation.method:
         raise web.HTTPMethodNotAllowed(request.method, [operation.method])
-    fault = simulator.mischief.take(path, FaultKind.ERROR)
+    fault = simulator.fault_injector.take(path, FaultKind.ERROR)
     if fault is not None:
         code = Code.ILLEGAL_DATA if fault.code is None else fault.code
         return _answer(simulator, path, {"code": code, operation.message: fault.text or TEXTS.get(code, "未知错误")})
@@ -129,7 +129,7 @@ def _run(simulator: Simulator, operation: _Operation, path: str, raw: bytes) -> 
         if not isinstance(body, dict):
             raise RefusalError(Code.PARAMETER_ERROR)
     check_fields(body, operation.fields)
-    if operation.writes and simulator.mischief.take(path, FaultKind.NOOP):
+    if operation.writes and simulator.fault_injector.take(path, FaultKind.NOOP):
         return {}
     return operation.run(simulator, body, path)
 

@@ -44,9 +44,9 @@ def list_devices(simulator: Simulator, body: Tree, path: str) -> Tree:
     if page < 0 or limit < 1 or body["filtration"] not in range(len(_FILTERS)):
         raise RefusalError(Code.ILLEGAL_DATA)
     args = _selection(body["args"], tuple(SECTIONS))
-    if simulator.mischief.take(path, FaultKind.EMPTY):
+    if simulator.fault_injector.take(path, FaultKind.EMPTY):
         return {"count": 0, "devices": []}
-    if simulator.mischief.take(path, FaultKind.DRIFT):
+    if simulator.fault_injector.take(path, FaultKind.DRIFT):
         simulator.drifted += 1
     rows = _filtered(simulator, _FILTERS[body["filtration"]], body["condition"])
     shift = simulator.drifted % (len(rows) or 1)
@@ -59,7 +59,7 @@ def query_devices(simulator: Simulator, body: Tree, path: str) -> Tree:
     """IG200 document 1.2: gateways by serial number; no `args` means everything."""
     sns = check_names(body["sns"])
     args = _selection(body["args"], (*SECTIONS, "chart"))
-    if simulator.mischief.take(path, FaultKind.EMPTY):
+    if simulator.fault_injector.take(path, FaultKind.EMPTY):
         return {"devices": {}}
     return {"devices": {sn: _queried(simulator, sn, args) for sn in sns}}
 

@@ -17,7 +17,7 @@ _HIGHEST_PORT = 65_535
 
 def list_rules(simulator: Simulator, _: Tree, path: str) -> Tree:
     """IG200 document 2.1."""
-    if simulator.mischief.take(path, FaultKind.EMPTY):
+    if simulator.fault_injector.take(path, FaultKind.EMPTY):
         return {"list": []}
     times = 2 if simulator.duplicate_rules else 1
     return {"list": [rule for rule in simulator.rules.values() for _ in range(times)]}

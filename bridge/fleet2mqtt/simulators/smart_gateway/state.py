@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from fleet2mqtt.simulators.fault_injection import Mischief
+from fleet2mqtt.simulators.fault_injection import FaultInjector
 from fleet2mqtt.simulators.smart_gateway.data import (
     FIRST_RULE,
     FIRST_SN,
@@ -43,7 +43,7 @@ class Simulator:
     """
 
     rng: Random
-    mischief: Mischief = field(default_factory=Mischief)
+    fault_injector: FaultInjector = field(default_factory=FaultInjector)
     gateways: dict[str, Tree] = field(default_factory=dict)
     rules: dict[str, Tree] = field(default_factory=dict)
 

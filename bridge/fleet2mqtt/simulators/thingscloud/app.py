@@ -54,7 +54,7 @@ def create(*, devices: int = 2, push_url: str | None = None, live: bool = False,
     populate(simulator, devices)
     app = web.Application(client_max_size=16 * 2**20)
     app[SIMULATOR] = simulator
-    simulator.mischief.attach(app)
+    simulator.fault_injector.attach(app)
     app.middlewares.append(_answering)
     app.router.add_routes(control_routes())
     for operation in OPERATIONS:
@@ -77,7 +77,7 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
     wait = access.admit(simulator)
     if wait is not None:
         return _answer(simulator, {"message": "Too many requests"}, 429, {"Retry-After": str(wait)})
-    fault = simulator.mischief.take(request.path, FaultKind.ERROR)
+    fault = simulator.fault_injector.take(request.path, FaultKind.ERROR)
     if fault is not None:
         code = 500 if fault.code is None else fault.code
         return _answer(simulator, _refusal(fault.text or "系统错误", code))
@@ -119,9 +119,9 @@ def _handler(operation: Operation) -> Handler:
         info = operation.run(simulator, ask)
         if operation.writes:
             info, effect = info
-            if not simulator.mischief.take(request.path, FaultKind.NOOP):
+            if not simulator.fault_injector.take(request.path, FaultKind.NOOP):
                 effect()
-        elif operation.lists and simulator.mischief.take(request.path, FaultKind.EMPTY):
+        elif operation.lists and simulator.fault_injector.take(request.path, FaultKind.EMPTY):
             info = _emptied(info)
         return _answer(simulator, {"result": True, "info": info})
 

@@ -48,7 +48,7 @@ def page_of(simulator: Simulator, ask: Ask, devices: Iterable[Device]) -> dict[s
         records = simulator.page_size
     require(records in _RECORDS or records == simulator.page_size, "参数错误: page_records")
     start = ((page or 1) - 1) * records
-    drifts = simulator.quirks.drifting_pages or simulator.mischief.take(ask.path, FaultKind.DRIFT)
+    drifts = simulator.quirks.drifting_pages or simulator.fault_injector.take(ask.path, FaultKind.DRIFT)
     if drifts and 0 < start < len(rows):
         rows[start - 1], rows[start] = rows[start], rows[start - 1]
     return {

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from fleet2mqtt.simulators.fault_injection import Mischief
+from fleet2mqtt.simulators.fault_injection import FaultInjector
 from fleet2mqtt.simulators.thingscloud.attributes import Attributes
 from fleet2mqtt.simulators.thingscloud.data import LEVEL_TEXTS, Attribute, Device, make_id, now_ms
 from fleet2mqtt.simulators.thingscloud.push import Pusher, alarm_body, named
@@ -29,7 +29,7 @@ class Simulator:
     attribute here or a switch of `quirks`. Alarm logs are newest last.
     """
 
-    mischief: Mischief = field(default_factory=Mischief)
+    fault_injector: FaultInjector = field(default_factory=FaultInjector)
     quirks: Quirks
     pusher: Pusher
     rng: Random

@@ -39,7 +39,7 @@ def create(*, devices: int = 2, push_url: str | None = None, live: bool = False,
     populate(simulator, devices)
     app = web.Application(client_max_size=16 * 2**20)
     app[SIMULATOR] = simulator
-    simulator.mischief.attach(app)
+    simulator.fault_injector.attach(app)
     app.middlewares.append(_refuse)
     app.router.add_routes(
         [
@@ -66,7 +66,7 @@ async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.path.startswith(CONTROL):
         return await handler(request)
     simulator = request.app[SIMULATOR]
-    fault = simulator.mischief.take(request.path, FaultKind.ERROR)
+    fault = simulator.fault_injector.take(request.path, FaultKind.ERROR)
     if fault is not None:
         code = 1 if fault.code is None else fault.code
         return _answer(simulator, {"code": code, "status": fault.text or "系统错误"})
@@ -98,9 +98,9 @@ def _page(
     show: Callable[[Any], dict[str, Any]] = dict,
 ) -> dict[str, Any]:
     simulator, (limit, offset), rows = request.app[SIMULATOR], window, list(rows)
-    if simulator.mischief.take(request.path, FaultKind.EMPTY):
+    if simulator.fault_injector.take(request.path, FaultKind.EMPTY):
         rows = []
-    if 0 < offset < len(rows) and simulator.mischief.take(request.path, FaultKind.DRIFT):
+    if 0 < offset < len(rows) and simulator.fault_injector.take(request.path, FaultKind.DRIFT):
         rows[offset - 1], rows[offset] = rows[offset], rows[offset - 1]
     return {
         "code": 0,

@@ -15,7 +15,7 @@ from typing import Any, Unpack
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
-from fleet2mqtt.simulators.fault_injection import Mischief
+from fleet2mqtt.simulators.fault_injection import FaultInjector
 from fleet2mqtt.simulators.ums.data import (
     EVENTS,
     OM50,
@@ -47,7 +47,7 @@ PUSH_TIMEOUT = ClientTimeout(total=10)
 class Simulator:
     """The vendor's state as plain data, and the methods that change it as life does."""
 
-    mischief: Mischief = field(default_factory=Mischief)
+    fault_injector: FaultInjector = field(default_factory=FaultInjector)
     quirks: Quirks = field(default_factory=Quirks)
     rng: random.Random
     seed: int
