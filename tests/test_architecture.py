@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 LAYERS = (
     ("errors", "aio", "redaction", "__version__"),
     ("devices",),
-    ("sdk", "outbox", "storage", "mqtt"),
+    ("outbox", "storage", "mqtt"),
+    ("sdk",),
     ("config", "contract", "platforms", "simulators"),
     ("publishing",),
     ("hub",),

@@ -1,12 +1,14 @@
-"""What the bridge speaks of: devices, their entities, alarms, and updates that bring them. Data only."""
+"""Devices, entity descriptions, alarms, and the updates that bring them. Data only."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
 
 Value = str | int | float | bool | None | Mapping[str, Any]
 """A state value as it stands in the state object: "ON"/"OFF", number, ISO 8601 text, text, None for unknown."""
@@ -68,8 +70,13 @@ class Name:
         return self.zh if language == "zh-Hans" else self.en
 
 
+RecordT = TypeVar("RecordT", default=Any)
+"""The platform's record that a device's entities are read from."""
+ClientT = TypeVar("ClientT", default=Any)
+"""The platform's object that an entity's write function gets."""
+
 Write = Callable[[Any, "Device", Any], Awaitable["Update | None"]]
-"""`await write(client, device, value)`: send one validated value to the vendor; gives what its answer already shows.
+"""`await write(client, device, value)`: send one validated value to the vendor; return what its response shows.
 
 A switch's value is a bool, a number's an int or float, a select's one of the options, a text's a str, a button's None.
 Raises BackendError, CommandError.
@@ -77,21 +84,32 @@ Raises BackendError, CommandError.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EntityDescription:
-    """One row of a platform's table: what it is called, how it is read, and, beside that, how it is written.
+class EntityDescription(Generic[RecordT, ClientT]):
+    """The definition of an entity: key, names, how it is read, and, beside that, how it is written.
 
-    `value` takes the record that the device was made from. `exists` says whether that record has such a value at all
-    (default: `value` gives not None); once seen, an entity stays when its value goes missing. Rows restored from disk
-    have neither `value` nor `write`.
+    `value` takes the record that the device was built from. `exists` says whether the record has the entity's field at
+    all (default: `value` returns not None); once seen, an entity stays until complete responses of its source no longer
+    contain the field. A blank field exists, and its value is None.
+
+    `source` is the name of the source that owns the key, "" for the one that lists the device: until that source has
+    answered, the key keeps the value it had. `group` names what is written together: keys of one group in one `set` go
+    out in one call of `write_group(client, device, {key: value})`. `confirmed` judges a button by its visible effect:
+    it takes the device as read back, and the record before.
+
+    Descriptions restored from disk have no functions.
     """
 
     key: str
     name: Name
     component: Component = Component.SENSOR
-    value: Callable[[Any], Value] | None = None
-    exists: Callable[[Any], bool] | None = None
-    attributes: Callable[[Any], Mapping[str, Any] | None] | None = None
-    write: Write | None = None
+    value: Callable[[RecordT], Value] | None = None
+    exists: Callable[[RecordT], bool] | None = None
+    attributes: Callable[[RecordT], Mapping[str, Any] | None] | None = None
+    write: Callable[[ClientT, Device, Any], Awaitable[Update | None]] | None = None
+    group: str = ""
+    write_group: Callable[[ClientT, Device, Mapping[str, Any]], Awaitable[Update | None]] | None = None
+    confirmed: Callable[[Device], bool | None] | None = None
+    source: str = ""
     category: EntityCategory | None = None
     enabled: bool = True
     device_class: str | None = None
@@ -109,12 +127,18 @@ class EntityDescription:
     """Write-only: neither shown in a state nor repeated in a result."""
 
 
+EntityDescriptions = tuple[EntityDescription[RecordT, ClientT], ...]
+"""A table of entity descriptions."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """One device as of one moment: identity, rows, and the values read by them.
+    """One device as of one moment: identity, entity descriptions, and the values read by them.
 
-    `scope` names the inventory that lists it (`devices`, `lines:000EA93D022E`); `native` is the vendor's own id.
-    `record` is what the rows read and write; None once restored from disk. `alarms` asks for the alarm entities;
+    `scope` names the inventory that lists it (`devices`, `lines:000EA93D022E`); `vendor_id` is the vendor's own id;
+    `source` is the source that reads its state, "" for the primary one. `answered` are the sources that have answered
+    for this device since the start, None for all: keys of the others keep the values they had. `record` is what the
+    entity descriptions read and write; None once restored from disk. `alarms` asks for the alarm entities;
     `counts_alarms` says that the platform has counters per severity of its own.
     """
 
@@ -138,11 +162,13 @@ class Device:
     configuration_url: str | None = None
     alarms: bool = False
     counts_alarms: bool = False
+    source: str = ""
+    answered: frozenset[str] | None = field(default=None, compare=False, repr=False)
     record: Any = field(default=None, compare=False, repr=False)
 
     def entity(self, key: str) -> EntityDescription | None:
-        """The row with this key, if the device has it."""
-        return next((row for row in self.entities if row.key == key), None)
+        """Return the entity description with this key, None if the device has none."""
+        return next((entity for entity in self.entities if entity.key == key), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,18 +201,24 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """A complete, successful list of one scope: every device id that the vendor has there now."""
+    """A complete, successful list of one scope: every device id that the vendor has there now.
+
+    An empty list removes nothing, unless it is `confirmed_empty`: the vendor said in so many words that there are none.
+    """
 
     scope: str
     ids: frozenset[str]
+    confirmed_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """News from a backend, whichever way it came. `began` is `time.monotonic()` before the vendor was asked.
+    """What a backend reports at once, however it came about.
 
-    `marks` are texts for `Context.watermark`, by device. They are on disk together with the alarms or not at all, so
-    that nothing that happens in between can part an alarm from what it will be known again by.
+    `requested_at` is `time.monotonic()` before the vendor was asked. `checkpoints` are texts for `Context.checkpoint`,
+    by device. They are on disk together with the alarms or not at all, so that a crash in between cannot separate an
+    alarm from what it will be recognised by. `removed` are ids of devices that a confirmed delete of our own named:
+    they are removed at once.
     """
 
     backend: str
@@ -196,39 +228,42 @@ class Update:
     devices: tuple[Device, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     inventories: tuple[Inventory, ...] = ()
+    removed: tuple[str, ...] = ()
     checkpoints: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(rows: tuple[EntityDescription, ...], record: Any) -> dict[str, Value]:
-    """The state object of a record: a key per row that has a value."""
-    return {row.key: row.value(record) for row in rows if row.value is not None and not row.secret}
+def read_state(entities: Iterable[EntityDescription[RecordT]], record: RecordT) -> dict[str, Value]:
+    """Return the state object of a record: one key per entity that has a value function."""
+    return {entity.key: entity.value(record) for entity in entities if entity.value is not None and not entity.secret}
 
 
-def read_attributes(rows: tuple[EntityDescription, ...], record: Any) -> dict[str, Mapping[str, Any]]:
-    """The attributes of a record: a key per row that has some."""
-    found = {row.key: row.attributes(record) for row in rows if row.attributes is not None}
+def read_attributes(entities: Iterable[EntityDescription[RecordT]], record: RecordT) -> dict[str, Mapping[str, Any]]:
+    """Return the attributes of a record: one key per entity that has any."""
+    found = {entity.key: entity.attributes(record) for entity in entities if entity.attributes is not None}
     return {key: values for key, values in found.items() if values}
 
 
-def present(rows: tuple[EntityDescription, ...], record: Any) -> tuple[EntityDescription, ...]:
-    """The rows of a table that this record has a value for."""
-    return tuple(row for row in rows if _exists(row, record))
+def existing(
+    entities: Iterable[EntityDescription[RecordT, ClientT]], record: RecordT
+) -> tuple[EntityDescription[RecordT, ClientT], ...]:
+    """Return the entity descriptions whose fields the record has."""
+    return tuple(entity for entity in entities if _exists(entity, record))
 
 
-def _exists(row: EntityDescription, record: Any) -> bool:
-    if row.exists is not None:
-        return row.exists(record)
-    return row.value is None or row.value(record) is not None
+def _exists(entity: EntityDescription[RecordT, ClientT], record: RecordT) -> bool:
+    if entity.exists is not None:
+        return entity.exists(record)
+    return entity.value is None or entity.value(record) is not None
 
 
-def on_off(value: bool | int | None) -> str | None:  # noqa: FBT001 - a truth is what it is about
-    """A truth as a state says it."""
+def on_off(value: bool | int | None) -> str | None:  # noqa: FBT001 - the boolean is the subject
+    """Return a boolean as states carry it: "ON", "OFF" or None."""
     return None if value is None else "ON" if value else "OFF"
 
 
 @dataclass(frozen=True, slots=True)
 class StateMeta:
-    """Where a device's values are from: `_meta` of the state."""
+    """Source and time of the last change of a device's state: `_meta`."""
 
     origin: UpdateOrigin
     observed_at: str

@@ -12,7 +12,7 @@ from fleet2mqtt.contract.payloads import availability, dumps
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import BRIDGE, CONNECTIVITY
 from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import Device, EntityDescription, read
+from fleet2mqtt.devices.model import Device, EntityDescription, read_state
 from fleet2mqtt.errors import Disconnected, OutboxError, Refused
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.ops.logging import MqttLog
@@ -68,7 +68,7 @@ class Housekeeping:
                 scope=BRIDGE,
                 name="fleet2mqtt",
                 entities=self._rows,
-                state=read(self._rows, health),
+                state=read_state(self._rows, health),
                 manufacturer="fleet2mqtt",
                 sw_version=self._status.version,
                 serial_number=self._status.instance,

@@ -17,14 +17,14 @@ from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Generic, NamedTuple, Protocol, cast
 from zoneinfo import ZoneInfo
 
 import voluptuous as vol
 from voluptuous_openapi import convert
 
 from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import Device, Update
+from fleet2mqtt.devices.model import ClientT, Device, Update
 
 ENTRY_POINTS = "fleet2mqtt.platforms"
 SECRET = "secret"  # noqa: S105 - marks one
@@ -64,19 +64,19 @@ class Action:
     refresh: tuple[str, ...] = ()
 
 
-class ActionDescription(NamedTuple):
-    """A row of a platform's table of actions: an Action whose `run` wants the Backend's client first."""
+class ActionDescription(NamedTuple, Generic[ClientT]):
+    """The definition of an action in a platform's table; its `run` takes the backend's client first."""
 
     name: str
     summary: str
     schema: Mapping[Any, Any]
-    run: Callable[[Any, dict[str, Any]], Awaitable[Any]]
+    run: Callable[[ClientT, dict[str, Any]], Awaitable[Any]]
     refresh: tuple[str, ...] = ()
     destructive: bool = False
 
 
-def actions_of(client: Any, table: Iterable[ActionDescription]) -> tuple[Action, ...]:
-    """The actions of a platform's table, run by `client`."""
+def actions_of(client: ClientT, table: Iterable[ActionDescription[ClientT]]) -> tuple[Action, ...]:
+    """Return the actions of a platform's table, bound to `client`."""
     return tuple(
         Action(
             name=row.name,
@@ -112,7 +112,7 @@ class Calls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backend:
+class Backend(Generic[ClientT]):
     """One configured instance of a platform, ready to be polled and commanded.
 
     `client` is what the rows' `write` gets. `read(device)` asks the vendor for this device now (a read-back, a `get`)
@@ -122,7 +122,7 @@ class Backend:
 
     name: str
     platform: str
-    client: Any
+    client: ClientT
     sources: tuple[Source, ...]
     read: Callable[[Device], Awaitable[Update]]
     actions: tuple[Action, ...] = ()
@@ -148,6 +148,8 @@ class Context:
     data_dir: Path
     checkpoint: Callable[[str], str | None]
     save_checkpoint: Callable[[str, str], Awaitable[None]]
+    primary_fails: Callable[[], bool] = field(default=lambda: False)
+    """Return True while the backend's primary source fails; a sweep asks before it gives up (`sdk.sweep`)."""
 
     @property
     def zone(self) -> ZoneInfo:

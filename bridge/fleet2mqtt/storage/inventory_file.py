@@ -20,9 +20,9 @@ from fleet2mqtt.storage import atomic_file
 
 VERSION = 1
 
-_FUNCTIONS = frozenset(("value", "exists", "attributes", "write"))
+_FUNCTIONS = frozenset(("value", "exists", "attributes", "write", "write_group", "confirmed"))
 _ROW = tuple(item.name for item in fields(EntityDescription) if item.name not in _FUNCTIONS)
-_DEVICE = tuple(item.name for item in fields(Device) if item.name not in ("record", "entities"))
+_DEVICE = tuple(item.name for item in fields(Device) if item.name not in ("record", "entities", "answered"))
 _MEMBERS = tuple("native" if name == "vendor_id" else name for name in _DEVICE)
 """The file's names of the fields; `native` is from its first version."""
 _values_of = attrgetter(*_DEVICE)
@@ -90,7 +90,7 @@ def _loads(data: bytes) -> Any:
 def _row(row: EntityDescription) -> dict[str, Any]:
     found = {name: getattr(row, name) for name in _ROW}
     found["name"] = [row.name.en, row.name.zh]
-    return {key: value for key, value in found.items() if value not in (None, ())}
+    return {key: value for key, value in found.items() if value not in (None, (), "")}
 
 
 def _default(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleet2mqtt.devices.model import read
+from fleet2mqtt.devices.model import read_state
 from fleet2mqtt.errors import Ambiguous, Rejected
 from fleet2mqtt.platforms.smart_gateway import writes
 from fleet2mqtt.sdk import vendor_json
@@ -109,7 +109,7 @@ async def test_a_password_is_compared_sealed_and_never_shown(
     assert key not in after.state
     assert "s3cret" not in repr(run.devices)
     assert "sealed:" not in repr([(one.state, one.attributes) for one in run.devices.values()])
-    assert key not in read(after.entities, after.record)
+    assert key not in read_state(after.entities, after.record)
 
 
 async def test_values_go_back_in_the_types_they_came_in() -> None:

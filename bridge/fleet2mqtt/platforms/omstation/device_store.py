@@ -10,7 +10,7 @@ from datetime import UTC
 from typing import Any
 
 from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, present, read, read_attributes
+from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, existing, read_attributes, read_state
 from fleet2mqtt.platforms.omstation.entities import LATTICE, MANUFACTURER, STATION
 from fleet2mqtt.platforms.omstation.models import Lattice, Station, StationRecord, Statistics
 
@@ -36,7 +36,7 @@ class Part:
         basis = (record, about)
         if self.device is None or self.basis != basis:
             rows = self._rows(table, record, tables)
-            state, attributes = read(rows, record), read_attributes(rows, record)
+            state, attributes = read_state(rows, record), read_attributes(rows, record)
             self.basis = basis
             self.device = Device(
                 entities=rows, state=state, attributes=attributes, record=record, manufacturer=MANUFACTURER, **about
@@ -44,7 +44,7 @@ class Part:
         return self.device
 
     def _rows(self, table: Rows, record: Any, tables: Tables) -> Rows:
-        self.rows |= {row.key for row in present(table, record)}
+        self.rows |= {row.key for row in existing(table, record)}
         kept = tuple(row for row in table if row.key in self.rows)
         return tables.setdefault(tuple(map(id, kept)), kept)
 

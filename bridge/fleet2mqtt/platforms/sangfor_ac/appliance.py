@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from fleet2mqtt.devices.model import Device, EntityDescription, present, read, read_attributes
+from fleet2mqtt.devices.model import Device, EntityDescription, existing, read_attributes, read_state
 from fleet2mqtt.platforms.sangfor_ac.device_cache import MANUFACTURER
 from fleet2mqtt.platforms.sangfor_ac.entities import BOX, library_rows, row_key
 from fleet2mqtt.platforms.sangfor_ac.models import BoxRecord, Library
@@ -46,7 +46,7 @@ class Box:
         return self._device
 
     def _made(self) -> Device:
-        rows = (*present(BOX, self.record), *self._libraries())
+        rows = (*existing(BOX, self.record), *self._libraries())
         return Device(
             id=self.name,
             backend=self.name,
@@ -54,7 +54,7 @@ class Box:
             scope="backend",
             name=self.name,
             entities=rows,
-            state=read(rows, self.record),
+            state=read_state(rows, self.record),
             attributes=read_attributes(rows, self.record),
             manufacturer=MANUFACTURER,
             model="AC",
@@ -69,7 +69,7 @@ class Box:
             table = self._library_rows.get((key, name))
             if table is None:
                 table = self._library_rows[key, name] = library_rows(key, name)
-            yield from present(table, self.record)
+            yield from existing(table, self.record)
 
 
 def _library_key(library: Library, types: list[str | None]) -> str:

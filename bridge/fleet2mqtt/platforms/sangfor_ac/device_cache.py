@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, present, read, read_attributes
+from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, existing, read_attributes, read_state
 
 MANUFACTURER = "Sangfor"
 
@@ -30,7 +30,7 @@ class Shelf:
         self, vendor_id: str, record: Any, table: tuple[EntityDescription, ...], *, name: str, available: bool = True
     ) -> Device:
         """The device of this record; the one from before if it says the same."""
-        rows = present(table, record)
+        rows = existing(table, record)
         known = self._made.get(vendor_id)
         if (
             known is None
@@ -45,7 +45,7 @@ class Shelf:
                 scope=self.scope,
                 name=name,
                 entities=rows,
-                state=read(rows, record),
+                state=read_state(rows, record),
                 attributes=read_attributes(rows, record),
                 available=available,
                 via=self.backend,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin, read, read_attributes
+from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin, read_attributes, read_state
 from fleet2mqtt.platforms.smart_gateway.device_store import Gateways, Part, Rows
 from fleet2mqtt.platforms.smart_gateway.entities import FLEET
 from fleet2mqtt.platforms.smart_gateway.models import FleetRecord
@@ -68,7 +68,7 @@ class Site:
             scope="backend",
             name=self.name,
             entities=rows,
-            state=read(rows, record),
+            state=read_state(rows, record),
             attributes=read_attributes(rows, record),
             record=record,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, present, read, read_attributes
+from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, existing, read_attributes, read_state
 from fleet2mqtt.platforms.smart_gateway.client import serial_of
 from fleet2mqtt.platforms.smart_gateway.entities import GATEWAY
 from fleet2mqtt.platforms.smart_gateway.models import (
@@ -43,7 +43,7 @@ class Part:
 
     def table(self, rows: Rows, record: Any, tables: dict[tuple[int, ...], Rows]) -> Rows:
         """The rows that this record, or one before it, has a value for; one tuple in `tables` for equal ones."""
-        self.rows |= {row.key for row in present(rows, record)}
+        self.rows |= {row.key for row in existing(rows, record)}
         kept = tuple(row for row in rows if row.key in self.rows)
         return tables.setdefault(tuple(map(id, kept)), kept)
 
@@ -151,7 +151,7 @@ class Gateways:
             scope="gateways",
             name=(record.base.alias or "").strip() or sn,
             entities=rows,
-            state=read(rows, record),
+            state=read_state(rows, record),
             attributes=read_attributes(rows, record),
             available=record.available,
             via=self.name,
@@ -176,7 +176,7 @@ class Gateways:
             scope=f"channels:{gateway.vendor_id}",
             name=f"{gateway.name} {part.name}",
             entities=rows,
-            state=read(rows, record),
+            state=read_state(rows, record),
             attributes=read_attributes(rows, record),
             available=gateway.available and bool(part.raw),
             via=gateway.id,

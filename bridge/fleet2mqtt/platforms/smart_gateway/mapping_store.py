@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet2mqtt.devices.model import Device, Inventory, read, read_attributes
+from fleet2mqtt.devices.model import Device, Inventory, read_attributes, read_state
 from fleet2mqtt.platforms.smart_gateway import mappings
 from fleet2mqtt.platforms.smart_gateway.device_store import Gateways, Part, Rows
 from fleet2mqtt.platforms.smart_gateway.models import Rule, RuleRecord
@@ -84,7 +84,7 @@ class Rules:
             scope="mappings",
             name=record.rule.name or uuid,
             entities=rows,
-            state=read(rows, record),
+            state=read_state(rows, record),
             attributes=read_attributes(rows, record),
             via=self.gateways.name,
             record=record,

@@ -14,10 +14,10 @@ from fleet2mqtt.devices.model import (
     EntityDescription,
     Name,
     Value,
+    existing,
     on_off,
-    present,
-    read,
     read_attributes,
+    read_state,
 )
 from fleet2mqtt.platforms.thingscloud.attributes import MAX_STATE, said
 from fleet2mqtt.platforms.thingscloud.models import (
@@ -160,7 +160,7 @@ DEVICE_ROWS = (
     EntityDescription(
         key="last_event",
         name=Name("Last event", "最近事件"),
-        value=lambda record: record.event and (record.event.method or "")[:MAX_STATE],
+        value=lambda record: (record.event.method or "")[:MAX_STATE] if record.event else None,
         exists=lambda _: True,
         attributes=_event,
         enabled=False,
@@ -282,7 +282,7 @@ def device_of(backend: str, id_: str, rows: tuple[EntityDescription, ...], recor
         scope="devices",
         name=info.name or info.device_key or vendor_id,
         entities=rows,
-        state=read(rows, record),
+        state=read_state(rows, record),
         attributes=read_attributes(rows, record),
         via=backend,
         model=info.type_info.name or record.model,
@@ -295,7 +295,7 @@ def device_of(backend: str, id_: str, rows: tuple[EntityDescription, ...], recor
 
 def fleet_device(backend: str, url: str, record: FleetRecord) -> Device:
     """The backend's own device with the figures of the project."""
-    rows = present(FLEET_ROWS, record)
+    rows = existing(FLEET_ROWS, record)
     return Device(
         id=backend,
         backend=backend,
@@ -303,7 +303,7 @@ def fleet_device(backend: str, url: str, record: FleetRecord) -> Device:
         scope="backend",
         name=backend,
         entities=rows,
-        state=read(rows, record),
+        state=read_state(rows, record),
         attributes=read_attributes(rows, record),
         manufacturer=MANUFACTURER,
         model="thingscloud",

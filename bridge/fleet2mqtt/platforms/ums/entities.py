@@ -15,10 +15,10 @@ from fleet2mqtt.devices.model import (
     Name,
     Update,
     Value,
+    existing,
     on_off,
-    present,
-    read,
     read_attributes,
+    read_state,
 )
 from fleet2mqtt.platforms.ums.models import Counts, Detect, EventCount, Gateway, Status
 from fleet2mqtt.sdk.vendor_json import iso, truth
@@ -341,8 +341,8 @@ def fleet_device(backend: str, url: str, record: FleetRecord) -> Device:
 
 
 def _content(table: tuple[EntityDescription, ...], record: Any) -> dict[str, Any]:
-    rows = present(table, record)
-    state: Mapping[str, Value] = read(rows, record)
+    rows = existing(table, record)
+    state: Mapping[str, Value] = read_state(rows, record)
     return {"entities": rows, "state": state, "attributes": read_attributes(rows, record), "record": record}
 
 

@@ -1,0 +1,121 @@
+"""Sweeps: polls that ask for many items one after another, where a failing item costs the others nothing.
+
+A sweep skips the item that fails and goes on. The next sweep begins where the last one ended, so that a vendor that is
+slow or goes away half-way does not starve the same items each time. It gives up only when several different items and
+the primary source fail: then the system is at fault, not an item.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from fleet2mqtt.errors import AuthenticationError, BackendError, RateLimited, Rejected, Unreachable
+
+ResultT = TypeVar("ResultT")
+
+MISSED_SWEEPS = 3
+"""Sweeps in a row that may miss an item before its entities are unavailable."""
+DIFFERENT_ITEMS = 3
+"""Different items that fail one after another before a sweep looks at the primary source."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Sweep:
+    """The state of one source's sweeps, from one to the next. Items are named by vendor ids.
+
+    `primary_fails` tells whether the backend's primary source fails (`Context.primary_fails`).
+    """
+
+    primary_fails: Callable[[], bool] = field(default=lambda: False)
+    missed_sweeps: int = MISSED_SWEEPS
+    _last: str | None = None
+    _misses: Counter[str] = field(default_factory=Counter)
+    _failing: dict[str, BackendError] = field(default_factory=dict)
+    _answered: int = 0
+
+    def order(self, items: Iterable[str]) -> list[str]:
+        """Begin a sweep: return the items, beginning after the one that the sweep before ended with."""
+        self._failing, self._answered = {}, 0
+        listed = list(items)
+        for gone in self._misses.keys() - set(listed):
+            del self._misses[gone]
+        if self._last not in listed:
+            return listed
+        start = listed.index(self._last) + 1
+        return listed[start:] + listed[:start]
+
+    async def run(
+        self, items: Iterable[str], read: Callable[[str], Awaitable[ResultT]]
+    ) -> AsyncIterator[tuple[str, ResultT | BackendError]]:
+        """Ask for one item after another; yield each with what `read` returned, or with the error that was skipped.
+
+        Raises the last BackendError when it gives up, and after a sweep in which every item failed.
+        """
+        for item in self.order(items):
+            try:
+                result = await read(item)
+            except BackendError as error:
+                self.record_failure(item, error)
+                yield item, error
+            else:
+                self.record_success(item)
+                yield item, result
+        self.close()
+
+    def record_success(self, item: str) -> None:
+        """Record that an item was read."""
+        self._last = item
+        self._answered += 1
+        self._misses.pop(item, None)
+        self._failing.clear()
+
+    def record_failure(self, item: str, error: BackendError) -> None:
+        """Record that an item could not be read. Raises `error` when the sweep has to give up."""
+        self._last = item
+        self._misses[item] += 1
+        self._failing[item] = error
+        if len(self._failing) >= DIFFERENT_ITEMS and self._is_system_wide(error) and self.primary_fails():
+            raise error
+
+    def close(self) -> None:
+        """End a sweep. Raises the last error if no item was read."""
+        if self._failing and not self._answered:
+            raise next(reversed(self._failing.values()))
+
+    def is_missed(self, item: str) -> bool:
+        """Return True when so many sweeps in a row missed an item that its entities are unavailable."""
+        return self._misses[item] >= self.missed_sweeps
+
+    def _is_system_wide(self, error: BackendError) -> bool:
+        """Return True for an error that says nothing about the item: the vendor's own refusal of an item does."""
+        return isinstance(error, RateLimited | AuthenticationError | Unreachable) or not isinstance(error, Rejected)
+
+
+async def read_in_halves(
+    batch: Sequence[str],
+    read: Callable[[Sequence[str]], Awaitable[ResultT]],
+    is_batch_error: Callable[[BackendError], bool],
+) -> AsyncIterator[tuple[Sequence[str], ResultT | BackendError]]:
+    """Ask for a batch; halve a rejected one until the items that it is rejected for are found.
+
+    Yield each part that was read with what `read` returned, and each single item that is refused with its error.
+    `is_batch_error` tells whether an error may be about one item of the batch. Raises any other BackendError.
+    """
+    waiting = [batch]
+    while waiting:
+        part = waiting.pop()
+        try:
+            result = await read(part)
+        except BackendError as error:
+            if not is_batch_error(error):
+                raise
+            if len(part) == 1:
+                yield part, error
+            else:
+                half = len(part) // 2
+                waiting += [part[half:], part[:half]]
+        else:
+            yield part, result
