@@ -31,7 +31,7 @@ from fleet2mqtt.redaction import Redaction
 from fleet2mqtt.simulators.smart_gateway import app as smart_gateway
 from fleet2mqtt.simulators.ums import app as ums
 from tests.broker import HOST, Broker, free_port
-from tests.waiting import wait_for_answer, wait_until
+from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,7 +47,6 @@ GATEWAY = "branch_172de6ac9832de"
 CHANNEL = f"{GATEWAY}_channel_0"
 SECRET = "push-secret-4711"
 NEVER = 3600
-PATIENCE = 30.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -283,7 +282,7 @@ async def retained(broker: Broker, topic_filter: str = "#") -> dict[str, bytes]:
     return {topic: message.payload for topic, message in (await broker.retained(topic_filter)).items()}
 
 
-async def wait_retained(broker: Broker, wanted: dict[str, bytes], patience: float = 30.0) -> None:
+async def wait_retained(broker: Broker, wanted: dict[str, bytes], patience: float = PATIENCE) -> None:
     """Wait until these topics have these payloads; an empty one means nothing is there."""
     missing: dict[str, bytes] = {}
 

@@ -28,7 +28,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from tests.recording import Message, Recording
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from tests.certificates import Certificates
 
 HOST = "127.0.0.1"
-PATIENCE = 30.0  # seconds, for what takes milliseconds on loopback
 
 
 _given: set[int] = set()

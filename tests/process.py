@@ -9,13 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 BRIDGE = (sys.executable, "-m", "fleet2mqtt")
-PATIENCE = 60.0
 
 
 @dataclass(slots=True)
@@ -54,7 +53,7 @@ class Ended:
     errors: str
 
 
-async def ran(*command: str, patience: float = 60.0) -> Ended:
+async def ran(*command: str, patience: float = PATIENCE) -> Ended:
     """Run a program to its end; TimeoutError where there is none."""
     async with asyncio.timeout(patience):
         process = await asyncio.create_subprocess_exec(

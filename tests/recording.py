@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from paho.mqtt.client import topic_matches_sub
 
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class Recording:
     def latest(self, topic: str) -> Message | None:
         return next((message for message in reversed(tuple(self.messages)) if message.topic == topic), None)
 
-    async def wait(self, match: Callable[[Message], bool], patience: float = 30.0) -> Message:
+    async def wait(self, match: Callable[[Message], bool], patience: float = PATIENCE) -> Message:
         """The first message that matches, seen already or still to come; TimeoutError lists what came instead."""
         return await wait_until(lambda: next(filter(match, tuple(self.messages)), None), self._describe, patience)
 

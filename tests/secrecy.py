@@ -21,7 +21,7 @@ from aiohttp import ClientSession, web
 from tests.bridge_under_test import serve
 from tests.broker import HOST
 from tests.process import BRIDGE, Process, running
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from tests.broker import Broker
     from tests.recording import Message, Recording
 
-PATIENCE = 30.0
 
 BACKENDS = {
     "hq": "ums",

@@ -34,12 +34,11 @@ from tests.broker import HOST, Broker, free_port
 from tests.commandline import write
 from tests.mqtt.proxy import Proxy
 from tests.process import BRIDGE, Process, running
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-PATIENCE = 60.0
 VENDORS = 6
 REPEATED = 0.1  # the share of pushes that were made before
 SECRET = "push-secret"

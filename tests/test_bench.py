@@ -10,7 +10,7 @@ from tests.process import ran
 async def test_measures_and_prints_one_table() -> None:
     parts = [f"--only={part}" for part in ("push", "publishing", "commands")]
     command = [sys.executable, "-m", "benchmarks", "--tiny", "--no-peers", "--no-write", *parts]
-    ended = await ran(*command, patience=120)
+    ended = await ran(*command)
     assert ended.code == 0, ended.output + ended.errors
     lines = [line for line in ended.output.splitlines() if line.startswith("|")]
     assert lines[0] == "| what | fleet2mqtt | beside it | ratio | goal | |"

@@ -180,7 +180,7 @@ async def everything(site: Site, bridge: RunningBridge) -> set[str]:
     await site.push(b"{")
     await bridge.event_count(1)
     logging = TOPICS.bridge("logging")
-    await wait_until(lambda: bridge.seen.latest(logging), "a line on bridge/logging", 20)
+    await wait_until(lambda: bridge.seen.latest(logging), "a line on bridge/logging")
     return {message.topic for message in bridge.seen.messages}
 
 

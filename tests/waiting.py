@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PATIENCE = 120.0
+"""Seconds until a test gives up on what takes a moment: far more than a machine under load needs."""
 
-async def wait_until(probe: Callable[[], T | None], what: str | Callable[[], str], patience: float = 30.0) -> T:
+
+async def wait_until(probe: Callable[[], T | None], what: str | Callable[[], str], patience: float = PATIENCE) -> T:
     """The first truthy value of `probe`; TimeoutError naming `what` after `patience` seconds without one."""
 
     async def ask() -> T | None:
@@ -22,7 +25,7 @@ async def wait_until(probe: Callable[[], T | None], what: str | Callable[[], str
 
 
 async def wait_for_answer(
-    ask: Callable[[], Awaitable[T | None]], what: str | Callable[[], str], patience: float = 30.0
+    ask: Callable[[], Awaitable[T | None]], what: str | Callable[[], str], patience: float = PATIENCE
 ) -> T:
     """As wait_until, for what has to be asked for over the network."""
     deadline = time.monotonic() + patience

@@ -31,14 +31,17 @@ OUTBOX = "outbox.sqlite"
 INSTANCE = "instance"
 
 
-async def run(config: Config, log: MqttLog, stop: asyncio.Event) -> None:
-    """Run the bridge until `stop` is set. Raises ConfigError, OutboxError, OSError when it cannot start."""
+async def run(config: Config, log: MqttLog, stop: asyncio.Event, *, embedded_port: int = embedded_broker.PORT) -> None:
+    """Run the bridge until `stop` is set. Raises ConfigError, OutboxError, OSError when it cannot start.
+
+    A configuration without an mqtt block gets a broker on `embedded_port`.
+    """
     log.bind(asyncio.get_running_loop())
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_one(config.data_dir))
         broker = config.mqtt
         if broker is None:
-            port = await stack.enter_async_context(embedded_broker.broker())
+            port = await stack.enter_async_context(embedded_broker.broker(embedded_port))
             broker = models.MqttConfig(
                 host=embedded_broker.HOST, port=port, protocol=models.Protocol(embedded_broker.PROTOCOL)
             )

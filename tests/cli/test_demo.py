@@ -19,13 +19,12 @@ from tests.broker import HOST, free_port
 from tests.commandline import get, get_text
 from tests.process import BRIDGE, Process, running
 from tests.recording import Message, Recording
-from tests.waiting import wait_for_answer, wait_until
+from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-PATIENCE = 60.0
 DEVICES = 3
 CHANNEL = "smart_gateway_172de6ac9832de_channel_0"
 

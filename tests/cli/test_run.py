@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.broker import HOST, Broker
-from tests.commandline import fleet2mqtt, write
+from tests.commandline import write
 from tests.process import BRIDGE, Process, running
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from tests.conftest import StartBroker
 
 STATE = "fleet2mqtt/bridge/state"
-INSIDE = 1883
 
 
 def mqtt(broker: Broker, **more: Any) -> dict[str, Any]:
@@ -72,27 +69,6 @@ async def test_a_wrong_password_is_said_with_its_remedy_and_tried_again(
         assert "check mqtt.username, mqtt.password" in line
         assert "trying again" in line
         assert "wrong-one" not in bridge.output
-
-
-async def test_without_an_mqtt_block_a_broker_for_this_machine_only_is_started(tmp_path: Path) -> None:
-    await wait_until(lambda: not accepts(HOST, INSIDE), f"port {INSIDE} to be free: stop the broker there", 60)
-    async with running(*BRIDGE, "run", "-c", write(tmp_path, mqtt=None)) as bridge:
-        line = await bridge.says("no mqtt: block")
-        assert f"started on {HOST}:{INSIDE}, for this machine only" in line
-        await bridge.says(f"connected to {HOST}:{INSIDE}")
-        assert accepts(HOST, INSIDE)
-        assert not accepts("127.0.0.2", INSIDE), "all of 127/8 answers to a listener on every address"
-        second = await fleet2mqtt("run", "-c", write(tmp_path, mqtt=None, data_dir="other"))
-        assert second.code == 2
-        assert second.errors.splitlines()[-1].startswith(f"port {INSIDE} is in use: ")
-        bridge.process.terminate()
-        assert await bridge.ends() == 0
-    assert "Traceback" not in bridge.output
-
-
-def accepts(host: str, port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex((host, port)) == 0
 
 
 async def test_a_log_in_json_is_json_in_every_line(broker: Broker, tmp_path: Path) -> None:

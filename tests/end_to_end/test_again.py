@@ -10,7 +10,6 @@ import pytest
 from tests.bridge_under_test import (
     CHANNEL,
     MAC,
-    PATIENCE,
     SN,
     VOIP,
     RunningBridge,
@@ -22,7 +21,7 @@ from tests.bridge_under_test import (
     wait_retained,
 )
 from tests.mqtt.proxy import Proxy
-from tests.waiting import wait_for_answer, wait_until
+from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -82,7 +81,7 @@ async def test_a_broker_that_forgot_everything_gets_everything(site: Site, how: 
     async def missing() -> bool:
         return topics <= (await retained(site.broker)).keys()
 
-    await wait_for_answer(missing, "every topic", 30)
+    await wait_for_answer(missing, "every topic")
     after = await retained(site.broker)
     still = {topic for topic in topics if not re.search(r"/(bridge|info|summary)", topic)}
     assert {topic: after[topic] for topic in still} == {topic: before[topic] for topic in still}

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tests.bridge_under_test import Site
 
 SET, QUERY = "/api/v1/devices/set", "/api/v1/devices/query"
-PATIENCE = 20.0
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ async def test_what_waits_for_its_turn_too_long_has_expired(site: Site) -> None:
         calls.clear()
         site.gateways.fault_injector.inject("hang", QUERY)
         await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {})
-        await wait_until(lambda: calls, "the call that takes the only turn", PATIENCE)
+        await wait_until(lambda: calls, "the call that takes the only turn")
         soon = {"expires_at": (datetime.now(UTC) + timedelta(seconds=2)).isoformat()}
         await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/get", {"transaction": "read"} | soon)
         read, written, answer = await asyncio.gather(

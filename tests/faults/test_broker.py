@@ -42,15 +42,15 @@ async def test_a_broker_that_is_killed_at_any_moment_loses_nothing(site: Site) -
         pushing = asyncio.create_task(vendors(site, acknowledged), name="vendors")
         for _ in range(ROUNDS):
             count = len(acknowledged) + rng.randint(1, 20)
-            await wait_until(lambda count=count: len(acknowledged) >= count, "pushes", 30)  # type: ignore[misc]
+            await wait_until(lambda count=count: len(acknowledged) >= count, "pushes")  # type: ignore[misc]
             await site.broker.kill()
             published += [(event["id"], event["seq"]) for event in bridge.events()]
             count = len(acknowledged) + rng.randint(1, 10)
-            await wait_until(lambda count=count: len(acknowledged) >= count, "pushes", 30)  # type: ignore[misc]
+            await wait_until(lambda count=count: len(acknowledged) >= count, "pushes")  # type: ignore[misc]
             await site.broker.start()
             async with site.broker.record("#") as bridge.seen:
-                await bridge.seen.wait(lambda message: message.topic == STATE and message.payload == b"online", 30)
-                await wait_until(bridge.events, "alarms to flow again", 30)
+                await bridge.seen.wait(lambda message: message.topic == STATE and message.payload == b"online")
+                await wait_until(bridge.events, "alarms to flow again")
                 published += [(event["id"], event["seq"]) for event in bridge.events()]
         pushing.cancel()
         await asyncio.gather(pushing, return_exceptions=True)
@@ -69,7 +69,7 @@ async def drained(bridge: RunningBridge) -> None:
     async def is_empty() -> bool:
         return bool((await bridge.ask("health"))["data"]["bridge"]["outbox"]["depth"] == 0)
 
-    await wait_for_answer(is_empty, "the outbox to be empty", 30)
+    await wait_for_answer(is_empty, "the outbox to be empty")
 
 
 async def everything(bridge: RunningBridge) -> list[tuple[str, int]]:
@@ -95,12 +95,12 @@ async def test_a_half_open_connection_is_noticed_and_the_last_word_is_online(
             pushed = [site.ums.raise_alarm(MAC, push=False) for _ in range(3)]
             for alarm in pushed:
                 assert (await site.push(alarm))[0] == 200
-            await wait_until(lambda: "lost" in caplog.text, "the bridge to notice", 20)
+            await wait_until(lambda: "lost" in caplog.text, "the bridge to notice")
             network.swallowing = False
             network.drop()
-            await wait_until(lambda: len(bridge.events()) >= 3, "what waited", 30)
+            await wait_until(lambda: len(bridge.events()) >= 3, "what waited")
             assert [event["id"] for event in bridge.events()] == [f"hq_voip:{each['id']}" for each in pushed]
-            await wait_until(lambda: _offline(bridge), "the will of the dead session", 20)
+            await wait_until(lambda: _offline(bridge), "the will of the dead session")
             await wait_retained(site.broker, {STATE: b"online"})
             assert (await bridge.ask("health"))["data"]["bridge"]["mqtt"]["reconnects"] == 1
             assert len([record for record in caplog.records if "lost" in record.getMessage()]) == 1
@@ -178,7 +178,7 @@ async def test_another_client_with_our_id_is_named_and_commands_end_all_the_same
                 connections = len(bridge.seen.all(info))
                 thieves.append(await _steal(site.broker.port))
                 back = partial(_more, bridge, info, connections)
-                await wait_until(back, "the bridge to come back", 40)
+                await wait_until(back, "the bridge to come back")
             assert len(named) == 1
             assert (await bridge.set(CHANNEL, {"enable": "ON"}))["status"] == "confirmed"
             assert (await retained(site.broker, STATE))[STATE] == b"online"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.bridge_under_test import CHANNEL, MAC, PATIENCE, VOIP, RunningBridge, Site, reply_to, wait_retained
-from tests.waiting import wait_until
+from tests.bridge_under_test import CHANNEL, MAC, VOIP, RunningBridge, Site, reply_to, wait_retained
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine

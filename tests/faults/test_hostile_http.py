@@ -12,7 +12,7 @@ from aiohttp import web
 from fleet2mqtt.push.http_server import start_http_server
 from tests.bridge_under_test import MAC, SECRET, RunningBridge, Site
 from tests.broker import HOST
-from tests.waiting import wait_for_answer
+from tests.waiting import PATIENCE, wait_for_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -67,7 +67,7 @@ async def talk(port: int, said: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         writer.write(said)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             return await reader.read()
     except ConnectionError:
         return b""
@@ -119,7 +119,7 @@ async def test_a_sender_that_breaks_off_is_counted_and_nobody_is_told(
         writer.transport.abort()
 
     async def counted() -> bool:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             return b'fleet2mqtt_pushes_total{result="broken"} 20.0' in await talk(
                 site.web_port, request("/metrics", b"", "GET")
             )
@@ -151,10 +151,10 @@ async def test_the_oldest_makes_room_for_the_next() -> None:
             answer = await talk(port, request("/"))
             assert answer.startswith(b"HTTP/1.1 404")
         for reader, _ in connections[:10]:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 assert await reader.read() == b""
         connections[-1][1].write(request("/"))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             assert (await connections[-1][0].read()).startswith(b"HTTP/1.1 404")
     finally:
         for _, writer in connections:

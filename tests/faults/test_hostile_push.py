@@ -17,7 +17,7 @@ from tests.bridge_under_test import MAC, SECRET, Site
 from tests.broker import HOST
 from tests.commandline import get_text
 from tests.faults.surroundings import Remote, as_process
-from tests.waiting import wait_for_answer
+from tests.waiting import PATIENCE, wait_for_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -89,7 +89,7 @@ PATH = f"/push/hq_voip/{SECRET}/event"
 
 def post(port: int, body: bytes, path: str = PATH, **headers: str) -> int:
     """The status of an answer; 0 where there is none, as the connection broke while the body was sent."""
-    with closing(http.client.HTTPConnection(HOST, port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection(HOST, port, timeout=PATIENCE)) as connection:
         try:
             connection.request("POST", path, body, {name.replace("_", "-"): word for name, word in headers.items()})
             return connection.getresponse().status

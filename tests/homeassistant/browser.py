@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 
 from playwright.async_api import Error, Locator, Page, Route, async_playwright
 
+from tests.waiting import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.homeassistant.hass import Hass
 
-PATIENCE = 60.0  # seconds, for what takes one or two
 WIDTH, HEIGHT = 1000, 960
 FAR_AWAY = 4_102_444_800  # the year 2100: the frontend does not ask for another token until then
 FORMATS = {"number_format": "language", "time_format": "24", "date_format": "language", "first_weekday": "language"}

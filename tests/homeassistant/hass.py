@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from tests.broker import HOST, Broker, free_port
-from tests.waiting import wait_for_answer, wait_until
+from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 BIRTH_TOPIC = "homeassistant/status"
-PATIENCE = 120.0  # seconds to start, which takes 3 to 5
 # Warnings of this installation that tell nothing about what is under test.
 NOISE = ("We found a custom integration", "Skipping pip installation", "libturbojpeg", "haffmpeg.", "zlib_ng and isal")
 SLOW = ("No ACK from MQTT server in", "is taking over", "took longer than the scheduled update interval")
@@ -174,7 +173,7 @@ class Hass:
             await channel.send_json({"type": "auth", "access_token": self.token})
             await channel.receive_json()
             await channel.send_json({"id": 1, "type": command, **fields})
-            while (answer := await channel.receive_json(timeout=30))["type"] != "result":
+            while (answer := await channel.receive_json(timeout=PATIENCE))["type"] != "result":
                 pass
         if not answer["success"]:
             raise RuntimeError(f"{command}: {answer['error']}")
@@ -203,7 +202,7 @@ class Hass:
     async def states(self) -> dict[str, State]:
         return {state["entity_id"]: state for state in await self.rest("GET", "/api/states")}
 
-    async def wait_state(self, entity_id: str, match: Callable[[State], bool], patience: float = 60.0) -> State:
+    async def wait_state(self, entity_id: str, match: Callable[[State], bool], patience: float = PATIENCE) -> State:
         """The entity's state once it exists and matches; TimeoutError with the last one seen."""
         last: State | None = None
 

@@ -37,7 +37,7 @@ async def entities_of(hass: Hass, broker: Broker, base: str = "fleet2mqtt") -> d
         missing = (expected.keys() ^ components.keys()) | (components.keys() - entities.keys())
         return entities if not missing else None
 
-    return await wait_for_answer(complete, lambda: f"these to be as in the golden file: {sorted(missing)}", 60)
+    return await wait_for_answer(complete, lambda: f"these to be as in the golden file: {sorted(missing)}")
 
 
 async def settled(hass: Hass, broker: Broker) -> None:
@@ -53,7 +53,7 @@ async def settled(hass: Hass, broker: Broker) -> None:
         wrong = away ^ {name for name in shown if f".{OFFLINE_GATEWAY}_fxo_" in name}
         return bool(shown) and not wrong
 
-    await wait_for_answer(right, lambda: f"these to be available, or not: {sorted(wrong)}", 30)
+    await wait_for_answer(right, lambda: f"these to be available, or not: {sorted(wrong)}")
 
 
 async def values(hass: Hass) -> dict[str, str]:
@@ -180,7 +180,7 @@ async def test_everything_is_back_after_restarts(hass: Hass, hass_broker: Broker
         async def same() -> bool:
             return await values(hass) == before
 
-        await wait_for_answer(same, lambda: f"{before}", 30)
+        await wait_for_answer(same, lambda: f"{before}")
 
     async with fleet(hass_broker, tmp_path) as running:
         await entities_of(hass, hass_broker)
@@ -194,15 +194,15 @@ async def test_everything_is_back_after_restarts(hass: Hass, hass_broker: Broker
         before = await values(hass)
 
         await hass_broker.restart()  # which forgets everything
-        await hass.wait_state(switch, lambda state: state["state"] == "unavailable", patience=120)
-        await hass.wait_state(switch, lambda state: state["state"] == "off", patience=120)
+        await hass.wait_state(switch, lambda state: state["state"] == "unavailable")
+        await hass.wait_state(switch, lambda state: state["state"] == "off")
         await back()
 
         await hass.restart()
-        await hass.wait_state(switch, lambda state: state["state"] == "off", patience=120)
+        await hass.wait_state(switch, lambda state: state["state"] == "off")
         await back()
         assert running.bridge.process.returncode is None
-    await hass.wait_state(switch, lambda state: state["state"] == "unavailable", patience=120)
+    await hass.wait_state(switch, lambda state: state["state"] == "unavailable")
     async with fleet(hass_broker, tmp_path):
-        await hass.wait_state(switch, lambda state: state["state"] == "off", patience=120)
+        await hass.wait_state(switch, lambda state: state["state"] == "off")
         await back()

@@ -97,7 +97,7 @@ class Desk:
             listed = await self.hass.devices()
             return next((each["id"] for each in listed if [domain, identifier] in each["identifiers"]), None)
 
-        id_ = await wait_for_answer(device, f"the device {identifier}", 30)
+        id_ = await wait_for_answer(device, f"the device {identifier}")
         await self.page.open(f"/config/devices/device/{id_}")
 
     async def set_up(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class Desk:
         await self.page.shows(*self.words.channel)
         switch = self.page.part("hui-toggle-entity-row", self.words.switch).locator("ha-switch")
         await switch.click()
-        await self.hass.wait_state(f"switch.{CHANNEL}_enable", lambda state: state["state"] == "on", 30)
+        await self.hass.wait_state(f"switch.{CHANNEL}_enable", lambda state: state["state"] == "on")
         await switch.locator("input:checked").wait_for(state="attached")
         channels = (await self.fleet.vendor_state("smart_gateway"))["gateways"]["172DE6AC9832DE"]["channel"]
         assert channels["0"]["enable"] == 1
@@ -166,8 +166,8 @@ async def only_bridge(hass: Hass, broker: Broker) -> AsyncIterator[str]:
         flows = [flow for flow in await hass.ws("config_entries/flow/progress") if flow["handler"] == DOMAIN]
         return flows if any(flow["context"].get("unique_id") == bridge for flow in flows) else None
 
-    bridge = await wait_for_answer(said, "the bridge to say who it is", 30)
-    for flow in await wait_for_answer(found, "the bridge to be found", 30):
+    bridge = await wait_for_answer(said, "the bridge to say who it is")
+    for flow in await wait_for_answer(found, "the bridge to be found"):
         if flow["context"].get("unique_id") != bridge:
             await hass.rest("DELETE", f"/api/config/config_entries/flow/{flow['flow_id']}")
     try:
@@ -190,12 +190,12 @@ async def renamed(hass: Hass, broker: Broker, words: Words) -> None:
         }
         return found >= {name for name, _ in (*words.alarm, *words.channel)}
 
-    await wait_for_answer(announced, "everything to be announced", 30)
+    await wait_for_answer(announced, "everything to be announced")
     (entry,) = await hass.ws("config_entries/get", domain="mqtt")
     begin = len(broker.log())
     await hass.rest("POST", f"/api/config/config_entries/entry/{entry['entry_id']}/reload")
     events = f"\tfleet2mqtt/alarm/event/+/{GATEWAY} (QoS"
-    await wait_until(lambda: events in broker.log()[begin:], "the alarms to be subscribed to", 30)
+    await wait_until(lambda: events in broker.log()[begin:], "the alarms to be subscribed to")
 
 
 @pytest.mark.parametrize("words", [ENGLISH, CHINESE], ids=lambda words: words.language)

@@ -68,7 +68,7 @@ async def test_announces_itself_and_keeps_its_entities_over_a_restart(hass: Hass
     await hass_broker.publish("probe/relay", "ON", retain=True)
     async with hass_broker.record(BIRTH_TOPIC) as seen:
         await hass.restart()
-        await seen.wait(lambda message: message.payload == b"online", patience=60)
+        await seen.wait(lambda message: message.payload == b"online")
     await hass.wait_state("switch.probe_relay", lambda state: state["state"] == "on")
 
 

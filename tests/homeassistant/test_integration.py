@@ -102,7 +102,7 @@ class Site:
         async def loaded() -> str | None:
             return next((each["entry_id"] for each in await self.entries() if each["state"] == "loaded"), None)
 
-        return await wait_for_answer(loaded, "the entry to be loaded", 30)
+        return await wait_for_answer(loaded, "the entry to be loaded")
 
     async def perform(self, action: str, data: Mapping[str, Any]) -> Any:
         """What an action answers."""
@@ -143,7 +143,7 @@ async def set_up(hass: Hass) -> None:
         flows = await hass.ws("config_entries/flow/progress")
         return next((flow for flow in flows if flow["handler"] == DOMAIN), None)
 
-    flow = await wait_for_answer(found, "the bridge to be found", 30)
+    flow = await wait_for_answer(found, "the bridge to be found")
     assert flow["context"]["source"] == "mqtt"
     assert flow["context"]["title_placeholders"] == {"name": "fleet2mqtt"}
     step = await hass.rest("POST", f"/api/config/config_entries/flow/{flow['flow_id']}", {})
@@ -228,9 +228,9 @@ async def test_the_blueprints_work_and_no_alarm_is_missed(site: Site) -> None:
     async with site.broker.record("test/#") as seen:
         channel = {"sn": GATEWAY, "channel": {"0": {"signal": -111}}}
         await site.bench.steer("branch", "gateway", channel)
-        assert (await seen.wait(lambda message: message.topic == "test/sim", 30)).text.startswith("bad -111")
+        assert (await seen.wait(lambda message: message.topic == "test/sim")).text.startswith("bad -111")
         await site.bench.steer("branch", "gateway", {"sn": GATEWAY, "channel": {"0": {"signal": -60}}})
-        await seen.wait(lambda message: message.text == "good", 30)
+        await seen.wait(lambda message: message.text == "good")
 
         await site.raise_alarm("while all is well")
         await seen.wait(lambda message: message.text.startswith("while all is well"))
@@ -238,7 +238,7 @@ async def test_the_blueprints_work_and_no_alarm_is_missed(site: Site) -> None:
         await site.raise_alarm("one while away")
         await site.raise_alarm("two while away")
         await site.hass.start()
-        await seen.wait(lambda message: message.text.startswith("two while away"), 60)
+        await seen.wait(lambda message: message.text.startswith("two while away"))
         await site.raise_alarm("afterwards")
         await seen.wait(lambda message: message.text.startswith("afterwards"))
         told = [message.text.split("|") for message in seen.all(TOLD)]
@@ -275,11 +275,11 @@ async def test_an_absence_becomes_an_issue_and_goes(site: Site) -> None:
     async def issue(expected: list[str]) -> bool:
         return await site.issues() == expected
 
-    await wait_for_answer(lambda: issue(["bridge_offline"]), "the absence to be an issue", 30)
+    await wait_for_answer(lambda: issue(["bridge_offline"]), "the absence to be an issue")
     with pytest.raises(RuntimeError, match="bridge_offline"):
         await site.perform("mapping_list", {})
     await site.start_bridge()
-    await wait_for_answer(lambda: issue([]), "the issue to go", 30)
+    await wait_for_answer(lambda: issue([]), "the issue to go")
     await site.hass.wait_state(HEALTH, lambda state: state["state"] == "on")
 
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Never
 
 from fleet2mqtt.mqtt import Message, MqttClient, Settings
 from tests.broker import HOST
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 STATE = "fleet/bridge/state"
 COMMANDS = "fleet/set/#"
-PATIENCE = 30.0
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from tests.broker import HOST, Broker, free_port
 from tests.mqtt.fake_broker import SUBSCRIBE, FakeBroker, Packet, Peer, read_packet
 from tests.mqtt.subject import COMMANDS, STATE
 from tests.mqtt.subject import start as start_subject
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -208,7 +208,7 @@ async def test_an_exception_of_a_callback_ends_run(broker: Broker, start: Start)
     await broker.publish("fleet/set/x", "1")
 
     with pytest.raises(LookupError, match="fleet/set/x"):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await subject.task
     assert not subject.mqtt.connected
 
@@ -218,7 +218,7 @@ async def test_an_exception_of_on_connected_ends_run(broker: Broker, start: Star
         raise LookupError("x")
 
     with pytest.raises(LookupError, match="x"):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await start(broker.port, on_connected=fail).task
 
 
@@ -229,7 +229,7 @@ async def test_a_broker_that_says_nothing_holds_up_nothing(start: Start) -> None
     async with FakeBroker(talk) as broker:
         subject = start(broker.port)
         await wait_until(lambda: broker.connects, "CONNECT")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await subject.stop()
 
 
@@ -246,10 +246,10 @@ def dialling() -> threading.Thread | None:
 
 def accept_what_comes_late(listener: socket.socket) -> bytes:
     """What the client says once the port takes it."""
-    listener.settimeout(30)
+    listener.settimeout(PATIENCE)
     listener.accept()[0].close()
     with listener.accept()[0] as late:
-        late.settimeout(30)
+        late.settimeout(PATIENCE)
         return late.recv(100)
 
 
@@ -261,11 +261,11 @@ async def test_a_black_hole_holds_up_nothing(start: Start) -> None:
             await asyncio.sleep(0.01)
         assert thread.is_alive()  # and yet we are here
 
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE):
             await subject.stop()
         assert thread.is_alive()
         assert await asyncio.to_thread(accept_what_comes_late, listener) == b""
-        await asyncio.to_thread(thread.join, 10)
+        await asyncio.to_thread(thread.join, PATIENCE)
 
 
 def test_the_process_need_not_wait_for_a_black_hole() -> None:
@@ -279,5 +279,5 @@ def test_the_process_need_not_wait_for_a_black_hole() -> None:
         thread = asyncio.run(connect_and_give_up(listener.getsockname()[1]))
         assert thread.daemon
         assert accept_what_comes_late(listener) == b""
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()

@@ -12,7 +12,7 @@ from tests.broker import HOST
 from tests.mqtt.fake_broker import FakeBroker
 from tests.mqtt.proxy import Proxy
 from tests.mqtt.subject import STATE
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,7 +151,7 @@ async def test_leaves_the_goodbye_to_the_will_when_nobody_answers(broker: Broker
         await subject.connected()
         proxy.swallowing = True
 
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENCE):
             await subject.mqtt.close()
         proxy.drop()
 
@@ -174,7 +174,7 @@ async def test_a_goodbye_while_it_connects_ends_that(start: Start) -> None:
         await wait_until(lambda: broker.connects, "CONNECT")
         await subject.mqtt.close()
         answer.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await gone.wait()
 
     assert (subject.ups, subject.downs, subject.task.done()) == (0, [], False)

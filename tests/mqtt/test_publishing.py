@@ -62,7 +62,7 @@ async def test_what_is_sent_in_one_piece_arrives_whole_and_in_order(broker: Brok
     async with broker.record("t/#") as seen:
         done = [await subject.mqtt.submit(topic, payload, qos=qos) for topic, payload, qos in sent]
         await asyncio.gather(*done)
-        await wait_until(lambda: len(seen.messages) == len(sent), "all of them", 30)
+        await wait_until(lambda: len(seen.messages) == len(sent), "all of them")
     got = [(each.topic, each.payload, each.qos) for each in seen.messages]
     for qos in (0, 1):  # a subscriber that is slow to acknowledge gets QoS 0 first
         assert [each for each in got if each[2] == qos] == [each for each in sent if each[2] == qos]

@@ -18,6 +18,7 @@ import pytest
 from fleet2mqtt.errors import OutboxError, OutboxFull
 from fleet2mqtt.outbox import Outbox, open_outbox
 from tests.alarms import alarm, nameless
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ async def acknowledged_before_kill(path: Path, start: int, lines: int) -> dict[i
         sys.executable, "-c", ADDS_UNTIL_KILLED, str(path), str(start), cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
     assert child.stdout is not None
-    said = [await asyncio.wait_for(child.stdout.readline(), 30) for _ in range(lines)]
+    said = [await asyncio.wait_for(child.stdout.readline(), PATIENCE) for _ in range(lines)]
     child.kill()
     said += (await child.stdout.read()).splitlines(keepends=True)
     await child.wait()

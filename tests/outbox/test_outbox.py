@@ -12,6 +12,7 @@ from fleet2mqtt.devices.model import Severity, UpdateOrigin
 from fleet2mqtt.errors import OutboxError, OutboxFull
 from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from tests.alarms import add, alarm, ids, nameless
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -210,7 +211,8 @@ async def test_changed_wakes_for_what_is_new_and_for_what_was_left(path: Path) -
         assert not waiter.done()
         waiter.cancel()
     async with open_outbox(path) as outbox:
-        await asyncio.wait_for(outbox.changed(), 10)
+        async with asyncio.timeout(PATIENCE):
+            await outbox.changed()
 
 
 async def test_leaving_waits_for_what_was_submitted_and_then_refuses(path: Path) -> None:

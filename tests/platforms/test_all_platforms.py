@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from fleet2mqtt.cli.demo import options_for
 from fleet2mqtt.sdk.api import platforms
-from tests.bridge_under_test import PATIENCE, RunningBridge, run_bridge, serve
+from tests.bridge_under_test import RunningBridge, run_bridge, serve
 from tests.broker import HOST, Broker, free_port
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -113,7 +113,7 @@ async def test_a_thousand_commands_keep_to_the_rate_and_wait_for_no_poll(tmp_pat
             for device, key, number in commands:
                 values = {key: "ON" if number % 2 else "OFF", "transaction": f"t{number}"}
                 await bridge.broker.publish(f"fleet2mqtt/device/{device}/set", values)
-            await wait_until(lambda: len(_ended(bridge)) == len(commands), "every result", 180)
+            await wait_until(lambda: len(_ended(bridge)) == len(commands), "every result", 3 * PATIENCE)
         control = [place for place, call in enumerate(cloud.fault_injector.calls) if "/control/" in call.path]
         assert control[0] - begun < 200  # long before the backlog of 120 devices' polls was through
         gaps = [later - earlier for earlier, later in pairwise(cloud.arrivals)]

@@ -14,14 +14,13 @@ from aiohttp import web
 from fleet2mqtt.push.http_server import HttpServer, Shortcut, start_http_server
 from tests.bridge_under_test import MAC, SECRET, open_site
 from tests.broker import HOST
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
     from typing import Any
 
-PATIENCE = 20
 BY_AIOHTTP = b"HTTP/1.1 404"
 
 

@@ -32,7 +32,7 @@ async def test_a_device_of_the_last_run_can_be_set_before_its_turn(broker: Broke
             switches = [id_ for id_ in ids if "relay1" in bridge.state(id_)]
             assert switches
         async with run_bridge(broker, tmp_path, _options(broker, url, rate=RATE)) as bridge:
-            await wait_for_answer(partial(_is_heard, bridge), "the list of devices", 30)
+            await wait_for_answer(partial(_is_heard, bridge), "the list of devices")
             for id_ in switches:
                 await broker.publish(f"fleet2mqtt/device/{id_}/set", {"relay1": "ON", "transaction": "first"})
             results = await asyncio.gather(*(bridge.set(id_, {"relay1": "OFF"}) for id_ in switches))
