@@ -53,7 +53,7 @@ class Hub:
             self.alarms.wake()
         if changes.removed:
             await self._clear_standing(changes.removed)
-        if changes.described or changes.removed:
+        if changes.discovery_changed or changes.removed:
             self.inventory_changed.set()
         self.publisher.on_changes(changes)
         return events
@@ -88,7 +88,7 @@ class Hub:
 
     def show(self, device: str, values: Mapping[str, Value]) -> None:
         """Give the rows that the bridge added to a device their values."""
-        if self.registry.show(device, values):
+        if self.registry.set_values(device, values):
             self.publisher.request_state_publish(device)
 
     async def summarise(self) -> None:
@@ -99,7 +99,7 @@ class Hub:
         self.events[event.severity] += 1
         self.alarms_changed.set()
         if not event.cleared and (self._count(event) | self._show_last(event.device, event)):
-            changes.values.add(event.device)
+            changes.state_changed.add(event.device)
         if event.active:
             topic = self._standing_topic(event)
             if event.cleared:
@@ -112,14 +112,14 @@ class Hub:
         device = self.registry.devices.get(event.device)
         if device is not None and device.counts_alarms:
             return False
-        return self.registry.count(event.device, COUNTER + event.severity)
+        return self.registry.increment(event.device, COUNTER + event.severity)
 
     def _show_last(self, device: str, event: AlarmEvent) -> bool:
         raised = datetime.fromisoformat(event.body["raised_at"])
         if raised < self._newest.get(device, raised):
             return False
         self._newest[device] = raised
-        return self.registry.show(device, last_alarm(event.body))
+        return self.registry.set_values(device, last_alarm(event.body))
 
     async def _clear_standing(self, devices: Iterable[str]) -> None:
         for event in await self.outbox.forget(devices):

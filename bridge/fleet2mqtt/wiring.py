@@ -170,7 +170,7 @@ class Bridge:
 
     async def _restore(self, known: Snapshot) -> None:
         registry, publisher = self._hub.registry, self._publisher
-        registry.restore(known.devices, known.retired, known.state_meta)
+        registry.restore(known.devices, known.removed_components, known.state_meta)
         publisher.pending_deletions |= known.pending_deletions
         await self._hub.restore_alarms()
         publisher.set_retained(self._topics.state, ONLINE)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fleet2mqtt.devices.builtin_entities import ALARM_ROWS, added_rows
-from fleet2mqtt.devices.model import Component, StateMeta, UpdateOrigin
+from fleet2mqtt.devices.model import Component, Inventory, StateMeta, UpdateOrigin
 from fleet2mqtt.devices.registry import Changes, Registry
 from tests.sample_devices import ENABLE, SIGNAL, device, inventory, row, update
 
 if TYPE_CHECKING:
-    from fleet2mqtt.devices.model import Device, Inventory
+    from fleet2mqtt.devices.model import Device
 
 
 @dataclass
@@ -52,17 +52,19 @@ def take(
 
 
 def test_only_what_changed_is_told(registry: Registry) -> None:
-    assert take(registry, device()) == Changes(described={"hq_1"}, values={"hq_1"})
+    assert take(registry, device()) == Changes(discovery_changed={"hq_1"}, state_changed={"hq_1"})
     assert take(registry, device()) == Changes()
-    assert take(registry, device(state={"signal": -61, "enable": "ON"})) == Changes(values={"hq_1"})
-    assert take(registry, device(name="new", state={"signal": -61, "enable": "ON"})) == Changes(described={"hq_1"})
-    assert take(registry, device(available=False)).values == {"hq_1"}
+    assert take(registry, device(state={"signal": -61, "enable": "ON"})) == Changes(state_changed={"hq_1"})
+    assert take(registry, device(name="new", state={"signal": -61, "enable": "ON"})) == Changes(
+        discovery_changed={"hq_1"}
+    )
+    assert take(registry, device(available=False)).state_changed == {"hq_1"}
 
 
 def test_older_news_does_not_overwrite_newer(registry: Registry) -> None:
     take(registry, device(state={"signal": -50}), requested_at=5)
     assert take(registry, device(state={"signal": -99}), requested_at=4) == Changes()
-    assert take(registry, device(state={"signal": -40}), requested_at=5).values == {"hq_1"}
+    assert take(registry, device(state={"signal": -40}), requested_at=5).state_changed == {"hq_1"}
 
 
 def test_a_poll_during_a_command_or_begun_before_its_end_is_left_out(registry: Registry, clock: Clock) -> None:
@@ -70,12 +72,12 @@ def test_a_poll_during_a_command_or_begun_before_its_end_is_left_out(registry: R
     with registry.suspend_polls("hq_1"):
         assert take(registry, device(state={"enable": "OFF"}), requested_at=200) == Changes()
         shown = take(registry, device(state={"enable": "OFF"}), requested_at=99, origin=UpdateOrigin.COMMAND)
-        assert shown.values == {"hq_1"}
+        assert shown.state_changed == {"hq_1"}
         with registry.suspend_polls("hq_1"):
             pass
         assert take(registry, device(), requested_at=200) == Changes()  # one of two commands is still under way
     assert take(registry, device(), requested_at=clock.now - 1) == Changes()
-    assert take(registry, device(), requested_at=clock.now).values == {"hq_1"}
+    assert take(registry, device(), requested_at=clock.now).state_changed == {"hq_1"}
 
 
 def test_two_inventories_in_a_row_must_miss_a_device(registry: Registry) -> None:
@@ -97,22 +99,22 @@ def test_parts_go_with_what_they_are_parts_of(registry: Registry) -> None:
     take(registry, device("hq_2"))
     changes = [take(registry, inventories=(inventory("hq_2"),)) for _ in range(2)]
     assert changes[1].removed == {"hq_1", "hq_1_a", "hq_1_a_b"}
-    assert take(registry, device("hq_1_a", scope="a", via="hq_1")).described == {"hq_1_a"}
+    assert take(registry, device("hq_1_a", scope="a", via="hq_1")).discovery_changed == {"hq_1_a"}
 
 
 def test_a_row_that_is_missing_stays_with_none_until_two_inventories_say_so(registry: Registry) -> None:
     take(registry, device())
     less = device(entities=(SIGNAL,), state={"signal": -60})
     listed = (inventory("hq_1"),)
-    assert take(registry, less).values == {"hq_1"}
+    assert take(registry, less).state_changed == {"hq_1"}
     assert registry.devices["hq_1"].state == {"signal": -60, "enable": None}
-    assert take(registry, inventories=listed).described == set()
-    assert take(registry, device()).values == {"hq_1"}  # it is back: counted from the start again
+    assert take(registry, inventories=listed).discovery_changed == set()
+    assert take(registry, device()).state_changed == {"hq_1"}  # it is back: counted from the start again
     take(registry, less)
-    assert take(registry, inventories=listed).described == set()
-    assert take(registry, inventories=listed) == Changes(described={"hq_1"}, values={"hq_1"})
+    assert take(registry, inventories=listed).discovery_changed == set()
+    assert take(registry, inventories=listed) == Changes(discovery_changed={"hq_1"}, state_changed={"hq_1"})
     assert registry.devices["hq_1"].entity("enable") is None
-    assert registry.retired == {"hq_1": {"enable": "switch"}}
+    assert registry.removed_components == {"hq_1": {"enable": "switch"}}
 
 
 @pytest.mark.parametrize("why", ["unsettled", "away"])
@@ -127,18 +129,18 @@ def test_a_row_stays_while_nobody_can_tell(registry: Registry, why: str) -> None
 def test_a_key_that_is_another_component_now_goes_under_the_old_one_first(registry: Registry) -> None:
     take(registry, device())
     changes = take(registry, device(entities=(SIGNAL, row("enable", Component.BINARY_SENSOR))))
-    assert changes.described == {"hq_1"}
-    assert registry.retired == {"hq_1": {"enable": "switch"}}
+    assert changes.discovery_changed == {"hq_1"}
+    assert registry.removed_components == {"hq_1": {"enable": "switch"}}
 
 
 def test_rows_that_the_bridge_adds_keep_the_values_it_gave_them(registry: Registry) -> None:
-    assert registry.show("hq_1", {"last_alarm": "early"}) is False  # nobody there yet
+    assert registry.set_values("hq_1", {"last_alarm": "early"}) is False  # nobody there yet
     take(registry, device(alarms=True))
     assert registry.devices["hq_1"].state["last_alarm"] == "early"
     assert {each.key for each in ALARM_ROWS} <= {each.key for each in registry.devices["hq_1"].entities}
-    assert registry.show("hq_1", {"last_alarm": "late"}) is True
-    assert registry.show("hq_1", {"last_alarm": "late"}) is False
-    assert registry.show("hq_1", {"unheard_of": 1}) is False
+    assert registry.set_values("hq_1", {"last_alarm": "late"}) is True
+    assert registry.set_values("hq_1", {"last_alarm": "late"}) is False
+    assert registry.set_values("hq_1", {"unheard_of": 1}) is False
     take(registry, device(alarms=True, state={"signal": -1, "enable": "ON"}))
     assert registry.devices["hq_1"].state["last_alarm"] == "late"
 
@@ -154,7 +156,7 @@ def test_what_was_restored_is_there_and_takes_news(registry: Registry) -> None:
     retired = {"hq_1": {"old": "sensor"}, "hq_gone": {"x": "sensor"}}
     registry.restore([device(record=None)], retired, {"hq_1": seen, "hq_gone": seen})
     assert registry.state_meta == {"hq_1": seen}
-    assert registry.retired == {"hq_1": {"old": "sensor"}}
+    assert registry.removed_components == {"hq_1": {"old": "sensor"}}
     assert take(registry, inventories=(inventory("hq_2"),)).removed == set()
     assert take(registry, inventories=(inventory("hq_2"),)).removed == {"hq_1"}
 
@@ -164,4 +166,105 @@ def test_forgetting_drops_parts_and_lets_them_come_back(registry: Registry) -> N
     take(registry, whole, part)
     assert registry.forget(["hq_1", "nobody"]) == {"hq_1", "hq_1_a"}
     assert registry.of_backend("hq") == []
-    assert take(registry, whole, part).described == {"hq_1", "hq_1_a"}
+    assert take(registry, whole, part).discovery_changed == {"hq_1", "hq_1_a"}
+
+
+# Restored, confirmed and missing values (faults.md 1.1)
+
+LISTED, READ = row("signal"), row("voltage", source="lines")
+BOTH = {"signal": -60, "voltage": 48}
+
+
+def restored(registry: Registry, **state: Any) -> None:
+    registry.restore([device(record=None, entities=(LISTED, READ), state={**BOTH, **state})], {}, {})
+
+
+def test_restored_value_source_has_not_answered_stays(registry: Registry) -> None:
+    restored(registry)
+    partial = device(entities=(LISTED, READ), state={"signal": -61, "voltage": None}, answered=frozenset())
+    take(registry, partial, settled=False)
+    assert registry.devices["hq_1"].state == {"signal": -61, "voltage": 48}
+
+
+def test_restored_value_entity_not_there_yet_stays(registry: Registry) -> None:
+    restored(registry)
+    for _ in range(3):
+        partial = device(entities=(LISTED,), state={"signal": -61}, answered=frozenset())
+        take(registry, partial, inventories=(inventory("hq_1"),))
+    assert registry.devices["hq_1"].state == {"signal": -61, "voltage": 48}
+    assert registry.removed_components == {}
+
+
+def test_restored_value_source_answers_blank_is_null(registry: Registry) -> None:
+    restored(registry)
+    read = device(entities=(LISTED, READ), state={"signal": -61, "voltage": None}, answered=frozenset(["lines"]))
+    take(registry, read, settled=False)
+    assert registry.devices["hq_1"].state == {"signal": -61, "voltage": None}
+
+
+def test_restored_value_without_sources_stays_until_every_source_has_answered(registry: Registry) -> None:
+    restored(registry)
+    partial = device(entities=(LISTED, READ), state={"signal": -61, "voltage": None})
+    take(registry, partial, settled=False)
+    assert registry.devices["hq_1"].state == {"signal": -61, "voltage": 48}
+    changes = take(registry, partial, settled=True)
+    assert changes.state_changed == {"hq_1"}
+    assert registry.devices["hq_1"].state == {"signal": -61, "voltage": None}
+
+
+def test_restored_value_confirmed_then_blank_is_null(registry: Registry) -> None:
+    restored(registry)
+    take(registry, device(entities=(LISTED, READ), state={"signal": -61, "voltage": 47}), settled=False)
+    take(registry, device(entities=(LISTED, READ), state={"signal": -61, "voltage": None}), settled=False)
+    assert registry.devices["hq_1"].state["voltage"] is None
+
+
+def test_known_value_source_not_asked_again_stays(registry: Registry) -> None:
+    whole = device(entities=(LISTED, READ), state=dict(BOTH), answered=frozenset(["lines"]))
+    take(registry, whole)
+    take(registry, device(entities=(LISTED,), state={"signal": -61}, answered=frozenset()))
+    assert registry.devices["hq_1"].state == {"signal": -61, "voltage": 48}
+
+
+def test_attributes_of_a_source_that_has_not_answered_stay(registry: Registry) -> None:
+    registry.restore(
+        [device(record=None, entities=(LISTED, READ), state=dict(BOTH), attributes={"voltage": {"raw": "48V"}})], {}, {}
+    )
+    take(registry, device(entities=(LISTED, READ), state={"signal": 1, "voltage": None}, answered=frozenset()))
+    assert registry.devices["hq_1"].attributes == {"voltage": {"raw": "48V"}}
+
+
+# A failing source is visible at its own devices (faults.md 2.3)
+
+
+def test_source_fails_its_devices_are_unavailable_until_it_answers(registry: Registry) -> None:
+    line, gateway = device("hq_line", source="lines", scope="lines:1"), device("hq_1")
+    take(registry, gateway, line)
+    assert registry.set_source_available("hq", "lines", available=False).state_changed == {"hq_line"}
+    assert registry.set_source_available("hq", "lines", available=False) == Changes()
+    take(registry, device("hq_line", source="lines", scope="lines:1", name="push", state={"signal": 1, "enable": "ON"}))
+    assert (registry.devices["hq_line"].available, registry.devices["hq_1"].available) == (False, True)
+    assert registry.set_source_available("hq", "lines", available=True).state_changed == {"hq_line"}
+    assert registry.devices["hq_line"].available
+
+
+def test_source_answers_again_device_that_is_unavailable_by_itself_stays_so(registry: Registry) -> None:
+    take(registry, device("hq_line", source="lines", available=False))
+    registry.set_source_available("hq", "lines", available=False)
+    assert registry.set_source_available("hq", "lines", available=True) == Changes()
+    assert not registry.devices["hq_line"].available
+
+
+# An explicit total of 0, and what our own delete named (faults.md 3.10)
+
+
+def test_confirmed_empty_inventory_twice_removes(registry: Registry) -> None:
+    take(registry, device("hq_line", scope="lines:1"))
+    empty = Inventory(scope="lines:1", ids=frozenset(), confirmed_empty=True)
+    assert take(registry, inventories=(empty,)) == Changes()
+    assert take(registry, inventories=(empty,)).removed == {"hq_line"}
+
+
+def test_confirmed_delete_removes_at_once(registry: Registry) -> None:
+    take(registry, device("hq_1"), device("hq_1_a", via="hq_1", scope="a"))
+    assert take(registry, removed=("hq_1", "unknown")).removed == {"hq_1", "hq_1_a"}

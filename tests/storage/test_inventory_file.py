@@ -25,7 +25,7 @@ SNAPSHOT = Snapshot(
         device("hq_2", entities=ROWS, available=False, via="hq_1", alarms=True),
         device("hq_3", state={"signal": None, "gps": {"latitude": 1.5, "longitude": 2}}),
     ),
-    retired={"hq_1": {"old": "switch"}},
+    removed_components={"hq_1": {"old": "switch"}},
     pending_deletions=frozenset(("fleet2mqtt/device/hq_0/state",)),
     assignments={"hq_1": "hq\x1f1"},
     state_meta={"hq_1": StateMeta(UpdateOrigin.PUSH, "2026-11-22T08:00:00.000+00:00")},

@@ -136,10 +136,13 @@ class Device:
     """One device as of one moment: identity, entity descriptions, and the values read by them.
 
     `scope` names the inventory that lists it (`devices`, `lines:000EA93D022E`); `vendor_id` is the vendor's own id;
-    `source` is the source that reads its state, "" for the primary one. `answered` are the sources that have answered
-    for this device since the start, None for all: keys of the others keep the values they had. `record` is what the
-    entity descriptions read and write; None once restored from disk. `alarms` asks for the alarm entities;
-    `counts_alarms` says that the platform has counters per severity of its own.
+    `source` is the source that reads its state, "" for the primary one.
+
+    `answered` are the sources that have answered for this device since the start: keys that are owned by others keep
+    the values they had. None means all of them.
+
+    `record` is what the entity descriptions read and write; None once restored from disk. `alarms` asks for the alarm
+    entities; `counts_alarms` says that the platform has counters per severity of its own.
     """
 
     id: str

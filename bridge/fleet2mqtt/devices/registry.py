@@ -1,12 +1,13 @@
-"""The newest device per id, and what changed. Knows no broker and no clock but the updates' own."""
+"""The registry: the newest device per id, and what changed. Knows no broker and no clock but the updates' own."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from fleet2mqtt.devices.model import (
     STATELESS,
@@ -22,82 +23,97 @@ from fleet2mqtt.devices.model import (
 _LOG = logging.getLogger(__name__)
 
 MISSING_INVENTORIES_BEFORE_REMOVAL = 2
-"""How many complete inventories in a row must miss something before it goes."""
+"""Complete inventories in a row that must miss a device, or an entity, before it is removed."""
 
-_VALUES = frozenset(("state", "attributes", "available", "record", "vendor_id", "scope"))
-_DESCRIPTION = tuple(item.name for item in fields(Device) if item.name not in _VALUES)
+_STATE_FIELDS = frozenset(("state", "attributes", "available", "record", "vendor_id", "scope", "answered"))
+_DISCOVERY_FIELDS = tuple(item.name for item in fields(Device) if item.name not in _STATE_FIELDS)
 
 
 @dataclass(slots=True)
 class Changes:
-    """Ids by what about them must be published again."""
+    """Device ids by what has to be published again: discovery, state and availability, or the removal."""
 
-    described: set[str] = field(default_factory=set)
-    values: set[str] = field(default_factory=set)
+    discovery_changed: set[str] = field(default_factory=set)
+    state_changed: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
 
 
 class Registry:
     """All devices of all backends.
 
-    Newer news wins: what the vendor was asked before the newest accepted answer, or before or during a command, does
-    not overwrite it. A row once seen stays (with None) until two complete inventories in a row come without it, and so
-    does a device.
+    The newest data wins: what was requested before the newest accepted data, or before or during a command, does not
+    replace it. Unknown data never replaces known data: a key keeps the value it had until the source that owns it has
+    answered. An entity once seen stays, with the value None, until two complete inventories in a row come without it,
+    and so does a device.
     """
 
     def __init__(
-        self, clock: Callable[[], float], more_rows: Callable[[Device], tuple[EntityDescription, ...]]
+        self, clock: Callable[[], float], added_entities: Callable[[Device], tuple[EntityDescription, ...]]
     ) -> None:
-        """`more_rows` are those that the bridge itself adds to a device; `show` gives them their values."""
+        """`added_entities` returns those that the bridge itself adds to a device; `set_values` sets their values."""
         self._clock = clock
-        self._more_rows = more_rows
+        self._added_entities = added_entities
         self.devices: dict[str, Device] = {}
         self.state_meta: dict[str, StateMeta] = {}
-        self.retired: dict[str, dict[str, str]] = {}
-        """Rows gone for good, by device: key → component, until Home Assistant has been told."""
-        self._given: dict[str, Device] = {}
+        self.removed_components: dict[str, dict[str, str]] = {}
+        """Entities that were removed, by device: key → component, until Home Assistant has been told."""
+        self._accepted: dict[str, Device] = {}
+        """By id the device as the platform gave it."""
+        self._restored: dict[str, set[str]] = {}
+        """By device the keys whose values are from the last run and were not confirmed since."""
+        self._settled: set[str] = set()
+        """Backends of which every source has answered since the start."""
+        self._failing_sources: set[tuple[str, str]] = set()
         self._oldest_accepted_request: dict[str, float] = {}
-        """By device: only what was asked for since then counts (`Update.began`)."""
-        self._held: Counter[str] = Counter()
-        self._missing: Counter[str] = Counter()
-        self._lacking: dict[str, Counter[str]] = {}
+        """By device the request time below which data is too old (`Update.requested_at`)."""
+        self._suspended: Counter[str] = Counter()
+        self._missing_devices: Counter[str] = Counter()
+        self._missing_entities: dict[str, Counter[str]] = {}
         self._scopes: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        self._parts: defaultdict[str, set[str]] = defaultdict(set)
-        self._shown: defaultdict[str, dict[str, Value]] = defaultdict(dict)
+        self._sub_devices: defaultdict[str, set[str]] = defaultdict(set)
+        self._added_values: defaultdict[str, dict[str, Value]] = defaultdict(dict)
         self._tables: dict[tuple[int, ...], tuple[EntityDescription, ...]] = {}
 
     def restore(
         self,
         devices: Iterable[Device],
-        retired: Mapping[str, Mapping[str, str]],
+        removed_components: Mapping[str, Mapping[str, str]],
         state_meta: Mapping[str, StateMeta],
     ) -> None:
-        """Start from the inventory of the last run: known, and unavailable through its backend until heard of."""
+        """Start from the inventory of the last run: restored, and unavailable through its backend until it answers."""
         for device in devices:
-            more = {row.key: row for row in self._more_rows(device)}
-            rows = tuple(more.get(row.key, row) for row in device.entities)  # what is the bridge's own works at once
-            self._store(replace(device, entities=self._intern(rows)) if more else device)
-            if added := more.keys() & device.state.keys():
-                self._shown[device.id] |= {key: device.state[key] for key in added}
+            added = {entity.key: entity for entity in self._added_entities(device)}
+            entities = tuple(added.get(entity.key, entity) for entity in device.entities)  # these work at once
+            self._store(replace(device, entities=self._intern(entities)) if added else device)
+            if shown := added.keys() & device.state.keys():
+                self._added_values[device.id] |= {key: device.state[key] for key in shown}
+            restored = {key for key, value in device.state.items() if value is not None and key not in added}
+            if restored and device.backend not in self._settled:
+                self._restored[device.id] = restored
         self.state_meta |= {id_: each for id_, each in state_meta.items() if id_ in self.devices}
-        self.retired |= {id_: dict(rows) for id_, rows in retired.items() if id_ in self.devices}
+        self.removed_components |= {id_: dict(keys) for id_, keys in removed_components.items() if id_ in self.devices}
 
     def accept(self, update: Update, observed_at: str, *, settled: bool = True) -> Changes:
-        """Take the devices and inventories of an update in.
+        """Apply the devices, inventories and removals of an update; return what changed.
 
-        `settled` says that every source of the backend answered last time: only then can a row that is missing be gone.
+        `settled` says that every source of the backend answered last time: only then can an entity be missing for good.
         """
         changes = Changes()
+        if settled and update.backend not in self._settled:
+            self._settled.add(update.backend)
+            self._apply_unconfirmed(update.backend, observed_at, changes)
         for device in update.devices:
             self._accept(device, update, observed_at, changes)
         for inventory in update.inventories:
-            if inventory.ids:
+            if inventory.ids or inventory.confirmed_empty:
                 self._apply_inventory(update.backend, inventory, changes, settled=settled)
+        for id_ in update.removed:
+            self._remove(id_, changes.removed)
         return changes
 
-    def show(self, device: str, values: Mapping[str, Value]) -> bool:
-        """Give rows that the bridge added their values; says whether a device that has them changed by it."""
-        self._shown[device] |= values
+    def set_values(self, device: str, values: Mapping[str, Value]) -> bool:
+        """Set the values of entities that the bridge added; return True if a device that has them changed by it."""
+        self._added_values[device] |= values
         current = self.devices.get(device)
         if current is None:
             return False
@@ -107,164 +123,252 @@ class Registry:
         self.devices[device] = replace(current, state=state)
         return True
 
-    def count(self, device: str, key: str) -> bool:
-        """Add one to a counter that the bridge has added; says whether a device that has it changed by it."""
-        number = self._shown[device].get(key)
-        return self.show(device, {key: (number if isinstance(number, int) else 0) + 1})
+    def increment(self, device: str, key: str) -> bool:
+        """Add one to a counter that the bridge added; return True if a device that has it changed by it."""
+        number = self._added_values[device].get(key)
+        return self.set_values(device, {key: (number if isinstance(number, int) else 0) + 1})
+
+    def set_source_available(self, backend: str, source: str, *, available: bool) -> Changes:
+        """Show the devices that a source reads as unavailable while it fails; return what changed."""
+        changes = Changes()
+        if available is ((backend, source) not in self._failing_sources):
+            return changes
+        if available:
+            self._failing_sources.discard((backend, source))
+        else:
+            self._failing_sources.add((backend, source))
+        for id_, device in self.devices.items():
+            if (device.backend, device.source) == (backend, source):
+                known = self._accepted.get(id_)
+                shown = available and (known is None or known.available)
+                if shown is not device.available:
+                    self.devices[id_] = replace(device, available=shown)
+                    changes.state_changed.add(id_)
+        return changes
 
     @contextmanager
     def suspend_polls(self, device: str) -> Iterator[None]:
-        """While a command is under way polls do not touch the device, nor do those begun before it ended."""
-        self._held[device] += 1
+        """Keep polls from changing a device while a command runs, those included that began before it ended."""
+        self._suspended[device] += 1
         try:
             yield
         finally:
-            self._held[device] -= 1
-            if not self._held[device]:
-                del self._held[device]
+            self._suspended[device] -= 1
+            if not self._suspended[device]:
+                del self._suspended[device]
             self._oldest_accepted_request[device] = self._clock()
 
     def forget(self, ids: Iterable[str]) -> set[str]:
-        """Drop these devices and their parts; gives the ids that were there."""
-        gone: set[str] = set()
+        """Remove these devices and their sub-devices; return the ids that were there."""
+        removed: set[str] = set()
         for id_ in ids:
-            self._remove(id_, gone)
-        return gone
+            self._remove(id_, removed)
+        return removed
 
     def of_backend(self, backend: str) -> list[str]:
-        """The ids of a backend's devices, its own among them."""
+        """Return the ids of a backend's devices, its own included."""
         return [id_ for id_, device in self.devices.items() if device.backend == backend]
 
     def _accept(self, device: Device, update: Update, observed_at: str, changes: Changes) -> None:
         id_ = device.id
-        if self._given.get(id_) is device or self._outdated(id_, update):
+        if self._accepted.get(id_) is device or self._is_outdated(id_, update):
             return
         current = self.devices.get(id_)
         merged = self._merge(current, device)
-        self._given[id_] = device
+        self._accepted[id_] = device
         self._oldest_accepted_request[id_] = max(
             update.requested_at, self._oldest_accepted_request.get(id_, update.requested_at)
         )
         self._store(merged)
-        if current is None or _values(current) != _values(merged):
-            changes.values.add(id_)
+        if current is None or _state(current) != _state(merged):
+            changes.state_changed.add(id_)
             self.state_meta[id_] = StateMeta(update.origin, observed_at)
-        if current is None or any(getattr(current, name) != getattr(merged, name) for name in _DESCRIPTION):
-            changes.described.add(id_)
+        if current is None or any(getattr(current, name) != getattr(merged, name) for name in _DISCOVERY_FIELDS):
+            changes.discovery_changed.add(id_)
 
-    def _outdated(self, id_: str, update: Update) -> bool:
-        held = update.origin is UpdateOrigin.POLL and id_ in self._held
-        return held or update.requested_at < self._oldest_accepted_request.get(id_, update.requested_at)
+    def _is_outdated(self, id_: str, update: Update) -> bool:
+        suspended = update.origin is UpdateOrigin.POLL and id_ in self._suspended
+        return suspended or update.requested_at < self._oldest_accepted_request.get(id_, update.requested_at)
 
     def _store(self, device: Device) -> None:
         self.devices[device.id] = device
         self._scopes[device.backend, device.scope].add(device.id)
         if device.via:
-            self._parts[device.via].add(device.id)
+            self._sub_devices[device.via].add(device.id)
 
     def _merge(self, current: Device | None, device: Device) -> Device:
-        """The device as given, with the rows that the bridge adds, and those that it had before and lacks now."""
-        rows, extra = device.entities, dict[str, Value]()
-        if more := self._more_rows(device):
-            rows = self._intern((*rows, *more))
-            shown = self._shown.get(device.id, {})
-            extra = {row.key: shown.get(row.key, _unheard(row)) for row in more if row.component not in STATELESS}
-        if current is not None and current.entities is not rows:
-            rows = self._keep_rows(current, device.id, rows, extra)
-        if rows is device.entities and not extra:
+        """Return the device as given, with the entities that the bridge adds, and those that it had before."""
+        entities, extra = device.entities, dict[str, Value]()
+        if added := self._added_entities(device):
+            entities = self._intern((*entities, *added))
+            values = self._added_values.get(device.id, {})
+            extra = {
+                entity.key: values.get(entity.key, _initial_value(entity))
+                for entity in added
+                if entity.component not in STATELESS
+            }
+        changed: dict[str, Any] = {}
+        if current is not None:
+            if current.entities is not entities:
+                entities = self._keep_entities(current, device, entities, extra)
+            if kept := self._keys_to_keep(current, device):
+                extra |= {key: current.state[key] for key in kept if key not in device.state}
+                changed = _keep_values(current, device, kept)
+        if (device.backend, device.source) in self._failing_sources and device.available:
+            changed["available"] = False
+        if entities is device.entities and not extra and not changed:
             return device
-        return replace(device, entities=rows, state={**extra, **device.state})
+        changed["state"] = {**extra, **changed.get("state", device.state)}
+        return replace(device, entities=entities, **changed)
 
-    def _keep_rows(
-        self, current: Device, id_: str, rows: tuple[EntityDescription, ...], extra: dict[str, Value]
+    def _keys_to_keep(self, current: Device, device: Device) -> Collection[str]:
+        """Return the keys whose present value stays: the source that owns them has not answered for the device yet.
+
+        A device that does not say who has answered keeps the values of the last run until each source of its backend
+        has answered.
+        """
+        if device.answered is not None:
+            own = {entity.key for entity in device.entities if _has_answered(entity, device)}
+            restored = self._restored.get(device.id)
+            if restored is not None:
+                restored -= own
+            return [
+                entity.key
+                for entity in current.entities
+                if entity.key in current.state and entity.key not in own and not _has_answered(entity, device)
+                if current.state[entity.key] is not None and device.state.get(entity.key) is None
+            ]
+        restored = self._restored.get(device.id)
+        if restored is None:
+            return ()
+        restored -= {key for key in restored if device.state.get(key) is not None}
+        if not restored or device.backend in self._settled:
+            del self._restored[device.id]
+            return ()
+        return restored
+
+    def _apply_unconfirmed(self, backend: str, observed_at: str, changes: Changes) -> None:
+        """Drop restored values that no source has confirmed, now that each has answered."""
+        for id_ in [id_ for id_ in self._restored if self.devices[id_].backend == backend]:
+            keys = self._restored.pop(id_)
+            current, accepted = self.devices[id_], self._accepted.get(id_)
+            if accepted is None or accepted.answered is not None:
+                continue
+            state = {**current.state, **{key: accepted.state.get(key) for key in keys if key in current.state}}
+            if state != current.state:
+                self.devices[id_] = replace(current, state=state)
+                self.state_meta[id_] = StateMeta(UpdateOrigin.POLL, observed_at)
+                changes.state_changed.add(id_)
+
+    def _keep_entities(
+        self,
+        current: Device,
+        device: Device,
+        entities: tuple[EntityDescription, ...],
+        extra: dict[str, Value],
     ) -> tuple[EntityDescription, ...]:
-        now = {row.key: row for row in rows}
-        self._retire_changed(current, now)
-        lacking = tuple(row for row in current.entities if row.key not in now)
-        if not lacking:
-            self._lacking.pop(id_, None)
-            return rows
-        extra |= {row.key: None for row in lacking if row.key in current.state}
-        counts = self._lacking.setdefault(id_, Counter())
-        for key in set(counts) - {row.key for row in lacking}:
+        present = {entity.key: entity for entity in entities}
+        self._note_changed_components(current, present)
+        missing = tuple(entity for entity in current.entities if entity.key not in present)
+        if not missing:
+            self._missing_entities.pop(device.id, None)
+            return entities
+        extra |= {entity.key: None for entity in missing if entity.key in current.state}
+        unanswered = {entity.key for entity in missing if not _has_answered(entity, device)}
+        counts = self._missing_entities.setdefault(device.id, Counter())
+        for key in set(counts) - {entity.key for entity in missing} | (set(counts) & unanswered):
             del counts[key]
-        counts.update({row.key: 0 for row in lacking})
-        kept = self._intern((*rows, *lacking))
+        counts.update({entity.key: 0 for entity in missing if entity.key not in unanswered})
+        kept = self._intern((*entities, *missing))
         return current.entities if current.entities == kept else kept
 
-    def _retire_changed(self, current: Device, now: Mapping[str, EntityDescription]) -> None:
-        """A key that came back as another component must go under its old one first."""
-        for row in current.entities:
-            again = now.get(row.key)
-            if again is not None and again.component is not row.component:
-                self.retired.setdefault(current.id, {})[row.key] = row.component.value
+    def _note_changed_components(self, current: Device, present: Mapping[str, EntityDescription]) -> None:
+        """Remove a key first that came back as another component, under its old one."""
+        for entity in current.entities:
+            again = present.get(entity.key)
+            if again is not None and again.component is not entity.component:
+                self.removed_components.setdefault(current.id, {})[entity.key] = entity.component.value
 
-    def _intern(self, rows: tuple[EntityDescription, ...]) -> tuple[EntityDescription, ...]:
-        """One tuple for equal tables: most devices share theirs. It keeps its rows alive, so ids stay theirs."""
-        return self._tables.setdefault(tuple(map(id, rows)), rows)
+    def _intern(self, entities: tuple[EntityDescription, ...]) -> tuple[EntityDescription, ...]:
+        """Return one tuple for equal tables, which most devices share."""
+        return self._tables.setdefault(tuple(map(id, entities)), entities)
 
     def _apply_inventory(self, backend: str, inventory: Inventory, changes: Changes, *, settled: bool) -> None:
-        known = self._scopes[backend, inventory.scope]
-        for id_ in [id_ for id_ in self._missing if id_ in inventory.ids and id_ in known]:
-            del self._missing[id_]
+        registered = self._scopes[backend, inventory.scope]
+        for id_ in [id_ for id_ in self._missing_devices if id_ in inventory.ids and id_ in registered]:
+            del self._missing_devices[id_]
         if settled:
-            for id_ in [id_ for id_ in self._lacking if id_ in inventory.ids and id_ in known]:
-                self._retire_lacking(id_, changes)
-        for id_ in known - inventory.ids:
-            self._missing[id_] += 1
-            if self._missing[id_] >= MISSING_INVENTORIES_BEFORE_REMOVAL:
-                _LOG.info("%s is gone from two complete inventories of %s: removed", id_, backend)
+            for id_ in [id_ for id_ in self._missing_entities if id_ in inventory.ids and id_ in registered]:
+                self._count_missing_entities(id_, changes)
+        for id_ in registered - inventory.ids:
+            self._missing_devices[id_] += 1
+            if self._missing_devices[id_] >= MISSING_INVENTORIES_BEFORE_REMOVAL:
+                _LOG.info("%s is missing in two complete inventories of %s: removed", id_, backend)
                 self._remove(id_, changes.removed)
 
-    def _retire_lacking(self, id_: str, changes: Changes) -> None:
+    def _count_missing_entities(self, id_: str, changes: Changes) -> None:
         device = self.devices[id_]
-        if not device.available:  # a device that is away may well say less
+        if not device.available:  # the vendor may well say less about a device that it cannot reach
             return
-        counts = self._lacking[id_]
+        counts = self._missing_entities[id_]
         for key in counts:
             counts[key] += 1
-        gone = {
-            row.key: row.component.value
-            for row in device.entities
-            if counts[row.key] >= MISSING_INVENTORIES_BEFORE_REMOVAL
+        removed = {
+            entity.key: entity.component.value
+            for entity in device.entities
+            if counts[entity.key] >= MISSING_INVENTORIES_BEFORE_REMOVAL
         }
-        if not gone:
+        if not removed:
             return
-        self.retired.setdefault(id_, {}).update(gone)
-        for key in gone:
+        self.removed_components.setdefault(id_, {}).update(removed)
+        for key in removed:
             del counts[key]
         if not counts:
-            del self._lacking[id_]
-        rows = self._intern(tuple(row for row in device.entities if row.key not in gone))
-        state = {key: value for key, value in device.state.items() if key not in gone}
-        self.devices[id_] = replace(device, entities=rows, state=state)
-        changes.described.add(id_)
-        changes.values.add(id_)
+            del self._missing_entities[id_]
+        entities = self._intern(tuple(entity for entity in device.entities if entity.key not in removed))
+        state = {key: value for key, value in device.state.items() if key not in removed}
+        self.devices[id_] = replace(device, entities=entities, state=state)
+        changes.discovery_changed.add(id_)
+        changes.state_changed.add(id_)
 
-    def _remove(self, id_: str, gone: set[str]) -> None:
+    def _remove(self, id_: str, removed: set[str]) -> None:
         device = self.devices.pop(id_, None)
         if device is None:
             return
-        gone.add(id_)
+        removed.add(id_)
         self._scopes[device.backend, device.scope].discard(id_)
-        self._parts[device.via or ""].discard(id_)
-        for part in tuple(self._parts.pop(id_, ())):
-            self._remove(part, gone)
-        for table in (
+        self._sub_devices[device.via or ""].discard(id_)
+        for sub_device in tuple(self._sub_devices.pop(id_, ())):
+            self._remove(sub_device, removed)
+        tables: tuple[dict[str, Any], ...] = (
             self.state_meta,
-            self.retired,
-            self._given,
+            self.removed_components,
+            self._accepted,
+            self._restored,
             self._oldest_accepted_request,
-            self._missing,
-            self._lacking,
-        ):
+            self._missing_devices,
+            self._missing_entities,
+        )
+        for table in tables:
             table.pop(id_, None)
 
 
-def _unheard(row: EntityDescription) -> Value:
-    """What a row of the bridge's own shows before there was anything: a counter begins at nothing."""
-    return 0 if row.state_class == "total_increasing" else None
+def _has_answered(entity: EntityDescription, device: Device) -> bool:
+    """Return True if the source that owns an entity has answered for the device; a key without an owner counts so."""
+    return device.answered is None or not entity.source or entity.source in device.answered
 
 
-def _values(device: Device) -> tuple[object, ...]:
+def _initial_value(entity: EntityDescription) -> Value:
+    """Return the value of an entity of the bridge's own before there was anything: a counter begins at zero."""
+    return 0 if entity.state_class == "total_increasing" else None
+
+
+def _keep_values(current: Device, device: Device, keys: Collection[str]) -> dict[str, Any]:
+    """Return the state and attributes of `device` with those of `current` under these keys."""
+    state = {**device.state, **{key: current.state[key] for key in keys}}
+    kept = {key: current.attributes[key] for key in keys if key in current.attributes and key not in device.attributes}
+    return {"state": state, "attributes": {**kept, **device.attributes}} if kept else {"state": state}
+
+
+def _state(device: Device) -> tuple[object, ...]:
     return device.state, device.attributes, device.available

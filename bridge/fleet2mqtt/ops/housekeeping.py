@@ -118,7 +118,7 @@ class Housekeeping:
         registry = self._hub.registry
         snapshot = Snapshot(
             devices=tuple(registry.devices.values()),
-            retired={id_: dict(rows) for id_, rows in registry.retired.items()},
+            removed_components={id_: dict(keys) for id_, keys in registry.removed_components.items()},
             pending_deletions=frozenset(self._hub.publisher.pending_deletions),
             assignments=dict(self._ids.assignments),
             state_meta=dict(registry.state_meta),

@@ -79,10 +79,10 @@ class Publisher:
         for id_ in changes.removed:
             self._schedule_removal(id_)
         now = asyncio.get_running_loop().time()
-        for id_ in changes.described:
+        for id_ in changes.discovery_changed:
             self.pending_deletions.difference_update(self._retained(id_))
             self.turns.put(id_, self._registry.devices[id_].backend, now)
-        self._values |= dict.fromkeys(changes.values)
+        self._values |= dict.fromkeys(changes.state_changed)
         self._work.set()
 
     def release(self, backend: str) -> None:
@@ -223,7 +223,7 @@ class Publisher:
 
     async def _publish_discovery(self, discovery: Discovery, device: Device) -> None:
         topic = self._topics.discovery(device.id)
-        if retired := dict(self._registry.retired.get(device.id, {})):
+        if retired := dict(self._registry.removed_components.get(device.id, {})):
             text = dumps(discovery.retiring(device, retired))
             await self._submit(topic, text, done=partial(self._retired, device))
             self._sent.pop(topic, None)
@@ -232,7 +232,7 @@ class Publisher:
 
     def _retired(self, device: Device) -> None:
         """Home Assistant has been told which components go; next time it hears of those that stay only."""
-        self._registry.retired.pop(device.id, None)
+        self._registry.removed_components.pop(device.id, None)
         if device.id in self._registry.devices:
             self.turns.put(device.id, device.backend, asyncio.get_running_loop().time())
             self._work.set()

@@ -33,7 +33,7 @@ class Snapshot:
     """The content of the file."""
 
     devices: tuple[Device, ...] = ()
-    retired: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    removed_components: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     pending_deletions: frozenset[str] = frozenset()
     assignments: Mapping[str, str] = field(default_factory=dict)
     state_meta: Mapping[str, StateMeta] = field(default_factory=dict)
@@ -54,7 +54,7 @@ def save(path: Path, snapshot: Snapshot) -> None:
         "version": VERSION,
         "tables": [[_row(row) for row in table] for table in rows],
         "devices": devices,
-        "retired": snapshot.retired,
+        "retired": snapshot.removed_components,
         "graves": sorted(snapshot.pending_deletions),
         "claims": snapshot.assignments,
         "provenance": {id_: [each.origin, each.observed_at] for id_, each in snapshot.state_meta.items()},
@@ -106,7 +106,7 @@ def _restore(content: Mapping[str, Any]) -> Snapshot:
     tables = [tuple(_restore_row(row) for row in table) for table in content["tables"]]
     return Snapshot(
         devices=tuple(_restore_devices(content["devices"], tables)),
-        retired=content["retired"],
+        removed_components=content["retired"],
         pending_deletions=frozenset(content["graves"]),
         assignments=content["claims"],
         state_meta={
