@@ -57,3 +57,15 @@ async def broker(start_broker: StartBroker) -> Broker:
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-cases", action="store_true", help="rewrite the expected output of the platforms' case folders"
+    )
+
+
+@pytest.fixture
+def update_cases(request: pytest.FixtureRequest) -> bool:
+    """True where the expected output of cases is to be rewritten."""
+    return bool(request.config.getoption("--update-cases"))

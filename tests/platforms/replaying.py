@@ -1,4 +1,4 @@
-"""What the replays of all platforms do alike: serve a case folder, take its steps, and tell what came of them."""
+"""What the replays of all platforms share: serve a case folder, run its steps, return the output."""
 
 from __future__ import annotations
 
@@ -23,40 +23,42 @@ if TYPE_CHECKING:
     from tests.platforms.context import Run
 
 
-def alone(replay: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    """What it gives, in a loop of its own, whatever the caller runs in."""
+def run_in_new_loop(replay: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Return the coroutine's result from an event loop of its own, also inside a running loop."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, replay).result()
 
 
-def content(file: Path, default: Any) -> Any:
+def read_json(file: Path, default: Any) -> Any:
+    """Return the content of a JSON file, `default` if it does not exist."""
     return json.loads(file.read_text("utf-8")) if file.exists() else default
 
 
-def serving(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
-    """A vendor that answers every call this way."""
+def serve_all(respond: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
+    """Return an application that responds to every request with `respond`."""
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
+    app.router.add_route("*", "/{path:.*}", respond)
     return app
 
 
-def refused(error: BackendError) -> dict[str, Any]:
+def describe_error(error: BackendError) -> dict[str, Any]:
+    """Return an error as expected.json has it."""
     return {"error": error.kind, "code": error.code, "message": str(error)}
 
 
 @dataclass(slots=True)
 class Files:
-    """The answers on file, and the requests that were made."""
+    """The responses on file, and the requests that were received."""
 
     folder: Path
     requests: list[dict[str, Any]] = field(default_factory=list)
-    answered: Counter[str] = field(default_factory=Counter)
+    served: Counter[str] = field(default_factory=Counter)
 
-    def answer(self, name: str, default: Path | None = None) -> web.Response:
-        """`<name>.json`, then `<name>.2.json` and so on, the last one again and again; 404 without any."""
-        self.answered[name] += 1
+    def respond(self, name: str, default: Path | None = None) -> web.Response:
+        """Return `<name>.json`, then `<name>.2.json` and so on, the last one repeatedly; 404 without any."""
+        self.served[name] += 1
         files = [self.folder / f"{name}.json", *sorted(self.folder.glob(f"{name}.[0-9].json"))]
-        file = files[min(self.answered[name], len(files)) - 1] if files[0].exists() else default
+        file = files[min(self.served[name], len(files)) - 1] if files[0].exists() else default
         if file is None:
             raise web.HTTPNotFound
         return web.Response(body=file.read_bytes(), content_type="application/json")
@@ -64,29 +66,33 @@ class Files:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """What is a platform's own: its sources and the files that answer them (a glob), and how a device is shown."""
+    """What is specific to a platform.
+
+    `sources` maps a source to the files that its requests are served from (a glob), `device` returns a device as
+    expected.json has it.
+    """
 
     sources: Mapping[str, str]
     connected: Callable[..., AbstractAsyncContextManager[Run]]
     device: Callable[[Device], dict[str, Any]]
-    refused: Callable[[BackendError], dict[str, Any]] = refused
+    describe_error: Callable[[BackendError], dict[str, Any]] = describe_error
 
 
-async def came(
-    platform: Platform, files: Files, answer: Callable[[web.Request], Awaitable[web.StreamResponse]]
+async def replay_case(
+    platform: Platform, files: Files, respond: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> dict[str, Any]:
-    """What came of a case: devices, complete inventories and, with steps, answers and requests."""
+    """Return the output of a case: devices, complete inventories and, with steps, answers and requests."""
     folder = files.folder
-    steps = content(folder / "steps.json", None)
-    polls = [{"poll": name} for name, there in platform.sources.items() if any(folder.glob(f"{there}.json"))]
+    steps = read_json(folder / "steps.json", None)
+    polls = [{"poll": name} for name, file in platform.sources.items() if any(folder.glob(f"{file}.json"))]
     async with (
-        TestServer(serving(answer)) as running,
-        platform.connected(str(running.make_url("")), **content(folder / "options.json", {})) as run,
+        TestServer(serve_all(respond)) as running,
+        platform.connected(str(running.make_url("")), **read_json(folder / "options.json", {})) as run,
     ):
         answers = [await _step(platform, run, step) for step in (polls if steps is None else steps)]
-    found: dict[str, Any] = {"devices": {device.id: platform.device(device) for device in run.devices.values()}}
-    found["inventories"] = {one.scope: sorted(one.ids) for one in run.inventories}
-    return found if steps is None else found | {"answers": answers, "requests": files.requests}
+    output: dict[str, Any] = {"devices": {device.id: platform.device(device) for device in run.devices.values()}}
+    output["inventories"] = {one.scope: sorted(one.ids) for one in run.inventories}
+    return output if steps is None else output | {"answers": answers, "requests": files.requests}
 
 
 async def _step(platform: Platform, run: Run, step: dict[str, Any]) -> Any:
@@ -100,4 +106,4 @@ async def _step(platform: Platform, run: Run, step: dict[str, Any]) -> Any:
         await run.write(device, key, value)
         return (await run.read(device)).state.get(key)
     except BackendError as error:
-        return platform.refused(error)
+        return platform.describe_error(error)

@@ -1,7 +1,8 @@
-"""Case folders of the platforms: the vendor's answers as files, and in expected.json what the platform makes of them.
+"""Case folders of the platforms: the vendor's responses as files, and the output that is expected of the platform.
 
-A new case is a new folder in tests/platforms/<platform>/cases/. `replay(folder)` of the platform's replay.py puts its
-files through the platform.
+A new case is a new folder in tests/platforms/<platform>/cases/. `replay(folder)` of the platform's replay.py returns
+the actual output of its files. What is compared is described in expectations.py; `scripts/test --update-cases`
+regenerates the expected output.
 """
 
 from __future__ import annotations
@@ -12,15 +13,24 @@ from pathlib import Path
 
 import pytest
 
+from fleet2mqtt.sdk.api import platforms
+from tests.platforms import expectations
+
 FOLDERS = sorted(path for path in Path(__file__).parent.glob("*/cases/*") if path.is_dir())
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: f"{folder.parents[1].name}-{folder.name}")
-def test_case(folder: Path) -> None:
-    said = import_module(f"tests.platforms.{folder.parents[1].name}.replay").replay(folder)
-    came = json.dumps(said, indent=2, ensure_ascii=False)
-    assert json.loads(came) == json.loads((folder / "expected.json").read_text("utf-8")), came
+def test_case(folder: Path, *, update_cases: bool) -> None:
+    replayed = import_module(f"tests.platforms.{folder.parents[1].name}.replay").replay(folder)
+    actual = json.loads(json.dumps(replayed, ensure_ascii=False))
+    if update_cases:
+        expectations.update(folder, actual)
+    found = expectations.check(folder, actual)
+    assert not found, "\n".join(found)
 
 
-def test_platforms_have_cases() -> None:
-    assert {folder.parents[1].name for folder in FOLDERS} >= {"ums"}
+@pytest.mark.parametrize("platform", sorted(platforms()))
+def test_platform_has_at_most_one_full_state_case(platform: str) -> None:
+    folders = [folder for folder in FOLDERS if folder.parents[1].name == platform]
+    assert folders
+    assert len([folder for folder in folders if expectations.is_full_state(folder)]) <= 1

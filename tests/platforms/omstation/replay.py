@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from tests.platforms.omstation.connected import Shared, connected
-from tests.platforms.replaying import Files, Platform, alone, came, refused
+from tests.platforms.replaying import Files, Platform, describe_error, replay_case, run_in_new_loop
 
 if TYPE_CHECKING:
     from fleet2mqtt.devices.model import Device
@@ -40,8 +40,8 @@ def replay(folder: Path) -> dict[str, Any]:
     files = Files(folder)
     with TemporaryDirectory() as shared:
         connect = partial(connected, shared=Shared(Path(shared)))
-        platform = Platform(sources=_SOURCES, connected=connect, device=_device, refused=_refused)
-        return alone(came(platform, files, _Server(files).answer))
+        platform = Platform(sources=_SOURCES, connected=connect, device=_device, describe_error=_describe_error)
+        return run_in_new_loop(replay_case(platform, files, _Server(files).answer))
 
 
 @dataclass(slots=True)
@@ -54,11 +54,11 @@ class _Server:
         body |= {"endTime": "tomorrow"} if body.get("startTime", "").startswith("2000") else {}
         self.files.requests.append({"call": f"{request.method} {request.path}", "headers": sent, "body": body})
         name = request.path.rpartition("/")[2]
-        return self.files.answer(name, _LOGIN if name == "userLogin" else None)
+        return self.files.respond(name, _LOGIN if name == "userLogin" else None)
 
 
-def _refused(error: BackendError) -> dict[str, Any]:
-    return refused(error) | {"message": str(error).partition("; not tried again")[0]}
+def _describe_error(error: BackendError) -> dict[str, Any]:
+    return describe_error(error) | {"message": str(error).partition("; not tried again")[0]}
 
 
 def _device(device: Device) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from tests.platforms.replaying import Files, Platform, alone, came
+from tests.platforms.replaying import Files, Platform, replay_case, run_in_new_loop
 from tests.platforms.sangfor_ac.connected import KEY, connected
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def replay(folder: Path) -> dict[str, Any]:
     """What came of a case: devices, complete inventories and, with steps, answers and requests."""
     files = Files(folder)
     platform = Platform(sources=_SOURCES, connected=connected, device=_device)
-    return alone(came(platform, files, _Server(files).answer))
+    return run_in_new_loop(replay_case(platform, files, _Server(files).answer))
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class _Server:
         told = {"call": f"{request.method} {path}", "query": query, "body": body}
         self.files.requests.append({name: value for name, value in told.items() if value})
         name = f"{query.get('_method', request.method)}_{path.replace('/', '_')}"
-        return self.files.answer(name)
+        return self.files.respond(name)
 
 
 def _signed(fields: dict[str, Any]) -> bool:

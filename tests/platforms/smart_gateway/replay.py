@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from fleet2mqtt.platforms.smart_gateway.client import ARGS
-from tests.platforms.replaying import Files, Platform, alone, came
+from tests.platforms.replaying import Files, Platform, replay_case, run_in_new_loop
 from tests.platforms.smart_gateway.connected import connected
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def replay(folder: Path) -> dict[str, Any]:
     """What came of a case: devices, complete inventories and, with steps, answers and requests."""
     files = Files(folder)
     platform = Platform(sources=_SOURCES, connected=connected, device=_device)
-    return alone(came(platform, files, _Server(files).answer))
+    return run_in_new_loop(replay_case(platform, files, _Server(files).answer))
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class _Server:
             {"call": f"{request.method} {path}", "body": _told(json.loads(body)) if body else None}
         )
         name = path.removeprefix("devices/").replace("/", "_")
-        return self.files.answer(name)
+        return self.files.respond(name)
 
 
 def _told(body: dict[str, Any]) -> dict[str, Any]:

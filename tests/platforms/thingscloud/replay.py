@@ -23,7 +23,7 @@ from aiohttp.test_utils import TestServer
 from fleet2mqtt.errors import BackendError, CommandError
 from fleet2mqtt.sdk.vendor_json import iso
 from tests.platforms.context import Shared
-from tests.platforms.replaying import alone, content, refused, serving
+from tests.platforms.replaying import describe_error, read_json, run_in_new_loop, serve_all
 from tests.platforms.thingscloud.connected import Run, connected
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ MARK = json.dumps({"mark": None, "baseline": 1_500_000_000})
 
 def replay(folder: Path) -> dict[str, Any]:
     """What came of a case: devices, alarms, complete inventories and, with steps, answers and requests."""
-    return alone(_replay(folder))
+    return run_in_new_loop(_replay(folder))
 
 
 def name_of(path: str) -> str:
@@ -94,12 +94,12 @@ def _unwritten(method: str, name: str) -> web.Response:
 
 async def _replay(folder: Path) -> dict[str, Any]:
     server = _Server(folder)
-    steps = content(folder / "steps.json", None)
+    steps = read_json(folder / "steps.json", None)
     there = _names(folder)
     polls = [{"poll": source} for source in dict.fromkeys(poll for name, poll in SOURCES.items() if name in there)]
-    async with TestServer(serving(server.answer)) as running:
+    async with TestServer(serve_all(server.answer)) as running:
         url, shared = str(running.make_url("")), Shared(checkpoints={"": MARK})
-        async with connected(url, shared, **content(folder / "options.json", {})) as run:
+        async with connected(url, shared, **read_json(folder / "options.json", {})) as run:
             answers = [await _step(run, step, folder) for step in (polls if steps is None else steps)]
     came: dict[str, Any] = {
         "devices": {device.id: _device(device) for device in run.devices.values()},
@@ -115,7 +115,7 @@ async def _step(run: Run, step: dict[str, Any], folder: Path) -> Any:
     try:
         return await _taken(run, step, folder)
     except BackendError as error:
-        return refused(error)
+        return describe_error(error)
     except CommandError as error:
         return {"error": "command_error", "code": error.code, "message": str(error)}
 

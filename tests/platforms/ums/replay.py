@@ -19,7 +19,7 @@ from aiohttp.test_utils import TestServer
 from fleet2mqtt.errors import BackendError
 from fleet2mqtt.sdk.vendor_json import iso
 from tests.platforms.context import Shared
-from tests.platforms.replaying import content, refused, serving
+from tests.platforms.replaying import describe_error, read_json, serve_all
 from tests.platforms.ums.connected import Run, connected
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Recorded:
     asked: list[str] = field(default_factory=list)
 
     def app(self) -> web.Application:
-        return serving(self._answer)
+        return serve_all(self._answer)
 
     async def _answer(self, request: web.Request) -> web.Response:
         body = await request.text()
@@ -105,7 +105,7 @@ def _endpoint(request: web.Request) -> str:
 def replay(folder: Path) -> dict[str, Any]:
     """What came of a case: requests, devices, alarms, inventories, and what was refused."""
     there = {path.stem for path in folder.glob("*.json")}
-    own = content(folder / "options.json", {})
+    own = read_json(folder / "options.json", {})
     return asyncio.run(_replay(folder, there, own))
 
 
@@ -132,7 +132,7 @@ async def _login(run: Run) -> Any:
     try:
         return await run.act("login", account="someone", password="something")
     except BackendError as error:
-        return refused(error)
+        return describe_error(error)
 
 
 def _push(run: Run, path: Path) -> Any:
