@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 BRIDGE = (sys.executable, "-m", "fleet2mqtt")
+# A shell without job control ignores SIGINT for what it runs in the background, and every process below inherits that.
+HEEDS_CTRL_C = ("env", "--default-signal=INT")
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ async def running(*command: str, measured: bool = True) -> AsyncIterator[Process
     """
     environment = {name: value for name, value in os.environ.items() if measured or not name.startswith("COVERAGE_")}
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment
+        *HEEDS_CTRL_C, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment
     )
     shown = Process(process)
     reader = asyncio.create_task(_read(shown), name="output")

@@ -16,6 +16,7 @@ from tests.process import BRIDGE, running
 from tests.waiting import wait_for_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import StartBroker
@@ -143,6 +144,15 @@ async def test_dump_of_a_backend_that_is_not_there_names_those_that_are(tmp_path
     assert ended.errors == f"{path}: there is no backend hp; there is hq\n"
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["foreground", "background"])
+def started_in(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run the tests as a shell does in the foreground or, ignoring Ctrl-C, in the background."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("started_in")
 async def test_ctrl_c_while_looking_is_no_success(tmp_path: Path) -> None:
     async with simulator("ums", "--still") as (url, _):
         await post(f"{url}/_sim/faults", {"kind": "hang", "path": "/s1/*"})
