@@ -98,7 +98,7 @@ async def test_moving_a_rule_takes_first_and_gives_after(site: tuple[Simulator, 
 async def test_a_move_that_fails_half_way_says_so(site: tuple[Simulator, Run]) -> None:
     simulator, run = site
     simulator.fault_injector.inject("error", GIVE, code=7006, text="设备已下线")
-    with pytest.raises(Rejected, match=f"already taken from {SN}") as caught:
+    with pytest.raises(Rejected, match=f"already unassigned from {SN}") as caught:
         await run.write(_id(HELD), "gateway", Y)
     assert caught.value.code == 7006
     assert (await run.read(_id(HELD))).state["gateway"] == "unassigned"

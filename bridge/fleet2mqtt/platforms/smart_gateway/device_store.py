@@ -1,14 +1,12 @@
-"""What is known of the gateways, merged from every reply, as Devices: the same objects while nothing changes."""
+"""The device store of gateways and their channels, merged from all responses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, existing, read_attributes, read_state
-from fleet2mqtt.platforms.smart_gateway.client import serial_of
+from fleet2mqtt.devices.model import Device, EntityDescriptions, Inventory
 from fleet2mqtt.platforms.smart_gateway.entities import GATEWAY
 from fleet2mqtt.platforms.smart_gateway.models import (
     Base,
@@ -18,204 +16,188 @@ from fleet2mqtt.platforms.smart_gateway.models import (
     Hotspot,
     Lan,
     Parameters,
+    Writer,
     branch,
+    serial_number,
 )
 from fleet2mqtt.sdk import vendor_json
-
-Rows = tuple[EntityDescription, ...]
+from fleet2mqtt.sdk.device_cache import DeviceCache
 
 
 @dataclass(slots=True)
-class Part:
-    """What one Device is made from, and the Device; `rows` are the keys seen so far, which stay, as does a `name`."""
+class _Channel:
+    """A channel as the vendor sent it, and its record. A channel keeps its name while it is blank."""
 
-    name: str = ""
     raw: dict[str, Any] = field(default_factory=dict)
-    rows: frozenset[str] = frozenset()
-    basis: Any = None
-    device: Device | None = None
-
-    def made(self, basis: Any, make: Callable[[], Device]) -> Device:
-        """The Device of this basis; the same object as long as the basis is equal."""
-        if self.device is None or self.basis != basis:
-            self.basis, self.device = basis, make()
-        return self.device
-
-    def table(self, rows: Rows, record: Any, tables: dict[tuple[int, ...], Rows]) -> Rows:
-        """The rows that this record, or one before it, has a value for; one tuple in `tables` for equal ones."""
-        self.rows |= {row.key for row in existing(rows, record)}
-        kept = tuple(row for row in rows if row.key in self.rows)
-        return tables.setdefault(tuple(map(id, kept)), kept)
+    name: str = ""
+    record: ChannelRecord | None = None
 
 
 @dataclass(slots=True)
-class _Gateway(Part):
+class _Gateway:
+    """A gateway as the vendor sent it, by branch, its record, and its channels by key."""
+
+    raw: dict[str, dict[str, Any]] = field(default_factory=dict)
     found: bool = True
-    channels: dict[str, Part] = field(default_factory=dict)
+    record: GatewayRecord | None = None
+    channels: dict[str, _Channel] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
-class Gateways:
-    """The gateways of one back end and their channels. `count` is how many the vendor says there are.
+class DeviceStore:
+    """The gateways of one backend and their channels. `count` is how many the vendor says there are.
 
     `queried` are those whose details are polled, None for all.
     """
 
-    name: str
-    ids: Ids
-    channel_rows: Rows
+    cache: DeviceCache
+    channel_entities: EntityDescriptions[ChannelRecord, Writer]
     queried: tuple[str, ...] | None
     count: int | None = None
-    _known: dict[str, _Gateway] = field(default_factory=dict)
-    _tables: dict[tuple[int, ...], Rows] = field(default_factory=dict)
+    _gateways: dict[str, _Gateway] = field(default_factory=dict)
 
-    def take_list(self, rows: Iterable[Any], count: int | None) -> tuple[Device, ...]:
-        """A page of devices/list; gives its Devices. A row without a serial number is nobody's and left out."""
+    def apply_list(self, items: Iterable[Any], count: int | None) -> tuple[Device, ...]:
+        """Merge a page of devices/list; return its devices. Items without a serial number are left out."""
         self.count = count if count is not None else self.count
-        found = {sn: row for row in rows if (sn := serial_of(row)) is not None}
-        for sn, row in found.items():
-            known = self._learn(sn, row)
-            known.found |= self.queried is not None and sn not in self.queried
-        return self.devices(found)
+        listed = {sn: item for item in items if (sn := serial_number(item)) is not None}
+        for sn, item in listed.items():
+            gateway = self._merge(sn, item)
+            gateway.found |= self.queried is not None and sn not in self.queried
+        return self.devices(listed)
 
-    def take_query(self, rows: Mapping[str, Mapping[str, Any]]) -> tuple[Device, ...]:
-        """An answer of devices/query; gives its Devices. One that the vendor does not find is unavailable."""
-        for sn, row in rows.items():
-            if vendor_json.number(row.get("state")) != 0:
-                self._learn(sn, row).found = True
-            elif sn in self._known:
-                self._known[sn].found = False
-        return self.devices(rows)
+    def apply_query(self, items: Mapping[str, Mapping[str, Any]]) -> tuple[Device, ...]:
+        """Merge a response of devices/query; return its devices. A gateway that is not found is unavailable."""
+        for sn, item in items.items():
+            if vendor_json.number(item.get("state")) != 0:
+                self._merge(sn, item).found = True
+            elif sn in self._gateways:
+                self._gateways[sn].found = False
+        return self.devices(items)
 
-    def _learn(self, sn: str, row: Mapping[str, Any]) -> _Gateway:
-        known = self._known.setdefault(sn, _Gateway())
-        network = branch(row.get("network"))
-        branches = {"base": row, "lan": network, "hotspot": network, "parameters": row}
-        news = {name: branch(above.get(name)) for name, above in branches.items()}
-        known.raw = _merged(known.raw, news)
-        for key, value in branch(row.get("channel")).items():
+    def _merge(self, sn: str, item: Mapping[str, Any]) -> _Gateway:
+        gateway = self._gateways.setdefault(sn, _Gateway())
+        network = branch(item.get("network"))
+        parents = {"base": item, "lan": network, "hotspot": network, "parameters": item}
+        gateway.raw = _merged(gateway.raw, {name: branch(parent.get(name)) for name, parent in parents.items()})
+        for key, value in branch(item.get("channel")).items():
             leaves = branch(value)
             if leaves:
-                part = known.channels.setdefault(key, Part())
-                part.raw = _merged({"": part.raw}, {"": leaves})[""]
-            elif key in known.channels:
-                known.channels[key].raw = {}
-        return known
+                channel = gateway.channels.setdefault(key, _Channel())
+                channel.raw = _merged({"": channel.raw}, {"": leaves})[""]
+            elif key in gateway.channels:
+                gateway.channels[key].raw = {}
+        return gateway
 
-    def serials(self) -> tuple[str, ...]:
-        """The gateways known."""
-        return tuple(self._known)
+    def serial_numbers(self) -> tuple[str, ...]:
+        """Return the serial numbers of all gateways."""
+        return tuple(self._gateways)
 
     def raw(self, sn: str) -> dict[str, Any]:
-        """What the vendor said of a gateway, by branch: base, lan, hotspot, parameters, channel."""
-        known = self._known.get(sn, _Gateway())
-        branches = {name: known.raw.get(name, {}) for name in ("base", "lan", "hotspot", "parameters")}
-        return {**branches, "channel": {key: part.raw for key, part in known.channels.items()}}
+        """Return a gateway as the vendor sent it, by branch: base, lan, hotspot, parameters, channel."""
+        gateway = self._gateways.get(sn, _Gateway())
+        branches = {name: gateway.raw.get(name, {}) for name in ("base", "lan", "hotspot", "parameters")}
+        return {**branches, "channel": {key: channel.raw for key, channel in gateway.channels.items()}}
 
     def assignments(self, sn: str) -> dict[str, str]:
-        """The rules that this gateway says it has, with the addresses in its sub-net."""
-        rows = self.raw(sn)["base"].get("mapping")
+        """Return the addresses of a gateway's rules in its LAN, by uuid."""
+        items = self.raw(sn)["base"].get("mapping")
         pairs = (
-            (vendor_json.text(row.get("uuid")), vendor_json.text(row.get("ip")))
-            for row in map(branch, rows if isinstance(rows, list) else ())
+            (vendor_json.text(item.get("uuid")), vendor_json.text(item.get("ip")))
+            for item in map(branch, items if isinstance(items, list) else ())
         )
         return {uuid: ip for uuid, ip in pairs if uuid and ip}
 
-    # Devices
+    def devices(self, serial_numbers: Iterable[str]) -> tuple[Device, ...]:
+        """Return these gateways and their channels, as far as they are in the store."""
+        return tuple(device for sn in serial_numbers if sn in self._gateways for device in self._build(sn))
 
-    def devices(self, serials: Iterable[str]) -> tuple[Device, ...]:
-        """These gateways and their channels, as far as they are known."""
-        return tuple(device for sn in serials if sn in self._known for device in self._devices(sn))
+    def _build(self, sn: str) -> Iterable[Device]:
+        gateway = self._gateways[sn]
+        device = self._build_gateway(sn, gateway)
+        return (device, *(self._build_channel(device, key, channel) for key, channel in gateway.channels.items()))
 
-    def _devices(self, sn: str) -> Iterable[Device]:
-        known = self._known[sn]
-        gateway = known.made((known.raw, known.found), lambda: self._gateway_device(sn, known))
-        channels = [self._channel(gateway, key, part) for key, part in known.channels.items()]
-        return (gateway, *channels)
-
-    def _gateway_device(self, sn: str, known: _Gateway) -> Device:
-        record = GatewayRecord(
-            sn=sn,
-            found=known.found,
-            base=Base.model_validate(known.raw["base"]),
-            lan=Lan.model_validate(known.raw["lan"]),
-            hotspot=Hotspot.model_validate(known.raw["hotspot"]),
-            parameters=Parameters.model_validate(known.raw["parameters"]),
-            raw=known.raw,
-        )
-        rows = known.table(GATEWAY, record, self._tables)
-        return Device(
-            id=self.ids(self.name, sn),
-            backend=self.name,
+    def _build_gateway(self, sn: str, gateway: _Gateway) -> Device:
+        record = gateway.record
+        if record is None or record.raw is not gateway.raw or record.found is not gateway.found:
+            record = gateway.record = GatewayRecord(
+                sn=sn,
+                found=gateway.found,
+                base=Base.model_validate(gateway.raw["base"]),
+                lan=Lan.model_validate(gateway.raw["lan"]),
+                hotspot=Hotspot.model_validate(gateway.raw["hotspot"]),
+                parameters=Parameters.model_validate(gateway.raw["parameters"]),
+                raw=gateway.raw,
+            )
+        return self.cache.build(
+            self.cache.id(sn),
+            record,
+            GATEWAY,
             vendor_id=sn,
             scope="gateways",
             name=(record.base.alias or "").strip() or sn,
-            entities=rows,
-            state=read_state(rows, record),
-            attributes=read_attributes(rows, record),
             available=record.available,
-            via=self.name,
+            via=self.cache.backend,
             model=record.base.type,
             sw_version=record.base.version,
             serial_number=sn,
-            record=record,
         )
 
-    def _channel(self, gateway: Device, key: str, part: Part) -> Device:
-        basis = (part.raw, gateway.name, gateway.available)
-        return part.made(basis, lambda: self._channel_device(gateway, key, part))
-
-    def _channel_device(self, gateway: Device, key: str, part: Part) -> Device:
-        record = ChannelRecord(sn=gateway.vendor_id, key=key, channel=Channel.model_validate(part.raw), raw=part.raw)
-        rows = part.table(self.channel_rows, record, self._tables)
-        part.name = (record.channel.name or "").strip() or part.name or f"channel {key}"
-        return Device(
-            id=self.ids(self.name, gateway.vendor_id, "channel", key),
-            backend=self.name,
+    def _build_channel(self, gateway: Device, key: str, channel: _Channel) -> Device:
+        record = channel.record
+        if record is None or record.raw is not channel.raw:
+            record = channel.record = ChannelRecord(
+                sn=gateway.vendor_id, key=key, channel=Channel.model_validate(channel.raw), raw=channel.raw
+            )
+            channel.name = (record.channel.name or "").strip() or channel.name or f"channel {key}"
+        return self.cache.build(
+            self.cache.id(gateway.vendor_id, "channel", key),
+            record,
+            self.channel_entities,
             vendor_id=key,
             scope=f"channels:{gateway.vendor_id}",
-            name=f"{gateway.name} {part.name}",
-            entities=rows,
-            state=read_state(rows, record),
-            attributes=read_attributes(rows, record),
-            available=gateway.available and bool(part.raw),
+            name=f"{gateway.name} {channel.name}",
+            available=gateway.available and bool(channel.raw),
             via=gateway.id,
-            record=record,
         )
 
-    # Inventories and freshness
+    def apply_inventory(self, serial_numbers: set[str]) -> tuple[Inventory, ...]:
+        """Return the inventory of a complete list of gateways; the others are discarded."""
+        ids = [self.cache.id(sn) for sn in serial_numbers]
+        if serial_numbers:
+            for sn in self._gateways.keys() - serial_numbers:
+                self._discard(sn)
+        return self.cache.inventory("gateways", ids)
 
-    def inventory(self, serials: set[str]) -> tuple[Inventory, ...]:
-        """A complete list of gateways; the others are forgotten. An empty one is no inventory."""
-        if not serials:
-            return ()
-        for sn in self._known.keys() - serials:
-            del self._known[sn]
-        return (Inventory(scope="gateways", ids=frozenset(self.ids(self.name, sn) for sn in serials)),)
+    def _discard(self, sn: str) -> None:
+        gateway = self._gateways.pop(sn)
+        self.cache.discard([self.cache.id(sn), *(self.cache.id(sn, "channel", key) for key in gateway.channels)])
 
-    def channel_inventories(self, serials: Iterable[str]) -> tuple[Inventory, ...]:
-        """The channels of these gateways that were ever filled; a reply that leaves one out does not remove it."""
-        known = {sn: self._known[sn].channels for sn in serials if sn in self._known}
+    def channel_inventories(self, serial_numbers: Iterable[str]) -> tuple[Inventory, ...]:
+        """Return the inventories of these gateways' channels: all that were ever filled.
+
+        A response that leaves a channel out does not remove it.
+        """
         return tuple(
             Inventory(
                 scope=f"channels:{sn}",
-                ids=frozenset(self.ids(self.name, sn, "channel", key) for key in channels),
+                ids=frozenset(self.cache.id(sn, "channel", key) for key in self._gateways[sn].channels),
             )
-            for sn, channels in known.items()
+            for sn in serial_numbers
+            if sn in self._gateways
         )
 
-    def clock(self) -> tuple[tuple[str, Any], ...] | None:
-        """The running gateways' uptimes, which move on while the vendor's data is alive; None where there are none."""
-        shown = ((sn, known.raw["base"]) for sn, known in self._known.items())
-        found = ((sn, base.get("runtime")) for sn, base in shown if base.get("state", "running") == "running")
-        return tuple((sn, uptime) for sn, uptime in found if vendor_json.number(uptime) is not None) or None
+    def uptimes(self) -> tuple[tuple[str, Any], ...] | None:
+        """Return the running gateways' uptimes, which increase while the vendor's data is alive; None without any."""
+        bases = ((sn, gateway.raw["base"]) for sn, gateway in self._gateways.items())
+        uptimes = ((sn, base.get("runtime")) for sn, base in bases if base.get("state", "running") == "running")
+        return tuple((sn, uptime) for sn, uptime in uptimes if vendor_json.number(uptime) is not None) or None
 
 
-def _merged(old: dict[str, Any], new: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Each branch of `old` with what `new` says; the same objects where that is nothing new."""
-    changed = {name: {**old.get(name, {}), **leaves} for name, leaves in new.items() if _news(old.get(name), leaves)}
+def _merged(old: dict[str, dict[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the branches of `old` with the leaves of `new`; the same objects where nothing differs."""
+    changed = {name: {**old.get(name, {}), **leaves} for name, leaves in new.items() if _differs(old.get(name), leaves)}
     return {**old, **changed} if changed else old
 
 
-def _news(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
+def _differs(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
     return old is None or any(key not in old or old[key] != value for key, value in new.items())

@@ -1,4 +1,4 @@
-"""The vendor's error codes (smart gateway document, last table) and what they mean."""
+"""The vendor's error codes and their meanings. Document, last table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fleet2mqtt.sdk import vendor_json
 
 
 class Code(NamedTuple):
-    """One row of the vendor's table: a word for programs and an English meaning for people."""
+    """One error code: a lower snake case name for programs and an English meaning for people."""
 
     name: str
     meaning: str
@@ -44,18 +44,18 @@ CODES = MappingProxyType(
         7022: Code("log_packing_failed", "the log files could not be packed"),
     }
 )
-_DENIED = frozenset((7016, 7017, 7019))
+_AUTHENTICATION = frozenset((7016, 7017, 7019))
 
 
 def classify(code: Any, _: str) -> type[BackendError] | None:
-    """AuthenticationError for the codes of a failed login; the vendor's other refusals are plain Rejected."""
-    return AuthenticationError if vendor_json.number(code) in _DENIED else None
+    """Return AuthenticationError for the codes of a failed login; the vendor's other refusals are plain Rejected."""
+    return AuthenticationError if vendor_json.number(code) in _AUTHENTICATION else None
 
 
 def explained(error: BackendError) -> BackendError | None:
-    """The same refusal as `<meaning> (<the vendor's text>)`; None when the code is not in the vendor's table."""
+    """Return the same refusal as `<meaning> (<vendor's text>)`, None if the code is not in the vendor's table."""
     number = vendor_json.number(error.code)
-    known = CODES.get(int(number)) if number is not None else None
-    if known is None:
+    entry = CODES.get(int(number)) if number is not None else None
+    if entry is None:
         return None
-    return type(error)(f"{known.meaning} ({error})", endpoint=error.endpoint, code=int(number or 0), data=error.data)
+    return type(error)(f"{entry.meaning} ({error})", endpoint=error.endpoint, code=int(number or 0), data=error.data)

@@ -1,4 +1,4 @@
-"""The vendor's JSON, and what its document shows instead of JSON."""
+"""Parsing the vendor's JSON, and repairing what its document shows instead of JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.sdk import vendor_json
 
 _LOOSE = re.compile(
-    rb'"(?:[^"\\]|\\.)*"'  # a string stays as it is
+    rb'"(?:[^"\\]|\\.)*"'  # strings stay unchanged
     rb"|:\s*(?P<bare>-?\d+(?:\.\d+)?\s*[A-Za-z]+|success)(?=\s*[,}\]])"
     rb"|(?P<dropped>,(?=\s*[}\]])|//[^\r\n]*)"
     rb'|(?P<end>[}\]])(?=\s+")',
@@ -18,27 +18,26 @@ _LOOSE = re.compile(
 
 
 def parse(data: bytes) -> Any:
-    """Read a reply; passwords come out as `wire.seal()` stand-ins. Raises InvalidResponse.
+    """Parse a response; passwords are replaced by `vendor_json.secret_digest()`. Raises InvalidResponse.
 
-    The document's samples hold `58640 Kbps` and `success` without quotes, commas before a closing bracket and none
-    after one, and comments. Should a server really send those, a second reading mends them; a reply that is JSON is
-    never touched.
+    The document's samples contain `58640 Kbps` and `success` without quotes, commas before a closing bracket and none
+    after one, and comments. A response that is not JSON is repaired and parsed again; valid JSON is never changed.
     """
     try:
         return vendor_json.parse(data, sealed=True)
     except InvalidResponse as error:
-        mended = _LOOSE.sub(_mend, data)
-        if mended == data:
+        repaired = _LOOSE.sub(_repair, data)
+        if repaired == data:
             raise
         try:
-            return vendor_json.parse(mended, sealed=True)
+            return vendor_json.parse(repaired, sealed=True)
         except InvalidResponse:
             raise error from None
 
 
-def _mend(found: re.Match[bytes]) -> bytes:
-    if found["bare"]:
-        return b':"' + found["bare"] + b'"'
-    if found["end"]:
-        return found["end"] + b","
-    return b"" if found["dropped"] else found[0]
+def _repair(match: re.Match[bytes]) -> bytes:
+    if match["bare"]:
+        return b':"' + match["bare"] + b'"'
+    if match["end"]:
+        return match["end"] + b","
+    return b"" if match["dropped"] else match[0]

@@ -1,4 +1,4 @@
-"""What is known of the port mapping rules, as Devices: the same objects while nothing changes."""
+"""The mapping store: the device store of port mapping rules."""
 
 from __future__ import annotations
 
@@ -6,99 +6,92 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet2mqtt.devices.model import Device, Inventory, read_attributes, read_state
-from fleet2mqtt.platforms.smart_gateway import mappings
-from fleet2mqtt.platforms.smart_gateway.device_store import Gateways, Part, Rows
-from fleet2mqtt.platforms.smart_gateway.models import Rule, RuleRecord
+from fleet2mqtt.devices.model import Device, EntityDescriptions, Inventory
+from fleet2mqtt.platforms.smart_gateway.device_store import DeviceStore
+from fleet2mqtt.platforms.smart_gateway.entities import rule_entities
+from fleet2mqtt.platforms.smart_gateway.models import Rule, RuleRecord, Writer
 
 
 @dataclass(slots=True, kw_only=True)
-class Rules:
-    """The rules of one back end. `recall(device id)` is the address of a rule as it was kept on disk."""
+class MappingStore:
+    """The port mapping rules of one backend. `checkpoint(device id)` is a rule's address as it was saved on disk.
 
-    gateways: Gateways
-    recall: Callable[[str], str | None]
+    `listed` are the items of the last mapping/list, None before it.
+    """
+
+    gateways: DeviceStore
+    checkpoint: Callable[[str], str | None]
     listed: tuple[Rule, ...] | None = None
-    _known: dict[str, Rule] = field(default_factory=dict)
-    _parts: dict[str, Part] = field(default_factory=dict)
+    _rules: dict[str, Rule] = field(default_factory=dict)
     _addresses: dict[str, str] = field(default_factory=dict)
     _options: dict[str, str] = field(default_factory=dict)
-    _rows: Rows = field(default_factory=lambda: mappings.rows(()))
-    _tables: dict[tuple[int, ...], Rows] = field(default_factory=dict)
+    _entities: EntityDescriptions[RuleRecord, Writer] = field(default_factory=lambda: rule_entities(()))
 
-    def take(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """All rules, as mapping/list answers them. Of two rows with the same uuid the last counts."""
-        self.listed = tuple(Rule.model_validate(row) for row in rows)
-        self._known = {rule.uuid: rule for rule in self.listed if rule.uuid is not None}
+    def apply_list(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the rules by a response of mapping/list. Of two items with the same uuid the last counts."""
+        self.listed = tuple(Rule.model_validate(item) for item in items)
+        rules = {rule.uuid: rule for rule in self.listed if rule.uuid is not None}
+        for uuid in self._rules.keys() - rules.keys() if rules else ():
+            self.gateways.cache.discard([self.id(uuid)])
+            self._addresses.pop(uuid, None)
+        self._rules = rules
+        self.apply_assignments()
+
+    def apply_assignments(self) -> None:
+        """Remember the addresses that the gateways have for their rules; call after each response with gateways."""
+        for uuid in self._rules:
+            address = self._assigned_address(uuid)
+            if address is not None:
+                self._addresses[uuid] = address
 
     def id(self, uuid: str) -> str:
-        """The id of a rule's device."""
-        return self.gateways.ids(self.gateways.name, "mapping", uuid)
+        """Return the device id of a rule."""
+        return self.gateways.cache.id("mapping", uuid)
 
     def holder(self, uuid: str) -> str | None:
-        """The serial number of the gateway that has this rule."""
-        rule = self._known.get(uuid)
+        """Return the serial number of the gateway that a rule is assigned to."""
+        rule = self._rules.get(uuid)
         return rule.sn if rule is not None else None
 
     def address(self, uuid: str) -> str | None:
-        """The address in a sub-net that this rule is to have next: as written, else as it was last."""
-        return self._addresses.get(uuid) or self.recall(self.id(uuid))
+        """Return the address in a LAN that a rule has or gets next: as written, else as it was last."""
+        return self._addresses.get(uuid) or self.checkpoint(self.id(uuid))
 
-    def remember(self, uuid: str, address: str) -> None:
-        """The address this rule is to have when it is assigned next."""
+    def remember_address(self, uuid: str, address: str) -> None:
+        """Set the address that a rule gets when it is assigned next."""
         self._addresses[uuid] = address
 
-    def learn(self) -> None:
-        """Take over the addresses that the gateways show; call after each reply that may have brought one."""
-        for uuid in self._known:
-            held = self._held(uuid)
-            if held is not None:
-                self._addresses[uuid] = held
-
     def options(self) -> dict[str, str]:
-        """The gateways a rule can be given to: a slug of the serial number → the serial number."""
-        serials = sorted({*self.gateways.serials(), *(rule.sn for rule in self._known.values() if rule.sn is not None)})
-        if serials != list(self._options.values()):
-            name = self.gateways.name
-            self._options = {self.gateways.ids(name, sn).removeprefix(f"{name}_"): sn for sn in serials}
-            self._rows = mappings.rows(tuple(self._options))
-            self._tables = {}
+        """Return the gateways that a rule can be assigned to: option, made of the serial number → serial number."""
+        rules = (rule.sn for rule in self._rules.values() if rule.sn is not None)
+        serial_numbers = sorted({*self.gateways.serial_numbers(), *rules})
+        if serial_numbers != list(self._options.values()):
+            prefix = f"{self.gateways.cache.backend}_"
+            self._options = {self.gateways.cache.id(sn).removeprefix(prefix): sn for sn in serial_numbers}
+            self._entities = rule_entities(tuple(self._options))
         return self._options
 
     def devices(self) -> tuple[Device, ...]:
-        """Every rule."""
+        """Return all rules."""
         options = self.options()
-        return tuple(self._device(uuid, rule, options) for uuid, rule in self._known.items())
+        return tuple(self._build(uuid, rule, options) for uuid, rule in self._rules.items())
 
-    def _device(self, uuid: str, rule: Rule, options: dict[str, str]) -> Device:
-        part = self._parts.setdefault(uuid, Part())
-        record = RuleRecord(rule=rule, subnet_ip=self._held(uuid) or self.address(uuid), gateways=options)
-        return part.made(record, lambda: self._made(uuid, record, part))
-
-    def _made(self, uuid: str, record: RuleRecord, part: Part) -> Device:
-        rows = part.table(self._rows, record, self._tables)
-        return Device(
-            id=self.id(uuid),
-            backend=self.gateways.name,
+    def _build(self, uuid: str, rule: Rule, options: dict[str, str]) -> Device:
+        address = self._assigned_address(uuid) or self.address(uuid)
+        return self.gateways.cache.build(
+            self.id(uuid),
+            RuleRecord(rule=rule, subnet_ip=address, gateways=options),
+            self._entities,
             vendor_id=uuid,
             scope="mappings",
-            name=record.rule.name or uuid,
-            entities=rows,
-            state=read_state(rows, record),
-            attributes=read_attributes(rows, record),
-            via=self.gateways.name,
-            record=record,
+            name=rule.name or uuid,
+            via=self.gateways.cache.backend,
         )
 
-    def _held(self, uuid: str) -> str | None:
+    def _assigned_address(self, uuid: str) -> str | None:
         holder = self.holder(uuid)
         return self.gateways.assignments(holder).get(uuid) if holder is not None else None
 
     def inventory(self) -> tuple[Inventory, ...]:
-        """The list is always complete; rules that it lacks are forgotten. An empty one is no inventory."""
-        if not self._known:
-            return ()
-        for uuid in self._parts.keys() - self._known.keys():
-            del self._parts[uuid]
-            self._addresses.pop(uuid, None)
-        return (Inventory(scope="mappings", ids=frozenset(map(self.id, self._known))),)
+        """Return the inventory of rules; the vendor's list is always complete."""
+        return self.gateways.cache.inventory("mappings", map(self.id, self._rules))

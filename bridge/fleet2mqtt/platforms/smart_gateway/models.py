@@ -1,4 +1,4 @@
-"""What the vendor sends, by its own names, and the records that the rows read. Smart gateway document 1.1, 1.2, 2.1."""
+"""Wire models with the vendor's names, and the records that entities are read from. Document 1.1, 1.2, 2.1."""
 
 # ruff: noqa: N815 - the vendor's names
 
@@ -6,19 +6,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import BeforeValidator
 
+from fleet2mqtt.devices.model import Update
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.vendor_json import Number, Text, Truth, WireModel
 
+IPV4 = r"^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)$"
 UNASSIGNED = "unassigned"
 
 
 def branch(value: Any) -> dict[str, Any]:
-    """An object; {} for the "", [], null or "（0，0）" that stand where there is none."""
+    """Return an object; {} for the "", [], null or "（0，0）" that the vendor sends where there is none."""
     return value if isinstance(value, dict) else {}
+
+
+def serial_number(item: Any) -> str | None:
+    """Return the serial number in the `base` of a device that the vendor sent, None if there is none."""
+    return vendor_json.text(branch(branch(item).get("base")).get("sn"))
 
 
 def _objects(value: Any) -> list[Any]:
@@ -39,7 +46,7 @@ def _scalar(value: Any) -> int | float | str | None:
 
 Branch = BeforeValidator(branch)
 Verbatim = Annotated[str | None, BeforeValidator(_verbatim)]
-"""A text that can be written: kept to the blank, so that what was set is what is shown; "" is a value."""
+"""A text that can be written: blanks are not stripped, so that a read-back equals the written value; "" is a value."""
 Scalar = Annotated[int | float | str | None, BeforeValidator(_scalar)]
 """A value whose type the document leaves open."""
 
@@ -59,14 +66,14 @@ class Record(WireModel):
 
 
 class Gps(WireModel):
-    """`base.gps`, degrees; 0, 0 says that there is no fix."""
+    """`base.gps`, degrees; 0, 0 means that there is no fix."""
 
     lat: Number = None
     lon: Number = None
 
 
 class AssignedRule(WireModel):
-    """A row of `base.mapping`: a rule given to this device. `ip` is the address in the device's sub-net."""
+    """An item of `base.mapping`: a rule assigned to this gateway. `ip` is the address in the gateway's LAN."""
 
     uuid: Text = None
     name: Text = None
@@ -100,7 +107,7 @@ class Lan(WireModel):
 
 
 class Hotspot(WireModel):
-    """`network.hotspot`; `passwd` is a seal."""
+    """`network.hotspot`; `passwd` is a secret digest."""
 
     enable: Truth = None
     name: Verbatim = None
@@ -120,7 +127,7 @@ class Parameters(WireModel):
 
 
 class Channel(WireModel):
-    """One of `channel`: an uplink. Rates in kbit/s, `rtt` in ms, `initFlow` in GB; `wifiKey` is a seal."""
+    """One of `channel`: an uplink. Rates in kbit/s, `rtt` in ms, `initFlow` in GB; `wifiKey` is a secret digest."""
 
     name: Verbatim = None
     enable: Truth = None
@@ -164,7 +171,7 @@ class Channel(WireModel):
 
 
 class Rule(WireModel):
-    """A row of mapping/list: a port mapping rule. `ip` is its external address."""
+    """An item of mapping/list: a port mapping rule. `ip` is its external address."""
 
     uuid: Text = None
     name: Text = None
@@ -179,7 +186,7 @@ class Rule(WireModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRecord:
-    """A gateway as it is known now, merged from list and query; `raw` as the vendor sent it, by branch."""
+    """A gateway, merged from list and query; `raw` as the vendor sent it, by branch."""
 
     sn: str
     found: bool
@@ -191,7 +198,7 @@ class GatewayRecord:
 
     @property
     def available(self) -> bool:
-        """Running, as far as the vendor says; not when a query does not find it."""
+        """False if the vendor says another state than running, or does not find the gateway in a query."""
         return self.found and self.base.state in (None, "running")
 
 
@@ -207,7 +214,7 @@ class ChannelRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleRecord:
-    """A rule, the address it has in its gateway's sub-net, and the gateways it can be given to (option → serial)."""
+    """A rule, its address in its gateway's LAN, and the gateways it can be assigned to: option → serial number."""
 
     rule: Rule
     subnet_ip: str | None
@@ -215,13 +222,29 @@ class RuleRecord:
 
     @property
     def gateway(self) -> str:
-        """The option of the gateway that has it."""
+        """The option of the gateway that the rule is assigned to."""
         return next((option for option, sn in self.gateways.items() if sn == self.rule.sn), UNASSIGNED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetRecord:
-    """What is known of the back end as a whole."""
+class BackendRecord:
+    """The figures of the vendor system as a whole."""
 
     count: int | None
     rules: tuple[Rule, ...] | None
+
+
+class Writer(Protocol):
+    """What the entities' write functions need of the coordinator."""
+
+    async def change_settings(self, sn: str, change: Mapping[str, Any]) -> dict[str, Any]:
+        """Send changed settings of one gateway, shaped as a query returns them; return the vendor's response."""
+        ...
+
+    async def set_subnet_ip(self, uuid: str, address: str) -> Update | None:
+        """Set a rule's address in the LAN of its gateway, or of the gateway that it is assigned to next."""
+        ...
+
+    async def set_gateway(self, uuid: str, option: str) -> Update | None:
+        """Assign a rule to a gateway, move it to another one, or unassign it."""
+        ...

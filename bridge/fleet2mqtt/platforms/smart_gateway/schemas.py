@@ -1,4 +1,4 @@
-"""The schemas of the options and of the actions' arguments."""
+"""Schemas of the options and of the actions' arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from fleet2mqtt.platforms.smart_gateway.mappings import IPV4
+from fleet2mqtt.platforms.smart_gateway.models import IPV4
 from fleet2mqtt.platforms.smart_gateway.writes import SetBody
 from fleet2mqtt.sdk.validators import identifier, scan_interval, whole
 
@@ -22,7 +22,7 @@ _PORTS = re.compile(r"\d{1,5}(?:-\d{1,5})?(?:,\d{1,5}(?:-\d{1,5})?)*\Z", re.ASCI
 
 
 def ports(value: Any) -> str:
-    """The vendor's list of ports: "1935,22000-22010"."""
+    """Validate the vendor's list of ports: "1935,22000-22010"."""
     text = str(value).replace(" ", "") if isinstance(value, str) or type(value) is int else ""
     if not _PORTS.match(text):
         raise vol.Invalid('expected ports such as "1935,22000-22010"')
@@ -33,35 +33,35 @@ def ports(value: Any) -> str:
     return text
 
 
-def _no_flag(value: Any) -> Any:
+def _not_boolean(value: Any) -> Any:
     if isinstance(value, bool):
         raise vol.Invalid("expected a number")
     return value
 
 
-WORD = vol.All(str, vol.Length(min=1, max=255))
+NAME = vol.All(str, vol.Length(min=1, max=255))
 TEXT = vol.All(str, vol.Length(max=255))
 ADDRESS = vol.All(str, vol.Match(re.compile(IPV4 + r"(?!\n)"), msg="expected an IPv4 address such as 192.168.4.5"))
 ID = vol.All(identifier, vol.Length(min=1, max=255))
 IDS = vol.All([ID], vol.Length(min=1))
-_DIGITS = vol.All(identifier, vol.Length(max=255))
+OPTIONAL_ID = vol.All(identifier, vol.Length(max=255))
 PROTOCOL = vol.All(whole, vol.In([0, 1, 2], msg="expected 0 (TCP), 1 (UDP) or 2 (both)"))
 
 _FLAG = vol.Any(bool, vol.All(int, vol.In([0, 1])))
-_AMOUNT = vol.All(_no_flag, vol.Any(int, float), vol.Range(min=0))
+_AMOUNT = vol.All(_not_boolean, vol.Any(int, float), vol.Range(min=0))
 _CHOICE = vol.Any(str, whole)
 
 
-def _optional(**rows: Any) -> dict[Any, Any]:
-    return {vol.Optional(name): schema for name, schema in rows.items()}
+def _optional(**fields: Any) -> dict[Any, Any]:
+    return {vol.Optional(name): schema for name, schema in fields.items()}
 
 
-def _required(**rows: Any) -> dict[Any, Any]:
-    return {vol.Required(name): schema for name, schema in rows.items()}
+def _required(**fields: Any) -> dict[Any, Any]:
+    return {vol.Required(name): schema for name, schema in fields.items()}
 
 
-def _some(rows: Mapping[Any, Any]) -> Any:
-    return vol.All(dict(rows), vol.Length(min=1))
+def _not_empty(fields: Mapping[Any, Any]) -> Any:
+    return vol.All(dict(fields), vol.Length(min=1))
 
 
 _CHANNEL = _optional(
@@ -87,34 +87,34 @@ _HOTSPOT = _optional(
 _ASSIGNED = _required(uuid=ID, name=TEXT, ip=ADDRESS)
 
 NONE: dict[Any, Any] = {}
-REGISTER = _required(sn=ID, alias=WORD)
+REGISTER = _required(sn=ID, alias=NAME)
 DEVICE = _required(sn=ID)
 LIST = {
     vol.Optional("page", default=1): vol.All(whole, vol.Range(min=0)),
     vol.Optional("limit", default=50): vol.All(whole, vol.Range(min=1, max=MAX_PAGE)),
     vol.Optional("filtration", default=0): vol.All(whole, vol.In([0, 1, 2, 3])),
-    vol.Optional("condition", default=""): _DIGITS,
+    vol.Optional("condition", default=""): OPTIONAL_ID,
 }
 QUERY = {vol.Required("sns"): IDS, vol.Optional("chart", default=False): bool}
 CHART = {vol.Required("sn"): ID, vol.Optional("channel"): [ID]}
 SET = {
     vol.Required("sn"): ID,
     **_optional(
-        base=_some(_optional(alias=WORD, remark=TEXT, mapping=[_ASSIGNED])),
-        network=_some(_optional(lan=_some(_LAN), hotspot=_some(_HOTSPOT))),
-        channel=vol.All({WORD: _some(_CHANNEL)}, vol.Length(min=1)),
-        parameters=_some(_optional(top=_FLAG, lock=_FLAG)),
+        base=_not_empty(_optional(alias=NAME, remark=TEXT, mapping=[_ASSIGNED])),
+        network=_not_empty(_optional(lan=_not_empty(_LAN), hotspot=_not_empty(_HOTSPOT))),
+        channel=vol.All({NAME: _not_empty(_CHANNEL)}, vol.Length(min=1)),
+        parameters=_not_empty(_optional(top=_FLAG, lock=_FLAG)),
     ),
 }
 """The fields that document 1.2 marks with `**`."""
 ADD = {
-    **_required(name=WORD, ip=ADDRESS, port=ports, protocol=PROTOCOL),
+    **_required(name=NAME, ip=ADDRESS, port=ports, protocol=PROTOCOL),
     vol.Optional("mark", default=""): TEXT,
 }
 EDIT = {
     vol.Required("uuid"): ID,
     **_optional(
-        name=WORD, ip=ADDRESS, port=ports, protocol=PROTOCOL, mark=TEXT, devName=TEXT, sn=_DIGITS, devType=TEXT
+        name=NAME, ip=ADDRESS, port=ports, protocol=PROTOCOL, mark=TEXT, devName=TEXT, sn=OPTIONAL_ID, devType=TEXT
     ),
 }
 RULES = _required(rules=IDS)
@@ -126,7 +126,7 @@ OPTIONS = {
     vol.Optional("page_size", default=50): vol.All(whole, vol.Range(min=1, max=MAX_PAGE)),
     vol.Optional("first_page", default=1): vol.All(whole, vol.In([0, 1])),
     vol.Optional("query", default="all"): vol.Any(
-        "all", vol.All([WORD], vol.Length(min=1)), msg="expected all, or a list of serial numbers"
+        "all", vol.All([NAME], vol.Length(min=1)), msg="expected all, or a list of serial numbers"
     ),
     vol.Optional("set_path", default="/api/v1/devices/set"): vol.All(
         str, vol.Match(r"^/\S*$", msg="expected a path such as /api/v1/devices/set")

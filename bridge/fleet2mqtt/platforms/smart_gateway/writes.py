@@ -1,29 +1,27 @@
-"""The set call: which settings there are, in what types they go out, and the body around them.
+"""Writing settings: how a value is encoded, and the body of the set call.
 
-Document 1.2 marks what can be set with `**`; 1.4 says that the body is a query's answer and leaves out the path.
+Document 1.2 marks what can be set with `**`; 1.4 says that the body is a query's response and gives no path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fleet2mqtt.devices.model import Device, Value, Write
-from fleet2mqtt.platforms.smart_gateway.models import ChannelRecord, GatewayRecord
+from fleet2mqtt.devices.model import Device, Value
+from fleet2mqtt.platforms.smart_gateway.models import ChannelRecord, GatewayRecord, Writer
 from fleet2mqtt.sdk import vendor_json
 
-if TYPE_CHECKING:
-    from fleet2mqtt.platforms.smart_gateway.coordinator import Site
-
 Encode = Callable[[Any, Any], Any]
-"""`encode(the value read, the value wanted)`: the value to send."""
+"""`encode(value as last read, value to be written)`: the value to send."""
 
 NET = ("auto", "sa", "nsa")
 SLOT = ("auto", "main", "secondary")
 USB_TYPE = ("usb", "wifi")
-_NET_WORDS = MappingProxyType({"sa": "SA", "nsa": "NSA"})
+_NET_TEXTS = MappingProxyType({"sa": "SA", "nsa": "NSA"})
 
 BASE = ("alias", "remark", "mapping")
 LAN = ("ip", "mask", "start", "end")
@@ -40,23 +38,23 @@ _IDENTITY = ("sn", "type", "version", "qos")
 
 
 class SetBody(StrEnum):
-    """What the set call sends: the serial number and the changed leaf, or all settings known with the change."""
+    """The content of the set call: the serial number and the changed field, or all known settings with the change."""
 
     MINIMAL = "minimal"
     FULL = "full"
 
 
 def choice(options: tuple[str, ...], raw: Any) -> str | None:
-    """The option for the vendor's number, `1` or "1", or word, "SA"."""
+    """Return the option for the vendor's number, `1` or "1", or text, "SA"; None if there is none."""
     number = vendor_json.number(raw)
     if number is not None:
         return options[int(number)] if number in range(len(options)) else None
-    word = str(raw).strip().lower()
-    return word if word in options else None
+    text = str(raw).strip().lower()
+    return text if text in options else None
 
 
-def unknown(options: tuple[str, ...], read: Callable[[Any], Any]) -> Callable[[Any], Mapping[str, Value] | None]:
-    """The vendor's own value where the document has no name for it."""
+def raw_if_unknown(options: tuple[str, ...], read: Callable[[Any], Any]) -> Callable[[Any], Mapping[str, Value] | None]:
+    """Return an attributes function with the vendor's own value where it is none of the options."""
 
     def attributes(record: Any) -> Mapping[str, Value] | None:
         raw = read(record)
@@ -66,72 +64,74 @@ def unknown(options: tuple[str, ...], read: Callable[[Any], Any]) -> Callable[[A
 
 
 def as_text(_: Any, value: Any) -> str:
-    """A text goes out as it is."""
+    """Return a text unchanged."""
     return str(value)
 
 
-def as_flag(old: Any, value: Any) -> bool | int | str:
-    """A truth as the vendor writes this one: true, 1, "true" or "1"; 1 where that is unknown."""
-    if isinstance(old, bool):
+def as_flag(current: Any, value: Any) -> bool | int | str:
+    """Return a boolean as the vendor sends this one: true, 1, "true" or "1"; 1 where that is not known."""
+    if isinstance(current, bool):
         return bool(value)
-    if isinstance(old, str) and vendor_json.number(old) is None and old.strip():
+    if isinstance(current, str) and vendor_json.number(current) is None and current.strip():
         return "true" if value else "false"
-    return str(int(value)) if isinstance(old, str) else int(value)
+    return str(int(value)) if isinstance(current, str) else int(value)
 
 
-def as_boolean(old: Any, value: Any) -> bool | int | str:
-    """As `as_flag`; true where the vendor's way is unknown."""
-    return as_flag(value if old is None else old, value)
+def as_boolean(current: Any, value: Any) -> bool | int | str:
+    """Return a boolean as `as_flag` does; true where the vendor's form is not known."""
+    return as_flag(value if current is None else current, value)
 
 
-def as_number(old: Any, value: Any) -> int | float | str:
-    """A number, whole where it is; a text where the vendor writes one."""
+def as_number(current: Any, value: Any) -> int | float | str:
+    """Return a number, as an integer where it is one, as text where the vendor sends text."""
     number = int(value) if float(value).is_integer() else float(value)
-    return str(number) if isinstance(old, str) else number
+    return str(number) if isinstance(current, str) else number
 
 
 def as_choice(options: tuple[str, ...]) -> Encode:
-    """One of the options as the vendor writes this one: 1, "1" or "SA"; a number where that is unknown."""
+    """Return an encoder of options in the vendor's form: 1, "1" or "SA"; a number where that is not known."""
 
-    def encode(old: Any, value: Any) -> int | str:
+    def encode(current: Any, value: Any) -> int | str:
         index = options.index(value)
-        if not isinstance(old, str):
+        if not isinstance(current, str):
             return index
-        return str(index) if vendor_json.number(old) is not None else _NET_WORDS.get(value, value)
+        return str(index) if vendor_json.number(current) is not None else _NET_TEXTS.get(value, value)
 
     return encode
 
 
-def setting(encode: Encode, field: str, *branch: str) -> Write:
-    """A row's write: `field` of the gateway's `branch`, or of the channel that the row is on."""
+@dataclass(frozen=True, slots=True)
+class SettingWrite:
+    """The write function of a setting: the field at `path` of the gateway, or of the channel whose entity it is.
 
-    async def write(site: Site, device: Device, value: Any) -> None:
-        record: GatewayRecord | ChannelRecord = device.record
-        of_channel = isinstance(record, ChannelRecord)
-        known: Mapping[str, Any] = record.raw if of_channel else record.raw.get(branch[-1], {})
-        path = ("channel", record.key) if isinstance(record, ChannelRecord) else branch
-        change: dict[str, Any] = {field: encode(known.get(field), value)}
-        for name in reversed(path):
-            change = {name: change}
-        await send(site, record.sn, change)
-
-    return write
-
-
-async def send(site: Site, sn: str, change: Mapping[str, Any]) -> dict[str, Any]:
-    """Set what `change` holds on one gateway, with all its other settings around it if the option `set_body` says so.
-
-    Those are read afresh just before; telemetry, counters and passwords are never among them.
+    `path` begins at the gateway's object; "channel" stands for the entity's own channel.
     """
-    body: dict[str, Any] = {"base": {"sn": sn}}
-    if site.set_body is SetBody.FULL:
-        await site.query_devices([sn])
-        body = merged(body, configuration(site.gateways.raw(sn)))
-    return await site.client.set_devices({sn: merged(body, change)})
+
+    path: tuple[str, ...]
+    encode: Encode
+
+    async def __call__(self, client: Writer, device: Device, value: Any) -> None:
+        """Send the setting. Raises BackendError."""
+        await client.change_settings(device.record.sn, self.change(device.record, value))
+
+    def change(self, record: GatewayRecord | ChannelRecord, value: Any) -> dict[str, Any]:
+        """Return what to set, shaped as a query returns it."""
+        *branches, field = self.path
+        if isinstance(record, ChannelRecord):
+            current, branches = record.raw, ["channel", record.key]
+        else:
+            current = record.raw.get(branches[-1], {})
+        change: dict[str, Any] = {field: self.encode(current.get(field), value)}
+        for name in reversed(branches):
+            change = {name: change}
+        return change
 
 
 def configuration(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in what is known of a gateway, shaped as a query answers them."""
+    """Return the settings in a gateway's cached data, shaped as a query returns them.
+
+    Telemetry, counters and passwords are never among them.
+    """
     base = _only(raw["base"], (*_IDENTITY, *BASE))
     network = {"lan": _only(raw["lan"], LAN), "hotspot": _only(raw["hotspot"], HOTSPOT)}
     channels = {key: _only(leaves, (*CHANNEL, "usb_type")) for key, leaves in raw["channel"].items() if leaves}
@@ -140,12 +140,11 @@ def configuration(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _only(leaves: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    kept = (name for name in names if name not in _SECRET and name not in _COUNTERS)
-    return {name: leaves[name] for name in kept if name in leaves}
+    return {name: leaves[name] for name in names if name in leaves and name not in _SECRET and name not in _COUNTERS}
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """`old` with the leaves of `new`, at any depth."""
+    """Return `old` with the leaves of `new`, at any depth."""
     both = dict(old)
     for key, value in new.items():
         below = both.get(key)
