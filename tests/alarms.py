@@ -36,7 +36,7 @@ def nameless(_device: str) -> None:
 
 async def add(outbox: Outbox, *numbers: int, **changes: Any) -> tuple[AlarmEvent, ...]:
     """The events of these alarms, in one call."""
-    return await outbox.add([alarm(number, **changes) for number in numbers], nameless)
+    return (await outbox.add([alarm(number, **changes) for number in numbers], nameless)).new
 
 
 def ids(events: Iterable[AlarmEvent]) -> list[str]:

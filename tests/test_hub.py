@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fleet2mqtt.contract.payloads import dumps
@@ -113,3 +114,16 @@ async def test_alarms_are_counted_by_severity_where_the_vendor_does_not_count(br
         state = hub.registry.devices["hq_voip_1"].state
         assert (state["alarms_critical"], state["alarms_major"]) == (2, 0)
         assert "alarms_critical" not in hub.registry.devices["hq_voip_2"].state
+
+
+async def test_alarm_polled_before_its_push_is_completed_where_it_stands(broker: Broker, tmp_path: Path) -> None:
+    """The same alarm with more facts (faults.md 1.5)."""
+    async with broker.record("#") as seen, open_hub(broker, tmp_path) as hub:
+        await hub.accept(update(device("hq_voip_1", alarms=True)))
+        polled = alarm(1, active=True, alarm_key="power")
+        assert len(await hub.accept(update(alarms=(polled,)))) == 1
+        assert await hub.accept(update(alarms=(replace(polled, line="4", tags=("a",), description="door"),))) == ()
+        await seen.wait(lambda message: message.topic == STANDING and message.json["line"] == "4")
+        assert hub.registry.devices["hq_voip_1"].state["last_alarm"] == "door"
+        await seen.wait(lambda message: message.topic.startswith("fleet2mqtt/alarm/event/"))
+        assert len(seen.all("fleet2mqtt/alarm/event/#")) == 1

@@ -13,7 +13,7 @@ from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import COUNTER, last_alarm
 from fleet2mqtt.devices.model import Device, Update, UpdateOrigin, Value
 from fleet2mqtt.devices.registry import Changes, Registry
-from fleet2mqtt.outbox import AlarmEvent, Outbox
+from fleet2mqtt.outbox import AlarmEvent, Outbox, Stored
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
 
@@ -35,41 +35,45 @@ class Hub:
         self.alarms_changed = asyncio.Event()
         self.inventory_changed = asyncio.Event()
         self.topics = topics
+        self._active: dict[str, str] = {}
+        """Ids of the events that stand retained, by topic."""
         self._newest: dict[str, datetime] = {}
         """When each device's last alarm was raised: history read back afterwards does not take its place."""
 
     async def accept(self, update: Update) -> tuple[AlarmEvent, ...]:
-        """Take an update in; gives the alarm events that are new. Raises OutboxError: then nothing was taken in."""
-        events: tuple[AlarmEvent, ...] = ()
+        """Accept an update; return the alarm events that are new. Raises OutboxError: then nothing was accepted."""
+        stored = Stored()
         if update.alarms or update.checkpoints:
             checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
-            events = await self.outbox.add(update.alarms, self._name, checkpoints)
+            stored = await self.outbox.add(update.alarms, self._name, checkpoints)
         changes = self.registry.accept(
             update, stamp(update.observed_at), settled=not self.unsettled.get(update.backend)
         )
-        for event in events:
+        for event in stored.new:
             self._note(event, changes)
-        if events:
+        for event in stored.completed:
+            self._show_completed(event, changes)
+        if stored.new:
             self.alarms.wake()
         if changes.removed:
-            await self._clear_standing(changes.removed)
+            await self._end_active(changes.removed)
         if changes.discovery_changed or changes.removed:
             self.inventory_changed.set()
         self.publisher.on_changes(changes)
-        return events
+        return stored.new
 
     async def restore_alarms(self) -> None:
         """Show again what the outbox knows: last alarms and those that stand."""
         for device, event in (await self.outbox.last()).items():
             self._show_last(device, event)
-        for event in await self.outbox.standing():
-            self.publisher.set_retained(self._standing_topic(event), dumps(event.body))
+        for event in await self.outbox.active_alarms():
+            self._set_active(self._active_topic(event), event)
         self.alarms_changed.set()
 
     async def forget(self, ids: Iterable[str]) -> set[str]:
         """Drop devices, their parts and their standing alarms; gives the ids that were there."""
         gone = self.registry.forget(ids)
-        await self._clear_standing(gone)
+        await self._end_active(gone)
         self.publisher.on_changes(Changes(removed=gone))
         self.inventory_changed.set()
         return gone
@@ -96,21 +100,38 @@ class Hub:
         self.publisher.set_retained(self.topics.alarm_summary, dumps(await self.outbox.summary(now())))
 
     def _note(self, event: AlarmEvent, changes: Changes) -> None:
-        self.events[event.severity] += 1
         self.alarms_changed.set()
+        if not event.backlog:
+            self.events[event.severity] += 1
         if not event.cleared and (self._count(event) | self._show_last(event.device, event)):
             changes.state_changed.add(event.device)
         if event.active:
-            topic = self._standing_topic(event)
+            topic = self._active_topic(event)
             if event.cleared:
-                self.publisher.clear_retained(topic)
+                self._clear_active(topic)
             else:
-                self.publisher.set_retained(topic, dumps(event.body))
+                self._set_active(topic, event)
+
+    def _set_active(self, topic: str, event: AlarmEvent) -> None:
+        self._active[topic] = event.id
+        self.publisher.set_retained(topic, dumps(event.body))
+
+    def _clear_active(self, topic: str) -> None:
+        self._active.pop(topic, None)
+        self.publisher.clear_retained(topic)
+
+    def _show_completed(self, event: AlarmEvent, changes: Changes) -> None:
+        """Publish a stored event again where it stands retained: it was completed, not repeated."""
+        if not event.cleared and self._show_last(event.device, event):
+            changes.state_changed.add(event.device)
+        topic = self._active_topic(event)
+        if not event.cleared and self._active.get(topic) == event.id:
+            self._set_active(topic, event)
 
     def _count(self, event: AlarmEvent) -> bool:
-        """Add to the device's counter, unless its vendor counts."""
+        """Add to the device's counter, unless its vendor counts, or the alarm is from before the bridge's time."""
         device = self.registry.devices.get(event.device)
-        if device is not None and device.counts_alarms:
+        if event.backlog or (device is not None and device.counts_alarms):
             return False
         return self.registry.increment(event.device, COUNTER + event.severity)
 
@@ -121,12 +142,12 @@ class Hub:
         self._newest[device] = raised
         return self.registry.set_values(device, last_alarm(event.body))
 
-    async def _clear_standing(self, devices: Iterable[str]) -> None:
+    async def _end_active(self, devices: Iterable[str]) -> None:
         for event in await self.outbox.forget(devices):
-            self.publisher.clear_retained(self._standing_topic(event))
+            self._clear_active(self._active_topic(event))
             self.alarms_changed.set()
 
-    def _standing_topic(self, event: AlarmEvent) -> str:
+    def _active_topic(self, event: AlarmEvent) -> str:
         return self.topics.alarm_active(event.device, event.alarm_key or event.id)
 
     def _name(self, device: str) -> str | None:

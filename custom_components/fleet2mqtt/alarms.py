@@ -100,7 +100,7 @@ class Alarms:
         if not isinstance(seq, int) or (self.last is not None and seq <= self.last and not self._is_new(alarm)):
             return
         if self._may_fire and not self._reading and self.last is not None and seq == self.last + 1:
-            self._fire(alarm)
+            self._fire(alarm, published=True)
         else:
             self.catch_up()
 
@@ -191,9 +191,10 @@ class Alarms:
         return _is_since(self._received, alarm) and _key(alarm) not in self._fired
 
     @callback
-    def _fire(self, alarm: Json) -> None:
+    def _fire(self, alarm: Json, *, published: bool = False) -> None:
+        """Fire an alarm once. One from before the bridge's time counts only where the bridge publishes it."""
         key = _key(alarm)
-        if key not in self._fired:
+        if key not in self._fired and (published or not alarm.get("backlog")):
             self._hass.bus.async_fire(EVENT_ALARM, dict(alarm))
             self._fired[key] = None
             while len(self._fired) > REMEMBERED:

@@ -62,9 +62,8 @@ async def test_a_device_too_large_to_be_described_costs_the_others_nothing(narro
 
 async def _is_learned(site: Site, reconnects: int) -> bool:
     status = (await get(f"http://{HOST}:{site.web_port}/api/status"))["bridge"]
-    return (
-        status["connected"] and status["mqtt"]["reconnects"] == reconnects and status["dropped"].get("too_large", 0) > 0
-    )
+    connected: bool = status["connected"]
+    return connected and status["mqtt"]["reconnects"] == reconnects and status["dropped"].get("too_large", 0) > 0
 
 
 async def _lack(bridge: RunningBridge, topics: set[str]) -> bool:

@@ -55,6 +55,21 @@ async def test_what_was_missed_is_fired_once_and_in_order(
     assert len(events) == 247
 
 
+async def test_alarm_from_before_the_bridges_time_is_fired_only_when_published(
+    hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry
+) -> None:
+    """The backlog of a first run is in the history (faults.md 3.13)."""
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    bridge.history = [alarm(4) | {"backlog": True}, alarm(5), alarm(6) | {"backlog": True}]
+    await hass.config_entries.async_setup(entry.entry_id)
+    await settle(hass)
+    assert fired(events) == [5]
+    bridge.raise_alarm(7)
+    bridge.say("alarm/event/critical/dev", alarm(8) | {"backlog": True}, retain=False)
+    await settle(hass)
+    assert fired(events) == [5, 7, 8]
+
+
 async def test_after_a_reload_it_goes_on(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     events = async_capture_events(hass, "fleet2mqtt_alarm")
     bridge.raise_alarm(1)

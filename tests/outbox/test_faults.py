@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleet2mqtt.errors import OutboxError, OutboxFull
-from fleet2mqtt.outbox import Outbox, open_outbox
+from fleet2mqtt.outbox import Outbox, Stored, open_outbox
 from tests.alarms import alarm, nameless
 from tests.waiting import PATIENCE
 
@@ -32,7 +32,7 @@ from tests.alarms import alarm, nameless
 
 async def add(outbox, numbers):
     for number in numbers:
-        for event in await outbox.add([alarm(number)], nameless):
+        for event in (await outbox.add([alarm(number)], nameless)).new:
             print(event.seq, event.id, flush=True)
             if number % 3 == 0:
                 await outbox.published([event.seq])
@@ -95,7 +95,7 @@ def files_end_at(size: int) -> Iterator[None]:
 
 async def test_full_disk_refuses_and_what_was_refused_can_come_again(path: Path) -> None:
     async with open_outbox(path) as outbox:
-        kept = await outbox.add([alarm(1)], nameless)
+        kept = (await outbox.add([alarm(1)], nameless)).new
         wal = path.with_name(f"{path.name}-wal").stat().st_size
         large = [alarm(number, description="x" * 1_000) for number in range(1_000, 1_200)]
         with files_end_at(wal + 100_000):
@@ -105,10 +105,10 @@ async def test_full_disk_refuses_and_what_was_refused_can_come_again(path: Path)
             figures = (outbox.depth, outbox.refused)
         assert isinstance(answers[0], OutboxError)
         assert not isinstance(answers[0], OutboxFull)
-        assert isinstance(answers[1], tuple), "what fits goes in though what came along does not"
+        assert isinstance(answers[1], Stored), "what fits is stored although the other call is refused"
         assert figures == (2, {"full": 0, "disk": 200})
-        assert await outbox.unpublished(0) == [*kept, *answers[1]]
-        assert len(await outbox.add(large, nameless)) == 200
+        assert await outbox.unpublished(0) == [*kept, *answers[1].new]
+        assert len((await outbox.add(large, nameless)).new) == 200
     async with open_outbox(path) as outbox:
         assert outbox.depth == 202
 
@@ -119,7 +119,7 @@ async def test_a_disk_full_for_long_serves_again_once_there_is_space(path: Path)
         with files_end_at(200_000):
             for number in range(2_000):
                 try:
-                    stored += len(await outbox.add([alarm(number)], nameless))
+                    stored += len((await outbox.add([alarm(number)], nameless)).new)
                 except OutboxError:
                     break
             for number in range(10_000, 10_050):
@@ -130,7 +130,7 @@ async def test_a_disk_full_for_long_serves_again_once_there_is_space(path: Path)
         assert outbox.refused["disk"] == 51
         await outbox.published(range(1, stored + 1))
         assert outbox.depth == 0
-        assert len(await outbox.add([alarm(3_000)], nameless)) == 1
+        assert len((await outbox.add([alarm(3_000)], nameless)).new) == 1
 
 
 async def test_a_disk_with_no_room_for_the_file_is_named(path: Path) -> None:
@@ -143,10 +143,10 @@ async def test_a_disk_with_no_room_for_the_file_is_named(path: Path) -> None:
 
 async def exercise(outbox: Outbox) -> None:
     """Every door of an outbox opens, and numbers rise."""
-    (event,) = await outbox.add([alarm(90_000, active=True, alarm_key="door")], nameless)
+    (event,) = (await outbox.add([alarm(90_000, active=True, alarm_key="door")], nameless)).new
     assert event.seq > 30
     assert event in await outbox.unpublished(event.seq - 1)
-    assert event in await outbox.standing()
+    assert event in await outbox.active_alarms()
     await outbox.history(0, 1_000)
     await outbox.last()
     await outbox.summary(event.received_at)
@@ -260,7 +260,7 @@ async def test_an_unreadable_event_is_found_at_the_start(used: Path, caplog: pyt
 
 async def test_numbers_rise_beyond_those_of_the_file_set_aside(used: Path, tmp_path: Path) -> None:
     async with open_outbox(lay(tmp_path / "torn", contents(used)[:5_000])) as outbox:
-        (event,) = await outbox.add([alarm(1)], nameless)
+        (event,) = (await outbox.add([alarm(1)], nameless)).new
         assert event.seq > 1_000_000
         assert outbox.first_seq == event.seq
     assert event.seq < 2**53, "what JavaScript can count"

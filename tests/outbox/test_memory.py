@@ -1,4 +1,4 @@
-"""What the outbox remembers beside its queue: what stands, counts, last alarms, watermarks, dead letters."""
+"""The outbox beside its queue: active alarms, completion, backlog, summary, last alarms, checkpoints, dead letters."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleet2mqtt.devices.model import Severity
+from fleet2mqtt.devices.model import Severity, UpdateOrigin
 from fleet2mqtt.errors import OutboxFull
-from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
+from fleet2mqtt.outbox import Outbox, OutboxLimits, Stored, open_outbox
 from tests.alarms import RAISED, add, alarm, ids, nameless
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ async def test_standing(
         for call in [alarms] if together else [[one] for one in alarms]:
             await outbox.add(call, nameless)
     async with open_outbox(path) as outbox:
-        assert ids(await outbox.standing()) == ([stands] if stands else [])
+        assert ids(await outbox.active_alarms()) == ([stands] if stands else [])
         assert (await outbox.summary(datetime.now(UTC)))["active"]["critical"] == (1 if stands else 0)
 
 
@@ -67,22 +67,24 @@ async def test_what_stands_outlives_history(path: Path) -> None:
     async with open_outbox(path, OutboxLimits(history_rows=0)) as outbox:
         (event,) = await add(outbox, 1, **RAISE)
         await outbox.published([event.seq])
-        assert await outbox.standing() == [event]
+        assert await outbox.active_alarms() == [event]
 
 
 async def test_forget_ends_what_stands_and_drops_the_last_alarm(outbox: Outbox) -> None:
     (gone,) = await add(outbox, 1, **RAISE)
     (kept,) = await add(outbox, 2, device="hq_voip_2", **RAISE)
     assert await outbox.forget(["hq_voip_1", "hq_voip_3"]) == [gone]
-    assert await outbox.standing() == [kept]
+    assert await outbox.active_alarms() == [kept]
     assert await outbox.last() == {"hq_voip_2": kept}
     assert await outbox.forget(["hq_voip_1"]) == []
     assert len(await outbox.unpublished(0)) == 2
 
 
-async def test_summary_counts_raised_events_by_when_they_were_received(outbox: Outbox) -> None:
-    await add(outbox, 1, 2)
-    (event,) = await add(outbox, 3, severity=Severity.MINOR)
+async def test_summary_counts_raise_events_by_when_they_were_raised(outbox: Outbox) -> None:
+    now = datetime.now(UTC)
+    await add(outbox, 1, 2, raised_at=now)
+    (event,) = await add(outbox, 3, severity=Severity.MINOR, raised_at=now + timedelta(days=2))  # the vendor's clock
+    await add(outbox, 4, raised_at=now - timedelta(days=2))
     await outbox.add([alarm(1, cleared=True)], nameless)
     none = {"critical": 0, "major": 0, "minor": 0, "warning": 0, "indeterminate": 0}
     counted = none | {"critical": 2, "minor": 1}
@@ -171,3 +173,70 @@ async def test_a_dead_letter_is_cut_and_need_not_be_text(outbox: Outbox) -> None
     assert letter is not None
     assert letter.error == "not JSON: ?"
     assert letter.body == "\ufffd" + "x" * (64 * 1024 - 1)
+
+
+# The same alarm with more facts (faults.md 1.5)
+
+
+POLLED = {"source": UpdateOrigin.POLL, "line": None, "tags": ()}
+PUSHED = {"line": "4", "tags": ("a", "b"), "description": "IP 分机离线"}
+
+
+@pytest.mark.parametrize("published", [False, True])
+async def test_alarm_polled_before_its_push_is_completed_and_not_told_again(outbox: Outbox, *, published: bool) -> None:
+    (event,) = await add(outbox, 1, active=True, alarm_key="door", **POLLED)
+    if published:
+        await outbox.published([event.seq])
+    stored = await outbox.add([alarm(1, active=True, alarm_key="door", **PUSHED)], nameless)
+    (completed,) = stored.completed
+    assert stored.new == ()
+    assert completed.seq == event.seq
+    assert completed.body == event.body | {"line": "4", "tags": ["a", "b"], "description": "IP 分机离线"}
+    assert (await outbox.history(0, 10))[0] == [completed]
+    assert await outbox.active_alarms() == [completed]
+    assert await outbox.last() == {"hq_voip_1": completed}
+    assert await outbox.unpublished(0) == ([] if published else [completed])
+
+
+async def test_alarm_pushed_before_its_poll_keeps_its_facts(outbox: Outbox) -> None:
+    (event,) = await add(outbox, 1, **PUSHED)
+    assert await outbox.add([alarm(1, **POLLED)], nameless) == Stored()
+    assert (await outbox.history(0, 10))[0] == [event]
+
+
+async def test_completed_event_survives_a_restart(path: Path) -> None:
+    async with open_outbox(path) as outbox:
+        await add(outbox, 1, **POLLED)
+        (completed,) = (await outbox.add([alarm(1, **PUSHED)], nameless)).completed
+    async with open_outbox(path) as outbox:
+        assert await outbox.unpublished(0) == [completed]
+
+
+# Alarms from before the bridge was responsible (faults.md 3.13)
+
+
+async def test_backlog_is_in_the_history_and_not_announced(outbox: Outbox) -> None:
+    (old,) = await add(outbox, 1, backlog=True, active=True, alarm_key="door")
+    (new,) = await add(outbox, 2)
+    assert old.body["backlog"] is True
+    assert "backlog" not in new.body
+    assert outbox.depth == 1
+    assert await outbox.unpublished(0) == [new]
+    assert (await outbox.history(0, 10))[0] == [old, new]
+    assert await outbox.active_alarms() == [old]
+    await outbox.published([new.seq])
+    assert (outbox.depth, outbox.size) == (0, 0)
+
+
+async def test_backlog_is_announced_where_the_options_say_so(path: Path) -> None:
+    async with open_outbox(path, OutboxLimits(announce_backlog=True)) as outbox:
+        (old,) = await add(outbox, 1, backlog=True)
+        assert await outbox.unpublished(0) == [old]
+        assert outbox.depth == 1
+
+
+async def test_backlog_full_outbox_still_takes_it(path: Path) -> None:
+    async with open_outbox(path, OutboxLimits(rows=1)) as outbox:
+        await add(outbox, 1)
+        (old,) = await add(outbox, 2, backlog=True)
+        assert (await outbox.history(1, 10))[0] == [old]

@@ -10,7 +10,7 @@ import pytest
 
 from fleet2mqtt.devices.model import Severity, UpdateOrigin
 from fleet2mqtt.errors import OutboxError, OutboxFull
-from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
+from fleet2mqtt.outbox import Outbox, OutboxLimits, Stored, open_outbox
 from tests.alarms import add, alarm, ids, nameless
 from tests.waiting import PATIENCE
 
@@ -43,7 +43,7 @@ async def test_body_is_the_contract(outbox: Outbox) -> None:
         tags=("a", "", "c"),
     )
     before = datetime.now(UTC)
-    (event,) = await outbox.add([full], {"hq_voip_1": "OM50"}.get)
+    (event,) = (await outbox.add([full], {"hq_voip_1": "OM50"}.get)).new
     assert before <= event.received_at <= datetime.now(UTC)
     assert event.body == {
         "id": "hq:1",
@@ -96,13 +96,13 @@ async def test_any_number_may_be_asked_for(outbox: Outbox) -> None:
 async def test_repeats_give_nothing(outbox: Outbox) -> None:
     assert ids(await add(outbox, 2, 1, 2, 3, 1)) == ["hq:2", "hq:1", "hq:3"]
     assert ids(await add(outbox, 3, 4, 1, source=UpdateOrigin.POLL)) == ["hq:4"]
-    assert await outbox.add([], nameless) == ()
+    assert await outbox.add([], nameless) == Stored()
     assert [event.seq for event in await outbox.unpublished(0)] == [1, 2, 3, 4]
 
 
 async def test_a_clearing_is_another_event_than_the_raising(outbox: Outbox) -> None:
-    first = await outbox.add([alarm(1), alarm(1, cleared=True)], nameless)
-    again = await outbox.add([alarm(1, cleared=True), alarm(1)], nameless)
+    first = (await outbox.add([alarm(1), alarm(1, cleared=True)], nameless)).new
+    again = (await outbox.add([alarm(1, cleared=True), alarm(1)], nameless)).new
     assert [event.cleared for event in first] == [False, True]
     assert again == ()
 
@@ -223,7 +223,7 @@ async def test_leaving_waits_for_what_was_submitted_and_then_refuses(path: Path)
     with pytest.raises(OutboxError, match="closed"):
         await add(outbox, 100)
     with pytest.raises(OutboxError, match="closed"):
-        await outbox.standing()
+        await outbox.active_alarms()
 
 
 async def test_a_cancelled_caller_harms_no_other(outbox: Outbox) -> None:

@@ -179,8 +179,8 @@ class Alarm:
     """One event of an alarm: raised or cleared, as in the alarm contract (docs/mqtt.md).
 
     `id` is `<backend>:<the vendor's own id>` and the same by push, by poll and after a restart. `active` says that this
-    vendor reports recovery, so that a raised alarm stands until cleared; `alarm_key` then names what stands (the same
-    for the raised and the cleared event).
+    vendor reports the clear, so that a raised alarm is active until then; `alarm_key` then identifies it within its
+    device (the same for the raise and the clear event).
     """
 
     id: str
@@ -200,6 +200,8 @@ class Alarm:
     description: str | None = None
     description_en: str | None = None
     tags: tuple[str, ...] = ()
+    backlog: bool = False
+    """Raised before the bridge was responsible for it: before its first run, or before it knew the device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

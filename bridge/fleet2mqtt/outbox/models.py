@@ -1,4 +1,4 @@
-"""What the outbox holds: alarm events as they are announced, and what a push said that could not be understood."""
+"""What the outbox stores: alarm events as they are published, and pushes that could not be parsed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ DEAD_LETTER_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxLimits:
-    """How much is kept. `rows` and `bytes` bound what the broker has not acknowledged; more is refused.
+    """Bounds of the outbox. `rows` and `bytes` bound what the broker has not acknowledged; more is refused.
 
-    The others drop the oldest: events kept for replay, identities kept beyond those, dead letters.
+    The other bounds delete the oldest: events stored for replay, identities stored beyond those, dead letters.
+    `announce_backlog` tells whether alarms that were raised before the bridge was responsible for them are published
+    as events; without it they are in the history only.
     """
 
     rows: int = 100_000
@@ -28,11 +30,15 @@ class OutboxLimits:
     history_rows: int = 20_000
     seen_rows: int = 500_000
     dead_letters: int = 1_000
+    announce_backlog: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmEvent:
-    """One event of an alarm, numbered. `body` is the JSON of the alarm contract."""
+    """One event of an alarm, numbered. `body` is the JSON of the alarm contract.
+
+    A `backlog` event is about an alarm raised before the bridge was responsible for it.
+    """
 
     seq: int
     id: str
@@ -43,11 +49,20 @@ class AlarmEvent:
     alarm_key: str
     received_at: datetime
     body: dict[str, Any]
+    backlog: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """Result of adding alarms: events that are new, and stored events that were completed by facts they lacked."""
+
+    new: tuple[AlarmEvent, ...] = ()
+    completed: tuple[AlarmEvent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A push that could not be understood, cut at 64 KiB. The same one again only counts; `at` is when it last came."""
+    """A push that could not be parsed, cut at 64 KiB. The same one again is counted; `at` is when it last came."""
 
     id: int
     backend: str
@@ -60,7 +75,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventDraft:
-    """An event before it has its number. `data` is the encoded body, in which `seq` is still 0."""
+    """An event that has no `seq` yet. `data` is the encoded body, in which `seq` is 0; `raised` is epoch seconds."""
 
     id: str
     device: str
@@ -72,14 +87,15 @@ class EventDraft:
     received_at: datetime
     body: Mapping[str, Any]
     data: bytes
+    backlog: bool = False
 
     @property
     def identity(self) -> tuple[str, bool]:
-        """What makes two events the same one."""
+        """Identity of the event: two drafts with one identity are the same event."""
         return self.id, self.cleared
 
     def event(self, seq: int) -> AlarmEvent:
-        """The event with its number."""
+        """Return the event with its number."""
         return AlarmEvent(
             seq=seq,
             id=self.id,
@@ -90,23 +106,24 @@ class EventDraft:
             alarm_key=self.alarm_key,
             received_at=self.received_at,
             body={**self.body, "seq": seq},
+            backlog=self.backlog,
         )
 
 
 def storable(text: str) -> str:
-    """The text without what UTF-8 (half a surrogate pair) or SQLite's JSON (NUL) cannot carry."""
+    """Return a text without what UTF-8 (half a surrogate pair) or SQLite's JSON (NUL) cannot carry."""
     if text.isascii() and "\0" not in text:
         return text
     return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def clip(body: bytes) -> str:
-    """As much of a pushed body as a dead letter holds, as text."""
+    """Return the part of a pushed body that a dead letter stores, as text."""
     return body[:DEAD_LETTER_BYTES].decode("utf-8", "replace")
 
 
 def draft(alarm: Alarm, received_at: datetime, device_name: str | None) -> EventDraft:
-    """The event of an alarm, as the contract writes it."""
+    """Return the event draft of an alarm, as docs/mqtt.md defines it."""
     body = _body(alarm, received_at, device_name)
     try:
         data = orjson.dumps(body)
@@ -125,11 +142,12 @@ def draft(alarm: Alarm, received_at: datetime, device_name: str | None) -> Event
         received_at=received_at,
         body=body,
         data=data,
+        backlog=alarm.backlog,
     )
 
 
 def restore(seq: int, active: int, alarm_key: str, data: bytes) -> AlarmEvent:
-    """The event of a stored row."""
+    """Return the event of a stored database row."""
     body = orjson.loads(data)
     body["seq"] = seq
     return AlarmEvent(
@@ -142,10 +160,12 @@ def restore(seq: int, active: int, alarm_key: str, data: bytes) -> AlarmEvent:
         alarm_key=alarm_key,
         received_at=datetime.fromisoformat(body["received_at"]),
         body=body,
+        backlog=bool(body.get("backlog")),
     )
 
 
 def _body(alarm: Alarm, received_at: datetime, device_name: str | None) -> dict[str, Any]:
+    backlog = {"backlog": True} if alarm.backlog else {}
     return {
         "id": storable(alarm.id),
         "seq": 0,
@@ -165,21 +185,22 @@ def _body(alarm: Alarm, received_at: datetime, device_name: str | None) -> dict[
         "received_at": received_at.isoformat(),
         "source": alarm.source.value,
         "tags": list(alarm.tags),
+        **backlog,
     }
 
 
 @dataclass(slots=True, kw_only=True)
 class Counters:
-    """As of the last commit. A transaction works on a copy, which takes the place of the old one only afterwards.
+    """Figures of the outbox as of the last commit. A transaction works on a copy, which replaces them afterwards.
 
-    `seq` is the last number given; `held` counts all events, `depth` and `size` those the broker has not acknowledged;
-    `refused` counts events for which there was no room, `displaced` dead letters that had to go. Within a transaction
-    `oldest` is None once it may have changed; `minute` is the newest that was tallied.
+    `seq` is the last number given; `stored` counts all events, `depth` and `size` those that the broker has not
+    acknowledged; `refused` counts events for which there was no room, `displaced` dead letters that made room. Within a
+    transaction `oldest` is None once it may have changed; `minute` is the newest that was counted for the summary.
     """
 
     seq: int
     first_seq: int
-    held: int
+    stored: int
     depth: int
     size: int
     oldest: datetime | None
@@ -191,61 +212,73 @@ class Counters:
 
 
 def measure(db: sqlite3.Connection) -> Counters:
-    """The figures of a file just opened."""
+    """Return the figures of a file that was just opened."""
     (seq,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
     depth, size = db.execute("SELECT count(*), coalesce(sum(size), 0) FROM pending").fetchone()
-    levels = Counters(
+    counters = Counters(
         seq=seq,
         first_seq=0,
-        held=_count(db, "event"),
+        stored=_count(db, "event"),
         depth=depth,
         size=size,
         oldest=None,
         seen=_count(db, "seen"),
         dead=_count(db, "dead_letter"),
     )
-    _find_first(db, levels)
-    _find_oldest(db, levels)
-    return levels
+    _find_first(db, counters)
+    _find_oldest(db, counters)
+    return counters
 
 
-def settle(db: sqlite3.Connection, levels: Counters, limits: OutboxLimits) -> None:
-    """Drops what is beyond the bounds, at the end of a transaction."""
-    excess = levels.held - levels.depth - limits.history_rows
+def settle(db: sqlite3.Connection, counters: Counters, limits: OutboxLimits) -> None:
+    """Delete what is beyond the bounds, at the end of a transaction."""
+    excess = counters.stored - counters.depth - limits.history_rows
     if excess > 0:
         db.execute(
             "DELETE FROM event WHERE seq IN (SELECT seq FROM event"
             " WHERE NOT EXISTS (SELECT 1 FROM pending WHERE pending.seq = event.seq) ORDER BY seq LIMIT ?)",
             (excess,),
         )
-        levels.held -= excess
-        _find_first(db, levels)
-        db.execute("DELETE FROM standing WHERE NOT open AND seq < ?", (levels.first_seq,))
-    if levels.depth == 0:
-        levels.oldest = None
-    elif levels.oldest is None:
-        _find_oldest(db, levels)
-    if levels.seen > limits.seen_rows:
-        # What is still held keeps its identity, or it would be taken in once more.
+        counters.stored -= excess
+        _find_first(db, counters)
+        db.execute("DELETE FROM standing WHERE NOT open AND seq < ?", (counters.first_seq,))
+    if counters.depth == 0:
+        counters.oldest = None
+    elif counters.oldest is None:
+        _find_oldest(db, counters)
+    if counters.seen > limits.seen_rows:
+        # What is still stored keeps its identity, or it would be accepted once more.
         gone = db.execute(
             "DELETE FROM seen WHERE seq IN (SELECT seq FROM seen WHERE seq < ? ORDER BY seq LIMIT ?)",
-            (levels.first_seq, levels.seen - limits.seen_rows),
+            (counters.first_seq, counters.seen - limits.seen_rows),
         )
-        levels.seen -= gone.rowcount
+        counters.seen -= gone.rowcount
 
 
-def _find_first(db: sqlite3.Connection, levels: Counters) -> None:
+def _find_first(db: sqlite3.Connection, counters: Counters) -> None:
     (first,) = db.execute("SELECT min(seq) FROM event").fetchone()
-    levels.first_seq = levels.seq + 1 if first is None else first
+    counters.first_seq = counters.seq + 1 if first is None else first
 
 
-def _find_oldest(db: sqlite3.Connection, levels: Counters) -> None:
+def _find_oldest(db: sqlite3.Connection, counters: Counters) -> None:
     row = db.execute(
         "SELECT json_extract(CAST(body AS TEXT), '$.received_at') FROM event WHERE seq = (SELECT min(seq) FROM pending)"
     ).fetchone()
-    levels.oldest = None if row is None else datetime.fromisoformat(row[0])
+    counters.oldest = None if row is None else datetime.fromisoformat(row[0])
 
 
 def _count(db: sqlite3.Connection, table: str) -> int:
     (count,) = db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - the callers are above
     return int(count)
+
+
+def complete(body: Mapping[str, Any], draft: EventDraft) -> dict[str, Any] | None:
+    """Return a stored event's body with the facts that it lacks and the draft of the same event has, None for none.
+
+    A poll may tell less about an alarm than the push that follows: line, tags, texts. Nothing that is known changes.
+    """
+    added = {key: draft.body[key] for key in _COMPLETED if not body.get(key) and draft.body.get(key)}
+    return {**body, **added} if added else None
+
+
+_COMPLETED = ("line", "code", "category", "description", "description_en", "tags", "device_name")

@@ -1,4 +1,4 @@
-"""The outbox: alarm events on disk until the broker has them, each one once, and for a while after."""
+"""The outbox: alarm events on disk until the broker has acknowledged them, each once, and some time longer."""
 
 from __future__ import annotations
 
@@ -16,39 +16,43 @@ from typing import Any, TypeVar
 from fleet2mqtt.devices.model import Alarm
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox import queries, store
-from fleet2mqtt.outbox.models import AlarmEvent, Counters, DeadLetter, OutboxLimits, clip, draft, storable
+from fleet2mqtt.outbox.models import AlarmEvent, Counters, DeadLetter, OutboxLimits, Stored, clip, draft, storable
 from fleet2mqtt.outbox.store import Job, Store
 
 ROWS = 1_000
 
 
 class RecentEvents:
-    """All events from one number on that are not published."""
+    """The newest events that are not published, in memory, so that they need not be read back from disk."""
 
     def __init__(self) -> None:
         self._events: dict[int, AlarmEvent] = {}
         self._first = 0
         self._next = 0
 
-    def add(self, events: Sequence[AlarmEvent]) -> None:
-        """Take in events just written; what is before a gap, and beyond ROWS, is left to the disk."""
+    def add(self, events: Sequence[AlarmEvent], *, announce_backlog: bool) -> None:
+        """Add events that were just written; what is before a gap, and beyond ROWS, is left to the disk."""
         if events[0].seq != self._next:
             self._events.clear()
             self._first = events[0].seq
         self._next = events[-1].seq + 1
-        self._events.update((event.seq, event) for event in events)
+        self._events.update((event.seq, event) for event in events if announce_backlog or not event.backlog)
         for seq in tuple(islice(self._events, max(0, len(self._events) - ROWS))):
             del self._events[seq]
             self._first = seq + 1
 
+    def replace(self, events: Iterable[AlarmEvent]) -> None:
+        """Replace events that were completed and are not published yet."""
+        self._events.update((event.seq, event) for event in events if event.seq in self._events)
+
     def after(self, seq: int, limit: int) -> list[AlarmEvent] | None:
-        """The first events after this number; None where the disk may know of one before them."""
+        """Return the first events after a number; None if the disk may have one before them."""
         if not self._next or seq + 1 < self._first:
             return None
         return list(islice((event for number, event in self._events.items() if number > seq), limit))
 
     def drop(self, seqs: Iterable[int]) -> None:
-        """These have been published."""
+        """Drop events that were published."""
         for seq in seqs:
             self._events.pop(seq, None)
 
@@ -57,7 +61,7 @@ T = TypeVar("T")
 
 
 class GroupCommitter:
-    """The event loop's side of a store. `executor` has one thread, on which the store was made."""
+    """Commits all waiting jobs in one transaction. `executor` has one thread, on which the store was made."""
 
     def __init__(self, executor: Executor, store: Store) -> None:
         self._executor = executor
@@ -68,19 +72,19 @@ class GroupCommitter:
         self._closed = False
 
     async def write(self, job: Job) -> Any:
-        """What the job results in, once it is on disk. Raises OutboxError."""
+        """Run a job; return its result once it is on disk. Raises OutboxError."""
         if self._closed:
             raise OutboxError("the outbox is closed")
         done: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append((job, done))
         if not self._busy:
             self._busy = True
-            # Not at once: what else this turn of the loop brings goes along.
+            # Not at once: other jobs of this turn of the event loop join the transaction.
             self._loop.call_soon(self._start)
         return await done
 
     async def read(self, query: Callable[..., T], *arguments: Any) -> T:
-        """What `query(connection, *arguments)` gives. Raises OutboxError."""
+        """Return the result of `query(connection, *arguments)`. Raises OutboxError."""
         if self._closed:
             raise OutboxError("the outbox is closed")
         return await self._loop.run_in_executor(
@@ -88,7 +92,7 @@ class GroupCommitter:
         )
 
     async def close(self) -> None:
-        """Waits for what was submitted, then closes the store."""
+        """Wait for what was submitted, then close the store."""
         self._closed = True
         self._start()
         await self._loop.run_in_executor(self._executor, self._store.close)
@@ -102,8 +106,8 @@ class GroupCommitter:
 
     def _finish(self, batch: list[tuple[Job, asyncio.Future[Any]]], future: Future[list[Any]]) -> None:
         self._start()
-        fault = future.exception()
-        results = future.result() if fault is None else [fault] * len(batch)
+        failure = future.exception()
+        results = future.result() if failure is None else [failure] * len(batch)
         for (_, done), result in zip(batch, results, strict=True):
             if done.done():
                 continue  # its caller was cancelled
@@ -113,20 +117,20 @@ class GroupCommitter:
                 done.set_result(result)
 
 
-HAND_OVER = 0.0005
-"""Seconds after which a busy event loop hands the interpreter to the outbox's thread."""
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a busy event loop releases the interpreter lock for the outbox's thread."""
 
 
 @asynccontextmanager
 async def open_outbox(path: Path, limits: OutboxLimits | None = None) -> AsyncIterator[Outbox]:
-    """The outbox in the file at `path`; its directory is made. On leaving, what was submitted is still written.
+    """Open the outbox in the file at `path`, making its directory. On leaving, what was submitted is still written.
 
     A damaged file is set aside as `<name>.corrupt-<time>` and a fresh one started, with a line in the log. Raises
     OutboxError when the directory cannot be written, another process has the file, or a newer version wrote it.
     """
     limits = limits or OutboxLimits()
     loop = asyncio.get_running_loop()
-    with _handing_over(), ThreadPoolExecutor(1, thread_name_prefix="outbox") as executor:
+    with _short_switch_interval(), ThreadPoolExecutor(1, thread_name_prefix="outbox") as executor:
         store = await loop.run_in_executor(executor, Store, path, limits)
         group = GroupCommitter(executor, store)
         try:
@@ -137,7 +141,10 @@ async def open_outbox(path: Path, limits: OutboxLimits | None = None) -> AsyncIt
 
 
 class Outbox:
-    """Made by `open_outbox`. Every method that waits for the disk raises OutboxError when that fails."""
+    """Alarm events, checkpoints and dead letters on disk; made by `open_outbox`.
+
+    Every method that waits for the disk raises OutboxError when that fails.
+    """
 
     def __init__(
         self, store: Store, group: GroupCommitter, limits: OutboxLimits, checkpoints: dict[tuple[str, str], str]
@@ -147,49 +154,49 @@ class Outbox:
         self._limits = limits
         self._checkpoints = checkpoints
         self._recent = RecentEvents()
-        self._news = asyncio.Event()
-        if store.levels.depth:
-            self._news.set()
+        self._added = asyncio.Event()
+        if store.counters.depth:
+            self._added.set()
 
     @property
     def depth(self) -> int:
-        """How many events the broker has not acknowledged."""
-        return self._store.levels.depth
+        """Number of events that the broker has not acknowledged."""
+        return self._store.counters.depth
 
     @property
     def size(self) -> int:
-        """Their bytes."""
-        return self._store.levels.size
+        """Bytes of the events that the broker has not acknowledged."""
+        return self._store.counters.size
 
     @property
     def oldest(self) -> datetime | None:
-        """When the oldest of them was received."""
-        return self._store.levels.oldest
+        """Time at which the oldest of them was received."""
+        return self._store.counters.oldest
 
     @property
     def first_seq(self) -> int:
-        """The oldest number still held, or else the next to be given: what is lower is no longer here."""
-        return self._store.levels.first_seq
+        """Oldest number stored, or else the next to be given: lower ones are no longer here."""
+        return self._store.counters.first_seq
 
     @property
     def last_seq(self) -> int:
-        """The last number given."""
-        return self._store.levels.seq
+        """Last number given."""
+        return self._store.counters.seq
 
     @property
     def refused(self) -> Mapping[str, int]:
-        """Alarms not taken in since the start, by reason: `full`, `disk`."""
-        return {"full": self._store.levels.refused, "disk": self._store.unwritten}
+        """Alarms not accepted since the start, by reason: `full`, `disk`."""
+        return {"full": self._store.counters.refused, "disk": self._store.unwritten}
 
     @property
     def dead(self) -> int:
-        """How many dead letters are held."""
-        return self._store.levels.dead
+        """Number of dead letters stored."""
+        return self._store.counters.dead
 
     @property
     def displaced(self) -> int:
-        """Dead letters that had to go for newer ones since the start."""
-        return self._store.levels.displaced
+        """Dead letters that were deleted for newer ones since the start."""
+        return self._store.counters.displaced
 
     @property
     def commits(self) -> int:
@@ -201,103 +208,105 @@ class Outbox:
         alarms: Sequence[Alarm],
         name_of: Callable[[str], str | None],
         checkpoints: Mapping[tuple[str, str], str] | None = None,
-    ) -> tuple[AlarmEvent, ...]:
-        """Takes in the alarms that are new by (id, cleared), and gives their events once those are on disk.
+    ) -> Stored:
+        """Store the alarms that are new by (id, cleared); return their events once those are on disk.
 
-        `name_of` gives a device's name for its id; `marks` are kept as by `keep`, by backend and device. Raises
-        OutboxFull when the new ones do not all fit; then nothing is stored, so that the same call can be made again.
+        A stored event is completed by facts that it lacks. `name_of` returns a device's name for its id; `checkpoints`
+        are written in the same transaction, by backend and device. Raises OutboxFull when the new ones do not all fit;
+        then nothing is stored, so that the same call can be made again.
         """
         now = datetime.now(UTC)
         drafts = tuple(draft(alarm, now, name_of(alarm.device)) for alarm in alarms)
-        kept = {key: storable(text) for key, text in (checkpoints or {}).items()}
-        if not drafts and not kept:
-            return ()
-        events: tuple[AlarmEvent, ...] = await self._group.write(Job(drafts=drafts, checkpoints=kept))
-        self._remember(kept)
-        if events:
-            self._recent.add(events)
-            self._news.set()
-        return events
+        saved = {key: storable(text) for key, text in (checkpoints or {}).items()}
+        if not drafts and not saved:
+            return Stored()
+        stored: Stored = await self._group.write(Job(drafts=drafts, checkpoints=saved))
+        self._remember(saved)
+        if stored.new:
+            self._recent.add(stored.new, announce_backlog=self._limits.announce_backlog)
+            self._added.set()
+        self._recent.replace(stored.completed)
+        return stored
 
     async def changed(self) -> None:
-        """Waits until something was added since the last call. For one consumer."""
-        await self._news.wait()
-        self._news.clear()
+        """Wait until something was added since the last call. For one consumer."""
+        await self._added.wait()
+        self._added.clear()
 
     async def unpublished(self, after: int, limit: int = 500) -> list[AlarmEvent]:
-        """The first events after this number that the broker has not acknowledged."""
+        """Return the first events after a number that the broker has not acknowledged, oldest first."""
         if after >= self.last_seq:
             return []
         recent = self._recent.after(after, limit)
-        # An empty list is an answer too: what is just being written is not asked for behind its back.
+        # An empty list counts, too: the disk is not asked for what is just being written.
         return await self._group.read(queries.unpublished, _row(after), limit) if recent is None else recent
 
     async def published(self, seqs: Iterable[int]) -> None:
-        """The broker has acknowledged these; they stay for replay within the history's bound."""
+        """Record that the broker has acknowledged events; they stay for replay within the history's bound."""
         if seqs := tuple(seqs):
             await self._group.write(Job(published=seqs))
             self._recent.drop(seqs)
 
     async def history(self, after: int, limit: int) -> tuple[list[AlarmEvent], bool]:
-        """The first events after this number, acknowledged or not, and whether there are more."""
+        """Return the first events after a number, acknowledged or not, oldest first; and True if there are more."""
         return await self._group.read(queries.history, _row(after), limit)
 
-    async def standing(self) -> list[AlarmEvent]:
-        """Raised events whose vendor reports recovery and has not yet."""
-        return await self._group.read(queries.standing)
+    async def active_alarms(self) -> list[AlarmEvent]:
+        """Return the raise events of active alarms: those whose vendor reports the clear, and has not yet."""
+        return await self._group.read(queries.active_alarms)
 
     async def forget(self, device_ids: Iterable[str]) -> list[AlarmEvent]:
-        """Ends what stands for these devices and drops their last alarms; gives the events that stood."""
+        """End the active alarms of these devices and delete their last alarms; return the events that were active."""
         devices = tuple(device_ids)
         return await self._write(lambda db, _: store.forget(db, devices))
 
     async def summary(self, now: datetime) -> dict[str, dict[str, int]]:
-        """Raised events by severity, received in the `last_hour` and `last_day` (to the minute), and `active` now."""
+        """Return raise events by severity: raised in the `last_hour` and `last_day` (to the minute), `active` now."""
         return await self._group.read(queries.summary, now)
 
     async def last(self) -> dict[str, AlarmEvent]:
-        """Each device's newest raised event, by when it was raised."""
+        """Return each device's newest raise event, by when it was raised."""
         return await self._group.read(queries.last)
 
     def checkpoint(self, backend: str, device: str) -> str | None:
-        """What `keep` was last given for this device; None where that was nothing, or empty."""
+        """Return the checkpoint of a device; None if there is none."""
         return self._checkpoints.get((backend, device))
 
     async def save_checkpoint(self, backend: str, device: str, text: str) -> None:
-        """Keeps how far a device's history has been read; an empty text takes that away."""
+        """Store how far a device's history has been read; an empty text deletes that."""
         text = storable(text)
         await self._write(lambda db, _: store.save_checkpoint(db, backend, device, text))
         self._remember({(backend, device): text})
 
     async def add_dead_letter(self, backend: str, kind: str, error: str, body: bytes) -> int:
-        """Keeps a push that could not be understood, its secrets already dropped; gives the dead letter's id."""
+        """Store a push that could not be parsed, its secrets already dropped; return the dead letter's id."""
         letter = DeadLetter(
             id=0, backend=backend, kind=kind, error=storable(error), at=datetime.now(UTC), body=clip(body)
         )
-        return await self._write(lambda db, levels: store.add_dead_letter(db, levels, self._limits, letter))
+        return await self._write(lambda db, counters: store.add_dead_letter(db, counters, self._limits, letter))
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetter]:
-        """The first dead letters after this id."""
+        """Return the first dead letters after an id, oldest first."""
         return await self._group.read(queries.dead_letters, _row(after), limit)
 
     async def get_dead_letter(self, letter: int) -> DeadLetter | None:
-        """The dead letter with this id."""
+        """Return the dead letter with an id, None if there is none."""
         return await self._group.read(queries.dead_letter, _row(letter))
 
     async def discard(self, letter: int) -> bool:
-        """Drops a dead letter; False when there is none with this id."""
-        return await self._write(lambda db, levels: store.discard(db, levels, _row(letter)))
+        """Delete a dead letter; return False if there is none with this id."""
+        return await self._write(lambda db, counters: store.discard(db, counters, _row(letter)))
 
     async def setting(self, key: str, default_factory: Callable[[], str]) -> str:
-        """A text that outlives restarts, made by the factory when asked for the first time."""
-        kept = await self._group.read(queries.setting, key)
-        if kept is not None:
-            return kept
+        """Return a text that outlives restarts, made by the factory when it is asked for the first time."""
+        saved = await self._group.read(queries.setting, key)
+        if saved is not None:
+            return saved
         text = default_factory()
         return await self._write(lambda db, _: store.put_setting(db, key, text))
 
-    def _remember(self, kept: Mapping[tuple[str, str], str]) -> None:
-        for key, text in kept.items():
+    def _remember(self, saved: Mapping[tuple[str, str], str]) -> None:
+        for key, text in saved.items():
             self._checkpoints[key] = text
             if not text:
                 del self._checkpoints[key]
@@ -308,10 +317,13 @@ class Outbox:
 
 
 @contextmanager
-def _handing_over() -> Iterator[None]:
-    """SQLite lets go of the interpreter at each statement; by default it may be 5 ms until the loop gives it back."""
+def _short_switch_interval() -> Iterator[None]:
+    """Shorten the interpreter's switch interval.
+
+    SQLite releases the interpreter lock at each statement; by default the event loop may keep it for 5 ms then.
+    """
     before = sys.getswitchinterval()
-    sys.setswitchinterval(min(before, HAND_OVER))
+    sys.setswitchinterval(min(before, SWITCH_INTERVAL))
     try:
         yield
     finally:
@@ -319,5 +331,5 @@ def _handing_over() -> Iterator[None]:
 
 
 def _row(number: int) -> int:
-    # A request may name any number; SQLite counts to here.
+    # A request may name any number; SQLite has 64 bits.
     return min(max(number, 0), 2**63 - 1)

@@ -1,4 +1,4 @@
-"""What can be asked of the outbox; each runs between two transactions."""
+"""Queries of the outbox's database; each runs between two transactions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _DEAD_LETTER = "SELECT id, backend, kind, error, at, body, count FROM dead_lette
 
 
 def unpublished(db: sqlite3.Connection, after: int, limit: int) -> list[AlarmEvent]:
+    """Return the first events after a number that the broker has not acknowledged, oldest first."""
     rows = db.execute(
         "SELECT event.seq, active, standing, body FROM pending JOIN event USING (seq)"
         " WHERE pending.seq > ? ORDER BY pending.seq LIMIT ?",
@@ -23,23 +24,27 @@ def unpublished(db: sqlite3.Connection, after: int, limit: int) -> list[AlarmEve
 
 
 def history(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[AlarmEvent], bool]:
+    """Return the first events after a number, oldest first, and True if there are more."""
     rows = db.execute(
         "SELECT seq, active, standing, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit + 1)
     ).fetchall()
     return [restore(*row) for row in rows[:limit]], len(rows) > limit
 
 
-def standing(db: sqlite3.Connection) -> list[AlarmEvent]:
+def active_alarms(db: sqlite3.Connection) -> list[AlarmEvent]:
+    """Return the raise events of active alarms, oldest first."""
     rows = db.execute("SELECT seq, 1, name, body FROM standing WHERE open ORDER BY seq")
     return [restore(*row) for row in rows]
 
 
 def last(db: sqlite3.Connection) -> dict[str, AlarmEvent]:
+    """Return each device's newest raise event, by device id."""
     rows = db.execute("SELECT seq, active, standing, body FROM last").fetchall()
     return {event.device: event for event in (restore(*row) for row in rows)}
 
 
 def summary(db: sqlite3.Connection, now: datetime) -> dict[str, dict[str, int]]:
+    """Return raise events by severity: of the last hour, of the last day, and active."""
     this = minute(now.timestamp())
     since = "SELECT severity, sum(n) FROM tally WHERE minute >= ? GROUP BY severity"
     return {
@@ -50,21 +55,25 @@ def summary(db: sqlite3.Connection, now: datetime) -> dict[str, dict[str, int]]:
 
 
 def checkpoints(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """Return all checkpoints, by backend and device."""
     rows = db.execute("SELECT backend, device, text FROM watermark")
     return {(backend, device): text for backend, device, text in rows}
 
 
 def dead_letters(db: sqlite3.Connection, after: int, limit: int) -> list[DeadLetter]:
+    """Return the first dead letters after an id, oldest first."""
     rows = db.execute(f"{_DEAD_LETTER} WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
     return [_letter(row) for row in rows]
 
 
 def dead_letter(db: sqlite3.Connection, letter: int) -> DeadLetter | None:
+    """Return the dead letter with an id, None if there is none."""
     row = db.execute(f"{_DEAD_LETTER} WHERE id = ?", (letter,)).fetchone()
     return None if row is None else _letter(row)
 
 
 def setting(db: sqlite3.Connection, key: str) -> str | None:
+    """Return the setting with a key, None if there is none."""
     row = db.execute("SELECT text FROM setting WHERE key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
 

@@ -1,4 +1,4 @@
-"""The outbox's file: its tables, and opening it whatever a crash or a bad disk has left there."""
+"""The outbox's file: its tables, and opening it whatever a crash or a bad disk left there."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 COMPANIONS = ("-wal", "-shm", "-journal")
-SMALLEST = 512  # bytes; SQLite takes what is shorter for a new file and writes over it
-PATIENCE = 1.0  # seconds, for a predecessor that is just letting go of the file
+SMALLEST = 512  # bytes; SQLite takes a shorter file for a new one and writes over it
+BUSY_TIMEOUT = 1.0  # seconds, for a predecessor that is just closing the file
 
 SCHEMA = """
 CREATE TABLE event (
@@ -82,7 +82,7 @@ CREATE TABLE dead_letter (
 CREATE TABLE setting (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 """
 
-# Everything that is ever read back; a fault in it shall show at the start and not in the middle of the work.
+# Everything that is ever read back; an error in it shall show at the start and not in the middle of the work.
 EVENTS = (
     "SELECT seq, active, standing, body FROM event",
     "SELECT seq, active, standing, body FROM last",
@@ -92,7 +92,7 @@ TEXTS = ("SELECT * FROM watermark", "SELECT * FROM setting", "SELECT * FROM dead
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """A connection to a sound file at `path`, which is made anew if it is missing or damaged.
+    """Return a connection to a sound file at `path`, which is made anew if it is missing or damaged.
 
     A damaged one is set aside as `<name>.corrupt-<time>`. Raises OutboxError when the directory cannot be written,
     another process has the file open, or a newer version of the bridge wrote it.
@@ -140,7 +140,7 @@ def _create(path: Path, first: int) -> sqlite3.Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, cached_statements=512)
+    return sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=512)
 
 
 def _configure(connection: sqlite3.Connection) -> None:
@@ -153,7 +153,7 @@ def _configure(connection: sqlite3.Connection) -> None:
 
 
 def _damage(connection: sqlite3.Connection, path: Path) -> str | None:
-    """What is wrong with the file itself, if anything. Raises OutboxError, sqlite3.Error, OSError for all else."""
+    """Return the damage of the file itself, if any. Raises OutboxError, sqlite3.Error, OSError for all else."""
     if path.is_file() and path.stat().st_size < SMALLEST:
         return "cut short"
     try:
@@ -181,7 +181,7 @@ def _damage(connection: sqlite3.Connection, path: Path) -> str | None:
 
 
 def _is_cut(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the last page is not whole, and no log mends it; SQLite would read zeros there and find no fault."""
+    """Return True if the last page is not whole and no log repairs it; SQLite would read zeros there."""
     (page,) = connection.execute("PRAGMA page_size").fetchone()
     log = path.with_name(path.name + "-wal")
     return path.stat().st_size % page > 0 and not (log.exists() and log.stat().st_size)

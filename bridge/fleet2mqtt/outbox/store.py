@@ -1,4 +1,4 @@
-"""The outbox as its own thread sees it: one connection, and transactions made of many callers' jobs."""
+"""The outbox's thread: one database connection, and transactions that carry the jobs of many callers."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from fleet2mqtt.outbox.models import (
     DeadLetter,
     EventDraft,
     OutboxLimits,
+    Stored,
+    complete,
     measure,
     restore,
     settle,
@@ -29,7 +31,7 @@ from fleet2mqtt.outbox.schema import open_database
 
 TALLY_MINUTES = 25 * 60
 ROWS_A_STATEMENT = 64  # keeps the number of variables and of prepared statements small
-_KNOWN = "SELECT id, cleared FROM seen WHERE id IN (SELECT value FROM json_each(?))"
+_SEEN = "SELECT seq, id, cleared FROM seen WHERE id IN (SELECT value FROM json_each(?))"
 _LAST = """
 ON CONFLICT (device) DO UPDATE SET
     at = excluded.at, seq = excluded.seq, active = excluded.active, standing = excluded.standing, body = excluded.body
@@ -37,8 +39,8 @@ WHERE (excluded.at, excluded.seq) > (last.at, last.seq)
 """
 
 
-# What is older than what stands or has ended changes nothing, whatever the order of arrival; of two at the same time
-# the later arrival counts, except that a clearing always ends the event with its own id.
+# An event older than the newest one of its alarm changes nothing, whatever the order of arrival; of two at the same
+# time the later arrival counts, except that a clear always ends the event with its own id.
 _STANDS = """
 ON CONFLICT (device, standing) DO UPDATE SET
     open = 1, id = excluded.id, at = excluded.at, seq = excluded.seq, severity = excluded.severity,
@@ -54,50 +56,82 @@ _TALLY = "ON CONFLICT (minute, severity) DO UPDATE SET n = n + excluded.n"
 
 
 class AlarmWriter:
-    """The alarms of one transaction: `accept` call by call, then `store` once."""
+    """Writes the alarms of one transaction: `accept` once a caller, then `store` once."""
 
     def __init__(
-        self, db: sqlite3.Connection, levels: Counters, limits: OutboxLimits, drafts: Iterable[EventDraft]
+        self, db: sqlite3.Connection, counters: Counters, limits: OutboxLimits, drafts: Iterable[EventDraft]
     ) -> None:
         self._db = db
-        self._levels = levels
+        self._counters = counters
         self._limits = limits
         ids = orjson.dumps([draft.id for draft in drafts]).decode()
-        self._known = {(id_, bool(cleared)) for id_, cleared in db.execute(_KNOWN, (ids,))}
+        self._seen = {(id_, bool(cleared)): seq for seq, id_, cleared in db.execute(_SEEN, (ids,))}
         self._rows: list[tuple[int, EventDraft]] = []
 
-    def accept(self, drafts: Sequence[EventDraft]) -> tuple[AlarmEvent, ...] | OutboxFull:
-        """The new ones, numbered; or, when they do not all fit, none of them."""
+    def accept(self, drafts: Sequence[EventDraft]) -> Stored | OutboxFull:
+        """Number the events that are new, and complete stored ones of which the drafts know more.
+
+        Returns OutboxFull if the new ones do not all fit; then none of them is accepted.
+        """
         new: dict[tuple[str, bool], EventDraft] = {}
+        again: list[EventDraft] = []
         for draft in drafts:
-            if draft.identity not in self._known:
+            if draft.identity in self._seen:
+                again.append(draft)
+            else:
                 new.setdefault(draft.identity, draft)
-        if not new:
-            return ()
-        fresh = tuple(new.values())
-        levels = self._levels
-        size = sum(len(draft.data) for draft in fresh)
-        if levels.depth + len(fresh) > self._limits.rows or levels.size + size > self._limits.bytes:
-            levels.refused += len(fresh)
-            return OutboxFull(f"the outbox holds {levels.depth} events, {levels.size} bytes: no room for {len(fresh)}")
-        numbered = tuple(enumerate(fresh, levels.seq + 1))
-        self._known.update(new)
+        if refusal := self._number(tuple(new.values())):
+            return refusal
+        accepted = self._rows[len(self._rows) - len(new) :] if new else []
+        completed = tuple(event for draft in again if (event := self._complete(draft)) is not None)
+        return Stored(new=tuple(draft.event(seq) for seq, draft in accepted), completed=completed)
+
+    def _number(self, drafts: Sequence[EventDraft]) -> OutboxFull | None:
+        counters = self._counters
+        pending = [draft for draft in drafts if self._is_announced(draft)]
+        size = sum(len(draft.data) for draft in pending)
+        if pending and (counters.depth + len(pending) > self._limits.rows or counters.size + size > self._limits.bytes):
+            counters.refused += len(drafts)
+            return OutboxFull(
+                f"the outbox holds {counters.depth} events, {counters.size} bytes: no room for {len(pending)}"
+            )
+        numbered = tuple(enumerate(drafts, counters.seq + 1))
+        self._seen.update((draft.identity, seq) for seq, draft in numbered)
         self._rows.extend(numbered)
-        levels.seq += len(fresh)
-        levels.depth += len(fresh)
-        levels.held += len(fresh)
-        levels.seen += len(fresh)
-        levels.size += size
-        return tuple(draft.event(seq) for seq, draft in numbered)
+        counters.seq += len(drafts)
+        counters.stored += len(drafts)
+        counters.seen += len(drafts)
+        counters.depth += len(pending)
+        counters.size += size
+        return None
+
+    def _is_announced(self, draft: EventDraft) -> bool:
+        return self._limits.announce_backlog or not draft.backlog
+
+    def _complete(self, draft: EventDraft) -> AlarmEvent | None:
+        """Add facts to a stored event, wherever it is stored; None if the draft knows no more, or it is gone."""
+        seq = self._seen[draft.identity]
+        row = self._db.execute("SELECT active, standing, body FROM event WHERE seq = ?", (seq,)).fetchone()
+        if row is None:  # written in this transaction, or beyond the history's bound
+            return None
+        active, alarm_key, data = row
+        body = complete(orjson.loads(data), draft)
+        if body is None:
+            return None
+        data = orjson.dumps({**body, "seq": 0})
+        for table in ("event", "standing", "last"):
+            self._db.execute(f"UPDATE {table} SET body = ? WHERE seq = ? AND body != x''", (data, seq))  # noqa: S608
+        return restore(seq, active, alarm_key, data)
 
     def store(self) -> None:
-        """Writes what was accepted."""
+        """Write what was accepted."""
         rows = self._rows
         if not rows:
             return
         insert = partial(_insert, self._db)
         insert("event (seq, active, standing, body)", [(seq, d.active, d.alarm_key, d.data) for seq, d in rows])
-        insert("pending (seq, size)", [(seq, len(draft.data)) for seq, draft in rows])
+        if pending := [(seq, len(draft.data)) for seq, draft in rows if self._is_announced(draft)]:
+            insert("pending (seq, size)", pending)
         insert("seen (seq, id, cleared)", [(seq, *draft.identity) for seq, draft in rows])
         self._store_standing()
         self._store_raised([(seq, draft) for seq, draft in rows if not draft.cleared])
@@ -128,16 +162,21 @@ class AlarmWriter:
             [(d.device, d.raised, seq, d.active, d.alarm_key, d.data) for seq, d in newest.values()],
             _LAST,
         )
-        counts = Counter((minute(draft.received_at.timestamp()), draft.severity) for _, draft in rows)
+        counts = Counter((minute(_counted_at(draft)), draft.severity) for _, draft in rows)
         _insert(self._db, "tally (minute, severity, n)", [(*key, n) for key, n in counts.items()], _TALLY)
         newest_minute, _ = max(counts)
-        if newest_minute != self._levels.minute:
-            self._levels.minute = newest_minute
+        if newest_minute != self._counters.minute:
+            self._counters.minute = newest_minute
             self._db.execute("DELETE FROM tally WHERE minute < ?", (newest_minute - TALLY_MINUTES,))
 
 
+def _counted_at(draft: EventDraft) -> float:
+    """Return the epoch seconds at which the summary counts an event: when it was raised, but never ahead of time."""
+    return min(draft.raised, draft.received_at.timestamp())
+
+
 def minute(timestamp: float) -> int:
-    """The minute, counted from the epoch, that a summary counts by."""
+    """Return the minute, counted from the epoch, that a summary counts by."""
     return int(timestamp // 60)
 
 
@@ -157,9 +196,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One caller's share of a transaction: alarms to take in, acknowledged numbers, or any other write.
+    """One caller's part of a transaction: alarms to accept, acknowledged numbers, or any other write.
 
-    `marks` are watermarks that are written with the drafts, by backend and device.
+    `checkpoints` are written with the drafts, by backend and device.
     """
 
     drafts: Sequence[EventDraft] = ()
@@ -169,23 +208,23 @@ class Job:
 
 
 class Store:
-    """To be made and used on one thread only; `levels`, `commits` and `unwritten` may be read from any.
+    """The database. Made and used on one thread only; `counters`, `commits` and `unwritten` may be read from any.
 
-    `unwritten` counts the alarms that a fault of the disk kept out.
+    `unwritten` counts the alarms that could not be written because the disk failed.
     """
 
     def __init__(self, path: Path, limits: OutboxLimits) -> None:
         self._path = path
         self._limits = limits
         self._db = open_database(path)
-        self.levels = measure(self._db)
+        self.counters = measure(self._db)
         self.commits = 0
         self.unwritten = 0
 
     def commit(self, jobs: Sequence[Job]) -> list[Any]:
-        """Carries out all jobs in one transaction; gives what each results in, an OutboxError if it failed.
+        """Run all jobs in one transaction; return the result of each, an OutboxError if it failed.
 
-        When the disk refuses, each is tried alone, so that one that is too much does not fail the others.
+        When the disk refuses, each job is tried alone, so that one that is too large does not fail the others.
         """
         try:
             return self._transaction(jobs)
@@ -193,53 +232,54 @@ class Store:
             if len(jobs) > 1:
                 return [self.commit([job])[0] for job in jobs]
             self.unwritten += len(jobs[0].drafts)
-            fault = OutboxError(f"{self._path}: {error}")
-            fault.__cause__ = error
-            return [fault]
+            failure = OutboxError(f"{self._path}: {error}")
+            failure.__cause__ = error
+            return [failure]
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Asks something. Raises OutboxError."""
+        """Run a query. Raises OutboxError."""
         try:
             return query(self._db)
         except sqlite3.Error as error:
             raise OutboxError(f"{self._path}: {error}") from error
 
     def close(self) -> None:
+        """Close the database."""
         self._db.close()
 
     def _transaction(self, jobs: Sequence[Job]) -> list[Any]:
-        levels = replace(self.levels)
+        counters = replace(self.counters)
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            results = self._carry_out(jobs, levels)
-            settle(self._db, levels, self._limits)
+            results = self._run(jobs, counters)
+            settle(self._db, counters, self._limits)
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        self.levels = levels
+        self.counters = counters
         self.commits += 1
         return results
 
-    def _carry_out(self, jobs: Sequence[Job], levels: Counters) -> list[Any]:
+    def _run(self, jobs: Sequence[Job], counters: Counters) -> list[Any]:
         # First what makes room, then what needs it.
-        publish(self._db, levels, [seq for job in jobs for seq in job.published])
-        intake = AlarmWriter(self._db, levels, self._limits, [draft for job in jobs for draft in job.drafts])
-        results = [job.work(self._db, levels) if job.work else self._take_in(job, intake) for job in jobs]
-        intake.store()
+        publish(self._db, counters, [seq for job in jobs for seq in job.published])
+        writer = AlarmWriter(self._db, counters, self._limits, [draft for job in jobs for draft in job.drafts])
+        results = [job.work(self._db, counters) if job.work else self._accept(job, writer) for job in jobs]
+        writer.store()
         return results
 
-    def _take_in(self, job: Job, intake: AlarmWriter) -> tuple[AlarmEvent, ...] | OutboxFull:
-        taken = intake.accept(job.drafts)
+    def _accept(self, job: Job, writer: AlarmWriter) -> Stored | OutboxFull:
+        taken = writer.accept(job.drafts)
         if not isinstance(taken, OutboxFull):
             for (backend, device), text in job.checkpoints.items():
                 save_checkpoint(self._db, backend, device, text)
         return taken
 
 
-def publish(db: sqlite3.Connection, levels: Counters, seqs: Sequence[int]) -> None:
-    """These have been acknowledged; those that already were change nothing."""
+def publish(db: sqlite3.Connection, counters: Counters, seqs: Sequence[int]) -> None:
+    """Record the acknowledgement of events; one that was acknowledged before changes nothing."""
     if not seqs:
         return
     listed = (orjson.dumps(seqs).decode(),)
@@ -247,13 +287,13 @@ def publish(db: sqlite3.Connection, levels: Counters, seqs: Sequence[int]) -> No
         "SELECT count(*), coalesce(sum(size), 0) FROM pending WHERE seq IN (SELECT value FROM json_each(?))", listed
     ).fetchone()
     db.execute("DELETE FROM pending WHERE seq IN (SELECT value FROM json_each(?))", listed)
-    levels.depth -= count
-    levels.size -= size
-    levels.oldest = None  # it may be another one now: looked up at the end of the transaction
+    counters.depth -= count
+    counters.size -= size
+    counters.oldest = None  # it may be another one now: looked up at the end of the transaction
 
 
 def forget(db: sqlite3.Connection, devices: Sequence[str]) -> list[AlarmEvent]:
-    """Ends what stands for these devices, which it gives, and drops their last alarms."""
+    """End the active alarms of these devices and delete their last alarms; return the events that were active."""
     listed = (orjson.dumps(devices).decode(),)
     rows = db.execute(
         "SELECT seq, 1, name, body FROM standing"
@@ -268,7 +308,7 @@ def forget(db: sqlite3.Connection, devices: Sequence[str]) -> list[AlarmEvent]:
 
 
 def save_checkpoint(db: sqlite3.Connection, backend: str, device: str, text: str) -> None:
-    """Writes a watermark; the same one again costs no write, an empty one is none."""
+    """Write a checkpoint; the same one again costs no write, an empty one deletes it."""
     if not text:
         db.execute("DELETE FROM watermark WHERE (backend, device) = (?, ?)", (backend, device))
         return
@@ -279,41 +319,41 @@ def save_checkpoint(db: sqlite3.Connection, backend: str, device: str, text: str
     )
 
 
-def add_dead_letter(db: sqlite3.Connection, levels: Counters, limits: OutboxLimits, letter: DeadLetter) -> int:
-    """Keeps a dead letter in place of the oldest, or counts it once more; gives its id."""
+def add_dead_letter(db: sqlite3.Connection, counters: Counters, limits: OutboxLimits, letter: DeadLetter) -> int:
+    """Store a dead letter in place of the oldest, or count it once more; return its id."""
     digest = hashlib.sha256(letter.body.encode()).hexdigest()
     key = (letter.backend, letter.kind, digest)
-    held = db.execute("SELECT id FROM dead_letter WHERE (backend, kind, digest) = (?, ?, ?)", key).fetchone()
-    if held is not None:
+    stored = db.execute("SELECT id FROM dead_letter WHERE (backend, kind, digest) = (?, ?, ?)", key).fetchone()
+    if stored is not None:
         db.execute(
             "UPDATE dead_letter SET count = count + 1, error = ?, at = ? WHERE id = ?",
-            (letter.error, letter.at.timestamp(), *held),
+            (letter.error, letter.at.timestamp(), *stored),
         )
-        return int(held[0])
-    excess = levels.dead + 1 - limits.dead_letters
+        return int(stored[0])
+    excess = counters.dead + 1 - limits.dead_letters
     if excess > 0:
         db.execute(
             "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter ORDER BY at, id LIMIT ?)", (excess,)
         )
-        levels.dead -= excess
-        levels.displaced += excess
+        counters.dead -= excess
+        counters.displaced += excess
     row = db.execute(
         "INSERT INTO dead_letter (backend, kind, digest, error, at, count, body) VALUES (?, ?, ?, ?, ?, 1, ?)",
         (*key, letter.error, letter.at.timestamp(), letter.body),
     )
-    levels.dead += 1
+    counters.dead += 1
     return int(row.lastrowid or 0)
 
 
-def discard(db: sqlite3.Connection, levels: Counters, letter: int) -> bool:
-    """Drops a dead letter; False when there is none with this id."""
+def discard(db: sqlite3.Connection, counters: Counters, letter: int) -> bool:
+    """Delete a dead letter; return False if there is none with this id."""
     gone = db.execute("DELETE FROM dead_letter WHERE id = ?", (letter,)).rowcount > 0
-    levels.dead -= gone
+    counters.dead -= gone
     return gone
 
 
 def put_setting(db: sqlite3.Connection, key: str, text: str) -> str:
-    """Writes a setting unless there is one; gives the one that holds."""
+    """Write a setting unless there is one; return the one that is stored."""
     db.execute("INSERT INTO setting (key, text) VALUES (?, ?) ON CONFLICT (key) DO NOTHING", (key, text))
-    (kept,) = db.execute("SELECT text FROM setting WHERE key = ?", (key,)).fetchone()
-    return str(kept)
+    (saved,) = db.execute("SELECT text FROM setting WHERE key = ?", (key,)).fetchone()
+    return str(saved)
