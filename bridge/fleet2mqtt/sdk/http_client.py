@@ -1,7 +1,8 @@
-"""Vendor calls over HTTP: one `call()`, told by data what the vendor's envelope looks like."""
+"""HTTP calls to vendor systems: one `call()`, and data that describes the vendor's envelope."""
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import time
@@ -31,21 +32,23 @@ from fleet2mqtt.sdk.api import Calls
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
 MAX_REPLY = 64 * 1024 * 1024
-LONGEST_HOLD = 300.0
-"""Seconds: a vendor that asks for more (Retry-After) is tried again then all the same."""
+MAX_RETRY_AFTER = 300.0
+"""Longest pause in seconds that a Retry-After header may ask for."""
 _DENIED = frozenset((401, 403))
 _BUSY = frozenset((429, 503))
-_CONNECT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ssl.SSLError)
+_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ssl.SSLError)
+_READING_METHODS = frozenset(("GET", "HEAD"))
 _OK = 200
 _QUERY = re.compile(r"\?\S*")
-"""What aiohttp's words may repeat of a URL: a signature that did not arrive could still be used."""
+"""The query of a URL in aiohttp's texts: a signature that did not arrive could still be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """How a vendor wraps its answers: `member` is one of `success`, or the text of the refusal is in `texts`.
+    """The members that every response of a vendor has around its data.
 
-    `classify(code, text)` may name a narrower error than Rejected. Where the text is a list, those are what failed.
+    A response is a success if `member` is one of `success`; else the reason is in one of `texts`.
+    `classify(code, text)` may return a narrower error class than Rejected. Where the text is a list, its items failed.
     """
 
     member: str = "code"
@@ -54,7 +57,7 @@ class Envelope:
     classify: Callable[[Any, str], type[BackendError] | None] | None = None
 
     def check(self, reply: dict[str, Any], endpoint: str) -> None:
-        """Raise what a refusing reply means."""
+        """Raise the error that an unsuccessful response stands for."""
         code = reply.get(self.member)
         if code in self.success and not (isinstance(code, bool) is not isinstance(self.success[0], bool)):
             return
@@ -68,9 +71,15 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpClient:
-    """One vendor system. `base` has no trailing slash; `prepare` may add what each attempt needs afresh."""
+    """One vendor system. `base` is its URL without a trailing slash.
+
+    Calls that only read share `session` and its connections, and are sent once more where the vendor closed an idle
+    connection just as the request arrived. Calls that write are never repeated; each has a connection of its own in
+    `write_session`, so that this cannot happen to them.
+    """
 
     session: aiohttp.ClientSession
+    write_session: aiohttp.ClientSession
     base: str
     envelope: Envelope
     pace: RateLimiter
@@ -88,9 +97,11 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         json: Any = None,
+        writes: bool | None = None,
     ) -> dict[str, Any]:
-        """Call `path` and give the reply, an object that says success. `endpoint` names it in health and errors.
+        """Call `path` and return the response, an object that says success. `endpoint` names it in health and errors.
 
+        `writes` tells whether the call changes something at the vendor; by default only GET does not.
         Raises Unreachable, Ambiguous, InvalidResponse, Rejected, RateLimited, AuthenticationError.
         """
         name = endpoint or path
@@ -98,8 +109,10 @@ class HttpClient:
         async with self.pace.slot():
             count.calls += 1
             try:
-                status, data, moved = await self._send(method, path, name, params=params, headers=headers, json=json)
-                reply = self._open(status, data, name, moved)
+                reading = method in _READING_METHODS if writes is None else not writes
+                request = {"params": params, "headers": headers, "json": json}
+                status, data, location = await self._send(method, path, name, reading=reading, **request)
+                reply = self._parse(status, data, name, location)
                 self.envelope.check(reply, name)
             except BackendError as error:
                 count.failures += 1
@@ -107,26 +120,40 @@ class HttpClient:
                 raise
         return reply
 
-    async def _send(self, method: str, path: str, name: str, **request: Any) -> tuple[int, bytes, str]:
-        timeout = aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(self.timeout, 5.0))
+    async def _send(
+        self, method: str, path: str, name: str, *, reading: bool, **request: Any
+    ) -> tuple[int, bytes, str]:
         try:
-            async with self.session.request(
-                method, self.base + path, timeout=timeout, allow_redirects=False, **request
-            ) as response:
-                if response.status in _BUSY:
-                    self.pace.pause(_wanted_wait(response.headers.get("Retry-After", "")))
-                return response.status, await _read(response, name), response.headers.get("Location", "")
-        except _CONNECT as error:
-            message = f"{name}: no connection to {self.base}: {_words(error)}"
+            try:
+                return await self._send_once(
+                    self.session if reading else self.write_session, method, path, name, request
+                )
+            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                if not reading:
+                    raise
+                return await self._send_once(self.session, method, path, name, request)
+        except _NOT_CONNECTED as error:
+            message = f"{name}: no connection to {self.base}: {describe_connection_error(error)}"
             raise Unreachable(message, endpoint=name, code="unreachable") from error
         except TimeoutError as error:
-            message = f"{name}: no whole answer within {self.timeout:g} s"
+            message = f"{name}: no complete response within {self.timeout:g} s"
             raise Ambiguous(message, endpoint=name, code="timeout") from error
         except (aiohttp.ClientError, OSError) as error:
-            message = f"{name}: the connection broke: {_words(error)}"
+            message = f"{name}: the connection broke: {describe_connection_error(error)}"
             raise Ambiguous(message, endpoint=name, code="connection_lost") from error
 
-    def _open(self, status: int, data: bytes, name: str, moved: str) -> dict[str, Any]:
+    async def _send_once(
+        self, session: aiohttp.ClientSession, method: str, path: str, name: str, request: dict[str, Any]
+    ) -> tuple[int, bytes, str]:
+        timeout = aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(self.timeout, 5.0))
+        async with session.request(
+            method, self.base + path, timeout=timeout, allow_redirects=False, **request
+        ) as response:
+            if response.status in _BUSY:
+                self.pace.pause(_retry_after(response.headers.get("Retry-After", "")))
+            return response.status, await _read(response, name), response.headers.get("Location", "")
+
+    def _parse(self, status: int, data: bytes, name: str, location: str) -> dict[str, Any]:
         try:
             reply = self.parse(data) if data else None
         except InvalidResponse as error:
@@ -134,8 +161,10 @@ class HttpClient:
             fault = f"{name}: HTTP {status}, {error}"
         else:
             fault = f"{name}: HTTP {status}" + ("" if data else " and an empty body")
-        if 300 <= status < 400 and moved:  # not followed: a write would be sent again as a read, to whom we do not know
-            fault = f"{name}: HTTP {status}, redirected to {_QUERY.sub('', moved)[:200]}; is the backend's url right?"
+        if 300 <= status < 400 and location:  # not followed: a write would be sent again as a read, to an unknown host
+            fault = (
+                f"{name}: HTTP {status}, redirected to {_QUERY.sub('', location)[:200]}; is the backend's url right?"
+            )
         if status in _DENIED:
             raise AuthenticationError(fault, endpoint=name, code=status)
         if status in _BUSY:
@@ -158,18 +187,36 @@ async def _read(response: aiohttp.ClientResponse, name: str) -> bytes:
     return bytes(data)
 
 
-def _wanted_wait(retry_after: str) -> float:
-    """Seconds that a busy vendor wants to be left alone: as it says, in seconds or as an HTTP date."""
+def _retry_after(retry_after: str) -> float:
+    """Return the seconds of a Retry-After header, which has seconds or an HTTP date."""
     if retry_after.isascii() and retry_after.isdecimal():
-        return min(float(retry_after), LONGEST_HOLD)
+        return min(float(retry_after), MAX_RETRY_AFTER)
     try:
         until = parsedate_to_datetime(retry_after)
     except ValueError:
         return 0.0
-    return min(max(until.timestamp() - time.time(), 0.0), LONGEST_HOLD)
+    return min(max(until.timestamp() - time.time(), 0.0), MAX_RETRY_AFTER)
 
 
-def _words(error: BaseException) -> str:
+_CONNECTION_ERRORS: tuple[tuple[type[BaseException], str], ...] = (
+    (aiohttp.ClientConnectorDNSError, "the host name cannot be resolved"),
+    (aiohttp.ClientConnectorSSLError, "the TLS handshake failed; is the url's scheme right?"),
+    (aiohttp.ConnectionTimeoutError, "the host does not answer"),
+    (aiohttp.ServerDisconnectedError, "the vendor closed it before a response came"),
+    (ssl.SSLError, "the TLS handshake failed; is the url's scheme right?"),
+)
+
+
+def describe_connection_error(error: BaseException) -> str:
+    """Return in plain text why a connection could not be made, or broke; without secrets and aiohttp's terms."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        verified = getattr(error.certificate_error, "verify_message", "")
+        return f"the certificate is not trusted{f' ({verified})' if verified else ''}; check ca"
+    for kind, text in _CONNECTION_ERRORS:
+        if isinstance(error, kind):
+            return text
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return os.strerror(error.errno).lower()
     return redaction.redact(_QUERY.sub("", str(error))) or type(error).__name__
 
 
@@ -181,14 +228,19 @@ async def open_http_client(
     pace: RateLimiter,
     parse: Callable[[bytes], Any] = vendor_json.parse,
 ) -> AsyncIterator[HttpClient]:
-    """An HttpClient for a backend's common options: `url`, `timeout`, `headers`, `verify_tls`, `ca`."""
-    connector = aiohttp.TCPConnector(ssl=_trust(options), limit=0)
-    async with aiohttp.ClientSession(
-        connector=connector, headers=options["headers"], cookie_jar=aiohttp.DummyCookieJar()
-    ) as session:
+    """Open an HttpClient for a backend's common options: `url`, `timeout`, `headers`, `verify_tls`, `ca`."""
+    trust = _trust(options)
+    common: dict[str, Any] = {"headers": options["headers"], "cookie_jar": aiohttp.DummyCookieJar()}
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust, limit=0), **common) as session,
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=trust, limit=0, force_close=True), **common
+        ) as write_session,
+    ):
         session._retry_connection = False  # noqa: SLF001 - else aiohttp sends a PUT or DELETE again by itself
         yield HttpClient(
             session=session,
+            write_session=write_session,
             base=options["url"],
             envelope=envelope,
             pace=pace,
@@ -199,7 +251,7 @@ async def open_http_client(
 
 
 def _trust(options: Mapping[str, Any]) -> ssl.SSLContext | bool:
-    """Whom to believe; making it reads all of the system's authorities, so not for plain HTTP."""
+    """Return the TLS context of a backend; not made for plain HTTP, as it reads all of the system's authorities."""
     if urlsplit(options["url"]).scheme != "https":
         return True
     trust = ssl.create_default_context(cafile=options.get("ca"))
