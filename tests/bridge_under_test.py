@@ -201,7 +201,7 @@ class Site:
             if change is None:
                 del backends[name]
             else:
-                backends[name] |= {"url": self.urls[name], "timeout": 5.0} | change
+                backends[name] |= {"url": self.urls[name], "timeout": PATIENCE} | change
         mqtt = {"host": HOST, "port": self.broker.port, "discovery_rate": 100_000, "will_delay": 0}
         whole = {
             "mqtt": mqtt | changes.pop("mqtt", {}),

@@ -91,7 +91,7 @@ async def test_a_broker_that_forgot_everything_gets_everything(site: Site, how: 
 async def test_what_was_on_its_way_when_the_connection_broke_goes_again_once(site: Site) -> None:
     async with (
         Proxy(site.broker.port) as network,
-        site.bridge(mqtt={"port": network.port}, branch={"timeout": 5}) as bridge,
+        site.bridge(mqtt={"port": network.port}, branch={"timeout": PATIENCE}) as bridge,
     ):
         await bridge.settle()
         events = len(bridge.events())

@@ -148,6 +148,8 @@ async def test_a_newer_command_takes_the_place_of_one_that_is_under_way(site: Si
     tokens = [bridge.transaction() for _ in range(3)]
     for token, value in zip(tokens, (first, first, second), strict=True):
         await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", {"enable": value, "transaction": token})
+    await bridge.result(CHANNEL, tokens[1])  # the third is there
+    site.gateways.fault_injector.clear()
     ended = [(await bridge.result(CHANNEL, token))["status"] for token in tokens]
     assert ended == ["superseded", "superseded", "confirmed"]
     assert bridge.state(CHANNEL)["enable"] == second

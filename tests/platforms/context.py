@@ -13,12 +13,15 @@ from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import Device, Inventory, Update
 from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.sdk.validators import zone
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
 
-def options(schema: Mapping[Any, Any], url: str, given: Mapping[str, Any], *, timeout: float = 5.0) -> dict[str, Any]:
+def options(
+    schema: Mapping[Any, Any], url: str, given: Mapping[str, Any], *, timeout: float = PATIENCE
+) -> dict[str, Any]:
     """The common options, and the platform's own through its SCHEMA."""
     common = {"url": url.rstrip("/"), "timeout": timeout, "headers": {}, "verify_tls": True, "ca": None}
     own: dict[str, Any] = vol.Schema(dict(schema))(dict(given))

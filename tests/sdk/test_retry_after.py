@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestServer
 from fleet2mqtt.errors import RateLimited
 from fleet2mqtt.sdk.http_client import Envelope, open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +39,7 @@ async def after_a_refusal(status: int, retry_after: str | None) -> AsyncIterator
     app, pace = web.Application(), RateLimiter()
     app.router.add_get("/", refuse)
     async with TestServer(app) as server:
-        options = {"url": str(server.make_url("")), "timeout": 5.0, "headers": {}, "verify_tls": True, "ca": None}
+        options = {"url": str(server.make_url("")), "timeout": PATIENCE, "headers": {}, "verify_tls": True, "ca": None}
         async with open_http_client(options, envelope=Envelope(), pace=pace) as api:
             with pytest.raises(RateLimited):
                 await api.call("GET", "")

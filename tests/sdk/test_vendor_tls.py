@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from fleet2mqtt.errors import Unreachable
 from fleet2mqtt.sdk.http_client import Envelope, HttpClient, open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,7 +35,7 @@ async def vendor(certificates: Certificates, name: str = "127.0.0.1", **options:
     await server.start_server(ssl=context)
     try:
         url = f"https://{name}:{server.port}"
-        common = {"url": url, "timeout": 5.0, "headers": {}, "verify_tls": True, "ca": None}
+        common = {"url": url, "timeout": PATIENCE, "headers": {}, "verify_tls": True, "ca": None}
         async with open_http_client(common | options, envelope=Envelope(), pace=RateLimiter()) as api:
             yield api
     finally:
@@ -61,6 +62,6 @@ async def test_nor_is_one_under_another_name(certificates: Certificates) -> None
 @pytest.mark.parametrize("scheme", ["https", "HTTPS"])
 async def test_unless_the_operator_says_so(certificates: Certificates, scheme: str) -> None:
     async with vendor(certificates, verify_tls=False) as api:
-        options = {"url": api.base.replace("https", scheme), "timeout": 5.0, "headers": {}, "verify_tls": False}
+        options = {"url": api.base.replace("https", scheme), "timeout": PATIENCE, "headers": {}, "verify_tls": False}
         async with open_http_client(options, envelope=Envelope(), pace=RateLimiter()) as other:
             assert await other.call("GET", "/") == {"code": 0}

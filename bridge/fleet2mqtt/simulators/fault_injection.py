@@ -8,6 +8,7 @@ over HTTP: `GET /_sim/calls`, `GET|POST|DELETE /_sim/faults`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import deque
@@ -29,7 +30,7 @@ class FaultKind(StrEnum):
     """What can go wrong. The first group is done here, the second each simulator does in its vendor's terms."""
 
     STATUS = "status"  # answer `status`, default 500, nothing carried out
-    HANG = "hang"  # no answer for `seconds`, default 3600
+    HANG = "hang"  # no answer for `seconds`, default 3600, or until the faults are cleared; then `status`
     SLOW = "slow"  # the right answer, a byte at a time, `seconds` between two bytes
     MALFORMED = "malformed"  # status 200, half of the right answer
     GARBAGE = "garbage"  # status 200, `text` or an HTML page
@@ -75,15 +76,18 @@ class FaultInjector:
     faults: list[InjectedFault] = field(default_factory=list)
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=20_000))
     _frozen: dict[str, tuple[int, bytes, str]] = field(default_factory=dict)
+    _cleared: asyncio.Event = field(default_factory=asyncio.Event)
 
     def inject(self, kind: FaultKind | str, path: str = "*", **options: Any) -> None:
         """Let `kind` happen on `path` from now on; options are the other fields of `InjectedFault`."""
         self.faults.append(InjectedFault(kind=FaultKind(kind), path=path, **options))
 
     def clear(self) -> None:
-        """Behave again."""
+        """Behave again, and end what hangs."""
         self.faults.clear()
         self._frozen.clear()
+        self._cleared.set()
+        self._cleared = asyncio.Event()
 
     def take(self, path: str, *kinds: FaultKind) -> InjectedFault | None:
         """Use up one fault of these kinds for this path, if one is waiting."""
@@ -112,7 +116,7 @@ class FaultInjector:
             self.calls.append(await _record(request))
             before = self.take(request.path, FaultKind.STATUS, FaultKind.HANG, FaultKind.RESET, FaultKind.GARBAGE)
             if before is not None:
-                return await _instead(request, before)
+                return await _instead(request, before, self._cleared)
             frozen = self.take(request.path, FaultKind.FROZEN)
             asked = _question(self.calls[-1])
             if frozen is not None and asked in self._frozen:
@@ -184,9 +188,11 @@ def _question(call: Call) -> str:
     return json.dumps([call.method, call.path, *asked], sort_keys=True)
 
 
-async def _instead(request: web.Request, fault: InjectedFault) -> web.StreamResponse:
+async def _instead(request: web.Request, fault: InjectedFault, cleared: asyncio.Event) -> web.StreamResponse:
     if fault.kind is FaultKind.HANG:
-        await asyncio.sleep(fault.seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(fault.seconds):
+                await cleared.wait()
     if fault.kind is FaultKind.RESET:
         return _drop(request)
     if fault.kind is FaultKind.GARBAGE:
