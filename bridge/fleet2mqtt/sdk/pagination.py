@@ -77,7 +77,8 @@ class _Reading:
             return True
         if page.pages is not None:
             return number >= page.pages
-        return self.total is not None and self.offset >= self.total
+        total = self.total if page.total is None else page.total  # which may have shrunk since the first page
+        return total is not None and self.offset >= total
 
 
 @dataclass(slots=True, kw_only=True)

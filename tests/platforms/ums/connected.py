@@ -1,11 +1,11 @@
-"""The platform as connect() gives it, on a running UMS, with what the core would lend it."""
+"""The platform as connect() opens it, on a running UMS, with the context that the core provides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -17,16 +17,12 @@ from fleet2mqtt.sdk.api import Backend, Push, Source
 from fleet2mqtt.simulators.ums.app import SIMULATOR, Simulator, create
 from tests.platforms.context import Shared, act, once, options, source_of
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
 NAME = "hq_voip"
 
 
 @dataclass(slots=True)
 class Run:
-    """A connected backend and all that came out of it, as a hub would take it in."""
+    """A connected backend and all its updates, as a hub would apply them."""
 
     backend: Backend
     devices: dict[str, Device] = field(default_factory=dict)
@@ -34,7 +30,7 @@ class Run:
     inventories: dict[str, list[Inventory]] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list)
 
-    def take(self, update: Update) -> Update:
+    def apply(self, update: Update) -> Update:
         self.updates.append(update)
         self.devices.update((device.id, device) for device in update.devices)
         for alarm in update.alarms:
@@ -49,36 +45,36 @@ class Run:
         for name in names or tuple(source.name for source in self.backend.sources):
             async with once(self.backend, name) as updates:
                 async for update in updates:
-                    self.take(update)
+                    self.apply(update)
         return self.updates[before:]
 
     def source(self, name: str) -> Source:
         return source_of(self.backend, name)
 
     def push(self, kind: str, body: Any) -> Update:
-        """A push of the vendor: an object, or bytes as they are."""
-        return self.take(self.kind(kind).accept(body if isinstance(body, bytes) else orjson.dumps(body)))
+        """Accept a push of the vendor: an object, or bytes unchanged."""
+        return self.apply(self.kind(kind).accept(body if isinstance(body, bytes) else orjson.dumps(body)))
 
     def kind(self, kind: str) -> Push:
         return next(push for push in self.backend.pushes if push.kind == kind)
 
     async def act(self, name: str, **arguments: Any) -> Any:
-        """An action, its arguments through its schema."""
+        """Run an action with validated arguments."""
         return await act(self.backend, name, arguments)
 
     async def press(self, device: str, key: str) -> Update:
-        """Press a button; what its answer shows is taken in."""
+        """Press a button and apply the update that it returns."""
         entity = self.devices[device].entity(key)
         assert entity is not None
         assert entity.write is not None
         update = await entity.write(self.backend.client, self.devices[device], None)
         assert update is not None
-        return self.take(update)
+        return self.apply(update)
 
 
 @asynccontextmanager
 async def connected(url: str, shared: Shared | None = None, **own: Any) -> AsyncIterator[Run]:
-    """The platform connected to `url`; `own` are its own options."""
+    """Connect the platform to `url`; `own` are its own options."""
     chosen = options(ums.SCHEMA, url, own)
     async with ums.connect((shared or Shared()).context(NAME, chosen)) as backend:
         yield Run(backend)
@@ -89,13 +85,13 @@ Answer = Callable[[web.Request], dict[str, Any] | int]
 
 @asynccontextmanager
 async def scripted(answer: Answer, shared: Shared | None = None, **own: Any) -> AsyncIterator[Run]:
-    """The platform connected to a vendor of the test's own: what it says beside code and status, or an HTTP status."""
+    """Connect the platform to a vendor of the test: `answer` returns the members of a response, or an HTTP status."""
 
     async def handle(request: web.Request) -> web.Response:
-        said = answer(request)
-        if isinstance(said, int):
-            return web.Response(status=said)
-        return web.json_response({"code": 0, "status": "成功"} | said)
+        answered = answer(request)
+        if isinstance(answered, int):
+            return web.Response(status=answered)
+        return web.json_response({"code": 0, "status": "成功"} | answered)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handle)
@@ -105,7 +101,7 @@ async def scripted(answer: Answer, shared: Shared | None = None, **own: Any) -> 
 
 @asynccontextmanager
 async def simulated(*, devices: int = 2, **own: Any) -> AsyncIterator[tuple[Simulator, Run]]:
-    """A simulator over HTTP, and the platform connected to it."""
+    """Start a simulator over HTTP and connect the platform to it."""
     async with AsyncExitStack() as stack:
         app = create(devices=devices)
         server = await stack.enter_async_context(TestServer(app))

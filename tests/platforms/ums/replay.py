@@ -1,8 +1,8 @@
-"""A case of the UMS: its files as the vendor's answers and pushes, byte by byte, and what the platform makes of them.
+"""A case of the UMS: its files as the vendor's responses and pushes, and the output of the platform.
 
-devices, metric_history, metric_history_all, statistics, events, status, detect, detect_test and login (.json) answer
-the endpoints; `<name>@<offset>.json` is a later page. push_event*.json and push_device*.json are pushed after the
-polls. options.json holds the platform's own options.
+devices, metric_history, metric_history_all, statistics, events, status, detect, detect_test and login (.json) are the
+responses of the endpoints; `<name>@<offset>.json` is a later page. push_event*.json and push_device*.json are pushed
+after the polls. options.json holds the platform's own options.
 """
 
 from __future__ import annotations
@@ -11,21 +11,18 @@ import asyncio
 import json
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from fleet2mqtt.devices.model import Alarm, Device
 from fleet2mqtt.errors import BackendError
 from fleet2mqtt.sdk.vendor_json import iso
 from tests.platforms.context import Shared
 from tests.platforms.replaying import describe_error, read_json, serve_all
 from tests.platforms.ums.connected import Run, connected
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fleet2mqtt.devices.model import Alarm, Device
 
 LIST = {
     "devices": "devices",
@@ -45,7 +42,7 @@ POLLS = {
     "statistics": "statistics",
     "events": "events",
 }
-SHOWN = (
+ALARM_MEMBERS = (
     "id",
     "device",
     "severity",
@@ -59,23 +56,23 @@ SHOWN = (
     "tags",
     "source",
 )
-# As if the bridge had run before the oldest sample, and just now: histories are read down to there.
-MARK = json.dumps({"baseline": "2021-01-01T00:00:00+00:00", "polled": "2099-01-01T00:00:00+00:00"})
+# As if the bridge had run before the oldest sample, and just now: histories are read down to names.
+CHECKPOINT = json.dumps({"baseline": "2021-01-01T00:00:00+00:00", "polled": "2099-01-01T00:00:00+00:00"})
 
 
 @dataclass
 class Recorded:
-    """The vendor, as far as its answers are on file."""
+    """The vendor, with the responses on file."""
 
     folder: Path
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def app(self) -> web.Application:
-        return serve_all(self._answer)
+        return serve_all(self._respond)
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _respond(self, request: web.Request) -> web.Response:
         body = await request.text()
-        self.asked.append(" ".join(filter(None, (request.method, request.path_qs, body))))
+        self.requests.append(" ".join(filter(None, (request.method, request.path_qs, body))))
         name = _endpoint(request)
         offset = int(request.query.get("offset", "0"))
         path = self.folder / (f"{name}@{offset}.json" if offset else f"{name}.json")
@@ -103,27 +100,27 @@ def _endpoint(request: web.Request) -> str:
 
 
 def replay(folder: Path) -> dict[str, Any]:
-    """What came of a case: requests, devices, alarms, inventories, and what was refused."""
-    there = {path.stem for path in folder.glob("*.json")}
+    """Return the output of a case: requests, devices, alarms, inventories, and responses to pushes."""
+    names = {path.stem for path in folder.glob("*.json")}
     own = read_json(folder / "options.json", {})
-    return asyncio.run(_replay(folder, there, own))
+    return asyncio.run(_replay(folder, names, own))
 
 
-async def _replay(folder: Path, there: set[str], own: dict[str, Any]) -> dict[str, Any]:
+async def _replay(folder: Path, names: set[str], own: dict[str, Any]) -> dict[str, Any]:
     vendor = Recorded(folder)
     result: dict[str, Any] = {}
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(TestServer(vendor.app()))
         url = str(server.make_url(""))
-        run = await stack.enter_async_context(connected(url, Shared(checkpoints={"": MARK}), **own))
-        for poll in (poll for name, poll in POLLS.items() if name in there):
+        run = await stack.enter_async_context(connected(url, Shared(checkpoints={"": CHECKPOINT}), **own))
+        for poll in (poll for name, poll in POLLS.items() if name in names):
             await run.poll(poll)
-        if "detect_test" in there:
+        if "detect_test" in names:
             await run.press(next(device.id for device in run.devices.values() if device.entity("test_fxo")), "test_fxo")
-        if "login" in there:
+        if "login" in names:
             result["login"] = await _login(run)
-        replies = {name: _push(run, folder / f"{name}.json") for name in sorted(there) if name.startswith("push_")}
-        result = {"asked": vendor.asked, **result, "replies": replies, **_came(run)}
+        replies = {name: _push(run, folder / f"{name}.json") for name in sorted(names) if name.startswith("push_")}
+        result = {"asked": vendor.requests, **result, "replies": replies, **_output(run)}
     found: dict[str, Any] = json.loads(json.dumps(result).replace(url, "http://ums"))
     return {key: value for key, value in found.items() if value}
 
@@ -144,7 +141,7 @@ def _push(run: Run, path: Path) -> Any:
     return json.loads(kind.success)
 
 
-def _came(run: Run) -> dict[str, Any]:
+def _output(run: Run) -> dict[str, Any]:
     return {
         "devices": {id_: _device(device) for id_, device in run.devices.items()},
         "alarms": [_alarm(alarm) for alarm in run.alarms.values()],
@@ -164,4 +161,4 @@ def _device(device: Device) -> dict[str, Any]:
 
 
 def _alarm(alarm: Alarm) -> dict[str, Any]:
-    return {name: getattr(alarm, name) for name in SHOWN} | {"raised_at": iso(alarm.raised_at)}
+    return {name: getattr(alarm, name) for name in ALARM_MEMBERS} | {"raised_at": iso(alarm.raised_at)}

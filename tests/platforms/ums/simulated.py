@@ -1,17 +1,15 @@
-"""A running UMS simulator, and the platform's side of its pushes."""
+"""A running UMS simulator, and a receiver of its pushes."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from fleet2mqtt.simulators.ums.app import SIMULATOR, Simulator, create
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 OM50, MX100G = "000EA93D022E", "000EA9610BCC"
 PAGE = "limit=10&offset=0"

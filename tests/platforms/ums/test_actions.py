@@ -1,4 +1,4 @@
-"""Vendor calls as requests: their arguments, checked before anything is sent, and what comes back."""
+"""Actions: arguments are validated before anything is sent, and the response is returned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.platforms.ums.connected import simulated
 OM50 = "000EA93D022E"
 
 
-async def test_each_documented_call_is_an_action() -> None:
+async def test_actions_cover_each_documented_call() -> None:
     async with simulated() as (_, run):
         assert {action.name for action in run.backend.actions} == {
             "device_list",
@@ -49,7 +49,7 @@ async def test_each_documented_call_is_an_action() -> None:
         ("fxo_test", "detects", {"device_mac": OM50}),
     ],
 )
-async def test_action(name: str, container: str, arguments: dict[str, Any]) -> None:
+async def test_list_action_returns_its_page(name: str, container: str, arguments: dict[str, Any]) -> None:
     async with simulated() as (_, run):
         said = await run.act(name, **arguments)
         assert isinstance(said[container], list)
@@ -58,14 +58,14 @@ async def test_action(name: str, container: str, arguments: dict[str, Any]) -> N
         assert len(said[container]) <= arguments.get("limit", 100)
 
 
-async def test_live_test_is_followed_by_a_poll_of_the_lines() -> None:
+async def test_fxo_test_action_refreshes_the_lines() -> None:
     async with simulated() as (_, run):
         assert {action.name: action.refresh for action in run.backend.actions if action.refresh} == {
             "fxo_test": ("lines",)
         }
 
 
-async def test_window_of_event_statistics() -> None:
+async def test_event_statistics_window_is_sent_or_refused() -> None:
     async with simulated() as (simulator, run):
         window = {"startTime": "2021-03-09 17:55:40", "endTime": "2021-03-09 18:55:40"}
         await run.act("event_statistics", **window)
@@ -94,14 +94,14 @@ async def test_window_of_event_statistics() -> None:
         ("login", {"account": "sysadmin"}),
     ],
 )
-async def test_arguments_that_are_wrong(name: str, arguments: dict[str, Any]) -> None:
+async def test_invalid_arguments_are_refused_before_sending(name: str, arguments: dict[str, Any]) -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(vol.Invalid):
             await run.act(name, **arguments)
         assert not simulator.fault_injector.calls
 
 
-async def test_refused_action_has_the_vendors_words() -> None:
+async def test_rejected_action_has_the_vendors_code_and_text() -> None:
     async with simulated() as (_, run):
         with pytest.raises(Rejected) as caught:
             await run.act("fxo_status", device_mac="FFFFFFFFFFFF")
@@ -109,7 +109,7 @@ async def test_refused_action_has_the_vendors_words() -> None:
         assert caught.value.code != 0
 
 
-async def test_options() -> None:
+async def test_backend_has_documented_sources_and_intervals() -> None:
     async with simulated() as (_, run):
         assert run.backend.platform == "ums"
         assert run.backend.configuration_url is not None

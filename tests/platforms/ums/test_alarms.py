@@ -1,11 +1,12 @@
-"""Alarms: none lost and each with one id, whether pushed, polled, missed while the bridge was down, or all of it."""
+"""Alarms: none is lost and each has one id, by push, by poll, missed while the bridge was down, or all of it."""
 
 from __future__ import annotations
 
 import json
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,11 +18,7 @@ from fleet2mqtt.simulators.ums.app import SIMULATOR, Simulator, create
 from tests.platforms.context import Shared
 from tests.platforms.ums.connected import NAME, Run, connected, simulated
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
-
-    Start = Callable[..., AbstractAsyncContextManager[Run]]
+Start = Callable[..., AbstractAsyncContextManager[Run]]
 
 OM50, MX100G = "000EA93D022E", "000EA9610BCC"
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -51,7 +48,7 @@ def histories(simulator: Simulator) -> list[str]:
     return [query["metric_history_producer"] for query in queries if "all" in query]
 
 
-async def test_alarm() -> None:
+async def test_polled_alarm_has_all_members() -> None:
     async with simulated() as (simulator, run):
         raised = simulator.raise_alarm(OM50, at=ago(minutes=1), push=False)
         await run.poll("alarms")
@@ -78,7 +75,7 @@ async def test_alarm() -> None:
         (None, Severity.INDETERMINATE),
     ],
 )
-async def test_severity(level: str | None, severity: Severity) -> None:
+async def test_vendor_level_maps_to_severity(level: str | None, severity: Severity) -> None:
     async with simulated() as (_, run):
         alarm = push(run, id="1", metric_history_level=level)
         assert (alarm.severity, alarm.level) == (severity, level or "")
@@ -88,7 +85,7 @@ def push(run: Run, **members: Any) -> Any:
     return run.push("event", {"metric_history_producer": OM50} | members).alarms[0]
 
 
-async def test_pushed_alarm_has_its_line_and_tags() -> None:
+async def test_pushed_alarm_has_line_and_tags() -> None:
     async with simulated() as (_, run):
         alarm = push(run, id="1", line_id="4", tag1="一", tag3="三", metric_history_time="2021-03-09 17:55:40")
         assert (alarm.line, alarm.tags, alarm.source) == ("4", ("一", "", "三"), UpdateOrigin.PUSH)
@@ -97,14 +94,14 @@ async def test_pushed_alarm_has_its_line_and_tags() -> None:
 
 
 @pytest.mark.parametrize("time", [None, "", "soon", "0000-00-00 00:00:00", 0])
-async def test_alarm_without_a_readable_time_counts_from_its_arrival(time: Any) -> None:
+async def test_alarm_without_readable_time_is_raised_now(time: Any) -> None:
     async with simulated() as (_, run):
         before = datetime.now(ZONE)
         alarm = push(run, id="1", metric_history_time=time)
         assert before <= alarm.raised_at <= datetime.now(ZONE)
 
 
-async def test_alarm_without_an_id_has_one_made_of_what_it_says() -> None:
+async def test_alarm_without_id_gets_a_hash_of_its_members() -> None:
     async with simulated() as (_, run):
         said = {"event_id": 33, "metric_history_time": "2021-03-09 17:55:40", "line_id": "4"}
         first, again, other = push(run, **said), push(run, id=" ", **said), push(run, **said | {"line_id": "5"})
@@ -116,13 +113,13 @@ async def test_alarm_without_an_id_has_one_made_of_what_it_says() -> None:
 @pytest.mark.parametrize(
     "body", [{"id": "1"}, {"metric_history_producer": OM50}, {"id": "", "metric_history_time": ""}]
 )
-async def test_push_without_what_tells_one_alarm_from_another(body: dict[str, Any]) -> None:
+async def test_push_without_identifying_members_is_refused(body: dict[str, Any]) -> None:
     async with simulated() as (_, run):
         with pytest.raises(InvalidResponse, match="missing"):
             run.push("event", body)
 
 
-async def test_two_alarms_between_polls() -> None:
+async def test_alarms_between_two_polls_are_all_reported() -> None:
     async with simulated() as (simulator, run):
         await run.poll("alarms")
         run.alarms.clear()
@@ -134,7 +131,7 @@ async def test_two_alarms_between_polls() -> None:
         assert new == ids(first, second, third)
 
 
-async def test_nothing_new_asks_for_no_history() -> None:
+async def test_poll_without_new_alarms_reads_no_history() -> None:
     async with simulated() as (simulator, run):
         simulator.raise_alarm(OM50, at=ago(seconds=40), push=False)
         await run.poll("alarms")
@@ -143,7 +140,7 @@ async def test_nothing_new_asks_for_no_history() -> None:
         assert histories(simulator) == []
 
 
-async def test_alarms_missed_while_down_are_read_back() -> None:
+async def test_alarms_raised_while_down_are_backfilled() -> None:
     shared = Shared()
     async with restartable(shared) as (simulator, start):
         simulator.raise_alarm(OM50, at=ago(minutes=30), push=False)
@@ -155,7 +152,7 @@ async def test_alarms_missed_while_down_are_read_back() -> None:
             assert [id_ for id_ in run.alarms if id_ in ids(*missed)] == ids(*missed)
 
 
-async def test_push_of_a_newer_alarm_does_not_hide_a_missed_one() -> None:
+async def test_push_of_newer_alarm_keeps_missed_one_in_backfill() -> None:
     shared = Shared()
     async with restartable(shared) as (simulator, start):
         async with start() as run:
@@ -168,7 +165,7 @@ async def test_push_of_a_newer_alarm_does_not_hide_a_missed_one() -> None:
             assert set(ids(missed, newer)) <= run.alarms.keys()
 
 
-async def test_push_and_poll_give_one_id() -> None:
+async def test_alarm_by_push_and_poll_has_one_id() -> None:
     async with simulated() as (simulator, run):
         raised = simulator.raise_alarm(OM50, at=ago(minutes=1), push=False)
         for _ in range(2):
@@ -178,7 +175,7 @@ async def test_push_and_poll_give_one_id() -> None:
         assert run.alarms[ids(raised)[0]].source is UpdateOrigin.PUSH
 
 
-async def test_alarms_not_yet_on_disk_are_offered_again() -> None:
+async def test_alarms_not_on_disk_are_reported_again() -> None:
     async with simulated() as (simulator, run):
         raised = simulator.raise_alarm(OM50, at=ago(minutes=1), push=False)
 
@@ -196,7 +193,7 @@ async def test_alarms_not_yet_on_disk_are_offered_again() -> None:
         assert await offered() == []
 
 
-async def test_first_run_reads_no_further_back_than_the_list_of_newest_does() -> None:
+async def test_first_run_reads_history_of_48_hours() -> None:
     async with simulated() as (simulator, run):
         old = simulator.raise_alarm(MX100G, at=ago(days=30), push=False)
         within = simulator.raise_alarm(MX100G, at=ago(hours=40), push=False)
@@ -206,7 +203,7 @@ async def test_first_run_reads_no_further_back_than_the_list_of_newest_does() ->
         assert ids(old)[0] not in run.alarms
 
 
-async def test_device_that_raises_its_first_alarms_late() -> None:
+async def test_gateway_with_first_alarms_after_baseline_reports_all_of_them() -> None:
     """No mark yet, and longer ago than 48 h: what it raised since the bridge first ran counts."""
     shared = Shared(checkpoints={"": checkpoints(baseline=ago(days=9), polled=ago(minutes=1))})
     async with restartable(shared) as (simulator, start):
@@ -223,7 +220,7 @@ def checkpoints(*, baseline: datetime, polled: datetime) -> str:
     return json.dumps({"baseline": baseline.isoformat(), "polled": polled.isoformat()})
 
 
-async def test_down_for_longer_than_the_list_reaches() -> None:
+async def test_downtime_beyond_48_hours_reads_every_history() -> None:
     """The device raised an alarm and fell silent, both while the bridge was away: no list names it."""
     shared = Shared(checkpoints={"": checkpoints(baseline=ago(days=30), polled=ago(days=6))})
     async with restartable(shared, devices=3) as (simulator, start):

@@ -1,8 +1,9 @@
-"""Each endpoint of the UMS document, asked for over HTTP, and what its failures become."""
+"""Client: each endpoint of the UMS document over HTTP, and the errors of its failures."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestServer
@@ -16,14 +17,10 @@ from fleet2mqtt.errors import (
     Rejected,
     Unreachable,
 )
+from fleet2mqtt.platforms.ums.client import Client
+from fleet2mqtt.sdk.pagination import Page
 from fleet2mqtt.simulators.ums.app import create
 from tests.platforms.ums.connected import Run, connected, scripted, simulated
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from fleet2mqtt.platforms.ums.client import Client
-    from fleet2mqtt.platforms.ums.paging import Page
 
 MAC = "000EA93D022E"
 
@@ -64,13 +61,13 @@ def client_of(run: Run) -> Client:
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_endpoint(name: str) -> None:
+async def test_endpoint_returns_its_list(name: str) -> None:
     call, path, container = CALLS[name]
     async with simulated(devices=3) as (simulator, run):
         page = await call(client_of(run))
         assert simulator.fault_injector.calls[-1].path == path
-        assert page.rows == tuple(page.reply[container])
-        assert len(page.rows) == 1
+        assert page.items == tuple(page.response[container])
+        assert len(page.items) == 1
         assert page.total is not None
         assert page.total >= 1
         assert run.backend.calls[name].calls == 1
@@ -80,7 +77,7 @@ async def test_endpoint(name: str) -> None:
     ("error", "fault"), FAULTS, ids=lambda value: value.get("kind", "") if isinstance(value, dict) else value.__name__
 )
 @pytest.mark.parametrize("name", CALLS)
-async def test_fault_of_an_endpoint(name: str, error: type[BackendError], fault: dict[str, Any]) -> None:
+async def test_endpoint_fault_raises_its_error(name: str, error: type[BackendError], fault: dict[str, Any]) -> None:
     call, path, _ = CALLS[name]
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject(path=path, **fault)
@@ -90,10 +87,10 @@ async def test_fault_of_an_endpoint(name: str, error: type[BackendError], fault:
         assert caught.value.endpoint == name
         assert run.backend.calls[name].failures == 1
         simulator.fault_injector.clear()
-        assert (await call(client_of(run))).rows
+        assert (await call(client_of(run))).items
 
 
-async def test_refusal_has_the_vendors_words() -> None:
+async def test_rejection_has_the_vendors_code_and_text() -> None:
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject("error", "/s1/device", code=7, text="内部错误")
         with pytest.raises(Rejected, match="内部错误") as caught:
@@ -101,7 +98,7 @@ async def test_refusal_has_the_vendors_words() -> None:
         assert caught.value.code == 7
 
 
-async def test_no_server() -> None:
+async def test_unreachable_server_raises_in_every_source() -> None:
     async with connected("http://127.0.0.1:9") as run:
         for source in run.backend.sources:
             with pytest.raises(Unreachable):
@@ -116,20 +113,20 @@ async def test_no_server() -> None:
         {},
     ],
 )
-async def test_reply_of_another_shape(reply: dict[str, Any]) -> None:
+async def test_response_of_another_shape_is_invalid(reply: dict[str, Any]) -> None:
     async with scripted(lambda _: reply) as run:
         with pytest.raises(InvalidResponse):
             await run.poll("devices")
 
 
-async def test_statistics_tells_its_two_functions_apart() -> None:
+async def test_statistics_of_the_other_function_is_invalid() -> None:
     events = {"meta": {"totalResults": 1}, "events_statistics": [{"total": 1}]}
     async with scripted(lambda _: events) as run:
         with pytest.raises(InvalidResponse, match="metricHistoryStatistics"):
             await client_of(run).alarm_statistics([MAC])
 
 
-async def test_login_keeps_no_session_and_shows_no_secret() -> None:
+async def test_login_keeps_no_session_and_no_secret() -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(Rejected):
             await run.act("login", account="sysadmin", password="wrong")
@@ -140,7 +137,7 @@ async def test_login_keeps_no_session_and_shows_no_secret() -> None:
         assert "admin@123" not in repr(said)
 
 
-async def test_polls_never_log_in() -> None:
+async def test_polls_make_no_login() -> None:
     async with TestServer(create(devices=1)) as server, connected(str(server.make_url(""))) as run:
         await run.poll()
         assert "login" not in run.backend.calls

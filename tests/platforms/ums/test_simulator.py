@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from fleet2mqtt.simulators.ums.app import SIMULATOR, create
 from tests.platforms.ums.simulated import MX100G, OM50, PAGE, Ums, running
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 STATISTICS = "/s1/device/metric_history/statistics"
 LOGIN = {"account": "sysadmin", "password": "admin@123"}
@@ -31,7 +29,7 @@ async def ums() -> AsyncIterator[Ums]:
         yield ums
 
 
-async def test_devices_are_those_of_the_sample_with_every_field_of_the_table(ums: Ums) -> None:
+async def test_device_list_has_sample_values_and_all_fields(ums: Ums) -> None:
     answer = await ums.get(f"/s1/device?{PAGE}&show_group_info=true")
     assert (answer["code"], answer["status"]) == (0, "成功")
     assert answer["meta"] == {"limit": 10, "offset": 0, "query": "", "totalResults": 2}
@@ -52,7 +50,7 @@ async def test_devices_are_those_of_the_sample_with_every_field_of_the_table(ums
     assert (second["device_mac"], second["connection_status"], second["product_type"]) == (MX100G, "offline", "MX100G")
 
 
-async def test_the_name_of_the_group_comes_when_asked_for(ums: Ums) -> None:
+async def test_group_info_is_sent_only_on_request(ums: Ums) -> None:
     assert (await ums.get(f"/s1/device?{PAGE}"))["devices"][0].keys() == DEVICE_FIELDS - {"group_info"}
 
 
@@ -62,7 +60,7 @@ async def test_the_name_of_the_group_comes_when_asked_for(ums: Ums) -> None:
 @pytest.mark.parametrize(
     "path", ["/s1/device", "/s1/device/metric_history", "/s1/device/status", f"/s1/device/{OM50}/detect"]
 )
-async def test_every_list_needs_its_window(ums: Ums, path: str, window: str) -> None:
+async def test_list_without_limit_or_offset_is_refused(ums: Ums, path: str, window: str) -> None:
     answer = await ums.get(f"{path}?{window}&type=curfxo")
     assert answer["code"] != 0
     assert answer["status"].startswith("参数错误")
@@ -78,12 +76,12 @@ async def test_every_list_needs_its_window(ums: Ums, path: str, window: str) -> 
         ("GET", "/s1/devices", 404),
     ],
 )
-async def test_method_and_path_are_those_of_the_document(ums: Ums, method: str, path: str, status: int) -> None:
+async def test_other_methods_and_paths_are_refused(ums: Ums, method: str, path: str, status: int) -> None:
     async with ums.client.request(method, path) as response:
         assert response.status == status
 
 
-async def test_pages_together_are_the_fleet() -> None:
+async def test_pages_together_contain_every_device() -> None:
     async with running(devices=25, seed=7) as ums:
         pages = [await ums.get(f"/s1/device?limit=10&offset={offset}") for offset in (0, 10, 20, 30)]
     assert [len(page["devices"]) for page in pages] == [10, 10, 5, 0]
@@ -94,7 +92,7 @@ async def test_pages_together_are_the_fleet() -> None:
     assert all(mac.startswith("000EA9") for mac in macs)
 
 
-async def test_a_large_fleet_has_many_kinds_and_states() -> None:
+async def test_large_fleet_has_all_states() -> None:
     devices = create(devices=2000)[SIMULATOR].devices.values()
     assert len(devices) == 2000
     assert {device.connection_status for device in devices} == {"online", "offline"}
@@ -108,7 +106,7 @@ async def test_a_large_fleet_has_many_kinds_and_states() -> None:
     assert {device.series for device in devices} == {"OM", "MX", "HX"}
 
 
-async def test_latest_alarms_are_one_for_each_device_within_48_hours(ums: Ums) -> None:
+async def test_latest_alarms_has_one_per_device_within_48_hours(ums: Ums) -> None:
     path = f"/s1/device/metric_history?{PAGE}"
     (row,) = (await ums.get(path))["metricHistorys"]
     time = row.pop("metric_history_time")
@@ -135,7 +133,7 @@ async def test_latest_alarms_are_one_for_each_device_within_48_hours(ums: Ums) -
     assert rows[1]["metric_history_time"] == "2021-03-09 17:55:40"
 
 
-async def test_all_alarms_of_a_device_come_newest_first(ums: Ums) -> None:
+async def test_alarm_history_is_newest_first(ums: Ums) -> None:
     old = ums.simulator.raise_alarm(OM50, at=datetime(2020, 1, 1))  # noqa: DTZ001  naive is Shanghai
     new = ums.simulator.raise_alarm(OM50)
     path = f"/s1/device/metric_history?metric_history_producer={OM50}&all=true"
@@ -149,7 +147,7 @@ async def test_all_alarms_of_a_device_come_newest_first(ums: Ums) -> None:
     assert (await ums.get(f"/s1/device/metric_history?all=true&{PAGE}"))["code"] != 0
 
 
-async def test_counts_by_device_are_text_and_follow_the_interval(ums: Ums) -> None:
+async def test_alarm_counts_are_texts_within_the_interval(ums: Ums) -> None:
     ums.simulator.raise_alarm(OM50, level="normal", at=datetime(2021, 3, 9))  # noqa: DTZ001  naive is Shanghai
     answer = await ums.post(STATISTICS, {"macs": f"{OM50},000EA9660004"})
     zero = dict.fromkeys(("all", "normal", "serious", "unknown", "warning"), "0")
@@ -165,7 +163,7 @@ async def test_counts_by_device_are_text_and_follow_the_interval(ums: Ums) -> No
 @pytest.mark.parametrize(
     "body", [{}, {"macs": [OM50]}, {"macs": ""}, {"macs": OM50.lower()}, {"macs": "1;2"}, [], "no"]
 )
-async def test_counts_by_device_need_addresses(ums: Ums, body: Any) -> None:
+async def test_alarm_counts_without_valid_macs_are_refused(ums: Ums, body: Any) -> None:
     assert (await ums.post(STATISTICS, body))["code"] == 1
 
 
@@ -179,7 +177,7 @@ async def test_counts_by_device_need_addresses(ums: Ums, body: Any) -> None:
         ({}, {33: 1}),
     ],
 )
-async def test_counts_by_event_have_the_window_of_the_note(ums: Ums, body: Any, totals: dict[int, int]) -> None:
+async def test_event_counts_follow_the_documented_window(ums: Ums, body: Any, totals: dict[int, int]) -> None:
     reboot = {"event_id": 9, "name": "App Starup", "desc": "软件重启", "desc_en": "Software reboot"}
     for hour, minute, event in ((17, 30, {}), (17, 56, {}), (18, 10, reboot), (18, 50, {})):
         ums.simulator.raise_alarm(OM50, at=datetime(2021, 3, 9, hour, minute), **event)  # type: ignore[arg-type]  # noqa: DTZ001
@@ -197,11 +195,11 @@ async def test_counts_by_event_have_the_window_of_the_note(ums: Ums, body: Any, 
 
 
 @pytest.mark.parametrize("query", ["event_type=on", f"event_type=off&{PAGE}", f"event_type=on&{PAGE}"])
-async def test_counts_by_event_are_strict(ums: Ums, query: str) -> None:
+async def test_event_counts_with_invalid_arguments_are_refused(ums: Ums, query: str) -> None:
     assert (await ums.post(f"{STATISTICS}?{query}", {"startTime": "2021-03-09T17:55:40"}))["code"] == 1
 
 
-async def test_online_statistics_end_with_the_sample(ums: Ums) -> None:
+async def test_online_statistics_contain_the_sample(ums: Ums) -> None:
     rows = (await ums.get(f"/s1/device/status?{PAGE}"))["states_statistics"]
     assert (rows[0]["online_number"], rows[0]["offline_rate"], rows[0]["total"]) == (1, "50.00%", 2)
     assert rows[2] == {
@@ -215,7 +213,7 @@ async def test_online_statistics_end_with_the_sample(ums: Ums) -> None:
     }
 
 
-async def test_lines_are_those_of_the_sample_and_an_om_has_no_registration(ums: Ums) -> None:
+async def test_lines_have_sample_values_and_om_no_reg_state(ums: Ums) -> None:
     rows = (await ums.get(f"/s1/device/{MX100G}/detect?{PAGE}&type=curfxo"))["detects"]
     assert rows[0] == {"line": "FXO-7", "number": "8006", "reg_state": "2", "con_state": "2", "voltage": "48/30"}
     assert [row["voltage"] for row in rows] == ["48/30", "47/30"]
@@ -223,7 +221,7 @@ async def test_lines_are_those_of_the_sample_and_an_om_has_no_registration(ums: 
     assert all("reg_state" not in row for row in rows)
 
 
-async def test_only_the_live_test_measures_again(ums: Ums) -> None:
+async def test_only_line_test_measures_again(ums: Ums) -> None:
     ums.simulator.set_line(OM50, "FXO-7", voltage="19/30")
     cached = f"/s1/device/{OM50}/detect?{PAGE}&type=curfxo"
     before = (await ums.get(cached))["detects"]
@@ -237,13 +235,13 @@ async def test_only_the_live_test_measures_again(ums: Ums) -> None:
 @pytest.mark.parametrize(
     ("mac", "kind"), [(OM50, ""), (OM50, "fxs"), ("000EA9000000", "curfxo"), (OM50.lower(), "curfxo"), (MX100G, "fxo")]
 )
-async def test_lines_are_refused_without_type_or_device(ums: Ums, mac: str, kind: str) -> None:
+async def test_lines_without_type_or_device_are_refused(ums: Ums, mac: str, kind: str) -> None:
     answer = await ums.get(f"/s1/device/{mac}/detect?{PAGE}&type={kind}")
     assert answer["code"] != 0
     assert "detects" not in answer
 
 
-async def test_only_a_login_shows_passwords(ums: Ums) -> None:
+async def test_passwords_are_sent_only_after_login(ums: Ums) -> None:
     wrong = await ums.post("/passports/login", LOGIN | {"password": "guess"})
     assert wrong == {"code": 1, "status": "登录失败,密码不对或帐号不存在"}
     assert "pass" not in (await ums.get(f"/s1/device?{PAGE}"))["devices"][0]

@@ -1,6 +1,6 @@
-"""What is known of one UMS: raw records kept beside the devices made of them, so that only what changed is made anew.
+"""Device store of one UMS: list items beside the records and devices built from them, so that only changes cost work.
 
-Newer news wins: `began` is `time.monotonic()` before the vendor was asked, or when it told us.
+`requested_at` is `time.monotonic()` before the vendor was asked, or when it pushed. Older data never replaces newer.
 """
 
 from __future__ import annotations
@@ -8,184 +8,198 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
-from typing import Any
 
 from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import Device
-from fleet2mqtt.platforms.ums import entities
-from fleet2mqtt.platforms.ums.entities import FleetRecord, GatewayRecord
-from fleet2mqtt.platforms.ums.models import Counts, Detect, EventCount, Gateway, Status, in_zone, line_parts, mac_of
+from fleet2mqtt.devices.model import Device, Inventory
+from fleet2mqtt.platforms.ums.entities import (
+    FLEET_ENTITIES,
+    GATEWAY_ENTITIES,
+    LINE_ENTITIES,
+    MANUFACTURER,
+    describe_gateway,
+    describe_line,
+)
+from fleet2mqtt.platforms.ums.models import (
+    AlarmCounts,
+    EventCount,
+    FleetRecord,
+    Gateway,
+    GatewayRecord,
+    Line,
+    OnlineCount,
+    line_vendor_ids,
+    normalize_mac,
+    zone_context,
+)
 from fleet2mqtt.sdk import vendor_json
-
-Row = dict[str, Any]
-
-
-@dataclass(slots=True)
-class _Line:
-    raw: Row
-    device: Device
+from fleet2mqtt.sdk.device_cache import DeviceCache, NewestFirst
+from fleet2mqtt.sdk.pagination import Item
 
 
 @dataclass(slots=True)
-class _Known:
-    """A gateway, what it was made from, and its lines by their names."""
+class _Entry:
+    """A gateway: its list item, record and device, and its lines by their names."""
 
-    raw: Row
+    item: Item
+    record: GatewayRecord
     device: Device
-    requested_at: float
-    lines: dict[str, _Line] = field(default_factory=dict)
-    lines_began: float = float("-inf")
-
-    @property
-    def record(self) -> GatewayRecord:
-        found: GatewayRecord = self.device.record
-        return found
+    lines: dict[str, Line] = field(default_factory=dict)
 
 
-class Fleet:
-    """The gateways of one UMS by MAC, their lines, and the figures of all."""
+class DeviceStore:
+    """The gateways of one UMS by MAC, their lines, and the figures of the fleet."""
 
     def __init__(self, backend: str, ids: Ids, zone: tzinfo, url: str) -> None:
         self.backend = backend
         self.zone = zone
-        self.figures = FleetRecord()
-        self._ids = ids
+        self.fleet = FleetRecord()
         self._url = url
-        self._gateways: dict[str, _Known] = {}
-        self._renewed: set[str] = set()
-        """Gateways whose lines may say of them what no longer holds."""
-
-    def id(self, mac: str) -> str:
-        """The device id of a gateway, known or not."""
-        known = self._gateways.get(mac)
-        return self._ids(self.backend, mac) if known is None else known.device.id
+        self._cache = DeviceCache(backend=backend, ids=ids, about={"manufacturer": MANUFACTURER})
+        self._entries: dict[str, _Entry] = {}
+        self._newest = NewestFirst()
+        self._changed: set[str] = set()
+        """Gateways that changed since the devices of their lines were built."""
 
     def macs(self) -> tuple[str, ...]:
-        """The gateways known."""
-        return tuple(self._gateways)
+        """Return the MACs of all gateways."""
+        return tuple(self._entries)
 
     def vendor_mac(self, mac: str) -> str:
-        """A gateway's MAC as the UMS itself writes it."""
-        known = self._gateways.get(mac)
-        return (known and known.record.gateway.device_mac) or mac
+        """Return the MAC of a gateway in the UMS's own notation."""
+        entry = self._entries.get(mac)
+        return (entry and entry.record.gateway.device_mac) or mac
 
-    def online(self, mac: str) -> bool:
-        """Whether a gateway is there to be asked; True where the UMS does not say."""
-        known = self._gateways.get(mac)
-        return known is not None and known.record.gateway.online is not False
+    def is_online(self, mac: str) -> bool:
+        """Return True unless the UMS reports the gateway as offline or does not list it."""
+        entry = self._entries.get(mac)
+        return entry is not None and entry.record.gateway.online is not False
 
-    def knows_lines(self, mac: str) -> bool:
-        """Whether the lines of a gateway have been listed."""
-        known = self._gateways.get(mac)
-        return known is not None and known.record.has_lines is not None
+    def has_read_lines(self, mac: str) -> bool:
+        """Return True once a response contained the lines of a gateway, or none at all."""
+        entry = self._entries.get(mac)
+        return entry is not None and entry.record.has_lines is not None
 
-    def retain(self, macs: Iterable[str]) -> None:
+    def discard_missing(self, macs: Iterable[str]) -> None:
         """Forget the gateways that are not among these."""
-        for mac in set(self._gateways).difference(macs):
-            del self._gateways[mac]
+        for mac in set(self._entries).difference(macs):
+            entry = self._entries.pop(mac)
+            self._cache.discard([entry.device.id, *(self._line_id(mac, name) for name in entry.lines)])
+            self._newest.discard(mac)
+            self._newest.discard(_lines(mac))
 
-    def ids(self, macs: Iterable[str]) -> frozenset[str]:
-        """The device ids of gateways known."""
-        return frozenset([self._gateways[mac].device.id for mac in macs])
+    def inventory(self, macs: Iterable[str]) -> tuple[Inventory, ...]:
+        """Return the inventory of these gateways."""
+        return self._cache.inventory("devices", (self._entries[mac].device.id for mac in macs))
 
-    def learn_page(self, macs: Iterable[str], rows: Iterable[Row], requested_at: float) -> list[Device]:
-        """Take in entries of the device list, most of them the very objects that came before."""
+    def line_inventory(self, mac: str, names: Iterable[str]) -> tuple[Inventory, ...]:
+        """Return the inventory of these lines of a gateway."""
+        return self._cache.inventory(_lines(mac), (self._line_id(mac, name) for name in names))
+
+    def apply_page(self, macs: Iterable[str], items: Iterable[Item], requested_at: float) -> list[Device]:
+        """Apply items of the device list, most of them the very objects of the reading before; return their devices."""
         devices = []
-        for mac, raw in zip(macs, rows, strict=True):
-            known = self._gateways.get(mac)
-            devices.append(known.device if known and known.raw is raw else self.learn(mac, raw, requested_at))
+        for mac, item in zip(macs, items, strict=True):
+            entry = self._entries.get(mac)
+            unchanged = entry is not None and entry.item is item
+            devices.append(entry.device if entry and unchanged else self.apply(mac, item, requested_at))
         return devices
 
-    def learn(self, mac: str, raw: Row, requested_at: float) -> Device:
-        """Take in an entry of the device list; the same device as before where nothing changed."""
-        known = self._gateways.get(mac)
-        if known is not None and (known.raw == raw or requested_at < known.requested_at):
-            return known.device
-        gateway = Gateway.model_validate(raw, context=in_zone(self.zone))
-        if known is None:
+    def apply(self, mac: str, item: Item, requested_at: float) -> Device:
+        """Apply an item of the device list; return the device, the same object where nothing changed."""
+        entry = self._entries.get(mac)
+        if entry is not None and entry.item == item:
+            return entry.device
+        if not self._newest.accept(mac, requested_at) and entry is not None:
+            return entry.device
+        gateway = Gateway.model_validate(item, context=zone_context(self.zone))
+        if entry is None:
             record = GatewayRecord(gateway=gateway)
-            device = entities.gateway_device(self.backend, self.id(mac), mac, record)
-            self._gateways[mac] = _Known(raw, device, requested_at)
-            return device
-        known.raw, known.requested_at = raw, requested_at
-        return self._renew(mac, known, replace(known.record, gateway=gateway))
+            self._entries[mac] = _Entry(item, record, self._build(mac, record))
+            return self._entries[mac].device
+        entry.item = item
+        return self._change(mac, entry, replace(entry.record, gateway=gateway))
 
-    def merge(self, mac: str, part: Row, requested_at: float) -> Device:
-        """Take in some members of an entry, over those known."""
-        known = self._gateways.get(mac)
-        whole = part if known is None else known.raw | part | {"device_mac": known.raw["device_mac"]}
-        return self.learn(mac, whole, requested_at)
+    def merge(self, mac: str, members: Item, requested_at: float) -> Device:
+        """Apply some members of an item over those of the last one; return the device."""
+        entry = self._entries.get(mac)
+        item = members if entry is None else entry.item | members | {"device_mac": entry.item["device_mac"]}
+        return self.apply(mac, item, requested_at)
 
-    def count(self, rows: Iterable[Row], interval: str | None) -> list[Device]:
-        """Take in alarm counts; gives the gateways concerned."""
-        found = []
-        for row in rows:
-            mac = mac_of(row.get("metric_history_producer"))
-            known = self._gateways.get(mac or "")
-            if mac is not None and known is not None:
-                counts = Counts.model_validate(row)
-                found.append(self._renew(mac, known, replace(known.record, counts=counts, interval=interval)))
-        return found
+    def apply_counts(self, items: Iterable[Item], interval: str | None) -> list[Device]:
+        """Apply alarm counts; return the devices of the gateways concerned."""
+        devices = []
+        for item in items:
+            mac = normalize_mac(item.get("metric_history_producer"))
+            entry = self._entries.get(mac or "")
+            if mac is not None and entry is not None:
+                counts = AlarmCounts.model_validate(item)
+                devices.append(self._change(mac, entry, replace(entry.record, counts=counts, interval=interval)))
+        return devices
 
-    def take_lines(self, mac: str, rows: Iterable[Row], requested_at: float, *, complete: bool) -> list[Device]:
-        """Take in lines of a gateway; gives those listed, and the gateway where it is news whether it has any."""
-        known = self._gateways.get(mac)
-        if known is None or requested_at < known.lines_began:
+    def apply_lines(self, mac: str, items: Iterable[Item], requested_at: float, *, complete: bool) -> list[Device]:
+        """Apply lines of a gateway; return their devices, and the gateway's if it changed by having any or none."""
+        entry = self._entries.get(mac)
+        if entry is None or not self._newest.accept(_lines(mac), requested_at):
             return []
-        known.lines_began = requested_at
-        before = known.device
-        listed = {name: self._take_line(known, name, row) for row in rows if (name := line_name(row))}
-        # Given again, a line that is gone would come back each time that the registry has dropped it.
-        known.lines = listed if listed and complete else known.lines | listed
-        if known.lines or complete:
-            self._renew(mac, known, replace(known.record, has_lines=bool(known.lines)))
-        devices = [line.device for line in listed.values()]
-        return devices if known.device is before else [known.device, *devices]
+        before = entry.device
+        listed = {name: Line.model_validate(item) for item in items if (name := line_name(item))}
+        # A missing line is not reported again: it would come back each time that the registry has removed it.
+        entry.lines = listed if listed and complete else entry.lines | listed
+        if entry.lines or complete:
+            self._change(mac, entry, replace(entry.record, has_lines=bool(entry.lines)))
+        devices = [self._build_line(entry, name) for name in listed]
+        return devices if entry.device is before else [entry.device, *devices]
 
-    def turned(self) -> list[Device]:
-        """The lines that their gateway's name or connection changed since they were made."""
+    def pop_changed_lines(self) -> list[Device]:
+        """Return the line devices that differ because the name or connection of their gateway changed."""
         found = []
-        renewed, self._renewed = self._renewed, set()
-        for known in filter(None, map(self._gateways.get, renewed)):
-            for name, line in known.lines.items():
-                device = self._line_device(known.device, name, line.raw, line.device)
-                if device is not line.device:
-                    line.device = device
+        changed, self._changed = self._changed, set()
+        for mac in changed & self._entries.keys():
+            entry = self._entries[mac]
+            for name in entry.lines:
+                before = self._cache.get(self._line_id(mac, name))
+                device = self._build_line(entry, name)
+                if device is not before:
                     found.append(device)
         return found
 
-    def figure(self, *, status: Status | None = None, events: tuple[EventCount, ...] | None = None) -> Device:
-        """Take in figures of the whole fleet; gives the backend's own device."""
+    def apply_figures(
+        self, *, status: OnlineCount | None = None, events: tuple[EventCount, ...] | None = None
+    ) -> Device:
+        """Apply figures of the fleet; return the backend's own device."""
         if status is not None:
-            self.figures = replace(self.figures, status=status)
+            self.fleet = replace(self.fleet, status=status)
         if events is not None:
-            self.figures = replace(self.figures, events=events)
-        return entities.fleet_device(self.backend, self._url, self.figures)
+            self.fleet = replace(self.fleet, events=events)
+        return self._cache.backend_device(self.fleet, FLEET_ENTITIES, model="ums", configuration_url=self._url)
 
-    def _renew(self, mac: str, known: _Known, record: GatewayRecord) -> Device:
-        if record != known.record:
-            known.device = entities.gateway_device(self.backend, known.device.id, mac, record)
-            self._renewed.add(mac)
-        return known.device
+    def _change(self, mac: str, entry: _Entry, record: GatewayRecord) -> Device:
+        if record != entry.record:
+            entry.record, entry.device = record, self._build(mac, record)
+            self._changed.add(mac)
+        return entry.device
 
-    def _take_line(self, known: _Known, name: str, row: Row) -> _Line:
-        line = known.lines.get(name)
-        device = self._line_device(known.device, name, row, line.device if line and line.raw == row else None)
-        return _Line(row, device)
+    def _build(self, mac: str, record: GatewayRecord) -> Device:
+        id_ = self._cache.id(mac)
+        return self._cache.build(id_, record, GATEWAY_ENTITIES, **describe_gateway(self.backend, mac, record))
 
-    def _line_device(self, gateway: Device, name: str, row: Row, before: Device | None) -> Device:
-        """The device of a line; `before` if that still says the same of its gateway."""
-        if before is not None and entities.still_of(gateway, before, name):
-            return before
-        id_ = self._ids(self.backend, gateway.vendor_id, *line_parts(name))
-        return entities.line_device(id_, gateway, name, Detect.model_validate(row))
+    def _build_line(self, entry: _Entry, name: str) -> Device:
+        id_ = self._line_id(entry.device.vendor_id, name)
+        return self._cache.build(id_, entry.lines[name], LINE_ENTITIES, **describe_line(entry.device, name))
 
-
-def line_name(row: Row) -> str | None:
-    """What a line is called, such as FXO-7."""
-    return vendor_json.text(row.get("line"))
+    def _line_id(self, mac: str, name: str) -> str:
+        return self._cache.id(mac, *line_vendor_ids(name))
 
 
-def row_mac(row: Row) -> str | None:
-    """The MAC that tells a device from others."""
-    return mac_of(row.get("device_mac"))
+def _lines(mac: str) -> str:
+    return f"lines:{mac}"
+
+
+def line_name(item: Item) -> str | None:
+    """Return the name of a line, such as FXO-7."""
+    return vendor_json.text(item.get("line"))
+
+
+def item_mac(item: Item) -> str | None:
+    """Return the MAC that identifies an item of the device list."""
+    return normalize_mac(item.get("device_mac"))

@@ -1,10 +1,8 @@
-"""What a gateway, a line and the fleet show: tables of rows, and the devices made of them. A new value is one row."""
+"""Entity descriptions of a gateway, an FXO line and the fleet, and the identities of their devices."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from fleet2mqtt.devices.model import (
@@ -12,15 +10,12 @@ from fleet2mqtt.devices.model import (
     Device,
     EntityCategory,
     EntityDescription,
+    EntityDescriptions,
     Name,
     Update,
-    Value,
-    existing,
     on_off,
-    read_attributes,
-    read_state,
 )
-from fleet2mqtt.platforms.ums.models import Counts, Detect, EventCount, Gateway, Status
+from fleet2mqtt.platforms.ums.models import FleetRecord, GatewayRecord, Line, LineTester
 from fleet2mqtt.sdk.vendor_json import iso, truth
 
 MANUFACTURER: Final = "New Rock"
@@ -35,47 +30,28 @@ _MAC = re.compile(r"[0-9A-F]{12}")
 _WEB = ("http://", "https://")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayRecord:
-    """What is known of a gateway: its entry in the list, its alarm counts, and whether it has FXO lines."""
-
-    gateway: Gateway
-    counts: Counts | None = None
-    interval: str | None = None
-    has_lines: bool | None = None
+def option_named(text: str | None, options: tuple[str, ...]) -> str | None:
+    """Return the option with this name, `unknown` for a name that is not listed, None for None."""
+    name = None if text is None else "_".join(text.lower().split())
+    return name if name is None or name in options else UNKNOWN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetRecord:
-    """What the UMS says of all its devices: the newest count, and the events of the last hour."""
-
-    status: Status | None = None
-    events: tuple[EventCount, ...] | None = None
-
-
-def choice(text: str | None, options: tuple[str, ...]) -> str | None:
-    """The option that a text means, `unknown` for one that nobody knows, None for no text."""
-    word = None if text is None else "_".join(text.lower().split())
-    return word if word is None or word in options else UNKNOWN
-
-
-def numbered(text: str | None, options: tuple[str, ...]) -> str | None:
-    """The option with this number, `unknown` for one that nobody knows, None for no text."""
+def option_numbered(text: str | None, options: tuple[str, ...]) -> str | None:
+    """Return the option with this number, `unknown` for a number that is not listed, None for None."""
     if text is None:
         return None
     return options[int(text)] if text.isdecimal() and int(text) < len(options) else UNKNOWN
 
 
-def _unless_known(text: str | None, found: str | None) -> dict[str, Any]:
-    return {"raw": text} if found == UNKNOWN else {}
+def _raw_if_unknown(text: str | None, option: str | None) -> dict[str, Any]:
+    return {"raw": text} if option == UNKNOWN else {}
 
 
-async def _test_fxo(system: Any, gateway: Device, _: Any) -> Update:
-    update: Update = await system.test_lines(gateway)
-    return update
+async def _test_lines(tester: LineTester, gateway: Device, _: None) -> Update:
+    return await tester.test_lines(gateway)
 
 
-def _text(key: str, name: Name) -> EntityDescription:
+def _text(key: str, name: Name) -> EntityDescription[GatewayRecord, LineTester]:
     return EntityDescription(
         key=key,
         name=name,
@@ -85,7 +61,7 @@ def _text(key: str, name: Name) -> EntityDescription:
     )
 
 
-def _time(key: str, name: Name, *, enabled: bool = True) -> EntityDescription:
+def _time(key: str, name: Name, *, enabled: bool = True) -> EntityDescription[GatewayRecord, LineTester]:
     return EntityDescription(
         key=key,
         name=name,
@@ -96,7 +72,7 @@ def _time(key: str, name: Name, *, enabled: bool = True) -> EntityDescription:
     )
 
 
-def _alarms(key: str, level: str, name: Name) -> EntityDescription:
+def _alarms(key: str, level: str, name: Name) -> EntityDescription[GatewayRecord, LineTester]:
     return EntityDescription(
         key=key,
         name=name,
@@ -107,7 +83,7 @@ def _alarms(key: str, level: str, name: Name) -> EntityDescription:
     )
 
 
-GATEWAY_ROWS = (
+GATEWAY_ENTITIES: EntityDescriptions[GatewayRecord, LineTester] = (
     EntityDescription(
         key="connection_status",
         name=Name("Connection", "连接状态"),
@@ -118,9 +94,9 @@ GATEWAY_ROWS = (
     EntityDescription(
         key="device_status",
         name=Name("Device status", "设备状态"),
-        value=lambda record: choice(record.gateway.device_status, DEVICE_STATUS),
-        attributes=lambda record: _unless_known(
-            record.gateway.device_status, choice(record.gateway.device_status, DEVICE_STATUS)
+        value=lambda record: option_named(record.gateway.device_status, DEVICE_STATUS),
+        attributes=lambda record: _raw_if_unknown(
+            record.gateway.device_status, option_named(record.gateway.device_status, DEVICE_STATUS)
         ),
         device_class="enum",
         options=(*DEVICE_STATUS, UNKNOWN),
@@ -132,7 +108,7 @@ GATEWAY_ROWS = (
         value=lambda record: (
             None
             if record.gateway.device_status is None
-            else on_off(choice(record.gateway.device_status, DEVICE_STATUS) != "work")
+            else on_off(option_named(record.gateway.device_status, DEVICE_STATUS) != "work")
         ),
         device_class="problem",
     ),
@@ -166,18 +142,18 @@ GATEWAY_ROWS = (
         name=Name("Test FXO lines", "检测 FXO 线路"),
         component=Component.BUTTON,
         exists=lambda record: record.has_lines is not False,
-        write=_test_fxo,
+        write=_test_lines,
         category=EntityCategory.CONFIG,
         icon="mdi:phone-check",
     ),
 )
 
-LINE_ROWS = (
+LINE_ENTITIES: EntityDescriptions[Line, LineTester] = (
     EntityDescription(
         key="reg_state",
         name=Name("Registration state", "注册状态"),
-        value=lambda line: numbered(line.reg_state, REG_STATE),
-        attributes=lambda line: _unless_known(line.reg_state, numbered(line.reg_state, REG_STATE)),
+        value=lambda line: option_numbered(line.reg_state, REG_STATE),
+        attributes=lambda line: _raw_if_unknown(line.reg_state, option_numbered(line.reg_state, REG_STATE)),
         device_class="enum",
         options=(*REG_STATE, UNKNOWN),
     ),
@@ -191,10 +167,10 @@ LINE_ROWS = (
     EntityDescription(
         key="con_state",
         name=Name("Wiring state", "接线状态"),
-        value=lambda line: numbered(line.con_state, CON_STATE),
+        value=lambda line: option_numbered(line.con_state, CON_STATE),
         attributes=lambda line: (
             ({"number": line.number} if line.number else {})
-            | _unless_known(line.con_state, numbered(line.con_state, CON_STATE))
+            | _raw_if_unknown(line.con_state, option_numbered(line.con_state, CON_STATE))
         ),
         device_class="enum",
         options=(*CON_STATE, UNKNOWN),
@@ -226,7 +202,7 @@ LINE_ROWS = (
 )
 
 
-def _figure(key: str, name: Name, icon: str) -> EntityDescription:
+def _figure(key: str, name: Name, icon: str) -> EntityDescription[FleetRecord, LineTester]:
     return EntityDescription(
         key=key,
         name=name,
@@ -236,7 +212,7 @@ def _figure(key: str, name: Name, icon: str) -> EntityDescription:
     )
 
 
-def _rate(key: str, name: Name) -> EntityDescription:
+def _rate(key: str, name: Name) -> EntityDescription[FleetRecord, LineTester]:
     return EntityDescription(
         key=key,
         name=name,
@@ -248,7 +224,7 @@ def _rate(key: str, name: Name) -> EntityDescription:
     )
 
 
-FLEET_ROWS = (
+FLEET_ENTITIES: EntityDescriptions[FleetRecord, LineTester] = (
     _figure("online_number", Name("Devices online", "在线设备数"), "mdi:lan-connect"),
     _figure("offline_number", Name("Devices offline", "离线设备数"), "mdi:lan-disconnect"),
     _figure("total", Name("Devices", "设备总数"), "mdi:counter"),
@@ -257,7 +233,7 @@ FLEET_ROWS = (
     EntityDescription(
         key="statistics_time",
         name=Name("Statistics time", "统计时间"),
-        value=lambda fleet: fleet.status and iso(fleet.status.statistics_time),
+        value=lambda fleet: iso(fleet.status.statistics_time) if fleet.status else None,
         device_class="timestamp",
         category=EntityCategory.DIAGNOSTIC,
     ),
@@ -265,7 +241,7 @@ FLEET_ROWS = (
         key="events_total",
         name=Name("Events in the last hour", "近一小时事件数"),
         value=lambda fleet: None if fleet.events is None else sum(count.total or 0 for count in fleet.events),
-        attributes=lambda fleet: fleet.events and {"events": [count.model_dump() for count in fleet.events]},
+        attributes=lambda fleet: {"events": [count.model_dump() for count in fleet.events]} if fleet.events else None,
         enabled=False,
         state_class="measurement",
         icon="mdi:counter",
@@ -273,78 +249,37 @@ FLEET_ROWS = (
 )
 
 
-def gateway_device(backend: str, id_: str, mac: str, record: GatewayRecord) -> Device:
-    """A gateway. It is available as long as the UMS lists it; whether it is connected is one of its values."""
+def describe_gateway(backend: str, mac: str, record: GatewayRecord) -> dict[str, Any]:
+    """Return the identity of a gateway. It is available while it is listed; its connection is one of its values."""
     gateway = record.gateway
-    return Device(
-        id=id_,
-        backend=backend,
-        vendor_id=mac,
-        scope="devices",
-        name=gateway.device_name or mac,
-        via=backend,
-        manufacturer=MANUFACTURER,
-        model=gateway.product_type,
-        sw_version=gateway.product_version,
-        serial_number=mac,
-        connections=(("mac", _colons(mac)),) if _MAC.fullmatch(mac) else (),
-        suggested_area=gateway.location,
-        configuration_url=gateway.proxy_url if (gateway.proxy_url or "").lower().startswith(_WEB) else None,
-        alarms=True,
-        counts_alarms=True,
-        **_content(GATEWAY_ROWS, record),
-    )
+    return {
+        "vendor_id": mac,
+        "scope": "devices",
+        "name": gateway.device_name or mac,
+        "via": backend,
+        "model": gateway.product_type,
+        "sw_version": gateway.product_version,
+        "serial_number": mac,
+        "connections": (("mac", _with_colons(mac)),) if _MAC.fullmatch(mac) else (),
+        "suggested_area": gateway.location,
+        "configuration_url": gateway.proxy_url if (gateway.proxy_url or "").lower().startswith(_WEB) else None,
+        "alarms": True,
+        "counts_alarms": True,
+    }
 
 
-def line_device(id_: str, gateway: Device, line: str, record: Detect) -> Device:
-    """An FXO line, reached through its gateway: unavailable while that is offline."""
-    return Device(
-        id=id_,
-        backend=gateway.backend,
-        vendor_id=f"{gateway.vendor_id}/{line}",
-        scope=f"lines:{gateway.vendor_id}",
-        name=_line_name(gateway, line),
-        available=_reachable(gateway),
-        via=gateway.id,
-        manufacturer=MANUFACTURER,
-        model=line.partition("-")[0],
-        **_content(LINE_ROWS, record),
-    )
+def describe_line(gateway: Device, line: str) -> dict[str, Any]:
+    """Return the identity of an FXO line: a sub-device of its gateway, and unavailable while that is offline."""
+    record: GatewayRecord = gateway.record
+    return {
+        "vendor_id": f"{gateway.vendor_id}/{line}",
+        "scope": f"lines:{gateway.vendor_id}",
+        "name": f"{gateway.name} {line}",
+        "available": record.gateway.online is not False,
+        "via": gateway.id,
+        "model": line.partition("-")[0],
+    }
 
 
-def still_of(gateway: Device, device: Device, line: str) -> bool:
-    """Whether what a line's device says of its gateway still holds."""
-    return device.available == _reachable(gateway) and device.name == _line_name(gateway, line)
-
-
-def _reachable(gateway: Device) -> bool:
-    return gateway.record.gateway.online is not False
-
-
-def _line_name(gateway: Device, line: str) -> str:
-    return f"{gateway.name} {line}"
-
-
-def fleet_device(backend: str, url: str, record: FleetRecord) -> Device:
-    """The backend's own device with what the UMS says of all its devices; `url` is the page for people."""
-    return Device(
-        id=backend,
-        backend=backend,
-        vendor_id=backend,
-        scope="backend",
-        name=backend,
-        manufacturer=MANUFACTURER,
-        model="ums",
-        configuration_url=url,
-        **_content(FLEET_ROWS, record),
-    )
-
-
-def _content(table: tuple[EntityDescription, ...], record: Any) -> dict[str, Any]:
-    rows = existing(table, record)
-    state: Mapping[str, Value] = read_state(rows, record)
-    return {"entities": rows, "state": state, "attributes": read_attributes(rows, record), "record": record}
-
-
-def _colons(mac: str) -> str:
+def _with_colons(mac: str) -> str:
     return ":".join(mac[at : at + 2] for at in range(0, 12, 2)).lower()

@@ -1,14 +1,19 @@
-"""What the UMS sends: the vendor's own names, values made safe. Times without a zone get the backend's."""
+"""Wire models of the UMS document, with the vendor's own names, and the records that entities are read from.
+
+Times without a zone get the backend's: validate with `zone_context`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import BeforeValidator
 
+from fleet2mqtt.devices.model import Device, Update
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.vendor_json import Moment, Number, Pairs, Text, WireModel
 
@@ -17,8 +22,8 @@ _LINE = re.compile(r"\s*([A-Za-z]+)\s*-\s*(\d+)\s*\Z")
 _STATUSES = ("online", "offline")
 
 
-def mac_of(value: Any) -> str | None:
-    """A MAC as the UMS document writes it: `000EA93D022E`, upper case without separators."""
+def normalize_mac(value: Any) -> str | None:
+    """Return a MAC as the UMS document writes it: `000EA93D022E`, upper case without separators. None from a blank."""
     if isinstance(value, str) and value.isascii() and value.isalnum() and value.isupper():
         return value
     text = vendor_json.text(value)
@@ -26,28 +31,28 @@ def mac_of(value: Any) -> str | None:
 
 
 def parse(data: bytes) -> Any:
-    """Vendor JSON in which `connection_status` may stand twice, as in the samples of the UMS document 2.2 and 3.1.
+    """Parse vendor JSON in which `connection_status` may stand twice, as in the samples of the UMS document 2.2, 3.1.
 
     Raises InvalidResponse.
     """
-    odd = data.count(b'"connection_status"') != data.count(b'"device_mac"')
-    return vendor_json.parse(data, pairs=_once if odd else None)
+    has_duplicates = data.count(b'"connection_status"') != data.count(b'"device_mac"')
+    return vendor_json.parse(data, pairs=_merge_duplicates if has_duplicates else None)
 
 
-def _once(pairs: Pairs) -> dict[str, Any]:
-    """The members by name; of two `connection_status` the one that is a status, the other as `connection_time`."""
+def _merge_duplicates(pairs: Pairs) -> dict[str, Any]:
+    """Return the members by name; of two `connection_status` the status, and the other one as `connection_time`."""
     members = {key.strip(): value for key, value in pairs}
-    said = [value for key, value in pairs if key.strip() == "connection_status"]
-    if len(said) > 1:
-        statuses = [value for value in said if _word(value) in _STATUSES]
-        others = [value for value in said if _word(value) not in _STATUSES]
-        members["connection_status"] = (statuses or said)[-1]
+    values = [value for key, value in pairs if key.strip() == "connection_status"]
+    if len(values) > 1:
+        statuses = [value for value in values if _lowered(value) in _STATUSES]
+        others = [value for value in values if _lowered(value) not in _STATUSES]
+        members["connection_status"] = (statuses or values)[-1]
         if others:
             members.setdefault("connection_time", others[-1])
     return members
 
 
-def _word(value: Any) -> str:
+def _lowered(value: Any) -> str:
     return (vendor_json.text(value) or "").lower()
 
 
@@ -86,9 +91,9 @@ class Gateway(WireModel):
 
     @property
     def online(self) -> bool | None:
-        """Whether it is connected; None where the UMS does not say."""
-        word = _word(self.connection_status)
-        return word == "online" if word in _STATUSES else None
+        """True if it is connected to the UMS; None where the UMS does not report it."""
+        status = _lowered(self.connection_status)
+        return status == "online" if status in _STATUSES else None
 
 
 class MetricHistory(WireModel):
@@ -109,7 +114,7 @@ class MetricHistory(WireModel):
     tag3: Text = None
 
 
-class Counts(WireModel):
+class AlarmCounts(WireModel):
     """Alarms of one device by level, the UMS document 3.4; numbers come as texts."""
 
     all: Number = None
@@ -120,7 +125,7 @@ class Counts(WireModel):
 
 
 class EventCount(WireModel):
-    """How often one kind of event happened, the UMS document 3.5."""
+    """Number of events of one kind, the UMS document 3.5."""
 
     event_id: Code = None
     metric_history_desc: Text = None
@@ -129,8 +134,8 @@ class EventCount(WireModel):
     total: Number = None
 
 
-class Status(WireModel):
-    """How many devices were online at one moment, the UMS document 3.6; rates are percents."""
+class OnlineCount(WireModel):
+    """Number of devices online at one moment, the UMS document 3.6; rates are percents."""
 
     offline_number: Number = None
     offline_rate: Number = None
@@ -140,7 +145,7 @@ class Status(WireModel):
     total: Number = None
 
 
-class Detect(WireModel):
+class Line(WireModel):
     """An FXO line, the UMS document 3.7; `voltage` is `<V>/<threshold V>`."""
 
     line: Text = None
@@ -151,31 +156,60 @@ class Detect(WireModel):
 
     @property
     def volts(self) -> int | float | None:
-        """What is measured, V."""
+        """Measured loop voltage, V."""
         return vendor_json.number((self.voltage or "").partition("/")[0])
 
     @property
     def threshold(self) -> int | float | None:
-        """What it should be at least, V."""
+        """Voltage threshold, V."""
         return vendor_json.number((self.voltage or "").partition("/")[2])
 
 
-def line_parts(line: str) -> tuple[str, ...]:
-    """The parts of a line's id: `("fxo", "7")` from `FXO-7`, else the text itself."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRecord:
+    """A gateway: its item of the device list, its alarm counts with their interval, and True if it has FXO lines.
+
+    What no response has contained yet is None.
+    """
+
+    gateway: Gateway
+    counts: AlarmCounts | None = None
+    interval: str | None = None
+    has_lines: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetRecord:
+    """Figures of all devices of a UMS: the newest online count, and the events of the last hour."""
+
+    status: OnlineCount | None = None
+    events: tuple[EventCount, ...] | None = None
+
+
+class LineTester(Protocol):
+    """The part of the coordinator that an entity's write function uses."""
+
+    async def test_lines(self, gateway: Device) -> Update:
+        """Test the lines of a gateway now. Raises BackendError."""
+        ...
+
+
+def line_vendor_ids(line: str) -> tuple[str, ...]:
+    """Return the vendor ids of a line within its gateway: `("fxo", "7")` for `FXO-7`, else the text itself."""
     match = _LINE.match(line)
     return (line,) if match is None else (match[1].lower(), match[2])
 
 
-def alarm_id(raw: dict[str, Any]) -> str:
-    """The vendor's id of an alarm, or, where it is empty, a hash of what tells one alarm from another."""
-    given = vendor_json.text(raw.get("id"))
-    if given is not None:
-        return given
+def alarm_id(item: dict[str, Any]) -> str:
+    """Return the vendor's id of an alarm, or, where it is blank, a hash of the fields that identify the alarm."""
+    id_ = vendor_json.text(item.get("id"))
+    if id_ is not None:
+        return id_
     fields = ("event_id", "metric_history_producer", "metric_history_time", "line_id", "metric_history_name")
-    said = "\x1f".join(vendor_json.text(raw.get(key)) or "" for key in fields)
-    return "hash-" + hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    joined = "\x1f".join(vendor_json.text(item.get(key)) or "" for key in fields)
+    return "hash-" + hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
-def in_zone(zone: tzinfo) -> dict[str, Any]:
-    """The context to validate these models with."""
+def zone_context(zone: tzinfo) -> dict[str, Any]:
+    """Return the context to validate these models with."""
     return {"zone": zone}

@@ -1,4 +1,4 @@
-"""What the UMS pushes, the UMS document 2: alarms and connection changes."""
+"""Pushes of the UMS, document section 2: alarms and connection changes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import orjson
 
 from fleet2mqtt.devices.model import Update, UpdateOrigin
 from fleet2mqtt.errors import InvalidResponse
-from fleet2mqtt.platforms.ums.alarms import alarm_of, record_of
-from fleet2mqtt.platforms.ums.coordinator import System
-from fleet2mqtt.platforms.ums.device_store import row_mac
+from fleet2mqtt.platforms.ums.alarms import build_alarm, parse_alarm
+from fleet2mqtt.platforms.ums.coordinator import Coordinator
+from fleet2mqtt.platforms.ums.device_store import item_mac
 from fleet2mqtt.platforms.ums.models import parse
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Context, Push
@@ -20,37 +20,41 @@ from fleet2mqtt.sdk.api import Context, Push
 _SUCCESS = orjson.dumps({"code": 0, "status": "成功"})
 
 
-def pushes(context: Context, system: System) -> tuple[Push, ...]:
-    """The kinds of push, `event` and `device`."""
+def pushes(context: Context, coordinator: Coordinator) -> tuple[Push, ...]:
+    """Return the kinds of push, `event` and `device`."""
     return (
-        Push(kind="event", accept=partial(_event, context, system), success=_SUCCESS, failure=_failure),
-        Push(kind="device", accept=partial(_device, system), success=_SUCCESS, failure=_failure),
+        Push(kind="event", accept=partial(_event, context, coordinator), success=_SUCCESS, failure=_failure),
+        Push(kind="device", accept=partial(_device, coordinator), success=_SUCCESS, failure=_failure),
     )
 
 
-def _event(context: Context, system: System, body: bytes) -> Update:
-    """An alarm, the UMS document 2.1. Raises InvalidResponse."""
-    raw = _object(body)
-    record = record_of(raw, context.zone)
+def _event(context: Context, coordinator: Coordinator, body: bytes) -> Update:
+    """Return the update of an alarm push, the UMS document 2.1. Raises InvalidResponse."""
+    item = _parse_object(body)
+    record = parse_alarm(item, context.zone)
     if record.mac is None:
         raise _missing("metric_history_producer")
-    if vendor_json.text(raw.get("id")) is None and vendor_json.text(raw.get("metric_history_time")) is None:
+    if vendor_json.text(item.get("id")) is None and vendor_json.text(item.get("metric_history_time")) is None:
         raise _missing("id")
-    return system.update(origin=UpdateOrigin.PUSH, alarms=[alarm_of(context, record, UpdateOrigin.PUSH)])
+    return coordinator.update(origin=UpdateOrigin.PUSH, alarms=[build_alarm(context, record, UpdateOrigin.PUSH)])
 
 
-def _device(system: System, body: bytes) -> Update:
-    """A gateway that came or went, the UMS document 2.2: some members of its entry. Raises InvalidResponse."""
-    raw = _object(body)
-    mac = row_mac(raw)
+def _device(coordinator: Coordinator, body: bytes) -> Update:
+    """Return the update of a connection push, the UMS document 2.2: some members of a list item.
+
+    Raises InvalidResponse.
+    """
+    item = _parse_object(body)
+    mac = item_mac(item)
     if mac is None:
         raise _missing("device_mac")
     requested_at = time.monotonic()
-    gateway = system.fleet.merge(mac, raw, requested_at)
-    return system.update(requested_at, origin=UpdateOrigin.PUSH, devices=[gateway, *system.fleet.turned()])
+    gateway = coordinator.store.merge(mac, item, requested_at)
+    devices = [gateway, *coordinator.store.pop_changed_lines()]
+    return coordinator.update(requested_at, origin=UpdateOrigin.PUSH, devices=devices)
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _parse_object(body: bytes) -> dict[str, Any]:
     value = parse(body)
     if not isinstance(value, dict):
         raise InvalidResponse("not an object", code="bad_push")
@@ -61,5 +65,5 @@ def _missing(member: str) -> InvalidResponse:
     return InvalidResponse(f"{member} is missing", code="bad_push")
 
 
-def _failure(why: str) -> bytes:
-    return orjson.dumps({"code": 1, "status": why})
+def _failure(message: str) -> bytes:
+    return orjson.dumps({"code": 1, "status": message})

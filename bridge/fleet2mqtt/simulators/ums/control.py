@@ -1,4 +1,4 @@
-"""Steering a simulated UMS from another process: the paths under `/_sim/`, JSON in and out, 400 for what is wrong."""
+"""Control of a simulated UMS from another process: the paths under `/_sim/`, JSON in and out, 400 for a bad request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fleet2mqtt.simulators.ums.state import SIMULATOR, Simulator
 
 
 def control_routes() -> list[web.RouteDef]:
-    """Routes for alarms, devices, pushes, quirks and the whole state."""
+    """Return the routes for alarms, devices, pushes, quirks and the whole state."""
     return [
         web.post(CONTROL + "alarm", explaining(_alarm)),
         web.post(CONTROL + "device", explaining(_device)),
@@ -56,7 +56,7 @@ async def _device(request: web.Request) -> web.Response:
 
 
 async def _push(request: web.Request) -> web.Response:
-    """`kind`, `body` (text goes out as it is) and how many `times`; answers with what came back, in order."""
+    """`kind`, `body` (text goes out as it is) and how many `times`; responds with the outcomes in order."""
     values = await request.json()
     kind, body, times = values["kind"], values["body"], int(values.get("times", 1))
     return web.json_response([(await request.app[SIMULATOR].push(kind, body))._asdict() for _ in range(times)])
@@ -71,11 +71,11 @@ async def _quirks(request: web.Request) -> web.Response:
 
 
 async def _state(request: web.Request) -> web.Response:
-    """Everything; of the lines, those that anybody looked at."""
-    return web.json_response(_everything(request.app[SIMULATOR]))
+    """The whole state; of the lines those that were requested at least once."""
+    return web.json_response(_dump(request.app[SIMULATOR]))
 
 
-def _everything(simulator: Simulator) -> dict[str, Any]:
+def _dump(simulator: Simulator) -> dict[str, Any]:
     return {
         "devices": [{name: getattr(device, name) for name in WIRE_NAMES} for device in simulator.devices.values()],
         "lines": {mac: [asdict(line) for line in lines] for mac, lines in simulator.drawn_lines.items()},

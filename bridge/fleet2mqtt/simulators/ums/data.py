@@ -1,4 +1,4 @@
-"""What a simulated UMS holds: the records of the UMS document, its two sample devices, and any number of further ones.
+"""Data of a simulated UMS: the records of the UMS document, its two sample devices, and any number of further ones.
 
 The record types have the vendor's field names and types in the order of the vendor's tables.
 """
@@ -91,7 +91,7 @@ class Line:
 
 
 class Event(TypedDict, total=False):
-    """What an alarm says apart from its device and time; what is left out is as in the sample of 2.1."""
+    """Fields of an alarm beside its device and time; a missing one is as in the sample of 2.1."""
 
     level: str
     event_id: int
@@ -123,7 +123,7 @@ MODELS = (
 )
 SERIES = {model.name: model for model in MODELS}
 
-# The document names only 33 and 9 and says that there are more: the others are made up.
+# The document names only 33 and 9 and mentions that there are more: the others are made up.
 EVENTS: tuple[Event, ...] = (
     Event(),
     Event(
@@ -139,29 +139,29 @@ SITES = ("总部", "财务部", "营业厅", "客服中心", "仓库", "医院�
 
 
 def now() -> datetime:
-    """The vendor's clock."""
+    """Return the time of the vendor's clock."""
     return datetime.now(SHANGHAI)
 
 
 def rfc3339(at: datetime) -> str:
-    """As in `connection_time`: milliseconds without the zeros at their end."""
+    """Return a time as in `connection_time`: milliseconds without trailing zeros."""
     stamp = at.astimezone(SHANGHAI).isoformat(timespec="milliseconds")
     return stamp[:-6].rstrip("0").rstrip(".") + stamp[-6:]
 
 
 def naive(at: datetime) -> str:
-    """As in alarms and statistics: local time in Shanghai that does not say so."""
+    """Return a time as in alarms and statistics: local time in Shanghai, without an offset."""
     local = at.astimezone(SHANGHAI) if at.tzinfo else at
     return local.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def object_id(at: datetime, rng: random.Random) -> str:
-    """A database id: 8 hexadecimal digits of time and 16 of chance."""
+    """Return a database id: 8 hexadecimal digits of time and 16 random ones."""
     return f"{int(at.timestamp()):08x}{rng.getrandbits(64):016x}"
 
 
 def make_device(mac: str, product_type: str, rng: random.Random, **values: Any) -> Device:
-    """A plausible device that came online within the last month; `values` are fields of `Device`."""
+    """Return a plausible device that came online within the last month; `values` are fields of `Device`."""
     model = SERIES.get(product_type, MODELS[0])
     online = now() - timedelta(seconds=rng.randrange(3600, 30 * 86400))
     ip = f"192.168.{rng.randrange(1, 250)}.{rng.randrange(2, 250)}"
@@ -185,7 +185,7 @@ def make_device(mac: str, product_type: str, rng: random.Random, **values: Any) 
 
 
 def sample_devices(rng: random.Random) -> Iterator[Device]:
-    """The two devices of the sample in 3.1."""
+    """Yield the two devices of the sample in 3.1."""
     up = "2021-03-01T08:46:01.522+08:00"
     yield make_device(
         OM50,
@@ -220,13 +220,13 @@ def sample_devices(rng: random.Random) -> Iterator[Device]:
 
 
 def generated_devices(rng: random.Random) -> Iterator[Device]:
-    """Devices without end: several models and groups, a few of them offline or not well."""
-    known = {OM50, MX100G}
+    """Yield devices without end: several models and groups, a few of them offline or faulty."""
+    used = {OM50, MX100G}
     for number in count(3):
         mac = f"{OUI}{rng.getrandbits(24):06X}"
-        while mac in known:
+        while mac in used:
             mac = f"{OUI}{rng.getrandbits(24):06X}"
-        known.add(mac)
+        used.add(mac)
         city, site, model = rng.choice(CITIES), rng.choice(SITES), rng.choice(MODELS)
         group = rng.randrange(4)
         online = rng.random() > 0.08
@@ -245,7 +245,7 @@ def generated_devices(rng: random.Random) -> Iterator[Device]:
 
 
 def make_lines(device: Device, rng: random.Random) -> list[Line]:
-    """The FXO lines of a device: the sample of 3.7 for the two sample devices, otherwise by its model."""
+    """Return the FXO lines of a device: the sample of 3.7 for the two sample devices, otherwise by its model."""
     registers = device.series != "OM"
     if device.device_mac in (OM50, MX100G):
         state = "2" if registers else None
@@ -269,14 +269,14 @@ def make_lines(device: Device, rng: random.Random) -> list[Line]:
 
 
 def wiring(volts: int, threshold: int = THRESHOLD) -> str:
-    """`con_state` by its definition in 3.7."""
+    """Return `con_state` by its definition in 3.7."""
     if volts < WORKING_VOLTS:
         return "0"
     return "1" if volts < threshold else "2"
 
 
 def sample_statistics() -> list[dict[str, Any]]:
-    """The rows of the sample in 3.6, newest first."""
+    """Return the items of the sample in 3.6, newest first."""
     return [
         {
             "id": "60488db2e138234e5141fd46",
@@ -300,7 +300,7 @@ def sample_statistics() -> list[dict[str, Any]]:
 
 
 def sample_user(account: str, address: str) -> dict[str, Any]:
-    """The user in the answer to a login, chapter 4, its time with nine digits of a second."""
+    """Return the user in the response to a login, chapter 4, its time with nine fraction digits."""
     return {
         "contact": "",
         "device": "",

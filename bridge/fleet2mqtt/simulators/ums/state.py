@@ -1,4 +1,4 @@
-"""The life of a simulated UMS: what it knows, how that changes, and what it pushes. The HTTP side is `simulator`."""
+"""State of a simulated UMS, the operations that change it, and its pushes. The HTTP side is `handlers`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from fleet2mqtt.simulators.ums.data import (
     sample_statistics,
     wiring,
 )
-from fleet2mqtt.simulators.ums.wire import Push, Quirks
+from fleet2mqtt.simulators.ums.quirks import Push, Quirks
 
 ALARMS_KEPT = 10_000
 PUSH_TIMEOUT = ClientTimeout(total=10)
@@ -45,7 +45,7 @@ PUSH_TIMEOUT = ClientTimeout(total=10)
 
 @dataclass(slots=True, kw_only=True)
 class Simulator:
-    """The vendor's state as plain data, and the methods that change it as life does."""
+    """The vendor's state as plain data, and the methods that change it."""
 
     fault_injector: FaultInjector = field(default_factory=FaultInjector)
     quirks: Quirks = field(default_factory=Quirks)
@@ -68,7 +68,7 @@ class Simulator:
     _session: ClientSession | None = None
 
     def add_device(self, mac: str | None = None, **values: Any) -> Device:
-        """A new device, online; `values` are fields of `Device`. Raises `TypeError` for others."""
+        """Add a device that is online; `values` are fields of `Device`. Raises `TypeError` for others."""
         mac = mac or f"{OUI}{self.rng.getrandbits(24):06X}"
         device = make_device(mac, values.pop("product_type", "OM50"), self.rng, **values)
         self.devices[mac] = device
@@ -76,7 +76,7 @@ class Simulator:
         return device
 
     def remove_device(self, mac: str) -> None:
-        """Forget a device; its alarms stay in the history. Raises `KeyError`."""
+        """Remove a device; its alarms stay in the history. Raises `KeyError`."""
         del self.devices[mac]
         self.drawn_lines.pop(mac, None)
 
@@ -91,11 +91,11 @@ class Simulator:
         return device
 
     def rename(self, mac: str, name: str) -> Device:
-        """Give a device another name."""
+        """Rename a device."""
         return self.change(mac, device_name=name)
 
     def set_online(self, mac: str, online: bool, push: bool = True) -> Device:  # noqa: FBT001, FBT002
-        """Let a device come or go; pushed when that changes anything (2.2)."""
+        """Set the connection status of a device; a change is pushed (2.2)."""
         device = self.devices[mac]
         status = "online" if online else "offline"
         if device.connection_status == status:
@@ -104,11 +104,11 @@ class Simulator:
         times = {"last_online": stamp, "connection_time": stamp} if online else {"last_offline": stamp}
         self.change(mac, connection_status=status, **times)
         if push:
-            self._announce("device", self.quirks.device_push(device))
+            self._enqueue_push("device", self.quirks.device_push(device))
         return device
 
     def lines(self, mac: str) -> list[Line]:
-        """The FXO lines of a device, to read and to change, drawn at the first look. Raises `KeyError`."""
+        """Return the FXO lines of a device, to read and to change; made at the first call. Raises `KeyError`."""
         if mac not in self.drawn_lines:
             self.drawn_lines[mac] = make_lines(self.devices[mac], random.Random(f"{self.seed}/{mac}"))  # noqa: S311
         return self.drawn_lines[mac]
@@ -122,21 +122,21 @@ class Simulator:
         voltage: str | None = None,
     ) -> Line:
         """Change one line; wiring and voltage follow each other where only one is given. Raises `KeyError`."""
-        found = next((one for one in self.lines(mac) if one.line == line), None)
-        if found is None:
+        match = next((one for one in self.lines(mac) if one.line == line), None)
+        if match is None:
             raise KeyError(line)
         if voltage is not None:
             volts, threshold = voltage.split("/")
             con_state = con_state or wiring(int(volts), int(threshold))
         elif con_state is not None:
             voltage = TYPICAL_VOLTAGE[con_state]
-        found.reg_state = reg_state or found.reg_state
-        found.con_state = con_state or found.con_state
-        found.voltage = voltage or found.voltage
-        return found
+        match.reg_state = reg_state or match.reg_state
+        match.con_state = con_state or match.con_state
+        match.voltage = voltage or match.voltage
+        return match
 
     def measure(self, mac: str) -> None:
-        """What a live test (`type=fxo`) leaves behind: voltages a little off the former ones."""
+        """Measure as a line test (`type=fxo`) does: voltages that differ a little from the former ones."""
         for line in self.lines(mac):
             volts, threshold = (int(part) for part in line.voltage.split("/"))
             volts += self.rng.choice((-1, 1)) if volts else 0
@@ -150,7 +150,7 @@ class Simulator:
         push: bool = True,
         **event: Unpack[Event],
     ) -> dict[str, Any]:
-        """An alarm into the history and, with a push URL, out (2.1); a naive `at` is time in Shanghai."""
+        """Add an alarm to the history and, with a push URL, push it (2.1); a naive `at` is time in Shanghai."""
         at = at or now()
         self.last_history_id += 1
         name = event.get("name", "eEMS_NOTIFY_IPEXT_OFFLINE")
@@ -176,21 +176,21 @@ class Simulator:
         alarms.append(alarm)
         del alarms[:-ALARMS_KEPT]
         if push:
-            self._announce("event", self.quirks.alarm_push(alarm))
+            self._enqueue_push("event", self.quirks.alarm_push(alarm))
         return alarm
 
     def alarms_since(self, hours: float | None) -> Iterator[dict[str, Any]]:
-        """Alarms of the last `hours`, or all, in no order."""
+        """Yield the alarms of the last `hours`, or all, in no order."""
         start = "" if hours is None else naive(now() - timedelta(hours=hours))
         for alarms in self.history.values():
             yield from (alarm for alarm in alarms if alarm["metric_history_time"] >= start)
 
     def count_devices(self, at: datetime | None = None) -> dict[str, Any]:
-        """A new row of the on- and offline statistics (3.6), first in the list."""
+        """Add an item to the online statistics (3.6), first in the list."""
         at = at or now()
         total = len(self.devices)
         online = sum(device.connection_status == "online" for device in self.devices.values())
-        row = {
+        item = {
             "id": object_id(at, self.rng),
             "offline_number": total - online,
             "offline_rate": f"{(total - online) / max(total, 1):.2%}",
@@ -199,11 +199,11 @@ class Simulator:
             "statistics_time": naive(at),
             "total": total,
         }
-        self.statistics.appendleft(row)
-        return row
+        self.statistics.appendleft(item)
+        return item
 
-    def happen(self) -> None:
-        """Let one thing happen that happens to a fleet."""
+    def change_randomly(self) -> None:
+        """Make one random change: a connection, an alarm or a line."""
         self.count_devices()
         if not self.devices:
             return
@@ -219,7 +219,7 @@ class Simulator:
                 self.set_line(mac, line.line, reg_state=state, con_state=self.rng.choice("012"))
 
     async def push(self, kind: str, body: Any) -> Push:
-        """Send to `<push_url>/<kind>` once, as the document knows no second try; text goes out as it is."""
+        """Send to `<push_url>/<kind>` once, as the document has no retry; text is sent unchanged."""
         if self.push_url is None or self._session is None:
             message = "no push URL, or not running"
             raise ValueError(message)
@@ -234,21 +234,21 @@ class Simulator:
         return result
 
     async def settle(self) -> None:
-        """Wait until everything that was to be pushed has been tried."""
+        """Wait until every push was attempted."""
         await self._outbox.join()
 
     @asynccontextmanager
     async def running(self, *, live: bool) -> AsyncIterator[None]:
-        """Push what is announced, in its order; with `live`, let things happen every `live_seconds`."""
+        """Send pushes in order; with `live`, make a random change every `live_seconds`."""
         async with ClientSession(timeout=PUSH_TIMEOUT) as self._session, asyncio.TaskGroup() as tasks:
-            workers = [tasks.create_task(self._deliver(), name="ums-simulator-push")]
+            workers = [tasks.create_task(self._send_pushes(), name="ums-simulator-push")]
             if live:
-                workers.append(tasks.create_task(self._live(), name="ums-simulator-life"))
+                workers.append(tasks.create_task(self._live(), name="ums-simulator-live"))
             yield
             for worker in workers:
                 worker.cancel()
 
-    async def _deliver(self) -> None:
+    async def _send_pushes(self) -> None:
         while True:
             kind, body = await self._outbox.get()
             if self.push_url is not None:
@@ -258,9 +258,9 @@ class Simulator:
     async def _live(self) -> None:
         while True:
             await asyncio.sleep(self.live_seconds)
-            self.happen()
+            self.change_randomly()
 
-    def _announce(self, kind: str, body: dict[str, Any]) -> None:
+    def _enqueue_push(self, kind: str, body: dict[str, Any]) -> None:
         if self.push_url is not None:
             self._outbox.put_nowait((kind, body))
 
@@ -269,7 +269,7 @@ SIMULATOR = web.AppKey("SIMULATOR", Simulator)
 
 
 def populate(simulator: Simulator, devices: int) -> None:
-    """Fill a new simulator: the document's samples first, then what `seed` says."""
+    """Fill a new simulator: the document's samples first, then devices drawn with `seed`."""
     rng = simulator.rng
     for source, number in ((sample_devices(rng), devices), (generated_devices(rng), max(devices - 2, 0))):
         simulator.devices.update((device.device_mac, device) for device in islice(source, number))

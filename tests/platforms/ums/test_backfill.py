@@ -1,21 +1,19 @@
-"""Reading alarms back from a UMS that refuses, fails, or tells its history in a way of its own."""
+"""Backfill of alarms from a UMS that rejects, fails, or orders its history differently."""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from aiohttp import web
 
 from fleet2mqtt.errors import InvalidResponse, RateLimited, Unreachable
 from fleet2mqtt.sdk.vendor_json import iso
 from tests.platforms.context import Shared
 from tests.platforms.ums.connected import NAME, Run, connected, scripted
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 ZONE = ZoneInfo("Asia/Shanghai")
 HISTORY = "/s1/device/metric_history"
@@ -61,7 +59,7 @@ def seen(run: Run) -> list[str]:
     return [id_.removeprefix(f"{NAME}:") for id_ in run.alarms]
 
 
-async def test_refused_history_still_gives_the_newest_and_no_mark() -> None:
+async def test_rejected_history_reports_newest_without_checkpoint() -> None:
     vendor, shared = Vendor(alarm("new"), alarm("other", "B2")), Shared()
     vendor.history = {"A1": [alarm("new"), alarm("old", minutes=5)], "B2": [alarm("other", "B2")]}
     vendor.instead = {"A1": {"code": 9, "status": "不支持"}}
@@ -75,7 +73,7 @@ async def test_refused_history_still_gives_the_newest_and_no_mark() -> None:
         assert set(shared.checkpoints) == {"", "A1", "B2"}
 
 
-async def test_refusal_of_every_history_is_no_fault() -> None:
+async def test_rejection_of_every_history_is_no_error() -> None:
     vendor = Vendor(alarm("new"))
     vendor.instead = {"A1": {"code": 9, "status": "不支持"}}
     async with scripted(vendor) as run:
@@ -83,7 +81,7 @@ async def test_refusal_of_every_history_is_no_fault() -> None:
         assert seen(run) == ["new"]
 
 
-async def test_broken_history_costs_the_others_nothing() -> None:
+async def test_invalid_history_does_not_affect_other_gateways() -> None:
     vendor, shared = Vendor(alarm("new"), alarm("other", "B2")), Shared()
     vendor.history = {"B2": [alarm("other", "B2"), alarm("more", "B2", minutes=2)]}
     vendor.instead = {"A1": 500}
@@ -93,7 +91,7 @@ async def test_broken_history_costs_the_others_nothing() -> None:
         assert "A1" not in shared.checkpoints
 
 
-async def test_broken_histories_of_all_are_raised() -> None:
+async def test_invalid_histories_of_all_gateways_raise() -> None:
     vendor = Vendor(alarm("new"))
     vendor.instead = {"A1": 500}
     async with scripted(vendor) as run:
@@ -102,7 +100,7 @@ async def test_broken_histories_of_all_are_raised() -> None:
         assert seen(run) == ["new"]
 
 
-async def test_busy_vendor_is_left_alone() -> None:
+async def test_rate_limited_history_ends_the_poll() -> None:
     vendor = Vendor(alarm("new"), alarm("other", "B2"))
     vendor.instead = {"A1": 503, "B2": 503}
     async with scripted(vendor) as run:
@@ -111,7 +109,7 @@ async def test_busy_vendor_is_left_alone() -> None:
         assert vendor.asked == ["A1"]
 
 
-async def test_history_is_read_down_to_the_mark_and_no_further() -> None:
+async def test_history_is_read_down_to_the_checkpoint() -> None:
     vendor, shared = Vendor(alarm("a0")), Shared()
     vendor.history["A1"] = [alarm(f"a{n}", minutes=n * 30) for n in range(40)]
     mark = {"id": "a4", "at": iso(datetime.now(ZONE) - timedelta(minutes=120))}
@@ -123,7 +121,7 @@ async def test_history_is_read_down_to_the_mark_and_no_further() -> None:
         assert json.loads(shared.checkpoints["A1"])["id"] == "a0"
 
 
-async def test_history_without_totals_ends_with_a_short_page() -> None:
+async def test_history_without_total_ends_with_a_short_page() -> None:
     vendor = Vendor(alarm("a0"))
     vendor.tells_total = False
     vendor.history["A1"] = [alarm(f"a{n}", minutes=n) for n in range(5)]
@@ -133,7 +131,7 @@ async def test_history_without_totals_ends_with_a_short_page() -> None:
         assert len(vendor.asked) == 3
 
 
-async def test_history_out_of_order_is_read_whole() -> None:
+async def test_history_out_of_order_is_read_completely() -> None:
     vendor, shared = Vendor(alarm("a0")), Shared()
     ages = (0, 500, 300, 5, 400)
     vendor.history["A1"] = [alarm(f"a{minutes}", minutes=minutes) for minutes in ages]
@@ -143,7 +141,7 @@ async def test_history_out_of_order_is_read_whole() -> None:
         assert seen(run) == ["a5", "a0"]
 
 
-async def test_newest_that_the_history_lacks_is_given_all_the_same() -> None:
+async def test_newest_alarm_missing_in_history_is_reported() -> None:
     vendor = Vendor(alarm("new"))
     vendor.history["A1"] = [alarm("old", minutes=3)]
     async with scripted(vendor) as run:
@@ -151,7 +149,7 @@ async def test_newest_that_the_history_lacks_is_given_all_the_same() -> None:
         assert seen(run) == ["old", "new"]
 
 
-async def test_alarms_without_a_time_are_given_and_stop_nothing() -> None:
+async def test_alarms_without_time_are_reported() -> None:
     vendor, shared = Vendor(alarm("new", metric_history_time="")), Shared()
     vendor.history["A1"] = [
         alarm("new", metric_history_time=""),
@@ -168,7 +166,7 @@ async def test_alarms_without_a_time_are_given_and_stop_nothing() -> None:
         assert "newer" in seen(run)
 
 
-async def test_alarm_of_nobody_is_the_backends() -> None:
+async def test_alarm_without_producer_belongs_to_the_backend() -> None:
     vendor, shared = Vendor(alarm("new", mac="")), Shared()
     async with scripted(vendor, shared) as run:
         await run.poll("alarms")
@@ -176,7 +174,7 @@ async def test_alarm_of_nobody_is_the_backends() -> None:
         assert set(shared.checkpoints) == {""}
 
 
-async def test_long_history_comes_in_pieces_and_the_mark_last() -> None:
+async def test_long_history_is_split_and_checkpoint_saved_last() -> None:
     vendor, shared = Vendor(alarm("a0")), Shared()
     vendor.history["A1"] = [alarm(f"a{n}", minutes=n) for n in range(450)]
     async with scripted(vendor, shared) as run:
@@ -186,7 +184,7 @@ async def test_long_history_comes_in_pieces_and_the_mark_last() -> None:
         assert seen(run)[-1] == "a0"
 
 
-async def test_newest_that_went_back_in_time() -> None:
+async def test_newest_alarm_older_than_checkpoint_is_reported() -> None:
     """The gateway's clock was set back: what it raised since lies before the mark."""
     vendor, shared = Vendor(alarm("late", minutes=60)), Shared()
     vendor.history["A1"] = [alarm("first", minutes=0), alarm("late", minutes=60)]
@@ -204,7 +202,7 @@ def away() -> Shared:
     return Shared(checkpoints={"": json.dumps({"baseline": baseline.isoformat(), "polled": polled.isoformat()})})
 
 
-async def test_history_owed_after_a_long_absence_is_asked_for_until_it_comes() -> None:
+async def test_overdue_history_is_read_until_it_succeeds() -> None:
     vendor, shared = Vendor(), away()
     kept = shared.checkpoints[""]
     vendor.macs = ["A1", "B2", "C3", "D4"]
@@ -223,7 +221,7 @@ async def test_history_owed_after_a_long_absence_is_asked_for_until_it_comes() -
         assert vendor.asked == ["A1"]
 
 
-async def test_time_of_the_last_poll_is_kept_by_the_hour() -> None:
+async def test_time_of_last_poll_is_saved_hourly() -> None:
     shared = Shared()
     async with scripted(Vendor(), shared) as run:
         await run.poll("alarms")
@@ -237,7 +235,7 @@ async def test_time_of_the_last_poll_is_kept_by_the_hour() -> None:
         assert json.loads(shared.checkpoints[""])["baseline"] == hours["baseline"]
 
 
-async def test_vendor_that_is_away_keeps_the_mark_of_the_first_run() -> None:
+async def test_unreachable_vendor_keeps_first_baseline() -> None:
     shared = Shared()
     async with connected("http://127.0.0.1:9", shared) as run:
         with pytest.raises(Unreachable):
@@ -248,7 +246,7 @@ async def test_vendor_that_is_away_keeps_the_mark_of_the_first_run() -> None:
         assert shared.checkpoints[""] == first
 
 
-async def test_history_that_repeats_its_first_page_is_given_up() -> None:
+async def test_history_repeating_its_first_page_raises() -> None:
     shared = Shared()
     rows = [alarm("new"), alarm("old", minutes=1)]
     async with scripted(lambda _: {"meta": {}, "metricHistorys": rows}, shared, page_size=2) as run:

@@ -1,20 +1,16 @@
-"""The device list: gateways, inventories, pages that move, and what is pushed over it."""
+"""The device list: gateways, inventories, drifting pages and read-back."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from aiohttp import web
 
-from fleet2mqtt.devices.model import Component, Device, UpdateOrigin
+from fleet2mqtt.devices.model import Component, UpdateOrigin
 from fleet2mqtt.errors import InvalidResponse, Rejected
 from tests.platforms.ums.connected import NAME, Run, scripted, simulated
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aiohttp import web
 
 OM50, MX100G = "000EA93D022E", "000EA9610BCC"
 OM50_ID, MX100G_ID = f"{NAME}_000ea93d022e", f"{NAME}_000ea9610bcc"
@@ -24,7 +20,7 @@ def listing(run: Run) -> list[frozenset[str]]:
     return [inventory.ids for inventory in run.inventories.get("devices", [])]
 
 
-async def test_gateway() -> None:
+async def test_gateway_has_identity_and_state() -> None:
     async with simulated() as (simulator, run):
         simulator.change(OM50, proxy_url="https://10.0.0.5:8443/p", location="机房", product_version="3.1")
         await run.poll("devices")
@@ -41,7 +37,7 @@ async def test_gateway() -> None:
         assert listing(run) == [frozenset({OM50_ID, MX100G_ID})]
 
 
-async def test_offline_gateway_is_available_as_long_as_it_is_listed() -> None:
+async def test_offline_gateway_is_available_while_listed() -> None:
     async with simulated() as (simulator, run):
         simulator.set_online(OM50, online=False, push=False)
         simulator.change(OM50, proxy_url="telnet://10.0.0.5")
@@ -51,7 +47,7 @@ async def test_offline_gateway_is_available_as_long_as_it_is_listed() -> None:
         assert run.devices[OM50_ID].configuration_url is None
 
 
-async def test_every_row_has_its_names_and_options() -> None:
+async def test_every_entity_has_two_names_and_valid_options() -> None:
     async with simulated() as (simulator, run):
         simulator.change(OM50, tag1="a", tag2="b", tag3="c", device_status="unreachable")
         await run.poll()
@@ -70,7 +66,7 @@ async def test_every_row_has_its_names_and_options() -> None:
                     assert device.state[row.key] in ("ON", "OFF", None)
 
 
-async def test_pages_give_one_inventory() -> None:
+async def test_pages_yield_one_inventory() -> None:
     async with simulated(devices=25, page_size=10) as (simulator, run):
         updates = await run.poll("devices")
         assert [len(update.devices) for update in updates] == [10, 10, 5, 0]
@@ -91,7 +87,7 @@ async def test_unchanged_gateway_is_the_same_object() -> None:
         assert run.devices[OM50_ID].state["alarms_total"] == before[OM50_ID].state["alarms_total"]
 
 
-async def test_rows_that_move_give_states_and_no_inventory() -> None:
+async def test_drifting_list_yields_no_inventory() -> None:
     async with simulated(devices=25, page_size=10) as (simulator, run):
         simulator.fault_injector.inject("drift", "/s1/device")
         await run.poll("devices")
@@ -102,7 +98,7 @@ async def test_rows_that_move_give_states_and_no_inventory() -> None:
         assert len(listing(run)[0]) == 25
 
 
-async def test_empty_list_gives_no_inventory() -> None:
+async def test_empty_list_yields_no_inventory() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices")
         simulator.fault_injector.inject("empty", "/s1/device")
@@ -111,7 +107,7 @@ async def test_empty_list_gives_no_inventory() -> None:
         assert (await run.poll("statistics"))[0].devices
 
 
-async def test_failed_page_gives_no_inventory() -> None:
+async def test_failed_page_yields_no_inventory() -> None:
     async with simulated(devices=25, page_size=10) as (simulator, run):
         simulator.fault_injector.inject("status", "/s1/device", times=1)
         with pytest.raises(InvalidResponse):
@@ -146,7 +142,7 @@ async def poll_pages(page: Callable[[int, int], dict[str, Any]], **own: Any) -> 
     return asked, run
 
 
-async def test_moved_row_is_read_again_once() -> None:
+async def test_moved_item_causes_one_second_reading() -> None:
     """A gateway goes while page 2 is asked for: one is skipped; the second reading is whole."""
 
     def page(offset: int, call: int) -> dict[str, Any]:
@@ -159,7 +155,7 @@ async def test_moved_row_is_read_again_once() -> None:
     assert set(run.devices) == {f"{NAME}_{mac}" for mac in ("a1", "b2", "c3", "d4")}
 
 
-async def test_row_seen_twice_is_one_device() -> None:
+async def test_item_listed_twice_is_one_device() -> None:
     def page(offset: int, _: int) -> dict[str, Any]:
         return rows(*(["A1", "B2"] if offset == 0 else ["b-2", "C3"]), total=4)
 
@@ -169,7 +165,7 @@ async def test_row_seen_twice_is_one_device() -> None:
     assert sorted(run.devices) == [f"{NAME}_a1", f"{NAME}_b2", f"{NAME}_c3"]
 
 
-async def test_server_that_gives_shorter_pages() -> None:
+async def test_shorter_pages_are_read_completely() -> None:
     def page(offset: int, _: int) -> dict[str, Any]:
         return rows(*["A1", "B2", "C3"][offset : offset + 1], total=3)
 
@@ -179,7 +175,7 @@ async def test_server_that_gives_shorter_pages() -> None:
 
 
 @pytest.mark.parametrize("page_size", [2, 100])
-async def test_server_that_tells_no_total_and_gives_two_at_most(page_size: int) -> None:
+async def test_list_without_total_and_short_pages_is_read_completely(page_size: int) -> None:
     def page(offset: int, _: int) -> dict[str, Any]:
         return rows(*["A1", "B2", "C3"][offset : offset + 2], total=None)
 
@@ -189,21 +185,21 @@ async def test_server_that_tells_no_total_and_gives_two_at_most(page_size: int) 
     assert listing(run) == []
 
 
-async def test_server_that_tells_no_total_and_knows_no_pages() -> None:
+async def test_list_without_total_or_pages_is_read_once() -> None:
     asked, run = await poll_pages(lambda *_: rows("A1", "B2", "C3", total=None), page_size=2)
     assert asked == [0, 3]
     assert len(run.devices) == 3
     assert listing(run) == []
 
 
-async def test_server_that_repeats_its_first_page() -> None:
+async def test_list_repeating_its_first_page_ends() -> None:
     asked, run = await poll_pages(lambda _, __: rows("A1", "B2", total=None), page_size=2)
     assert asked == [0, 2]
     assert len(run.devices) == 2
     assert listing(run) == []
 
 
-async def test_pages_end_where_the_rows_do() -> None:
+async def test_total_beyond_the_items_ends_with_an_empty_page() -> None:
     def page(offset: int, _: int) -> dict[str, Any]:
         return rows(*["A1", "B2"][offset : offset + 2], total=99)
 
@@ -212,7 +208,7 @@ async def test_pages_end_where_the_rows_do() -> None:
     assert listing(run) == []
 
 
-async def test_rows_without_a_mac_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_items_without_mac_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     said = {"meta": {"totalResults": 3}, "devices": [{"device_mac": "A1"}, {"device_name": "?"}, "text"]}
     async with scripted(lambda _: said) as run:
         await run.poll("devices", "devices")
@@ -223,40 +219,7 @@ async def test_rows_without_a_mac_are_said_once(caplog: pytest.LogCaptureFixture
     ]
 
 
-async def test_pushed_connection() -> None:
-    async with simulated() as (_, run):
-        await run.poll("devices")
-        update = run.push("device", {"device_mac": OM50, "connection_status": "offline", "shoe_size": 44})
-        assert update.origin is UpdateOrigin.PUSH
-        gateway = run.devices[OM50_ID]
-        assert gateway.state["connection_status"] == "OFF"
-        assert gateway.state["device_status"] == "work"
-        assert gateway.name == "OM50_130.211"
-
-
-async def test_push_of_a_gateway_that_is_not_known_yet() -> None:
-    async with simulated() as (_, run):
-        run.push("device", {"device_mac": "00:0e:a9:00:00:07", "connection_status": "online"})
-        gateway = run.devices[f"{NAME}_000ea9000007"]
-        assert (gateway.vendor_id, gateway.name) == ("000EA9000007", "000EA9000007")
-        assert gateway.state["connection_status"] == "ON"
-        assert gateway.state.keys() == {"connection_status"}
-
-
-async def test_page_asked_for_before_a_push_does_not_undo_it() -> None:
-    """The list was on its way when the push came; what other sources add later is added to the newer."""
-    async with simulated() as (_, run):
-        await run.poll("devices")
-        fleet = run.backend.client.fleet
-        requested_at = time.monotonic()
-        run.push("device", {"device_mac": OM50, "connection_status": "offline"})
-        late: Device = fleet.learn(OM50, {"device_mac": OM50, "connection_status": "online"}, requested_at)
-        assert late.state["connection_status"] == "OFF"
-        await run.poll("statistics")
-        assert run.devices[OM50_ID].state["connection_status"] == "OFF"
-
-
-async def test_simulated_push_is_taken() -> None:
+async def test_connection_change_without_push_is_polled() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices")
         device = simulator.set_online(OM50, online=False)
@@ -265,22 +228,7 @@ async def test_simulated_push_is_taken() -> None:
         assert run.devices[OM50_ID].state["connection_status"] == "OFF"
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'"x"', b"{", b"{}", b'{"device_mac": ""}', b'{"device_mac": {}}'])
-async def test_push_that_means_nothing(body: bytes) -> None:
-    async with simulated() as (_, run):
-        for kind in ("device", "event"):
-            with pytest.raises(InvalidResponse):
-                run.push(kind, body)
-
-
-async def test_answers_to_pushes() -> None:
-    async with simulated() as (_, run):
-        for push in run.backend.pushes:
-            assert push.success == '{"code":0,"status":"成功"}'.encode()
-            assert push.failure("为何") == '{"code":1,"status":"为何"}'.encode()
-
-
-async def test_read_of_a_gateway() -> None:
+async def test_read_of_a_gateway_returns_its_state() -> None:
     async with simulated(devices=25, page_size=10) as (simulator, run):
         await run.poll("devices")
         last = list(run.devices.values())[-1]

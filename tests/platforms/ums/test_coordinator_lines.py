@@ -1,24 +1,22 @@
-"""FXO lines: cached and tested, of gateways that are there, away, or say no."""
+"""FXO lines: as last measured and tested, of gateways that are online, offline or reject."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.errors import Ambiguous, Rejected
 from tests.platforms.ums.connected import NAME, scripted, simulated
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 OM50, MX100G = "000EA93D022E", "000EA9610BCC"
 OM50_ID, MX100G_ID = f"{NAME}_000ea93d022e", f"{NAME}_000ea9610bcc"
 LINE = f"{OM50_ID}_fxo_7"
 
 
-async def test_lines_of_a_gateway() -> None:
+async def test_lines_are_sub_devices_of_their_gateway() -> None:
     async with simulated() as (simulator, run):
         simulator.set_online(MX100G, online=True, push=False)
         simulator.set_line(MX100G, "FXO-7", reg_state="1")
@@ -39,14 +37,14 @@ async def test_lines_of_a_gateway() -> None:
         assert "reg_state" not in run.devices[LINE].state  # an OM tells none
 
 
-async def test_polls_never_test_the_lines() -> None:
+async def test_polls_never_test_lines() -> None:
     async with simulated(devices=5) as (simulator, run):
         await run.poll()
         types = {call.query["type"] for call in simulator.fault_injector.calls if call.path.endswith("/detect")}
         assert types == {"curfxo"}
 
 
-async def test_button_tests_the_lines() -> None:
+async def test_button_tests_lines() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "lines")
         simulator.set_line(OM50, "FXO-7", con_state="0")
@@ -57,7 +55,7 @@ async def test_button_tests_the_lines() -> None:
         assert run.devices[LINE].state["wired"] == "OFF"
 
 
-async def test_refused_test_says_why() -> None:
+async def test_rejected_line_test_has_the_vendors_text() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "lines")
         simulator.fault_injector.inject("error", f"/s1/device/{OM50}/detect", code=5, text="设备忙")
@@ -65,7 +63,7 @@ async def test_refused_test_says_why() -> None:
             await run.press(OM50_ID, "test_fxo")
 
 
-async def test_lines_of_an_offline_gateway_are_unavailable() -> None:
+async def test_lines_of_offline_gateway_are_unavailable() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "lines")
         assert run.devices[LINE].available
@@ -113,7 +111,7 @@ async def test_gateway_without_lines_has_no_button() -> None:
         assert run.devices[OM50_ID].entity("test_fxo")
 
 
-async def test_a_line_that_is_no_longer_listed_is_not_given_again() -> None:
+async def test_missing_line_is_not_reported_again() -> None:
     lines = ["FXO-7", "FXO-8"]
 
     def answer(request: web.Request) -> dict[str, Any]:
@@ -137,7 +135,7 @@ async def test_a_line_that_is_no_longer_listed_is_not_given_again() -> None:
         ]
 
 
-async def test_empty_answer_takes_no_line_away() -> None:
+async def test_empty_response_removes_no_line() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "lines")
         simulator.fault_injector.inject("empty", f"/s1/device/{OM50}/detect")
@@ -146,7 +144,7 @@ async def test_empty_answer_takes_no_line_away() -> None:
         assert run.devices[OM50_ID].entity("test_fxo")
 
 
-async def test_refusal_for_one_gateway_is_skipped() -> None:
+async def test_rejection_for_one_gateway_is_skipped() -> None:
     async with simulated(devices=3) as (simulator, run):
         simulator.set_online(MX100G, online=True, push=False)
         simulator.fault_injector.inject("error", f"/s1/device/{OM50}/detect")
@@ -155,7 +153,7 @@ async def test_refusal_for_one_gateway_is_skipped() -> None:
         assert f"{MX100G_ID}_fxo_7" in run.devices
 
 
-async def test_refusal_for_all_gateways_is_raised() -> None:
+async def test_rejection_for_all_gateways_raises() -> None:
     async with simulated(devices=3) as (simulator, run):
         await run.poll("devices")
         simulator.fault_injector.inject("error", "*/detect")
@@ -163,7 +161,7 @@ async def test_refusal_for_all_gateways_is_raised() -> None:
             await run.poll("lines")
 
 
-async def test_silence_for_gateway_after_gateway_ends_the_poll() -> None:
+async def test_three_gateways_without_response_end_the_poll() -> None:
     async with simulated(devices=20) as (simulator, run):
         await run.poll("devices")
         simulator.fault_injector.inject("lost_answer", "*/detect")
@@ -172,7 +170,7 @@ async def test_silence_for_gateway_after_gateway_ends_the_poll() -> None:
         assert run.backend.calls["fxo_status"].calls == 3
 
 
-async def test_offline_gateway_that_does_not_answer_is_asked_once() -> None:
+async def test_offline_gateway_that_fails_is_requested_once() -> None:
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject("error", f"/s1/device/{MX100G}/detect")
         await run.poll("devices", "lines", "lines")
@@ -184,13 +182,13 @@ async def test_offline_gateway_that_does_not_answer_is_asked_once() -> None:
         assert f"{MX100G_ID}_fxo_7" in run.devices
 
 
-async def test_lines_before_the_list_was_read() -> None:
+async def test_lines_poll_reads_the_list_first() -> None:
     async with simulated() as (_, run):
         await run.poll("lines")
         assert LINE in run.devices
 
 
-async def test_read_of_a_line() -> None:
+async def test_read_of_a_line_returns_its_state() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "lines")
         simulator.set_line(OM50, "FXO-7", con_state="1")
@@ -198,16 +196,16 @@ async def test_read_of_a_line() -> None:
         assert {device.id: device for device in update.devices}[LINE].state["con_state"] == "below_threshold"
 
 
-async def test_poll_begun_before_a_test_does_not_undo_it() -> None:
+async def test_poll_requested_before_a_test_does_not_replace_it() -> None:
     async with simulated() as (_, run):
         await run.poll("devices", "lines")
         await run.press(OM50_ID, "test_fxo")
         old = {"line": "FXO-7", "con_state": "0"}
-        assert run.backend.client.fleet.take_lines(OM50, [old], 0.0, complete=True) == []
-        assert run.backend.client.fleet.take_lines("unknown", [old], 0.0, complete=True) == []
+        assert run.backend.client.store.apply_lines(OM50, [old], 0.0, complete=True) == []
+        assert run.backend.client.store.apply_lines("unknown", [old], 0.0, complete=True) == []
 
 
-async def test_line_of_another_name_and_one_of_none() -> None:
+async def test_lines_with_other_or_no_name_are_handled() -> None:
     said = {
         "devices": {"meta": {"totalResults": 1}, "devices": [{"device_mac": "A1"}]},
         "detects": {"meta": {"totalResults": 2}, "detects": [{"line": "7"}, {"con_state": "1"}]},

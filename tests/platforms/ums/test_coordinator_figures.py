@@ -1,26 +1,24 @@
-"""What the UMS says of all its devices: counts online, alarm counts, events of the last hour."""
+"""Figures: online counts, alarm counts, events of the last hour."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from aiohttp import web
 
 from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.errors import Rejected
 from tests.platforms.ums.connected import NAME, scripted, simulated
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 OM50 = "000EA93D022E"
 STATISTICS = "/s1/device/metric_history/statistics"
 NOON = datetime(2026, 1, 1, 12, tzinfo=ZoneInfo("Asia/Shanghai"))
 
 
-async def test_status() -> None:
+async def test_status_poll_sets_fleet_figures() -> None:
     async with simulated() as (_, run):
         assert run.source("status").fresh is not None
         await run.poll("status")
@@ -31,7 +29,7 @@ async def test_status() -> None:
         assert fleet.state["statistics_time"]
 
 
-async def test_newest_status_moves_on() -> None:
+async def test_freshness_advances_with_statistics() -> None:
     async with simulated() as (simulator, run):
         fresh = run.source("status").fresh
         assert fresh is not None
@@ -49,7 +47,7 @@ def counts(*hours: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("hours", [(5, 4, 3, 2, 1), (1, 2, 3, 4, 5), (5,), (4, 5)])
 @pytest.mark.parametrize("size", [2, 3, 100])
-async def test_newest_status_wherever_it_stands(hours: tuple[int, ...], size: int) -> None:
+async def test_newest_status_is_found_in_any_order(hours: tuple[int, ...], size: int) -> None:
     def answer(request: web.Request) -> dict[str, Any]:
         offset = int(request.query["offset"])
         return {"meta": {"totalResults": len(hours)}, "states_statistics": counts(*hours)[offset : offset + size]}
@@ -59,12 +57,12 @@ async def test_newest_status_wherever_it_stands(hours: tuple[int, ...], size: in
         assert run.devices[NAME].state["total"] == 5
 
 
-async def test_no_status_at_all() -> None:
+async def test_empty_status_yields_no_update() -> None:
     async with scripted(lambda _: {"meta": {"totalResults": 0}, "states_statistics": []}) as run:
         assert await run.poll("status") == []
 
 
-async def test_alarm_counts() -> None:
+async def test_alarm_counts_are_read_in_batches() -> None:
     async with simulated(devices=60) as (simulator, run):
         for _ in range(2):
             simulator.raise_alarm(OM50, level="warning", push=False)
@@ -79,7 +77,7 @@ async def test_alarm_counts() -> None:
         assert gateway.state["connection_status"] == "ON"
 
 
-async def test_counts_that_an_answer_left_out_are_asked_for_again() -> None:
+async def test_counts_missing_in_a_response_are_requested_again() -> None:
     asked: list[list[str]] = []
 
     async with scripted(lambda request: answers_two(request, asked)) as run:
@@ -99,7 +97,7 @@ def answers_two(request: web.Request, asked: list[list[str]]) -> dict[str, Any]:
     return {"meta": {"totalResults": len(macs), "interval": "30D"}, "metricHistoryStatistics": rows}
 
 
-async def test_refused_batch_costs_the_others_nothing() -> None:
+async def test_rejected_batch_does_not_affect_others() -> None:
     async with simulated(devices=60) as (simulator, run):
         await run.poll("devices")
         simulator.fault_injector.inject("error", STATISTICS, times=1)
@@ -110,7 +108,7 @@ async def test_refused_batch_costs_the_others_nothing() -> None:
             await run.poll("statistics")
 
 
-async def test_events_of_the_last_hour() -> None:
+async def test_events_poll_counts_the_last_hour() -> None:
     async with simulated() as (simulator, run):
         await run.poll("status", "events")
         before = run.devices[NAME].state["events_total"]
@@ -128,11 +126,11 @@ async def test_events_of_the_last_hour() -> None:
         assert not row.enabled
 
 
-async def test_read_of_the_fleet() -> None:
+async def test_read_of_the_fleet_returns_newest_status() -> None:
     async with simulated() as (simulator, run):
         await run.poll("status")
         simulator.add_device()
         simulator.count_devices(datetime.now(NOON.tzinfo) + timedelta(minutes=5))
-        update = run.take(await run.backend.read(run.devices[NAME]))
+        update = run.apply(await run.backend.read(run.devices[NAME]))
         assert update.origin is UpdateOrigin.COMMAND
         assert run.devices[NAME].state["total"] == 3

@@ -1,9 +1,10 @@
-"""What a simulated UMS pushes, how it is steered, and how it misbehaves."""
+"""The simulated UMS: what it pushes, how it is controlled, and its quirks and faults."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestServer
@@ -11,9 +12,6 @@ from aiohttp.test_utils import TestServer
 from fleet2mqtt.simulators.ums.app import SIMULATOR, create
 from tests.platforms.ums.simulated import MX100G, OM50, PAGE, Ums, receiving, running
 from tests.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 
 @pytest.fixture
@@ -28,7 +26,7 @@ async def platform() -> AsyncIterator[tuple[str, list[tuple[str, bytes]]]]:
         yield platform
 
 
-async def test_alarms_and_comings_and_goings_are_pushed(platform: tuple[str, list[tuple[str, bytes]]]) -> None:
+async def test_alarms_and_connection_changes_are_pushed(platform: tuple[str, list[tuple[str, bytes]]]) -> None:
     url, got = platform
     async with running(push_url=url) as ums:
         alarm = ums.simulator.raise_alarm(OM50, line_id="7")
@@ -49,14 +47,14 @@ async def test_alarms_and_comings_and_goings_are_pushed(platform: tuple[str, lis
         ]
 
 
-async def test_a_push_that_nobody_takes_is_not_repeated(unused_tcp_port: int) -> None:
+async def test_failed_push_is_not_repeated(unused_tcp_port: int) -> None:
     async with running(push_url=f"http://127.0.0.1:{unused_tcp_port}/x") as ums:
         ums.simulator.raise_alarm(OM50)
         await ums.simulator.settle()
         assert [(push.kind, push.status) for push in ums.simulator.pushes] == [("event", None)]
 
 
-async def test_another_process_can_steer(platform: tuple[str, list[tuple[str, bytes]]]) -> None:
+async def test_control_paths_change_the_state(platform: tuple[str, list[tuple[str, bytes]]]) -> None:
     url, got = platform
     async with running(push_url=url) as ums:
         await ums.post("/_sim/alarm", {"mac": OM50, "level": "warning", "at": "2021-03-09T17:55:40"})
@@ -91,12 +89,12 @@ async def test_another_process_can_steer(platform: tuple[str, list[tuple[str, by
         ("quirks", {"colour": True}),
     ],
 )
-async def test_wrong_steering_is_refused(ums: Ums, path: str, body: Any) -> None:
+async def test_invalid_control_request_is_refused(ums: Ums, path: str, body: Any) -> None:
     async with ums.client.post(f"/_sim/{path}", json=body) as response:
         assert response.status == 400
 
 
-async def test_quirks_change_the_bytes_of_the_devices(ums: Ums) -> None:
+async def test_quirks_change_the_bytes_of_devices(ums: Ums) -> None:
     quirks = ums.simulator.quirks
     quirks.duplicate_status = quirks.blank_keys = quirks.epoch_first_online = quirks.trailing_fields = quirks.gbk = True
     raw = await ums.raw(f"/s1/device?{PAGE}")
@@ -131,7 +129,7 @@ async def test_quirks_change_lines_alarms_and_pushes(platform: tuple[str, list[t
     assert b"connection_time" not in got[1][1]
 
 
-async def test_faults_in_the_terms_of_the_vendor(ums: Ums) -> None:
+async def test_injected_faults_are_in_the_vendors_terms(ums: Ums) -> None:
     fault_injector, path = ums.simulator.fault_injector, f"/s1/device?{PAGE}"
     fault_injector.inject("error", "/s1/device", times=1, code=500, text="数据库错误")
     assert await ums.get(path) == {"code": 500, "status": "数据库错误"}
@@ -142,7 +140,7 @@ async def test_faults_in_the_terms_of_the_vendor(ums: Ums) -> None:
     assert [call.query["limit"] for call in fault_injector.calls] == ["10"] * 3
 
 
-async def test_drift_repeats_one_row_and_skips_another() -> None:
+async def test_drift_repeats_one_item_and_skips_another() -> None:
     async with running(devices=6) as ums:
         ums.simulator.fault_injector.inject("drift", "/s1/device", times=1)
         pages = [await ums.get(f"/s1/device?limit=3&offset={offset}") for offset in (0, 3, 0, 3)]
@@ -153,7 +151,7 @@ async def test_drift_repeats_one_row_and_skips_another() -> None:
     assert all(page["meta"]["totalResults"] == 6 for page in pages)
 
 
-async def test_life_goes_on_and_is_pushed(platform: tuple[str, list[tuple[str, bytes]]]) -> None:
+async def test_live_mode_changes_and_pushes(platform: tuple[str, list[tuple[str, bytes]]]) -> None:
     url, got = platform
     app = create(push_url=url, live=True)
     app[SIMULATOR].live_seconds = 0.001

@@ -1,0 +1,54 @@
+"""Schemas of the platform's options and of the arguments of its actions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import voluptuous as vol
+
+from fleet2mqtt.platforms.ums.models import normalize_mac
+from fleet2mqtt.sdk.validators import identifier, scan_interval, whole
+
+Schema = dict[Any, Any]
+
+_MAC = re.compile(r"[0-9A-F]{12}")
+_TIME = "%Y-%m-%d %H:%M:%S"
+
+OPTIONS: Mapping[Any, Any] = {
+    vol.Optional("page_size", default=100): vol.All(int, vol.Range(min=1, max=1000)),
+    **scan_interval(devices=60, alarms=60, lines=300, status=300, statistics=300, events=300),
+}
+
+
+def mac(value: str | int) -> str:
+    """Validate a MAC in any notation; return it as the UMS writes it."""
+    found = normalize_mac(identifier(value))
+    if found is None or not _MAC.fullmatch(found):
+        raise vol.Invalid("expected a MAC such as 000EA93D022E")
+    return found
+
+
+def time(value: Any) -> str:
+    """Validate a time as the UMS document 3.5 writes it."""
+    try:
+        return datetime.strptime(value, _TIME).strftime(_TIME)  # noqa: DTZ007 - the zone is the server's own
+    except (ValueError, TypeError) as error:
+        raise vol.Invalid("expected a time such as 2021-03-09 17:55:40") from error
+
+
+def _macs(value: str | int) -> list[str]:
+    return [mac(item) for item in identifier(value).split(",") if item.strip()]
+
+
+PAGE: Schema = {
+    vol.Optional("limit"): vol.All(whole, vol.Range(min=1, max=1000)),
+    vol.Optional("offset", default=0): vol.All(whole, vol.Range(min=0)),
+}
+LINES: Schema = {vol.Required("device_mac"): mac, **PAGE}
+ALARMS: Schema = {vol.Required("metric_history_producer"): mac, **PAGE}
+MACS: Schema = {vol.Required("macs"): vol.All(vol.Any([mac], _macs), vol.Length(min=1))}
+WINDOW: Schema = {vol.Optional("startTime"): time, vol.Optional("endTime"): time, **PAGE}
+ACCOUNT: Schema = {vol.Required("account"): vol.All(identifier, vol.Length(min=1)), vol.Required("password"): str}
