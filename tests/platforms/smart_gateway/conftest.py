@@ -1,4 +1,4 @@
-"""What the tests of the simulator share."""
+"""Fixtures of the simulator's tests."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.platforms.smart_gateway.simulated import BackEnd, running
+from tests.platforms.smart_gateway.simulated import VendorSystem, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
 @pytest.fixture
-async def back_end() -> AsyncIterator[BackEnd]:
+async def system() -> AsyncIterator[VendorSystem]:
     """A simulator with the document's own data, and a client of it."""
     async with running() as started:
         yield started

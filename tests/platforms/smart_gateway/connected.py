@@ -1,4 +1,4 @@
-"""The platform as connect() gives it, on a running simulator, with what the core would lend it."""
+"""The connected platform on a running simulator, in a context as the core provides it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp.test_utils import TestServer
 
 from fleet2mqtt.platforms import smart_gateway
-from fleet2mqtt.simulators.smart_gateway.app import SIMULATOR, Simulator, create
+from fleet2mqtt.simulators.smart_gateway import SIMULATOR, Simulator, create
 from tests.platforms.context import Run, Shared, options
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ SET = "/api/v1/devices/set"
 
 
 def calls(simulator: Simulator, path: str) -> list[Call]:
-    """The calls the simulator got at this path, oldest first."""
+    """Return the calls that the simulator received at this path, oldest first."""
     return [call for call in simulator.fault_injector.calls if call.path == path]
 
 
 @asynccontextmanager
 async def connected(url: str, shared: Shared | None = None, **own: Any) -> AsyncIterator[Run]:
-    """The platform connected to `url`; `own` are its own options."""
+    """Connect the platform to `url`; `own` are its own options."""
     chosen = options(smart_gateway.SCHEMA, url, own)
     async with smart_gateway.connect((shared or Shared()).context(NAME, chosen)) as backend:
         yield Run(backend)
@@ -40,7 +40,7 @@ async def connected(url: str, shared: Shared | None = None, **own: Any) -> Async
 async def simulated(
     *, devices: int = 2, shared: Shared | None = None, **own: Any
 ) -> AsyncIterator[tuple[Simulator, Run]]:
-    """A simulator over HTTP, and the platform connected to it."""
+    """Start a simulator over HTTP and connect the platform to it."""
     async with AsyncExitStack() as stack:
         app = create(devices=devices)
         server = await stack.enter_async_context(TestServer(app))

@@ -1,4 +1,4 @@
-"""A running IG200 simulator, and the calls and samples of its document that tests use."""
+"""A running IG200 simulator, and the paths and samples of its document that tests use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp.test_utils import TestClient, TestServer
 
-from fleet2mqtt.simulators.smart_gateway.app import SIMULATOR, Simulator, create
+from fleet2mqtt.simulators.smart_gateway import SIMULATOR, Simulator, create
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ UDP, TCP, FREE = "ebfa83fe9b9aa6a83fe", "3c1d90a7be5f42e8d61", "7fa20c64d9b83e15
 LIST, QUERY, SET = "/api/v1/devices/list", "/api/v1/devices/query", "/api/v1/devices/set"
 REGIST, DELETE = "/api/v1/devices/regist", "/api/v1/devices/delete"
 RULES, ADD, EDIT, DELETE_RULES = (f"/api/v1/mapping/{name}" for name in ("list", "add", "edit", "delete"))
-GIVE, TAKE, CHANGE = (f"/api/v1/device/{name}Mapping" for name in ("add", "delete", "edit"))
+ASSIGN, UNASSIGN, REASSIGN = (f"/api/v1/device/{name}Mapping" for name in ("add", "delete", "edit"))
 PAGE = {"page": 1, "limit": 10, "filtration": 0, "condition": "", "sort_by": 0, "ascend": 0}
 BASE = (
     *("sn", "alias", "state", "type", "version", "runtime", "remark"),
@@ -28,8 +28,8 @@ EVERYTHING = {"base": list(BASE), "network": ["lan", "hotspot"], "channel": [], 
 NEW_RULE = {"name": "Video", "ip": "192.168.16.57", "port": "5000,6000-6010", "protocol": 2, "mark": ""}
 
 
-class BackEnd:
-    """A running simulator and what a client gets from it."""
+class VendorSystem:
+    """A running simulator, and the calls of a client."""
 
     def __init__(self, client: TestClient[Any, Any], simulator: Simulator) -> None:
         self.client = client
@@ -53,21 +53,21 @@ class BackEnd:
         return await self.post(LIST, PAGE | {"args": EVERYTHING} | changes)
 
     async def listed(self, **changes: Any) -> list[str]:
-        answer = await self.page(**changes)
-        return [row["base"]["sn"] for row in answer["devices"]]
+        response = await self.page(**changes)
+        return [row["base"]["sn"] for row in response["devices"]]
 
     async def query(self, sn: str = FIRST) -> Any:
-        answer = await self.post(QUERY, {"sns": [sn], "args": {}})
-        return answer["devices"][sn]
+        response = await self.post(QUERY, {"sns": [sn], "args": {}})
+        return response["devices"][sn]
 
     async def write(self, **sections: Any) -> int:
-        answer = await self.post(SET, {FIRST: sections})
-        assert set(answer) == {"code", "msg"}
-        return int(answer["code"])
+        response = await self.post(SET, {FIRST: sections})
+        assert set(response) == {"code", "msg"}
+        return int(response["code"])
 
 
 @asynccontextmanager
-async def running(**options: Any) -> AsyncIterator[BackEnd]:
+async def running(**options: Any) -> AsyncIterator[VendorSystem]:
     app = create(**options)
     async with TestClient(TestServer(app)) as client:
-        yield BackEnd(client, app[SIMULATOR])
+        yield VendorSystem(client, app[SIMULATOR])

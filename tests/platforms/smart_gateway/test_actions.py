@@ -1,4 +1,4 @@
-"""Every action, and what of its arguments is refused before anything is sent."""
+"""Actions: their calls, responses, and the arguments that are refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.platforms.smart_gateway.connected import OTHER, SET, SIM, SN, calls, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from fleet2mqtt.simulators.smart_gateway.app import Simulator
+    from fleet2mqtt.simulators.smart_gateway import Simulator
     from tests.platforms.context import Run
 
 FREE = "7fa20c64d9b83e15a07"
@@ -51,7 +51,7 @@ _REFUSED: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[tuple[Simulator, Run]]:
+async def backend() -> AsyncIterator[tuple[Simulator, Run]]:
     async with simulated() as (simulator, run):
         await run.poll()
         simulator.fault_injector.calls.clear()
@@ -62,8 +62,8 @@ def _rule(run: Run, name: str) -> dict[str, Any]:
     return next(dict(device.state) for device in run.devices.values() if device.name == name)
 
 
-async def test_which_there_are(site: tuple[Simulator, Run]) -> None:
-    _, run = site
+async def test_actions_of_a_backend_are_all_of_the_document(backend: tuple[Simulator, Run]) -> None:
+    _, run = backend
     assert {action.name: (action.destructive, action.refresh) for action in run.backend.actions} == {
         "device_register": (False, ("devices", "details")),
         "device_delete": (True, ("devices", "details")),
@@ -85,15 +85,17 @@ async def test_which_there_are(site: tuple[Simulator, Run]) -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments"), _REFUSED)
-async def test_arguments_are_checked_first(site: tuple[Simulator, Run], name: str, arguments: dict[str, Any]) -> None:
-    simulator, run = site
+async def test_action_with_invalid_arguments_sends_nothing(
+    backend: tuple[Simulator, Run], name: str, arguments: dict[str, Any]
+) -> None:
+    simulator, run = backend
     with pytest.raises(vol.Invalid):
         await run.act(name, **arguments)
     assert not simulator.fault_injector.calls
 
 
-async def test_register_and_delete(site: tuple[Simulator, Run]) -> None:
-    simulator, run = site
+async def test_registered_device_is_listed_until_deleted(backend: tuple[Simulator, Run]) -> None:
+    simulator, run = backend
     simulator.bare_success = True
     assert await run.act("device_register", sn="ADE55ADEA475567FC", alias="广州") == {"code": 0, "msg": "success"}
     await run.poll("devices")
@@ -107,8 +109,8 @@ async def test_register_and_delete(site: tuple[Simulator, Run]) -> None:
     assert run.ids("gateways") == {"branch_172de6ac9832de", "branch_abcd21dcf318ba"}
 
 
-async def test_list_and_query_show_no_secret(site: tuple[Simulator, Run]) -> None:
-    simulator, run = site
+async def test_list_and_query_responses_contain_no_secret(backend: tuple[Simulator, Run]) -> None:
+    simulator, run = backend
     simulator.set_network(SN, "hotspot", passwd="c4nary")
     found = await run.act("device_list", filtration=1, condition="上海1")
     assert found["count"] == 2
@@ -124,8 +126,8 @@ async def test_list_and_query_show_no_secret(site: tuple[Simulator, Run]) -> Non
     assert with_chart["devices"][SN]["chart"]["total"]["rateUp"]
 
 
-async def test_charts(site: tuple[Simulator, Run]) -> None:
-    _, run = site
+async def test_device_chart_returns_the_requested_channels(backend: tuple[Simulator, Run]) -> None:
+    _, run = backend
     found = await run.act("device_chart", sn=SN)
     assert found["sn"] == SN
     assert {"rateUp", "rateDown"} <= set(found["chart"]["total"])
@@ -138,8 +140,8 @@ async def test_charts(site: tuple[Simulator, Run]) -> None:
     assert caught.value.code == "not_found"
 
 
-async def test_set_several_settings_at_once(site: tuple[Simulator, Run]) -> None:
-    simulator, run = site
+async def test_device_set_sends_several_settings_in_one_call(backend: tuple[Simulator, Run]) -> None:
+    simulator, run = backend
     change = {"channel": {"0": {"net": "SA", "apn": "3gnet"}}, "parameters": {"lock": 1}, "base": {"remark": "r"}}
     assert (await run.act("device_set", sn=SN, **change))["code"] == 0
     assert calls(simulator, SET)[0].body == {"devices": {SN: {**change, "base": {"sn": SN, "remark": "r"}}}}
@@ -150,8 +152,8 @@ async def test_set_several_settings_at_once(site: tuple[Simulator, Run]) -> None
     assert caught.value.code == "nothing_to_set"
 
 
-async def test_rules_from_adding_to_deleting(site: tuple[Simulator, Run]) -> None:
-    simulator, run = site
+async def test_rule_actions_add_edit_assign_unassign_and_delete(backend: tuple[Simulator, Run]) -> None:
+    simulator, run = backend
     uuid = (await run.act("mapping_add", **RULE))["uuid"]
     assert calls(simulator, "/api/v1/mapping/add")[0].body == RULE | {"mark": ""}
     listed = await run.act("mapping_list")
@@ -176,8 +178,8 @@ async def test_rules_from_adding_to_deleting(site: tuple[Simulator, Run]) -> Non
     assert f"branch_mapping_{uuid}" not in (run.ids("mappings") or ())
 
 
-async def test_editing_a_rule_that_is_not_there(site: tuple[Simulator, Run]) -> None:
-    simulator, run = site
+async def test_mapping_edit_of_an_unknown_rule_is_refused(backend: tuple[Simulator, Run]) -> None:
+    simulator, run = backend
     with pytest.raises(CommandError) as caught:
         await run.act("mapping_edit", uuid="ffff", name="x")
     assert caught.value.code == "unknown_rule"
@@ -185,8 +187,8 @@ async def test_editing_a_rule_that_is_not_there(site: tuple[Simulator, Run]) -> 
 
 
 @pytest.mark.parametrize("code", [0, 7004])
-async def test_a_partial_failure_names_what_stayed(site: tuple[Simulator, Run], code: int) -> None:
-    simulator, run = site
+async def test_partial_failure_names_the_failed_uuids(backend: tuple[Simulator, Run], code: int) -> None:
+    simulator, run = backend
     simulator.partial_code = code
     with pytest.raises(Rejected, match="ffff") as caught:
         await run.act("mapping_delete", rules=[FREE, "ffff"])
@@ -197,8 +199,8 @@ async def test_a_partial_failure_names_what_stayed(site: tuple[Simulator, Run], 
 
 
 @pytest.mark.parametrize("code", sorted(set(CODES) - {0}))
-async def test_every_code_of_the_document_has_its_meaning(site: tuple[Simulator, Run], code: int) -> None:
-    simulator, run = site
+async def test_error_code_of_the_document_is_explained(backend: tuple[Simulator, Run], code: int) -> None:
+    simulator, run = backend
     simulator.fault_injector.inject("error", "/api/v1/devices/regist", code=code, text="原文")
     with pytest.raises((Rejected, AuthenticationError)) as caught:
         await run.act("device_register", sn="A1", alias="x")
@@ -206,7 +208,7 @@ async def test_every_code_of_the_document_has_its_meaning(site: tuple[Simulator,
     assert isinstance(caught.value, AuthenticationError) is (code in {7016, 7017, 7019})
 
 
-def test_the_names_of_the_codes_are_words_for_programs() -> None:
+def test_error_code_names_are_unique_lower_snake_case() -> None:
     names = [code.name for code in CODES.values()]
     assert len(set(names)) == len(CODES) == 24
     assert all(name.replace("_", "").islower() for name in names)

@@ -1,4 +1,4 @@
-"""Every row there is, with its component, category and unit, on the devices it belongs to."""
+"""Entity descriptions: components, categories, units and values on their devices."""
 
 from __future__ import annotations
 
@@ -97,17 +97,17 @@ _RULE = {
 _FLEET = {"count": "sensor measurement", "mapping_count": "sensor measurement"}
 
 
-def _words(row: EntityDescription) -> str:
-    flags = (row.category, "" if row.enabled else "off", "secret" if row.secret else "")
-    parts = (row.component, *flags, row.device_class, row.unit, row.state_class, ",".join(row.options))
+def _summary(entity: EntityDescription) -> str:
+    flags = (entity.category, "" if entity.enabled else "off", "secret" if entity.secret else "")
+    parts = (entity.component, *flags, entity.device_class, entity.unit, entity.state_class, ",".join(entity.options))
     return " ".join(str(part) for part in parts if part)
 
 
 def _table(device: Device) -> dict[str, str]:
-    return {row.key: _words(row) for row in device.entities}
+    return {entity.key: _summary(entity) for entity in device.entities}
 
 
-async def test_every_row() -> None:
+async def test_entities_of_each_device_are_complete() -> None:
     async with simulated() as (_, run):
         await run.poll()
         assert _table(run.devices[GATEWAY]) == _GATEWAY
@@ -122,15 +122,17 @@ async def test_every_row() -> None:
         assert list(_table(rule))[:2] == ["subnet_ip", "gateway"]
 
 
-async def test_every_row_has_both_names_and_addresses_have_a_pattern() -> None:
+async def test_entities_have_both_names_and_addresses_a_pattern() -> None:
     async with simulated() as (_, run):
         await run.poll()
         rows = {
-            (device.scope.partition(":")[0], row.key): row for device in run.devices.values() for row in device.entities
+            (device.scope.partition(":")[0], entity.key): entity
+            for device in run.devices.values()
+            for entity in device.entities
         }
-        assert all(row.name.en and row.name.zh for row in rows.values())
-        assert all(row.name.en.isascii() for row in rows.values())
-        patterns = {key: row.pattern for key, row in rows.items() if row.pattern}
+        assert all(entity.name.en and entity.name.zh for entity in rows.values())
+        assert all(entity.name.en.isascii() for entity in rows.values())
+        patterns = {key: entity.pattern for key, entity in rows.items() if entity.pattern}
         assert set(patterns) == {
             *(("gateways", f"lan_{end}") for end in ("ip", "mask", "start", "end")),
             *(("channels", key) for key in ("ip", "mask", "gateway")),
@@ -141,7 +143,7 @@ async def test_every_row_has_both_names_and_addresses_have_a_pattern() -> None:
         assert not [bad for bad in ("", "1.2.3", "256.1.1.1", "1.2.3.4.5", "a.b.c.d") if re.fullmatch(pattern, bad)]
 
 
-async def test_identity_of_the_devices() -> None:
+async def test_devices_have_identity_and_via_device() -> None:
     async with simulated() as (_, run):
         await run.poll()
         gateway, channel, fleet = run.devices[GATEWAY], run.devices[SIM], run.devices[NAME]
@@ -152,19 +154,21 @@ async def test_identity_of_the_devices() -> None:
         assert (fleet.scope, fleet.via) == ("backend", None)
 
 
-async def test_a_unit_for_the_data_counters() -> None:
+async def test_data_counters_have_the_configured_unit() -> None:
     async with simulated(units={"traffic": "kB"}) as (simulator, run):
         simulator.query_volumes = True
         await run.poll()
         counters = ("used", "remain", "total", "today_used_flow", "remain_flow")
         rows = [run.devices[SIM].entity(key) for key in counters]
-        assert [(row.device_class, row.unit) for row in rows if row is not None] == [("data_size", "kB")] * 5
+        assert [(entity.device_class, entity.unit) for entity in rows if entity is not None] == [
+            ("data_size", "kB")
+        ] * 5
         init = run.devices[SIM].entity("init_flow")
         assert init is not None
         assert init.unit == "GB"
 
 
-async def test_running_and_available() -> None:
+async def test_state_of_a_gateway_sets_running_and_availability() -> None:
     async with simulated() as (simulator, run):
         simulator.set_base(SN, state="stopped")
         simulator.set_base(OTHER, state="")
@@ -181,7 +185,7 @@ async def test_running_and_available() -> None:
         assert run.devices[SIM].available
 
 
-async def test_a_position_is_known_only_with_a_fix() -> None:
+async def test_position_without_fix_is_null() -> None:
     async with simulated() as (simulator, run):
         simulator.gps_zero = True
         await run.poll("devices")
@@ -199,7 +203,7 @@ async def test_a_position_is_known_only_with_a_fix() -> None:
         assert run.devices[GATEWAY].entity("gps") is not None
 
 
-async def test_values_the_document_has_no_name_for_are_told_as_attributes() -> None:
+async def test_undocumented_option_is_null_with_raw_attribute() -> None:
     async with simulated() as (simulator, run):
         simulator.set_channel(SN, "0", net=3)
         simulator.set_channel(SN, "4", usb_type=7)
@@ -215,5 +219,5 @@ async def test_values_the_document_has_no_name_for_are_told_as_attributes() -> N
     ("raw", "option"),
     [(0, "auto"), (1, "sa"), ("2", "nsa"), ("SA", "sa"), (" Auto ", "auto"), (3, None), (1.5, None), ("LTE", None)],
 )
-def test_a_choice_by_number_or_word(raw: object, option: str | None) -> None:
+def test_choice_accepts_number_or_text(raw: object, option: str | None) -> None:
     assert choice(NET, raw) == option

@@ -1,4 +1,4 @@
-"""The simulated IG200 back end against its document: reading, registering and deleting gateways."""
+"""The simulated IG200 system against its document: reading, registering and deleting gateways."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import pytest
 
 from tests.platforms.smart_gateway.simulated import (
     ADD,
+    ASSIGN,
     BASE,
-    CHANGE,
     DELETE,
     DELETE_RULES,
     EDIT,
     FIRST,
-    GIVE,
     LIST,
     PAGE,
     QUERY,
+    REASSIGN,
     REGIST,
     SECOND,
     SET,
-    TAKE,
     UDP,
-    BackEnd,
+    UNASSIGN,
+    VendorSystem,
 )
 
 IN_BOTH = {"name", "enable", "state", "signal", "operator", "type", "rateup", "ratedown", "rtt"}
@@ -34,10 +34,10 @@ CELLULAR = RADIO | {"apn", "initFlow", "ICCID", "todayUsedFlow", "remainFlow"}
 WIFI = {"usb_type", "ssid", "ssidList", "wifiKey", "wifiEncryMode", "wifiMode", "wifiSignal", "wifiFrequencyRange"}
 
 
-async def test_the_list_is_the_documents_sample(back_end: BackEnd) -> None:
-    answer = await back_end.page()
-    assert (answer["code"], answer["msg"], answer["count"]) == (0, "success", 2)
-    first, second = answer["devices"]
+async def test_list_returns_the_documents_sample(system: VendorSystem) -> None:
+    response = await system.page()
+    assert (response["code"], response["msg"], response["count"]) == (0, "success", 2)
+    first, second = response["devices"]
     assert set(first) == {"base", "network", "channel", "parameters"}
     assert list(first["base"]) == list(BASE)
     sample: dict[str, Any] = {"sn": FIRST, "alias": "上海1", "state": "running", "type": "IG200", "version": "V1.1.2"}
@@ -57,23 +57,23 @@ async def test_the_list_is_the_documents_sample(back_end: BackEnd) -> None:
     assert (second["base"]["sn"], second["base"]["alias"]) == (SECOND, "上海一")
 
 
-async def test_the_list_gives_what_args_ask_for(back_end: BackEnd) -> None:
-    answer = await back_end.page(args={"base": ["sn"], "channel": ["0", "5"], "parameters": ["top"]})
-    row = answer["devices"][0]
+async def test_list_returns_the_requested_args(system: VendorSystem) -> None:
+    response = await system.page(args={"base": ["sn"], "channel": ["0", "5"], "parameters": ["top"]})
+    row = response["devices"][0]
     assert row["base"] == {"sn": FIRST}
     assert set(row["channel"]) == {"0"}
     assert row["parameters"] == {"top": 1}
     assert "network" not in row
-    assert (await back_end.page(args={}))["devices"] == [{}, {}]
+    assert (await system.page(args={}))["devices"] == [{}, {}]
 
 
-async def test_the_list_comes_in_pages(back_end: BackEnd) -> None:
-    assert await back_end.listed(limit=1) == [FIRST]
-    assert await back_end.listed(limit=1, page=2) == [SECOND]
-    assert await back_end.listed(limit=1, page=3) == []
-    assert (await back_end.page(page=0))["code"] == 7001
-    back_end.simulator.first_page = 0
-    assert await back_end.listed(limit=1, page=0) == [FIRST]
+async def test_list_is_paginated(system: VendorSystem) -> None:
+    assert await system.listed(limit=1) == [FIRST]
+    assert await system.listed(limit=1, page=2) == [SECOND]
+    assert await system.listed(limit=1, page=3) == []
+    assert (await system.page(page=0))["code"] == 7001
+    system.simulator.first_page = 0
+    assert await system.listed(limit=1, page=0) == [FIRST]
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ async def test_the_list_comes_in_pages(back_end: BackEnd) -> None:
         (3, "V9", [SECOND]),
     ],
 )
-async def test_the_list_is_filtered(back_end: BackEnd, filtration: int, condition: str, found: list[str]) -> None:
-    back_end.simulator.set_base(SECOND, version="V9.0")
-    assert await back_end.listed(filtration=filtration, condition=condition) == found
-    assert (await back_end.page(filtration=filtration, condition=condition))["count"] == 2
+async def test_list_is_filtered(system: VendorSystem, filtration: int, condition: str, found: list[str]) -> None:
+    system.simulator.set_base(SECOND, version="V9.0")
+    assert await system.listed(filtration=filtration, condition=condition) == found
+    assert (await system.page(filtration=filtration, condition=condition))["count"] == 2
 
 
 @pytest.mark.parametrize(
@@ -108,21 +108,21 @@ async def test_the_list_is_filtered(back_end: BackEnd, filtration: int, conditio
         ({"args": {"channel": [0]}}, 7010),
     ],
 )
-async def test_the_list_is_strict(back_end: BackEnd, changes: dict[str, Any], code: int) -> None:
-    assert (await back_end.page(**changes))["code"] == code
+async def test_list_with_invalid_field_is_refused(system: VendorSystem, changes: dict[str, Any], code: int) -> None:
+    assert (await system.page(**changes))["code"] == code
 
 
 @pytest.mark.parametrize("missing", [*PAGE, "args"])
-async def test_every_field_of_the_list_is_required(back_end: BackEnd, missing: str) -> None:
+async def test_list_without_a_required_field_is_refused(system: VendorSystem, missing: str) -> None:
     body = {name: value for name, value in (PAGE | {"args": {}}).items() if name != missing}
-    assert await back_end.post(LIST, body) == {"code": 7010, "msg": "参数错误"}
+    assert await system.post(LIST, body) == {"code": 7010, "msg": "参数错误"}
 
 
-async def test_a_query_gives_all_fields_by_serial_number(back_end: BackEnd) -> None:
-    answer = await back_end.post(QUERY, {"sns": [FIRST, "NOBODY"], "args": {}})
-    assert (answer["code"], answer["msg"]) == (0, "success")
-    assert answer["devices"]["NOBODY"] == {"state": 0}
-    node = answer["devices"][FIRST]
+async def test_query_returns_all_fields_by_serial_number(system: VendorSystem) -> None:
+    response = await system.post(QUERY, {"sns": [FIRST, "NOBODY"], "args": {}})
+    assert (response["code"], response["msg"]) == (0, "success")
+    assert response["devices"]["NOBODY"] == {"state": 0}
+    node = response["devices"][FIRST]
     assert node["state"] == 1
     assert set(node) == {"state", "base", "network", "channel", "parameters", "chart"}
     channels = {key: set(channel) for key, channel in node["channel"].items()}
@@ -138,9 +138,9 @@ async def test_a_query_gives_all_fields_by_serial_number(back_end: BackEnd) -> N
     assert set(node["chart"]["channel"]["8"]) == {"rateUp", "rateDown", "rtt"}
 
 
-async def test_a_query_gives_what_args_ask_for(back_end: BackEnd) -> None:
+async def test_query_returns_the_requested_args(system: VendorSystem) -> None:
     args = {"base": ["alias"], "channel": [], "chart": {"total": ["rateUp"], "channel": ["0", "1"]}}
-    node = (await back_end.post(QUERY, {"sns": [FIRST], "args": args}))["devices"][FIRST]
+    node = (await system.post(QUERY, {"sns": [FIRST], "args": args}))["devices"][FIRST]
     assert set(node) == {"state", "base", "channel", "chart"}
     assert node["base"] == {"alias": "上海1"}
     assert set(node["channel"]) == {"0", "1", "2", "3", "4", "8"}
@@ -158,29 +158,31 @@ async def test_a_query_gives_what_args_ask_for(back_end: BackEnd) -> None:
         {"sns": [FIRST], "args": {"chart": {"total": ["rateup"]}}},
     ],
 )
-async def test_a_query_is_strict(back_end: BackEnd, body: dict[str, Any]) -> None:
-    assert (await back_end.post(QUERY, body))["code"] == 7010
+async def test_query_with_invalid_field_is_refused(system: VendorSystem, body: dict[str, Any]) -> None:
+    assert (await system.post(QUERY, body))["code"] == 7010
 
 
-@pytest.mark.parametrize("path", [LIST, QUERY, SET, REGIST, DELETE, ADD, EDIT, DELETE_RULES, GIVE, TAKE, CHANGE])
-async def test_a_body_that_is_no_object_is_refused(back_end: BackEnd, path: str) -> None:
-    assert json.loads(await back_end.text(path, data=b'{"sn": success}'))["code"] == 1
-    assert json.loads(await back_end.text(path, data=b""))["code"] == 1
-    assert (await back_end.post(path, []))["code"] == 7010
-    assert (await back_end.post(path, {}))["code"] == 7010
-    async with back_end.client.get(path) as response:
+@pytest.mark.parametrize(
+    "path", [LIST, QUERY, SET, REGIST, DELETE, ADD, EDIT, DELETE_RULES, ASSIGN, UNASSIGN, REASSIGN]
+)
+async def test_body_that_is_no_object_is_refused(system: VendorSystem, path: str) -> None:
+    assert json.loads(await system.text(path, data=b'{"sn": success}'))["code"] == 1
+    assert json.loads(await system.text(path, data=b""))["code"] == 1
+    assert (await system.post(path, []))["code"] == 7010
+    assert (await system.post(path, {}))["code"] == 7010
+    async with system.client.get(path) as response:
         assert response.status == 405
 
 
-async def test_a_gateway_is_registered_and_deleted(back_end: BackEnd) -> None:
-    assert await back_end.post(REGIST, {"sn": "ADE55ADEA475567FC", "alias": "上海2"}) == {"code": 0, "msg": "success"}
-    row = (await back_end.page())["devices"][2]
+async def test_gateway_can_be_registered_and_deleted(system: VendorSystem) -> None:
+    assert await system.post(REGIST, {"sn": "ADE55ADEA475567FC", "alias": "上海2"}) == {"code": 0, "msg": "success"}
+    row = (await system.page())["devices"][2]
     assert (row["base"]["sn"], row["base"]["alias"], row["base"]["runtime"]) == ("ADE55ADEA475567FC", "上海2", "")
     assert row["base"]["state"] != "running"
     assert row["channel"] == {}
-    assert await back_end.post(DELETE, {"sn": "ADE55ADEA475567FC"}) == {"code": 0, "msg": "success"}
-    assert await back_end.post(DELETE, {"sn": "ADE55ADEA475567FC"}) == {"code": 7005, "msg": "序列号出错"}
-    assert await back_end.listed() == [FIRST, SECOND]
+    assert await system.post(DELETE, {"sn": "ADE55ADEA475567FC"}) == {"code": 0, "msg": "success"}
+    assert await system.post(DELETE, {"sn": "ADE55ADEA475567FC"}) == {"code": 7005, "msg": "序列号出错"}
+    assert await system.listed() == [FIRST, SECOND]
 
 
 @pytest.mark.parametrize(
@@ -194,11 +196,11 @@ async def test_a_gateway_is_registered_and_deleted(back_end: BackEnd) -> None:
         (5, "上海2", 7010),
     ],
 )
-async def test_a_registration_is_refused(back_end: BackEnd, sn: Any, alias: str, code: int) -> None:
-    assert (await back_end.post(REGIST, {"sn": sn, "alias": alias}))["code"] == code
-    assert len(back_end.simulator.gateways) == 2
+async def test_invalid_registration_is_refused(system: VendorSystem, sn: Any, alias: str, code: int) -> None:
+    assert (await system.post(REGIST, {"sn": sn, "alias": alias}))["code"] == code
+    assert len(system.simulator.gateways) == 2
 
 
-async def test_registrations_end_at_the_device_limit(back_end: BackEnd) -> None:
-    back_end.simulator.max_devices = 2
-    assert (await back_end.post(REGIST, {"sn": "ADE5", "alias": "上海2"}))["code"] == 7011
+async def test_registration_over_the_limit_is_refused(system: VendorSystem) -> None:
+    system.simulator.max_devices = 2
+    assert (await system.post(REGIST, {"sn": "ADE5", "alias": "上海2"}))["code"] == 7011

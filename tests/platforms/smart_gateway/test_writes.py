@@ -1,4 +1,4 @@
-"""Every row that can be set: what goes out, and that the read-back shows it."""
+"""Settings: the request of each write, and its read-back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.platforms.smart_gateway.connected import GATEWAY, SET, SIM, SN, USB, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from fleet2mqtt.simulators.smart_gateway.app import Simulator
+    from fleet2mqtt.simulators.smart_gateway import Simulator
     from tests.platforms.context import Run
 
 _WRITES: list[tuple[str, str, Any, dict[str, Any]]] = [
@@ -57,7 +57,7 @@ _TELEMETRY = (
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[tuple[Simulator, Run]]:
+async def backend() -> AsyncIterator[tuple[Simulator, Run]]:
     async with simulated() as (simulator, run):
         await run.poll()
         yield simulator, run
@@ -67,8 +67,8 @@ def _shown(value: Any) -> Any:
     return {True: "ON", False: "OFF"}[value] if isinstance(value, bool) else value
 
 
-async def test_the_table_of_writes_is_complete(site: tuple[Simulator, Run]) -> None:
-    _, run = site
+async def test_table_of_writes_is_complete(backend: tuple[Simulator, Run]) -> None:
+    _, run = backend
     writable = {
         (device.scope.partition(":")[0], row.key)
         for device in run.devices.values()
@@ -81,10 +81,10 @@ async def test_the_table_of_writes_is_complete(site: tuple[Simulator, Run]) -> N
 
 
 @pytest.mark.parametrize(("device", "key", "value", "change"), _WRITES, ids=[f"{row[1]}={row[2]}" for row in _WRITES])
-async def test_a_setting_goes_out_alone_and_is_read_back(
-    site: tuple[Simulator, Run], device: str, key: str, value: Any, change: dict[str, Any]
+async def test_setting_is_sent_alone_and_read_back(
+    backend: tuple[Simulator, Run], device: str, key: str, value: Any, change: dict[str, Any]
 ) -> None:
-    simulator, run = site
+    simulator, run = backend
     await run.write(device, key, value)
     (call,) = calls(simulator, SET)
     assert call.method == "POST"
@@ -94,10 +94,10 @@ async def test_a_setting_goes_out_alone_and_is_read_back(
 
 
 @pytest.mark.parametrize(("device", "key", "change"), _SECRETS)
-async def test_a_password_is_compared_sealed_and_never_shown(
-    site: tuple[Simulator, Run], device: str, key: str, change: dict[str, Any]
+async def test_password_is_compared_by_digest_and_never_shown(
+    backend: tuple[Simulator, Run], device: str, key: str, change: dict[str, Any]
 ) -> None:
-    simulator, run = site
+    simulator, run = backend
     await run.write(device, key, "s3cret-Word")
     assert calls(simulator, SET)[0].body == {"devices": {SN: {"base": {"sn": SN}} | change}}
     after = await run.read(device)
@@ -112,7 +112,7 @@ async def test_a_password_is_compared_sealed_and_never_shown(
     assert key not in read_state(after.entities, after.record)
 
 
-async def test_values_go_back_in_the_types_they_came_in() -> None:
+async def test_values_are_sent_in_the_vendors_types() -> None:
     async with simulated() as (simulator, run):
         simulator.net_as_int = True
         simulator.bool_enables = True
@@ -144,12 +144,12 @@ async def test_values_go_back_in_the_types_they_came_in() -> None:
         (writes.as_choice(writes.SLOT), "main", "secondary", "secondary"),
     ],
 )
-def test_how_a_value_is_written(encode: writes.Encode, old: Any, value: Any, sent: Any) -> None:
+def test_value_is_encoded_in_the_vendors_form(encode: writes.Encode, old: Any, value: Any, sent: Any) -> None:
     found = encode(old, value)
     assert (type(found), found) == (type(sent), sent)
 
 
-async def test_the_full_body_holds_the_settings_and_neither_telemetry_nor_secrets() -> None:
+async def test_full_body_has_settings_without_telemetry_or_secrets() -> None:
     async with simulated(set_body="full") as (simulator, run):
         simulator.set_network(SN, "hotspot", passwd="c4nary-hotspot")
         simulator.set_channel(SN, "4", wifiKey="c4nary-wifi")
@@ -174,7 +174,7 @@ async def test_the_full_body_holds_the_settings_and_neither_telemetry_nor_secret
         assert (await run.read(SIM)).state["apn"] == "3gnet"
 
 
-async def test_the_full_body_carries_the_secret_that_is_being_set() -> None:
+async def test_full_body_has_the_secret_that_is_written() -> None:
     async with simulated(set_body="full") as (simulator, run):
         await run.poll()
         await run.write(GATEWAY, "hotspot_passwd", "n3w-Word")
@@ -183,8 +183,8 @@ async def test_the_full_body_carries_the_secret_that_is_being_set() -> None:
         assert body["network"]["hotspot"]["name"] == "我的Wi-Fi"
 
 
-async def test_a_missing_set_path_names_the_option(site: tuple[Simulator, Run]) -> None:
-    simulator, run = site
+async def test_missing_set_path_names_the_option(backend: tuple[Simulator, Run]) -> None:
+    simulator, run = backend
     simulator.set_path = None
     with pytest.raises(Rejected, match="option set_path") as caught:
         await run.write(SIM, "apn", "3gnet")
@@ -192,7 +192,7 @@ async def test_a_missing_set_path_names_the_option(site: tuple[Simulator, Run]) 
     assert "/api/v1/devices/set" in str(caught.value)
 
 
-async def test_another_set_path() -> None:
+async def test_option_set_path_is_used() -> None:
     async with simulated(set_path="/api/v1/devices/edit") as (simulator, run):
         simulator.set_path = "/api/v1/devices/edit"
         await run.poll()
@@ -200,8 +200,8 @@ async def test_another_set_path() -> None:
         assert (await run.read(SIM)).state["apn"] == "3gnet"
 
 
-async def test_an_offline_gateway_refuses_with_the_vendors_code(site: tuple[Simulator, Run]) -> None:
-    simulator, run = site
+async def test_write_to_an_offline_gateway_is_rejected(backend: tuple[Simulator, Run]) -> None:
+    simulator, run = backend
     simulator.fault_injector.inject("error", SET, code=7006, text="设备已下线", times=1)
     with pytest.raises(Rejected, match=r"the device is offline \(设备已下线\)") as caught:
         await run.write(SIM, "apn", "3gnet")
@@ -209,8 +209,8 @@ async def test_an_offline_gateway_refuses_with_the_vendors_code(site: tuple[Simu
     assert caught.value.endpoint == "devices/set"
 
 
-async def test_a_lost_answer_is_ambiguous_and_the_read_back_tells(site: tuple[Simulator, Run]) -> None:
-    simulator, run = site
+async def test_lost_response_is_ambiguous_and_read_back_decides(backend: tuple[Simulator, Run]) -> None:
+    simulator, run = backend
     simulator.fault_injector.inject("lost_answer", SET, times=1)
     with pytest.raises(Ambiguous):
         await run.write(SIM, "apn", "3gnet")
@@ -218,8 +218,8 @@ async def test_a_lost_answer_is_ambiguous_and_the_read_back_tells(site: tuple[Si
     assert (await run.read(SIM)).state["apn"] == "3gnet"
 
 
-async def test_a_yes_that_does_nothing_shows_in_the_read_back(site: tuple[Simulator, Run]) -> None:
-    simulator, run = site
+async def test_ignored_write_is_seen_in_the_read_back(backend: tuple[Simulator, Run]) -> None:
+    simulator, run = backend
     simulator.fault_injector.inject("noop", SET, times=1)
     await run.write(SIM, "apn", "3gnet")
     assert (await run.read(SIM)).state["apn"] == "cmnet"

@@ -1,13 +1,10 @@
-"""The gateways and port rules a simulated IG200 back end starts with: the document's samples, then made-up ones."""
+"""Initial data of a simulated IG200 system: the gateways and rules of the document's samples, then generated ones."""
 
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fleet2mqtt.simulators.smart_gateway.protocol import Tree
-
+from fleet2mqtt.simulators.smart_gateway.protocol import Tree
 
 FIRST_SN = "172DE6AC9832DE"
 SECOND_SN = "ABCD21DCF318BA"
@@ -24,22 +21,22 @@ _HOME = (31.2304, 121.4737)
 
 
 def make_sn(rng: Random) -> str:
-    """Fourteen hexadecimal digits, as in the document's samples."""
+    """Return fourteen hexadecimal digits, as in the document's samples."""
     return f"{rng.getrandbits(56):014X}"
 
 
 def make_alias(index: int) -> str:
-    """Give the `index`-th made-up gateway its name; no two are alike."""
+    """Return the alias of the `index`-th generated gateway; no two are equal."""
     return f"{_CITIES[index % len(_CITIES)]}{_SITES[index // len(_CITIES) % len(_SITES)]}{index + 1}"
 
 
 def make_uuid(rng: Random) -> str:
-    """Nineteen hexadecimal digits, as in the document's samples."""
+    """Return nineteen hexadecimal digits, as in the document's samples."""
     return f"{rng.getrandbits(76):019x}"
 
 
 def make_gateway(sn: str, alias: str, rng: Random) -> Tree:
-    """Give a running gateway with two 5G SIMs, a 4G SIM, an empty slot, a Wi-Fi stick and an ethernet port."""
+    """Return a running gateway with two 5G SIMs, a 4G SIM, an empty slot, a Wi-Fi stick and an ethernet port."""
     subnet = f"192.168.{rng.randrange(4, 250)}"
     return {
         "base": _base(sn, alias, rng),
@@ -57,7 +54,7 @@ def make_gateway(sn: str, alias: str, rng: Random) -> Tree:
 
 
 def make_registered(sn: str, alias: str) -> Tree:
-    """Give a gateway that has been registered and has not been seen yet: the placeholders of document 1.1."""
+    """Return a gateway that is registered and was never online: the placeholders of document 1.1."""
     base = {"sn": sn, "alias": alias, "state": "offline", "type": "IG200", "version": "", "runtime": "", "remark": ""}
     rest = {"rateup": 0, "ratedown": 0, "qos": "", "mapping": [], "record": "", "gps": {"lat": 0, "lon": 0}}
     return {
@@ -69,13 +66,13 @@ def make_registered(sn: str, alias: str) -> Tree:
 
 
 def make_rule(uuid: str, name: str, port: str, protocol: int) -> Tree:
-    """Give a port rule that no gateway has."""
-    row = {"uuid": uuid, "name": name, "ip": "192.168.16.56", "port": port, "protocol": protocol}
-    return row | {"devName": "", "sn": "", "devType": "", "mark": ""}
+    """Return a port mapping rule that is assigned to no gateway."""
+    rule = {"uuid": uuid, "name": name, "ip": "192.168.16.56", "port": port, "protocol": protocol}
+    return rule | {"devName": "", "sn": "", "devType": "", "mark": ""}
 
 
 def sample_rules() -> tuple[Tree, ...]:
-    """Give the sample's two rules, told apart (document 2.1 repeats uuid and name), and one for nobody."""
+    """Return the sample's two rules, with different uuids and names (2.1 repeats them), and an unassigned one."""
     return (
         make_rule(FIRST_RULE, "NMS_UDPPort", _SAMPLE_PORTS, 1),
         make_rule(SECOND_RULE, "NMS_TCPPort", _SAMPLE_PORTS, 0),
@@ -84,7 +81,7 @@ def sample_rules() -> tuple[Tree, ...]:
 
 
 def sample_gateways(rng: Random) -> tuple[Tree, Tree]:
-    """Give the gateway of document 1.1 and the one of document 2.3."""
+    """Return the gateway of document 1.1 and the one of document 2.3."""
     first, second = make_gateway(FIRST_SN, "上海1", rng), make_gateway(SECOND_SN, "上海一", rng)
     first["base"] |= {
         "version": "V1.1.2",
@@ -151,7 +148,7 @@ def _network(subnet: str, alias: str, rng: Random) -> Tree:
 
 
 def _line(name: str, operator: str, technology: str, rng: Random) -> Tree:
-    """Give what every channel has."""
+    """Return the fields that every channel has."""
     total, used = 100_000_000, rng.randrange(1_000_000, 40_000_000)
     return {
         "name": name,

@@ -1,11 +1,11 @@
-"""The calls of chapter 1 of the IG200 document that read, register and delete gateways."""
+"""Handlers of the calls that read, register and delete gateways. IG200 document chapter 1."""
 
 from __future__ import annotations
 
 import copy
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fleet2mqtt.simulators.fault_injection import FaultKind
 from fleet2mqtt.simulators.smart_gateway.protocol import (
@@ -22,9 +22,7 @@ from fleet2mqtt.simulators.smart_gateway.protocol import (
     Tree,
     check_names,
 )
-
-if TYPE_CHECKING:
-    from fleet2mqtt.simulators.smart_gateway.state import Simulator
+from fleet2mqtt.simulators.smart_gateway.state import Simulator
 
 SECTIONS: Mapping[str, tuple[str, ...] | None] = {
     "base": BASE,
@@ -34,12 +32,12 @@ SECTIONS: Mapping[str, tuple[str, ...] | None] = {
 }
 _FILTERS = (None, "alias", "type", "version")
 _VOLUMES = tuple(name for name in CHANNEL_IN_LIST if name not in CHANNEL_IN_QUERY)
-_REMEMBERED = 100
+_MAX_LAST_QUERIED = 100
 _CHART_RATES = {"rateUp": "rateup", "rateDown": "ratedown"}
 
 
 def list_devices(simulator: Simulator, body: Tree, path: str) -> Tree:
-    """IG200 document 1.1: a page of gateways; `count` is all there are, whatever the filter."""
+    """Return a page of gateways; `count` counts all, whatever the filter. IG200 document 1.1."""
     page, limit = body["page"] - simulator.first_page, body["limit"]
     if page < 0 or limit < 1 or body["filtration"] not in range(len(_FILTERS)):
         raise RefusalError(Code.ILLEGAL_DATA)
@@ -47,16 +45,16 @@ def list_devices(simulator: Simulator, body: Tree, path: str) -> Tree:
     if simulator.fault_injector.take(path, FaultKind.EMPTY):
         return {"count": 0, "devices": []}
     if simulator.fault_injector.take(path, FaultKind.DRIFT):
-        simulator.drifted += 1
-    rows = _filtered(simulator, _FILTERS[body["filtration"]], body["condition"])
-    shift = simulator.drifted % (len(rows) or 1)
-    rows = rows[-shift:] + rows[:-shift]
-    devices = [_listed(simulator, sn, args) for sn in rows[page * limit : (page + 1) * limit]]
+        simulator.drift += 1
+    listed = _filtered(simulator, _FILTERS[body["filtration"]], body["condition"])
+    shift = simulator.drift % (len(listed) or 1)
+    listed = listed[-shift:] + listed[:-shift]
+    devices = [_listed(simulator, sn, args) for sn in listed[page * limit : (page + 1) * limit]]
     return {"count": len(simulator.gateways), "devices": devices}
 
 
 def query_devices(simulator: Simulator, body: Tree, path: str) -> Tree:
-    """IG200 document 1.2: gateways by serial number; no `args` means everything."""
+    """Return gateways by serial number; empty `args` request everything. IG200 document 1.2."""
     sns = check_names(body["sns"])
     args = _selection(body["args"], (*SECTIONS, "chart"))
     if simulator.fault_injector.take(path, FaultKind.EMPTY):
@@ -65,7 +63,7 @@ def query_devices(simulator: Simulator, body: Tree, path: str) -> Tree:
 
 
 def register_device(simulator: Simulator, body: Tree, _: str) -> Tree:
-    """IG200 document 1.5."""
+    """Register a gateway. IG200 document 1.5."""
     sn, alias = body["sn"], body["alias"]
     if not (sn.isascii() and sn.isalnum()):
         raise RefusalError(Code.SERIAL_ERROR)
@@ -79,7 +77,7 @@ def register_device(simulator: Simulator, body: Tree, _: str) -> Tree:
 
 
 def delete_device(simulator: Simulator, body: Tree, _: str) -> Tree:
-    """IG200 document 1.6."""
+    """Delete a gateway. IG200 document 1.6."""
     if body["sn"] not in simulator.gateways:
         raise RefusalError(Code.SERIAL_ERROR)
     simulator.remove_gateway(body["sn"])
@@ -87,15 +85,15 @@ def delete_device(simulator: Simulator, body: Tree, _: str) -> Tree:
 
 
 def check_alias(simulator: Simulator, sn: str, alias: str) -> None:
-    """Refuse an alias that is empty, too long, or another gateway's."""
+    """Check an alias. Raises RefusalError for one that is empty, too long, or another gateway's."""
     if not alias.strip() or len(alias) > simulator.alias_limit:
         raise RefusalError(Code.ALIAS_ILLEGAL)
     if any(other["base"]["alias"] == alias for key, other in simulator.gateways.items() if key != sn):
         raise RefusalError(Code.ALIAS_EXISTS)
 
 
-def reading(simulator: Simulator, sn: str) -> Tree:
-    """Give all that query says of a gateway now, charts apart."""
+def query_item(simulator: Simulator, sn: str) -> Tree:
+    """Return everything that query returns of a gateway now, except charts."""
     fields = (*CHANNEL_IN_QUERY, *_VOLUMES) if simulator.query_volumes else CHANNEL_IN_QUERY
     return _sections(simulator, simulator.refreshed(sn), dict(SECTIONS), fields)
 
@@ -125,84 +123,84 @@ def _filtered(simulator: Simulator, name: str | None, condition: str) -> list[st
 
 
 def _listed(simulator: Simulator, sn: str, args: Tree) -> Tree:
-    row = _sections(simulator, simulator.refreshed(sn), args, CHANNEL_IN_LIST)
-    if simulator.kbps_unquoted and "base" in row:
-        row["base"] |= {name: f"{row['base'][name]} Kbps" for name in RATES if name in row["base"]}
-    return row
+    item = _sections(simulator, simulator.refreshed(sn), args, CHANNEL_IN_LIST)
+    if simulator.kbps_unquoted and "base" in item:
+        item["base"] |= {name: f"{item['base'][name]} Kbps" for name in RATES if name in item["base"]}
+    return item
 
 
 def _queried(simulator: Simulator, sn: str, args: Tree) -> Tree:
     if sn not in simulator.gateways:
         return {"state": 0}
-    whole = reading(simulator, sn)
-    simulator.answered.pop(sn, None)
-    simulator.answered[sn] = copy.deepcopy(whole)
-    if len(simulator.answered) > _REMEMBERED:
-        del simulator.answered[next(iter(simulator.answered))]
-    answer: Tree = {"state": 1}
+    everything = query_item(simulator, sn)
+    simulator.last_queried.pop(sn, None)
+    simulator.last_queried[sn] = copy.deepcopy(everything)
+    if len(simulator.last_queried) > _MAX_LAST_QUERIED:
+        del simulator.last_queried[next(iter(simulator.last_queried))]
+    response: Tree = {"state": 1}
     for section in SECTIONS:
         if not args:
-            answer[section] = whole[section]
+            response[section] = everything[section]
         elif section in args:
-            wanted = args[section] or (list(whole[section]) if section == "channel" else [])
-            answer[section] = {name: value for name, value in whole[section].items() if name in wanted}
+            selected = args[section] or (list(everything[section]) if section == "channel" else [])
+            response[section] = {name: value for name, value in everything[section].items() if name in selected}
     if not args or "chart" in args:
         gateway = simulator.gateways[sn]
-        everything = {"total": list(_CHART_RATES), "channel": list(gateway["channel"])}
-        answer["chart"] = _chart(gateway, args["chart"] if args else everything)
-    return answer
+        all_charts = {"total": list(_CHART_RATES), "channel": list(gateway["channel"])}
+        response["chart"] = _chart(gateway, args["chart"] if args else all_charts)
+    return response
 
 
 def _sections(simulator: Simulator, gateway: Tree, args: Mapping[str, Any], fields: Iterable[str]) -> Tree:
-    row: Tree = {}
+    item: Tree = {}
     if "base" in args:
-        row["base"] = _base(simulator, gateway["base"], args["base"])
+        item["base"] = _base(simulator, gateway["base"], args["base"])
     if "network" in args:
         network = {name: gateway["network"][name] for name in args["network"] if name in gateway["network"]}
-        row["network"] = {name: _encoded(simulator, part) for name, part in network.items()}
+        item["network"] = {name: _encoded(simulator, part) for name, part in network.items()}
     if "channel" in args:
-        wanted = args["channel"] or gateway["channel"]
-        channels = {key: channel for key, channel in gateway["channel"].items() if key in wanted}
-        row["channel"] = {
+        selected = args["channel"] or gateway["channel"]
+        channels = {key: channel for key, channel in gateway["channel"].items() if key in selected}
+        item["channel"] = {
             key: _encoded(simulator, {name: channel[name] for name in fields if name in channel})
             for key, channel in channels.items()
         }
     if "parameters" in args:
         parameters = {name: gateway["parameters"][name] for name in args["parameters"]}
-        row["parameters"] = _encoded(simulator, parameters)
-    return row
+        item["parameters"] = _encoded(simulator, parameters)
+    return item
 
 
 def _base(simulator: Simulator, base: Tree, names: Iterable[str]) -> Tree:
-    row = {name: base[name] for name in names}
+    item = {name: base[name] for name in names}
     if simulator.placeholders:
-        row |= {name: "" for name in ("runtime", "remark", "qos", "record") if name in row}
-    if simulator.gps_zero and "gps" in row:
-        row["gps"] = {"lat": 0, "lon": 0}
+        item |= {name: "" for name in ("runtime", "remark", "qos", "record") if name in item}
+    if simulator.gps_zero and "gps" in item:
+        item["gps"] = {"lat": 0, "lon": 0}
     if simulator.gps_missing:
-        row.pop("gps", None)
-    return _encoded(simulator, row)
+        item.pop("gps", None)
+    return _encoded(simulator, item)
 
 
 def _encoded(simulator: Simulator, fields: Tree) -> Tree:
-    """Give the fields in the types in which this back end sends them."""
-    row = dict(fields)
+    """Return the fields in the types in which this system sends them."""
+    item = dict(fields)
     for name, value in fields.items():
         if name in FLAGS and simulator.bool_enables:
-            row[name] = bool(value)
+            item[name] = bool(value)
         elif name == "net" and simulator.net_as_int:
-            row[name] = NETS.index(value)
+            item[name] = NETS.index(value)
         elif name in RATES and simulator.kbps_text:
-            row[name] = f"{value} Kbps"
-    return row
+            item[name] = f"{value} Kbps"
+    return item
 
 
-def _chart(gateway: Tree, wanted: Tree) -> Tree:
-    channels = {key: gateway["channel"].get(key) for key in wanted.get("channel", ())}
+def _chart(gateway: Tree, selected: Tree) -> Tree:
+    channels = {key: gateway["channel"].get(key) for key in selected.get("channel", ())}
     names = _CHART_RATES | {"rtt": "rtt"}
     return {
         "timestamp": int(time.time() * 1000),
-        "total": {name: [gateway["base"][_CHART_RATES[name]]] * 4 for name in wanted.get("total", ())},
+        "total": {name: [gateway["base"][_CHART_RATES[name]]] * 4 for name in selected.get("total", ())},
         "channel": {
             key: {name: [channel.get(field, 0)] * 4 for name, field in names.items()}
             for key, channel in channels.items()

@@ -1,17 +1,14 @@
-"""Make the values of a simulated IG200 back end move."""
+"""Live mode: values of a simulated IG200 system that change by themselves."""
 
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fleet2mqtt.simulators.smart_gateway.protocol import Tree
+from fleet2mqtt.simulators.smart_gateway.protocol import Tree
 
-
-_GATEWAYS_A_STEP = 500  # so that ten thousand gateways do not hold the event loop
-_DROP, _RETURN = 0.005, 0.3  # chances that a SIM goes, and that it comes back, in one step
-_WANDER = {  # field: step, lowest, highest
+_GATEWAYS_PER_STEP = 500  # so that ten thousand gateways do not block the event loop
+_DROP, _RETURN = 0.005, 0.3  # probability that a SIM goes offline, and that it comes online again, in one step
+_RANDOM_WALK = {  # field: step, lowest, highest
     "signal": (3, -115, -25),
     "rtt": (8, 5, 400),
     "rssi": (2, -110, -45),
@@ -25,9 +22,9 @@ _WANDER = {  # field: step, lowest, highest
 
 
 def step(gateways: dict[str, Tree], rng: Random) -> None:
-    """Move the values of some running gateways (of all of them where there are few) by a second's worth."""
+    """Change the values of some running gateways (of all if there are few) by as much as in one second."""
     running = [gateway for gateway in gateways.values() if gateway["base"]["state"] == "running"]
-    for gateway in rng.sample(running, min(len(running), _GATEWAYS_A_STEP)):
+    for gateway in rng.sample(running, min(len(running), _GATEWAYS_PER_STEP)):
         channels = [channel for channel in gateway["channel"].values() if channel]
         for channel in channels:
             _move(channel, rng)
@@ -39,7 +36,7 @@ def _move(channel: Tree, rng: Random) -> None:
     if "ICCID" in channel and channel.get("enable") and not _is_up(channel, rng):
         channel |= {"rateup": 0, "ratedown": 0}
         return
-    for name, (stride, lowest, highest) in _WANDER.items():
+    for name, (stride, lowest, highest) in _RANDOM_WALK.items():
         if channel.get(name):
             channel[name] = min(highest, max(lowest, channel[name] + rng.randint(-stride, stride)))
     for name in ("rateup", "ratedown"):

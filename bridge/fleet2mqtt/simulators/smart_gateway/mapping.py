@@ -1,22 +1,18 @@
-"""The port rule calls: chapter 2 of the IG200 document."""
+"""Handlers of the calls for port mapping rules. IG200 document chapter 2."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from fleet2mqtt.simulators.fault_injection import FaultKind
 from fleet2mqtt.simulators.smart_gateway.data import NOT_SET
 from fleet2mqtt.simulators.smart_gateway.protocol import Code, RefusalError, Tree, check_ipv4, check_names
-
-if TYPE_CHECKING:
-    from fleet2mqtt.simulators.smart_gateway.state import Simulator
+from fleet2mqtt.simulators.smart_gateway.state import Simulator
 
 _BOTH = 2  # the protocol that is TCP and UDP
-_HIGHEST_PORT = 65_535
+_MAX_PORT = 65_535
 
 
 def list_rules(simulator: Simulator, _: Tree, path: str) -> Tree:
-    """IG200 document 2.1."""
+    """Return all rules. IG200 document 2.1."""
     if simulator.fault_injector.take(path, FaultKind.EMPTY):
         return {"list": []}
     times = 2 if simulator.duplicate_rules else 1
@@ -24,32 +20,32 @@ def list_rules(simulator: Simulator, _: Tree, path: str) -> Tree:
 
 
 def add_rule(simulator: Simulator, body: Tree, _: str) -> Tree:
-    """IG200 document 2.2; the answer does not say the new rule's uuid."""
+    """Add a rule; the response does not have its uuid. IG200 document 2.2."""
     _check_rule(simulator, body, "")
     simulator.add_rule(body["name"], body["ip"], body["port"], body["protocol"], body["mark"])
     return {}
 
 
 def edit_rule(simulator: Simulator, body: Tree, _: str) -> Tree:
-    """IG200 document 2.3; where its table and its example differ (addr and ip, a number and a text), both will do."""
-    wanted = {"ip": body.get("ip", body.get("addr")), "port": body.get("port")}
-    if type(wanted["port"]) is int:
-        wanted["port"] = str(wanted["port"])
-    if not isinstance(wanted["port"], str) or body.get("addr", wanted["ip"]) != wanted["ip"]:
+    """Change a rule. IG200 document 2.3: table and example differ (addr and ip, number and text), both are accepted."""
+    changed = {"ip": body.get("ip", body.get("addr")), "port": body.get("port")}
+    if type(changed["port"]) is int:
+        changed["port"] = str(changed["port"])
+    if not isinstance(changed["port"], str) or body.get("addr", changed["ip"]) != changed["ip"]:
         raise RefusalError(Code.PARAMETER_ERROR)
     uuid, sn = body["uuid"], body["sn"]
     if uuid not in simulator.rules:
         raise RefusalError(Code.UUID_NOT_FOUND)
     if sn and sn not in simulator.gateways:
         raise RefusalError(Code.SERIAL_ERROR)
-    wanted |= {name: body[name] for name in ("name", "protocol", "mark")}
-    _check_rule(simulator, wanted, uuid)
-    _move(simulator, uuid, sn, wanted)
+    changed |= {name: body[name] for name in ("name", "protocol", "mark")}
+    _check_rule(simulator, changed, uuid)
+    _move(simulator, uuid, sn, changed)
     return {}
 
 
 def delete_rules(simulator: Simulator, body: Tree, _: str) -> Tree:
-    """IG200 document 2.4."""
+    """Delete rules; return the uuids that failed. IG200 document 2.4."""
     failed = []
     for uuid in dict.fromkeys(check_names(body["rules"])):
         if uuid in simulator.rules:
@@ -59,8 +55,8 @@ def delete_rules(simulator: Simulator, body: Tree, _: str) -> Tree:
     return _outcome(simulator, failed)
 
 
-def give_rule(simulator: Simulator, body: Tree, _: str) -> Tree:
-    """IG200 document 2.5; a rule belongs to one gateway at a time."""
+def assign_rule(simulator: Simulator, body: Tree, _: str) -> Tree:
+    """Assign a rule; it belongs to one gateway at a time. IG200 document 2.5."""
     uuid = body["rule"]
     if uuid not in simulator.rules:
         raise RefusalError(Code.UUID_NOT_FOUND)
@@ -72,8 +68,8 @@ def give_rule(simulator: Simulator, body: Tree, _: str) -> Tree:
     return {}
 
 
-def take_rules(simulator: Simulator, body: Tree, _: str) -> Tree:
-    """IG200 document 2.6."""
+def unassign_rules(simulator: Simulator, body: Tree, _: str) -> Tree:
+    """Unassign rules; return the uuids that failed. IG200 document 2.6."""
     uuids = check_names(body["rules"])
     _check_running(simulator, body["sn"])
     failed = []
@@ -85,15 +81,15 @@ def take_rules(simulator: Simulator, body: Tree, _: str) -> Tree:
     return _outcome(simulator, failed)
 
 
-def change_given_rule(simulator: Simulator, body: Tree, _: str) -> Tree:
-    """IG200 document 2.7."""
+def reassign_rule(simulator: Simulator, body: Tree, _: str) -> Tree:
+    """Change the address of an assigned rule. IG200 document 2.7."""
     if body["rule"] not in simulator.rules:
         raise RefusalError(Code.UUID_NOT_FOUND)
     _check_running(simulator, body["sn"])
-    row = simulator.assigned(body["sn"], body["rule"])
-    if row is None:
+    assigned = simulator.assigned(body["sn"], body["rule"])
+    if assigned is None:
         raise RefusalError(Code.UUID_NOT_FOUND)
-    row["ip"] = check_ipv4(body["ip"])
+    assigned["ip"] = check_ipv4(body["ip"])
     return {}
 
 
@@ -108,44 +104,44 @@ def _check_running(simulator: Simulator, sn: str) -> None:
         raise RefusalError(Code.OFFLINE)
 
 
-def _check_rule(simulator: Simulator, wanted: Tree, uuid: str) -> None:
-    check_ipv4(wanted["ip"])
-    if not wanted["name"].strip() or wanted["protocol"] not in (0, 1, _BOTH):
+def _check_rule(simulator: Simulator, changed: Tree, uuid: str) -> None:
+    check_ipv4(changed["ip"])
+    if not changed["name"].strip() or changed["protocol"] not in (0, 1, _BOTH):
         raise RefusalError(Code.ILLEGAL_DATA)
-    ports = _ports(wanted["port"])
+    ports = _ports(changed["port"])
     for rule in (rule for rule in simulator.rules.values() if rule["uuid"] != uuid):
-        if rule["name"] == wanted["name"]:
+        if rule["name"] == changed["name"]:
             raise RefusalError(Code.RULE_NAME_EXISTS)
-        protocols = {rule["protocol"], wanted["protocol"]}
+        protocols = {rule["protocol"], changed["protocol"]}
         if (len(protocols) == 1 or _BOTH in protocols) and _overlap(ports, _ports(rule["port"])):
             raise RefusalError(Code.PORT_TAKEN)
 
 
 def _ports(text: str) -> list[range]:
-    """Give the ports of "1935,22000-22010"."""
+    """Return the ports of "1935,22000-22010"."""
     ports = []
     for item in text.split(","):
         first, dash, last = item.partition("-")
         if not all(end.isascii() and end.isdecimal() for end in ((first, last) if dash else (first,))):
             raise RefusalError(Code.ILLEGAL_DATA)
         low, high = int(first), int(last or first)
-        if not 1 <= low <= high <= _HIGHEST_PORT:
+        if not 1 <= low <= high <= _MAX_PORT:
             raise RefusalError(Code.ILLEGAL_DATA)
         ports.append(range(low, high + 1))
     return ports
 
 
-def _overlap(ours: list[range], theirs: list[range]) -> bool:
-    return any(one.start < other.stop and other.start < one.stop for one in ours for other in theirs)
+def _overlap(ports: list[range], others: list[range]) -> bool:
+    return any(one.start < other.stop and other.start < one.stop for one in ports for other in others)
 
 
-def _move(simulator: Simulator, uuid: str, sn: str, wanted: Tree) -> None:
+def _move(simulator: Simulator, uuid: str, sn: str, changed: Tree) -> None:
     rule = simulator.rules[uuid]
-    row = simulator.assigned(rule["sn"], uuid) if rule["sn"] else None
-    rule |= wanted
-    if row is not None:
-        row["name"] = wanted["name"]
+    assigned = simulator.assigned(rule["sn"], uuid) if rule["sn"] else None
+    rule |= changed
+    if assigned is not None:
+        assigned["name"] = changed["name"]
     if sn != rule["sn"]:
         simulator.unassign(uuid)
         if sn:
-            simulator.assign(uuid, sn, row["ip"] if row else NOT_SET)
+            simulator.assign(uuid, sn, assigned["ip"] if assigned else NOT_SET)

@@ -1,4 +1,4 @@
-"""What the IG200 document says about the wire: codes, field names, which fields may be written, value checks."""
+"""The protocol of the IG200 document: codes, field names, writable fields, value checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Tree = dict[str, Any]
 
 
 class Code(IntEnum):
-    """IG200 document, table of error codes: those a call of the document can answer."""
+    """Error codes that a documented call can return. IG200 document, table of error codes."""
 
     SUCCESS = 0
     NOT_JSON = 1
@@ -46,7 +46,7 @@ TEXTS: Mapping[int, str] = {
 
 
 class RefusalError(Exception):
-    """The vendor says no, with this code."""
+    """A refusal with one of the vendor's codes."""
 
     def __init__(self, code: int) -> None:
         super().__init__(TEXTS[code])
@@ -85,11 +85,11 @@ CHANNEL_IN_QUERY = (
 
 FLAGS = frozenset({"enable", "hidden", "top", "lock"})
 FLOWS = frozenset({"initFlow", "todayUsedFlow", "remainFlow"})
-NETS = ("auto", "SA", "NSA")  # the place is the number the document's comment gives it
+NETS = ("auto", "SA", "NSA")  # the index is the number in the document's comment
 
 
 def is_ipv4(value: Any) -> bool:
-    """Four decimal numbers with dots, as text."""
+    """Return True for an IPv4 address: four decimal numbers with dots, as text."""
     try:
         IPv4Address(value if isinstance(value, str) else "")
     except AddressValueError:
@@ -136,14 +136,14 @@ WRITABLE: Mapping[str, Callable[[Any], bool]] = {
 
 
 def check_fields(body: Tree, fields: tuple[tuple[str, type], ...]) -> None:
-    """Refuse a body in which a required field is missing or of another JSON type (true is no number)."""
+    """Check required fields. Raises RefusalError where one is missing or of another JSON type (true is no number)."""
     for name, kind in fields:
         if type(body.get(name)) is not kind:
             raise RefusalError(Code.PARAMETER_ERROR)
 
 
 def check_names(value: Any, allowed: tuple[str, ...] | None = None) -> list[str]:
-    """Give a list of texts, each of them in `allowed`, or refuse it."""
+    """Return a list of texts, each of them in `allowed`. Raises RefusalError."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise RefusalError(Code.PARAMETER_ERROR)
     if allowed is not None and not set(value) <= set(allowed):
@@ -152,7 +152,7 @@ def check_names(value: Any, allowed: tuple[str, ...] | None = None) -> list[str]
 
 
 def check_ipv4(value: Any) -> str:
-    """Give the address, or refuse it: of the wrong type, or no IPv4 address."""
+    """Return an IPv4 address. Raises RefusalError for a wrong type or another text."""
     if not isinstance(value, str):
         raise RefusalError(Code.PARAMETER_ERROR)
     if not is_ipv4(value):

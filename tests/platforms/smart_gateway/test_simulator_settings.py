@@ -1,4 +1,4 @@
-"""The simulated IG200 back end against its document: the set call."""
+"""The simulated IG200 system against its document: the set call."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from tests.platforms.smart_gateway.simulated import FIRST, FREE, QUERY, RULES, SECOND, SET, TCP, UDP, BackEnd
+from tests.platforms.smart_gateway.simulated import FIRST, FREE, QUERY, RULES, SECOND, SET, TCP, UDP, VendorSystem
 from tests.waiting import wait_for_answer, wait_until
 
 
-async def test_a_whole_answer_of_query_is_a_set(back_end: BackEnd) -> None:
-    answer = await back_end.post(QUERY, {"sns": [FIRST, SECOND], "args": {}})
-    back_end.simulator.set_channel(FIRST, "0", signal=-77)  # has moved since it was read
-    answer["devices"][FIRST]["channel"]["0"]["enable"] = 1
-    answer["devices"][SECOND]["parameters"]["lock"] = 1
-    assert await back_end.post(SET, answer) == {"code": 0, "msg": "success"}
-    first, second = await back_end.query(), await back_end.query(SECOND)
+async def test_set_accepts_a_whole_query_response(system: VendorSystem) -> None:
+    response = await system.post(QUERY, {"sns": [FIRST, SECOND], "args": {}})
+    system.simulator.set_channel(FIRST, "0", signal=-77)  # has moved since it was read
+    response["devices"][FIRST]["channel"]["0"]["enable"] = 1
+    response["devices"][SECOND]["parameters"]["lock"] = 1
+    assert await system.post(SET, response) == {"code": 0, "msg": "success"}
+    first, second = await system.query(), await system.query(SECOND)
     assert (first["channel"]["0"]["enable"], first["channel"]["0"]["signal"]) == (1, -77)
     assert second["parameters"] == {"top": 0, "lock": 1}
 
@@ -43,13 +43,15 @@ async def test_a_whole_answer_of_query_is_a_set(back_end: BackEnd) -> None:
         ("parameters", ("top",), 0),
     ],
 )
-async def test_a_marked_field_is_set(back_end: BackEnd, section: str, path: tuple[str, ...], value: Any) -> None:
-    before = await back_end.query()
+async def test_set_changes_a_marked_field(
+    system: VendorSystem, section: str, path: tuple[str, ...], value: Any
+) -> None:
+    before = await system.query()
     change: Any = value
     for name in reversed(path):
         change = {name: change}
-    assert await back_end.write(**{section: change}) == 0
-    after = await back_end.query()
+    assert await system.write(**{section: change}) == 0
+    after = await system.query()
     place, old = after[section], before[section]
     for name in path[:-1]:
         place, old = place[name], old[name]
@@ -97,61 +99,61 @@ async def test_a_marked_field_is_set(back_end: BackEnd, section: str, path: tupl
         ({"base": {"mapping": [UDP]}}, 7010),
     ],
 )
-async def test_a_set_is_checked_and_done_whole_or_not_at_all(
-    back_end: BackEnd, sections: dict[str, Any], code: int
+async def test_set_is_applied_as_a_whole_or_not_at_all(
+    system: VendorSystem, sections: dict[str, Any], code: int
 ) -> None:
     sections = {"parameters": {"lock": 1}} | sections
-    assert await back_end.write(**sections) == code
-    locked = (await back_end.query())["parameters"]["lock"]
+    assert await system.write(**sections) == code
+    locked = (await system.query())["parameters"]["lock"]
     assert locked == (0 if code or "lock" not in sections["parameters"] else 1)
 
 
-async def test_a_set_finds_its_gateways(back_end: BackEnd) -> None:
-    assert (await back_end.post(SET, {"X": {}}))["code"] == 7005
-    assert (await back_end.post(SET, {FIRST: 1}))["code"] == 7010
+async def test_set_of_an_unknown_or_offline_gateway_is_refused(system: VendorSystem) -> None:
+    assert (await system.post(SET, {"X": {}}))["code"] == 7005
+    assert (await system.post(SET, {FIRST: 1}))["code"] == 7010
     both = {sn: {"base": {"alias": "上海9"}} for sn in (FIRST, SECOND)}
-    assert (await back_end.post(SET, both))["code"] == 7008
-    back_end.simulator.set_base(FIRST, state="offline")
-    assert await back_end.write(parameters={"lock": 1}) == 7006
+    assert (await system.post(SET, both))["code"] == 7008
+    system.simulator.set_base(FIRST, state="offline")
+    assert await system.write(parameters={"lock": 1}) == 7006
 
 
-async def test_a_set_gives_and_takes_rules(back_end: BackEnd) -> None:
+async def test_set_assigns_and_unassigns_rules(system: VendorSystem) -> None:
     rows = [{"uuid": FREE, "name": "Web_TCPPort", "ip": "192.168.4.9"}]
-    assert await back_end.write(base={"mapping": rows, "alias": "上海3"}) == 0
-    assert (await back_end.query())["base"]["mapping"] == rows
-    rules = {rule["uuid"]: (rule["sn"], rule["devName"]) for rule in (await back_end.get(RULES))["list"]}
+    assert await system.write(base={"mapping": rows, "alias": "上海3"}) == 0
+    assert (await system.query())["base"]["mapping"] == rows
+    rules = {rule["uuid"]: (rule["sn"], rule["devName"]) for rule in (await system.get(RULES))["list"]}
     assert rules == {UDP: ("", ""), TCP: (SECOND, "上海一"), FREE: (FIRST, "上海3")}
 
 
-async def test_the_path_of_set_is_what_it_is_said_to_be(back_end: BackEnd) -> None:
+async def test_set_path_is_configurable(system: VendorSystem) -> None:
     for path in ("/api/v1/devices/edit", None):
-        back_end.simulator.set_path = path
-        async with back_end.client.post(SET, json={FIRST: {}}) as response:
+        system.simulator.set_path = path
+        async with system.client.post(SET, json={FIRST: {}}) as response:
             assert response.status == 404
-    back_end.simulator.set_path = "/other"
-    assert (await back_end.post("/other", {FIRST: {"parameters": {"lock": 1}}}))["code"] == 0
+    system.simulator.set_path = "/other"
+    assert (await system.post("/other", {FIRST: {"parameters": {"lock": 1}}}))["code"] == 0
 
 
-async def test_a_set_may_take_its_time(back_end: BackEnd) -> None:
+async def test_set_can_be_delayed(system: VendorSystem) -> None:
     async def is_locked() -> bool:
-        return bool((await back_end.query())["parameters"]["lock"])
+        return bool((await system.query())["parameters"]["lock"])
 
-    back_end.simulator.apply_delay = 3600.0
-    assert await back_end.write(parameters={"lock": 1}) == 0
+    system.simulator.apply_delay = 3600.0
+    assert await system.write(parameters={"lock": 1}) == 0
     assert not await is_locked()
-    back_end.simulator.apply_delay = 0.05
-    assert await back_end.write(parameters={"lock": 1}) == 0
+    system.simulator.apply_delay = 0.05
+    assert await system.write(parameters={"lock": 1}) == 0
     await wait_for_answer(is_locked, "the set to be seen")
 
 
-async def test_a_late_set_of_what_has_gone_is_forgotten(back_end: BackEnd) -> None:
-    simulator = back_end.simulator
+async def test_delayed_set_of_a_removed_gateway_is_ignored(system: VendorSystem) -> None:
+    simulator = system.simulator
     simulator.apply_delay = 0.05
     body = {
         FIRST: {"channel": {"0": {"enable": 1}}, "parameters": {"lock": 1}},
         SECOND: {"parameters": {"lock": 1}},
     }
-    assert (await back_end.post(SET, body))["code"] == 0
+    assert (await system.post(SET, body))["code"] == 0
     simulator.pull_sim(FIRST, "0")
     simulator.remove_gateway(SECOND)
     await wait_until(lambda: simulator.gateways[FIRST]["parameters"]["lock"], "the rest of the set")
@@ -159,22 +161,22 @@ async def test_a_late_set_of_what_has_gone_is_forgotten(back_end: BackEnd) -> No
     assert list(simulator.gateways) == [FIRST]
 
 
-async def test_net_can_be_a_number(back_end: BackEnd) -> None:
-    back_end.simulator.net_as_int = True
-    assert (await back_end.query())["channel"]["0"]["net"] == 0
-    assert await back_end.write(channel={"0": {"net": "SA"}}) == 7010
-    assert await back_end.write(channel={"0": {"net": 3}}) == 7001
-    assert await back_end.write(channel={"0": {"net": 2}}) == 0
-    back_end.simulator.net_as_int = False
-    assert (await back_end.query())["channel"]["0"]["net"] == "NSA"
+async def test_net_can_be_a_number(system: VendorSystem) -> None:
+    system.simulator.net_as_int = True
+    assert (await system.query())["channel"]["0"]["net"] == 0
+    assert await system.write(channel={"0": {"net": "SA"}}) == 7010
+    assert await system.write(channel={"0": {"net": 3}}) == 7001
+    assert await system.write(channel={"0": {"net": 2}}) == 0
+    system.simulator.net_as_int = False
+    assert (await system.query())["channel"]["0"]["net"] == "NSA"
 
 
-async def test_enables_can_be_booleans(back_end: BackEnd) -> None:
-    back_end.simulator.bool_enables = True
-    node = await back_end.query()
+async def test_flags_can_be_booleans(system: VendorSystem) -> None:
+    system.simulator.bool_enables = True
+    node = await system.query()
     assert node["parameters"] == {"top": True, "lock": False}
     assert node["network"]["hotspot"]["hidden"] is False
-    assert await back_end.write(channel={"0": {"enable": 1}}) == 7010
-    assert await back_end.write(channel={"0": {"enable": True}}) == 0
-    assert back_end.simulator.gateways[FIRST]["channel"]["0"]["enable"] is not True
-    assert (await back_end.query())["channel"]["0"]["enable"] is True
+    assert await system.write(channel={"0": {"enable": 1}}) == 7010
+    assert await system.write(channel={"0": {"enable": True}}) == 0
+    assert system.simulator.gateways[FIRST]["channel"]["0"]["enable"] is not True
+    assert (await system.query())["channel"]["0"]["enable"] is True

@@ -1,4 +1,4 @@
-"""JSON, what the document shows instead of it, and the options."""
+"""JSON as the document shows it, and the options."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from fleet2mqtt.sdk import vendor_json
         ('\ufeff{"别名": "上海1",}', {"别名": "上海1"}),
     ],
 )
-def test_what_can_be_read(data: str, value: Any) -> None:
+def test_parse_repairs_the_documents_deviations(data: str, value: Any) -> None:
     assert parse(data.encode()) == value
 
 
-def test_passwords_come_out_sealed_also_from_what_is_mended() -> None:
+def test_parse_replaces_passwords_by_digests_in_repaired_json() -> None:
     data = b'{"hotspot": {"passwd": "4564187"}, "0": {"wifiKey": "abc"}, "rateup": 5 Kbps}'
     assert parse(data) == {
         "hotspot": {"passwd": vendor_json.secret_digest("4564187")},
@@ -41,7 +41,7 @@ def test_passwords_come_out_sealed_also_from_what_is_mended() -> None:
 
 
 @pytest.mark.parametrize("data", ["<html>", '{"a": 1 "b": 2}', '{"msg": success', '{"a": b,}'])
-def test_what_cannot_be_read_fails_with_the_first_reading_s_error(data: str) -> None:
+def test_parse_of_irreparable_data_raises_the_first_error(data: str) -> None:
     with pytest.raises(InvalidResponse) as mended:
         parse(data.encode())
     with pytest.raises(InvalidResponse) as strict:
@@ -49,7 +49,7 @@ def test_what_cannot_be_read_fails_with_the_first_reading_s_error(data: str) -> 
     assert str(mended.value) == str(strict.value)
 
 
-def test_the_defaults_of_the_options() -> None:
+def test_options_have_defaults() -> None:
     assert vol.Schema(smart_gateway.SCHEMA)({}) == {
         "scan_interval": {"devices": 30, "details": 60, "mappings": 60},
         "page_size": 50,
@@ -75,6 +75,6 @@ def test_the_defaults_of_the_options() -> None:
         {"scan_interval": {"charts": 5}},
     ],
 )
-def test_options_that_are_not_allowed(options: dict[str, Any]) -> None:
+def test_invalid_option_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(vol.Invalid):
         vol.Schema(smart_gateway.SCHEMA)(options)

@@ -1,12 +1,12 @@
-"""The set call of chapter 1.4 of the IG200 document: the answer of query, sent back with changes."""
+"""Handler of the set call: a query's response, sent back with changes. IG200 document 1.4."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fleet2mqtt.simulators.smart_gateway.devices import check_alias, reading
+from fleet2mqtt.simulators.smart_gateway.devices import check_alias, query_item
 from fleet2mqtt.simulators.smart_gateway.protocol import (
     FLAGS,
     FLOWS,
@@ -18,9 +18,7 @@ from fleet2mqtt.simulators.smart_gateway.protocol import (
     check_fields,
     check_ipv4,
 )
-
-if TYPE_CHECKING:
-    from fleet2mqtt.simulators.smart_gateway.state import Simulator
+from fleet2mqtt.simulators.smart_gateway.state import Simulator
 
 Path = tuple[str, ...]
 Change = tuple[str, Path, Any]
@@ -31,7 +29,7 @@ _MAPPING: Path = ("base", "mapping")
 
 
 def set_devices(simulator: Simulator, body: Tree, _: str) -> Tree:
-    """IG200 document 1.4: the whole answer of query, or its gateways by serial number. All is done, or nothing."""
+    """Change settings: a whole response of query, or its gateways by serial number. All is applied, or nothing."""
     nodes = body.get("devices", body)
     if not isinstance(nodes, dict) or not nodes:
         raise RefusalError(Code.PARAMETER_ERROR)
@@ -53,7 +51,7 @@ def _changes(simulator: Simulator, sn: str, node: Any) -> Iterator[Change]:
         raise RefusalError(Code.SERIAL_ERROR)
     if simulator.gateways[sn]["base"]["state"] != "running":
         raise RefusalError(Code.OFFLINE)
-    now, before = reading(simulator, sn) | {"state": 1}, simulator.answered.get(sn, {})
+    now, before = query_item(simulator, sn) | {"state": 1}, simulator.last_queried.get(sn, {})
     for path, value in _leaves(node):
         if path[0] == "chart" or _is_same(value, _look_up(now, path)):
             continue
@@ -89,7 +87,7 @@ def _pattern(path: Path) -> str:
 
 
 def _check(simulator: Simulator, change: Change, current: Any) -> None:
-    """Refuse a new value for a field that is not there, of a type other than is read, or out of range."""
+    """Check a changed value. Raises RefusalError for an absent field, another type than read, or a bad value."""
     sn, path, value = change
     if current is _ABSENT:
         raise RefusalError(Code.ILLEGAL_DATA)
@@ -104,13 +102,13 @@ def _check(simulator: Simulator, change: Change, current: Any) -> None:
         _check_mapping(simulator, sn, value)
 
 
-def _check_mapping(simulator: Simulator, sn: str, rows: list[Any]) -> None:
-    for row in rows:
-        if not isinstance(row, dict):
+def _check_mapping(simulator: Simulator, sn: str, assignments: list[Any]) -> None:
+    for assignment in assignments:
+        if not isinstance(assignment, dict):
             raise RefusalError(Code.PARAMETER_ERROR)
-        check_fields(row, (("uuid", str), ("name", str), ("ip", str)))
-        check_ipv4(row["ip"])
-        rule = simulator.rules.get(row["uuid"])
+        check_fields(assignment, (("uuid", str), ("name", str), ("ip", str)))
+        check_ipv4(assignment["ip"])
+        rule = simulator.rules.get(assignment["uuid"])
         if rule is None:
             raise RefusalError(Code.UUID_NOT_FOUND)
         if rule["sn"] not in ("", sn):
@@ -126,17 +124,17 @@ def _apply(simulator: Simulator, changes: list[Change]) -> None:
         elif path == _MAPPING:
             _apply_mapping(simulator, sn, value)
         else:
-            place: Tree = _look_up(simulator.gateways[sn], path[:-1])
-            if path[-1] in place:  # the SIM may have been pulled since
-                place[path[-1]] = _stored(path[-1], value)
+            target: Tree = _look_up(simulator.gateways[sn], path[:-1])
+            if path[-1] in target:  # the SIM may have been pulled since
+                target[path[-1]] = _stored(path[-1], value)
 
 
-def _apply_mapping(simulator: Simulator, sn: str, rows: list[Tree]) -> None:
-    for row in list(simulator.gateways[sn]["base"]["mapping"]):
-        simulator.unassign(row["uuid"])
-    for row in rows:
-        if row["uuid"] in simulator.rules:
-            simulator.assign(row["uuid"], sn, row["ip"])
+def _apply_mapping(simulator: Simulator, sn: str, assignments: list[Tree]) -> None:
+    for assignment in list(simulator.gateways[sn]["base"]["mapping"]):
+        simulator.unassign(assignment["uuid"])
+    for assignment in assignments:
+        if assignment["uuid"] in simulator.rules:
+            simulator.assign(assignment["uuid"], sn, assignment["ip"])
 
 
 def _stored(name: str, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Lists, details and rules: pages, batches, merging, inventories, and what stays the same object."""
+"""The coordinator: pages, batches, merging, inventories and reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.platforms.smart_gateway.connected import (
 LIST, QUERY, RULES = "/api/v1/devices/list", "/api/v1/devices/query", "/api/v1/mapping/list"
 
 
-async def test_nothing_is_sent_before_the_first_poll() -> None:
+async def test_connect_sends_nothing() -> None:
     async with simulated() as (simulator, run):
         assert not simulator.fault_injector.calls
         assert [(source.name, source.interval, source.primary) for source in run.backend.sources] == [
@@ -30,7 +30,7 @@ async def test_nothing_is_sent_before_the_first_poll() -> None:
         ]
 
 
-async def test_pages_are_read_until_every_device_was_seen() -> None:
+async def test_list_is_read_to_its_last_page() -> None:
     async with simulated(devices=7, page_size=3) as (simulator, run):
         updates = await run.poll("devices")
         assert [call.body["page"] for call in calls(simulator, LIST)] == [1, 2, 3]
@@ -43,7 +43,7 @@ async def test_pages_are_read_until_every_device_was_seen() -> None:
         assert run.state(NAME)["count"] == 7
 
 
-async def test_the_list_asks_for_everything_and_the_required_fields() -> None:
+async def test_list_request_has_all_required_fields() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices")
         (call,) = calls(simulator, LIST)
@@ -55,7 +55,7 @@ async def test_the_list_asks_for_everything_and_the_required_fields() -> None:
 
 
 @pytest.mark.parametrize("devices", [2, 3, 7])
-async def test_a_server_that_numbers_its_pages_from_zero(devices: int) -> None:
+async def test_pages_numbered_from_zero_are_recognised(devices: int) -> None:
     async with simulated(devices=devices, page_size=3) as (simulator, run):
         simulator.first_page = 0
         await run.poll("devices")
@@ -67,7 +67,7 @@ async def test_a_server_that_numbers_its_pages_from_zero(devices: int) -> None:
         assert [call.body["page"] for call in calls(simulator, LIST)] == list(range(-(-devices // 3)))
 
 
-async def test_first_page_zero_on_a_server_that_starts_with_one() -> None:
+async def test_option_first_page_zero_is_corrected() -> None:
     async with simulated(devices=5, page_size=3, first_page=0) as (_, run):
         await run.poll("devices")
         found = run.ids("gateways")
@@ -75,7 +75,7 @@ async def test_first_page_zero_on_a_server_that_starts_with_one() -> None:
         assert len(found) == 5
 
 
-async def test_rows_that_move_while_they_are_read_cost_one_more_reading() -> None:
+async def test_drifting_list_is_read_twice() -> None:
     async with simulated(devices=7, page_size=3) as (simulator, run):
         simulator.fault_injector.inject("drift", LIST, times=3)
         await run.poll("devices")
@@ -84,7 +84,7 @@ async def test_rows_that_move_while_they_are_read_cost_one_more_reading() -> Non
         assert len(found) == 7
 
 
-async def test_a_list_that_never_reaches_its_count_is_no_inventory() -> None:
+async def test_incomplete_list_is_no_inventory() -> None:
     async with simulated(devices=7, page_size=3) as (simulator, run):
         simulator.fault_injector.inject("drift", LIST)
         await run.poll("devices")
@@ -92,7 +92,7 @@ async def test_a_list_that_never_reaches_its_count_is_no_inventory() -> None:
         assert run.state(NAME)["count"] == 7
 
 
-async def test_an_empty_list_removes_nobody() -> None:
+async def test_empty_list_is_no_inventory() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         run.inventories.clear()
@@ -105,7 +105,7 @@ async def test_an_empty_list_removes_nobody() -> None:
         assert run.ids("gateways") == {GATEWAY, SECOND}
 
 
-async def test_a_gateway_that_is_no_longer_listed_is_forgotten() -> None:
+async def test_missing_gateway_is_not_in_the_inventory() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         simulator.remove_gateway(OTHER)
@@ -115,7 +115,7 @@ async def test_a_gateway_that_is_no_longer_listed_is_forgotten() -> None:
         assert run.state(NAME)["count"] == 1
 
 
-async def test_details_come_in_batches_of_twenty_and_list_first() -> None:
+async def test_details_are_queried_in_batches_after_the_list() -> None:
     async with simulated(devices=45) as (simulator, run):
         await run.poll("details")
         assert len(calls(simulator, LIST)) == 1
@@ -123,7 +123,7 @@ async def test_details_come_in_batches_of_twenty_and_list_first() -> None:
         assert run.state(SIM)["apn"] == "cmnet"
 
 
-async def test_details_of_chosen_gateways_only() -> None:
+async def test_option_query_limits_details_to_these_gateways() -> None:
     async with simulated(query=[OTHER]) as (simulator, run):
         await run.poll("details")
         assert not calls(simulator, LIST)
@@ -135,7 +135,7 @@ async def test_details_of_chosen_gateways_only() -> None:
         assert {f"channels:{SN}", f"channels:{OTHER}"} <= set(scopes)
 
 
-async def test_list_and_query_are_merged_branch_by_branch() -> None:
+async def test_list_and_query_are_merged() -> None:
     async with simulated() as (_, run):
         await run.poll("devices")
         listed = run.state(SIM)
@@ -146,7 +146,7 @@ async def test_list_and_query_are_merged_branch_by_branch() -> None:
         assert run.state(SIM) == both
 
 
-async def test_what_did_not_change_is_the_same_object() -> None:
+async def test_unchanged_device_is_the_same_object() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         before = dict(run.devices)
@@ -159,14 +159,14 @@ async def test_what_did_not_change_is_the_same_object() -> None:
         assert run.devices[SIM].entities is before[SIM].entities
 
 
-async def test_equal_tables_of_rows_are_one_tuple() -> None:
+async def test_equal_entity_tables_are_one_tuple() -> None:
     async with simulated() as (_, run):
         await run.poll()
         assert run.devices[GATEWAY].entities is run.devices[SECOND].entities
         assert run.devices[SIM].entities is run.devices[f"{SECOND}_channel_0"].entities
 
 
-async def test_an_empty_slot_makes_no_device_and_a_pulled_sim_is_unavailable() -> None:
+async def test_empty_slot_has_no_device_and_pulled_sim_is_unavailable() -> None:
     async with simulated() as (simulator, run):
         simulator.pull_sim(SN, "3")
         await run.poll()
@@ -189,7 +189,7 @@ async def test_an_empty_slot_makes_no_device_and_a_pulled_sim_is_unavailable() -
         assert run.state(SIM)["rtt"] is None
 
 
-async def test_a_gateway_the_query_does_not_find_is_unavailable() -> None:
+async def test_gateway_not_found_by_a_query_is_unavailable() -> None:
     async with simulated(query=[SN, "FFFF"]) as (simulator, run):
         await run.poll()
         assert "branch_ffff" not in run.devices
@@ -200,7 +200,7 @@ async def test_a_gateway_the_query_does_not_find_is_unavailable() -> None:
         assert not run.devices[USB].available
 
 
-async def test_a_gateway_whose_details_are_not_polled_comes_back_with_the_list() -> None:
+async def test_gateway_without_details_is_available_again_with_the_list() -> None:
     async with simulated(query=[OTHER]) as (simulator, run):
         await run.poll()
         gateway = run.devices[GATEWAY]
@@ -212,7 +212,7 @@ async def test_a_gateway_whose_details_are_not_polled_comes_back_with_the_list()
         assert run.devices[GATEWAY].available
 
 
-async def test_uptimes_tell_whether_the_data_is_alive() -> None:
+async def test_uptimes_show_whether_data_is_fresh() -> None:
     async with simulated() as (simulator, run):
         fresh = run.source("devices").fresh
         assert fresh is not None
@@ -230,7 +230,7 @@ async def test_uptimes_tell_whether_the_data_is_alive() -> None:
         assert fresh() is None
 
 
-async def test_rules_are_devices_and_figures() -> None:
+async def test_rules_are_devices_and_counted() -> None:
     async with simulated() as (_, run):
         await run.poll("mappings")
         rules = {device.id for device in run.devices.values() if device.scope == "mappings"}
@@ -242,7 +242,7 @@ async def test_rules_are_devices_and_figures() -> None:
         assert run.devices[NAME].attributes["mapping_count"]["rules"][0]["name"] == "NMS_UDPPort"
 
 
-async def test_rows_listed_twice_are_one_rule() -> None:
+async def test_rule_listed_twice_is_one_device() -> None:
     async with simulated() as (simulator, run):
         simulator.duplicate_rules = True
         await run.poll("mappings")
@@ -250,7 +250,7 @@ async def test_rows_listed_twice_are_one_rule() -> None:
         assert run.state(NAME)["mapping_count"] == 6
 
 
-async def test_reading_single_devices() -> None:
+async def test_read_of_one_device_asks_only_for_it() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         simulator.set_base(SN, remark="read me")
@@ -265,7 +265,7 @@ async def test_reading_single_devices() -> None:
         assert fleet.state == {"count": 3, "mapping_count": 4}
 
 
-async def test_options_of_the_rules_follow_the_gateways() -> None:
+async def test_new_gateway_is_an_option_of_the_rules() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         rule = next(id_ for id_, device in run.devices.items() if device.scope == "mappings")
@@ -276,7 +276,7 @@ async def test_options_of_the_rules_follow_the_gateways() -> None:
         assert row.options == ("unassigned", "0a0b0c", "172de6ac9832de", "abcd21dcf318ba")
 
 
-async def test_ids_stay_across_runs() -> None:
+async def test_ids_are_the_same_after_a_restart() -> None:
     shared = Shared()
     async with simulated(shared=shared) as (_, run):
         await run.poll()

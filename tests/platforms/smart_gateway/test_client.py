@@ -1,4 +1,4 @@
-"""What polls meet: faults by name, nobody there, and answers as only the document has them."""
+"""The client: errors by kind, and responses that differ from JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIST, RULES = "/api/v1/devices/list", "/api/v1/mapping/list"
         ("error", {"code": 9999, "text": "没有"}, Rejected, 9999),
     ],
 )
-async def test_what_goes_wrong_has_a_name(
+async def test_failed_call_raises_the_narrowest_error(
     kind: str, options: dict[str, object], error: type[BackendError], code: object
 ) -> None:
     async with simulated() as (simulator, run):
@@ -45,13 +45,13 @@ async def test_what_goes_wrong_has_a_name(
             await run.poll(source)
 
 
-async def test_nobody_there() -> None:
+async def test_closed_port_is_unreachable() -> None:
     async with connected("http://127.0.0.1:1") as run:
         with pytest.raises(Unreachable):
             await run.poll("devices")
 
 
-async def test_replies_that_are_not_json_as_the_document_shows_them() -> None:
+async def test_responses_as_in_the_document_are_repaired() -> None:
     async with simulated() as (simulator, run):
         simulator.kbps_unquoted = True
         simulator.trailing_commas = True
@@ -64,7 +64,7 @@ async def test_replies_that_are_not_json_as_the_document_shows_them() -> None:
         assert run.state(GATEWAY)["rateup"] == 12
 
 
-async def test_placeholders_are_unknown() -> None:
+async def test_placeholder_values_are_absent() -> None:
     async with simulated() as (simulator, run):
         simulator.placeholders = True
         await run.poll("devices")
