@@ -120,7 +120,7 @@ async def _replay(folder: Path, names: set[str], own: dict[str, Any]) -> dict[st
         if "login" in names:
             result["login"] = await _login(run)
         replies = {name: _push(run, folder / f"{name}.json") for name in sorted(names) if name.startswith("push_")}
-        result = {"asked": vendor.requests, **result, "replies": replies, **_output(run)}
+        result = {"requests": vendor.requests, **result, "replies": replies, **_output(run)}
     found: dict[str, Any] = json.loads(json.dumps(result).replace(url, "http://ums"))
     return {key: value for key, value in found.items() if value}
 
