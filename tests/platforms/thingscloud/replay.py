@@ -140,8 +140,11 @@ async def _taken(run: Run, step: dict[str, Any], folder: Path) -> Any:
 def _device(device: Device) -> dict[str, Any]:
     plain = ("name", "vendor_id", "model", "serial_number", "suggested_area", "via")
     shown = {name: getattr(device, name) for name in plain} | {"attributes": device.attributes}
-    rows = {row.key: row.component.value + (" (set)" if row.write is not None else "") for row in device.entities}
-    return {**{key: value for key, value in shown.items() if value}, "rows": rows, "state": device.state}
+    entities = {
+        entity.key: entity.component.value + (" (set)" if entity.write is not None else "")
+        for entity in device.entities
+    }
+    return {**{key: value for key, value in shown.items() if value}, "entities": entities, "state": device.state}
 
 
 def _alarm(alarm: Alarm) -> dict[str, Any]:

@@ -347,7 +347,7 @@ async def test_secrets_are_nowhere(shared: Shared, caplog: pytest.LogCaptureFixt
 
     async with scripted(answer, shared) as run:
         with pytest.raises(AuthenticationError, match="bad token") as refused:
-            await run.poll("stat")
+            await run.poll("devices")
         told = repr((run.devices, run.updates, run.backend, refused.value)) + caplog.text
     assert issued == ["canary-0", "canary-1"]
     for secret in (*issued, "demo-secret-key"):

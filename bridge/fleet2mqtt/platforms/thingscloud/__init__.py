@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fleet2mqtt.platforms.thingscloud.actions import actions
-from fleet2mqtt.platforms.thingscloud.alarm_matching import Ledger
-from fleet2mqtt.platforms.thingscloud.alarms import CatchUp
-from fleet2mqtt.platforms.thingscloud.auth import Tokens, check, credentials_of
+from fleet2mqtt.platforms.thingscloud.actions import build_actions
+from fleet2mqtt.platforms.thingscloud.alarm_matching import AlarmMatcher
+from fleet2mqtt.platforms.thingscloud.alarms import Backfill
+from fleet2mqtt.platforms.thingscloud.auth import TokenProvider, check, credentials_from
 from fleet2mqtt.platforms.thingscloud.client import ENVELOPE, Client, parse
-from fleet2mqtt.platforms.thingscloud.coordinator import System
+from fleet2mqtt.platforms.thingscloud.coordinator import Coordinator
 from fleet2mqtt.platforms.thingscloud.entities import MANUFACTURER, TITLE
-from fleet2mqtt.platforms.thingscloud.push import pushes
+from fleet2mqtt.platforms.thingscloud.push import build_pushes
 from fleet2mqtt.platforms.thingscloud.schemas import OPTIONS as SCHEMA
 from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.sdk.http_client import open_http_client
@@ -22,23 +22,22 @@ __all__ = ["SCHEMA", "check", "connect"]
 
 
 @asynccontextmanager
-async def connect(context: Context) -> AsyncIterator[Backend]:
-    """One project. Nothing is asked of it until a source is polled."""
+async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
+    """Open one project. Nothing is requested until a source is polled."""
     options = context.options
-    credentials = credentials_of(options)
-    pace = RateLimiter(concurrency=1, spacing=1 / options["rate"])
-    async with open_http_client(options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
-        ledger = Ledger(context.checkpoint)
-        path = context.data_dir / f"{context.name}.token.json"
-        system = System(context, Client(api, Tokens(api, credentials, path)))
+    limiter = RateLimiter(concurrency=1, spacing=1 / options["rate"])
+    async with open_http_client(options, envelope=ENVELOPE, pace=limiter, parse=parse) as api:
+        tokens = TokenProvider(api, credentials_from(options), context.data_dir / f"{context.name}.token.json")
+        coordinator = Coordinator(context, Client(api, tokens))
+        matcher = AlarmMatcher(context.checkpoint)
         yield Backend(
             name=context.name,
             platform="thingscloud",
-            client=system,
-            sources=_sources(context, system, CatchUp(context, system, ledger)),
-            read=system.read,
-            actions=actions(system),
-            pushes=pushes(context, system, ledger),
+            client=coordinator,
+            sources=_sources(context, coordinator, Backfill(context, coordinator, matcher)),
+            read=coordinator.read,
+            actions=build_actions(coordinator),
+            pushes=build_pushes(context, coordinator, matcher),
             calls=api.calls,
             quota={"concurrency": 1, "requests_per_second": options["rate"]},
             title=TITLE,
@@ -47,14 +46,14 @@ async def connect(context: Context) -> AsyncIterator[Backend]:
         )
 
 
-def _sources(context: Context, system: System, catch_up: CatchUp) -> tuple[Source, ...]:
+def _sources(context: Context, coordinator: Coordinator, backfill: Backfill) -> tuple[Source, ...]:
     polls = {
-        "devices": system.poll_devices,
-        "attributes": system.poll_attributes,
-        "schema": system.poll_schema,
-        "alarms": catch_up.poll,
-        "stat": system.poll_stat,
-        "meta": system.poll_meta,
+        "devices": coordinator.poll_devices,
+        "attributes": coordinator.poll_attributes,
+        "schema": coordinator.poll_schema,
+        "alarms": backfill.poll,
+        "stat": coordinator.poll_stat,
+        "meta": coordinator.poll_meta,
     }
     return tuple(
         Source(name=name, interval=context.interval(name), poll=poll, primary=name == "devices")

@@ -1,4 +1,4 @@
-"""The calls of the document that are no plain entity, as actions. Arguments carry the vendor's own field names."""
+"""The calls of the document that are no entity, as actions. Arguments carry the vendor's own field names."""
 
 from __future__ import annotations
 
@@ -7,121 +7,124 @@ from typing import Any
 
 from fleet2mqtt.errors import CommandError
 from fleet2mqtt.platforms.thingscloud import schemas
-from fleet2mqtt.platforms.thingscloud.client import device_path, path_of
-from fleet2mqtt.platforms.thingscloud.coordinator import System
+from fleet2mqtt.platforms.thingscloud.client import build_path, device_path
+from fleet2mqtt.platforms.thingscloud.coordinator import Coordinator
 from fleet2mqtt.redaction import SECRET_KEYS
 from fleet2mqtt.sdk.api import Action, ActionDescription, actions_of
 
 Arguments = dict[str, Any]
-Run = Callable[["System", Arguments], Awaitable[Any]]
+Run = Callable[[Coordinator, Arguments], Awaitable[Any]]
 
-LONGEST_HISTORY = 30 * 86_400_000
+MAX_HISTORY = 30 * 86_400_000
 """Milliseconds."""
 
 
-def _reading(endpoint: str) -> Run:
-    """A GET of the whole project."""
+def _project_call(endpoint: str) -> Run:
+    """Return the function of a GET that is about the whole project."""
 
-    async def run(system: System, _: Arguments) -> Any:
-        return await system.client.get(endpoint, endpoint)
+    async def run(coordinator: Coordinator, _: Arguments) -> Any:
+        return await coordinator.client.get(endpoint, endpoint)
 
     return run
 
 
-def _of_device(method: str, part: str, endpoint: str, *, body: tuple[str, ...] = (), hurry: bool = True) -> Run:
-    """A call about one device; `body` are the arguments that go into it. `hurry`: its values are read next."""
+def _device_call(method: str, part: str, endpoint: str, *, body: tuple[str, ...] = (), refresh: bool = True) -> Run:
+    """Return the function of a call about one device.
 
-    async def run(system: System, arguments: Arguments) -> Any:
+    `body` are the arguments that go into the body. With `refresh` the device's values are read next.
+    """
+
+    async def run(coordinator: Coordinator, arguments: Arguments) -> Any:
         device = arguments["device_id"]
         path = device_path(device, *filter(None, (part,)))
         request: Any = {"json": {name: arguments[name] for name in body if name in arguments}} if body else {}
-        answer = await system.client.ask(method, path, endpoint, **request)
-        if hurry:
-            system.fleet.hurry(device)
-        return answer
+        response = await coordinator.client.call(method, path, endpoint, **request)
+        if refresh:
+            coordinator.store.request_values(device)
+        return response
 
     return run
 
 
-def _of_customer(method: str, part: str, endpoint: str, *, body: tuple[str, ...] = ()) -> Run:
-    async def run(system: System, arguments: Arguments) -> Any:
-        path = path_of("customer", arguments["customer_id"], *filter(None, (part,)))
+def _customer_call(method: str, part: str, endpoint: str, *, body: tuple[str, ...] = ()) -> Run:
+    async def run(coordinator: Coordinator, arguments: Arguments) -> Any:
+        path = build_path("customer", arguments["customer_id"], *filter(None, (part,)))
         request: Any = {"json": {name: arguments[name] for name in body if name in arguments}} if body else {}
-        return await system.client.ask(method, path, endpoint, **request)
+        return await coordinator.client.call(method, path, endpoint, **request)
 
     return run
 
 
-async def _device_list(system: System, arguments: Arguments) -> Any:
-    page = await system.client.devices(
+async def _device_list(coordinator: Coordinator, arguments: Arguments) -> Any:
+    page = await coordinator.client.devices(
         arguments.get("page", 1), type_=arguments.get("type"), group=arguments.get("group")
     )
-    return page.info
+    return page.response
 
 
-async def _device_get(system: System, arguments: Arguments) -> Any:
-    info = await system.client.device(arguments["device_id"])
-    system.learn_groups(arguments["device_id"], info)
+async def _device_get(coordinator: Coordinator, arguments: Arguments) -> Any:
+    info = await coordinator.client.device(arguments["device_id"])
+    coordinator.apply_groups(arguments["device_id"], info)
     return info
 
 
-async def _certificate(system: System, arguments: Arguments) -> Any:
-    return await system.client.certificate(arguments["device_id"])
+async def _certificate(coordinator: Coordinator, arguments: Arguments) -> Any:
+    return await coordinator.client.certificate(arguments["device_id"])
 
 
-async def _send(system: System, arguments: Arguments) -> Any:
-    answer = await system.client.send_attributes(arguments["device_id"], arguments["attributes"])
-    system.fleet.hurry(arguments["device_id"])
-    return answer
+async def _send(coordinator: Coordinator, arguments: Arguments) -> Any:
+    response = await coordinator.client.send_attributes(arguments["device_id"], arguments["attributes"])
+    coordinator.store.request_values(arguments["device_id"])
+    return response
 
 
-async def _put(system: System, arguments: Arguments) -> Any:
-    answer = await system.client.put_attributes(arguments["device_id"], arguments["attributes"])
-    system.fleet.hurry(arguments["device_id"])
-    return answer
+async def _put(coordinator: Coordinator, arguments: Arguments) -> Any:
+    response = await coordinator.client.put_attributes(arguments["device_id"], arguments["attributes"])
+    coordinator.store.request_values(arguments["device_id"])
+    return response
 
 
-async def _attributes_remove(system: System, arguments: Arguments) -> Any:
+async def _attributes_remove(coordinator: Coordinator, arguments: Arguments) -> Any:
     path = device_path(arguments["device_id"], "attributes_remove")
     try:
-        return await system.client.post(path, "attributes_remove", {"keys": arguments["keys"]})
-    finally:  # who knows how far it went
-        system.fleet.outdate(arguments["device_id"])
-        system.fleet.hurry(arguments["device_id"])
+        return await coordinator.client.post(path, "attributes_remove", {"keys": arguments["keys"]})
+    finally:  # a failure may have removed some of them
+        coordinator.store.expire_definitions(arguments["device_id"])
+        coordinator.store.request_values(arguments["device_id"])
 
 
-async def _command(system: System, arguments: Arguments) -> Any:
-    return await system.send_command(
+async def _command(coordinator: Coordinator, arguments: Arguments) -> Any:
+    return await coordinator.send_command(
         arguments["device_id"], arguments["method"], arguments["params"], arguments.get("id")
     )
 
 
-async def _data(system: System, arguments: Arguments) -> Any:
-    kind, message = arguments["type"], arguments["msg"]
-    if kind == "json" and not isinstance(message, dict):
+async def _data(coordinator: Coordinator, arguments: Arguments) -> Any:
+    type_, message = arguments["type"], arguments["msg"]
+    if type_ == "json" and not isinstance(message, dict):
         raise CommandError("invalid_arguments", "msg: expected an object, as type is json")
-    if kind != "json" and not isinstance(message, str):
-        raise CommandError("invalid_arguments", f"msg: expected a text, as type is {kind}")
-    if kind == "hex" and not schemas.HEX.fullmatch(message):
+    if type_ != "json" and not isinstance(message, str):
+        raise CommandError("invalid_arguments", f"msg: expected a text, as type is {type_}")
+    if type_ == "hex" and not schemas.HEX.fullmatch(message):
         raise CommandError("invalid_arguments", "msg: expected bytes such as 01 03 FF, as type is hex")
-    path = path_of("control", "device", arguments["device_id"], "data", arguments["identifier"], "set")
+    path = build_path("control", "device", arguments["device_id"], "data", arguments["identifier"], "set")
     push_mode = {"push_mode": arguments["push_mode"]}
-    return await system.client.post(path, "device_data", {"type": kind, "msg": message}, push_mode)
+    return await coordinator.client.post(path, "device_data", {"type": type_, "msg": message}, push_mode)
 
 
-async def _history(system: System, arguments: Arguments) -> Any:
-    """Page after page, newest first, at most `pages` of them."""
+async def _history(coordinator: Coordinator, arguments: Arguments) -> Any:
+    """Return past values page by page, newest first, at most `pages` pages."""
     _check_history(arguments)
     records = arguments["page_records"]
     window: dict[str, str] = {name: str(arguments[name]) for name in ("start_time", "end_time") if name in arguments}
-    found: list[Any] = []
+    items: list[Any] = []
     for page in range(arguments["page"], arguments["page"] + arguments["pages"]):
         query = {"page": str(page), "page_records": str(records), **window}
-        rows = await system.client.series(arguments["device_id"], arguments["identifier"], query)
-        found += rows
-        if not rows:
+        values = await coordinator.client.series(arguments["device_id"], arguments["identifier"], query)
+        items += values
+        if not values:
             break
-    return {"items": found}
+    return {"items": items}
 
 
 def _check_history(arguments: Arguments) -> None:
@@ -130,136 +133,138 @@ def _check_history(arguments: Arguments) -> None:
     start, end = arguments.get("start_time"), arguments.get("end_time")
     if (start is None) is not (end is None):
         raise CommandError("bad_window", "start_time and end_time are needed both; one alone has no effect")
-    if start is not None and end is not None and not 0 <= end - start <= LONGEST_HISTORY:
+    if start is not None and end is not None and not 0 <= end - start <= MAX_HISTORY:
         raise CommandError("bad_window", "end_time has to be after start_time, by 30 days at most")
 
 
-async def _device_info_set(system: System, arguments: Arguments) -> Any:
-    _something(arguments, "device_id")
-    return await _DEVICE_INFO(system, arguments)
+async def _device_info_set(coordinator: Coordinator, arguments: Arguments) -> Any:
+    _require_change(arguments, "device_id")
+    return await _DEVICE_INFO(coordinator, arguments)
 
 
-async def _customer_info_set(system: System, arguments: Arguments) -> Any:
-    _something(arguments, "customer_id")
-    return await _CUSTOMER_INFO(system, arguments)
+async def _customer_info_set(coordinator: Coordinator, arguments: Arguments) -> Any:
+    _require_change(arguments, "customer_id")
+    return await _CUSTOMER_INFO(coordinator, arguments)
 
 
-def _something(arguments: Arguments, id_: str) -> None:
+def _require_change(arguments: Arguments, id_: str) -> None:
     if arguments.keys() <= {id_}:
         raise CommandError("nothing_to_set", "name at least one field to change")
 
 
-_DEVICE_INFO = _of_device("PUT", "info", "device_info_set", body=("name", "descr", "device_key"))
-_CUSTOMER_INFO = _of_customer("PUT", "info", "customer_info_set", body=("name", "descr", "email", "mobile"))
+_DEVICE_INFO = _device_call("PUT", "info", "device_info_set", body=("name", "descr", "device_key"))
+_CUSTOMER_INFO = _customer_call("PUT", "info", "customer_info_set", body=("name", "descr", "email", "mobile"))
 
 
-async def _device_create(system: System, arguments: Arguments) -> Any:
-    return await system.client.post("device", "device_create", arguments)
+async def _device_create(coordinator: Coordinator, arguments: Arguments) -> Any:
+    return await coordinator.client.post("device", "device_create", arguments)
 
 
-async def _type_infos(system: System, arguments: Arguments) -> Any:
-    path = path_of("device_type", arguments["device_type_id"], "extend_infos")
-    return await system.client.get(path, "device_type_extend_infos")
+async def _type_infos(coordinator: Coordinator, arguments: Arguments) -> Any:
+    path = build_path("device_type", arguments["device_type_id"], "extend_infos")
+    return await coordinator.client.get(path, "device_type_extend_infos")
 
 
-async def _alarm_logs(system: System, arguments: Arguments) -> Any:
-    return (await system.client.alarm_logs(arguments.get("page", 1), arguments.get("device_id"))).info
+async def _alarm_logs(coordinator: Coordinator, arguments: Arguments) -> Any:
+    return (await coordinator.client.alarm_logs(arguments.get("page", 1), arguments.get("device_id"))).response
 
 
-async def _customer_devices(system: System, arguments: Arguments) -> Any:
+async def _customer_devices(coordinator: Coordinator, arguments: Arguments) -> Any:
     query = {"page": str(arguments["page"])} if "page" in arguments else {}
-    return await system.client.get(path_of("customer", arguments["customer_id"], "devices"), "customer_devices", query)
+    return await coordinator.client.get(
+        build_path("customer", arguments["customer_id"], "devices"), "customer_devices", query
+    )
 
 
-async def _customer_create(system: System, arguments: Arguments) -> Any:
-    return await system.client.post("customer", "customer_create", arguments)
+async def _customer_create(coordinator: Coordinator, arguments: Arguments) -> Any:
+    return await coordinator.client.post("customer", "customer_create", arguments)
 
 
-async def _customer_auth(system: System, arguments: Arguments) -> Any:
-    return await system.client.customer_auth(arguments["account"], arguments["password"])
+async def _customer_auth(coordinator: Coordinator, arguments: Arguments) -> Any:
+    return await coordinator.client.customer_auth(arguments["account"], arguments["password"])
 
 
-async def _admin(system: System, _: Arguments) -> Any:
-    if not system.client.tokens.is_admin:
+async def _admin(coordinator: Coordinator, _: Arguments) -> Any:
+    if not coordinator.client.tokens.is_admin:
         message = "only an administrator's login has one: configure account and password instead of the keys"
         raise CommandError("no_admin", message)
-    return await system.client.get("admin", "admin")
+    return await coordinator.client.get("admin", "admin")
 
 
-_VALUES, _META = ("attributes",), ("devices", "meta")
+_ATTRIBUTES, _DEVICES, _DEVICES_META = ("attributes",), ("devices",), ("devices", "meta")
 ACTIONS = (
     ActionDescription("device_command", "Send a command to a device", schemas.COMMAND, _command),
     ActionDescription("device_data", "Send a custom data stream message to a device", schemas.DATA, _data),
-    ActionDescription("device_attributes_set", "Send attributes to a device", schemas.SET, _send, _VALUES),
-    ActionDescription("cloud_attributes_set", "Change attributes in the cloud only", schemas.SET, _put, _VALUES),
+    ActionDescription("device_attributes_set", "Send attributes to a device", schemas.SET, _send, _ATTRIBUTES),
+    ActionDescription("cloud_attributes_set", "Change attributes in the cloud only", schemas.SET, _put, _ATTRIBUTES),
     ActionDescription(
         *("attributes_remove", "Remove attributes of a device", schemas.KEYS),
-        *(_attributes_remove, ("schema", *_VALUES), True),
+        *(_attributes_remove, ("schema", *_ATTRIBUTES), True),
     ),
     ActionDescription("attribute_history", "Past values of an attribute (30 days at most)", schemas.HISTORY, _history),
     ActionDescription(
         *("device_tags_set", "Change or add tags of a device", schemas.DEVICE_TAGS),
-        *(_of_device("PUT", "tags", "device_tags_set", body=("tags",)), ("devices",)),
+        *(_device_call("PUT", "tags", "device_tags_set", body=("tags",)), _DEVICES),
     ),
     ActionDescription(
         *("device_tags_remove", "Remove tags of a device", schemas.KEYS),
-        *(_of_device("POST", "tags_remove", "device_tags_remove", body=("keys",)), ("devices",)),
+        *(_device_call("POST", "tags_remove", "device_tags_remove", body=("keys",)), _DEVICES),
     ),
     ActionDescription(
-        *("device_groups_set", "Say which groups a device is in", schemas.GROUPS),
-        *(_of_device("PUT", "groups", "device_groups_set", body=("groups",)), _META),
+        *("device_groups_set", "Set the groups of a device", schemas.GROUPS),
+        *(_device_call("PUT", "groups", "device_groups_set", body=("groups",)), _DEVICES_META),
     ),
     ActionDescription(
-        "device_info_set", "Change a device's name, remark or key", schemas.DEVICE_INFO, _device_info_set, _META[:1]
+        "device_info_set", "Change a device's name, remark or key", schemas.DEVICE_INFO, _device_info_set, _DEVICES
     ),
-    ActionDescription("device_create", "Create a device", schemas.CREATE, _device_create, _META),
+    ActionDescription("device_create", "Create a device", schemas.CREATE, _device_create, _DEVICES_META),
     ActionDescription(
         *("device_delete", "Delete a device (refused within a day of its last message)", schemas.DEVICE),
-        *(_of_device("DELETE", "", "device_delete"), _META, True),
+        *(_device_call("DELETE", "", "device_delete"), _DEVICES_META, True),
     ),
     ActionDescription(
         *("extend_infos_get", "Extended information of a device", schemas.DEVICE),
-        _of_device("GET", "extend_infos", "extend_infos", hurry=False),
+        _device_call("GET", "extend_infos", "extend_infos", refresh=False),
     ),
     ActionDescription(
         *("extend_infos_set", "Change extended information of a device, by id", schemas.EXTENDED),
-        *(_of_device("POST", "extend_infos", "extend_infos_set", body=("infos",)), ("schema",)),
+        *(_device_call("POST", "extend_infos", "extend_infos_set", body=("infos",)), ("schema",)),
     ),
     ActionDescription(
         *("standard_infos_set", "Change standard extended information of a device", schemas.STANDARD),
-        *(_of_device("POST", "standard_infos", "standard_infos_set", body=("info_type", "value")), ("schema",)),
+        *(_device_call("POST", "standard_infos", "standard_infos_set", body=("info_type", "value")), ("schema",)),
     ),
     ActionDescription("device_get", "A device with its groups", schemas.DEVICE, _device_get),
     ActionDescription("device_list", "One page of devices", schemas.LIST, _device_list),
-    ActionDescription("device_types", "Device types", schemas.NONE, _reading("device_types")),
+    ActionDescription("device_types", "Device types", schemas.NONE, _project_call("device_types")),
     ActionDescription(
         "device_type_extend_infos", "Extended information that a type defines", schemas.TYPE, _type_infos
     ),
-    ActionDescription("device_groups", "The tree of device groups", schemas.NONE, _reading("device_groups_tree")),
+    ActionDescription("device_groups", "The tree of device groups", schemas.NONE, _project_call("device_groups_tree")),
     ActionDescription("alarm_logs", "The alarm log of the project or of a device", schemas.LOGS, _alarm_logs),
-    ActionDescription("project", "The project", schemas.NONE, _reading("project")),
-    ActionDescription("customer_roles", "Roles of users", schemas.NONE, _reading("customer_roles")),
+    ActionDescription("project", "The project", schemas.NONE, _project_call("project")),
+    ActionDescription("customer_roles", "Roles of users", schemas.NONE, _project_call("customer_roles")),
     ActionDescription("customer_devices", "Devices of a user", schemas.CUSTOMER_DEVICES, _customer_devices),
     ActionDescription(
         *("customer_tags_set", "Change or add tags of a user", schemas.CUSTOMER_TAGS),
-        _of_customer("PUT", "tags", "customer_tags_set", body=("tags",)),
+        _customer_call("PUT", "tags", "customer_tags_set", body=("tags",)),
     ),
-    # What follows tells personal data or secrets, or takes them.
-    ActionDescription("customers", "Users of the project", schemas.NONE, _reading("customers"), (), True),
-    ActionDescription("customer_get", "A user", schemas.CUSTOMER, _of_customer("GET", "", "customer"), (), True),
+    # The following return or accept personal data or secrets.
+    ActionDescription("customers", "Users of the project", schemas.NONE, _project_call("customers"), (), True),
+    ActionDescription("customer_get", "A user", schemas.CUSTOMER, _customer_call("GET", "", "customer"), (), True),
     ActionDescription("customer_create", "Create a user", schemas.CUSTOMER_CREATE, _customer_create, (), True),
     ActionDescription("customer_info_set", "Change a user", schemas.CUSTOMER_INFO, _customer_info_set, (), True),
     ActionDescription(
         *("customer_password_set", "Change a user's password", schemas.CUSTOMER_PASSWORD),
-        *(_of_customer("PUT", "pwd", "customer_password_set", body=("password",)), (), True),
+        *(_customer_call("PUT", "pwd", "customer_password_set", body=("password",)), (), True),
     ),
     ActionDescription(
-        "customer_delete", "Delete a user", schemas.CUSTOMER, _of_customer("DELETE", "", "customer_delete"), (), True
+        "customer_delete", "Delete a user", schemas.CUSTOMER, _customer_call("DELETE", "", "customer_delete"), (), True
     ),
     ActionDescription("customer_auth", "Check a user's account and password", schemas.AUTH, _customer_auth, (), True),
     ActionDescription(
         *("device_customers", "Users of a device", schemas.DEVICE),
-        *(_of_device("GET", "customers", "device_customers", hurry=False), (), True),
+        *(_device_call("GET", "customers", "device_customers", refresh=False), (), True),
     ),
     ActionDescription(
         "device_certificate", "A device's certificate, its secret included", schemas.DEVICE, _certificate, (), True
@@ -268,6 +273,6 @@ ACTIONS = (
 )
 
 
-def actions(system: System) -> tuple[Action, ...]:
-    """Every action of this backend."""
-    return actions_of(system, ACTIONS)
+def build_actions(coordinator: Coordinator) -> tuple[Action, ...]:
+    """Build the actions of this backend."""
+    return actions_of(coordinator, ACTIONS)

@@ -1,9 +1,9 @@
-"""Which alarms are the same: the webhook names no log, the log names no webhook.
+"""Alarm matching: the webhook names no log entry, and the log names no webhook.
 
-Both tell device, status, level, rule and time. An alarm that one of them brings is the one that the other brought, if
-all that both tell agrees and their times lie within `NEAR` seconds; each is matched at most once, the nearest first.
-The memory outlives restarts, because the log goes on showing what was matched. It goes to disk together with the
-alarms that it is about (`Update.marks`): a webhook that was answered is not a new alarm to the log after a kill.
+Both report device, status, level, rule and time. An alarm of one is the alarm of the other if nothing differs that both
+report, and their times lie within `MAX_TIME_DIFFERENCE` seconds; each is matched at most once, the nearest first. What
+is remembered outlives restarts, because the log goes on listing what was matched. It is saved together with the alarms
+that it is about (`Update.checkpoints`): after a crash a webhook that was acknowledged is not a new alarm in the log.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Any
 
 import orjson
 
-NEAR = 10.0
-"""Seconds between an alarm's time in the webhook and in the log, at most."""
+MAX_TIME_DIFFERENCE = 10.0
+"""Largest difference in seconds between an alarm's time in the webhook and in the log."""
 OVERLAP = 600.0
-"""Seconds read again below the mark, for what was logged late."""
-MOST = 5_000
-"""Alarms remembered, and alarms that stand, of all devices together."""
+"""Seconds before the checkpoint that are read again, for alarms that were logged late."""
+MAX_ENTRIES = 5_000
+"""Most alarms remembered, and most active alarms, of all devices together."""
 WHOLE_DEVICE = "device"
-"""What an alarm stands as where no rule is known."""
+"""Alarm key where no rule is known."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Entry:
+class AlarmEntry:
     """An alarm as it was first seen. `at` is epoch seconds, `level` 0 if unknown, `log` and `push` the ids in either.
 
-    `id` is what it is published as, `alarm_key` what stands or ends by it.
+    `id` is the id it is published with. The field names are those of the checkpoint on disk.
     """
 
     device: str
@@ -43,13 +43,13 @@ class Entry:
     id: str = ""
     alarm_key: str = ""
 
-    def is_like(self, other: Entry) -> bool:
-        """Whether nothing that both tell differs, but for the time, which is near."""
-        same = (self.device, self.cleared) == (other.device, other.cleared) and abs(self.at - other.at) <= NEAR
-        return same and self.agrees(other)
+    def is_same(self, other: AlarmEntry) -> bool:
+        """Return whether nothing differs that both report, and the times are near."""
+        same = (self.device, self.cleared) == (other.device, other.cleared)
+        return same and abs(self.at - other.at) <= MAX_TIME_DIFFERENCE and self.agrees(other)
 
-    def agrees(self, other: Entry) -> bool:
-        """Whether level and rule, as far as both tell them, are the same."""
+    def agrees(self, other: AlarmEntry) -> bool:
+        """Return whether level and rule are the same, as far as both report them."""
         if self.level and other.level and self.level != other.level:
             return False
         if self.rule and other.rule:
@@ -58,145 +58,148 @@ class Entry:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Memory:
-    """What is remembered of one device: its alarms, and those that stand by what they stand as."""
+class _DeviceAlarms:
+    """The alarms of one device that are remembered: recent entries, and active ones by alarm key."""
 
-    entries: list[Entry] = field(default_factory=list)
-    open: dict[str, Entry] = field(default_factory=dict)
+    entries: list[AlarmEntry] = field(default_factory=list)
+    active: dict[str, AlarmEntry] = field(default_factory=dict)
 
-    def text(self) -> str:
-        """All of it; nothing where there is nothing."""
-        if not self.entries and not self.open:
+    def to_checkpoint(self) -> str:
+        """Return the text to save; "" if there is nothing."""
+        if not self.entries and not self.active:
             return ""
-        said = {"entries": [_short(each) for each in self.entries], "open": [_short(e) for e in self.open.values()]}
-        return orjson.dumps(said).decode()
+        content = {"entries": [_compact(entry) for entry in self.entries]}
+        content["open"] = [_compact(entry) for entry in self.active.values()]
+        return orjson.dumps(content).decode()
 
     @classmethod
-    def read(cls, text: str | None) -> _Memory:
-        """What `text` gave."""
-        said: dict[str, Any] = orjson.loads(text) if text else {}
-        stand = [Entry(**fields) for fields in said.get("open", ())]
-        entries = [Entry(**fields) for fields in said.get("entries", ())]
-        return cls(entries=entries, open={entry.alarm_key: entry for entry in stand})
+    def from_checkpoint(cls, text: str | None) -> _DeviceAlarms:
+        """Return the alarms that a text was made from."""
+        content: dict[str, Any] = orjson.loads(text) if text else {}
+        active = [AlarmEntry(**fields) for fields in content.get("open", ())]
+        entries = [AlarmEntry(**fields) for fields in content.get("entries", ())]
+        return cls(entries=entries, active={entry.alarm_key: entry for entry in active})
 
 
-class Ledger:
-    """The alarms of one project that may still come a second way, those that stand, and how far the log was read.
+class AlarmMatcher:
+    """The alarms of one project that may still be reported again, the active ones, and how far the log was read.
 
-    `recall` gives what is on disk, by device; how far the log was read is under "".
+    `checkpoint` returns what is on disk, by device; how far the log was read is under "".
     """
 
-    def __init__(self, recall: Callable[[str], str | None]) -> None:
-        said: dict[str, Any] = orjson.loads(recall("") or "{}")
-        self.mark: float | None = said.get("mark")
-        """The newest time down to which the log was read whole."""
-        self.baseline: float | None = said.get("baseline")
-        """When the first poll was."""
-        self._recall = recall
-        self._known: dict[str, _Memory] = {}
+    def __init__(self, checkpoint: Callable[[str], str | None]) -> None:
+        content: dict[str, Any] = orjson.loads(checkpoint("") or "{}")
+        self.read_until: float | None = content.get("mark")
+        """The newest time up to which the log was read completely."""
+        self.first_poll: float | None = content.get("baseline")
+        self._checkpoint = checkpoint
+        self._devices: dict[str, _DeviceAlarms] = {}
 
-    def take_push(self, seen: Entry) -> Entry | None:
-        """The alarm that a webhook tells; None for one from so long ago that the log has told it."""
-        told = (seen.device, seen.rule or seen.name, seen.cleared, seen.at)
-        seen.push = "push-" + hashlib.sha256(orjson.dumps(told)).hexdigest()[:24]
-        mine = self._of(seen.device).entries
-        known = next((entry for entry in mine if entry.push == seen.push), None)
+    def match_push(self, pushed: AlarmEntry) -> AlarmEntry | None:
+        """Return the alarm of a webhook; None for one so old that the log has reported it."""
+        identity = (pushed.device, pushed.rule or pushed.name, pushed.cleared, pushed.at)
+        pushed.push = "push-" + hashlib.sha256(orjson.dumps(identity)).hexdigest()[:24]
+        entries = self._of(pushed.device).entries
+        known = next((entry for entry in entries if entry.push == pushed.push), None)
         if known is not None:
             return known
-        near = [entry for entry in mine if not entry.push and entry.is_like(seen)]
-        if not near:
-            return None if seen.at < self._horizon() else self._add(seen, seen.push)
-        known = min(near, key=lambda entry: abs(entry.at - seen.at))
-        known.push = seen.push
-        return known
+        candidates = [entry for entry in entries if not entry.push and entry.is_same(pushed)]
+        if not candidates:
+            return None if pushed.at < self._oldest_remembered() else self._add(pushed, pushed.push)
+        nearest = min(candidates, key=lambda entry: abs(entry.at - pushed.at))
+        nearest.push = pushed.push
+        return nearest
 
-    def take_logs(self, seen: Iterable[Entry]) -> list[Entry]:
-        """The alarms that rows of the log tell, in the same order."""
-        listed = list(seen)
-        found: dict[int, Entry] = {}
-        for index, one in enumerate(listed):
-            for entry in self._of(one.device).entries:
-                if (entry.log, entry.cleared) == (one.log, one.cleared):
-                    found[index] = entry
-        self._match(listed, found)
-        for index, one in enumerate(listed):
-            if index not in found:
-                found[index] = self._add(one, one.log)
-        return [found[index] for index in range(len(listed))]
+    def match_logs(self, listed: Iterable[AlarmEntry]) -> list[AlarmEntry]:
+        """Return the alarms of log items, in the same order."""
+        items = list(listed)
+        matches: dict[int, AlarmEntry] = {}
+        for index, item in enumerate(items):
+            for entry in self._of(item.device).entries:
+                if (entry.log, entry.cleared) == (item.log, item.cleared):
+                    matches[index] = entry
+        self._match_pushed(items, matches)
+        for index, item in enumerate(items):
+            if index not in matches:
+                matches[index] = self._add(item, item.log)
+        return [matches[index] for index in range(len(items))]
 
-    def stands(self, device: str, log: str) -> bool:
-        """Whether the alarm with this row in the device's log has not ended."""
-        return any(entry.log == log for entry in self._of(device).open.values())
+    def is_active(self, device: str, log: str) -> bool:
+        """Return whether the alarm with this id in the device's log is active."""
+        return any(entry.log == log for entry in self._of(device).active.values())
 
     def trim(self) -> None:
-        """Forget what neither way can bring again."""
-        entries = [entry for memory in self._known.values() for entry in memory.entries]
-        floor = max(self._horizon(), _newest(entries))
-        oldest = _newest([entry for memory in self._known.values() for entry in memory.open.values()])
-        for memory in self._known.values():
-            memory.entries = [entry for entry in memory.entries if entry.at >= floor]
-            memory.open = {standing: entry for standing, entry in memory.open.items() if entry.at >= oldest}
+        """Forget what neither way can report again."""
+        entries = [entry for alarms in self._devices.values() for entry in alarms.entries]
+        oldest = max(self._oldest_remembered(), _oldest_of_newest(entries))
+        active = [entry for alarms in self._devices.values() for entry in alarms.active.values()]
+        oldest_active = _oldest_of_newest(active)
+        for alarms in self._devices.values():
+            alarms.entries = [entry for entry in alarms.entries if entry.at >= oldest]
+            alarms.active = {key: entry for key, entry in alarms.active.items() if entry.at >= oldest_active}
 
     def checkpoints(self, devices: Iterable[str]) -> dict[str, str]:
-        """What has to be on disk together with alarms of these devices."""
-        return {device: self._of(device).text() for device in devices}
+        """Return what has to be saved together with alarms of these devices."""
+        return {device: self._of(device).to_checkpoint() for device in devices}
 
-    def news(self) -> dict[str, str]:
-        """All that is not on disk as it is here; what is there and needed no more is forgotten."""
-        texts = {device: memory.text() for device, memory in self._known.items()}
-        kept = {device: self._recall(device) or "" for device in texts}
-        self._known = {device: memory for device, memory in self._known.items() if texts[device] or kept[device]}
-        own = orjson.dumps({"mark": self.mark, "baseline": self.baseline}).decode()
-        return {device: text for device, text in (texts | {"": own}).items() if text != (self._recall(device) or "")}
+    def unsaved_checkpoints(self) -> dict[str, str]:
+        """Return everything that is not on disk as it is here; forget devices for which nothing is needed any more."""
+        texts = {device: alarms.to_checkpoint() for device, alarms in self._devices.items()}
+        saved = {device: self._checkpoint(device) or "" for device in texts}
+        self._devices = {device: alarms for device, alarms in self._devices.items() if texts[device] or saved[device]}
+        texts[""] = orjson.dumps({"mark": self.read_until, "baseline": self.first_poll}).decode()
+        return {device: text for device, text in texts.items() if text != (self._checkpoint(device) or "")}
 
-    def _of(self, device: str) -> _Memory:
-        if device not in self._known:
-            self._known[device] = _Memory.read(self._recall(device))
-        return self._known[device]
+    def _of(self, device: str) -> _DeviceAlarms:
+        if device not in self._devices:
+            self._devices[device] = _DeviceAlarms.from_checkpoint(self._checkpoint(device))
+        return self._devices[device]
 
-    def _horizon(self) -> float:
-        """What is older is forgotten."""
-        return float("-inf") if self.mark is None else self.mark - OVERLAP - 2 * NEAR
+    def _oldest_remembered(self) -> float:
+        """Return the time before which alarms are forgotten."""
+        return float("-inf") if self.read_until is None else self.read_until - OVERLAP - 2 * MAX_TIME_DIFFERENCE
 
-    def _match(self, listed: list[Entry], found: dict[int, Entry]) -> None:
-        """Give rows that are new the pushes that they repeat, nearest first."""
+    def _match_pushed(self, items: list[AlarmEntry], matches: dict[int, AlarmEntry]) -> None:
+        """Match items that are new in the log with webhooks, nearest first."""
         pairs = [
-            (abs(entry.at - one.at), index, entry)
-            for index, one in enumerate(listed)
-            if index not in found
-            for entry in self._of(one.device).entries
-            if not entry.log and entry.is_like(one)
+            (abs(entry.at - item.at), index, entry)
+            for index, item in enumerate(items)
+            if index not in matches
+            for entry in self._of(item.device).entries
+            if not entry.log and entry.is_same(item)
         ]
         for _, index, entry in sorted(pairs, key=lambda pair: pair[:2]):
-            if index not in found and not entry.log:
-                entry.log = listed[index].log
-                found[index] = entry
+            if index not in matches and not entry.log:
+                entry.log = items[index].log
+                matches[index] = entry
 
-    def _add(self, entry: Entry, id_: str) -> Entry:
-        memory = self._of(entry.device)
+    def _add(self, entry: AlarmEntry, id_: str) -> AlarmEntry:
+        alarms = self._of(entry.device)
         entry.id = id_
-        entry.alarm_key = _ended(memory, entry) if entry.cleared else entry.rule or entry.name or WHOLE_DEVICE
-        memory.entries.append(entry)
+        entry.alarm_key = _cleared_key(alarms, entry) if entry.cleared else entry.rule or entry.name or WHOLE_DEVICE
+        alarms.entries.append(entry)
         if not entry.cleared:
-            memory.open[entry.alarm_key] = entry
-        elif entry.alarm_key in memory.open and memory.open[entry.alarm_key].at <= entry.at:
-            del memory.open[entry.alarm_key]
+            alarms.active[entry.alarm_key] = entry
+        elif entry.alarm_key in alarms.active and alarms.active[entry.alarm_key].at <= entry.at:
+            del alarms.active[entry.alarm_key]
         return entry
 
 
-def _ended(memory: _Memory, entry: Entry) -> str:
-    """What a recovery ends: what its rule raised, else the oldest that may be meant."""
-    own = entry.rule or entry.name
-    if own in memory.open:
+def _cleared_key(alarms: _DeviceAlarms, clear: AlarmEntry) -> str:
+    """Return the alarm key that a clear is for: that of its rule, else of the oldest active alarm that agrees."""
+    own = clear.rule or clear.name
+    if own in alarms.active:
         return own
-    meant = sorted((stands for stands in memory.open.values() if stands.agrees(entry)), key=lambda stands: stands.at)
-    return meant[0].alarm_key if meant else own or WHOLE_DEVICE
+    agreeing = sorted((entry for entry in alarms.active.values() if entry.agrees(clear)), key=lambda entry: entry.at)
+    return agreeing[0].alarm_key if agreeing else own or WHOLE_DEVICE
 
 
-def _newest(entries: list[Entry]) -> float:
-    """The time of the oldest of as many as are remembered."""
-    return sorted((entry.at for entry in entries), reverse=True)[MOST - 1] if len(entries) > MOST else float("-inf")
+def _oldest_of_newest(entries: list[AlarmEntry]) -> float:
+    """Return the time of the oldest of the newest MAX_ENTRIES."""
+    if len(entries) <= MAX_ENTRIES:
+        return float("-inf")
+    return sorted((entry.at for entry in entries), reverse=True)[MAX_ENTRIES - 1]
 
 
-def _short(entry: Entry) -> dict[str, Any]:
+def _compact(entry: AlarmEntry) -> dict[str, Any]:
     return {name: value for name, value in asdict(entry).items() if value or name in ("cleared", "at", "device")}

@@ -1,6 +1,6 @@
-"""The words a ThingsCloud may use where its document names none: kinds of data, who may write, options, units.
+"""The spellings that ThingsCloud may use for types, write modes, options and units.
 
-The document leaves the wire strings open (findings 3.2), so each is matched in every spelling that is likely.
+The document leaves them open, so each is matched in every spelling that is likely.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from fleet2mqtt.platforms.thingscloud.models import Row
+from fleet2mqtt.platforms.thingscloud.models import JsonObject
 from fleet2mqtt.sdk import vendor_json
 
 
-class Kind(StrEnum):
-    """What a value is."""
+class AttributeType(StrEnum):
+    """The type of an attribute's values."""
 
     NUMBER = "number"
     SWITCH = "switch"
@@ -24,8 +24,8 @@ class Kind(StrEnum):
     POINT = "point"
 
 
-class Way(StrEnum):
-    """What becomes of a write: none, sent to the device, or kept in the cloud."""
+class WriteMode(StrEnum):
+    """The treatment of a write: refused, not documented, sent to the device, or kept in the cloud's copy."""
 
     READ = "read"
     UNKNOWN = "unknown"
@@ -33,26 +33,28 @@ class Way(StrEnum):
     CLOUD = "cloud"
 
 
-_KINDS = {
-    Kind.NUMBER: "number numeric float double decimal real int int32 int64 integer long 数值 数字 整数",
-    Kind.SWITCH: "switch bool boolean 开关 布尔",
-    Kind.ENUM: "enum enumeration select 枚举",
-    Kind.TEXT: "text string str 文本 字符串",
-    Kind.JSON: "json object struct list array mapcircle mappolygon dailytimer 对象 列表 数组",
-    Kind.POINT: "mappoint point location geo gps 地图点 坐标",
+_TYPE_WORDS = {
+    AttributeType.NUMBER: "number numeric float double decimal real int int32 int64 integer long 数值 数字 整数",
+    AttributeType.SWITCH: "switch bool boolean 开关 布尔",
+    AttributeType.ENUM: "enum enumeration select 枚举",
+    AttributeType.TEXT: "text string str 文本 字符串",
+    AttributeType.JSON: "json object struct list array mapcircle mappolygon dailytimer 对象 列表 数组",
+    AttributeType.POINT: "mappoint point location geo gps 地图点 坐标",
 }
-_WAYS = {
-    Way.READ: "report reported devicereport up upload uplink readonly read r ro 设备上报 上报",
-    Way.DEVICE: (
+_MODE_WORDS = {
+    WriteMode.READ: "report reported devicereport up upload uplink readonly read r ro 设备上报 上报",
+    WriteMode.DEVICE: (
         "push cloudpush issue down download downlink set w wo write writeonly "
         "both share shared cloudshare deviceshare sync rw readwrite 云端下发 下发 设备云端共享 共享"
     ),
-    Way.CLOUD: "cloud cloudonly cloudprivate private 云端私有 私有",
+    WriteMode.CLOUD: "cloud cloudonly cloudprivate private 云端私有 私有",
 }
-_KIND_OF = MappingProxyType({word: kind for kind, words in _KINDS.items() for word in words.split()})
-_WAY_OF = MappingProxyType({word: way for way, words in _WAYS.items() for word in words.split()})
-_UNIT_OF = MappingProxyType({"℃": "°C", "℉": "°F", "lux": "lx", "Lux": "lx", "％": "%", "dbm": "dBm", "KWh": "kWh"})
-_CLASS_OF = MappingProxyType(
+_TYPE_BY_WORD = MappingProxyType({word: type_ for type_, words in _TYPE_WORDS.items() for word in words.split()})
+_MODE_BY_WORD = MappingProxyType({word: mode for mode, words in _MODE_WORDS.items() for word in words.split()})
+_UNIT_ALIASES = MappingProxyType(
+    {"℃": "°C", "℉": "°F", "lux": "lx", "Lux": "lx", "％": "%", "dbm": "dBm", "KWh": "kWh"}
+)
+_CLASS_BY_UNIT = MappingProxyType(
     {
         **dict.fromkeys(("°C", "°F", "K"), "temperature"),
         **dict.fromkeys(("V", "mV", "kV"), "voltage"),
@@ -70,69 +72,69 @@ _CLASS_OF = MappingProxyType(
         "VA": "apparent_power",
     }
 )
-"""Home Assistant's device class where the unit alone tells it."""
+"""Home Assistant's device class of units that only one device class has."""
 _PERCENTS = (("humidity", ("humi", "湿度")), ("battery", ("batt", "电量")))
 _PPM = (("carbon_dioxide", ("co2", "二氧化碳")), ("carbon_monoxide", ("carbon_monoxide", "一氧化碳")))
 
 
-def _word(text: str | None) -> str:
+def _normalize(text: str | None) -> str:
     return "".join(character for character in (text or "").lower() if character not in " _-")
 
 
-def kind_of(text: str | None) -> Kind | None:
-    """The kind that a `data_type` names, in any spelling."""
-    return _KIND_OF.get(_word(text))
+def parse_type(text: str | None) -> AttributeType | None:
+    """Return the type that a `data_type` names, in any spelling."""
+    return _TYPE_BY_WORD.get(_normalize(text))
 
 
-def kind_of_value(value: Any) -> Kind | None:
-    """The kind of a value that nothing is known of; None for null."""
+def infer_type(value: Any) -> AttributeType | None:
+    """Return the type of a value without a definition; None for null."""
     if isinstance(value, bool):
-        return Kind.SWITCH
+        return AttributeType.SWITCH
     if isinstance(value, int | float):
-        return Kind.NUMBER
+        return AttributeType.NUMBER
     if isinstance(value, dict | list):
-        return Kind.POINT if _is_point(value) else Kind.JSON
-    return None if value is None else Kind.TEXT
+        return AttributeType.POINT if _is_point(value) else AttributeType.JSON
+    return None if value is None else AttributeType.TEXT
 
 
 def _is_point(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"lat", "lng"}
 
 
-def way_of(text: str | None) -> Way:
-    """What becomes of a write to an attribute of this `attr_type`."""
-    return _WAY_OF.get(_word(text), Way.UNKNOWN)
+def parse_write_mode(text: str | None) -> WriteMode:
+    """Return the write mode that an `attr_type` names, in any spelling."""
+    return _MODE_BY_WORD.get(_normalize(text), WriteMode.UNKNOWN)
 
 
-def unit_of(text: Any) -> str | None:
-    """A unit as Home Assistant spells it, as far as it knows it."""
+def parse_unit(text: Any) -> str | None:
+    """Return a unit in Home Assistant's spelling, if it has one."""
     unit = vendor_json.text(text)
-    return None if unit is None else _UNIT_OF.get(unit, unit)
+    return None if unit is None else _UNIT_ALIASES.get(unit, unit)
 
 
-def class_of(unit: str | None, *about: str | None) -> str | None:
-    """The device class that a unit tells, with what the attribute is called where the unit alone does not."""
-    named = {"%": _PERCENTS, "ppm": _PPM}.get(unit or "")
-    if named is None:
-        return _CLASS_OF.get(unit or "")
-    words = " ".join(filter(None, about)).lower()
-    return next((found for found, marks in named if any(mark in words for mark in marks)), None)
+def guess_device_class(unit: str | None, *names: str | None) -> str | None:
+    """Return the device class of a unit; names of the attribute decide where a unit has several."""
+    candidates = {"%": _PERCENTS, "ppm": _PPM}.get(unit or "")
+    if candidates is None:
+        return _CLASS_BY_UNIT.get(unit or "")
+    name = " ".join(filter(None, names)).lower()
+    return next((found for found, words in candidates if any(word in name for word in words)), None)
 
 
-def option(options: Row, *names: str) -> Any:
-    """The first of these that `data_options` has."""
+def first_option(options: JsonObject, *names: str) -> Any:
+    """Return the first of these members that `data_options` has."""
     return next((options[name] for name in names if options.get(name) is not None), None)
 
 
-def choices(options: Row) -> tuple[tuple[str, str], ...]:
-    """The values of an enumeration with their labels, from a list of either or an object of both."""
-    listed = option(options, "options", "enum", "items", "values")
-    if isinstance(listed, dict):
-        listed = [{"value": value, "label": label} for value, label in listed.items()]
-    found: dict[str, str] = {}
-    for item in listed if isinstance(listed, list) else ():
+def parse_choices(options: JsonObject) -> tuple[tuple[str, str], ...]:
+    """Return the values of an enumeration with their labels, from a list or an object of either."""
+    items = first_option(options, "options", "enum", "items", "values")
+    if isinstance(items, dict):
+        items = [{"value": value, "label": label} for value, label in items.items()]
+    choices: dict[str, str] = {}
+    for item in items if isinstance(items, list) else ():
         fields = item if isinstance(item, dict) else {"value": item}
-        value = vendor_json.text(option(fields, "value", "key", "id", "name"))
+        value = vendor_json.text(first_option(fields, "value", "key", "id", "name"))
         if value is not None:
-            found.setdefault(value, vendor_json.text(option(fields, "label", "text", "title", "name")) or value)
-    return tuple(found.items())
+            choices.setdefault(value, vendor_json.text(first_option(fields, "label", "text", "title", "name")) or value)
+    return tuple(choices.items())

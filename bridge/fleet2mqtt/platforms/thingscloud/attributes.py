@@ -1,4 +1,4 @@
-"""An attribute of a device → a row. What it is comes from the user's override, then its model, then its value."""
+"""Entity descriptions of attributes. The user's override decides, then the attribute's definition, then its value."""
 
 from __future__ import annotations
 
@@ -11,39 +11,42 @@ import orjson
 
 from fleet2mqtt.devices.model import Component, Device, EntityDescription, Name, Value, on_off
 from fleet2mqtt.platforms.thingscloud.attribute_types import (
-    Kind,
-    Way,
-    choices,
-    class_of,
-    kind_of,
-    kind_of_value,
-    option,
-    unit_of,
-    way_of,
+    AttributeType,
+    WriteMode,
+    first_option,
+    guess_device_class,
+    infer_type,
+    parse_choices,
+    parse_type,
+    parse_unit,
+    parse_write_mode,
 )
 from fleet2mqtt.platforms.thingscloud.geo import Coordinates, position
-from fleet2mqtt.platforms.thingscloud.models import AttributeInfo, Row
+from fleet2mqtt.platforms.thingscloud.models import AttributeInfo, DeviceRecord, DeviceWriter, JsonObject
 from fleet2mqtt.sdk import vendor_json
 
 UNKNOWN = "unknown"
 MAX_STATE = 255
-MOST = 2**53 - 1
-"""The bound of a number that has none: Home Assistant would take 100, and complain of a time in ms beyond 10**9."""
-LEAST_STEP = 0.001
+MAX_NUMBER = 2**53 - 1
+"""The bound of a number without one: Home Assistant's default is 100, and a time in ms is beyond 10**9."""
+MIN_STEP = 0.001
 
-_SET_AS = {
-    Component.NUMBER: Kind.NUMBER,
-    Component.SWITCH: Kind.SWITCH,
-    Component.SELECT: Kind.ENUM,
-    Component.TEXT: Kind.TEXT,
+_WRITABLE_COMPONENTS = {
+    Component.NUMBER: AttributeType.NUMBER,
+    Component.SWITCH: AttributeType.SWITCH,
+    Component.SELECT: AttributeType.ENUM,
+    Component.TEXT: AttributeType.TEXT,
 }
-_SHOWN_AS = {Component.BINARY_SENSOR: Kind.SWITCH, Component.DEVICE_TRACKER: Kind.POINT}
-_PAIRS = (("true", "false"), ("on", "off"), ("yes", "no"), ("1", "0"))
+_READ_ONLY_COMPONENTS = {
+    Component.BINARY_SENSOR: AttributeType.SWITCH,
+    Component.DEVICE_TRACKER: AttributeType.POINT,
+}
+_SWITCH_SPELLINGS = (("true", "false"), ("on", "off"), ("yes", "no"), ("1", "0"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Override:
-    """What the user says of the attributes with one identifier; None where the vendor's word counts."""
+class AttributeOverride:
+    """The user's settings for the attributes with one identifier; None where the definition decides."""
 
     component: Component | None = None
     unit: str | None = None
@@ -53,238 +56,248 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """The options that decide about attributes; `writable` is documented, all or none."""
+class AttributeOptions:
+    """The options about attributes; `writable` is documented, all or none."""
 
-    overrides: Mapping[str, Override] = field(default_factory=dict)
+    overrides: Mapping[str, AttributeOverride] = field(default_factory=dict)
     writable: str = "documented"
     coordinates: Coordinates = Coordinates.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """All that a row is made of. `choices` are (option, vendor's value, label); `way` is READ, DEVICE or CLOUD."""
+class AttributeSpec:
+    """The basis of an attribute's entity description.
+
+    `choices` are (option, vendor's value, label); `mode` is READ, DEVICE or CLOUD.
+    """
 
     key: str
     identifier: str
     name: str
-    kind: Kind
-    way: Way
+    type: AttributeType
+    mode: WriteMode
     unit: str | None = None
     device_class: str | None = None
     choices: tuple[tuple[str, str, str], ...] = ()
     precision: int | None = None
-    minimum: float = -MOST
-    maximum: float = MOST
+    minimum: float = -MAX_NUMBER
+    maximum: float = MAX_NUMBER
     step: float = 1
     coordinates: Coordinates = Coordinates.NONE
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What the values of an attribute have looked like: the kind of the first, and whether one had a fraction."""
+class ValueShape:
+    """What an attribute's values so far have in common: the type of the first, and whether any had a fraction."""
 
-    kind: Kind | None = None
+    type: AttributeType | None = None
     fraction: bool = False
 
-    def with_value(self, value: Any) -> Shape:
-        """The shape after this value too; the same object if it tells nothing new."""
-        kind = self.kind or kind_of_value(value)
+    def with_value(self, value: Any) -> ValueShape:
+        """Return the shape with one more value; the same object if nothing changes."""
+        type_ = self.type or infer_type(value)
         fraction = self.fraction or (isinstance(value, float) and not value.is_integer())
-        return self if (kind, fraction) == (self.kind, self.fraction) else Shape(kind, fraction)
+        return self if (type_, fraction) == (self.type, self.fraction) else ValueShape(type_, fraction)
 
 
-def spec_of(info: AttributeInfo, key: str, rules: Rules, shape: Shape) -> Spec | None:
-    """What the row of an attribute is made of; None while nothing tells its kind."""
+def build_spec(info: AttributeInfo, key: str, options: AttributeOptions, shape: ValueShape) -> AttributeSpec | None:
+    """Build the basis of an attribute's entity description; None while its type is not known."""
     identifier = info.identifier or ""
-    over = rules.overrides.get(identifier, Override())
-    kind = _kind(info, over, shape)
-    if kind is None:
+    override = options.overrides.get(identifier, AttributeOverride())
+    type_ = _type(info, override, shape)
+    if type_ is None:
         return None
-    options = info.model.data_options
-    listed = _options(choices(options)) if kind is Kind.ENUM else ()
-    kind = Kind.TEXT if kind is Kind.ENUM and not listed else kind
-    unit = over.unit if over.unit is not None else unit_of(option(options, "unit"))
-    device_class = class_of(unit, identifier, info.model.name) if over.device_class is None else over.device_class
-    spec = Spec(
+    data_options = info.model.data_options
+    choices = _name_choices(parse_choices(data_options)) if type_ is AttributeType.ENUM else ()
+    type_ = AttributeType.TEXT if type_ is AttributeType.ENUM and not choices else type_
+    unit = override.unit if override.unit is not None else parse_unit(first_option(data_options, "unit"))
+    device_class = override.device_class
+    if device_class is None:
+        device_class = guess_device_class(unit, identifier, info.model.name)
+    spec = AttributeSpec(
         key=key,
         identifier=identifier,
-        name=over.name or info.model.name or identifier,
-        kind=kind,
-        way=_way(info, over, rules, kind),
+        name=override.name or info.model.name or identifier,
+        type=type_,
+        mode=_mode(info, override, options, type_),
         unit=unit or None,
         device_class=device_class or None,
-        choices=listed,
-        coordinates=rules.coordinates if kind is Kind.POINT else Coordinates.NONE,
+        choices=choices,
+        coordinates=options.coordinates if type_ is AttributeType.POINT else Coordinates.NONE,
     )
-    return spec if kind is not Kind.NUMBER else _number(spec, options, fraction=shape.fraction)
+    return spec if type_ is not AttributeType.NUMBER else _with_bounds(spec, data_options, fraction=shape.fraction)
 
 
-def _kind(info: AttributeInfo, over: Override, shape: Shape) -> Kind | None:
-    forced = (_SET_AS | _SHOWN_AS).get(over.component) if over.component else None
-    told = forced or kind_of(info.model.data_type) or kind_of(info.data_type) or shape.kind
-    return Kind.TEXT if told is Kind.SWITCH and over.component is Component.SENSOR else told
+def _type(info: AttributeInfo, override: AttributeOverride, shape: ValueShape) -> AttributeType | None:
+    forced = (_WRITABLE_COMPONENTS | _READ_ONLY_COMPONENTS).get(override.component) if override.component else None
+    type_ = forced or parse_type(info.model.data_type) or parse_type(info.data_type) or shape.type
+    return AttributeType.TEXT if type_ is AttributeType.SWITCH and override.component is Component.SENSOR else type_
 
 
-def _way(info: AttributeInfo, over: Override, rules: Rules, kind: Kind) -> Way:
-    if kind in (Kind.JSON, Kind.POINT):
-        return Way.READ
-    told = way_of(info.model.attr_type)
-    told = way_of(info.attr_type) if told is Way.UNKNOWN else told
-    wanted = over.writable
-    if wanted is None and over.component is not None:
-        wanted = over.component in _SET_AS
-    if wanted is None:
-        wanted = {"none": False, "all": told is not Way.READ}.get(rules.writable, told in (Way.DEVICE, Way.CLOUD))
-    return Way.READ if not wanted else Way.CLOUD if told is Way.CLOUD else Way.DEVICE
+def _mode(
+    info: AttributeInfo, override: AttributeOverride, options: AttributeOptions, type_: AttributeType
+) -> WriteMode:
+    if type_ in (AttributeType.JSON, AttributeType.POINT):
+        return WriteMode.READ
+    documented = parse_write_mode(info.model.attr_type)
+    documented = parse_write_mode(info.attr_type) if documented is WriteMode.UNKNOWN else documented
+    writable = override.writable
+    if writable is None and override.component is not None:
+        writable = override.component in _WRITABLE_COMPONENTS
+    if writable is None:
+        by_option = {"none": False, "all": documented is not WriteMode.READ}
+        writable = by_option.get(options.writable, documented in (WriteMode.DEVICE, WriteMode.CLOUD))
+    if not writable:
+        return WriteMode.READ
+    return WriteMode.CLOUD if documented is WriteMode.CLOUD else WriteMode.DEVICE
 
 
-def _options(listed: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str, str], ...]:
-    """Each value with the option that stands for it: itself, in lower case and without blanks, as far as that parts."""
-    found: dict[str, tuple[str, str, str]] = {}
-    for value, label in listed:
+def _name_choices(choices: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str, str], ...]:
+    """Return each value with its option: the value in lower case without blanks, made unique."""
+    named: dict[str, tuple[str, str, str]] = {}
+    for value, label in choices:
         name = "_".join(value.lower().split())
-        while name in found or name == UNKNOWN:
+        while name in named or name == UNKNOWN:
             name += "_"
-        found[name] = name, value, label
-    return tuple(found.values())
+        named[name] = name, value, label
+    return tuple(named.values())
 
 
-def _number(spec: Spec, options: Row, *, fraction: bool) -> Spec:
-    places = vendor_json.number(option(options, "precision", "decimal", "decimals"))
+def _with_bounds(spec: AttributeSpec, options: JsonObject, *, fraction: bool) -> AttributeSpec:
+    places = vendor_json.number(first_option(options, "precision", "decimal", "decimals"))
     precision = int(places) if places is not None and 0 <= places <= 9 else None
-    low, high = (
-        vendor_json.number(option(options, "min", "minimum")),
-        vendor_json.number(option(options, "max", "maximum")),
-    )
-    low, high = -MOST if low is None else low, MOST if high is None else high
-    step = vendor_json.number(option(options, "step"))
+    minimum = vendor_json.number(first_option(options, "min", "minimum"))
+    maximum = vendor_json.number(first_option(options, "max", "maximum"))
+    low = -MAX_NUMBER if minimum is None else minimum
+    high = MAX_NUMBER if maximum is None else maximum
+    step = vendor_json.number(first_option(options, "step"))
     if step is None or step <= 0:
-        step = 10.0**-precision if precision is not None else LEAST_STEP if fraction else 1
-    bounds = (low, high) if low < high else (-MOST, MOST)
-    return replace(spec, precision=precision, minimum=bounds[0], maximum=bounds[1], step=max(step, LEAST_STEP))
+        step = 10.0**-precision if precision is not None else MIN_STEP if fraction else 1
+    bounds = (low, high) if low < high else (-MAX_NUMBER, MAX_NUMBER)
+    return replace(spec, precision=precision, minimum=bounds[0], maximum=bounds[1], step=max(step, MIN_STEP))
 
 
 # Values
 
 
-def shown(spec: Spec, raw: Any) -> Value:
-    """A value as the state has it."""
+def to_state(spec: AttributeSpec, raw: Any) -> Value:
+    """Return a vendor's value as the state carries it."""
     if raw is None:
         return None
-    match spec.kind:
-        case Kind.NUMBER:
+    match spec.type:
+        case AttributeType.NUMBER:
             return vendor_json.number(raw)
-        case Kind.SWITCH:
+        case AttributeType.SWITCH:
             return on_off(vendor_json.truth(raw))
-        case Kind.ENUM:
-            return _chosen(spec, raw) or (UNKNOWN if spec.way is Way.READ else None)
-        case Kind.POINT:
+        case AttributeType.ENUM:
+            return _option(spec, raw) or (UNKNOWN if spec.mode is WriteMode.READ else None)
+        case AttributeType.POINT:
             return position(raw, spec.coordinates)
-        case Kind.TEXT | Kind.JSON:
-            words = said(raw)
-            return words if len(words) <= MAX_STATE else words[: MAX_STATE - 1] + "…"
+        case AttributeType.TEXT | AttributeType.JSON:
+            text = to_text(raw)
+            return text if len(text) <= MAX_STATE else text[: MAX_STATE - 1] + "…"
 
 
-def attributes(spec: Spec, raw: Any) -> Mapping[str, Any] | None:
-    """What a state cannot carry: an option's label or an unlisted value, a long text, the content of an object."""
+def to_attributes(spec: AttributeSpec, raw: Any) -> Mapping[str, Any] | None:
+    """Return what a state cannot carry: an option's label, an unlisted value, a long text, the content of an object."""
     if raw is None:
         return None
-    if spec.kind is Kind.ENUM:
-        chosen = _chosen(spec, raw)
-        label = next((label for name, value, label in spec.choices if name == chosen and label != value), None)
-        return {"raw": raw} if chosen is None else {"label": label} if label else None
-    if spec.kind is Kind.JSON:
+    if spec.type is AttributeType.ENUM:
+        option = _option(spec, raw)
+        label = next((label for name, value, label in spec.choices if name == option and label != value), None)
+        return {"raw": raw} if option is None else {"label": label} if label else None
+    if spec.type is AttributeType.JSON:
         return {"value": raw}
-    return {"text": said(raw)} if spec.kind is Kind.TEXT and len(said(raw)) > MAX_STATE else None
+    return {"text": to_text(raw)} if spec.type is AttributeType.TEXT and len(to_text(raw)) > MAX_STATE else None
 
 
-def said(raw: Any) -> str:
-    """A value as text: itself, or as JSON."""
+def to_text(raw: Any) -> str:
+    """Return a value as text: a text as it is, anything else as JSON."""
     return raw if isinstance(raw, str) else orjson.dumps(raw).decode()
 
 
-def _chosen(spec: Spec, raw: Any) -> str | None:
-    words = said(raw).strip()
-    return next((name for name, value, _ in spec.choices if value == words), None)
+def _option(spec: AttributeSpec, raw: Any) -> str | None:
+    text = to_text(raw).strip()
+    return next((name for name, value, _ in spec.choices if value == text), None)
 
 
-def encoded(spec: Spec, old: Any, value: Any) -> Any:
-    """A value as the vendor writes this one, `old` being what was read last: true, 1 or "ON"; 5 or "5"."""
-    match spec.kind:
-        case Kind.SWITCH:
-            return _switched(old, on=bool(value))
-        case Kind.NUMBER:
+def encode_value(spec: AttributeSpec, previous: Any, value: Any) -> Any:
+    """Return a value in the vendor's spelling, that of the `previous` value: true, 1 or "ON"; 5 or "5"."""
+    match spec.type:
+        case AttributeType.SWITCH:
+            return _encode_switch(previous, on=bool(value))
+        case AttributeType.NUMBER:
             number = int(value) if float(value).is_integer() else value
-            return str(number) if isinstance(old, str) else number
-        case Kind.ENUM:
-            words = next(vendor for name, vendor, _ in spec.choices if name == value)
-            numeric = (
-                isinstance(old, int | float) and not isinstance(old, bool) and vendor_json.number(words) is not None
-            )
-            return vendor_json.number(words) if numeric else words
+            return str(number) if isinstance(previous, str) else number
+        case AttributeType.ENUM:
+            text = next(vendor_value for name, vendor_value, _ in spec.choices if name == value)
+            is_number = isinstance(previous, int | float) and not isinstance(previous, bool)
+            number = vendor_json.number(text) if is_number else None
+            return text if number is None else number
         case _:
             return value
 
 
-def _switched(old: Any, *, on: bool) -> bool | int | str:
-    if isinstance(old, str):
-        for pair in _PAIRS:
-            if old.strip().lower() in pair:
-                words = pair[0] if on else pair[1]
-                return words.upper() if old.strip().isupper() else words.title() if old.strip().istitle() else words
-    return int(on) if isinstance(old, int | float) and not isinstance(old, bool) else on
+def _encode_switch(previous: Any, *, on: bool) -> bool | int | str:
+    if isinstance(previous, str):
+        for spellings in _SWITCH_SPELLINGS:
+            if previous.strip().lower() in spellings:
+                text = spellings[0] if on else spellings[1]
+                if previous.strip().isupper():
+                    return text.upper()
+                return text.title() if previous.strip().istitle() else text
+    return int(on) if isinstance(previous, int | float) and not isinstance(previous, bool) else on
 
 
-# Rows
+# Entity descriptions
 
 
-def row_of(spec: Spec) -> EntityDescription:
-    """The row: read and written side by side."""
-    name = Name(spec.name, spec.name)
-    about: dict[str, Any] = {
+def build_entity(spec: AttributeSpec) -> EntityDescription[DeviceRecord, DeviceWriter]:
+    """Build the entity description of an attribute."""
+    fields: dict[str, Any] = {
         "key": spec.key,
-        "name": name,
-        "component": _COMPONENTS[spec.kind, spec.way is not Way.READ],
-        "value": lambda record: shown(spec, record.values.get(spec.identifier)),
+        "name": Name(spec.name, spec.name),
+        "component": _COMPONENTS[spec.type, spec.mode is not WriteMode.READ],
+        "value": lambda record: to_state(spec, record.values.get(spec.identifier)),
         "exists": lambda _: True,
-        "write": partial(_write, spec) if spec.way is not Way.READ else None,
+        "write": partial(_write, spec) if spec.mode is not WriteMode.READ else None,
     }
-    if spec.kind in (Kind.ENUM, Kind.JSON, Kind.TEXT):
-        about["attributes"] = lambda record: attributes(spec, record.values.get(spec.identifier))
-    if spec.kind is Kind.ENUM:
+    if spec.type in (AttributeType.ENUM, AttributeType.JSON, AttributeType.TEXT):
+        fields["attributes"] = lambda record: to_attributes(spec, record.values.get(spec.identifier))
+    if spec.type is AttributeType.ENUM:
         options = tuple(name for name, _, _ in spec.choices)
-        reading = {"device_class": "enum", "options": (*options, UNKNOWN)}
-        about |= reading if spec.way is Way.READ else {"options": options}
-    if spec.kind is Kind.NUMBER:
-        about |= _number_row(spec)
-    elif spec.kind is Kind.SWITCH:
-        about["device_class"] = spec.device_class
-    return EntityDescription(**about)
+        sensor = {"device_class": "enum", "options": (*options, UNKNOWN)}
+        fields |= sensor if spec.mode is WriteMode.READ else {"options": options}
+    if spec.type is AttributeType.NUMBER:
+        fields |= _number_fields(spec)
+    elif spec.type is AttributeType.SWITCH:
+        fields["device_class"] = spec.device_class
+    return EntityDescription(**fields)
 
 
 _COMPONENTS = {
-    (Kind.NUMBER, False): Component.SENSOR,
-    (Kind.NUMBER, True): Component.NUMBER,
-    (Kind.SWITCH, False): Component.BINARY_SENSOR,
-    (Kind.SWITCH, True): Component.SWITCH,
-    (Kind.ENUM, False): Component.SENSOR,
-    (Kind.ENUM, True): Component.SELECT,
-    (Kind.TEXT, False): Component.SENSOR,
-    (Kind.TEXT, True): Component.TEXT,
-    (Kind.JSON, False): Component.SENSOR,
-    (Kind.POINT, False): Component.DEVICE_TRACKER,
+    (AttributeType.NUMBER, False): Component.SENSOR,
+    (AttributeType.NUMBER, True): Component.NUMBER,
+    (AttributeType.SWITCH, False): Component.BINARY_SENSOR,
+    (AttributeType.SWITCH, True): Component.SWITCH,
+    (AttributeType.ENUM, False): Component.SENSOR,
+    (AttributeType.ENUM, True): Component.SELECT,
+    (AttributeType.TEXT, False): Component.SENSOR,
+    (AttributeType.TEXT, True): Component.TEXT,
+    (AttributeType.JSON, False): Component.SENSOR,
+    (AttributeType.POINT, False): Component.DEVICE_TRACKER,
 }
 
 
-def _number_row(spec: Spec) -> dict[str, Any]:
-    about: dict[str, Any] = {"unit": spec.unit, "device_class": spec.device_class}
-    if spec.way is Way.READ:
-        counts = "total_increasing" if spec.device_class == "energy" else "measurement"
-        return about | {"state_class": counts, "precision": spec.precision}
-    return about | {"minimum": spec.minimum, "maximum": spec.maximum, "step": spec.step}
+def _number_fields(spec: AttributeSpec) -> dict[str, Any]:
+    fields: dict[str, Any] = {"unit": spec.unit, "device_class": spec.device_class}
+    if spec.mode is WriteMode.READ:
+        state_class = "total_increasing" if spec.device_class == "energy" else "measurement"
+        return fields | {"state_class": state_class, "precision": spec.precision}
+    return fields | {"minimum": spec.minimum, "maximum": spec.maximum, "step": spec.step}
 
 
-async def _write(spec: Spec, system: Any, device: Device, value: Any) -> None:
-    old = device.record.values.get(spec.identifier)
-    await system.write_attribute(device, {spec.identifier: encoded(spec, old, value)}, cloud=spec.way is Way.CLOUD)
+async def _write(spec: AttributeSpec, writer: DeviceWriter, device: Device, value: Any) -> None:
+    previous = device.record.values.get(spec.identifier)
+    values = {spec.identifier: encode_value(spec, previous, value)}
+    await writer.write_attributes(device, values, cloud=spec.mode is WriteMode.CLOUD)

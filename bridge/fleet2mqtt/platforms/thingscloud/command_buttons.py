@@ -1,4 +1,4 @@
-"""Commands that the user wants as buttons: 下发命令到设备 in the document, with everything but the device fixed."""
+"""Device commands that the user configured as buttons: 下发命令到设备 in the document."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 from fleet2mqtt.devices.model import Component, Device, EntityDescription, Name
-from fleet2mqtt.platforms.thingscloud.models import DeviceInfo
+from fleet2mqtt.platforms.thingscloud.models import DeviceInfo, DeviceWriter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Button:
+class CommandButton:
     """A command by its `method` and `params`, for these types and devices (ids); for all where neither is named."""
 
     method: str
@@ -21,13 +21,13 @@ class Button:
     types: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
 
-    def suits(self, info: DeviceInfo) -> bool:
-        """Whether a device has this button."""
+    def applies_to(self, info: DeviceInfo) -> bool:
+        """Return whether a device has this button."""
         return not (self.types or self.devices) or info.type in self.types or info.id in self.devices
 
 
-def button_row(key: str, button: Button) -> EntityDescription:
-    """The row of a button."""
+def build_button(key: str, button: CommandButton) -> EntityDescription:
+    """Build the entity description of a button."""
     name = button.name or button.method
     return EntityDescription(
         key=key,
@@ -39,5 +39,5 @@ def button_row(key: str, button: Button) -> EntityDescription:
     )
 
 
-async def _press(button: Button, system: Any, device: Device, _: Any) -> None:
-    await system.send_command(device.vendor_id, button.method, button.params)
+async def _press(button: CommandButton, writer: DeviceWriter, device: Device, _: Any) -> None:
+    await writer.send_command(device.vendor_id, button.method, button.params)

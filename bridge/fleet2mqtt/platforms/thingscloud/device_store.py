@@ -1,4 +1,4 @@
-"""What is known of a project: its devices, merged from every answer and push; the same Device while nothing changes."""
+"""The device store of a project: its devices, merged from every response and push."""
 
 from __future__ import annotations
 
@@ -8,282 +8,320 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from fleet2mqtt.devices.model import Device, EntityDescription
-from fleet2mqtt.platforms.thingscloud.attributes import Rules, Shape, Spec, row_of, spec_of
-from fleet2mqtt.platforms.thingscloud.command_buttons import Button, button_row
-from fleet2mqtt.platforms.thingscloud.entities import (
-    DEVICE_ROWS,
-    DeviceRecord,
-    Event,
-    FleetRecord,
-    device_of,
-    extended_row,
-    fleet_device,
-    told_alarm,
+from fleet2mqtt.devices.model import Device
+from fleet2mqtt.platforms.thingscloud.attributes import (
+    AttributeOptions,
+    AttributeSpec,
+    ValueShape,
+    build_entity,
+    build_spec,
 )
-from fleet2mqtt.platforms.thingscloud.entity_keys import Keys
-from fleet2mqtt.platforms.thingscloud.models import AttributeInfo, DeviceInfo, ExtendInfo, Row, in_zone
+from fleet2mqtt.platforms.thingscloud.command_buttons import CommandButton, build_button
+from fleet2mqtt.platforms.thingscloud.entities import (
+    DEVICE_ENTITIES,
+    MANUFACTURER,
+    PROJECT_ENTITIES,
+    DeviceEntity,
+    alarm_status,
+    build_extended_entity,
+)
+from fleet2mqtt.platforms.thingscloud.entity_keys import EntityKeys
+from fleet2mqtt.platforms.thingscloud.models import (
+    AttributeInfo,
+    DeviceEvent,
+    DeviceInfo,
+    DeviceRecord,
+    ExtendInfo,
+    JsonObject,
+    ProjectRecord,
+    zone_context,
+)
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Context
+from fleet2mqtt.sdk.device_cache import DeviceCache, NewestFirst
 
 _NEVER = float("-inf")
 
 
 @dataclass(slots=True)
-class _Known:
-    """A device, what it was made from, and when each part was asked for (`time.monotonic()`).
+class _DeviceEntry:
+    """The data of a device, and when its parts were requested (`time.monotonic()`).
 
-    `moved`: it sent something since its values were last read, as far as the list tells. `loose` are values that the
-    definitions do not explain even though they were read since.
+    `has_new_values`: it sent something since its values were last read, as far as the list tells. `undefined` are
+    values without a definition, although the definitions were read after them.
     """
 
-    raw: Row
+    raw: JsonObject
     record: DeviceRecord
-    requested_at: float
-    device: Device | None = None
-    moved: bool = True
-    schema: dict[str, AttributeInfo] | None = None
-    schema_began: float = _NEVER
-    values_began: float = _NEVER
+    has_new_values: bool = True
+    definitions: dict[str, AttributeInfo] | None = None
+    definitions_requested_at: float = _NEVER
+    values_requested_at: float = _NEVER
     reported_at: datetime | None = None
     alarmed_at: datetime | None = None
-    loose: frozenset[str] = frozenset()
-    shapes: dict[str, Shape] = field(default_factory=dict)
-    rows: tuple[EntityDescription, ...] | None = None
+    undefined: frozenset[str] = frozenset()
+    shapes: dict[str, ValueShape] = field(default_factory=dict)
+    entities: tuple[DeviceEntity, ...] | None = None
 
-    def unexplained(self) -> frozenset[str]:
-        """The values that no definition explains."""
-        defined = self.schema or {}
-        return frozenset(
-            name for name, value in self.record.values.items() if name not in defined and value is not None
-        )
+    def without_definition(self) -> frozenset[str]:
+        """Return the identifiers of values without a definition."""
+        defined = self.definitions or {}
+        values = self.record.values.items()
+        return frozenset(name for name, value in values if name not in defined and value is not None)
 
 
-class Fleet:
-    """The devices by the vendor's ids, and the figures of the project."""
+class DeviceStore:
+    """The devices by the vendor's ids, and the totals of the project."""
 
-    def __init__(self, context: Context, rules: Rules, buttons: Mapping[str, Button]) -> None:
-        self.figures = FleetRecord()
+    def __init__(self, context: Context, options: AttributeOptions, buttons: Mapping[str, CommandButton]) -> None:
         self.model_names: dict[str, str] = {}
         self.members: dict[str, frozenset[str]] = {}
-        """Who is in which groups: device → groups."""
+        """The groups of each device, by vendor id."""
+        self._project = ProjectRecord()
         self._group_names: Mapping[str, str] = {}
-        self._backend = context.name
-        self._ids = context.ids
+        self._cache = DeviceCache(backend=context.name, ids=context.ids)
+        self._newest = NewestFirst()
         self._zone = context.zone
         self._url: str = context.options["url"]
-        self._rules = rules
-        self._keys = Keys(backend=context.name, assignments=context.ids.assignments)
-        self._known: dict[str, _Known] = {}
-        self._buttons = tuple((each, button_row(self._keys(key, "command_"), each)) for key, each in buttons.items())
-        self._rows: dict[Spec | str, EntityDescription] = {}
-        self._tables: dict[tuple[int, ...], tuple[EntityDescription, ...]] = {}
-        self._own: Device | None = None
+        self._options = options
+        self._keys = EntityKeys(backend=context.name, assignments=context.ids.assignments)
+        self._entries: dict[str, _DeviceEntry] = {}
+        self._buttons = tuple(
+            (button, build_button(self._keys(key, "command_"), button)) for key, button in buttons.items()
+        )
+        self._attribute_entities: dict[AttributeSpec, DeviceEntity] = {}
+        self._extended_entities: dict[tuple[str | None, str | None], DeviceEntity] = {}
 
-    # Who is there
+    # Which devices there are
 
-    def id(self, vendor_id: str) -> str:
-        """The device id of a vendor's id, known or not."""
-        return self._ids(self._backend, vendor_id)
+    def device_id(self, vendor_id: str) -> str:
+        """Return the device id of a vendor id, whether or not it is listed."""
+        return self._cache.id(vendor_id)
 
-    def natives(self) -> tuple[str, ...]:
-        """The devices known."""
-        return tuple(self._known)
+    def vendor_ids(self) -> tuple[str, ...]:
+        """Return the vendor ids of the devices that were listed."""
+        return tuple(self._entries)
 
-    def by_key(self, device_key: str | None) -> str | None:
-        """The device with this `device_key`."""
-        found = (vendor_id for vendor_id, known in self._known.items() if known.record.info.device_key == device_key)
+    def find_by_key(self, device_key: str | None) -> str | None:
+        """Return the vendor id of the device with this `device_key`."""
+        found = (vendor_id for vendor_id, entry in self._entries.items() if entry.record.info.device_key == device_key)
         return next(found, None) if device_key else None
 
-    def retain(self, natives: Iterable[str]) -> None:
-        """Forget the devices that are not among these."""
-        for vendor_id in set(self._known).difference(natives):
-            del self._known[vendor_id]
+    def retain(self, vendor_ids: Iterable[str]) -> None:
+        """Discard the devices that are not among these."""
+        gone = set(self._entries).difference(vendor_ids)
+        for vendor_id in gone:
+            del self._entries[vendor_id]
+            self._newest.discard(vendor_id)
+        self._cache.discard(map(self.device_id, gone))
 
-    def waiting(self, natives: Iterable[str]) -> list[str]:
-        """Those of these that are known: who sent something first, then whose values were read longest ago."""
-        there = [(known, vendor_id) for vendor_id in natives if (known := self._known.get(vendor_id)) is not None]
-        there.sort(key=lambda pair: (not pair[0].moved, pair[0].values_began))
-        return [vendor_id for _, vendor_id in there]
+    def sweep_order(self, vendor_ids: Iterable[str], attempted_at: Mapping[str, float]) -> list[str]:
+        """Return those of these that are listed: first devices with new values, then the longest not read.
 
-    def hurry(self, vendor_id: str) -> None:
-        """Have this device's values read before others'."""
-        if known := self._known.get(vendor_id):
-            known.moved = True
+        `attempted_at` is when each was last tried; a device that fails does not come first again and again.
+        """
+        listed = [(entry, vendor_id) for vendor_id in vendor_ids if (entry := self._entries.get(vendor_id)) is not None]
 
-    def schema_age(self, vendor_id: str) -> float | None:
-        """Seconds since the definitions of a device's attributes were read; None where they have to be."""
-        known = self._known.get(vendor_id)
-        return None if known is None or known.schema is None else time.monotonic() - known.schema_began
+        def priority(item: tuple[_DeviceEntry, str]) -> tuple[bool, float]:
+            entry, vendor_id = item
+            return not entry.has_new_values, max(entry.values_requested_at, attempted_at.get(vendor_id, _NEVER))
 
-    def outdate(self, vendor_id: str) -> None:
+        return [vendor_id for _, vendor_id in sorted(listed, key=priority)]
+
+    def request_values(self, vendor_id: str) -> None:
+        """Have this device's values read before those of others."""
+        if entry := self._entries.get(vendor_id):
+            entry.has_new_values = True
+
+    def definitions_age(self, vendor_id: str) -> float | None:
+        """Return the seconds since a device's attribute definitions were read; None if they were not."""
+        entry = self._entries.get(vendor_id)
+        if entry is None or entry.definitions is None:
+            return None
+        return time.monotonic() - entry.definitions_requested_at
+
+    def expire_definitions(self, vendor_id: str) -> None:
         """Have the definitions of this device's attributes read again."""
-        if known := self._known.get(vendor_id):
-            known.schema_began = _NEVER
+        if entry := self._entries.get(vendor_id):
+            entry.definitions_requested_at = _NEVER
 
-    # What is said of them
+    def needs_definitions(self, vendor_id: str) -> bool:
+        """Return whether a device's definitions have to be read before its values can be shown."""
+        entry = self._entries.get(vendor_id)
+        return entry is not None and (entry.definitions is None or not entry.without_definition() <= entry.undefined)
 
-    def learn(self, raw: Row, requested_at: float) -> Device | None:
-        """Take in an entry of the device list, or a device's information; nothing for one without an id."""
+    # What the vendor reports of them
+
+    def apply_device(self, raw: JsonObject, requested_at: float) -> Device | None:
+        """Apply an item of the device list, or a device's information; nothing for an item without an id."""
         vendor_id = vendor_json.text(raw.get("id"))
         if vendor_id is None:
             return None
-        known = self._known.get(vendor_id)
-        if known is None:
+        entry = self._entries.get(vendor_id)
+        if entry is None:
             record = DeviceRecord(info=DeviceInfo(id=vendor_id), zone=self._zone)
-            known = self._known[vendor_id] = _Known({}, record, _NEVER)
-        if requested_at >= known.requested_at and any(known.raw.get(key) != value for key, value in raw.items()):
-            known.moved |= known.raw.get("active") != raw.get("active")
-            known.raw = known.raw | raw
-            info = DeviceInfo.model_validate(known.raw, context=in_zone(self._zone))
-            told = told_alarm(info.alarm)
-            alarming = told if told is not None else known.record.alarming or False
-            self._renew(known, replace(known.record, info=info, alarming=alarming))
-            self._placed(vendor_id)
-        known.requested_at = max(requested_at, known.requested_at)
+            entry = self._entries[vendor_id] = _DeviceEntry({}, record)
+        is_newest = self._newest.accept(vendor_id, requested_at)
+        if is_newest and any(entry.raw.get(key) != value for key, value in raw.items()):
+            entry.has_new_values |= entry.raw.get("active") != raw.get("active")
+            entry.raw = entry.raw | raw
+            info = DeviceInfo.model_validate(entry.raw, context=zone_context(self._zone))
+            status = alarm_status(info.alarm)
+            alarming = status if status is not None else entry.record.alarming or False
+            self._set_record(entry, replace(entry.record, info=info, alarming=alarming))
+            self._place(vendor_id)
         return self.device(vendor_id)
 
-    def define(self, vendor_id: str, rows: Iterable[Row], requested_at: float) -> Device | None:
-        """Take in the attributes of a device with their definitions."""
-        known = self._known.get(vendor_id)
-        if known is None:
+    def apply_definitions(self, vendor_id: str, items: Iterable[JsonObject], requested_at: float) -> Device | None:
+        """Apply the attributes of a device with their definitions."""
+        entry = self._entries.get(vendor_id)
+        if entry is None:
             return None
-        infos = (AttributeInfo.model_validate(row) for row in rows)
-        schema = {info.identifier: info for info in infos if info.identifier}
-        if known.schema is None or _definitions(known.schema) != _definitions(schema):
-            known.rows = known.device = None
-        known.schema, known.schema_began = schema, requested_at
-        if (loose := known.unexplained()) != known.loose:
-            known.loose, known.rows, known.device = loose, None, None
-        rest = {name: known.record.values[name] for name in loose}
-        return self.set_values(vendor_id, rest | {name: info.value for name, info in schema.items()}, requested_at)
+        infos = (AttributeInfo.model_validate(item) for item in items)
+        definitions = {info.identifier: info for info in infos if info.identifier}
+        if entry.definitions is None or _without_values(entry.definitions) != _without_values(definitions):
+            entry.entities = None
+        entry.definitions, entry.definitions_requested_at = definitions, requested_at
+        if (undefined := entry.without_definition()) != entry.undefined:
+            entry.undefined, entry.entities = undefined, None
+        values = {name: entry.record.values[name] for name in undefined}
+        values |= {name: info.value for name, info in definitions.items()}
+        return self.apply_values(vendor_id, values, requested_at)
 
-    def set_values(self, vendor_id: str, values: Mapping[str, Any], requested_at: float) -> Device | None:
-        """Take in all values of a device; what was asked for before the newest ones changes nothing."""
-        known = self._known.get(vendor_id)
-        if known is None:
+    def apply_values(self, vendor_id: str, values: Mapping[str, Any], requested_at: float) -> Device | None:
+        """Apply all values of a device, unless they were requested before those that are there."""
+        entry = self._entries.get(vendor_id)
+        if entry is None:
             return None
-        if requested_at >= known.values_began:
-            known.values_began, known.moved = requested_at, False
-            self._put(known, dict(values))
+        if requested_at >= entry.values_requested_at:
+            entry.values_requested_at, entry.has_new_values = requested_at, False
+            self._set_values(entry, dict(values))
         return self.device(vendor_id)
 
-    def report(self, vendor_id: str, values: Mapping[str, Any], at: datetime | None) -> Device | None:
-        """Take in what a device reported just now; one that overtook this one wins."""
-        known = self._known.get(vendor_id)
-        if known is None or (at and known.reported_at and at < known.reported_at):
+    def apply_report(self, vendor_id: str, values: Mapping[str, Any], at: datetime | None) -> Device | None:
+        """Apply values that a device just reported, unless a later report is there."""
+        entry = self._entries.get(vendor_id)
+        if entry is None or (at and entry.reported_at and at < entry.reported_at):
             return None
-        known.reported_at = at or known.reported_at
-        known.values_began = time.monotonic()
-        self._put(known, {**known.record.values, **values})
+        entry.reported_at = at or entry.reported_at
+        entry.values_requested_at = time.monotonic()
+        self._set_values(entry, {**entry.record.values, **values})
         return self.device(vendor_id)
 
-    def happen(self, vendor_id: str, event: Event) -> Device | None:
-        """Take in an event of a device."""
+    def apply_event(self, vendor_id: str, event: DeviceEvent) -> Device | None:
+        """Apply an event of a device."""
         return self._change(vendor_id, event=event)
 
-    def alarm(self, vendor_id: str, at: datetime, *, cleared: bool) -> Device | None:
-        """Take in that an alarm was raised or cleared, unless a later one is known."""
-        known = self._known.get(vendor_id)
-        if known is None or (known.alarmed_at and at < known.alarmed_at):
+    def apply_alarm(self, vendor_id: str, at: datetime, *, cleared: bool) -> Device | None:
+        """Apply that an alarm was raised or cleared, unless a later one is there."""
+        entry = self._entries.get(vendor_id)
+        if entry is None or (entry.alarmed_at and at < entry.alarmed_at):
             return None
-        known.alarmed_at = at
+        entry.alarmed_at = at
         return self._change(vendor_id, alarming=not cleared)
 
-    def extend(self, vendor_id: str, rows: Iterable[Row]) -> Device | None:
-        """Take in the extended information of a device."""
-        infos = tuple(ExtendInfo.model_validate(row) for row in rows)
+    def apply_extended(self, vendor_id: str, items: Iterable[JsonObject]) -> Device | None:
+        """Apply the extended information of a device."""
+        infos = tuple(ExtendInfo.model_validate(item) for item in items)
         return self._change(vendor_id, extended=tuple(info for info in infos if info.id))
 
-    def group(self, names: Mapping[str, str], members: Mapping[str, frozenset[str]]) -> list[Device]:
-        """Take in the groups, innermost first, and who is in them (device → groups); gives the devices known."""
+    def apply_groups(self, names: Mapping[str, str], members: Mapping[str, frozenset[str]]) -> list[Device]:
+        """Apply the names of the groups, innermost first, and the groups of each device; return the listed devices."""
         self._group_names, self.members = names, dict(members)
-        return [device for vendor_id in self._known if (device := self._placed(vendor_id))]
+        return [device for vendor_id in self._entries if (device := self._place(vendor_id))]
 
-    def group_one(self, vendor_id: str, groups: Iterable[str]) -> Device | None:
-        """Take in which groups one device is in."""
+    def apply_device_groups(self, vendor_id: str, groups: Iterable[str]) -> Device | None:
+        """Apply the groups of one device."""
         self.members[vendor_id] = frozenset(groups)
-        return self._placed(vendor_id)
+        return self._place(vendor_id)
 
-    def undefined(self, vendor_id: str) -> bool:
-        """Whether a device's definitions have to be read before its values can be shown."""
-        known = self._known.get(vendor_id)
-        return known is not None and (known.schema is None or not known.unexplained() <= known.loose)
+    def update_project(self, **changes: Any) -> Device:
+        """Change fields of the project's record; return the backend's own device."""
+        self._project = replace(self._project, **changes)
+        return self._cache.backend_device(
+            self._project,
+            PROJECT_ENTITIES,
+            manufacturer=MANUFACTURER,
+            model="thingscloud",
+            configuration_url=self._url,
+        )
 
     # Devices
 
     def device(self, vendor_id: str) -> Device:
-        """A device as of now."""
-        known = self._known[vendor_id]
-        if known.rows is None:
-            infos = (self._extended_row(info) for info in known.record.extended)
-            buttons = (row for button, row in self._buttons if button.suits(known.record.info))
-            rows = (*DEVICE_ROWS, *buttons, *self._attribute_rows(known), *infos)
-            known.rows = self._tables.setdefault(tuple(map(id, rows)), rows)
-        if known.device is None:
-            known.device = device_of(self._backend, self.id(vendor_id), known.rows, known.record)
-        return known.device
+        """Return a device as of now. It is available while it is listed; its connection is the entity `online`."""
+        entry = self._entries[vendor_id]
+        if entry.entities is None:
+            buttons = (entity for button, entity in self._buttons if button.applies_to(entry.record.info))
+            extended = (self._extended_entity(info) for info in entry.record.extended)
+            entities = (*DEVICE_ENTITIES, *buttons, *self._attribute_entities_of(entry), *extended)
+            entry.entities = self._cache.intern(entities)
+        record = entry.record
+        info = record.info
+        return self._cache.build(
+            self.device_id(vendor_id),
+            record,
+            entry.entities,
+            vendor_id=vendor_id,
+            scope="devices",
+            name=info.name or info.device_key or vendor_id,
+            via=self._cache.backend,
+            model=info.type_info.name or record.model,
+            serial_number=info.device_key,
+            suggested_area=record.groups[0] if record.groups else None,
+            alarms=True,
+        )
 
-    def figure(self, **news: Any) -> Device:
-        """Take in figures of the project; gives the backend's own device."""
-        figures = replace(self.figures, **news)
-        if self._own is None or figures != self.figures:
-            self.figures = figures
-            self._own = fleet_device(self._backend, self._url, figures)
-        return self._own
-
-    def _placed(self, vendor_id: str) -> Device | None:
-        """A device with its groups and its type by their names."""
-        known = self._known.get(vendor_id)
-        if known is None:
+    def _place(self, vendor_id: str) -> Device | None:
+        """Set the names of a device's groups and type."""
+        entry = self._entries.get(vendor_id)
+        if entry is None:
             return None
-        mine = self.members.get(vendor_id, ())
-        names = tuple(name for id_, name in self._group_names.items() if id_ in mine)
-        return self._change(vendor_id, groups=names, model=self.model_names.get(known.record.info.type or ""))
+        groups = self.members.get(vendor_id, ())
+        names = tuple(name for id_, name in self._group_names.items() if id_ in groups)
+        return self._change(vendor_id, groups=names, model=self.model_names.get(entry.record.info.type or ""))
 
-    def _change(self, vendor_id: str, **news: Any) -> Device | None:
-        known = self._known.get(vendor_id)
-        if known is None:
+    def _change(self, vendor_id: str, **changes: Any) -> Device | None:
+        entry = self._entries.get(vendor_id)
+        if entry is None:
             return None
-        self._renew(known, replace(known.record, **news))
+        self._set_record(entry, replace(entry.record, **changes))
         return self.device(vendor_id)
 
-    def _put(self, known: _Known, values: dict[str, Any]) -> None:
+    def _set_values(self, entry: _DeviceEntry, values: dict[str, Any]) -> None:
         for name, value in values.items():
-            shape = known.shapes.get(name, Shape())
-            if (seen := shape.with_value(value)) is not shape:
-                known.shapes[name], known.rows, known.device = seen, None, None
-        if known.loose - values.keys():
-            known.loose &= values.keys()
-            known.rows = known.device = None
-        self._renew(known, replace(known.record, values=values))
+            shape = entry.shapes.get(name, ValueShape())
+            if (changed := shape.with_value(value)) is not shape:
+                entry.shapes[name], entry.entities = changed, None
+        if entry.undefined - values.keys():
+            entry.undefined &= values.keys()
+            entry.entities = None
+        self._set_record(entry, replace(entry.record, values=values))
 
-    def _renew(self, known: _Known, record: DeviceRecord) -> None:
-        if record != known.record:
-            if (record.extended, record.info.type) != (known.record.extended, known.record.info.type):
-                known.rows = None
-            known.record, known.device = record, None
+    def _set_record(self, entry: _DeviceEntry, record: DeviceRecord) -> None:
+        if record != entry.record:
+            if (record.extended, record.info.type) != (entry.record.extended, entry.record.info.type):
+                entry.entities = None
+            entry.record = record
 
-    def _attribute_rows(self, known: _Known) -> Iterable[EntityDescription]:
-        """A row for each attribute that is defined, and for values that stay without a definition."""
-        loose = (AttributeInfo(identifier=name) for name in sorted(known.loose))
-        for info in (*(known.schema or {}).values(), *loose):
+    def _attribute_entities_of(self, entry: _DeviceEntry) -> Iterable[DeviceEntity]:
+        """Yield an entity description for each attribute with a definition, and for values that stay without one."""
+        undefined = (AttributeInfo(identifier=name) for name in sorted(entry.undefined))
+        for info in (*(entry.definitions or {}).values(), *undefined):
             name = info.identifier or ""
-            spec = spec_of(info, self._keys(name), self._rules, known.shapes.get(name, Shape()))
-            if spec is not None:
-                yield self._row(spec)
+            spec = build_spec(info, self._keys(name), self._options, entry.shapes.get(name, ValueShape()))
+            if spec is None:
+                continue
+            if spec not in self._attribute_entities:
+                self._attribute_entities[spec] = build_entity(spec)
+            yield self._attribute_entities[spec]
 
-    def _row(self, spec: Spec) -> EntityDescription:
-        if spec not in self._rows:
-            self._rows[spec] = row_of(spec)
-        return self._rows[spec]
-
-    def _extended_row(self, info: ExtendInfo) -> EntityDescription:
-        token = f"{info.id}\x1f{info.name}"
-        if token not in self._rows:
-            self._rows[token] = extended_row(self._keys(info.id or "", "info_"), info)
-        return self._rows[token]
+    def _extended_entity(self, info: ExtendInfo) -> DeviceEntity:
+        token = info.id, info.name
+        if token not in self._extended_entities:
+            self._extended_entities[token] = build_extended_entity(self._keys(info.id or "", "info_"), info)
+        return self._extended_entities[token]
 
 
-def _definitions(schema: Mapping[str, AttributeInfo]) -> dict[str, AttributeInfo]:
-    return {name: info.model_copy(update={"value": None}) for name, info in schema.items()}
+def _without_values(definitions: Mapping[str, AttributeInfo]) -> dict[str, AttributeInfo]:
+    return {name: info.model_copy(update={"value": None}) for name, info in definitions.items()}

@@ -1,4 +1,4 @@
-"""Keys of rows whose names only the vendor knows: the same in every run, and never one for two identifiers."""
+"""Keys of entities whose names only the project knows: stable across restarts, and never shared by two identifiers."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ import re
 from dataclasses import dataclass, field
 
 from fleet2mqtt.devices.model import Severity
-from fleet2mqtt.platforms.thingscloud.entities import DEVICE_ROWS
+from fleet2mqtt.platforms.thingscloud.entities import DEVICE_ENTITIES
 
-TAKEN = frozenset(row.key for row in DEVICE_ROWS) | {
+RESERVED_KEYS = frozenset(entity.key for entity in DEVICE_ENTITIES) | {
     *("alarm", "last_alarm", "last_alarm_time", "last_alarm_severity", "transaction", "expires_at"),
     *(f"alarms_{severity}" for severity in Severity),
 }
-"""What the table has, what the bridge adds to devices with alarms, and what a `set` has beside keys."""
-MOST = 48
+"""Keys of the table, keys that the bridge adds to devices with alarms, and members of a `set` that are no keys."""
+MAX_LENGTH = 48
 
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_OTHER = re.compile(r"[^a-z0-9]+")
+_CAMEL_CASE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_SEPARATORS = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(slots=True, kw_only=True)
-class Keys:
-    """Identifier → key. `claims` is kept on disk with the ids, so that the first to have a key keeps it."""
+class EntityKeys:
+    """Identifier → key. `assignments` is saved with the device ids, so that the first user of a key keeps it."""
 
     backend: str
     assignments: dict[str, str]
-    _given: dict[tuple[str, str], str] = field(default_factory=dict)
+    _cache: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __call__(self, identifier: str, prefix: str = "") -> str:
-        """The identifier in lower snake case; with a hash behind it where that is another's, or lost something."""
+        """Return the identifier in lower snake case; with a hash if the key is another's, or characters were lost."""
         token = prefix, identifier
-        if token not in self._given:
-            self._given[token] = self._made(prefix, identifier)
-        return self._given[token]
+        if token not in self._cache:
+            self._cache[token] = self._assign(prefix, identifier)
+        return self._cache[token]
 
-    def _made(self, prefix: str, identifier: str) -> str:
-        words = _HUMP.sub("_", identifier).lower()
-        plain = prefix + _OTHER.sub("_", words).strip("_")
-        whole = identifier.isascii() and plain != prefix and len(plain) <= MOST and plain not in TAKEN
-        claim = f"{self.backend}/{plain}"  # no device id has a slash
-        if whole and self.assignments.setdefault(claim, identifier) == identifier:
-            return plain
+    def _assign(self, prefix: str, identifier: str) -> str:
+        lower = _CAMEL_CASE.sub("_", identifier).lower()
+        key = prefix + _SEPARATORS.sub("_", lower).strip("_")
+        usable = identifier.isascii() and key != prefix and len(key) <= MAX_LENGTH and key not in RESERVED_KEYS
+        assignment = f"{self.backend}/{key}"  # no device id has a slash
+        if usable and self.assignments.setdefault(assignment, identifier) == identifier:
+            return key
         digest = hashlib.sha256(identifier.encode("utf-8", "replace")).hexdigest()[:8]
-        return f"{plain[:MOST].rstrip('_')}_{digest}".lstrip("_")
+        return f"{key[:MAX_LENGTH].rstrip('_')}_{digest}".lstrip("_")

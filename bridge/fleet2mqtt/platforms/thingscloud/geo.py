@@ -1,4 +1,4 @@
-"""Positions: on maps made in China they are often shifted (GCJ-02) against what the rest of the world uses (WGS-84)."""
+"""Positions, and the conversion from GCJ-02, the shifted coordinates of maps made in China, to WGS-84."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _STEPS = 5
 
 
 class Coordinates(StrEnum):
-    """What has to be done to positions: nothing, or GCJ-02 to WGS-84."""
+    """The conversion of positions: none, or GCJ-02 to WGS-84."""
 
     NONE = "none"
     GCJ02 = "gcj02"
 
 
 def position(value: Any, coordinates: Coordinates) -> dict[str, float] | None:
-    """Degrees from `{lat, lng}`; None for 0, 0, which means that there is no fix, and for what is no position."""
+    """Return degrees from `{lat, lng}`; None for 0, 0, which means no fix, and for values that are no position."""
     fields = value if isinstance(value, dict) else {}
     lat, lng = vendor_json.number(fields.get("lat")), vendor_json.number(fields.get("lng"))
     if lat is None or lng is None or (lat == 0 and lng == 0) or abs(lat) > 90 or abs(lng) > 180:
@@ -32,12 +32,12 @@ def position(value: Any, coordinates: Coordinates) -> dict[str, float] | None:
 
 
 def _wgs84(lat: float, lng: float) -> tuple[float, float]:
-    """The point that is shown at this one, to less than a metre; the shift itself has no inverse in closed form."""
-    at_lat, at_lng = lat, lng
+    """Return the WGS-84 point of a GCJ-02 point, to less than a metre: the shift has no inverse in closed form."""
+    wgs_lat, wgs_lng = lat, lng
     for _ in range(_STEPS):
-        shown_lat, shown_lng = _gcj02(at_lat, at_lng)
-        at_lat, at_lng = at_lat + lat - shown_lat, at_lng + lng - shown_lng
-    return round(at_lat, 6), round(at_lng, 6)
+        shifted_lat, shifted_lng = _gcj02(wgs_lat, wgs_lng)
+        wgs_lat, wgs_lng = wgs_lat + lat - shifted_lat, wgs_lng + lng - shifted_lng
+    return round(wgs_lat, 6), round(wgs_lng, 6)
 
 
 def _gcj02(lat: float, lng: float) -> tuple[float, float]:
@@ -52,12 +52,12 @@ def _gcj02(lat: float, lng: float) -> tuple[float, float]:
     )
     east += both + _waves(x, 20.0, 40.0) + (150.0 * math.sin(x / 12 * math.pi) + 300 * math.sin(x / 30 * math.pi)) / 1.5
     radians = lat / 180.0 * math.pi
-    magic = 1 - _FLATTENING * math.sin(radians) ** 2
-    root = math.sqrt(magic)
-    north = north * 180.0 / ((_AXIS * (1 - _FLATTENING)) / (magic * root) * math.pi)
+    curvature = 1 - _FLATTENING * math.sin(radians) ** 2
+    root = math.sqrt(curvature)
+    north = north * 180.0 / ((_AXIS * (1 - _FLATTENING)) / (curvature * root) * math.pi)
     east = east * 180.0 / (_AXIS / root * math.cos(radians) * math.pi)
     return lat + north, lng + east
 
 
-def _waves(at: float, long: float, short: float) -> float:
-    return (long * math.sin(at * math.pi) + short * math.sin(at / 3.0 * math.pi)) * 2.0 / 3.0
+def _waves(angle: float, short: float, long: float) -> float:
+    return (short * math.sin(angle * math.pi) + long * math.sin(angle / 3.0 * math.pi)) * 2.0 / 3.0

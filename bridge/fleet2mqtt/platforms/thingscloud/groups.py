@@ -1,49 +1,58 @@
-"""Groups of devices: the tree laid flat, and who is in which group."""
+"""Device groups: the group tree as a flat mapping, and the members of each group."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from functools import partial
 
 from fleet2mqtt.platforms.thingscloud.client import Client
-from fleet2mqtt.platforms.thingscloud.models import Row, rows
-from fleet2mqtt.platforms.thingscloud.paging import Listing
+from fleet2mqtt.platforms.thingscloud.models import JsonObject, json_objects
 from fleet2mqtt.sdk import vendor_json
+from fleet2mqtt.sdk.pagination import Listing, Page, Position
 
-DEEPEST = 32
+MAX_DEPTH = 32
 
 
-def flattened(tree: Iterable[Row]) -> dict[str, str]:
-    """Id → name of all groups, innermost first: of a device's groups the first tells most about where it is."""
-    found: list[tuple[int, str, str]] = []
+def device_listing(client: Client, *, type_: str | None = None, group: str | None = None) -> Listing:
+    """Return the paginated list of all devices, or of those of one type or group."""
 
-    def walk(groups: Iterable[Row], depth: int) -> None:
-        for group in groups:
+    async def fetch(position: Position) -> Page:
+        return await client.devices(position.number, type_=type_, group=group)
+
+    return Listing(fetch=fetch, key=lambda item: vendor_json.text(item.get("id")))
+
+
+def flatten_tree(tree: Iterable[JsonObject]) -> dict[str, str]:
+    """Return the names of all groups by id, innermost first: a device's innermost group is its place."""
+    groups: list[tuple[int, str, str]] = []
+
+    def walk(children: Iterable[JsonObject], depth: int) -> None:
+        for group in children:
             id_ = vendor_json.text(group.get("id"))
             if id_ is not None:
-                found.append((-depth, id_, vendor_json.text(group.get("name")) or id_))
-            if depth < DEEPEST:
-                walk(rows(group.get("children")), depth + 1)
+                groups.append((-depth, id_, vendor_json.text(group.get("name")) or id_))
+            if depth < MAX_DEPTH:
+                walk(json_objects(group.get("children")), depth + 1)
 
     walk(tree, 0)
-    return {id_: name for _, id_, name in sorted(found, key=lambda each: each[0])}
+    return {id_: name for _, id_, name in sorted(groups, key=lambda group: group[0])}
 
 
-async def read_groups(
-    client: Client, groups: Iterable[str], before: Mapping[str, frozenset[str]]
+async def read_members(
+    client: Client, groups: Iterable[str], previous: Mapping[str, frozenset[str]]
 ) -> dict[str, frozenset[str]]:
-    """Who is in which of these groups: device → groups. Asking group by group costs less than device by device.
+    """Return the groups of each device by vendor id. One list per group costs fewer calls than one per device.
 
-    Of a list that could not be read whole, who was in it `before` still is. Raises BackendError.
+    Where a group's list was not read completely, its `previous` members stay in it. Raises BackendError.
     """
     members: defaultdict[str, set[str]] = defaultdict(set)
     for group in groups:
-        listing = Listing(fetch=partial(client.devices, group=group))
+        listing = device_listing(client, group=group)
         async for page in listing.pages():
-            for row in page.rows:
-                members[vendor_json.text(row["id"]) or ""].add(group)
-        known_now = listing.complete or listing.empty
-        for vendor_id in () if known_now else (vendor_id for vendor_id, known in before.items() if group in known):
-            members[vendor_id].add(group)
-    return {vendor_id: frozenset(found) for vendor_id, found in members.items()}
+            for vendor_id in page.keys:
+                members[vendor_id].add(group)
+        if not (listing.complete or listing.empty):
+            for vendor_id, before in previous.items():
+                if group in before:
+                    members[vendor_id].add(group)
+    return {vendor_id: frozenset(ids) for vendor_id, ids in members.items()}

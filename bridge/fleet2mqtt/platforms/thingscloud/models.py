@@ -1,33 +1,39 @@
-"""What ThingsCloud sends: the vendor's own names, values made safe. Times without a zone get the backend's."""
+"""Wire models of ThingsCloud with the vendor's field names, and the records that entities are read from.
+
+Times without a zone get the backend's.
+"""
 
 from __future__ import annotations
 
-from datetime import tzinfo
-from typing import Annotated, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from typing import Annotated, Any, Protocol
 
 from pydantic import BeforeValidator, Field
 
+from fleet2mqtt.devices.model import Device
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.vendor_json import Moment, Number, Text, Truth, WireModel
 
-Row = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
-def table(value: Any) -> Row:
-    """An object; {} for whatever else stands in its place, such as the [] of an empty one."""
+def json_object(value: Any) -> JsonObject:
+    """Return an object as it is, and {} for anything else, such as the [] of an empty object."""
     return value if isinstance(value, dict) else {}
 
 
-def rows(value: Any) -> list[Row]:
-    """The objects of a list; none where something else stands in its place."""
-    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+def json_objects(value: Any) -> list[JsonObject]:
+    """Return the objects of a list; [] for anything that is not a list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _texts(value: Any) -> list[str]:
     return [text for item in value if (text := vendor_json.text(item))] if isinstance(value, list) else []
 
 
-Table = Annotated[Row, BeforeValidator(table)]
+Object = Annotated[JsonObject, BeforeValidator(json_object)]
 
 
 class TypeInfo(WireModel):
@@ -46,59 +52,59 @@ class DeviceInfo(WireModel):
     name: Text = None
     descr: Text = None
     device_key: Text = None
-    tags: Table = Field(default_factory=dict)
+    tags: Object = Field(default_factory=dict)
     create_time: Moment = None
-    alarm: Table = Field(default_factory=dict)
-    active: Table = Field(default_factory=dict)
+    alarm: Object = Field(default_factory=dict)
+    active: Object = Field(default_factory=dict)
     online: Truth = None
     type: Text = None
-    type_info: Annotated[TypeInfo, BeforeValidator(table)] = TypeInfo()
+    type_info: Annotated[TypeInfo, BeforeValidator(json_object)] = TypeInfo()
     groups: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
 
 
-class Model(WireModel):
-    """The definition of an attribute, where there is one."""
+class AttributeModel(WireModel):
+    """`model` of an attribute: its definition in the project, where there is one."""
 
     name: Text = None
     attr_type: Text = None
     data_type: Text = None
-    data_options: Table = Field(default_factory=dict)
+    data_options: Object = Field(default_factory=dict)
 
 
 class AttributeInfo(WireModel):
-    """A row of "读取设备属性列表"."""
+    """A list item of "读取设备属性列表"."""
 
     identifier: Text = None
     value: Any = None
     attr_type: Text = None
     data_type: Text = None
-    model: Annotated[Model, BeforeValidator(table)] = Model()
+    model: Annotated[AttributeModel, BeforeValidator(json_object)] = AttributeModel()
 
 
 class ExtendInfo(WireModel):
-    """A row of "读取设备扩展信息"."""
+    """A list item of "读取设备扩展信息"."""
 
     id: Text = None
     info_type: Text = None
     name: Text = None
     value: Any = None
-    options: Table = Field(default_factory=dict)
+    options: Object = Field(default_factory=dict)
 
 
 class AlarmLog(WireModel):
-    """A row of "读取所有告警消息"; what is in `alarm_info` is not documented."""
+    """A list item of "读取所有告警消息"; the content of `alarm_info` is not documented."""
 
     id: Text = None
     device_id: Text = None
     alarm_status: Number = None
     alarm_level: Number = None
-    alarm_info: Table = Field(default_factory=dict)
+    alarm_info: Object = Field(default_factory=dict)
     create_time: Moment = None
-    device: Table = Field(default_factory=dict)
+    device: Object = Field(default_factory=dict)
 
 
-class Rule(WireModel):
-    """`alarm_rule` of the alarm webhook, and what `alarm_info` of a log may say of it."""
+class AlarmRule(WireModel):
+    """`alarm_rule` of the alarm webhook, and the same in the `alarm_info` of a log."""
 
     id: Text = None
     name: Text = None
@@ -106,7 +112,7 @@ class Rule(WireModel):
     alarm_level: Number = None
 
 
-class Notice(WireModel):
+class AlarmNotification(WireModel):
     """`alarm` of the alarm webhook."""
 
     ts: Moment = None
@@ -127,7 +133,7 @@ class DevicesStat(WireModel):
 
 
 class AlarmStat(WireModel):
-    """读取设备告警状态统计: devices by the highest level of what stands for them."""
+    """读取设备告警状态统计: devices by the highest level of their active alarms."""
 
     alarm_1_total: Number = None
     alarm_2_total: Number = None
@@ -144,13 +150,70 @@ class Project(WireModel):
 
 
 class DeviceType(WireModel):
-    """A row of "读取设备类型列表"."""
+    """A list item of "读取设备类型列表"."""
 
     id: Text = None
     name: Text = None
     device_count: Number = None
 
 
-def in_zone(zone: tzinfo) -> dict[str, Any]:
-    """The context to validate these models with."""
+def zone_context(zone: tzinfo) -> dict[str, Any]:
+    """Return the context to validate these models with."""
     return {"zone": zone}
+
+
+# Records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceEvent:
+    """An event that a device reported."""
+
+    method: str | None
+    params: Any
+    id: str | None
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRecord:
+    """The data of one device: its list item, the values of its attributes by identifier, and the rest."""
+
+    info: DeviceInfo
+    zone: tzinfo
+    values: Mapping[str, Any] = field(default_factory=dict)
+    extended: tuple[ExtendInfo, ...] = ()
+    alarming: bool | None = None
+    event: DeviceEvent | None = None
+    groups: tuple[str, ...] = ()
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectRecord:
+    """The data of the project as a whole."""
+
+    stat: DevicesStat = field(default_factory=DevicesStat)
+    alarms: AlarmStat = field(default_factory=AlarmStat)
+    project: Project = field(default_factory=Project)
+    types: tuple[DeviceType, ...] | None = None
+    groups: Mapping[str, str] | None = None
+    customers: int | None = None
+
+
+class DeviceWriter(Protocol):
+    """The writes that entity descriptions make. Each raises BackendError."""
+
+    async def write_attributes(self, device: Device, values: JsonObject, *, cloud: bool) -> None:
+        """Send values to a device, or change the cloud's copy only."""
+        ...
+
+    async def write_name(self, device: Device, name: str) -> None:
+        """Give a device another name."""
+        ...
+
+    async def send_command(
+        self, vendor_id: str, method: str, params: Mapping[str, Any], number: int | None = None
+    ) -> JsonObject:
+        """Send a command to a device."""
+        ...
