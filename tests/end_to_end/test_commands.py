@@ -155,12 +155,6 @@ async def test_a_newer_command_takes_the_place_of_one_that_is_under_way(site: Si
     assert bridge.state(CHANNEL)["enable"] == second
 
 
-async def test_a_write_that_shows_late_is_waited_for(site: Site, bridge: RunningBridge) -> None:
-    site.gateways.apply_delay = 0.05
-    wanted = other(site)
-    assert (await bridge.set(CHANNEL, {"enable": wanted}))["observed"] == wanted
-
-
 INVALID: tuple[tuple[str, str, Any, str], ...] = (
     ("nobody", "enable", "ON", "unknown_device"),
     (CHANNEL, "nothing", "ON", "unknown_key"),

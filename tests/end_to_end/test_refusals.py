@@ -19,7 +19,7 @@ from tests.bridge_under_test import (
     open_site,
     reply_to,
 )
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -180,6 +180,13 @@ async def test_a_reply_may_not_go_where_the_bridge_listens(site: Site, bridge: R
         await wait_until(lambda before=before: len(bridge.results(GATEWAY)) > before, "a result")  # type: ignore[misc]
         assert bridge.seen.all(topic) == []
     assert site.gateways.gateways[SN]["base"]["remark"] == "x"
+
+
+async def test_a_write_that_shows_late_is_waited_for(site: Site) -> None:
+    async with site.bridge(commands={"confirm_timeout": PATIENCE}) as bridge:
+        await bridge.settle()
+        site.gateways.apply_delay = 0.05
+        assert (await bridge.set(CHANNEL, {"enable": "ON"}))["observed"] == "ON"
 
 
 async def test_what_outlasts_its_time_ends_with_a_timeout(site: Site) -> None:

@@ -9,16 +9,18 @@ import pytest
 
 from tests.bridge_under_test import CHANNEL, GATEWAY, LINE, MAC, SN, VOIP, RunningBridge, Site, retained, state_topic
 from tests.mqtt.proxy import Proxy
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 LIST = "/api/v1/devices/list"
 DEVICES = {"hq_voip": "/s1/device", "branch": LIST}
+SLOW = ("hang", "slow")
+TIMEOUT = 1.0
 SICK: dict[str, tuple[dict[str, Any], set[str]]] = {
     "hang": ({}, {"unreachable", "ambiguous", "timeout"}),
-    "slow": ({"seconds": 0.2}, {"unreachable", "ambiguous", "timeout"}),
+    "slow": ({"seconds": 1.0}, {"unreachable", "ambiguous", "timeout"}),
     "garbage": ({}, {"bad_reply"}),
     "malformed": ({}, {"bad_reply"}),
     "reset": ({}, {"unreachable", "ambiguous"}),
@@ -27,8 +29,11 @@ SICK: dict[str, tuple[dict[str, Any], set[str]]] = {
 
 
 @pytest.fixture
-async def bridge(site: Site) -> AsyncIterator[RunningBridge]:
-    async with site.bridge(branch={"timeout": 0.5}, hq_voip={"timeout": 0.5}) as bridge:
+async def bridge(site: Site, request: pytest.FixtureRequest) -> AsyncIterator[RunningBridge]:
+    """A bridge whose vendors have a short time-out only where a test waits for it to pass."""
+    fault = getattr(request.node, "callspec", None) and request.node.callspec.params.get("fault")
+    patience = {"timeout": TIMEOUT if fault in SLOW else PATIENCE}
+    async with site.bridge(branch=patience, hq_voip=patience) as bridge:
         await bridge.settle()
         yield bridge
 
@@ -99,7 +104,7 @@ async def test_a_black_hole_before_a_vendor_is_a_failure_and_ends(site: Site) ->
     port = int(site.urls["branch"].rpartition(":")[2])
     async with Proxy(port) as network:
         url = f"http://127.0.0.1:{network.port}"
-        async with site.bridge(branch={"url": url, "timeout": 0.5}) as bridge:
+        async with site.bridge(branch={"url": url, "timeout": TIMEOUT}) as bridge:
             await bridge.settle()
             known = (await bridge.devices()).keys()
             network.swallowing = True

@@ -10,6 +10,7 @@ from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.errors import Ambiguous, AuthenticationError, InvalidResponse, RateLimited, Rejected
 from tests.platforms.omstation.connected import NAME, Shared, calls, device_of, simulated
 from tests.platforms.omstation.simulated import COLLECTIONS, LATTICES, STATIONS, TRANSFERS, path
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -257,7 +258,7 @@ async def test_faults(
     source: str, fault: dict[str, Any], kind: type[BackendError], code: int | str, tmp_path: Path
 ) -> None:
     call = {"stations": STATIONS, "authorisations": TRANSFERS}[source]
-    async with simulated(shared=Shared(tmp_path, timeout=0.5)) as (simulator, run):
+    async with simulated(shared=Shared(tmp_path, timeout=2.0 if code == "timeout" else PATIENCE)) as (simulator, run):
         await run.poll()
         simulator.fault_injector.inject(path=path(call), times=1, **fault)
         with pytest.raises(kind) as raised:
