@@ -13,8 +13,8 @@ from fleet2mqtt.mqtt import MqttClient, Settings
 async def _main(port: int, count: int) -> None:
     ready = asyncio.Event()
     settings = Settings(host="127.0.0.1", port=port, client_id="bench-mqtt", will_topic="bench/state")
-    mqtt = MqttClient(settings, [], lambda _: None, ready.set, lambda _: None)
-    task = asyncio.create_task(mqtt.run(), name="mqtt")
+    mqtt = MqttClient(settings, [])
+    task = asyncio.create_task(mqtt.run(lambda _: None, ready.set, lambda _: None), name="mqtt")
     await ready.wait()
     requested_at, cpu = perf_counter(), process_time()
     for number in range(count):

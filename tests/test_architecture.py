@@ -30,7 +30,7 @@ LAYERS = (
     ("polling", "push", "commands"),
     ("ops",),
     ("web",),
-    ("wiring",),
+    ("unit",),
     ("app",),
     ("cli",),
     ("__main__",),

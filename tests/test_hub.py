@@ -34,8 +34,8 @@ STANDING = "fleet2mqtt/alarm/active/hq_voip_1/power"
 
 
 @asynccontextmanager
-async def open_hub(broker: Broker, folder: Path) -> AsyncIterator[Hub]:
-    """A hub that publishes to the broker; its alarms outlive it in the folder."""
+async def open_hub(broker: Broker, folder: Path) -> AsyncIterator[tuple[Hub, Registry]]:
+    """A hub that publishes to the broker, and its registry; its alarms outlive it in the folder."""
 
     def connected() -> None:
         publisher.connected()
@@ -43,14 +43,15 @@ async def open_hub(broker: Broker, folder: Path) -> AsyncIterator[Hub]:
 
     async with open_outbox(folder / "outbox.sqlite") as outbox, asyncio.TaskGroup() as group:
         settings = Settings(host="127.0.0.1", port=broker.port, client_id="hub", will_topic=TOPICS.state)
-        mqtt = MqttClient(settings, [], lambda _: None, connected, lambda _: None)
+        mqtt = MqttClient(settings, [])
         registry = Registry(time.monotonic, added_rows(_no_refresh))
         publisher = Publisher(mqtt, registry, None, TOPICS, 1000)
         alarms = AlarmPublisher(mqtt, outbox, TOPICS)
-        hub = Hub(outbox, registry, publisher, alarms, TOPICS)
+        hub = Hub(outbox, registry, publisher, TOPICS, alarms.wake)
         await hub.restore_alarms()
-        tasks = [group.create_task(work) for work in (mqtt.run(), publisher.run(), alarms.run(), alarms.run_marks())]
-        yield hub
+        connection = mqtt.run(lambda _: None, connected, lambda _: None)
+        tasks = [group.create_task(work) for work in (connection, publisher.run(), alarms.run(), alarms.run_marks())]
+        yield hub, registry
         for task in tasks:
             task.cancel()
 
@@ -64,29 +65,28 @@ def power(number: int, *, cleared: bool = False) -> Any:
 
 
 async def test_a_raised_alarm_stands_until_it_is_cleared(broker: Broker, tmp_path: Path) -> None:
-    async with open_hub(broker, tmp_path) as hub:
+    async with open_hub(broker, tmp_path) as (hub, registry):
         [raised] = await hub.accept(update(device("hq_voip_1", alarms=True), alarms=(power(1),)))
         await wait_retained(broker, {STANDING: _body(raised)})
         [ended] = await hub.accept(update(requested_at=1, alarms=(power(2, cleared=True),)))
         await wait_retained(broker, {STANDING: b""})
         assert (ended.body["type"], ended.cleared) == ("cleared", True)
-        assert hub.registry.devices["hq_voip_1"].state["last_alarm_time"] == raised.body["raised_at"]
+        assert registry.devices["hq_voip_1"].state["last_alarm_time"] == raised.body["raised_at"]
         assert await hub.accept(update(requested_at=2, alarms=(power(1),))) == ()
 
 
 async def test_what_stands_is_shown_again_after_a_restart(broker: Broker, tmp_path: Path) -> None:
-    async with open_hub(broker, tmp_path) as hub:
+    async with open_hub(broker, tmp_path) as (hub, _):
         [raised] = await hub.accept(update(device("hq_voip_1", alarms=True), alarms=(power(1),)))
     await broker.restart()
-    async with open_hub(broker, tmp_path) as hub:
+    async with open_hub(broker, tmp_path) as (hub, registry):
         await wait_retained(broker, {STANDING: _body(raised)})
-        await hub.summarise()
         await hub.accept(update(device("hq_voip_1", alarms=True)))
-        assert hub.registry.devices["hq_voip_1"].state["last_alarm_severity"] == "critical"
+        assert registry.devices["hq_voip_1"].state["last_alarm_severity"] == "critical"
 
 
 async def test_what_stands_goes_with_its_device(broker: Broker, tmp_path: Path) -> None:
-    async with open_hub(broker, tmp_path) as hub:
+    async with open_hub(broker, tmp_path) as (hub, _):
         devices = device("hq_voip_1", alarms=True), device("hq_2")
         [raised] = await hub.accept(update(*devices, alarms=(power(1),)))
         await wait_retained(broker, {STANDING: _body(raised)})
@@ -96,10 +96,10 @@ async def test_what_stands_goes_with_its_device(broker: Broker, tmp_path: Path) 
 
 
 async def test_an_older_pushed_state_is_left_out(broker: Broker, tmp_path: Path) -> None:
-    async with open_hub(broker, tmp_path) as hub:
+    async with open_hub(broker, tmp_path) as (hub, registry):
         await hub.accept(update(device(state={"signal": -1}), requested_at=5, origin=UpdateOrigin.PUSH))
         await hub.accept(update(device(state={"signal": -2}), requested_at=4, origin=UpdateOrigin.PUSH))
-        assert hub.registry.devices["hq_1"].state["signal"] == -1
+        assert registry.devices["hq_1"].state["signal"] == -1
 
 
 def _body(event: Any) -> bytes:
@@ -107,23 +107,23 @@ def _body(event: Any) -> bytes:
 
 
 async def test_alarms_are_counted_by_severity_where_the_vendor_does_not_count(broker: Broker, tmp_path: Path) -> None:
-    async with open_hub(broker, tmp_path) as hub:
+    async with open_hub(broker, tmp_path) as (hub, registry):
         await hub.accept(update(device("hq_voip_1", alarms=True), device("hq_voip_2", alarms=True, counts_alarms=True)))
         await hub.accept(update(alarms=(alarm(1), alarm(2))))
         await hub.accept(update(alarms=(alarm(2), alarm(3, device="hq_voip_2"))))
-        state = hub.registry.devices["hq_voip_1"].state
+        state = registry.devices["hq_voip_1"].state
         assert (state["alarms_critical"], state["alarms_major"]) == (2, 0)
-        assert "alarms_critical" not in hub.registry.devices["hq_voip_2"].state
+        assert "alarms_critical" not in registry.devices["hq_voip_2"].state
 
 
 async def test_alarm_polled_before_its_push_is_completed_where_it_stands(broker: Broker, tmp_path: Path) -> None:
     """The same alarm with more facts (faults.md 1.5)."""
-    async with broker.record("#") as seen, open_hub(broker, tmp_path) as hub:
+    async with broker.record("#") as seen, open_hub(broker, tmp_path) as (hub, registry):
         await hub.accept(update(device("hq_voip_1", alarms=True)))
         polled = alarm(1, active=True, alarm_key="power")
         assert len(await hub.accept(update(alarms=(polled,)))) == 1
         assert await hub.accept(update(alarms=(replace(polled, line="4", tags=("a",), description="door"),))) == ()
         await seen.wait(lambda message: message.topic == STANDING and message.json["line"] == "4")
-        assert hub.registry.devices["hq_voip_1"].state["last_alarm"] == "door"
+        assert registry.devices["hq_voip_1"].state["last_alarm"] == "door"
         await seen.wait(lambda message: message.topic.startswith("fleet2mqtt/alarm/event/"))
         assert len(seen.all("fleet2mqtt/alarm/event/#")) == 1

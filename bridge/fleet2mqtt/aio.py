@@ -1,12 +1,14 @@
-"""Waiting with an end to it."""
+"""Waiting with a timeout, and tasks that end together."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event is set wait_for_event so many seconds.
+    """Wait for an event, at most so many seconds; return True if it is set.
 
     Not asyncio.wait_for: before Python 3.12 that one may swallow a cancellation which comes together with the event,
     and the task would wait for ever after.
@@ -17,3 +19,34 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return event.is_set()
     return True
+
+
+async def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until a condition over several components holds, at most so many seconds; return True if it does."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not condition() and loop.time() < deadline:  # noqa: ASYNC110 - no single component owns an event for it
+        await asyncio.sleep(0.02)
+    return condition()
+
+
+class TaskSet:
+    """Tasks of one TaskGroup that are cancelled together."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        """Start a task; what it raises ends the group."""
+        task = self._group.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def cancel(self) -> None:
+        """Cancel the tasks and wait until each has ended."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

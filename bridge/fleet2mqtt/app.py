@@ -1,34 +1,75 @@
-"""Wiring and lifetimes: everything is opened on one AsyncExitStack and runs in one TaskGroup."""
+"""The application: `build` constructs every component, dependencies first; `run` gives it what it needs and runs it."""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
 import logging
+import os
 import re
 import secrets
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from aiohttp import web
+
+from fleet2mqtt import __version__
+from fleet2mqtt.aio import TaskSet, wait_until
+from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
+from fleet2mqtt.commands.replies import Replies
+from fleet2mqtt.commands.requests import RequestHandler
+from fleet2mqtt.commands.router import CommandRouter
 from fleet2mqtt.config import models
-from fleet2mqtt.config.models import Config
-from fleet2mqtt.config.problems import nearest
+from fleet2mqtt.config.models import Config, ListenConfig
+from fleet2mqtt.contract.discovery import Discovery
+from fleet2mqtt.contract.payloads import OFFLINE, ONLINE
+from fleet2mqtt.contract.topics import Topics
+from fleet2mqtt.devices.builtin_entities import added_rows, bridge_rows
 from fleet2mqtt.devices.ids import Ids
+from fleet2mqtt.devices.model import Device, Update
+from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import ConfigError
-from fleet2mqtt.mqtt import embedded_broker
+from fleet2mqtt.hub import Hub
+from fleet2mqtt.mqtt import Message, MqttClient, Settings, embedded_broker, tls_context
+from fleet2mqtt.ops.backend_status import BackendStatus
+from fleet2mqtt.ops.bridge_requests import BridgeRequests
+from fleet2mqtt.ops.housekeeping import Housekeeping
+from fleet2mqtt.ops.inventory import InventorySaver
 from fleet2mqtt.ops.logging import MqttLog
+from fleet2mqtt.ops.status import Status
 from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
-from fleet2mqtt.sdk import api
-from fleet2mqtt.sdk.api import Backend, Context
+from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
+from fleet2mqtt.publishing.publisher import Publisher
+from fleet2mqtt.push.http_server import HttpServer, Shortcut, start_http_server
+from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.storage import atomic_file, inventory_file
-from fleet2mqtt.wiring import INVENTORY, Bridge
+from fleet2mqtt.storage.inventory_file import Snapshot
+from fleet2mqtt.unit import ActiveBackends, BackendConnector, Unit
+from fleet2mqtt.web import page
+from fleet2mqtt.web.metrics import Metrics, publish_latency
+from fleet2mqtt.web.overview import Overview
 
 _LOG = logging.getLogger(__name__)
 
 OUTBOX = "outbox.sqlite"
 INSTANCE = "instance"
+INVENTORY = "inventory.json"
+GRACE = 1.5
+"""Seconds that commands in progress and the last replies get when the bridge is stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """What the data directory holds: the open outbox, the inventory of the last run and the instance id."""
+
+    outbox: Outbox
+    snapshot: Snapshot
+    instance: str
 
 
 async def run(config: Config, log: MqttLog, stop: asyncio.Event, *, embedded_port: int = embedded_broker.PORT) -> None:
@@ -38,78 +79,264 @@ async def run(config: Config, log: MqttLog, stop: asyncio.Event, *, embedded_por
     """
     log.bind(asyncio.get_running_loop())
     async with AsyncExitStack() as stack:
-        stack.enter_context(_only_one(config.data_dir))
+        stack.enter_context(_lock(config.data_dir))
         broker = config.mqtt
         if broker is None:
             port = await stack.enter_async_context(embedded_broker.broker(embedded_port))
             broker = models.MqttConfig(
                 host=embedded_broker.HOST, port=port, protocol=models.Protocol(embedded_broker.PROTOCOL)
             )
-        outbox = await stack.enter_async_context(_outbox(config))
-        known = await asyncio.to_thread(inventory_file.load, config.data_dir / INVENTORY)
-        ids = Ids(dict(known.assignments))
-        backends = await connect(config, ids, outbox, stack)
-        instance = await _instance(config.data_dir / INSTANCE, outbox)
-        async with asyncio.TaskGroup() as group:
-            bridge = Bridge(config, outbox, backends, group, instance)
-            bridge.wire_mqtt(broker, log)
-            bridge.wire_upkeep(ids, log)
-            await bridge.start(known, stack, log)
+        storage = await stack.enter_async_context(_open_storage(config))
+        await build(config, broker, storage, log).run(stop)
+
+
+def build(config: Config, broker: models.MqttConfig, storage: Storage, log: MqttLog) -> Application:
+    """Construct the components of the bridge, dependencies first. Raises ConfigError for unusable TLS files."""
+    outbox, instance = storage.outbox, storage.instance
+    topics = Topics(config.base_topic, config.discovery.prefix)
+    group = asyncio.TaskGroup()
+    work = TaskSet(group)
+    active = ActiveBackends()
+    ids = Ids(dict(storage.snapshot.assignments))
+    latency = publish_latency()
+    refused_commands: Counter[str] = Counter()
+
+    subscriptions = [(topic, 1) for topic in (*topics.commands(), topics.state, config.discovery.birth_topic)]
+    mqtt = MqttClient(mqtt_settings(broker, instance, topics), subscriptions)
+    registry = Registry(time.monotonic, added_rows(active.refresh))
+    discovery = Discovery(topics, config.language, __version__) if config.discovery.enabled else None
+    publisher = Publisher(mqtt, registry, discovery, topics, broker.discovery_rate)
+    alarm_publisher = AlarmPublisher(mqtt, outbox, topics, latency.observe)
+    hub = Hub(outbox, registry, publisher, topics, alarm_publisher.wake)
+
+    replies = Replies(publisher, topics)
+    limits = CommandLimits(confirm=config.commands.confirm_timeout, pending=config.commands.max_pending)
+    commands = CommandQueue(hub, registry, publisher, topics, active.backends, replies, work.start, limits)
+    push_receiver = PushReceiver(hub, outbox, active.backends, active.configs)
+    connector = BackendConnector(ids=ids, data_dir=config.data_dir, outbox=outbox, active=active)
+    backend_status = BackendStatus(hub, publisher, topics)
+    unit = Unit(active, connector, hub, registry, publisher, backend_status, topics, group)
+    inventory = InventorySaver(config.data_dir / INVENTORY, registry, publisher, ids, hub.inventory_changed)
+
+    status = Status(
+        instance=instance,
+        version=__version__,
+        mqtt=mqtt,
+        outbox=outbox,
+        backends=active.backends,
+        counters=(publisher.dropped, alarm_publisher.dropped, refused_commands),
+        log_dropped=lambda: log.dropped,
+    )
+    bridge_entities = bridge_rows(partial(_announce, publisher))
+    housekeeping = Housekeeping(hub, outbox, publisher, mqtt, status, topics, bridge_entities)
+    bridge_requests = BridgeRequests(
+        hub, registry, outbox, publisher, topics, status, active.pollers, push_receiver
+    ).actions()
+    requests = RequestHandler(
+        replies, bridge_requests, active.backends, active.configs, work.start, active.request_poll
+    )
+    router = CommandRouter(commands, requests, registry, topics, config.commands.max_age, refused_commands)
+
+    metrics = Metrics(hub, registry, mqtt, status, active.pollers, push_receiver, commands, latency)
+    overview = Overview(registry=registry, outbox=outbox, mqtt=mqtt, status=status, pollers=active.pollers)
+    web_application = page.application(metrics, overview, status, mqtt, outbox, active.pollers)
+    return Application(
+        config=config,
+        topics=topics,
+        group=group,
+        work=work,
+        mqtt=mqtt,
+        publisher=publisher,
+        alarm_publisher=alarm_publisher,
+        commands=commands,
+        router=router,
+        unit=unit,
+        backend_status=backend_status,
+        inventory=inventory,
+        status=status,
+        housekeeping=housekeeping,
+        push_receiver=push_receiver,
+        web_application=web_application,
+        snapshot=storage.snapshot,
+        log=log,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """The running bridge: its components and the order in which they start and stop. Runs once."""
+
+    config: Config
+    topics: Topics
+    group: asyncio.TaskGroup
+    work: TaskSet
+    mqtt: MqttClient
+    publisher: Publisher
+    alarm_publisher: AlarmPublisher
+    commands: CommandQueue
+    router: CommandRouter
+    unit: Unit
+    backend_status: BackendStatus
+    inventory: InventorySaver
+    status: Status
+    housekeeping: Housekeeping
+    push_receiver: PushReceiver
+    web_application: web.Application
+    snapshot: Snapshot
+    log: MqttLog
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start every component, wait for `stop`, and end them in order. Raises ConfigError when it cannot listen."""
+        async with AsyncExitStack() as stack, self.group:
+            stack.push_async_callback(self.unit.close)
+            await self._start_backends()
+            servers = [
+                await self._listen(self.push_receiver.application(), "push", self.config.push, stack),
+                await self._listen(self.web_application, "web", self.config.web, stack),
+            ]
+            connection, loops = TaskSet(self.group), TaskSet(self.group)
+            connection.start(self.mqtt.run(self._on_message, self._on_connected, self._on_disconnected), "mqtt")
+            self._start_loops(loops)
+            for name in self.config.backends:
+                self.unit.start(name)
             await stop.wait()
-            await bridge.stop()
+            await self._stop(servers, connection, loops)
+
+    async def _start_backends(self) -> None:
+        await self.unit.restore(self.snapshot)
+        self.publisher.set_retained(self.topics.state, ONLINE)
+        for config in self.config.backends.values():
+            await self.unit.add(config)
+        self.unit.show_unconfigured()
+
+    def _start_loops(self, loops: TaskSet) -> None:
+        loops.start(self.publisher.run(), "publisher")
+        loops.start(self.alarm_publisher.run(), "alarms")
+        loops.start(self.alarm_publisher.run_marks(), "alarm marks")
+        loops.start(self.housekeeping.run_health(), "health")
+        loops.start(self.housekeeping.run_alarm_summary(), "alarm summary")
+        loops.start(self.housekeeping.run_log(self.log), "logging")
+        loops.start(self.backend_status.run(), "backend health")
+        loops.start(self.inventory.run(), "inventory")
+        loops.start(self.status.watch_loop(), "loop lag")
+
+    async def _stop(self, servers: list[HttpServer], connection: TaskSet, loops: TaskSet) -> None:
+        """Accept nothing more, end what is in progress, and leave the broker in order."""
+        _LOG.info("stopping")
+        await self.unit.stop_polls()
+        await asyncio.gather(*(server.cleanup() for server in servers))
+        await wait_until(lambda: self.commands.pending == 0 and self.publisher.idle, GRACE)
+        self.stopping.set()
+        await self.work.cancel()  # each command and request in progress ends in a reply
+        if self.mqtt.connected:
+            await wait_until(lambda: self.publisher.idle, GRACE / 4)
+        await loops.cancel()
+        await self.mqtt.close()
+        await self.alarm_publisher.mark()  # else what was acknowledged last would be published again at the next start
+        await connection.cancel()
+        await self.inventory.save()
+
+    async def _listen(
+        self, application: web.Application, option: str, where: ListenConfig, stack: AsyncExitStack
+    ) -> HttpServer:
+        shortcut = Shortcut(self.push_receiver.match, self.group) if option == "push" else None
+        try:
+            server = await start_http_server(application, where.host, where.port, shortcut=shortcut)
+        except OSError as error:
+            remedy = f"choose another {option}.port or {option}.host"
+            raise ConfigError([f"{option}: {cannot_listen(error, where.host, where.port)}; {remedy}"]) from error
+        stack.push_async_callback(server.cleanup)
+        _LOG.info("%s listens on %s:%d", option, *server.addresses[0][:2])
+        return server
+
+    def _on_message(self, message: Message) -> None:
+        discovery = self.config.discovery
+        if message.topic == discovery.birth_topic:
+            if message.payload == discovery.birth_payload.encode():
+                _LOG.info("Home Assistant has started: announcing everything")
+                self.publisher.announce()
+        elif message.topic == self.topics.state:
+            if message.payload != ONLINE and not self.stopping.is_set():
+                self.publisher.republish(self.topics.state)
+        elif not self.stopping.is_set():
+            self.router.receive(message)
+
+    def _on_connected(self) -> None:
+        self.housekeeping.publish_info()
+        self.publisher.connected()
+        self.alarm_publisher.connected()
+
+    def _on_disconnected(self, reason: str) -> None:
+        _LOG.debug("disconnected: %s", reason)
 
 
-async def connect(config: Config, ids: Ids, outbox: Outbox, stack: AsyncExitStack) -> dict[str, Backend]:
-    """Open every configured backend; none of them is asked anything yet."""
-    installed = api.platforms()
-    backends = {}
-    for name, each in config.backends.items():
-        context = Context(
-            name=name,
-            options=each.options,
-            ids=ids,
-            data_dir=config.data_dir,
-            checkpoint=partial(outbox.checkpoint, name),
-            save_checkpoint=partial(outbox.save_checkpoint, name),
-        )
-        backends[name] = await stack.enter_async_context(installed[each.platform]().connect(context))
-        _note_unknown(each.allow, backends[name])
-    return backends
+async def _announce(publisher: Publisher, _: object, __: Device, ___: object) -> Update | None:
+    """Announce everything: the write function of the announce button."""
+    publisher.announce()
+    return None
 
 
-def _note_unknown(allowed: tuple[str, ...], backend: Backend) -> None:
-    """A word misspelt in `allow` would be found out only when the action is wanted."""
-    destructive = {action.name: action.destructive for action in backend.actions}
-    for name in allowed:
-        if name not in destructive:
-            _LOG.warning(
-                "backends.%s.allow: there is no action %s;%s those that have to be allowed are %s",
-                backend.name,
-                name,
-                nearest(name, destructive),
-                ", ".join(each for each in destructive if destructive[each]) or "none",
-            )
-
-
-async def _instance(path: Path, outbox: Outbox) -> str:
-    """This bridge's id, kept beside the outbox, too: with that set aside it is still the same to all who know it."""
-    instance = await outbox.setting("instance", partial(_instance_before, path))
+def mqtt_settings(broker: models.MqttConfig, instance: str, topics: Topics) -> Settings:
+    """Return what the MQTT client needs of the configuration. Raises ConfigError for TLS files that cannot be used."""
+    tls = broker.tls
     try:
-        if _instance_before(path) != instance:
+        trust = tls and tls_context(ca=tls.ca, certificate=tls.certificate, key=tls.key, verify=tls.verify)
+    except OSError as error:
+        raise ConfigError([f"mqtt.tls: {error}"]) from error
+    return Settings(
+        host=broker.host,
+        port=broker.port,
+        client_id=broker.client_id or f"fleet2mqtt-{instance}",
+        username=broker.username,
+        password=broker.password.reveal() if broker.password else None,
+        protocol=broker.protocol,
+        keepalive=broker.keepalive,
+        tls=trust or None,
+        will_topic=topics.state,
+        will_payload=OFFLINE,
+        will_delay=broker.will_delay,
+        max_payload=broker.max_payload,
+    )
+
+
+def cannot_listen(error: OSError, host: str, port: int) -> str:
+    """Return why there is no server at an address, without asyncio's words, which tell the address twice."""
+    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror
+    return f"cannot listen on {host}:{port}: {reason}"
+
+
+@asynccontextmanager
+async def _open_storage(config: Config) -> AsyncIterator[Storage]:
+    limits = OutboxLimits(
+        rows=config.alarms.max_rows, bytes=config.alarms.max_bytes, history_rows=config.alarms.history_rows
+    )
+    async with open_outbox(config.data_dir / OUTBOX, limits) as outbox:
+        snapshot = await asyncio.to_thread(inventory_file.load, config.data_dir / INVENTORY)
+        instance = await _instance_id(config.data_dir / INSTANCE, outbox)
+        yield Storage(outbox=outbox, snapshot=snapshot, instance=instance)
+
+
+async def _instance_id(path: Path, outbox: Outbox) -> str:
+    """Return the instance id. A copy stands beside the outbox, so that it survives a damaged one."""
+    instance = await outbox.setting("instance", partial(_read_instance_id, path))
+    try:
+        if _read_instance_id(path) != instance:
             await asyncio.to_thread(atomic_file.replace, path, instance.encode())
     except OSError as error:
         _LOG.warning("%s cannot be written: %s", path, error.strerror)
     return instance
 
 
-def _instance_before(path: Path) -> str:
+def _read_instance_id(path: Path) -> str:
+    """Return the instance id in the file, a new one without a valid file."""
     known = path.read_bytes() if path.is_file() else b""
     return known.decode() if re.fullmatch(rb"[0-9a-f]{12}", known) else secrets.token_hex(6)
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the data directory: two bridges in one would lose alarms."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Lock the data directory: two bridges with one would lose alarms. Raises ConfigError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")
@@ -121,12 +348,3 @@ def _only_one(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise ConfigError([f"data_dir: {folder} belongs to another bridge that is running"]) from error
         yield
-
-
-@asynccontextmanager
-async def _outbox(config: Config) -> AsyncIterator[Outbox]:
-    limits = OutboxLimits(
-        rows=config.alarms.max_rows, bytes=config.alarms.max_bytes, history_rows=config.alarms.history_rows
-    )
-    async with open_outbox(config.data_dir / OUTBOX, limits) as outbox:
-        yield outbox

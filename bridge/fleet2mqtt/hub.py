@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from fleet2mqtt.contract.payloads import dumps, now, stamp
@@ -14,7 +14,6 @@ from fleet2mqtt.devices.builtin_entities import COUNTER, last_alarm
 from fleet2mqtt.devices.model import Device, Update, UpdateOrigin, Value
 from fleet2mqtt.devices.registry import Changes, Registry
 from fleet2mqtt.outbox import AlarmEvent, Outbox, Stored
-from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
 
 
@@ -22,19 +21,25 @@ class Hub:
     """Takes updates in: alarms to disk first, then devices into the registry, then what changed to the publisher."""
 
     def __init__(
-        self, outbox: Outbox, registry: Registry, publisher: Publisher, alarms: AlarmPublisher, topics: Topics
+        self,
+        outbox: Outbox,
+        registry: Registry,
+        publisher: Publisher,
+        topics: Topics,
+        on_alarms: Callable[[], None],
     ) -> None:
-        self.outbox = outbox
-        self.registry = registry
-        self.publisher = publisher
-        self.alarms = alarms
+        """`on_alarms` is called when new alarm events are in the outbox."""
+        self._outbox = outbox
+        self._registry = registry
+        self._publisher = publisher
+        self._topics = topics
+        self._on_alarms = on_alarms
         self.unsettled: dict[str, set[str]] = {}
         """Sources that have not answered last time, by backend; nothing is missing for good until they have."""
         self.events: Counter[str] = Counter()
         """New alarm events by severity, since the start."""
         self.alarms_changed = asyncio.Event()
         self.inventory_changed = asyncio.Event()
-        self.topics = topics
         self._active: dict[str, str] = {}
         """Ids of the events that stand retained, by topic."""
         self._newest: dict[str, datetime] = {}
@@ -45,8 +50,8 @@ class Hub:
         stored = Stored()
         if update.alarms or update.checkpoints:
             checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
-            stored = await self.outbox.add(update.alarms, self._name, checkpoints)
-        changes = self.registry.accept(
+            stored = await self._outbox.add(update.alarms, self._name, checkpoints)
+        changes = self._registry.accept(
             update, stamp(update.observed_at), settled=not self.unsettled.get(update.backend)
         )
         for event in stored.new:
@@ -54,27 +59,27 @@ class Hub:
         for event in stored.completed:
             self._show_completed(event, changes)
         if stored.new:
-            self.alarms.wake()
+            self._on_alarms()
         if changes.removed:
             await self._end_active(changes.removed)
         if changes.discovery_changed or changes.removed:
             self.inventory_changed.set()
-        self.publisher.on_changes(changes)
+        self._publisher.on_changes(changes)
         return stored.new
 
     async def restore_alarms(self) -> None:
         """Show again what the outbox knows: last alarms and those that stand."""
-        for device, event in (await self.outbox.last()).items():
+        for device, event in (await self._outbox.last()).items():
             self._show_last(device, event)
-        for event in await self.outbox.active_alarms():
+        for event in await self._outbox.active_alarms():
             self._set_active(self._active_topic(event), event)
         self.alarms_changed.set()
 
     async def forget(self, ids: Iterable[str]) -> set[str]:
         """Drop devices, their parts and their standing alarms; gives the ids that were there."""
-        gone = self.registry.forget(ids)
+        gone = self._registry.forget(ids)
         await self._end_active(gone)
-        self.publisher.on_changes(Changes(removed=gone))
+        self._publisher.on_changes(Changes(removed=gone))
         self.inventory_changed.set()
         return gone
 
@@ -88,16 +93,12 @@ class Hub:
             observed_at=moment,
             devices=(device,),
         )
-        self.publisher.on_changes(self.registry.accept(update, stamp(moment)))
+        self._publisher.on_changes(self._registry.accept(update, stamp(moment)))
 
     def show(self, device: str, values: Mapping[str, Value]) -> None:
         """Give the rows that the bridge added to a device their values."""
-        if self.registry.set_values(device, values):
-            self.publisher.request_state_publish(device)
-
-    async def summarise(self) -> None:
-        """Publish the alarm summary as of now."""
-        self.publisher.set_retained(self.topics.alarm_summary, dumps(await self.outbox.summary(now())))
+        if self._registry.set_values(device, values):
+            self._publisher.request_state_publish(device)
 
     def _note(self, event: AlarmEvent, changes: Changes) -> None:
         self.alarms_changed.set()
@@ -114,11 +115,11 @@ class Hub:
 
     def _set_active(self, topic: str, event: AlarmEvent) -> None:
         self._active[topic] = event.id
-        self.publisher.set_retained(topic, dumps(event.body))
+        self._publisher.set_retained(topic, dumps(event.body))
 
     def _clear_active(self, topic: str) -> None:
         self._active.pop(topic, None)
-        self.publisher.clear_retained(topic)
+        self._publisher.clear_retained(topic)
 
     def _show_completed(self, event: AlarmEvent, changes: Changes) -> None:
         """Publish a stored event again where it stands retained: it was completed, not repeated."""
@@ -130,26 +131,26 @@ class Hub:
 
     def _count(self, event: AlarmEvent) -> bool:
         """Add to the device's counter, unless its vendor counts, or the alarm is from before the bridge's time."""
-        device = self.registry.devices.get(event.device)
+        device = self._registry.devices.get(event.device)
         if event.backlog or (device is not None and device.counts_alarms):
             return False
-        return self.registry.increment(event.device, COUNTER + event.severity)
+        return self._registry.increment(event.device, COUNTER + event.severity)
 
     def _show_last(self, device: str, event: AlarmEvent) -> bool:
         raised = datetime.fromisoformat(event.body["raised_at"])
         if raised < self._newest.get(device, raised):
             return False
         self._newest[device] = raised
-        return self.registry.set_values(device, last_alarm(event.body))
+        return self._registry.set_values(device, last_alarm(event.body))
 
     async def _end_active(self, devices: Iterable[str]) -> None:
-        for event in await self.outbox.forget(devices):
+        for event in await self._outbox.forget(devices):
             self._clear_active(self._active_topic(event))
             self.alarms_changed.set()
 
     def _active_topic(self, event: AlarmEvent) -> str:
-        return self.topics.alarm_active(event.device, event.alarm_key or event.id)
+        return self._topics.alarm_active(event.device, event.alarm_key or event.id)
 
     def _name(self, device: str) -> str | None:
-        known = self.registry.devices.get(device)
+        known = self._registry.devices.get(device)
         return known.name if known else None

@@ -65,10 +65,7 @@ def start(
     mqtt = MqttClient(
         Settings(**(values | options)),
         [(COMMANDS, 1)],
-        on_message or messages.append,
-        up,
-        downs.append,
     )
-    task = asyncio.create_task(mqtt.run(), name="mqtt")
+    task = asyncio.create_task(mqtt.run(on_message or messages.append, up, downs.append), name="mqtt")
     subject = Subject(mqtt=mqtt, messages=messages, downs=downs, task=task)
     return subject

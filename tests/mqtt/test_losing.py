@@ -29,8 +29,8 @@ import asyncio, sys
 from fleet2mqtt.mqtt import MqttClient, Settings
 
 settings = Settings(host=sys.argv[1], port=int(sys.argv[2]), client_id="process", will_topic="process", will_delay=0)
-mqtt = MqttClient(settings, [], print, lambda: print("connected", flush=True), print)
-asyncio.run(mqtt.run())
+mqtt = MqttClient(settings, [])
+asyncio.run(mqtt.run(print, lambda: print("connected", flush=True), print))
 """
 
 

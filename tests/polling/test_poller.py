@@ -59,10 +59,10 @@ def hub(outbox: Outbox) -> Hub:
     """A hub that speaks to no broker."""
     topics = Topics("fleet2mqtt", "homeassistant")
     settings = Settings(host="127.0.0.1", port=1, client_id="hub", will_topic=topics.state)
-    mqtt = MqttClient(settings, [], lambda _: None, lambda: None, lambda _: None)
+    mqtt = MqttClient(settings, [])
     registry = Registry(time.monotonic, added_rows(_nothing))
     publisher = Publisher(mqtt, registry, None, topics, 1000)
-    return Hub(outbox, registry, publisher, AlarmPublisher(mqtt, outbox, topics), topics)
+    return Hub(outbox, registry, publisher, topics, AlarmPublisher(mqtt, outbox, topics).wake)
 
 
 async def test_when_one_source_finds_the_vendor_back_the_others_are_asked_at_once(tmp_path: Path) -> None:

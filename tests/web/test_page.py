@@ -75,7 +75,7 @@ async def test_metrics_count_what_happened(tmp_path: Path, broker: Broker) -> No
         before = await parts.samples()
         assert before["alarms_total", "critical"] == before["pushes_total", "refused"] == 0
         await parts.hub.accept(vendor.update(alarms=(alarm(1), alarm(2, severity=Severity.MINOR))))
-        await wait_until(lambda: not parts.hub.outbox.depth, "both alarms to be published")
+        await wait_until(lambda: not parts.outbox.depth, "both alarms to be published")
         parts.commands.submit(Command(device="nobody", key="x", value=1, deadline=1e12))
         await wait_until(lambda: parts.commands.ended, "the command to end")
         async with TestClient(TestServer(parts.ingress.application())) as pushes:
@@ -111,10 +111,10 @@ async def test_metrics_show_what_waits_and_what_was_dropped(tmp_path: Path) -> N
     vendor = Vendor("hq")
     async with bench(tmp_path, vendor) as parts:
         await parts.hub.accept(vendor.update(alarms=(alarm(1),)))
-        parts.hub.publisher.dropped["too_large"] += 3
+        parts.publisher.dropped["too_large"] += 3
         samples = await parts.samples()
         assert samples[("outbox_depth",)] == 1
-        assert samples[("outbox_bytes",)] == parts.hub.outbox.size > 0
+        assert samples[("outbox_bytes",)] == parts.outbox.size > 0
         assert samples["dropped_total", "too_large"] == 3
         assert samples[("alarm_publish_seconds_count",)] == samples[("mqtt_connected",)] == 0
 
@@ -186,9 +186,9 @@ async def test_no_more_than_500_devices_are_sent(tmp_path: Path) -> None:
 
 
 async def test_a_sick_outbox_does_not_take_the_page_away(tmp_path: Path) -> None:
-    async with bench(tmp_path) as parts:
-        async with open_outbox(tmp_path / "other.sqlite") as closed:
-            parts.hub.outbox = closed
+    async with open_outbox(tmp_path / "other.sqlite") as closed:
+        pass
+    async with bench(tmp_path, shown_outbox=closed) as parts:
         assert (await parts.json("/api/status"))["alarms"] is None
 
 

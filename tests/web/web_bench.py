@@ -21,13 +21,15 @@ from fleet2mqtt.errors import BackendError
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.mqtt import MqttClient, Settings
 from fleet2mqtt.ops.status import Status
-from fleet2mqtt.outbox import OutboxLimits, open_outbox
+from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from fleet2mqtt.polling.poller import Poller
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.sdk.api import Backend, Calls, Source
 from fleet2mqtt.web import page
+from fleet2mqtt.web.metrics import Metrics, publish_latency
+from fleet2mqtt.web.overview import Overview
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -102,6 +104,8 @@ class Bench:
     """The parts behind the listener, and a client of it."""
 
     hub: Hub
+    outbox: Outbox
+    publisher: Publisher
     status: Status
     commands: CommandQueue
     ingress: PushReceiver
@@ -130,14 +134,18 @@ def client_of(broker: Broker | None) -> MqttClient:
     """A client that is not running yet."""
     port = broker.port if broker else 0
     settings = Settings(host="127.0.0.1", port=port, client_id="web", will_topic=TOPICS.state)
-    return MqttClient(settings, [], lambda _: None, lambda: None, lambda _: None)
+    return MqttClient(settings, [])
 
 
 @asynccontextmanager
 async def bench(
-    folder: Path, *vendors: Vendor, broker: Broker | None = None, limits: OutboxLimits | None = None
+    folder: Path,
+    *vendors: Vendor,
+    broker: Broker | None = None,
+    limits: OutboxLimits | None = None,
+    shown_outbox: Outbox | None = None,
 ) -> AsyncIterator[Bench]:
-    """With a `broker` it is connected to it; each vendor has been polled once."""
+    """With a `broker` it is connected to it; each vendor has been polled once. The page reads `shown_outbox`."""
     tasks = asyncio.TaskGroup()
     running: list[asyncio.Task[Any]] = []
 
@@ -146,14 +154,16 @@ async def bench(
 
     async with open_outbox(folder / "outbox.sqlite", limits) as outbox, tasks:
         mqtt = client_of(broker)
-        alarms = AlarmPublisher(mqtt, outbox, TOPICS)
+        latency = publish_latency()
+        alarms = AlarmPublisher(mqtt, outbox, TOPICS, latency.observe)
         registry = Registry(time.monotonic, lambda _: ())
         publisher = Publisher(mqtt, registry, None, TOPICS, 100)
-        hub = Hub(outbox, registry, publisher, alarms, TOPICS)
+        hub = Hub(outbox, registry, publisher, TOPICS, alarms.wake)
         backends = {vendor.name: vendor.backend() for vendor in vendors}
         pollers = {name: Poller(each, hub, stale_after=0, changed=lambda _: None) for name, each in backends.items()}
-        commands = CommandQueue(hub, backends, Replies(publisher, TOPICS), spawn, CommandLimits())
-        ingress = PushReceiver(hub, backends, {})
+        replies = Replies(publisher, TOPICS)
+        commands = CommandQueue(hub, registry, publisher, TOPICS, backends, replies, spawn, CommandLimits())
+        ingress = PushReceiver(hub, outbox, backends, {})
         status = Status(
             instance="1",
             version="9.8.7",
@@ -167,11 +177,22 @@ async def bench(
             spawn(poller.run(poller.backend.sources[0]), "poll")
             await wait_until(lambda each=poller: each.health.sources["devices"].next_try, "a poll")  # type: ignore[misc]
         if broker is not None:
-            for work in (mqtt.run(), alarms.run(), alarms.run_marks()):
+            connection = mqtt.run(lambda _: None, lambda: None, lambda _: None)
+            for work in (connection, alarms.run(), alarms.run_marks()):
                 spawn(work, "mqtt")
             await wait_until(lambda: mqtt.connected, "the broker")
-        app = page.application(hub, status, pollers, ingress, commands)
+        overview = Overview(registry=registry, outbox=shown_outbox or outbox, mqtt=mqtt, status=status, pollers=pollers)
+        metrics = Metrics(hub, registry, mqtt, status, pollers, ingress, commands, latency)
+        app = page.application(metrics, overview, status, mqtt, outbox, pollers)
         async with TestClient(TestServer(app)) as client:
-            yield Bench(hub=hub, status=status, commands=commands, ingress=ingress, client=client)
+            yield Bench(
+                hub=hub,
+                outbox=outbox,
+                publisher=publisher,
+                status=status,
+                commands=commands,
+                ingress=ingress,
+                client=client,
+            )
         for task in running:
             task.cancel()

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from fleet2mqtt.app import connect
+from fleet2mqtt.app import mqtt_settings
 from fleet2mqtt.config.models import Config
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.ids import Ids
@@ -18,7 +18,7 @@ from fleet2mqtt.errors import BackendError, Disconnected
 from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.outbox import open_outbox
 from fleet2mqtt.sdk.api import Backend
-from fleet2mqtt.wiring import mqtt_settings
+from fleet2mqtt.unit import ActiveBackends, BackendConnector
 
 BROKER_PATIENCE = 25.0
 """Seconds that `check` gives the broker."""
@@ -30,7 +30,8 @@ async def open_backends(config: Config) -> AsyncIterator[dict[str, Backend]]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-")))
         outbox = await stack.enter_async_context(open_outbox(folder / "outbox.sqlite"))
-        yield await connect(replace(config, data_dir=folder), Ids(), outbox, stack)
+        connector = BackendConnector(ids=Ids(), data_dir=folder, outbox=outbox, active=ActiveBackends())
+        yield {name: await stack.enter_async_context(connector.connect(each)) for name, each in config.backends.items()}
 
 
 async def check(config: Config) -> list[tuple[str, str | None]]:
@@ -52,7 +53,7 @@ async def _check_broker(config: Config) -> tuple[str, str | None]:
     settings = mqtt_settings(config.mqtt, "", Topics(config.base_topic, config.discovery.prefix))
     # An id of its own: with that of the bridge it would take over the connection of one that runs.
     settings = replace(settings, client_id=f"fleet2mqtt-check-{secrets.token_hex(3)}")
-    mqtt = MqttClient(settings, (), lambda _: None, lambda: None, lambda _: None)
+    mqtt = MqttClient(settings, ())
     try:
         async with asyncio.timeout(BROKER_PATIENCE):
             return f"{name}, MQTT {await mqtt.probe()}", None

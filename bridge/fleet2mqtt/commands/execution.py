@@ -12,6 +12,7 @@ from fleet2mqtt.commands.replies import Command, Outcome
 from fleet2mqtt.contract import values
 from fleet2mqtt.contract.payloads import ErrorDetail, ResultStatus
 from fleet2mqtt.devices.model import Component, Device, EntityDescription, Update
+from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import Ambiguous, BackendError, CommandError, InvalidResponse, OutboxError, Unreachable
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.sdk.api import Backend
@@ -27,6 +28,7 @@ class CommandExecution:
     """One write and its read-back."""
 
     hub: Hub
+    registry: Registry
     backend: Backend | None
     device: Device
     row: EntityDescription
@@ -101,7 +103,7 @@ class CommandExecution:
         return None
 
     def _observed(self) -> tuple[bool, Any]:
-        current = self.hub.registry.devices.get(self.device.id, self.device)
+        current = self.registry.devices.get(self.device.id, self.device)
         return values.observed(current.entity(self.row.key) or self.row, current, self.value)
 
 

@@ -18,9 +18,12 @@ from fleet2mqtt.commands.execution import CommandExecution, error_detail, invali
 from fleet2mqtt.commands.replies import Command, Outcome, Replies
 from fleet2mqtt.contract import values
 from fleet2mqtt.contract.payloads import ErrorDetail, ResultStatus
+from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.model import Component, Device, EntityDescription
+from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import AuthenticationError, BackendError, CommandError, OutboxError, Rejected
 from fleet2mqtt.hub import Hub
+from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.sdk.api import Backend
 from fleet2mqtt.sdk.rate_limiter import CommandPriority, command_priority
 
@@ -43,11 +46,22 @@ class CommandLimits:
 class CommandQueue:
     """Carries commands out and says how each ended."""
 
-    def __init__(
-        self, hub: Hub, backends: Mapping[str, Backend], answers: Replies, spawn: Spawn, limits: CommandLimits
+    def __init__(  # noqa: PLR0913, PLR0917 - what a command is checked against, written by, shown and replied with
+        self,
+        hub: Hub,
+        registry: Registry,
+        publisher: Publisher,
+        topics: Topics,
+        backends: Mapping[str, Backend],
+        answers: Replies,
+        spawn: Spawn,
+        limits: CommandLimits,
     ) -> None:
-        """`backends` gives whom to ask for a device; `spawn(coroutine, name)` starts a task."""
+        """`backends` are those that run now; `spawn(coroutine, name)` starts a task."""
         self._hub = hub
+        self._registry = registry
+        self._publisher = publisher
+        self._topics = topics
         self._backends = backends
         self._answers = answers
         self._spawn = spawn
@@ -63,7 +77,7 @@ class CommandQueue:
 
     def submit(self, command: Command) -> None:
         """Queue a command; it ends in exactly one result, whatever happens. A repeated transaction runs once."""
-        topic = self._hub.topics.device(command.device, "result")
+        topic = self._topics.device(command.device, "result")
         if self._answers.is_duplicate(topic, command.key, command.transaction, command.reply_to):
             return
         if self._is_late(command):
@@ -105,7 +119,7 @@ class CommandQueue:
         """Read the command's device now, a repeated transaction too; ends in its state and a result."""
         if self._is_late(command):
             return
-        device = self._hub.registry.devices.get(command.device)
+        device = self._registry.devices.get(command.device)
         if device is None:
             self.refuse(command, CommandError("unknown_device", f"there is no device {command.device}"))
         elif device.backend and device.backend not in self._backends:
@@ -145,13 +159,13 @@ class CommandQueue:
 
     def _answers_us(self, command: Command) -> bool:
         """Whether a source of the device's backend answered last time."""
-        name = self._hub.registry.devices[command.device].backend
+        name = self._registry.devices[command.device].backend
         backend = self._backends.get(name)
         return backend is not None and len(self._hub.unsettled.get(name, ())) < len(backend.sources)
 
     async def _make_ready(self, command: Command) -> None:
         """Read a device that is known from the last run only: its turn among the polls may be far off."""
-        device, row = self._hub.registry.devices.get(command.device), self._row(command)
+        device, row = self._registry.devices.get(command.device), self._row(command)
         if device is None or row is None or row.write is not None or not self._answers_us(command):
             return
         try:
@@ -196,7 +210,7 @@ class CommandQueue:
     def end(self, command: Command, outcome: Outcome) -> None:
         """Say how a command ended: its device's state, then the result."""
         self.ended[outcome.status] += 1
-        self._hub.publisher.request_state_publish(command.device)
+        self._publisher.request_state_publish(command.device)
         self._answers.result(command, outcome)
 
     async def _carry_out(self, command: Command, urgency: CommandPriority) -> Outcome:
@@ -210,7 +224,7 @@ class CommandQueue:
             device, row, value = self._valid(command)
         except CommandError as error:
             return invalid(error, self._requested(command))
-        attempt = CommandExecution(self._hub, self._backends.get(device.backend), device, row, value)
+        attempt = CommandExecution(self._hub, self._registry, self._backends.get(device.backend), device, row, value)
         calls = urgency.started
         with self._protected(device, row):
             outcome = await attempt.run(command, self._limits.confirm)
@@ -220,10 +234,10 @@ class CommandQueue:
 
     def _protected(self, device: Device, row: EntityDescription) -> AbstractContextManager[None]:
         """Polls do not touch what is being set; a press sets nothing, and what it refreshes they bring."""
-        return nullcontext() if row.component is Component.BUTTON else self._hub.registry.suspend_polls(device.id)
+        return nullcontext() if row.component is Component.BUTTON else self._registry.suspend_polls(device.id)
 
     def _row(self, command: Command) -> EntityDescription | None:
-        device = self._hub.registry.devices.get(command.device)
+        device = self._registry.devices.get(command.device)
         return device.entity(command.key) if device and command.key else None
 
     def _requested(self, command: Command) -> Any:
@@ -233,7 +247,7 @@ class CommandQueue:
 
     def _valid(self, command: Command) -> tuple[Device, EntityDescription, Any]:
         """What is to be set to what. Raises CommandError."""
-        device = self._hub.registry.devices.get(command.device)
+        device = self._registry.devices.get(command.device)
         if device is None:
             raise CommandError("unknown_device", f"there is no device {command.device}")
         row = device.entity(command.key or "")

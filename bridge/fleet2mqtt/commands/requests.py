@@ -10,6 +10,7 @@ from typing import Any
 import voluptuous as vol
 
 from fleet2mqtt.commands.replies import Replies, Request
+from fleet2mqtt.config.models import BackendConfig
 from fleet2mqtt.contract.payloads import ErrorDetail
 from fleet2mqtt.errors import BackendError, BridgeError, CommandError, OutboxError
 from fleet2mqtt.sdk.api import Action, Backend, _schema
@@ -27,25 +28,26 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], object]
 class RequestHandler:
     """Validates requests, carries them out and answers."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - whose requests there are, what they may do, and what follows them
         self,
         answers: Replies,
         own: Mapping[str, Action],
         backends: Mapping[str, Backend],
-        allowed: Mapping[str, tuple[str, ...]],
+        configs: Mapping[str, BackendConfig],
         spawn: Spawn,
+        request_poll: Callable[[str, tuple[str, ...]], None],
     ) -> None:
-        """`own` are the bridge's requests; `allowed` names each backend's destructive actions that may run."""
+        """`own` are the bridge's requests; `backends` run now, and `configs` say which destructive actions may.
+
+        `request_poll` is called with a backend and sources after an action, so that the entities show what it did.
+        """
         self._answers = answers
         self._own = own
-        self._actions = {
-            backend.name: {action.name: action for action in backend.actions} for backend in backends.values()
-        }
-        self._allowed = allowed
+        self._backends = backends
+        self._configs = configs
         self._spawn = spawn
+        self._request_poll = request_poll
         self._running = 0
-        self.after: Callable[[str, tuple[str, ...]], None] | None = None
-        """Called with a backend and the sources to poll again, so that the entities show what an action did."""
 
     def submit(self, request: Request) -> None:
         """Carry a request out and answer it; one that was here before gets its answer once more."""
@@ -98,20 +100,20 @@ class RequestHandler:
                     raise
                 raise CommandError("expired", _EXPIRED) from None
             finally:  # also after a fault: who knows how far it went
-                if request.backend is not None and action.refresh and self.after is not None:
-                    self.after(request.backend, action.refresh)
+                if request.backend is not None and action.refresh:
+                    self._request_poll(request.backend, action.refresh)
 
     def _find(self, backend: str | None, name: str) -> Action:
-        if backend is not None and backend not in self._actions:
-            known = ", ".join(self._actions) or "none"
+        if backend is not None and backend not in self._backends:
+            known = ", ".join(self._backends) or "none"
             raise CommandError("unknown_backend", f"there is no backend {backend}; there is {known}")
-        actions = self._own if backend is None else self._actions[backend]
+        actions = self._own if backend is None else {each.name: each for each in self._backends[backend].actions}
         action = actions.get(name)
         if action is None:
             where = "the bridge" if backend is None else backend
             message = f"{where} has no request {name}; it has {', '.join(sorted(actions))}"
             raise CommandError("unknown_request", message)
-        if action.destructive and name not in self._allowed.get(backend or "", ()):
+        if action.destructive and backend is not None and name not in self._configs[backend].allow:
             message = (
                 f"{name} is destructive: it works only when the configuration says backends.{backend}.allow: [{name}]"
             )

@@ -41,15 +41,22 @@ class Envelope:
 class CommandRouter:
     """Routes messages. `max_age` is how many seconds a command is good for."""
 
-    def __init__(
-        self, commands: CommandQueue, requests: RequestHandler, registry: Registry, topics: Topics, max_age: float
+    def __init__(  # noqa: PLR0913, PLR0917 - where commands and requests go, and what they are checked against
+        self,
+        commands: CommandQueue,
+        requests: RequestHandler,
+        registry: Registry,
+        topics: Topics,
+        max_age: float,
+        dropped: Counter[str],
     ) -> None:
+        """`dropped` counts refused messages by reason."""
         self._commands = commands
         self._requests = requests
         self._registry = registry
         self._topics = topics
         self._max_age = max_age
-        self.dropped: Counter[str] = Counter()
+        self._dropped = dropped
         self._retained: set[str] = set()
         base = re.escape(topics.base)
         self._route = re.compile(
@@ -63,7 +70,7 @@ class CommandRouter:
         if match is None:
             return
         if not _is_modest(message.topic):
-            self.dropped["odd_topic"] += 1
+            self._dropped["odd_topic"] += 1
             return
         if not message.payload and (message.retain or message.topic in self._retained):
             self._retained.discard(message.topic)  # somebody followed the warning and cleared it
@@ -83,7 +90,7 @@ class CommandRouter:
 
     def _refuse_retained(self, match: re.Match[str], message: Message) -> None:
         topic = message.topic
-        self.dropped["retained_command"] += 1
+        self._dropped["retained_command"] += 1
         self._retained.add(topic)
         _LOG.warning(
             "refused a retained message on the command topic %s: it would run again at every start; "
@@ -202,7 +209,7 @@ class CommandRouter:
             return None
         forbidden = topic.startswith(("$", f"{self._topics.prefix}/")) or self._route.fullmatch(topic)
         if forbidden or set("+#") & set(topic) or not _is_modest(topic):
-            self.dropped["odd_topic"] += 1
+            self._dropped["odd_topic"] += 1
             return None
         return ReplyTo(topic=topic, correlation=message.correlation_data)
 

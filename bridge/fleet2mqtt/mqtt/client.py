@@ -96,26 +96,15 @@ _PROBES = 3
 class MqttClient:
     """One client of one broker. `run` keeps it connected; everything else may be called at any time.
 
-    `on_message` is called for each message, maybe before the first `on_connected`; `on_connected` after the broker
-    has accepted us and our subscriptions; `on_disconnected` with the reason. What they raise ends `run`.
+    `subscriptions` are topic filters with their QoS.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        subscriptions: Sequence[tuple[str, int]],
-        on_message: Callable[[Message], None],
-        on_connected: Callable[[], None],
-        on_disconnected: Callable[[str], None],
-    ) -> None:
+    def __init__(self, settings: Settings, subscriptions: Sequence[tuple[str, int]]) -> None:
         self.connected = False
         self.reconnects = 0
         self.last_error: str | None = None
         self._settings = settings
         self._subscriptions = subscriptions
-        self._on_message = on_message
-        self._on_connected = on_connected
-        self._on_disconnected = on_disconnected
         self._dialect = ProtocolNegotiation.of(settings.protocol)
         self._limits = PacketSizeLimit(max_payload=settings.max_payload)
         self._tally = PublishCounters()
@@ -144,16 +133,25 @@ class MqttClient:
         """How many messages will never reach the broker, by reason."""
         return self._tally.dropped
 
-    async def run(self) -> Never:
-        """Stay connected until cancelled. Raises what a callback raised."""
+    async def run(
+        self,
+        on_message: Callable[[Message], None],
+        on_connected: Callable[[], None],
+        on_disconnected: Callable[[str], None],
+    ) -> Never:
+        """Stay connected until cancelled. Raises what a callback raised.
+
+        `on_message` is called for each message, maybe before the first `on_connected`; `on_connected` after the broker
+        has accepted the connection and the subscriptions; `on_disconnected` with the reason.
+        """
         while not self._closed.is_set():
             try:
-                await self._connection()
+                await self._connection(on_message, on_connected)
             except ConnectionEnded as error:
                 self.last_error = str(error)
                 lost, self.connected = self.connected, False
                 if lost:
-                    self._on_disconnected(str(error))
+                    on_disconnected(str(error))
                 if not self._closed.is_set() and not self._dialect.on_error(error):
                     await asyncio.sleep(self._retry.failed(error, lost=lost))
             finally:
@@ -165,7 +163,7 @@ class MqttClient:
         """Connect once, say nothing and leave; gives the MQTT spoken. Raises Disconnected with what to do."""
         tries = 0
         while True:
-            link = Connection(self._settings, self._dialect, self._tally, self._on_message)
+            link = Connection(self._settings, self._dialect, self._tally, lambda _: None)
             try:
                 await link.open()
                 await link.leave()
@@ -239,14 +237,15 @@ class MqttClient:
         else:
             await link.leave()
 
-    async def _connection(self) -> Never:
-        link = Connection(self._settings, self._dialect, self._tally, self._on_message)
+    async def _connection(self, on_message: Callable[[Message], None], on_connected: Callable[[], None]) -> Never:
+        link = Connection(self._settings, self._dialect, self._tally, on_message)
         try:
             await link.open()
             self._dialect.confirm()
             self._link = link
             self._limits.max_packet = link.max_packet
             self._greet(await link.subscribe(self._subscriptions))
+            on_connected()
             await self._hold(link)
         finally:
             self._link = None
@@ -262,7 +261,6 @@ class MqttClient:
             _log.warning("the broker refuses subscriptions, check its access rules: %s", ", ".join(refused))
         self.reconnects += self._ever_connected
         self.connected = self._ever_connected = True
-        self._on_connected()
 
     async def _hold(self, link: Connection) -> Never:
         now = asyncio.get_running_loop().time

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,16 @@ import voluptuous as vol
 
 from fleet2mqtt.commands.requests import failed
 from fleet2mqtt.contract.payloads import stamp
+from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import BRIDGE
 from fleet2mqtt.devices.model import Device
+from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import BackendError, CommandError, OutboxError
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.ops.status import Status
+from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.polling.poller import Poller
+from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.sdk.api import Action
 from fleet2mqtt.sdk.validators import whole
@@ -43,10 +47,13 @@ class BridgeRequests:
     """What the bridge's own requests need."""
 
     hub: Hub
+    registry: Registry
+    outbox: Outbox
+    publisher: Publisher
+    topics: Topics
     status: Status
     pollers: Mapping[str, Poller]
     ingress: PushReceiver
-    announce: Callable[[], None]
 
     def actions(self) -> dict[str, Action]:
         """The requests by name."""
@@ -105,7 +112,7 @@ class BridgeRequests:
         return {"bridge": self.status.health(), "backends": backends}
 
     async def _devices(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        registry = self.hub.registry
+        registry = self.registry
         backend, after, limit = arguments.get("backend"), arguments["after"], arguments["limit"]
         if backend is not None and backend not in {device.backend for device in registry.devices.values()}:
             raise CommandError("unknown_backend", f"nothing is known of a backend {backend}")
@@ -116,20 +123,20 @@ class BridgeRequests:
         return {"devices": page, "more": len(ids) > limit, "after": ids[:limit][-1] if page else after}
 
     async def _alarms(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        last = self.hub.outbox.last_seq  # as of now: what comes meanwhile is for the next request
-        events, more = await self.hub.outbox.history(arguments["after"], arguments["limit"])
+        last = self.outbox.last_seq  # as of now: what comes meanwhile is for the next request
+        events, more = await self.outbox.history(arguments["after"], arguments["limit"])
         return {
             "alarms": [event.body for event in events],
             "more": more,
             "after": events[-1].seq if events else arguments["after"],
-            "first_seq": self.hub.outbox.first_seq,
+            "first_seq": self.outbox.first_seq,
             "last_seq": last,
         }
 
     async def _refresh(self, arguments: dict[str, Any]) -> dict[str, Any]:
         backend = arguments.get("backend")
         if device := arguments.get("device"):
-            known = self.hub.registry.devices.get(device)
+            known = self.registry.devices.get(device)
             if known is None:
                 raise CommandError("unknown_device", f"there is no device {device}")
             backend = known.backend
@@ -145,25 +152,25 @@ class BridgeRequests:
         return {"backends": report}
 
     async def _announce(self, _: dict[str, Any]) -> dict[str, Any]:
-        self.announce()
-        return {"devices": len(self.hub.registry.devices)}
+        self.publisher.announce()
+        return {"devices": len(self.registry.devices)}
 
     async def _forget(self, arguments: dict[str, Any]) -> dict[str, Any]:
         ids = list(arguments.get("devices", ()))
         if device := arguments.get("device"):
             ids.append(device)
         if backend := arguments.get("backend"):
-            ids += self.hub.registry.of_backend(backend)
+            ids += self.registry.of_backend(backend)
         if BRIDGE in ids:
             raise CommandError("invalid_arguments", f"{BRIDGE} is the bridge itself, which nothing would bring back")
-        unknown = [id_ for id_ in ids if id_ not in self.hub.registry.devices]
+        unknown = [id_ for id_ in ids if id_ not in self.registry.devices]
         if unknown or not ids:
             what = ", ".join(unknown) or "name a device, devices, or a backend that has some"
             raise CommandError("unknown_device", f"nothing to forget: {what}")
         forgotten = sorted(await self.hub.forget(ids))
         if backend is not None and backend not in self.pollers:
             for name in ("availability", "health"):
-                self.hub.publisher.clear_retained(self.hub.topics.backend(backend, name))
+                self.publisher.clear_retained(self.topics.backend(backend, name))
         return {"forgotten": forgotten}
 
     async def _log_level(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -174,27 +181,27 @@ class BridgeRequests:
     async def _dead_letters(self, arguments: dict[str, Any]) -> dict[str, Any]:
         op, number = arguments["op"], arguments.get("id")
         if op == "list":
-            letters = await self.hub.outbox.dead_letters(arguments["after"], arguments["limit"])
-            return {"dead_letters": [_letter(letter) for letter in letters], "total": self.hub.outbox.dead}
+            letters = await self.outbox.dead_letters(arguments["after"], arguments["limit"])
+            return {"dead_letters": [_letter(letter) for letter in letters], "total": self.outbox.dead}
         if op == "discard":
-            if number is None or not await self.hub.outbox.discard(number):
+            if number is None or not await self.outbox.discard(number):
                 raise CommandError("unknown_dead_letter", f"there is no dead letter {number}")
             return {"discarded": number}
         numbers = [number] if number is not None else await self._all_letters(arguments["limit"])
         return {"retried": {str(each): await self._retry(each) for each in numbers}}
 
     async def _all_letters(self, limit: int) -> list[int]:
-        return [letter.id for letter in await self.hub.outbox.dead_letters(0, limit)]
+        return [letter.id for letter in await self.outbox.dead_letters(0, limit)]
 
     async def _retry(self, number: int) -> dict[str, Any]:
-        letter = await self.hub.outbox.get_dead_letter(number)
+        letter = await self.outbox.get_dead_letter(number)
         if letter is None:
             raise CommandError("unknown_dead_letter", f"there is no dead letter {number}")
         try:
             await self.ingress.retry(letter.backend, letter.kind, letter.body.encode())
         except (BackendError, OutboxError) as error:
             return failed(error)
-        await self.hub.outbox.discard(number)
+        await self.outbox.discard(number)
         return failed(None)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import resource
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ class Status:
     mqtt: MqttClient
     outbox: Outbox
     backends: Mapping[str, Backend]
-    counters: list[Counter[str]]
+    counters: Sequence[Counter[str]]
     log_dropped: Callable[[], int]
     started_at: datetime = field(default_factory=now)
     loop_lag: float = 0.0

@@ -29,14 +29,21 @@ class Poller:
     """Polls the sources of one backend and judges from them whether it is available."""
 
     def __init__(
-        self, backend: Backend, hub: Hub, *, stale_after: float, changed: Callable[[BackendHealth], None]
+        self,
+        backend: Backend,
+        hub: Hub,
+        *,
+        stale_after: float,
+        changed: Callable[[BackendHealth], None],
+        on_all_polled: Callable[[], None] = lambda: None,
     ) -> None:
-        """`changed` is called whenever something in the health changed."""
+        """`changed` is called whenever something in the health changed, `on_all_polled` once each source was polled."""
         self.backend = backend
         self.health = BackendHealth(backend, {source.name: SourceHealth() for source in backend.sources})
         self._hub = hub
         self._stale_after = stale_after
         self._changed = changed
+        self._on_all_polled = on_all_polled
         self._pokes = {source.name: asyncio.Event() for source in backend.sources}
         self._next = {source.name: asyncio.Event() for source in backend.sources}
         """Set once the poll that begins next is over."""
@@ -81,7 +88,7 @@ class Poller:
             if not self._unheard_primary:
                 self._first.set()
             if not self._unheard:
-                self._hub.publisher.release(self.backend.name)
+                self._on_all_polled()
             self._changed(self.health)
             ran.set()
             await wait_for_event(self._pokes[source.name], wait)

@@ -29,13 +29,15 @@ RETRY_REFUSED = 60.0
 class AlarmPublisher:
     """Drains the outbox. A crash between PUBACK and mark repeats an event with the same `id` and `seq`."""
 
-    def __init__(self, mqtt: MqttClient, outbox: Outbox, topics: Topics) -> None:
+    def __init__(
+        self, mqtt: MqttClient, outbox: Outbox, topics: Topics, observe: Callable[[float], None] | None = None
+    ) -> None:
+        """`observe` is called at each PUBACK with the seconds since the alarm was received."""
         self._mqtt = mqtt
         self._outbox = outbox
         self._topics = topics
         self.dropped: Counter[str] = Counter()
-        self.observe: Callable[[float], None] | None = None
-        """Called at each PUBACK with the seconds since the alarm was received."""
+        self._observe = observe
         self._wake = asyncio.Event()
         self._acknowledged: set[int] = set()
         self._checkpoints = asyncio.Event()
@@ -113,8 +115,8 @@ class AlarmPublisher:
     def _done(self, event: AlarmEvent, topic: str, future: asyncio.Future[None]) -> None:
         error = None if future.cancelled() else future.exception()
         if error is None and not future.cancelled():
-            if self.observe is not None:
-                self.observe((now() - event.received_at).total_seconds())
+            if self._observe is not None:
+                self._observe((now() - event.received_at).total_seconds())
             self._mark(event)
         elif isinstance(error, Refused):
             self._give_up(event, topic, error)

@@ -85,8 +85,12 @@ class Publisher:
         self._values |= dict.fromkeys(changes.state_changed)
         self._work.set()
 
-    def release(self, backend: str) -> None:
-        """Describe a backend's new devices: it has told what it has to tell at first."""
+    def pause_backend(self, backend: str) -> None:
+        """Keep back discovery messages of a backend's new devices until `resume_backend`."""
+        self.turns.hold(backend)
+
+    def resume_backend(self, backend: str) -> None:
+        """Publish discovery messages of a backend's new devices: each of its sources has answered, or had its time."""
         self.turns.release(backend)
         self._work.set()
 

@@ -22,9 +22,10 @@ from typing import Any
 from aiohttp import web
 
 from fleet2mqtt import redaction
-from fleet2mqtt.config.models import PushConfig
+from fleet2mqtt.config.models import BackendConfig, PushConfig
 from fleet2mqtt.errors import BackendError, InvalidResponse, OutboxError, OutboxFull
 from fleet2mqtt.hub import Hub
+from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.push.http_server import BROKEN, PATIENCE
 from fleet2mqtt.sdk.api import Backend, Push
 
@@ -54,19 +55,17 @@ class PushReceiver:
     def __init__(
         self,
         hub: Hub,
+        outbox: Outbox,
         backends: Mapping[str, Backend],
-        configured: Mapping[str, PushConfig],
+        configs: Mapping[str, BackendConfig],
         patience: float = PATIENCE,
     ) -> None:
+        """`backends` run now, `configs` are theirs; `outbox` keeps dead letters."""
         self._hub = hub
+        self._outbox = outbox
+        self._backends = backends
+        self._configs = configs
         self._patience = patience
-        self._configured = configured
-        self._pushes = {
-            (name, push.kind): push
-            for name, backend in backends.items()
-            if name in configured
-            for push in backend.pushes
-        }
         self.counted: Counter[str] = Counter()
         """Pushes by what became of them: accepted, refused (404), malformed, too_large, broken, busy, full, failed."""
         self._busy = 0
@@ -156,7 +155,7 @@ class PushReceiver:
 
     async def retry(self, backend: str, kind: str, body: bytes) -> None:
         """Take in a dead letter once more. Raises BackendError, OutboxError."""
-        push = self._pushes.get((backend, kind))
+        push = self._find(backend, kind)
         if push is None:
             message = f"{backend} takes no pushes of kind {kind}"
             raise InvalidResponse(message, code="no_such_push")
@@ -164,18 +163,28 @@ class PushReceiver:
 
     def _authorize(self, remote: str | None, backend: str, secret: bytes, kind: str) -> Push | None:
         """The push this is, if the backend takes it, the secret is right and the sender may."""
-        configured = self._configured.get(backend)
+        configured = self._push_config(backend)
         right = hmac.compare_digest((configured.secret.reveal() if configured else "\x00").encode(), secret)
         if configured is None or not right or not _allowed(remote, configured.allow):
             return None
-        return self._pushes.get((backend, kind))
+        return self._find(backend, kind)
+
+    def _find(self, backend: str, kind: str) -> Push | None:
+        found = self._backends.get(backend)
+        if found is None or self._push_config(backend) is None:
+            return None
+        return next((push for push in found.pushes if push.kind == kind), None)
+
+    def _push_config(self, backend: str) -> PushConfig | None:
+        config = self._configs.get(backend)
+        return config.push if config else None
 
     async def _keep_unread(self, backend: str, push: Push, body: bytes, error: BackendError) -> tuple[int, bytes]:
         """A push that cannot be read is kept without its secrets, counted, and answered with what is wrong."""
         self.counted["malformed"] += 1
         kept = redaction.redact(body[:_KEPT].decode("utf-8", "replace")).encode()
         try:
-            number = await self._hub.outbox.add_dead_letter(backend, push.kind, str(error), kept)
+            number = await self._outbox.add_dead_letter(backend, push.kind, str(error), kept)
         except OutboxError as fault:
             self._say(backend, push, "failed", f"a push could neither be read nor kept: {fault}")
             return (503, push.failure("not stored"))

@@ -18,7 +18,9 @@ from fleet2mqtt.commands.queue import CommandQueue
 from fleet2mqtt.contract.payloads import ResultStatus as Ended
 from fleet2mqtt.devices.builtin_entities import is_backend
 from fleet2mqtt.devices.model import Severity
+from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.hub import Hub
+from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.ops.status import Status
 from fleet2mqtt.polling.poller import Poller
 from fleet2mqtt.push.receiver import PushReceiver
@@ -30,25 +32,41 @@ RESULTS = ("accepted", "broken", "busy", "failed", "full", "malformed", "refused
 """A counter that begins at 0 shows its first step as one."""
 
 
+def publish_latency() -> Histogram:
+    """Return the histogram of the seconds from an alarm's receipt to the PUBACK of its event."""
+    return Histogram(
+        f"{PREFIX}_alarm_publish_seconds",
+        "From receiving an alarm to the broker's acknowledgement of its event",
+        registry=None,
+        buckets=BUCKETS,
+    )
+
+
 class Metrics:
     """One scrape's worth of figures for each call of `text`."""
 
-    def __init__(
-        self, hub: Hub, status: Status, pollers: Mapping[str, Poller], ingress: PushReceiver, commands: CommandQueue
+    def __init__(  # noqa: PLR0913, PLR0917 - the components that count
+        self,
+        hub: Hub,
+        registry: Registry,
+        mqtt: MqttClient,
+        status: Status,
+        pollers: Mapping[str, Poller],
+        ingress: PushReceiver,
+        commands: CommandQueue,
+        latency: Histogram,
     ) -> None:
+        """`latency` is the histogram of `publish_latency` that the alarm publisher feeds."""
         self._hub = hub
+        self._devices = registry
+        self._mqtt = mqtt
         self._status = status
         self._pollers = pollers
         self._ingress = ingress
         self._commands = commands
         self._registry = CollectorRegistry()
         self._registry.register(self)
-        hub.alarms.observe = Histogram(
-            f"{PREFIX}_alarm_publish_seconds",
-            "From receiving an alarm to the broker's acknowledgement of its event",
-            registry=self._registry,
-            buckets=BUCKETS,
-        ).observe
+        self._registry.register(latency)
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """The figures in the format that `accept` asks for, and its content type."""
@@ -89,9 +107,7 @@ class Metrics:
         available = GaugeMetricFamily(f"{PREFIX}_backend_available", "Whether a backend works", labels=("backend",))
         devices = GaugeMetricFamily(f"{PREFIX}_devices", "Devices known", labels=("backend",))
         known = Counter(
-            device.backend
-            for device in self._hub.registry.devices.values()
-            if device.backend and not is_backend(device)
+            device.backend for device in self._devices.devices.values() if device.backend and not is_backend(device)
         )
         for name, poller in self._pollers.items():
             available.add_metric((name,), poller.health.available)
@@ -103,7 +119,7 @@ class Metrics:
         yield from (calls, failures, available, devices)
 
     def _of_mqtt(self) -> Iterator[Metric]:
-        mqtt = self._status.mqtt
+        mqtt = self._mqtt
         yield _gauge("mqtt_connected", "Whether there is a connection to the broker", mqtt.connected)
         yield _counter("mqtt_reconnects", "Connections after the first", mqtt.reconnects)
         yield _counter("mqtt_published", "Messages that the broker has taken", mqtt.published)

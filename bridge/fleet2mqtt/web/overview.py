@@ -9,9 +9,11 @@ from typing import Any
 from fleet2mqtt.contract.payloads import now, stamp
 from fleet2mqtt.devices.builtin_entities import is_backend
 from fleet2mqtt.devices.model import STATELESS, Device
+from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import OutboxError
-from fleet2mqtt.hub import Hub
+from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.ops.status import Status
+from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.polling.poller import Poller
 
 MAX_ROWS = 500
@@ -24,7 +26,9 @@ _BACKEND = ("available", "last_success", "error", "next_try", "stale_since")
 class Overview:
     """The state of everything at one moment."""
 
-    hub: Hub
+    registry: Registry
+    outbox: Outbox
+    mqtt: MqttClient
     status: Status
     pollers: Mapping[str, Poller]
 
@@ -35,7 +39,7 @@ class Overview:
             "now": stamp(),
             "bridge": {
                 "version": self.status.version,
-                "connected": self.status.mqtt.connected,
+                "connected": self.mqtt.connected,
                 **{key: health[key] for key in _BRIDGE},
             },
             "backends": [_backend(name, poller) for name, poller in self.pollers.items()],
@@ -45,15 +49,13 @@ class Overview:
 
     async def _alarms(self) -> dict[str, dict[str, int]] | None:
         try:
-            return await self.hub.outbox.summary(now())
+            return await self.outbox.summary(now())
         except OutboxError:
             return None  # a sick disk is to be seen on this page, not to take it away
 
     def _devices(self, wanted: str) -> dict[str, Any]:
         all_ = {
-            id_: device
-            for id_, device in self.hub.registry.devices.items()
-            if device.backend and not is_backend(device)
+            id_: device for id_, device in self.registry.devices.items() if device.backend and not is_backend(device)
         }
         ids = sorted(id_ for id_, device in all_.items() if wanted in self._text(device))
         return {

@@ -15,13 +15,11 @@ from pathlib import Path
 
 from aiohttp import web
 
-from fleet2mqtt.commands.queue import CommandQueue
 from fleet2mqtt.contract.payloads import dumps
-from fleet2mqtt.hub import Hub
+from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.ops.status import Status
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.polling.poller import Poller
-from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.web.metrics import Metrics
 from fleet2mqtt.web.overview import Overview
 
@@ -34,13 +32,16 @@ MAX_FILTER = 200
 _FILE = Path(__file__).with_name("page.html")
 
 
-def application(
-    hub: Hub, status: Status, pollers: Mapping[str, Poller], ingress: PushReceiver, commands: CommandQueue
+def application(  # noqa: PLR0913, PLR0917 - what is shown, and what readiness is judged by
+    metrics: Metrics,
+    overview: Overview,
+    status: Status,
+    mqtt: MqttClient,
+    outbox: Outbox,
+    pollers: Mapping[str, Poller],
 ) -> web.Application:
-    """The web application for the `web` listener. To be called once for these parts: it observes the alarms."""
-    pages = Pages(
-        Metrics(hub, status, pollers, ingress, commands), Overview(hub=hub, status=status, pollers=pollers), _FILE
-    )
+    """Return the web application of the option `web`."""
+    pages = Pages(metrics, overview, status, mqtt, outbox, pollers)
     app = web.Application()
     app.router.add_get("/", pages.page)
     app.router.add_get("/api/status", pages.status)
@@ -54,13 +55,23 @@ def application(
 class Pages:
     """The handlers."""
 
-    def __init__(self, metrics: Metrics, overview: Overview, file: Path) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - as application
+        self,
+        metrics: Metrics,
+        overview: Overview,
+        status: Status,
+        mqtt: MqttClient,
+        outbox: Outbox,
+        pollers: Mapping[str, Poller],
+    ) -> None:
         self._metrics = metrics
         self._overview = overview
-        self._status = overview.status
-        self._html = file.read_text(encoding="utf-8")
+        self._status = status
+        self._mqtt = mqtt
+        self._pollers = pollers
+        self._html = _FILE.read_text(encoding="utf-8")
         self._policy = _policy(self._html)
-        self._refusals = Refusals(overview.status.outbox)
+        self._refusals = Refusals(outbox)
 
     async def page(self, _: web.Request) -> web.Response:
         """The page for people."""
@@ -87,8 +98,8 @@ class Pages:
         takes pushes in and keeps the alarms, so no traffic should be steered by this, and no restart.
         """
         outbox = self._status.health()["outbox"]
-        backends = {name: poller.health.available for name, poller in self._overview.pollers.items()}
-        accepting, broker = not self._refusals.recent(), self._status.mqtt.connected
+        backends = {name: poller.health.available for name, poller in self._pollers.items()}
+        accepting, broker = not self._refusals.recent(), self._mqtt.connected
         ready = broker and accepting and all(backends.values())
         levels = {key: outbox[key] for key in ("depth", "bytes", "oldest_age")}
         return _json(

@@ -1,0 +1,206 @@
+"""A unit: backends with the components they share. Backends are added and removed one by one while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from fleet2mqtt.aio import TaskSet
+from fleet2mqtt.config.models import BackendConfig
+from fleet2mqtt.config.problems import nearest
+from fleet2mqtt.contract.topics import Topics
+from fleet2mqtt.devices.ids import Ids
+from fleet2mqtt.devices.model import Device, Update
+from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.errors import BackendError, CommandError
+from fleet2mqtt.hub import Hub
+from fleet2mqtt.ops.backend_status import BackendStatus
+from fleet2mqtt.outbox import Outbox
+from fleet2mqtt.polling.poller import Poller
+from fleet2mqtt.publishing.publisher import Publisher
+from fleet2mqtt.sdk import api
+from fleet2mqtt.sdk.api import Backend, Context
+from fleet2mqtt.storage.inventory_file import Snapshot
+
+_LOG = logging.getLogger(__name__)
+
+FIRST_POLLS = 5.0
+"""Seconds that a backend's sources have to complete what is known of a new device before its discovery message."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveBackends:
+    """The backends that run now, by name. Only the unit changes these mappings; the other components read them."""
+
+    configs: dict[str, BackendConfig] = field(default_factory=dict)
+    backends: dict[str, Backend] = field(default_factory=dict)
+    pollers: dict[str, Poller] = field(default_factory=dict)
+
+    def request_poll(self, backend: str, sources: tuple[str, ...]) -> None:
+        """Poll sources of a backend soon; a backend that does not run any more is left out."""
+        if poller := self.pollers.get(backend):
+            poller.request_poll(sources)
+
+    def primary_fails(self, backend: str) -> bool:
+        """Return True while a primary source of a backend fails."""
+        poller = self.pollers.get(backend)
+        return poller is not None and any(
+            poller.health.sources[source.name].error is not None for source in poller.backend.sources if source.primary
+        )
+
+    async def refresh(self, _: object, device: Device, __: object) -> Update | None:
+        """Poll the backend of a device now: the write function of the refresh button. Raises BackendError."""
+        poller = self.pollers.get(device.backend)
+        if poller is None:
+            raise CommandError("not_ready", f"backend {device.backend} is no longer configured")
+        errors: Iterable[BackendError | None] = (await poller.refresh()).values()
+        for error in errors:
+            if error is not None:
+                raise error
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendConnector:
+    """Opens backends of the installed platforms; nothing is called at the vendor by that."""
+
+    ids: Ids
+    data_dir: Path
+    outbox: Outbox
+    active: ActiveBackends
+
+    def connect(self, config: BackendConfig) -> AbstractAsyncContextManager[Backend]:
+        """Return the context in which the backend is open."""
+        name = config.name
+        context = Context(
+            name=name,
+            options=config.options,
+            ids=self.ids,
+            data_dir=self.data_dir,
+            checkpoint=partial(self.outbox.checkpoint, name),
+            save_checkpoint=partial(self.outbox.save_checkpoint, name),
+            primary_fails=partial(self.active.primary_fails, name),
+        )
+        return api.platforms()[config.platform]().connect(context)
+
+
+class Unit:
+    """Runs backends: connects them, shows their own devices, polls them, and ends each by itself."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what backends share
+        self,
+        active: ActiveBackends,
+        connector: BackendConnector,
+        hub: Hub,
+        registry: Registry,
+        publisher: Publisher,
+        status: BackendStatus,
+        topics: Topics,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        self._active = active
+        self._connector = connector
+        self._hub = hub
+        self._registry = registry
+        self._publisher = publisher
+        self._status = status
+        self._topics = topics
+        self._group = group
+        self._contexts: dict[str, AsyncExitStack] = {}
+        self._polls: dict[str, TaskSet] = {}
+
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Start from the inventory and the alarms of the last run."""
+        self._registry.restore(snapshot.devices, snapshot.removed_components, snapshot.state_meta)
+        self._publisher.pending_deletions |= snapshot.pending_deletions
+        await self._hub.restore_alarms()
+
+    async def add(self, config: BackendConfig) -> None:
+        """Connect a backend and show it; `start` polls it. Raises ConfigError."""
+        name = config.name
+        stack = AsyncExitStack()
+        backend = await stack.enter_async_context(self._connector.connect(config))
+        _log_unknown_actions(config.allow, backend)
+        self._publisher.pause_backend(name)
+        resume = partial(self._publisher.resume_backend, name)
+        asyncio.get_running_loop().call_later(FIRST_POLLS, resume)
+        poller = Poller(
+            backend,
+            self._hub,
+            stale_after=config.stale_after,
+            changed=self._status.on_health,
+            on_all_polled=resume,
+        )
+        self._contexts[name] = stack
+        self._active.configs[name] = config
+        self._active.backends[name] = backend
+        self._active.pollers[name] = poller
+        if name not in self._registry.devices:
+            self._hub.put(_own_device(backend))
+        self._status.on_health(poller.health)
+
+    def start(self, name: str) -> None:
+        """Poll the sources of a backend until `stop_polls` or `remove`."""
+        poller = self._active.pollers[name]
+        polls = self._polls[name] = TaskSet(self._group)
+        for source in poller.backend.sources:
+            polls.start(poller.run(source), f"{name} {source.name}")
+
+    async def stop_polls(self) -> None:
+        """End the polls of all backends."""
+        for polls in self._polls.values():
+            await polls.cancel()
+
+    async def close(self) -> None:
+        """Disconnect all backends."""
+        for stack in reversed(self._contexts.values()):
+            await stack.aclose()
+        self._contexts.clear()
+
+    def show_unconfigured(self) -> None:
+        """Show backends of restored devices that are no longer configured as offline, and log how to remove them."""
+        names = {device.backend for device in self._registry.devices.values()}
+        for name in sorted(names - {*self._active.backends, ""}):
+            self._status.on_removed(name)
+            _LOG.warning(
+                "backend %s is no longer configured; its devices are kept, unavailable. To remove them publish "
+                '{"backend": "%s"} to %s',
+                name,
+                name,
+                self._topics.bridge("request/forget"),
+            )
+
+
+def _own_device(backend: Backend) -> Device:
+    """Return the device that stands for a backend, before its first poll."""
+    return Device(
+        id=backend.name,
+        backend=backend.name,
+        vendor_id=backend.name,
+        scope="backend",
+        name=backend.name,
+        entities=(),
+        state={},
+        manufacturer=backend.manufacturer,
+        model=backend.platform,
+        configuration_url=backend.configuration_url,
+    )
+
+
+def _log_unknown_actions(allowed: tuple[str, ...], backend: Backend) -> None:
+    """Log names in `allow` that are no actions: else they would be found out only when the action is wanted."""
+    destructive = {action.name: action.destructive for action in backend.actions}
+    for name in allowed:
+        if name not in destructive:
+            _LOG.warning(
+                "backends.%s.allow: there is no action %s;%s those that have to be allowed are %s",
+                backend.name,
+                name,
+                nearest(name, destructive),
+                ", ".join(each for each in destructive if destructive[each]) or "none",
+            )
