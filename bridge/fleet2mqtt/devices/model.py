@@ -141,6 +141,9 @@ class Device:
     `answered` are the sources that have answered for this device since the start: keys that are owned by others keep
     the values they had. None means all of them.
 
+    `complete` is False while the vendor sends less about the device than it has, because it cannot reach it: entities
+    that are missing then are not removed.
+
     `record` is what the entity descriptions read and write; None once restored from disk. `alarms` asks for the alarm
     entities; `counts_alarms` says that the platform has counters per severity of its own.
     """
@@ -167,6 +170,7 @@ class Device:
     counts_alarms: bool = False
     source: str = ""
     answered: frozenset[str] | None = field(default=None, compare=False, repr=False)
+    complete: bool = field(default=True, compare=False, repr=False)
     record: Any = field(default=None, compare=False, repr=False)
 
     def entity(self, key: str) -> EntityDescription | None:

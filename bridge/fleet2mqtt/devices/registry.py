@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 MISSING_INVENTORIES_BEFORE_REMOVAL = 2
 """Complete inventories in a row that must miss a device, or an entity, before it is removed."""
 
-_STATE_FIELDS = frozenset(("state", "attributes", "available", "record", "vendor_id", "scope", "answered"))
+_STATE_FIELDS = frozenset(("state", "attributes", "available", "record", "vendor_id", "scope", "answered", "complete"))
 _DISCOVERY_FIELDS = tuple(item.name for item in fields(Device) if item.name not in _STATE_FIELDS)
 
 
@@ -308,7 +308,7 @@ class Registry:
 
     def _count_missing_entities(self, id_: str, changes: Changes) -> None:
         device = self.devices[id_]
-        if not device.available:  # the vendor may well say less about a device that it cannot reach
+        if not device.available or not device.complete:  # the vendor may send less about a device that it cannot reach
             return
         counts = self._missing_entities[id_]
         for key in counts:

@@ -22,7 +22,7 @@ VERSION = 1
 
 _FUNCTIONS = frozenset(("value", "exists", "attributes", "write", "write_group", "confirmed"))
 _ROW = tuple(item.name for item in fields(EntityDescription) if item.name not in _FUNCTIONS)
-_DEVICE = tuple(item.name for item in fields(Device) if item.name not in ("record", "entities", "answered"))
+_DEVICE = tuple(item.name for item in fields(Device) if item.name not in ("record", "entities", "answered", "complete"))
 _MEMBERS = tuple("native" if name == "vendor_id" else name for name in _DEVICE)
 """The file's names of the fields; `native` is from its first version."""
 _values_of = attrgetter(*_DEVICE)
