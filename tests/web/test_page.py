@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -131,7 +132,7 @@ async def test_status_shows_bridge_backends_and_alarms(tmp_path: Path) -> None:
     vendor = Vendor("hq", calls={"device_list": Calls(7, 2), "login": Calls(1, 1)})
     down = Vendor("branch", error=Rejected("<b>账号</b>", code=1003, endpoint="login"))
     async with bench(tmp_path, vendor, down) as parts:
-        await parts.hub.accept(vendor.update(alarms=(alarm(1),)))
+        await parts.hub.accept(vendor.update(alarms=(alarm(1, raised_at=datetime.now(UTC)),)))
         body = await parts.json("/api/status")
     assert body["bridge"]["version"] == "9.8.7"
     assert body["bridge"]["connected"] is False
