@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
-from fleet2mqtt.contract.payloads import dumps, now, stamp
+from fleet2mqtt.contract.payloads import availability, dumps, now, stamp
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import COUNTER, last_alarm
 from fleet2mqtt.devices.model import Device, Update, UpdateOrigin, Value
@@ -66,6 +66,11 @@ class Hub:
             self.inventory_changed.set()
         self._publisher.on_changes(changes)
         return stored.new
+
+    def set_source_available(self, backend: str, source: str, *, available: bool) -> None:
+        """Show whether a source works: at the devices that it reads, and on its availability topic."""
+        self._publisher.on_changes(self._registry.set_source_available(backend, source, available=available))
+        self._publisher.set_retained(self._topics.source(backend, source), availability(available))
 
     async def restore_alarms(self) -> None:
         """Show again what the outbox knows: last alarms and those that stand."""

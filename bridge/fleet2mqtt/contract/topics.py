@@ -27,6 +27,10 @@ class Topics:
         """`availability` and `health` of a backend."""
         return f"{self.base}/backend/{backend}/{name}"
 
+    def source(self, backend: str, source: str) -> str:
+        """Return the topic that shows whether a secondary source of a backend works: `online` or `offline`."""
+        return f"{self.base}/backend/{backend}/source/{source}/availability"
+
     def device(self, device: str, name: str) -> str:
         """`state`, `attributes`, `availability`, `set`, `get` and `result` of a device."""
         return f"{self.base}/device/{device}/{name}"

@@ -1,4 +1,4 @@
-"""How a backend fares: what its sources last said, as `backend/<backend>/health` shows it."""
+"""Health of a backend: how its sources fared, as `backend/<backend>/health` publishes it."""
 
 from __future__ import annotations
 
@@ -6,35 +6,63 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from fleet2mqtt.contract.payloads import stamp
+from fleet2mqtt.contract.payloads import now, stamp
 from fleet2mqtt.errors import BackendError
 from fleet2mqtt.sdk.api import Backend
 
 DOWN_AFTER = 3
-"""Failures of the primary sources in a row before a backend counts as unavailable."""
+"""Failures in a row before a backend (its primary sources), or the devices of another source, are unavailable."""
 
 
 @dataclass(slots=True)
 class SourceHealth:
-    """One source: failures in a row, when it last worked, and when it runs next."""
+    """One source: failures in a row, when it last succeeded, and when it runs next.
+
+    `stale_since` is when its data stopped moving, None while it moves. `available` is whether the entities that the
+    source owns are available, None before it was tried.
+    """
 
     failures: int = 0
     last_success: datetime | None = None
     error: BackendError | None = None
     next_try: datetime | None = None
+    stale_since: datetime | None = None
+    available: bool | None = None
+
+    def json(self) -> dict[str, Any]:
+        """Return the source's part of the health payload; `age` is seconds since the last success."""
+        return {
+            "available": self.available,
+            "failures": self.failures,
+            "last_success": stamp(self.last_success) if self.last_success else None,
+            "age": round((now() - self.last_success).total_seconds()) if self.last_success else None,
+            "error": _error(self.error),
+            "next_try": stamp(self.next_try) if self.next_try else None,
+            "stale_since": stamp(self.stale_since) if self.stale_since else None,
+        }
 
 
 @dataclass(slots=True)
 class BackendHealth:
-    """One backend. Down is debounced, up is at once; data that stands still is no better than none."""
+    """One backend. Unavailable is debounced, available is not; stale data counts as none."""
 
     backend: Backend
     sources: dict[str, SourceHealth] = field(default_factory=dict)
     available: bool = False
-    stale_since: datetime | None = None
+
+    @property
+    def stale_since(self) -> datetime | None:
+        """Time since which nothing in any primary source has moved; None while something does, or nobody can tell."""
+        judged = [
+            self.sources[source.name].stale_since
+            for source in self.backend.sources
+            if source.primary and source.freshness is not None
+        ]
+        since = [moment for moment in judged if moment is not None]
+        return max(since) if since and len(since) == len(judged) else None
 
     def json(self) -> dict[str, Any]:
-        """As published; nothing in it is secret."""
+        """Return the health payload; it contains no secret."""
         failing = [source for source in self.sources.values() if source.error is not None]
         newest = max((source.last_success for source in self.sources.values() if source.last_success), default=None)
         nearest = min((source.next_try for source in self.sources.values() if source.next_try), default=None)
@@ -44,22 +72,13 @@ class BackendHealth:
             "error": _error(failing[0].error) if failing else None,
             "next_try": stamp(nearest) if nearest else None,
             "stale_since": stamp(self.stale_since) if self.stale_since else None,
-            "sources": {name: _source(source) for name, source in self.sources.items()},
+            "sources": {name: source.json() for name, source in self.sources.items()},
             "endpoints": {
                 name: {"calls": count.calls, "failures": count.failures}
                 for name, count in sorted(self.backend.calls.items())
             },
             "quota": dict(self.backend.quota),
         }
-
-
-def _source(source: SourceHealth) -> dict[str, Any]:
-    return {
-        "failures": source.failures,
-        "last_success": stamp(source.last_success) if source.last_success else None,
-        "error": _error(source.error),
-        "next_try": stamp(source.next_try) if source.next_try else None,
-    }
 
 
 def _error(error: BackendError | None) -> dict[str, Any] | None:

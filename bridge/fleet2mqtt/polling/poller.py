@@ -1,4 +1,4 @@
-"""One loop per source: poll, take in, wait; back off with jitter when the vendor fails; say so on the edges."""
+"""The poller: one loop per source that polls, reports, waits, and backs off with jitter when the vendor fails."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fleet2mqtt.aio import wait_for_event
@@ -22,11 +22,14 @@ _LOG = logging.getLogger(__name__)
 FIRST_RETRY = 5.0
 LONGEST_RETRY = 30.0
 DENIED_RETRY = 300.0
-"""Seconds between tries while the vendor refuses our credentials: more often would lock the account."""
+"""Seconds between attempts while the vendor refuses our credentials: more often would lock the account."""
+EARLIEST_TIME = datetime(2025, 1, 1, tzinfo=UTC)
+"""A clock before this is not set yet: a machine without a battery starts in 1970."""
+CLOCK_CHECK = 1.0
 
 
 class Poller:
-    """Polls the sources of one backend and judges from them whether it is available."""
+    """Polls the sources of one backend, and derives from them what is available."""
 
     def __init__(
         self,
@@ -44,96 +47,128 @@ class Poller:
         self._stale_after = stale_after
         self._changed = changed
         self._on_all_polled = on_all_polled
-        self._pokes = {source.name: asyncio.Event() for source in backend.sources}
-        self._next = {source.name: asyncio.Event() for source in backend.sources}
+        self._poll_requested = {source.name: asyncio.Event() for source in backend.sources}
+        self._polled = {source.name: asyncio.Event() for source in backend.sources}
         """Set once the poll that begins next is over."""
-        self._fresh: dict[str, tuple[Any, float]] = {}
-        self._unheard = {source.name for source in backend.sources}
-        self._unheard_primary = {source.name for source in backend.sources if source.primary}
-        self._first = asyncio.Event()
-        """Set when the primary sources have said whether there is a backend at all; the others wait for that."""
+        self._moved: dict[str, tuple[Any, float]] = {}
+        """By source the newest freshness value, and the loop time at which it came."""
+        self._untried = {source.name for source in backend.sources}
+        self._untried_primary = {source.name for source in backend.sources if source.primary}
+        self._primary_tried = asyncio.Event()
+        """Set when the primary sources have been tried; the others wait for that."""
         hub.unsettled[backend.name] = {source.name for source in backend.sources}
 
     async def refresh(self, sources: tuple[str, ...] | None = None) -> dict[str, BackendError | None]:
-        """Poll these sources (or all) now and wait; gives each one's error, if any."""
-        names = [name for name in self._pokes if sources is None or name in sources]
+        """Poll these sources (or all) now and wait for it; return each one's error, if any."""
+        names = [name for name in self._poll_requested if sources is None or name in sources]
         for name in names:
-            self._pokes[name].set()
-        await asyncio.gather(*(self._next[name].wait() for name in names))
+            self._poll_requested[name].set()
+        await asyncio.gather(*(self._polled[name].wait() for name in names))
         return {name: self.health.sources[name].error for name in names}
 
     def request_poll(self, sources: tuple[str, ...]) -> None:
-        """Poll these sources as soon as may be."""
+        """Poll these sources as soon as possible."""
         for name in sources:
-            if name in self._pokes:
-                self._pokes[name].set()
+            if name in self._poll_requested:
+                self._poll_requested[name].set()
 
     async def run(self, source: Source) -> None:
         """Poll one source until cancelled."""
-        if self._unheard_primary and not source.primary:
-            await self._first.wait()
+        if self._untried_primary and not source.primary:
+            await self._primary_tried.wait()
+        if source.needs_clock:
+            await self._wait_for_clock(source)
         while True:
-            self._pokes[source.name].clear()
-            ran, self._next[source.name] = self._next[source.name], asyncio.Event()
+            self._poll_requested[source.name].clear()
+            polled, self._polled[source.name] = self._polled[source.name], asyncio.Event()
             health = self.health.sources[source.name]
             try:
-                await self._poll(source)
+                await self._poll(source, health)
             except (BackendError, OutboxError) as error:
-                wait = self._failed(source, health, error)
+                wait = self._record_failure(source, health, error)
             else:
-                wait = self._succeeded(source, health)
+                wait = self._record_success(source, health)
             health.next_try = now() + timedelta(seconds=wait)
-            self._unheard.discard(source.name)
-            self._unheard_primary.discard(source.name)
-            if not self._unheard_primary:
-                self._first.set()
-            if not self._unheard:
+            self._untried.discard(source.name)
+            self._untried_primary.discard(source.name)
+            if not self._untried_primary:
+                self._primary_tried.set()
+            if not self._untried:
                 self._on_all_polled()
             self._changed(self.health)
-            ran.set()
-            await wait_for_event(self._pokes[source.name], wait)
+            polled.set()
+            await wait_for_event(self._poll_requested[source.name], wait)
 
-    async def _poll(self, source: Source) -> None:
+    async def _wait_for_clock(self, source: Source) -> None:
+        """Wait until the machine's clock is set: a first run in 1970 would take the whole history for new."""
+        if now() >= EARLIEST_TIME:
+            return
+        _LOG.warning(
+            "%s: %s waits: this machine's clock says %s, which cannot be; set it (NTP)",
+            self.backend.name,
+            source.name,
+            f"{now():%Y-%m-%d %H:%M}",
+        )
+        requested = self._poll_requested[source.name]
+        while now() < EARLIEST_TIME:
+            requested.clear()
+            await wait_for_event(requested, CLOCK_CHECK)
+        _LOG.info("%s: %s begins: the clock is set", self.backend.name, source.name)
+
+    async def _poll(self, source: Source, health: SourceHealth) -> None:
         async with aclosing(source.poll()) as updates:  # type: ignore[type-var]
             async for update in updates:
                 await self._hub.accept(update)
+                if health.available is None:
+                    self._set_source_available(source, available=True)
 
-    def _succeeded(self, source: Source, health: SourceHealth) -> float:
-        if health.error is not None:
-            _LOG.info("%s: %s answers again", self.backend.name, source.name)
-        was_away = isinstance(health.error, Unreachable)
+    def _record_success(self, source: Source, health: SourceHealth) -> float:
+        recovered, was_unreachable = health.error is not None, isinstance(health.error, Unreachable)
         health.failures = 0
         health.error = None
         health.last_success = now()
-        if was_away:  # the vendor is back, and the other sources may have backed off for long
+        if recovered:
+            self._log_recovery(source)
+        if was_unreachable:  # the vendor is back, and the other sources may have backed off for long
             self.request_poll(
                 tuple(name for name, each in self.health.sources.items() if isinstance(each.error, Unreachable))
             )
         self._hub.unsettled[self.backend.name].discard(source.name)
-        self._watch_freshness(source)
-        self._judge()
+        self._check_freshness(source, health)
+        self._set_source_available(source, available=health.stale_since is None)
+        self._derive_availability()
         return source.interval * random.uniform(0.95, 1.0)  # noqa: S311 - jitter is no secret
 
-    def _failed(self, source: Source, health: SourceHealth, error: BackendError | OutboxError) -> float:
+    def _record_failure(self, source: Source, health: SourceHealth, error: BackendError | OutboxError) -> float:
         if not isinstance(error, BackendError):
             error = BackendError(str(error), code="outbox")
-        if type(health.error) is not type(error) and not self._is_known(error):
-            _LOG.warning("%s: %s fails: %s", self.backend.name, source.name, error)
+        known = type(health.error) is type(error) or self._is_reported(source, error)
+        level = logging.DEBUG if known else logging.WARNING
+        _LOG.log(level, "%s: %s fails: %s", self.backend.name, source.name, error)
         health.failures += 1
         health.error = error
         self._hub.unsettled[self.backend.name].add(source.name)
-        self._judge()
-        return _back_off(source.interval, health.failures, error)
+        if health.failures >= DOWN_AFTER or isinstance(error, AuthenticationError):
+            self._set_source_available(source, available=False)
+        self._derive_availability()
+        return _retry_after(source.interval, health.failures, error)
 
-    def _is_known(self, error: BackendError) -> bool:
-        """Whether another source was denied already: that is one fault of one backend."""
-        others = (source.error for source in self.health.sources.values())
-        return isinstance(error, AuthenticationError) and any(
-            isinstance(other, AuthenticationError) for other in others
+    def _is_reported(self, source: Source, error: BackendError) -> bool:
+        """Return True if another source fails in the same way: that is one fault of one backend, and one line."""
+        return any(
+            type(other.error) is type(error) for name, other in self.health.sources.items() if name != source.name
         )
 
-    def _judge(self) -> None:
-        """Up as soon as every primary source works and moves; down when one failed often enough, or was denied."""
+    def _log_recovery(self, source: Source) -> None:
+        """Log the recovery of a source; once for a backend whose sources recover together."""
+        failing = [name for name, other in self.health.sources.items() if other.error is not None]
+        if failing:
+            _LOG.debug("%s: %s answers again, %s not yet", self.backend.name, source.name, ", ".join(failing))
+        else:
+            _LOG.info("%s: %s answers again", self.backend.name, source.name)
+
+    def _derive_availability(self) -> None:
+        """Available as soon as every primary source works and moves; unavailable when one failed often enough."""
         primary = [self.health.sources[source.name] for source in self.backend.sources if source.primary]
         down = any(source.failures >= DOWN_AFTER or isinstance(source.error, AuthenticationError) for source in primary)
         up = all(source.error is None and source.last_success is not None for source in primary)
@@ -152,30 +187,39 @@ class Poller:
                 "available" if available else "unavailable",
             )
 
-    def _watch_freshness(self, source: Source) -> None:
-        """Answers that say the same old thing for `stale_after` seconds come from a vendor that stands still."""
-        if source.fresh is None or not self._stale_after:
+    def _set_source_available(self, source: Source, *, available: bool) -> None:
+        """Show at the devices and entities of a source whether it works; primary sources decide about the backend."""
+        health = self.health.sources[source.name]
+        if health.available is available:
             return
-        value, clock = source.fresh(), asyncio.get_running_loop().time()
+        health.available = available
+        if not source.primary:
+            self._hub.set_source_available(self.backend.name, source.name, available=available)
+
+    def _check_freshness(self, source: Source, health: SourceHealth) -> None:
+        """Take responses that repeat the same old data for `stale_after` seconds for those of a vendor that stopped."""
+        if source.freshness is None or not self._stale_after:
+            return
+        value, clock = source.freshness(), asyncio.get_running_loop().time()
         if value is None:
             return
-        known = self._fresh.get(source.name)
+        known = self._moved.get(source.name)
         if known is None or known[0] != value:
-            self._fresh[source.name] = (value, clock)
-            if self.health.stale_since is not None:
+            self._moved[source.name] = (value, clock)
+            if health.stale_since is not None:
                 _LOG.info("%s: %s moves again", self.backend.name, source.name)
-                self.health.stale_since = None
-        elif clock - known[1] >= self._stale_after and self.health.stale_since is None:
+                health.stale_since = None
+        elif clock - known[1] >= self._stale_after and health.stale_since is None:
             _LOG.warning(
                 "%s: what %s says has not moved for %g s: taken as stale",
                 self.backend.name,
                 source.name,
                 clock - known[1],
             )
-            self.health.stale_since = now() - timedelta(seconds=clock - known[1])
+            health.stale_since = now() - timedelta(seconds=clock - known[1])
 
 
-def _back_off(interval: float, failures: int, error: BackendError) -> float:
+def _retry_after(interval: float, failures: int, error: BackendError) -> float:
     if isinstance(error, AuthenticationError):
         return max(interval, DENIED_RETRY)
     longest = max(interval, LONGEST_RETRY)

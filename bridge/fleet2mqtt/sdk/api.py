@@ -33,18 +33,21 @@ SECRET = "secret"  # noqa: S105 - marks one
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Something polled: every `interval` seconds `poll()` gives Updates, page by page.
+    """Something that is polled: every `interval` seconds `poll()` yields updates, page by page.
 
-    It raises BackendError. The first failure in a row is logged, and the recovery. `primary` sources decide whether
-    the backend is available. `fresh` gives a value of the vendor's own that moves on while its data is alive (a clock,
-    an uptime); when it stands still for the backend's `stale_after`, what the vendor says is old.
+    It raises BackendError. The first failure in a row is logged, and the recovery. `primary` sources decide whether the
+    backend is available; another one that fails makes the devices and entities that it owns unavailable. `freshness`
+    returns a value of the vendor's own that changes while its data is alive (a clock, an uptime); when it does not
+    change for the backend's `stale_after`, the data of this source is stale. `needs_clock` makes the source wait until
+    this machine's clock is set: what is new among past alarms cannot be told before.
     """
 
     name: str
     interval: float
     poll: Callable[[], AsyncIterator[Update]]
     primary: bool = False
-    fresh: Callable[[], Any] | None = None
+    freshness: Callable[[], Any] | None = None
+    needs_clock: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +151,8 @@ class Context:
     data_dir: Path
     checkpoint: Callable[[str], str | None]
     save_checkpoint: Callable[[str, str], Awaitable[None]]
-    primary_fails: Callable[[], bool] = field(default=lambda: False)
-    """Return True while the backend's primary source fails; a sweep asks before it gives up (`sdk.sweep`)."""
+    primary_fails: Callable[[], bool] = lambda: False
+    """Return True while a primary source of the backend fails; a sweep asks before it gives up (`sdk.sweep`)."""
 
     @property
     def zone(self) -> ZoneInfo:

@@ -162,7 +162,7 @@ async def test_the_path_of_ip_mac_bindings_may_redirect(polled: tuple[Simulator,
 
 async def test_the_clock_tells_whether_the_data_is_alive(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
-    fresh = run.source("status").fresh
+    fresh = run.source("status").freshness
     assert fresh is not None
     before = fresh()
     assert before is not None

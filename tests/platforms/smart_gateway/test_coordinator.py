@@ -214,7 +214,7 @@ async def test_gateway_without_details_is_available_again_with_the_list() -> Non
 
 async def test_uptimes_show_whether_data_is_fresh() -> None:
     async with simulated() as (simulator, run):
-        fresh = run.source("devices").fresh
+        fresh = run.source("devices").freshness
         assert fresh is not None
         assert fresh() is None
         await run.poll("devices")

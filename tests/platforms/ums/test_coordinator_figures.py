@@ -20,7 +20,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=ZoneInfo("Asia/Shanghai"))
 
 async def test_status_poll_sets_fleet_figures() -> None:
     async with simulated() as (_, run):
-        assert run.source("status").fresh is not None
+        assert run.source("status").freshness is not None
         await run.poll("status")
         fleet = run.devices[NAME]
         assert (fleet.scope, fleet.vendor_id, fleet.via) == ("backend", NAME, None)
@@ -31,7 +31,7 @@ async def test_status_poll_sets_fleet_figures() -> None:
 
 async def test_freshness_advances_with_statistics() -> None:
     async with simulated() as (simulator, run):
-        fresh = run.source("status").fresh
+        fresh = run.source("status").freshness
         assert fresh is not None
         assert fresh() is None
         await run.poll("status")

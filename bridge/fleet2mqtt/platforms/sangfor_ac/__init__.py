@@ -115,7 +115,7 @@ def _sources(context: Context, site: Site) -> tuple[Source, ...]:
             interval=context.interval(name),
             poll=partial(poll, site),
             primary=name == "status",
-            fresh=(lambda: site.box.clock) if name == "status" else None,
+            freshness=(lambda: site.box.clock) if name == "status" else None,
         )
         for name, poll in polls.items()
     )

@@ -64,7 +64,7 @@ def _sources(context: Context, coordinator: Coordinator) -> tuple[Source, ...]:
             interval=context.interval("devices"),
             poll=coordinator.poll_devices,
             primary=True,
-            fresh=coordinator.gateways.uptimes,
+            freshness=coordinator.gateways.uptimes,
         ),
         Source(name="details", interval=context.interval("details"), poll=coordinator.poll_details),
         Source(name="mappings", interval=context.interval("mappings"), poll=coordinator.poll_mappings),

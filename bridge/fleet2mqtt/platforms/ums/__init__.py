@@ -54,7 +54,7 @@ def _sources(context: Context, coordinator: Coordinator) -> tuple[Source, ...]:
             name="status",
             interval=every("status"),
             poll=coordinator.poll_status,
-            fresh=coordinator.newest_statistics,
+            freshness=coordinator.newest_statistics,
         ),
         Source(name="statistics", interval=every("statistics"), poll=coordinator.poll_statistics),
         Source(name="events", interval=every("events"), poll=coordinator.poll_events),
