@@ -120,8 +120,8 @@ def test_a_row_that_is_missing_stays_with_none_until_two_inventories_say_so(regi
 @pytest.mark.parametrize("why", ["unsettled", "away", "incomplete"])
 def test_a_row_stays_while_nobody_can_tell(registry: Registry, why: str) -> None:
     take(registry, device())
-    state = {"available": why != "away", "complete": why != "incomplete"}
-    take(registry, device(entities=(SIGNAL,), state={"signal": -60}, **state))
+    about: dict[str, Any] = {"available": why != "away", "complete": why != "incomplete"}
+    take(registry, device(entities=(SIGNAL,), state={"signal": -60}, **about))
     for _ in range(3):
         take(registry, inventories=(inventory("hq_1"),), settled=why != "unsettled")
     assert registry.devices["hq_1"].entity("enable") is ENABLE

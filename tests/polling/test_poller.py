@@ -103,7 +103,9 @@ async def test_when_one_source_finds_the_vendor_back_the_others_are_asked_at_onc
     sources = tuple(vendor.source(name) for name in NAMES)
     backend = Backend(name="hq", platform="vendor", client=None, sources=sources, read=_nothing)
     async with open_outbox(tmp_path / "outbox.sqlite") as outbox:
-        poller = Poller(backend, hub(outbox, Registry(time.monotonic, added_rows(_nothing))), stale_after=0, changed=lambda _: None)
+        poller = Poller(
+            backend, hub(outbox, Registry(time.monotonic, added_rows(_nothing))), stale_after=0, changed=lambda _: None
+        )
         tasks = [asyncio.create_task(poller.run(source)) for source in sources]
         for _ in range(TRIES):
             await poller.refresh()
