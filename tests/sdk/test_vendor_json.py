@@ -222,3 +222,11 @@ def test_a_wire_model_takes_loose_values_and_its_faults_tell_none() -> None:
         Shape.model_validate({"needed": CANARY})
     assert vendor_json.faults(caught.value).startswith("needed: ")
     assert CANARY not in vendor_json.faults(caught.value)
+
+
+def test_wire_models_with_a_blank_and_a_missing_field_differ() -> None:
+    blank, missing = Shape.model_validate({"needed": 1, "number": ""}), Shape.model_validate({"needed": 1})
+    assert blank != missing
+    assert missing == Shape.model_validate({"needed": 1})
+    assert hash(missing) == hash(Shape.model_validate({"needed": 1}))
+    assert missing != "text"

@@ -245,10 +245,20 @@ EmptyDict = BeforeValidator(_dict)
 """For an object that some vendors send as [] or "" when it is empty."""
 
 
-class WireModel(BaseModel):
-    """The shape of something a vendor sends: the vendor's own names; what is not listed is ignored."""
+class WireModel(BaseModel):  # noqa: PLW1641 - pydantic makes the hash, for it is frozen
+    """The shape of something a vendor sends: the vendor's own names; what is not listed is ignored.
+
+    Two are equal if the same fields were sent with the same values: a blank field is not a missing one.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare values and, unlike pydantic, which fields were sent."""
+        equal = super().__eq__(other)
+        if equal is True and isinstance(other, WireModel):
+            return self.model_fields_set == other.model_fields_set
+        return equal
 
 
 def faults(error: ValidationError) -> str:

@@ -1,11 +1,11 @@
-"""The platform as connect() gives it, on a running simulator, with what the core would lend it."""
+"""The platform as connect() returns it, on a running simulator, with what the core would pass to it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from fleet2mqtt.platforms import omstation
 from fleet2mqtt.sdk.api import Context
-from fleet2mqtt.simulators.omstation.app import SIMULATOR, Simulator, create
+from fleet2mqtt.simulators.omstation import SIMULATOR, Simulator, create
 from tests.platforms.context import Run, lent, options
 from tests.platforms.omstation.simulated import SIGN_IN, path
 
@@ -29,38 +29,46 @@ ACCOUNT = {"username": "admin", "password": "123456"}
 
 @dataclass(slots=True)
 class Shared:
-    """What outlives a run: the data directory and id claims, as the core has them on disk."""
+    """What survives a restart: the data directory and id assignments, as the core has them on disk."""
 
     folder: Path
     assignments: dict[str, str] = field(default_factory=dict)
     timeout: float = 5.0
+    primary_fails: bool = False
 
     @property
     def file(self) -> Path:
         return self.folder / f"{NAME}.token.json"
 
-    def kept(self) -> dict[str, Any]:
-        """What the token file holds."""
-        found: dict[str, Any] = json.loads(self.file.read_bytes())
-        return found
+    def saved(self) -> dict[str, Any]:
+        """Return the content of the token file."""
+        content: dict[str, Any] = json.loads(self.file.read_bytes())
+        return content
 
     def context(self, url: str, **own: Any) -> Context:
         chosen = options(omstation.SCHEMA, url, ACCOUNT | own, timeout=self.timeout)
-        return lent(NAME, chosen, self.assignments, self.folder)
+        context = lent(NAME, chosen, self.assignments, self.folder)
+        return replace(context, primary_fails=lambda: self.primary_fails)
+
+
+def url_of(run: Run) -> str:
+    """Return the URL of the simulator that a run is connected to."""
+    url: str = run.backend.client.client.session.api.base
+    return url
 
 
 def calls(simulator: Simulator, call: str) -> list[Call]:
-    """The calls the simulator got at this endpoint, oldest first."""
+    """Return the recorded calls of an endpoint, oldest first."""
     return [seen for seen in simulator.fault_injector.calls if seen.path == path(call)]
 
 
 def logins(simulator: Simulator) -> int:
-    """How often the simulator was asked to log in."""
+    """Return the number of logins that the simulator received."""
     return len(calls(simulator, SIGN_IN))
 
 
 def device_of(station: str, *lattice: str) -> str:
-    """The device id of a station of the simulator, or of one of its lattices."""
+    """Return the device id of a station, or of one of its compartments."""
     return "_".join((NAME, station.lower(), *(part for number in lattice for part in ("lattice", number.lower()))))
 
 

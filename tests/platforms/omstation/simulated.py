@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp.test_utils import TestClient, TestServer
 
-from fleet2mqtt.simulators.omstation.app import SIMULATOR, Simulator, create
+from fleet2mqtt.simulators.omstation import SIMULATOR, Simulator, create
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

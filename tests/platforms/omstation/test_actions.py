@@ -26,7 +26,7 @@ from tests.platforms.omstation.simulated import (
 )
 
 if TYPE_CHECKING:
-    from fleet2mqtt.simulators.omstation.app import Simulator
+    from fleet2mqtt.simulators.omstation import Simulator
 
 SLOTS = [{"typeId": 1, "stationType": "B", "index": 1}, {"typeId": 1, "stationType": "B", "index": 2}]
 YARD = {"stationName": "Yard", "deviceId": "8099", "totalCount": 2, "latticeAssetList": SLOTS}
@@ -50,7 +50,7 @@ def writes(simulator: Simulator) -> dict[str, tuple[str, dict[str, Any]]]:
     }
 
 
-async def test_what_there_is() -> None:
+async def test_actions_of_a_backend_are_the_documented_ones() -> None:
     async with simulated() as (_, run):
         told = {action.name: (action.destructive, action.refresh) for action in run.backend.actions}
         stations, open_ = ("stations", "lattices"), ("authorisations",)
@@ -70,14 +70,14 @@ async def test_what_there_is() -> None:
         assert schemas[4]["required"] == ["deviceInfoList"]
 
 
-async def test_stations_are_listed() -> None:
+async def test_station_list_returns_stations_and_sums() -> None:
     async with simulated() as (simulator, run):
         data = await run.act("station_list")
         assert [row["id"] for row in data["stationInfoList"]] == [*simulator.stations]
         assert data["stationStatistics"]["sumStationCount"] == 2
 
 
-async def test_the_lattices_of_a_station() -> None:
+async def test_station_get_returns_the_compartments_of_a_window() -> None:
     async with simulated() as (simulator, run):
         id_ = next(iter(simulator.stations))
         data = await run.act("station_get", id=id_)
@@ -95,7 +95,7 @@ async def test_the_lattices_of_a_station() -> None:
 
 
 @pytest.mark.parametrize("count", [2, "2"])
-async def test_a_station_is_added(count: int | str) -> None:
+async def test_station_add_sends_all_fields_and_the_station_appears(count: int | str) -> None:
     async with simulated() as (simulator, run):
         assert await run.act("station_add", **YARD | {"totalCount": count}) == DONE
         (call,) = calls(simulator, ADD_STATION)
@@ -106,7 +106,7 @@ async def test_a_station_is_added(count: int | str) -> None:
         assert run.ids(f"lattices:{added}") == {device_of(added, number) for number in ("B1", "B2")}
 
 
-async def test_a_station_is_changed_and_keeps_what_is_not_given() -> None:
+async def test_station_update_takes_missing_fields_from_the_list() -> None:
     async with simulated() as (simulator, run):
         id_, before = next(iter(simulator.stations.items()))
         before = dict(before)
@@ -127,7 +127,7 @@ async def test_a_station_is_changed_and_keeps_what_is_not_given() -> None:
         assert simulator.stations[id_]["totalCount"] == 2
 
 
-async def test_a_station_that_cannot_be_changed() -> None:
+async def test_station_update_of_an_incomplete_station_is_refused() -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(CommandError) as raised:
             await run.act("station_update", id="none", stationName="Else")
@@ -139,7 +139,7 @@ async def test_a_station_that_cannot_be_changed() -> None:
         assert not calls(simulator, UPDATE_STATION)
 
 
-async def test_locks_are_registered_where_the_vendor_says_200() -> None:
+async def test_device_register_answered_200_registers_locks() -> None:
     async with simulated() as (simulator, run):
         simulator.add_answers = 200
         assert await run.act("device_register", **LOCKS) == DONE
@@ -148,7 +148,7 @@ async def test_locks_are_registered_where_the_vendor_says_200() -> None:
 
 
 @pytest.mark.parametrize("name", ["station_add", "station_update", "device_register", "authorisation_update"])
-async def test_105_leaves_the_outcome_open_and_nothing_is_sent_again(name: str) -> None:
+async def test_write_answered_105_is_ambiguous_and_not_repeated(name: str) -> None:
     async with simulated() as (simulator, run):
         simulator.writes_say_105 = True
         call, arguments = writes(simulator)[name]
@@ -159,7 +159,7 @@ async def test_105_leaves_the_outcome_open_and_nothing_is_sent_again(name: str) 
 
 
 @pytest.mark.parametrize("fault", ["lost_answer", "reset"])
-async def test_a_write_without_an_answer_is_not_sent_again(fault: str) -> None:
+async def test_write_without_a_response_is_not_repeated(fault: str) -> None:
     async with simulated() as (simulator, run):
         await run.poll("stations")
         for name, (call, arguments) in writes(simulator).items():
@@ -171,7 +171,7 @@ async def test_a_write_without_an_answer_is_not_sent_again(fault: str) -> None:
             assert len(calls(simulator, call)) == 1
 
 
-async def test_refusals_keep_code_and_text() -> None:
+async def test_rejected_write_keeps_code_and_text() -> None:
     async with simulated() as (simulator, run):
         for name, (call, arguments) in writes(simulator).items():
             simulator.fault_injector.inject("error", path(call), code=108, text="Command failed", times=1)
@@ -180,7 +180,7 @@ async def test_refusals_keep_code_and_text() -> None:
             assert raised.value.code == 108
 
 
-async def test_authorisations_are_listed_without_their_codes() -> None:
+async def test_authorisation_list_omits_authorisation_codes() -> None:
     async with simulated() as (simulator, run):
         data = await run.act("authorisation_list", pageNum=2, pageSize=4)
         assert (data["total"], len(data["data"])) == (9, 4)
@@ -203,7 +203,7 @@ async def test_authorisations_are_listed_without_their_codes() -> None:
         }
 
 
-async def test_transfers_are_listed() -> None:
+async def test_transfer_list_filters_by_status() -> None:
     async with simulated() as (simulator, run):
         data = await run.act("authorisation_transfer_list", status=1)
         assert {row["status"] for row in data["data"]} == {1}
@@ -211,7 +211,7 @@ async def test_transfers_are_listed() -> None:
         assert calls(simulator, TRANSFERS)[-1].body["orgId"] == ORG
 
 
-async def test_nothing_about_people_is_kept() -> None:
+async def test_authorisation_poll_keeps_no_personal_data() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         personal = {
@@ -226,7 +226,7 @@ async def test_nothing_about_people_is_kept() -> None:
         assert not [text for text in personal if f"'{text}'" in shown]
 
 
-async def test_an_authorisation_is_changed() -> None:
+async def test_authorisation_update_sends_the_pages_form() -> None:
     async with simulated() as (simulator, run):
         id_ = next(iter(simulator.collections))
         change = {"id": id_, "type": 1, "deviceTypes": [701, 709], **TIMES, **PERSON}
@@ -237,7 +237,7 @@ async def test_an_authorisation_is_changed() -> None:
         assert (row["type"], row["deviceTypes"], row["toUser"]) == (1, "701,709", "Li Wei")
 
 
-async def test_a_transfer_is_changed() -> None:
+async def test_transfer_update_sends_the_pages_form() -> None:
     async with simulated() as (simulator, run):
         id_ = next(iter(simulator.transfers))
         assert await run.act("authorisation_transfer", id=id_, authInfo=SHARES, **PERSON) == DONE
@@ -247,7 +247,7 @@ async def test_a_transfer_is_changed() -> None:
         assert simulator.transfers[id_]["toUser"] == "Li Wei"
 
 
-async def test_what_was_counted_is_counted_again() -> None:
+async def test_authorisation_poll_counts_anew() -> None:
     async with simulated() as (simulator, run):
         await run.poll("authorisations")
         before = run.state(NAME)["open_authorisations"]
@@ -286,14 +286,14 @@ async def test_what_was_counted_is_counted_again() -> None:
         ("authorisation_transfer", {"id": "1", "authInfo": []}),
     ],
 )
-async def test_wrong_arguments_are_not_sent(name: str, arguments: dict[str, Any]) -> None:
+async def test_invalid_arguments_send_nothing(name: str, arguments: dict[str, Any]) -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(vol.Invalid):
             await run.act(name, **arguments)
         assert not simulator.fault_injector.calls
 
 
-async def test_empty_lists_are_answered_as_they_are() -> None:
+async def test_empty_lists_are_returned_empty() -> None:
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject("empty")
         assert (await run.act("station_list"))["stationInfoList"] == []

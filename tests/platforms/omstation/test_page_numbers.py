@@ -12,14 +12,14 @@ from tests.platforms.omstation.simulated import COLLECTIONS
 
 
 @pytest.mark.parametrize("page", [2, "2"])
-async def test_either_goes_out_as_the_vendor_has_it(page: Any) -> None:
+async def test_page_number_is_sent_as_text(page: Any) -> None:
     async with simulated() as (simulator, run):
         await run.act("authorisation_list", pageNum=page)
         assert calls(simulator, COLLECTIONS)[-1].body["pageNum"] == "2"
 
 
 @pytest.mark.parametrize("page", [0, "0", "-1", "two", "", "²", True, 1.0, None])
-async def test_what_is_no_page(page: Any) -> None:
+async def test_invalid_page_number_is_refused(page: Any) -> None:
     async with simulated() as (_, run):
         with pytest.raises(vol.Invalid):
             await run.act("authorisation_list", pageNum=page)

@@ -38,7 +38,7 @@ def without(body: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in (body | changes).items() if value is not MISSING}
 
 
-async def test_stations_and_their_sums(omstation: Omstation) -> None:
+async def test_simulator_lists_stations_and_their_sums(omstation: Omstation) -> None:
     data = await omstation.data(STATIONS, {"orgId": ORG})
     assert list(data) == ["stationInfoList", "stationStatistics"]
     first, second = data["stationInfoList"]
@@ -56,7 +56,7 @@ async def test_stations_and_their_sums(omstation: Omstation) -> None:
     }
 
 
-async def test_lattices_and_their_sums_agree(omstation: Omstation) -> None:
+async def test_simulator_sums_agree_with_its_lattices(omstation: Omstation) -> None:
     total = dict.fromkeys(SUMS, 0)
     for known in await omstation.stations():
         data = await omstation.data(LATTICES, DAY | {"id": known["id"]})
@@ -80,7 +80,7 @@ async def test_lattices_and_their_sums_agree(omstation: Omstation) -> None:
     assert (await omstation.data(STATIONS, {"orgId": ORG}))["stationStatistics"] == total
 
 
-async def test_a_lattice_is_as_its_page_shows_it(omstation: Omstation) -> None:
+async def test_simulator_lattice_has_the_pages_fields(omstation: Omstation) -> None:
     rows = list((await omstation.lattices()).values())
     for row in rows:
         assert set(row) - {"fileUrl"} == set(LATTICE)
@@ -106,7 +106,7 @@ async def test_a_lattice_is_as_its_page_shows_it(omstation: Omstation) -> None:
         {"orgId": ORG},
     ],
 )
-async def test_lattices_are_refused(omstation: Omstation, changes: dict[str, Any]) -> None:
+async def test_simulator_refuses_invalid_lattice_queries(omstation: Omstation, changes: dict[str, Any]) -> None:
     answer = await omstation.call(LATTICES, without(DAY | {"id": omstation.first}, changes))
     assert (answer["code"], answer["data"]) == (102, None)
 
@@ -117,7 +117,7 @@ async def test_times_are_taken_with_and_without_fraction_and_zone(omstation: Oms
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
-async def test_a_station_is_added_and_updated(omstation: Omstation, lang: str) -> None:
+async def test_simulator_adds_and_updates_a_station(omstation: Omstation, lang: str) -> None:
     assert await omstation.call(ADD_STATION, station(), lang=lang) == DONE
     added = (await omstation.stations())[-1]
     assert (added["stationName"], added["totalCount"], added["deviceId"]) == ("Yard", 3, "8099")
@@ -134,7 +134,7 @@ async def test_a_station_is_added_and_updated(omstation: Omstation, lang: str) -
     }
 
 
-async def test_a_removed_lattice_sets_its_lock_free(omstation: Omstation) -> None:
+async def test_simulator_frees_the_lock_of_a_removed_lattice(omstation: Omstation) -> None:
     lock = (await omstation.lattices())["A1"]["deviceId"]
     slots = [{"typeId": "1", "stationType": "C", "index": "1"}]
     change = station(id=omstation.first, totalCount="1", latticeAssetList=slots)
@@ -162,21 +162,21 @@ async def test_a_removed_lattice_sets_its_lock_free(omstation: Omstation) -> Non
         {"colour": "red"},
     ],
 )
-async def test_a_station_is_refused(omstation: Omstation, changes: dict[str, Any]) -> None:
+async def test_simulator_refuses_invalid_stations(omstation: Omstation, changes: dict[str, Any]) -> None:
     for call, body in ((ADD_STATION, station()), (UPDATE_STATION, station(id=omstation.first))):
         answer = await omstation.call(call, without(body, changes))
         assert (answer["code"], answer["data"]) == (102, None)
     assert [row["totalCount"] for row in await omstation.stations()] == [12, 12]
 
 
-async def test_a_station_has_to_be_new_or_known_and_the_language_one_of_two(omstation: Omstation) -> None:
+async def test_simulator_refuses_wrong_ids_and_languages(omstation: Omstation) -> None:
     assert (await omstation.call(ADD_STATION, station(id=omstation.first)))["code"] == 102
     assert (await omstation.call(UPDATE_STATION, station(id="none")))["code"] == 102
     assert (await omstation.call(UPDATE_STATION, station(), lang="zh"))["code"] == 102
     assert (await omstation.call(ADD_STATION, station(), lang="de"))["code"] == 102
 
 
-async def test_locks_are_added_and_the_answer_says_105(omstation: Omstation) -> None:
+async def test_simulator_adds_locks_and_answers_105(omstation: Omstation) -> None:
     body = {"orgId": ORG, "deviceInfoList": [{"deviceType": 701, "deviceId": "7018800001"}]}
     assert await omstation.call(ADD_DEVICES, body) == DONE | {"code": 105}
     assert omstation.simulator.devices["7018800001"] == 701
@@ -201,13 +201,13 @@ async def test_locks_are_added_and_the_answer_says_105(omstation: Omstation) -> 
         {"deviceInfoList": [{"deviceType": 701, "deviceId": "7018800001"}, {"deviceType": 701, "deviceId": ""}]},
     ],
 )
-async def test_locks_are_refused_together(omstation: Omstation, changes: dict[str, Any]) -> None:
+async def test_simulator_refuses_invalid_locks_together(omstation: Omstation, changes: dict[str, Any]) -> None:
     known = dict(omstation.simulator.devices)
     body = {"orgId": ORG, "deviceInfoList": [{"deviceType": 701, "deviceId": "7018800001"}]} | changes
     assert (await omstation.call(ADD_DEVICES, body))["code"] == 102
     assert omstation.simulator.devices == known
 
 
-async def test_pages_are_asked_for_with_all_their_fields(omstation: Omstation) -> None:
+async def test_simulator_accepts_the_pages_sample_query(omstation: Omstation) -> None:
     for call in (COLLECTIONS, TRANSFERS):
         assert (await omstation.call(call, PAGE))["code"] == 200

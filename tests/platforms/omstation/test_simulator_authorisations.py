@@ -30,7 +30,7 @@ async def listed(omstation: Omstation, call: str = COLLECTIONS, **changes: Any) 
     return list((await omstation.data(call, PAGE | changes))["data"])
 
 
-async def test_collections_are_as_their_page_shows_them(omstation: Omstation) -> None:
+async def test_simulator_collections_have_the_pages_fields(omstation: Omstation) -> None:
     data = await omstation.data(COLLECTIONS, PAGE)
     assert (list(data), data["total"], data["size"]) == (["total", "size", "data"], 9, 1)
     rows = data["data"]
@@ -41,7 +41,7 @@ async def test_collections_are_as_their_page_shows_them(omstation: Omstation) ->
 
 
 @pytest.mark.parametrize(("call", "statuses"), [(COLLECTIONS, (-1, 0, 1, 2, 3, 4)), (TRANSFERS, (-1, 0, 1))])
-async def test_lists_are_filtered_by_status(omstation: Omstation, call: str, statuses: tuple[int, ...]) -> None:
+async def test_simulator_filters_lists_by_status(omstation: Omstation, call: str, statuses: tuple[int, ...]) -> None:
     everything = await listed(omstation, call)
     found = {status: await listed(omstation, call, status=status) for status in statuses}
     assert all(found.values())
@@ -49,7 +49,7 @@ async def test_lists_are_filtered_by_status(omstation: Omstation, call: str, sta
     assert sum(len(rows) for rows in found.values()) == len(everything)
 
 
-async def test_lists_are_filtered_by_text_and_time(omstation: Omstation) -> None:
+async def test_simulator_filters_lists_by_text_and_date(omstation: Omstation) -> None:
     assert [row["toUser"] for row in await listed(omstation, key="DRIVER3@")] == ["Driver 3"]
     assert await listed(omstation, key="nobody") == []
     assert await listed(omstation, orgId="other") == []
@@ -58,7 +58,7 @@ async def test_lists_are_filtered_by_text_and_time(omstation: Omstation) -> None
     assert [row["createTime"] for row in found] == times[1:4]
 
 
-async def test_pages_by_numbers_and_by_texts(omstation: Omstation) -> None:
+async def test_simulator_accepts_page_numbers_as_numbers_and_texts(omstation: Omstation) -> None:
     ids = [row["id"] for row in await listed(omstation)]
     pages = [await omstation.data(COLLECTIONS, PAGE | {"pageNum": page, "pageSize": "4"}) for page in (1, "2", 3, 4)]
     assert [[row["id"] for row in page["data"]] for page in pages] == [ids[:4], ids[4:8], ids[8:], []]
@@ -84,17 +84,17 @@ async def test_pages_by_numbers_and_by_texts(omstation: Omstation) -> None:
         {"page": 1},
     ],
 )
-async def test_lists_are_refused(omstation: Omstation, changes: dict[str, Any]) -> None:
+async def test_simulator_refuses_invalid_list_queries(omstation: Omstation, changes: dict[str, Any]) -> None:
     for call in (COLLECTIONS, TRANSFERS):
         assert (await omstation.call(call, PAGE | changes))["code"] == 102
 
 
-async def test_transfers_know_fewer_statuses(omstation: Omstation) -> None:
+async def test_simulator_transfers_have_fewer_statuses(omstation: Omstation) -> None:
     assert (await omstation.call(TRANSFERS, PAGE | {"status": 2}))["code"] == 102
     assert (await omstation.call(COLLECTIONS, PAGE | {"status": 2}))["code"] == 200
 
 
-async def test_a_collection_is_changed(omstation: Omstation) -> None:
+async def test_simulator_changes_a_collection(omstation: Omstation) -> None:
     row = (await listed(omstation, status=0))[0]
     body = {"id": row["id"], "type": 1, "deviceTypes": '[701, "709"]', "orgId": ORG} | DAY | PERSON
     assert await omstation.call(UPDATE_COLLECTION, body) == DONE
@@ -124,14 +124,14 @@ async def test_a_collection_is_changed(omstation: Omstation) -> None:
         {"status": 0},
     ],
 )
-async def test_a_collection_is_refused(omstation: Omstation, changes: dict[str, Any]) -> None:
+async def test_simulator_refuses_invalid_collections(omstation: Omstation, changes: dict[str, Any]) -> None:
     before = await listed(omstation)
     body = {"id": before[0]["id"], "type": 1, "deviceTypes": "[701]", "orgId": ORG} | DAY | PERSON | changes
     assert (await omstation.call(UPDATE_COLLECTION, body))["code"] == 102
     assert await listed(omstation) == before
 
 
-async def test_a_transfer_is_changed(omstation: Omstation) -> None:
+async def test_simulator_changes_a_transfer(omstation: Omstation) -> None:
     row = (await listed(omstation, TRANSFERS))[0]
     shares = json.dumps([{"deviceType": 701, "count": 2}, {"deviceType": "705", "count": "1"}])
     assert await omstation.call(UPDATE_TRANSFER, {"id": row["id"], "authInfo": shares, "orgId": ORG} | PERSON) == DONE
@@ -151,7 +151,7 @@ async def test_a_transfer_is_changed(omstation: Omstation) -> None:
         {"startTime": DAY["startTime"]},
     ],
 )
-async def test_a_transfer_is_refused(omstation: Omstation, changes: dict[str, Any]) -> None:
+async def test_simulator_refuses_invalid_transfers(omstation: Omstation, changes: dict[str, Any]) -> None:
     before = await listed(omstation, TRANSFERS)
     body = {"id": before[0]["id"], "authInfo": '[{"deviceType": 701, "count": 2}]', "orgId": ORG} | changes
     assert (await omstation.call(UPDATE_TRANSFER, body))["code"] == 102

@@ -54,7 +54,7 @@ def without(body: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in (body | changes).items() if value is not MISSING}
 
 
-async def test_the_login_is_the_documents_sample(omstation: Omstation) -> None:
+async def test_simulator_login_is_the_documents_sample(omstation: Omstation) -> None:
     answer = await omstation.log_in()
     assert (answer["code"], answer["message"]) == (200, "Operation succeeded")
     data = answer["data"]
@@ -79,12 +79,12 @@ async def test_the_login_is_the_documents_sample(omstation: Omstation) -> None:
         ({"remember": True}, 102),
     ],
 )
-async def test_a_login_that_is_wrong(omstation: Omstation, changes: dict[str, Any], code: int) -> None:
+async def test_simulator_refuses_invalid_logins(omstation: Omstation, changes: dict[str, Any], code: int) -> None:
     answer = await omstation.call(SIGN_IN, without(dict(LOGIN), changes))
     assert (answer["code"], answer["data"]) == (code, None)
 
 
-async def test_an_account_is_locked_and_can_expire() -> None:
+async def test_simulator_account_can_be_locked_and_expire() -> None:
     async with running(logged_in=False) as omstation:
         omstation.simulator.lock_after = 2
         wrong = {"password": "0" * 32}
@@ -99,7 +99,7 @@ async def test_an_account_is_locked_and_can_expire() -> None:
         assert omstation.simulator.login_count == 5
 
 
-async def test_a_second_login_ends_the_first_only_where_sessions_are_single(omstation: Omstation) -> None:
+async def test_simulator_second_login_ends_the_first_in_single_session_mode(omstation: Omstation) -> None:
     for single, code in ((False, 200), (True, 104)):
         omstation.simulator.single_session = single
         old = dict(omstation.headers)
@@ -109,7 +109,7 @@ async def test_a_second_login_ends_the_first_only_where_sessions_are_single(omst
 
 
 @pytest.mark.parametrize("call", EVERY_CALL)
-async def test_every_call_needs_a_token(omstation: Omstation, call: str) -> None:
+async def test_simulator_calls_need_a_token(omstation: Omstation, call: str) -> None:
     omstation.simulator.expire_tokens()
     answer = await omstation.call(call, {})
     assert answer == {"code": 104, "message": "Token error or expired", "data": None}
@@ -119,7 +119,7 @@ async def test_every_call_needs_a_token(omstation: Omstation, call: str) -> None
     assert (await omstation.call(call, {}))["code"] == 102
 
 
-async def test_a_missing_token_can_be_answered_otherwise(omstation: Omstation) -> None:
+async def test_simulator_missing_token_can_be_answered_otherwise(omstation: Omstation) -> None:
     omstation.simulator.expire_tokens()
     for answer, status in (("401", 401), ("403", 403), ("message", 200)):
         omstation.simulator.token_answer = answer
@@ -129,7 +129,7 @@ async def test_a_missing_token_can_be_answered_otherwise(omstation: Omstation) -
     assert "token" in reply["message"]
 
 
-async def test_only_json_by_post_is_taken(omstation: Omstation) -> None:
+async def test_simulator_accepts_only_posted_json(omstation: Omstation) -> None:
     for call in (SIGN_IN, *EVERY_CALL):
         async with omstation.client.get(path(call), headers=omstation.headers) as response:
             assert response.status == 405

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestServer
 
-from fleet2mqtt.simulators.omstation.app import SIMULATOR, create
+from fleet2mqtt.simulators.omstation import SIMULATOR, create
 from tests.platforms.omstation.simulated import (
     ADD_DEVICES,
     ORG,
@@ -18,7 +18,7 @@ from tests.platforms.omstation.simulated import (
 from tests.waiting import wait_until
 
 
-async def test_a_low_station_is_counted(omstation: Omstation) -> None:
+async def test_simulator_counts_stations_with_low_inventory(omstation: Omstation) -> None:
     for number, row in (await omstation.lattices()).items():
         if row["deviceId"] and not row["isFailure"]:
             omstation.simulator.take_lock(omstation.first, number)
@@ -26,7 +26,7 @@ async def test_a_low_station_is_counted(omstation: Omstation) -> None:
     assert sums["sumLowInventoryCount"] == 1
 
 
-async def test_locks_are_taken_and_returned(omstation: Omstation) -> None:
+async def test_simulator_locks_are_removed_and_returned(omstation: Omstation) -> None:
     simulator, first = omstation.simulator, omstation.first
     before = (await omstation.lattices())["A1"]
     lock = simulator.take_lock(first, "A1")
@@ -48,7 +48,7 @@ async def test_locks_are_taken_and_returned(omstation: Omstation) -> None:
         simulator.return_lock(first, "A1", lock)
 
 
-async def test_a_new_lock_has_a_number_of_its_own(omstation: Omstation) -> None:
+async def test_simulator_new_lock_has_its_own_number(omstation: Omstation) -> None:
     simulator = omstation.simulator
     taken = f"{(701, 705, 709)[(len(simulator.devices) + 1) % 3]}{len(simulator.devices) + 2:07d}"
     body = {"orgId": ORG, "deviceInfoList": [{"deviceType": int(taken[:3]), "deviceId": taken}]}
@@ -57,7 +57,7 @@ async def test_a_new_lock_has_a_number_of_its_own(omstation: Omstation) -> None:
     assert simulator.return_lock(omstation.first, "A7") not in ("", taken)
 
 
-async def test_it_is_steered_over_http(omstation: Omstation) -> None:
+async def test_simulator_is_controlled_over_http(omstation: Omstation) -> None:
     added = await omstation.steer("station", {"stationName": "New", "lattices": 3})
     await omstation.steer("station", {"id": added["id"], "stationName": "Newer"})
     first = omstation.first
@@ -101,14 +101,14 @@ async def test_it_is_steered_over_http(omstation: Omstation) -> None:
         ("quirks", {"null_strings": True, "add_answers": 104}),
     ],
 )
-async def test_wrong_steering_is_refused(omstation: Omstation, name: str, body: Any) -> None:
+async def test_simulator_refuses_invalid_control_requests(omstation: Omstation, name: str, body: Any) -> None:
     async with omstation.client.post(f"/_sim/{name}", json=body) as response:
         assert response.status == 400
     assert omstation.simulator.null_strings is False
     assert len(omstation.simulator.stations) == 2
 
 
-async def test_ids_stay_as_they_are(omstation: Omstation) -> None:
+async def test_simulator_ids_cannot_be_changed(omstation: Omstation) -> None:
     with pytest.raises(AttributeError):
         omstation.simulator.change_station(omstation.first, id="other")
     with pytest.raises(AttributeError):
@@ -117,7 +117,7 @@ async def test_ids_stay_as_they_are(omstation: Omstation) -> None:
         omstation.simulator.change_lattice(omstation.first, "Z9", isFull=1)
 
 
-def test_the_same_seed_gives_the_same_stations() -> None:
+def test_simulator_with_the_same_seed_has_the_same_stations() -> None:
     def drawn(seed: int) -> list[Any]:
         simulator = create(devices=5, seed=seed)[SIMULATOR]
         rows = [row for rows in simulator.lattices.values() for row in rows]
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_stations() -> None:
 
 
 @pytest.mark.parametrize("devices", [0, 1, 7])
-async def test_as_many_stations_as_wanted(devices: int) -> None:
+async def test_simulator_has_the_requested_number_of_stations(devices: int) -> None:
     async with running(devices=devices) as omstation:
         rows = await omstation.stations()
         assert len(rows) == devices
@@ -139,7 +139,7 @@ async def test_as_many_stations_as_wanted(devices: int) -> None:
         simulator.happen()
 
 
-def test_in_the_course_of_time_locks_charge_and_come_and_go() -> None:
+def test_simulator_live_locks_charge_and_move() -> None:
     simulator = create()[SIMULATOR]
     charging = [
         row for rows in simulator.lattices.values() for row in rows if row["connectPower"] and not row["isFull"]
@@ -160,7 +160,7 @@ def test_in_the_course_of_time_locks_charge_and_come_and_go() -> None:
     assert back
 
 
-async def test_life_goes_on_by_itself() -> None:
+async def test_simulator_in_live_mode_changes_by_itself() -> None:
     app = create(live=True)
     app[SIMULATOR].live_seconds = 0.001
     async with TestServer(app):

@@ -1,112 +1,147 @@
-"""One omstation: its client and what is known of it. What sources, the read-back and actions share."""
+"""The coordinator: polls the sources, reads single devices, and turns responses into updates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin
-from fleet2mqtt.errors import InvalidResponse
-from fleet2mqtt.platforms.omstation.client import COLLECTIONS, LATTICES, STATIONS, TRANSFERS, Client, rows_of
-from fleet2mqtt.platforms.omstation.device_store import Part, Stations, Tables, sums_of
-from fleet2mqtt.platforms.omstation.entities import FLEET
-from fleet2mqtt.platforms.omstation.models import Authorisations, FleetRecord
+from fleet2mqtt.devices.model import Device, Update, UpdateOrigin
+from fleet2mqtt.errors import BackendError, InvalidResponse, Rejected
+from fleet2mqtt.platforms.omstation.client import COLLECTIONS, LATTICES, STATIONS, TRANSFERS, Client
+from fleet2mqtt.platforms.omstation.device_store import Applied, DeviceStore, parse_statistics
+from fleet2mqtt.platforms.omstation.entities import AUTHORISATIONS, FLEET
+from fleet2mqtt.platforms.omstation.entities import STATIONS as STATIONS_SOURCE
+from fleet2mqtt.platforms.omstation.envelope import list_member
+from fleet2mqtt.platforms.omstation.models import FleetRecord, OpenAuthorisations
+from fleet2mqtt.sdk.sweep import Sweep
+from fleet2mqtt.sdk.updates import UpdateFactory
 from fleet2mqtt.sdk.vendor_json import number
-
-News = tuple[tuple[Device, ...], tuple[Inventory, ...]]
 
 UNUSED, IN_USE = 0, 1
 BEGINNING = "2000-01-01T00:00:00Z"
-"""The window's start where nobody names one: it seems to filter the sums, and those are wanted whole."""
+"""Start of the window where nobody names one: it seems to filter the sums, and those are to be complete."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Site:
+class Coordinator:
     """The `client` of an omstation Backend."""
 
-    name: str
-    url: str
     client: Client
-    stations: Stations
-    figures: FleetRecord = field(default_factory=FleetRecord)
-    _own: Part = field(default_factory=Part)
-    _tables: Tables = field(default_factory=dict)
+    store: DeviceStore
+    update: UpdateFactory
+    sweep: Sweep
+    fleet: FleetRecord = field(default_factory=FleetRecord)
+    _answered: frozenset[str] = frozenset()
 
-    def update(self, requested_at: float, news: News, origin: UpdateOrigin = UpdateOrigin.POLL) -> Update:
-        """News of this backend, as of now, and its own device with them."""
-        devices, inventories = news
-        return Update(
-            backend=self.name,
-            origin=origin,
-            requested_at=requested_at,
-            observed_at=datetime.now(UTC),
-            devices=(*devices, self._device()),
-            inventories=inventories,
-        )
+    async def poll_stations(self) -> AsyncIterator[Update]:
+        """Poll the list of stations, which has no pages."""
+        requested_at = time.monotonic()
+        yield self._update(requested_at, await self._read_stations())
 
-    async def ask_stations(self) -> News:
-        """The stations and the sums of all, now."""
+    async def poll_lattices(self) -> AsyncIterator[Update]:
+        """Sweep the lattices of all stations; poll the list first if it was not read yet.
+
+        A station that fails is skipped. Raises BackendError if none can be read.
+        """
+        if not self.store.listed:
+            async for update in self.poll_stations():
+                yield update
+        async for id_, outcome in self.sweep.run(self.store.stations(), self._sweep_station):
+            if not isinstance(outcome, BackendError):
+                yield outcome
+            elif self.sweep.is_missed(id_):
+                yield self._update(time.monotonic(), self.store.apply_missed(id_))
+
+    async def poll_authorisations(self) -> AsyncIterator[Update]:
+        """Poll the numbers of open authorisations."""
+        requested_at = time.monotonic()
+        await self._read_authorisations()
+        yield self._update(requested_at, Applied())
+
+    async def read_device(self, device: Device) -> Update:
+        """Read a station with its compartments, a compartment with its station, or the figures of the organisation.
+
+        Raises BackendError: Rejected where the vendor does not list the station.
+        """
+        requested_at = time.monotonic()
+        return self._update(requested_at, await self._read(device), UpdateOrigin.COMMAND)
+
+    async def _read(self, device: Device) -> Applied:
+        listed = await self._read_stations()
+        if device.scope == "backend":
+            await self._read_authorisations()
+            return listed
+        id_ = device.vendor_id if device.scope == "stations" else device.scope.removeprefix("lattices:")
+        if id_ not in self.store.stations():
+            raise Rejected(f"the vendor lists no station {id_}", endpoint="read", code="not_listed")
+        applied = await self._read_lattices(id_)
+        return Applied((*listed.devices, *applied.devices), (*listed.inventories, *applied.inventories))
+
+    async def _sweep_station(self, id_: str) -> Update:
+        requested_at = time.monotonic()
+        return self._update(requested_at, await self._read_lattices(id_))
+
+    async def _read_stations(self) -> Applied:
         data = await self.client.list_stations()
-        rows = rows_of(data, "stationInfoList", STATIONS)
-        self.figures = replace(self.figures, statistics=sums_of(self.figures.statistics, data))
-        return self.stations.take_list(rows)
+        items = list_member(data, "stationInfoList", STATIONS)
+        self.fleet = replace(self.fleet, statistics=parse_statistics(self.fleet.statistics, data))
+        self._answered |= {STATIONS_SOURCE}
+        stated = parse_statistics(FleetRecord().statistics, data).sumStationCount
+        return self.store.apply_stations(items, stated)
 
-    async def ask_lattices(self, id_: str) -> News:
-        """The lattices of one station and its sums, now."""
+    async def _read_lattices(self, id_: str) -> Applied:
         data = await self.client.list_lattices(id_, *window())
-        rows = rows_of(data, "stationLatticeInfoList", LATTICES)
-        return self.stations.take_lattices(id_, rows, data)
+        return self.store.apply_lattices(id_, list_member(data, "stationLatticeInfoList", LATTICES), data)
 
-    async def ask_authorisations(self) -> News:
-        """How many authorisations are open, now: of the rows, which are about people, nothing is kept."""
-        self.figures = replace(
-            self.figures,
-            authorisations=Authorisations(
-                unused=_total(await self.client.list_authorisations(_one(UNUSED)), COLLECTIONS),
-                in_use=_total(await self.client.list_authorisations(_one(IN_USE)), COLLECTIONS),
-                transfers=_total(await self.client.list_transfers(_one(UNUSED)), TRANSFERS),
-            ),
+    async def _read_authorisations(self) -> None:
+        """Count the open authorisations. Their items are about persons, so nothing of them is kept."""
+        counts = OpenAuthorisations(
+            unused=_total(await self.client.list_authorisations(_count_page(UNUSED)), COLLECTIONS),
+            in_use=_total(await self.client.list_authorisations(_count_page(IN_USE)), COLLECTIONS),
+            transfers=_total(await self.client.list_transfers(_count_page(UNUSED)), TRANSFERS),
         )
-        return (), ()
+        self.fleet = replace(self.fleet, authorisations=counts)
+        self._answered |= {AUTHORISATIONS}
 
-    def _device(self) -> Device:
+    def _update(self, requested_at: float, applied: Applied, origin: UpdateOrigin = UpdateOrigin.POLL) -> Update:
+        """Return an update with the backend's own device added."""
+        return self.update(
+            requested_at,
+            devices=(*applied.devices, self._fleet_device()),
+            inventories=applied.inventories,
+            origin=origin,
+        )
+
+    def _fleet_device(self) -> Device:
         login = self.client.session.current
         if login is not None:
-            self.figures = replace(
-                self.figures, org_name=login.org_name, login_time=login.login_time, time_diff=login.time_diff
+            self.fleet = replace(
+                self.fleet, org_name=login.org_name, login_time=login.login_time, time_diff=login.time_diff
             )
-        about = {
-            "id": self.name,
-            "backend": self.name,
-            "vendor_id": self.name,
-            "scope": "backend",
-            "name": self.name,
-            "model": "omstation",
-            "configuration_url": self.url,
-        }
-        return self._own.made(FLEET, self.figures, self._tables, about)
+        return self.store.cache.backend_device(self.fleet, FLEET, model="omstation", answered=self._answered)
 
 
 def window() -> tuple[str, str]:
-    """A window around everything there may be, UTC, the same all day long."""
+    """Return start and end of a window around everything, in UTC, the same all day long."""
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     return BEGINNING, f"{tomorrow:%Y-%m-%d}T23:59:59Z"
 
 
 def page(**filters: Any) -> dict[str, Any]:
-    """The body of a list of authorisations, with what the filters leave open as its page shows it."""
-    whole = {"startTime": "", "endTime": "", "status": -2, "key": "", "pageNum": 1, "pageSize": 20} | filters
-    return whole | {"pageNum": str(whole["pageNum"])}
+    """Return the body of a list of authorisations, completed as its page shows it."""
+    body = {"startTime": "", "endTime": "", "status": -2, "key": "", "pageNum": 1, "pageSize": 20} | filters
+    return body | {"pageNum": str(body["pageNum"])}
 
 
-def _one(status: int) -> dict[str, Any]:
+def _count_page(status: int) -> dict[str, Any]:
     return page(status=status, pageSize=1)
 
 
 def _total(data: Mapping[str, Any], endpoint: str) -> int:
     total = number(data.get("total"))
     if total is None:
-        raise InvalidResponse(f"{endpoint}: the answer has no total", endpoint=endpoint, code="no_total")
+        raise InvalidResponse(f"{endpoint}: the response has no total", endpoint=endpoint, code="no_total")
     return int(total)

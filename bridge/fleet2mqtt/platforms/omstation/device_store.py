@@ -1,4 +1,4 @@
-"""What is known of the stations and their lattices, as Devices: the same objects while nothing changes."""
+"""The device store: the stations and compartments of one organisation, and the devices built from them."""
 
 from __future__ import annotations
 
@@ -7,165 +7,154 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC
-from typing import Any
+from typing import Any, NamedTuple
 
-from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, existing, read_attributes, read_state
-from fleet2mqtt.platforms.omstation.entities import LATTICE, MANUFACTURER, STATION
-from fleet2mqtt.platforms.omstation.models import Lattice, Station, StationRecord, Statistics
+from fleet2mqtt.devices.model import Device, Inventory
+from fleet2mqtt.platforms.omstation.entities import COMPARTMENT, LATTICES, STATION
+from fleet2mqtt.platforms.omstation.models import CompartmentRecord, Lattice, Station, StationRecord, Statistics
+from fleet2mqtt.sdk.device_cache import DeviceCache
 
 _LOG = logging.getLogger(__name__)
 
-Rows = tuple[EntityDescription, ...]
-Tables = dict[tuple[int, ...], Rows]
-
-SILENT = 3
-"""Readings of a station's lattices that fail in a row before they count as unavailable."""
+_NOT_ANSWERED = frozenset[str]()
+_ANSWERED = frozenset((LATTICES,))
 
 
-@dataclass(slots=True)
-class Part:
-    """A Device and what it was made from; `rows` are the keys seen so far, which stay."""
+class Applied(NamedTuple):
+    """The devices and inventories that follow from a vendor's response."""
 
-    rows: frozenset[str] = frozenset()
-    basis: Any = None
-    device: Device | None = None
-
-    def made(self, table: Rows, record: Any, tables: Tables, about: Mapping[str, Any]) -> Device:
-        """The Device of this record and what else is said about it; the same object as long as both are equal."""
-        basis = (record, about)
-        if self.device is None or self.basis != basis:
-            rows = self._rows(table, record, tables)
-            state, attributes = read_state(rows, record), read_attributes(rows, record)
-            self.basis = basis
-            self.device = Device(
-                entities=rows, state=state, attributes=attributes, record=record, manufacturer=MANUFACTURER, **about
-            )
-        return self.device
-
-    def _rows(self, table: Rows, record: Any, tables: Tables) -> Rows:
-        self.rows |= {row.key for row in existing(table, record)}
-        kept = tuple(row for row in table if row.key in self.rows)
-        return tables.setdefault(tuple(map(id, kept)), kept)
+    devices: tuple[Device, ...] = ()
+    inventories: tuple[Inventory, ...] = ()
 
 
 @dataclass(slots=True)
-class _Station(Part):
-    record: StationRecord = field(default_factory=lambda: StationRecord(station=Station()))
-    lattices: dict[str, tuple[Part, Lattice]] = field(default_factory=dict)
-    failures: int = 0
+class _Station:
+    """A station and its compartments by number. `answered` says that they were read since the start."""
+
+    record: StationRecord
+    lattices: dict[str, Lattice] = field(default_factory=dict)
+    answered: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
-class Stations:
-    """The stations of one organisation by the vendor's id."""
+class DeviceStore:
+    """The stations of one organisation by vendor id."""
 
-    name: str
-    ids: Ids
+    cache: DeviceCache
     listed: bool = False
-    """Whether the list was read yet."""
-    _known: dict[str, _Station] = field(default_factory=dict)
-    _tables: Tables = field(default_factory=dict)
+    """True once the list of stations was read."""
+    _stations: dict[str, _Station] = field(default_factory=dict)
 
-    def take_list(self, rows: Iterable[Any]) -> tuple[tuple[Device, ...], tuple[Inventory, ...]]:
-        """The whole list; gives its Devices and the inventory. A row without an id is nobody's, and leaves it open."""
+    def apply_stations(self, items: Iterable[Any], total: float | None) -> Applied:
+        """Apply the whole list; `total` is the number of stations that the vendor states.
+
+        An item without an id leaves the inventory open. An empty list is believed only with a stated total of 0.
+        """
         self.listed = True
-        found = [Station.model_validate(row) if isinstance(row, dict) else Station() for row in rows]
-        seen = {station.id: station for station in found if station.id is not None}
-        for id_, station in seen.items():
-            known = self._known.setdefault(id_, _Station())
-            known.record = replace(known.record, station=station)
-        if not seen or any(station.id is None for station in found):
-            return self.devices(seen), ()
-        for id_ in self._known.keys() - seen:
-            del self._known[id_]
-        ids = frozenset(self.ids(self.name, id_) for id_ in seen)
-        return self.devices(seen), (Inventory(scope="stations", ids=ids),)
+        stations = [Station.model_validate(item) if isinstance(item, dict) else Station() for item in items]
+        by_id = {station.id: station for station in stations if station.id is not None}
+        for id_, station in by_id.items():
+            entry = self._stations.setdefault(id_, _Station(StationRecord(station=station)))
+            entry.record = replace(entry.record, station=station)
+        if any(station.id is None for station in stations) or (not by_id and total != 0):
+            return Applied(self.devices(by_id))
+        for id_ in self._stations.keys() - by_id:
+            self._remove(id_)
+        ids = [self.cache.id(id_) for id_ in by_id]
+        return Applied(self.devices(by_id), self.cache.inventory("stations", ids, confirmed_empty=True))
 
-    def take_lattices(
-        self, id_: str, rows: Iterable[Any], data: Mapping[str, Any]
-    ) -> tuple[tuple[Device, ...], tuple[Inventory, ...]]:
-        """A station's lattices, and its sums in `data`; gives its Devices and the inventory."""
-        known = self._known.get(id_)
-        if known is None:  # it went from the list meanwhile
-            return (), ()
-        if known.failures >= SILENT:
-            _LOG.info("%s: the compartments of station %s can be read again", self.name, known.record.station.id)
-        known.failures = 0
-        known.record = replace(known.record, statistics=sums_of(known.record.statistics, data))
-        found = _numbered(rows)
-        lattices = {number: lattice for number, lattice in found if number is not None}
-        complete = bool(lattices) and len(lattices) == len(found)
-        kept = {} if complete else known.lattices
-        fresh = {number: (known.lattices.get(number, (Part(),))[0], row) for number, row in lattices.items()}
-        known.lattices = kept | fresh
-        ids = frozenset(self._lattice_id(id_, number) for number in lattices)
-        return self.devices((id_,)), (Inventory(scope=f"lattices:{id_}", ids=ids),) if complete else ()
+    def apply_lattices(self, id_: str, items: Iterable[Any], data: Mapping[str, Any]) -> Applied:
+        """Apply a station's lattices, and its sums in `data`. A station that is no longer listed is left out.
 
-    def fail(self, ids: Iterable[str]) -> tuple[Device, ...]:
-        """The lattices of these stations could not be read; gives their Devices. Logs when they become unavailable."""
-        ids = tuple(ids)
-        for known in (self._known[id_] for id_ in ids if id_ in self._known):
-            known.failures += 1
-            if known.failures == SILENT:
-                _LOG.warning("%s: the compartments of station %s cannot be read", self.name, known.record.station.id)
-        return self.devices(ids)
+        An empty list is believed only for a station that is configured without compartments.
+        """
+        entry = self._stations.get(id_)
+        if entry is None:
+            return Applied()
+        if entry.record.statistics_missed:
+            _LOG.info("%s: the compartments of station %s can be read again", self.cache.backend, id_)
+        entry.answered = True
+        statistics = parse_statistics(entry.record.statistics, data)
+        entry.record = replace(entry.record, statistics=statistics, statistics_missed=False)
+        numbered = _numbered(items)
+        lattices = {number: lattice for number, lattice in numbered if number is not None}
+        complete = len(lattices) == len(numbered) and (bool(lattices) or entry.record.station.totalCount == 0)
+        gone = entry.lattices.keys() - lattices.keys() if complete else ()
+        self.cache.discard(self._compartment_id(id_, number) for number in gone)
+        entry.lattices = lattices if complete else entry.lattices | lattices
+        ids = [self._compartment_id(id_, number) for number in lattices]
+        inventories = self.cache.inventory(f"lattices:{id_}", ids, confirmed_empty=True) if complete else ()
+        return Applied(self.devices((id_,)), inventories)
 
-    def all(self) -> tuple[str, ...]:
-        """The stations known."""
-        return tuple(self._known)
+    def apply_missed(self, id_: str) -> Applied:
+        """Make a station's compartments unavailable and its sums unknown, after several sweeps that missed it."""
+        entry = self._stations.get(id_)
+        if entry is not None and not entry.record.statistics_missed:
+            _LOG.warning("%s: the compartments of station %s cannot be read", self.cache.backend, id_)
+            entry.record = replace(entry.record, statistics_missed=True)
+        return Applied(self.devices((id_,)))
+
+    def stations(self) -> tuple[str, ...]:
+        """Return the vendor ids of all stations, in the order of the list."""
+        return tuple(self._stations)
 
     def devices(self, ids: Iterable[str]) -> tuple[Device, ...]:
-        """These stations and their lattices, as far as they are known."""
-        return tuple(device for id_ in ids if id_ in self._known for device in self._devices(id_))
+        """Return the devices of these stations and their compartments, as far as they are listed."""
+        return tuple(device for id_ in ids if id_ in self._stations for device in self._build(id_))
 
-    def _devices(self, id_: str) -> Iterable[Device]:
-        known = self._known[id_]
-        station = known.made(
+    def _build(self, id_: str) -> Iterable[Device]:
+        entry = self._stations[id_]
+        missed = entry.record.statistics_missed
+        station = self.cache.build(
+            self.cache.id(id_),
+            entry.record,
             STATION,
-            known.record,
-            self._tables,
-            {
-                "id": self.ids(self.name, id_),
-                "backend": self.name,
-                "vendor_id": id_,
-                "scope": "stations",
-                "name": known.record.station.stationName or id_,
-                "via": self.name,
-                "model": "Lock station",
-            },
+            vendor_id=id_,
+            scope="stations",
+            name=entry.record.station.stationName or id_,
+            via=self.cache.backend,
+            model="Lock station",
+            answered=_ANSWERED if entry.answered or missed else _NOT_ANSWERED,
         )
         yield station
-        for number, (part, lattice) in known.lattices.items():
-            about = {
-                "id": self._lattice_id(id_, number),
-                "backend": self.name,
-                "vendor_id": number,
-                "scope": f"lattices:{id_}",
-                "name": f"{station.name} {number}",
-                "available": known.failures < SILENT,
-                "via": station.id,
-                "model": "Lock station compartment",
-            }
-            yield part.made(LATTICE, lattice, self._tables, about)
+        for number, lattice in entry.lattices.items():
+            yield self.cache.build(
+                self._compartment_id(id_, number),
+                CompartmentRecord(lattice=lattice),
+                COMPARTMENT,
+                vendor_id=number,
+                scope=f"lattices:{id_}",
+                name=f"{station.name} {number}",
+                available=not missed,
+                via=station.id,
+                model="Lock station compartment",
+                source=LATTICES,
+            )
 
-    def _lattice_id(self, id_: str, number: str) -> str:
-        return self.ids(self.name, id_, "lattice", number)
+    def _compartment_id(self, id_: str, number: str) -> str:
+        return self.cache.id(id_, "lattice", number)
+
+    def _remove(self, id_: str) -> None:
+        entry = self._stations.pop(id_)
+        self.cache.discard((self.cache.id(id_), *(self._compartment_id(id_, number) for number in entry.lattices)))
 
 
-def sums_of(known: Statistics, data: Mapping[str, Any]) -> Statistics:
-    """The `stationStatistics` in an answer; what is known where it has none."""
-    said = data.get("stationStatistics")
-    return Statistics.model_validate(said) if isinstance(said, dict) else known
+def parse_statistics(known: Statistics, data: Mapping[str, Any]) -> Statistics:
+    """Return the `stationStatistics` of a response; the known ones where it has none."""
+    statistics = data.get("stationStatistics")
+    return Statistics.model_validate(statistics) if isinstance(statistics, dict) else known
 
 
-def _numbered(rows: Iterable[Any]) -> list[tuple[str | None, Lattice]]:
-    """Lattices with what tells them apart in their station: the number on the door, or the id where two share one."""
+def _numbered(items: Iterable[Any]) -> list[tuple[str | None, Lattice]]:
+    """Return lattices with what identifies them in their station: the number on the door, or the id if two share one.
+
+    Without either it is None.
+    """
     context = {"zone": UTC}
-    found = [Lattice.model_validate(row if isinstance(row, dict) else {}, context=context) for row in rows]
-    numbers = [lattice.latticeNo or lattice.index for lattice in found]
-    often = Counter(numbers)
+    lattices = [Lattice.model_validate(item if isinstance(item, dict) else {}, context=context) for item in items]
+    numbers = [lattice.latticeNo or lattice.index for lattice in lattices]
+    occurrences = Counter(numbers)
     return [
-        (number if number is not None and often[number] == 1 else lattice.id, lattice)
-        for number, lattice in zip(numbers, found, strict=True)
+        (number if number is not None and occurrences[number] == 1 else lattice.id, lattice)
+        for number, lattice in zip(numbers, lattices, strict=True)
     ]

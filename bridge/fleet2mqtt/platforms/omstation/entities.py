@@ -1,108 +1,141 @@
-"""What the organisation, a station and a lattice show: tables of rows. All of it is read-only."""
+"""The entities of the organisation, a station and a compartment. All of them are read-only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fleet2mqtt.devices.model import Component, EntityCategory, EntityDescription, Name, Value, on_off
-from fleet2mqtt.platforms.omstation.models import FleetRecord, Lattice, StationRecord
+from fleet2mqtt.platforms.omstation.models import CompartmentRecord, FleetRecord, StationRecord
 from fleet2mqtt.sdk.vendor_json import iso
 
 MANUFACTURER: Final = "Jointech"
 TITLE: Final = "Jiutong omstation"
 
+STATIONS: Final = "stations"
+LATTICES: Final = "lattices"
+AUTHORISATIONS: Final = "authorisations"
+"""The sources, which own the keys that they read."""
+
 DIAGNOSTIC = EntityCategory.DIAGNOSTIC
-LATITUDE = 90
-LONGITUDE = 180
+MAX_LATITUDE = 90
+MAX_LONGITUDE = 180
 
-Read = Callable[[Any], Value]
-
-
-def _given(field: str) -> Callable[[Lattice], bool]:
-    """Whether the vendor shows this field at all; "" and null are values of it."""
-    return lambda lattice: field in lattice.model_fields_set
+SumsT = TypeVar("SumsT", bound=FleetRecord | StationRecord)
 
 
-def _sum(key: str, field: str, en: str, zh: str, icon: str) -> EntityDescription:
+def _has_statistic(field: str) -> Callable[[FleetRecord | StationRecord], bool]:
+    return lambda record: field in record.statistics.model_fields_set
+
+
+def _statistic(record: FleetRecord | StationRecord, field: str) -> int | float | None:
+    value: int | float | None = None if record.statistics_missed else getattr(record.statistics, field)
+    return value
+
+
+def _problem(record: FleetRecord | StationRecord) -> Value:
+    count = _statistic(record, "sumAbnormalCount")
+    return None if count is None else on_off(count > 0)
+
+
+def _sum(record: type[SumsT], source: str, definition: tuple[str, str, Name, str]) -> EntityDescription[SumsT]:
+    del record  # names the type
+    key, field, name, icon = definition
     return EntityDescription(
         key=key,
-        name=Name(en, zh),
-        value=lambda record: getattr(record.statistics, field),
+        name=name,
+        value=lambda each: _statistic(each, field),
+        exists=_has_statistic(field),
+        source=source,
         state_class="measurement",
         icon=f"mdi:{icon}",
     )
 
 
-def _flag(key: str, field: str, en: str, zh: str, **more: Any) -> EntityDescription:
-    return EntityDescription(
-        key=key,
-        name=Name(en, zh),
+_SUMS = (
+    ("sum_low_inventory_count", "sumLowInventoryCount", Name("Low inventory", "低库存数"), "package-variant-minus"),
+    ("sum_in_storage_count", "sumInStorageCount", Name("Locks in storage", "在库数"), "package-variant-closed"),
+    ("sum_available_count", "sumAvailableCount", Name("Locks available", "可用数"), "lock-check-outline"),
+    ("sum_full_charge_count", "sumFullChargeCount", Name("Locks fully charged", "满电数"), "battery"),
+    ("sum_in_charge_count", "sumInChargeCount", Name("Locks charging", "充电中数"), "battery-charging"),
+    ("sum_abnormal_count", "sumAbnormalCount", Name("Abnormal compartments", "异常数"), "alert-circle-outline"),
+    ("sum_lattice_count", "sumLatticeCount", Name("Compartments", "格口总数"), "locker-multiple"),
+    ("sum_empty_lattice_count", "sumEmptyLatticeCount", Name("Empty compartments", "空格口数"), "locker"),
+)
+
+
+def _sums(record: type[SumsT], source: str) -> tuple[EntityDescription[SumsT], ...]:
+    """Return the sums that the organisation and a station share, and `problem` where something is abnormal."""
+    sums = [_sum(record, source, definition) for definition in _SUMS]
+    problem: EntityDescription[SumsT] = EntityDescription(
+        key="problem",
+        name=Name("Problem", "故障"),
         component=Component.BINARY_SENSOR,
-        value=lambda lattice: on_off(getattr(lattice, field)),
-        exists=_given(field),
-        **more,
+        value=_problem,
+        exists=_has_statistic("sumAbnormalCount"),
+        source=source,
+        device_class="problem",
     )
-
-
-def _abnormal(record: FleetRecord | StationRecord) -> Value:
-    count = record.statistics.sumAbnormalCount
-    return None if count is None else on_off(count > 0)
+    return (*sums, problem)
 
 
 def _position(record: StationRecord) -> Value:
-    """Degrees; None for 0.0, 0.0, which is what the vendor says where no place was set."""
+    """Return the place in degrees; None for 0.0, 0.0, which the vendor sends where no place was set."""
     lat, lon = record.station.centerLat, record.station.centerLon
-    if lat is None or lon is None or (lat == 0 and lon == 0) or abs(lat) > LATITUDE or abs(lon) > LONGITUDE:
+    if lat is None or lon is None or (lat == 0 and lon == 0) or abs(lat) > MAX_LATITUDE or abs(lon) > MAX_LONGITUDE:
         return None
     return {"latitude": lat, "longitude": lon}
 
 
-def _open(record: FleetRecord) -> Value:
-    found = record.authorisations
-    return None if found is None else found.unused + found.in_use
+def _station_has(field: str) -> Callable[[StationRecord], bool]:
+    return lambda record: field in record.station.model_fields_set
+
+
+def _security_device(record: StationRecord) -> Mapping[str, Value] | None:
+    return None if record.station.deviceId is None else {"device_id": record.station.deviceId}
+
+
+def _open_authorisations(record: FleetRecord) -> Value:
+    counts = record.authorisations
+    return None if counts is None else counts.unused + counts.in_use
 
 
 def _open_by_status(record: FleetRecord) -> Mapping[str, Value] | None:
-    found = record.authorisations
-    return None if found is None else {"unused": found.unused, "in_use": found.in_use}
+    counts = record.authorisations
+    return None if counts is None else {"unused": counts.unused, "in_use": counts.in_use}
 
 
-def _film(lattice: Lattice) -> Mapping[str, Value] | None:
-    return None if lattice.fileUrl is None else {"file_url": lattice.fileUrl}
+def _has_field(field: str) -> Callable[[CompartmentRecord], bool]:
+    """Return a test for the presence of a field; "" and null are values of it."""
+    return lambda record: field in record.lattice.model_fields_set
 
 
-def _type_of_lock(lattice: Lattice) -> Mapping[str, Value] | None:
+def _flag(key: str, field: str, en: str, zh: str, **other: Any) -> EntityDescription[CompartmentRecord]:
+    return EntityDescription(
+        key=key,
+        name=Name(en, zh),
+        component=Component.BINARY_SENSOR,
+        value=lambda record: on_off(getattr(record.lattice, field)),
+        exists=_has_field(field),
+        **other,
+    )
+
+
+def _film(record: CompartmentRecord) -> Mapping[str, Value] | None:
+    return None if record.lattice.fileUrl is None else {"file_url": record.lattice.fileUrl}
+
+
+def _lock_type(record: CompartmentRecord) -> Mapping[str, Value] | None:
+    lattice = record.lattice
     return None if lattice.deviceId is None or lattice.deviceType is None else {"device_type": lattice.deviceType}
 
 
-_SUMS = (
-    _sum(
-        *("sum_low_inventory_count", "sumLowInventoryCount", "Low inventory", "低库存数"),
-        icon="package-variant-minus",
-    ),
-    _sum("sum_in_storage_count", "sumInStorageCount", "Locks in storage", "在库数", icon="package-variant-closed"),
-    _sum("sum_available_count", "sumAvailableCount", "Locks available", "可用数", icon="lock-check-outline"),
-    _sum("sum_full_charge_count", "sumFullChargeCount", "Locks fully charged", "满电数", icon="battery"),
-    _sum("sum_in_charge_count", "sumInChargeCount", "Locks charging", "充电中数", icon="battery-charging"),
-    _sum("sum_abnormal_count", "sumAbnormalCount", "Abnormal compartments", "异常数", icon="alert-circle-outline"),
-    _sum("sum_lattice_count", "sumLatticeCount", "Compartments", "格口总数", icon="locker-multiple"),
-    _sum("sum_empty_lattice_count", "sumEmptyLatticeCount", "Empty compartments", "空格口数", icon="locker"),
-)
-
-_PROBLEM = EntityDescription(
-    key="problem",
-    name=Name("Problem", "故障"),
-    component=Component.BINARY_SENSOR,
-    value=_abnormal,
-    device_class="problem",
-)
-
-FLEET = (
+FLEET: tuple[EntityDescription[FleetRecord], ...] = (
     EntityDescription(
         key="org_name",
         name=Name("Organisation", "组织名称"),
         value=lambda record: record.org_name,
+        exists=lambda _: True,
         category=DIAGNOSTIC,
         icon="mdi:domain",
     ),
@@ -110,6 +143,7 @@ FLEET = (
         key="login_time",
         name=Name("Last login", "最近登录时间"),
         value=lambda record: record.login_time,
+        exists=lambda _: True,
         device_class="timestamp",
         category=DIAGNOSTIC,
     ),
@@ -117,67 +151,71 @@ FLEET = (
         key="time_diff",
         name=Name("Time difference", "时差"),
         value=lambda record: record.time_diff,
+        exists=lambda _: True,
         device_class="duration",
         unit="s",
         category=DIAGNOSTIC,
     ),
-    _sum("sum_station_count", "sumStationCount", "Stations", "站点总数", icon="locker-multiple"),
-    *_SUMS,
-    _PROBLEM,
+    _sum(
+        FleetRecord, STATIONS, ("sum_station_count", "sumStationCount", Name("Stations", "站点总数"), "locker-multiple")
+    ),
+    *_sums(FleetRecord, STATIONS),
     EntityDescription(
         key="open_authorisations",
         name=Name("Open authorisations", "未完成授权数"),
-        value=_open,
+        value=_open_authorisations,
         attributes=_open_by_status,
+        source=AUTHORISATIONS,
         state_class="measurement",
         icon="mdi:key-chain",
     ),
     EntityDescription(
         key="open_transfers",
         name=Name("Open authorisation transfers", "未完成授权转移数"),
-        value=lambda record: record.authorisations and record.authorisations.transfers,
+        value=lambda record: None if record.authorisations is None else record.authorisations.transfers,
+        source=AUTHORISATIONS,
         state_class="measurement",
         icon="mdi:key-arrow-right",
     ),
 )
 
-STATION = (
+STATION: tuple[EntityDescription[StationRecord], ...] = (
     EntityDescription(
         key="position",
         name=Name("Position", "位置"),
         component=Component.DEVICE_TRACKER,
         value=_position,
+        exists=_station_has("centerLat"),
     ),
     EntityDescription(
         key="total_count",
         name=Name("Configured compartments", "配置格口数"),
         value=lambda record: record.station.totalCount,
-        attributes=lambda record: record.station.deviceId and {"device_id": record.station.deviceId},
-        exists=lambda _: True,
+        attributes=_security_device,
+        exists=_station_has("totalCount"),
         state_class="measurement",
         icon="mdi:locker-multiple",
     ),
-    *_SUMS,
-    _PROBLEM,
+    *_sums(StationRecord, LATTICES),
 )
-"""Without `sumStationCount`, which is 1 for a station."""
+"""Without `sumStationCount`, which says nothing about a single station."""
 
-LATTICE = (
+COMPARTMENT: tuple[EntityDescription[CompartmentRecord], ...] = (
     EntityDescription(
         key="occupied",
         name=Name("Occupied", "有锁"),
         component=Component.BINARY_SENSOR,
-        value=lambda lattice: on_off(lattice.deviceId is not None) if _given("deviceId")(lattice) else None,
+        value=lambda record: on_off(record.lattice.deviceId is not None),
         attributes=_film,
-        exists=_given("deviceId"),
+        exists=_has_field("deviceId"),
         device_class="occupancy",
     ),
     EntityDescription(
         key="device_id",
         name=Name("Lock", "锁编号"),
-        value=lambda lattice: lattice.deviceId,
-        attributes=_type_of_lock,
-        exists=_given("deviceId"),
+        value=lambda record: record.lattice.deviceId,
+        attributes=_lock_type,
+        exists=_has_field("deviceId"),
         icon="mdi:lock",
     ),
     _flag("connect_power", "connectPower", "Power connected", "接通电源", device_class="plug"),
@@ -186,15 +224,15 @@ LATTICE = (
     EntityDescription(
         key="lock_status",
         name=Name("Lock status", "锁状态"),
-        value=lambda lattice: lattice.lockStatus,
-        exists=_given("lockStatus"),
+        value=lambda record: record.lattice.lockStatus,
+        exists=_has_field("lockStatus"),
         icon="mdi:lock-question",
     ),
     EntityDescription(
         key="update_time",
         name=Name("Updated", "更新时间"),
-        value=lambda lattice: iso(lattice.updateTime),
-        exists=_given("updateTime"),
+        value=lambda record: iso(record.lattice.updateTime),
+        exists=_has_field("updateTime"),
         device_class="timestamp",
         category=DIAGNOSTIC,
         enabled=False,

@@ -1,4 +1,7 @@
-"""What the vendor sends, by its own names, and the records that the rows read. Omstation document, public pages."""
+"""The vendor's wire models, by its own names, and the records that entity descriptions read.
+
+Omstation document (login) and the vendor's public pages (all else).
+"""
 
 # ruff: noqa: N815 - the vendor's names
 
@@ -23,9 +26,9 @@ Scalar = Annotated[int | float | str | None, BeforeValidator(_scalar)]
 
 
 class LoginData(WireModel):
-    """`data` of login/userLogin, its `tokenId` under the name that parsing gave it. `timeDiff` in s."""
+    """`data` of login/userLogin, with `tokenId` under the name that parsing gave it. `timeDiff` in seconds."""
 
-    given_token: Text = None
+    login_token: Text = None
     orgId: Text = None
     orgName: Text = None
     timeDiff: Number = None
@@ -48,7 +51,7 @@ class Statistics(WireModel):
 
 
 class Station(WireModel):
-    """A row of `stationInfoList`. `deviceId` is its security device; degrees, both 0.0 where no place was set."""
+    """An item of `stationInfoList`. `deviceId` is its security device; degrees, both 0.0 where no place was set."""
 
     id: Text = None
     stationName: Text = None
@@ -59,7 +62,7 @@ class Station(WireModel):
 
 
 class Lattice(WireModel):
-    """A row of `stationLatticeInfoList`: a compartment. `deviceId` is the lock in it, "" or null for none."""
+    """An item of `stationLatticeInfoList`: a compartment. `deviceId` is the lock in it, "" or null for none."""
 
     id: Text = None
     index: Text = None
@@ -76,15 +79,26 @@ class Lattice(WireModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationRecord:
-    """A station: its entry in the list, and its sums once its lattices were read."""
+    """A station: its item in the list, and its sums once its lattices were read.
+
+    `statistics_missed` says that so many readings failed that the sums are no longer known.
+    """
 
     station: Station
     statistics: Statistics = field(default_factory=Statistics)
+    statistics_missed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Authorisations:
-    """How many authorisations are open: unused, in use, and transfers that are unused."""
+class CompartmentRecord:
+    """A compartment of a station, with the lock in it."""
+
+    lattice: Lattice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAuthorisations:
+    """The number of open authorisations by status, and of authorisation transfers that are unused."""
 
     unused: int
     in_use: int
@@ -93,10 +107,11 @@ class Authorisations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetRecord:
-    """The organisation: facts of the login (`time_diff` in s, `login_time` ISO 8601), sums, open authorisations."""
+    """The organisation: values of the login (`time_diff` in s, `login_time` ISO 8601), sums, open authorisations."""
 
     org_name: str | None = None
     login_time: str | None = None
     time_diff: int | float | None = None
     statistics: Statistics = field(default_factory=Statistics)
-    authorisations: Authorisations | None = None
+    statistics_missed: bool = False
+    authorisations: OpenAuthorisations | None = None

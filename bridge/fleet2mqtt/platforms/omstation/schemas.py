@@ -1,4 +1,4 @@
-"""The platform's options, and the arguments of its actions under the vendor's own field names."""
+"""The schemas of the platform's options, and of its actions' arguments under the vendor's own field names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fleet2mqtt.sdk.api import SECRET
 from fleet2mqtt.sdk.validators import identifier, scan_interval, whole
 from fleet2mqtt.sdk.vendor_json import moment
 
-MOST_COMPARTMENTS = 9999
+MAX_COMPARTMENTS = 9999
 DEVICE_TYPES = (701, 705, 709)
 AUTHORISATION_STATES = (-2, -1, 0, 1, 2, 3, 4)
 TRANSFER_STATES = (-2, -1, 0, 1)
@@ -22,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def text(value: Any) -> str:
-    """A text in one line that is not empty; the message does not repeat it."""
+    """Validate a text of one line that is not empty; the message does not repeat it."""
     if not isinstance(value, str):
         raise vol.Invalid("expected a text; quote one that reads as a number or as yes or no")
     if not value or _CONTROL.search(value):
@@ -34,29 +34,29 @@ def _text_or_none(value: Any) -> str | None:
     return None if value is None else text(value)
 
 
-def _told(value: Any) -> int:
-    """A number, or a text of one: the vendor's samples have both."""
+def _whole_or_text(value: Any) -> int:
+    """Validate a whole number, or a text of digits: the vendor's samples have both."""
     return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else whole(value)
 
 
-def _counted(value: Any) -> str:
-    """`totalCount` as the vendor takes it: a text."""
-    number = _told(value)
-    if not 1 <= number <= MOST_COMPARTMENTS:
-        raise vol.Invalid(f"expected a number from 1 to {MOST_COMPARTMENTS}")
+def _total_count(value: Any) -> str:
+    """Validate `totalCount` and return it as the vendor accepts it: a text."""
+    number = _whole_or_text(value)
+    if not 1 <= number <= MAX_COMPARTMENTS:
+        raise vol.Invalid(f"expected a number from 1 to {MAX_COMPARTMENTS}")
     return str(number)
 
 
 def _utc(value: Any) -> str:
-    """A time as the vendor takes it: ISO 8601, UTC."""
-    found = moment(value, UTC) if isinstance(value, str) else None
-    if found is None:
+    """Validate a time and return it in ISO 8601, UTC."""
+    time = moment(value, UTC) if isinstance(value, str) else None
+    if time is None:
         raise vol.Invalid("expected a time such as 2024-02-28T01:10:56Z, UTC unless it says otherwise")
-    return f"{found.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _json(value: Any) -> str:
-    """A list as the vendor takes it: JSON in a text."""
+    """Return a list as the vendor accepts it: JSON in a text."""
     return orjson.dumps(value).decode()
 
 
@@ -64,8 +64,8 @@ ID = vol.All(identifier, vol.Length(min=1, max=255))
 _DIGITS = vol.All(identifier, vol.Length(max=255))
 """A text that may be of digits alone, or empty: a lock's number, a telephone number."""
 _DEVICE_TYPE = vol.All(whole, vol.In(DEVICE_TYPES))
-_ROWS = vol.All([{vol.Required("deviceType"): _DEVICE_TYPE, vol.Required("deviceId"): ID}], vol.Length(min=1))
-_LATTICE = {
+_LOCKS = vol.All([{vol.Required("deviceType"): _DEVICE_TYPE, vol.Required("deviceId"): ID}], vol.Length(min=1))
+_SLOT = {
     vol.Required("typeId"): vol.Any(whole, ID),
     vol.Required("stationType"): vol.In(["A", "B", "C"]),
     vol.Required("index"): vol.Any(whole, ID),
@@ -73,27 +73,27 @@ _LATTICE = {
 _STATION = {
     "stationName": ID,
     "deviceId": _DIGITS,
-    "totalCount": vol.All(vol.Any(int, str), _counted),
-    "latticeAssetList": [_LATTICE],
+    "totalCount": vol.All(vol.Any(int, str), _total_count),
+    "latticeAssetList": [_SLOT],
 }
 _COUNTS = [{vol.Required("deviceType"): _DEVICE_TYPE, vol.Required("count"): vol.All(whole, vol.Range(min=1))}]
 _PERSON = {vol.Optional(name): _DIGITS for name in ("toUser", "phoneNum", "email", "descInfo")}
 
 
-def _of_org(rows: dict[Any, Any]) -> dict[Any, Any]:
-    return {**rows, vol.Optional("orgId"): ID}
+def _of_org(arguments: dict[Any, Any]) -> dict[Any, Any]:
+    return {**arguments, vol.Optional("orgId"): ID}
 
 
-def _listing(states: tuple[int, ...]) -> dict[Any, Any]:
-    rows = {
+def _page_arguments(states: tuple[int, ...]) -> dict[Any, Any]:
+    arguments = {
         vol.Optional("status", default=-2): vol.All(whole, vol.In(states)),
         vol.Optional("key", default=""): _DIGITS,
-        vol.Optional("pageNum", default=1): vol.All(vol.Any(int, str), _told, vol.Range(min=1)),
+        vol.Optional("pageNum", default=1): vol.All(vol.Any(int, str), _whole_or_text, vol.Range(min=1)),
         vol.Optional("pageSize", default=20): vol.All(whole, vol.Range(min=1, max=1000)),
         vol.Optional("startTime"): _utc,
         vol.Optional("endTime"): _utc,
     }
-    return _of_org(rows)
+    return _of_org(arguments)
 
 
 STATION_LIST = _of_org({})
@@ -106,9 +106,9 @@ STATION_UPDATE = _of_org(
     | {vol.Optional(name): check for name, check in _STATION.items()}
     | {vol.Optional("latticeInfo"): vol.Any(str, list, dict)}
 )
-DEVICE_REGISTER = _of_org({vol.Required("deviceInfoList"): _ROWS})
-AUTHORISATION_LIST = _listing(AUTHORISATION_STATES)
-TRANSFER_LIST = _listing(TRANSFER_STATES)
+DEVICE_REGISTER = _of_org({vol.Required("deviceInfoList"): _LOCKS})
+AUTHORISATION_LIST = _page_arguments(AUTHORISATION_STATES)
+TRANSFER_LIST = _page_arguments(TRANSFER_STATES)
 AUTHORISATION_UPDATE = _of_org(
     {
         vol.Required("id"): ID,

@@ -35,7 +35,7 @@ from fleet2mqtt.simulators.omstation.protocol import (
 )
 from fleet2mqtt.simulators.omstation.state import SIMULATOR, Simulator
 
-__all__ = ["DEMO", "SIMULATOR", "Simulator", "create"]
+__all__ = ["DEMO", "SIMULATOR", "create"]
 
 DEMO = {"username": "admin", "password": "123456"}
 """Options of a configuration for this simulator."""

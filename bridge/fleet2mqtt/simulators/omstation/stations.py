@@ -40,9 +40,9 @@ def is_lattice_info(value: Any) -> bool:
 def list_stations(simulator: Simulator, body: Tree, path: str) -> Tree:
     """`queryStationInfoListByOrgId`; of another organisation there are none."""
     stations = list(simulator.stations.values()) if body["orgId"] == simulator.org_id else []
-    if simulator.fault_injector.take(path, FaultKind.EMPTY):
-        stations = []
     rows = [dict(station) for station in stations]
+    if simulator.fault_injector.take(path, FaultKind.EMPTY):  # against its own sums
+        rows = []
     if simulator.naive_create_time:
         rows = [row | {"createTime": row["createTime"][:19]} for row in rows]
     if simulator.null_strings:

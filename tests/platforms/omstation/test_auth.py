@@ -1,4 +1,4 @@
-"""Logging in: when, how often, and what is kept on disk."""
+"""The login: when and how often it is made, and what is saved on disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fleet2mqtt.errors import Ambiguous, AuthenticationError
-from tests.platforms.omstation.connected import ACCOUNT, NAME, Shared, calls, connected, logins, simulated
+from tests.platforms.omstation.connected import ACCOUNT, NAME, Shared, calls, connected, logins, simulated, url_of
 from tests.platforms.omstation.simulated import ADD_DEVICES, COLLECTIONS, LATTICES, LOGIN, SIGN_IN, STATIONS, path
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def shared(tmp_path: Path) -> Shared:
     return Shared(tmp_path)
 
 
-async def test_nothing_is_sent_before_the_first_poll() -> None:
+async def test_connect_sends_nothing_before_the_first_poll() -> None:
     async with simulated() as (simulator, run):
         assert not simulator.fault_injector.calls
         assert [(source.name, source.interval, source.primary) for source in run.backend.sources] == [
@@ -31,7 +31,7 @@ async def test_nothing_is_sent_before_the_first_poll() -> None:
         ]
 
 
-async def test_one_login_for_everything_in_lower_case_hex_and_the_token_in_its_header() -> None:
+async def test_login_sends_lower_case_md5_once_and_the_token_goes_in_a_header() -> None:
     async with simulated(language="zh") as (simulator, run):
         await run.poll()
         (login,) = calls(simulator, SIGN_IN)
@@ -42,7 +42,7 @@ async def test_one_login_for_everything_in_lower_case_hex_and_the_token_in_its_h
         assert {call.headers["lang"] for call in simulator.fault_injector.calls} == {"zh"}
 
 
-async def test_one_login_at_a_time() -> None:
+async def test_concurrent_calls_share_one_login() -> None:
     async with simulated() as (simulator, run):
         await asyncio.gather(*(run.poll(name) for name in ("stations", "lattices", "authorisations")))
         assert logins(simulator) == 1
@@ -51,38 +51,38 @@ async def test_one_login_at_a_time() -> None:
         assert logins(simulator) == 2
 
 
-async def test_the_token_outlives_a_restart_and_so_do_the_facts(shared: Shared) -> None:
+async def test_token_and_login_data_survive_a_restart(shared: Shared) -> None:
     async with simulated(shared=shared) as (simulator, run):
         await run.poll("stations")
         facts = run.state(NAME)
         assert shared.file.stat().st_mode & 0o777 == 0o600
-        assert shared.kept()["login"]["token"] in simulator.tokens
-        url = run.backend.configuration_url
+        assert shared.saved()["login"]["token"] in simulator.tokens
+        url = url_of(run)
         assert url is not None
         async with connected(url, shared) as again:
             await again.poll()
             assert logins(simulator) == 1
             assert {key: again.state(NAME)[key] for key in facts} == facts
-        found = shared.kept()
+        found = shared.saved()
         found["login"] |= {"org_name": None, "time_diff": None, "login_time": None}
         shared.file.write_text(json.dumps(found))
         async with connected(url, shared) as again:
             await again.poll()
             assert logins(simulator) == 1
-            assert not {"org_name", "time_diff", "login_time"} & again.state(NAME).keys()
+            assert {again.state(NAME)[key] for key in ("org_name", "time_diff", "login_time")} == {None}
 
 
 @pytest.mark.parametrize("own", [{"username": "other"}, {"password": "changed"}])
-async def test_a_token_is_good_for_its_account_only(shared: Shared, own: dict[str, str]) -> None:
+async def test_saved_token_of_another_account_is_not_used(shared: Shared, own: dict[str, str]) -> None:
     async with simulated(shared=shared) as (simulator, run):
         await run.poll("stations")
-        async with connected(str(run.backend.configuration_url), shared, **own) as other:
+        async with connected(url_of(run), shared, **own) as other:
             with pytest.raises(AuthenticationError):
                 await other.poll("stations")
         assert logins(simulator) == 2
 
 
-async def test_neither_password_nor_its_hash_is_kept(shared: Shared) -> None:
+async def test_token_file_contains_neither_password_nor_hash(shared: Shared) -> None:
     async with simulated(shared=shared) as (simulator, run):
         await run.poll("stations")
         text = shared.file.read_text()
@@ -91,32 +91,32 @@ async def test_neither_password_nor_its_hash_is_kept(shared: Shared) -> None:
         with pytest.raises(AuthenticationError):
             await run.poll("stations")
         text += shared.file.read_text()
-        assert ACCOUNT["password"] not in text.replace(shared.kept()["account"], "")
+        assert ACCOUNT["password"] not in text.replace(shared.saved()["account"], "")
         assert LOGIN["password"] not in text
-        assert "login" not in shared.kept()
+        assert "login" not in shared.saved()
 
 
-async def test_a_torn_file_is_set_aside(shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
+async def test_torn_token_file_is_set_aside(shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
     async with simulated(shared=shared) as (simulator, run):
         await run.poll("stations")
         whole = shared.file.read_bytes()
-        wrong = shared.kept()
+        wrong = shared.saved()
         facts = {**wrong["login"], "login_time": "yesterday"}
         torn = [whole[:at] for at in range(0, len(whole), 40)]
         torn += [b"[]", json.dumps({**wrong, "login": {"token": 7}}).encode()]
         torn += [json.dumps({**wrong, "login": facts}).encode()]
         for number, content in enumerate(torn, 2):
             shared.file.write_bytes(content)
-            async with connected(str(run.backend.configuration_url), shared) as again:
+            async with connected(url_of(run), shared) as again:
                 await again.poll("stations")
             assert logins(simulator) == number
-        token = shared.kept()["login"]["token"]
+        token = shared.saved()["login"]["token"]
         assert list(shared.folder.glob("*.corrupt-*"))
         assert "set aside" in caplog.text
         assert token not in caplog.text
 
 
-async def test_without_a_file_it_works_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_unusable_token_file_is_logged_and_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shared = Shared(tmp_path / "missing")
     async with simulated(shared=shared) as (simulator, run):
         await run.poll()
@@ -130,7 +130,7 @@ async def test_without_a_file_it_works_and_says_so(tmp_path: Path, caplog: pytes
 
 
 @pytest.mark.parametrize("answer", [None, "401", "403", "message"])
-async def test_a_refused_token_costs_one_login_and_the_call_is_made_once_more(answer: str | None) -> None:
+async def test_refused_token_causes_one_login_and_one_repeated_call(answer: str | None) -> None:
     async with simulated() as (simulator, run):
         simulator.token_answer = answer or simulator.token_answer
         await run.poll("stations")
@@ -141,7 +141,7 @@ async def test_a_refused_token_costs_one_login_and_the_call_is_made_once_more(an
             assert len(calls(simulator, STATIONS)) == 2 * expected - 1
 
 
-async def test_a_write_with_a_refused_token_is_carried_out_once() -> None:
+async def test_write_with_a_refused_token_is_carried_out_once() -> None:
     async with simulated() as (simulator, run):
         await run.poll("stations")
         simulator.expire_tokens()
@@ -152,7 +152,7 @@ async def test_a_write_with_a_refused_token_is_carried_out_once() -> None:
 
 
 @pytest.mark.parametrize("fault", [{"kind": "error", "code": 104}, {"kind": "status", "status": 403}])
-async def test_an_endpoint_that_refuses_a_new_token_costs_no_login_each_time(fault: dict[str, Any]) -> None:
+async def test_endpoint_that_refuses_a_new_token_causes_no_further_login(fault: dict[str, Any]) -> None:
     async with simulated() as (simulator, run):
         await run.poll("stations")
         simulator.fault_injector.inject(path=path(COLLECTIONS), **fault)
@@ -169,7 +169,7 @@ async def test_an_endpoint_that_refuses_a_new_token_costs_no_login_each_time(fau
         assert logins(simulator) == 3
 
 
-async def test_the_organisation_can_be_another(shared: Shared) -> None:
+async def test_org_id_option_selects_the_organisation(shared: Shared) -> None:
     async with simulated(shared=shared, org_id="other") as (simulator, run):
         await run.poll("stations")
         assert not run.of("stations")
@@ -178,7 +178,7 @@ async def test_the_organisation_can_be_another(shared: Shared) -> None:
         assert calls(simulator, STATIONS)[-1].body == {"orgId": "third"}
 
 
-async def test_105_is_no_reason_to_log_in_or_to_try_again() -> None:
+async def test_response_105_causes_neither_login_nor_repetition() -> None:
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject("error", path(LATTICES), code=105, text="token")
         with pytest.raises(Ambiguous) as raised:

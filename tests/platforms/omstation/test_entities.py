@@ -1,4 +1,4 @@
-"""Stations and the organisation: every row, identity, inventories, and what stays the same object."""
+"""Stations and the organisation: entities, identity, inventories, and unchanged devices."""
 
 from __future__ import annotations
 
@@ -50,29 +50,32 @@ _LATTICE = {
 }
 
 
-def _words(row: EntityDescription) -> str:
-    parts = (row.component, row.category, "" if row.enabled else "off", row.device_class, row.unit, row.state_class)
+def _summary(entity: EntityDescription) -> str:
+    parts = (
+        *(entity.component, entity.category, "" if entity.enabled else "off"),
+        *(entity.device_class, entity.unit, entity.state_class),
+    )
     return " ".join(str(part) for part in parts if part)
 
 
 def _table(device: Device) -> dict[str, str]:
-    return {row.key: _words(row) for row in device.entities}
+    return {entity.key: _summary(entity) for entity in device.entities}
 
 
-async def test_every_row() -> None:
+async def test_devices_have_the_documented_entities() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         first, second = simulator.stations
         assert _table(run.devices[NAME]) == _FLEET
         assert _table(run.devices[device_of(first)]) == _STATION
-        assert _table(run.devices[device_of(second)]) == {key: _STATION[key] for key in _STATION if key != "position"}
+        assert _table(run.devices[device_of(second)]) == _STATION
         assert _table(run.devices[device_of(first, "A1")]) == _LATTICE
-        rows = [row for device in run.devices.values() for row in device.entities]
-        assert all(row.name.en.isascii() and not row.name.zh.isascii() for row in rows)
-        assert not [row for row in rows if row.write]
+        entities = [entity for device in run.devices.values() for entity in device.entities]
+        assert all(entity.name.en.isascii() and not entity.name.zh.isascii() for entity in entities)
+        assert not [entity for entity in entities if entity.write]
 
 
-async def test_a_station_shows_what_the_vendor_says() -> None:
+async def test_station_shows_the_vendors_values() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         for id_, said in simulator.stations.items():
@@ -86,10 +89,10 @@ async def test_a_station_shows_what_the_vendor_says() -> None:
             "latitude": first["centerLat"],
             "longitude": first["centerLon"],
         }
-        assert "position" not in run.state(device_of(second["id"]))
+        assert run.state(device_of(second["id"]))["position"] is None
 
 
-async def test_the_organisation_shows_what_the_vendor_says() -> None:
+async def test_organisation_shows_the_vendors_values() -> None:
     async with simulated(devices=3) as (simulator, run):
         await run.poll()
         state, sums = run.state(NAME), simulator.sums(*simulator.stations)
@@ -111,13 +114,13 @@ async def test_the_organisation_shows_what_the_vendor_says() -> None:
         assert run.state(NAME)["problem"] == "OFF"
 
 
-async def test_identity() -> None:
+async def test_devices_have_stable_ids_and_names() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         id_, said = next(iter(simulator.stations.items()))
         own, station, lattice = (run.devices[name] for name in (NAME, device_of(id_), device_of(id_, "A1")))
         assert (own.scope, own.via, own.name, own.manufacturer) == ("backend", None, NAME, "Jointech")
-        assert own.configuration_url == run.backend.configuration_url
+        assert own.configuration_url is run.backend.configuration_url is None  # its url is an API, no console
         assert (station.vendor_id, station.scope, station.via) == (id_, "stations", NAME)
         assert station.name == said["stationName"]
         assert (lattice.vendor_id, lattice.scope, lattice.via) == ("A1", f"lattices:{id_}", station.id)
@@ -132,7 +135,7 @@ async def test_identity() -> None:
         assert run.devices[device_of(id_, "A1")].name == "Elsewhere A1"
 
 
-async def test_the_same_objects_while_nothing_changes() -> None:
+async def test_unchanged_poll_returns_the_same_objects() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         before = dict(run.devices)
@@ -147,7 +150,7 @@ async def test_the_same_objects_while_nothing_changes() -> None:
         assert len(tables) == 1
 
 
-async def test_a_place_that_is_taken_back_keeps_its_row() -> None:
+async def test_removed_place_keeps_its_entity() -> None:
     async with simulated() as (simulator, run):
         id_ = next(iter(simulator.stations))
         await run.poll("stations")
@@ -157,20 +160,52 @@ async def test_a_place_that_is_taken_back_keeps_its_row() -> None:
         assert run.devices[device_of(id_)].entity("position") is not None
 
 
-async def test_an_empty_list_removes_nobody() -> None:
+async def test_empty_list_without_a_stated_zero_gives_no_inventory() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         run.inventories.clear()
         simulator.fault_injector.inject("empty")
         await run.poll()
         assert not run.inventories
-        assert run.state(NAME)["sum_station_count"] == 0
         simulator.fault_injector.clear()
         await run.poll()
         assert len(run.ids("stations") or ()) == 2
 
 
-async def test_a_station_that_is_gone_is_asked_for_no_longer() -> None:
+async def test_empty_list_with_a_stated_zero_gives_an_empty_inventory() -> None:
+    """Faults 3.10: the vendor states that there are 0 stations."""
+    async with simulated() as (simulator, run):
+        await run.poll()
+        run.inventories.clear()
+        for id_ in list(simulator.stations):
+            simulator.remove_station(id_)
+        await run.poll("stations")
+        assert [(one.scope, one.ids, one.confirmed_empty) for one in run.inventories] == [
+            ("stations", frozenset(), True)
+        ]
+
+
+async def test_blank_values_keep_their_entities() -> None:
+    """Faults 1.2: a field that goes blank is null; only a field that is missing is no longer an entity's."""
+    async with simulated() as (simulator, run):
+        await run.poll()
+        id_ = next(iter(simulator.stations))
+        before = {device.id: {entity.key for entity in device.entities} for device in run.devices.values()}
+        simulator.change_station(id_, centerLat=None, centerLon="", totalCount="")
+        blank = ("updateTime", "lockStatus", "deviceId", "connectPower", "isFull", "isFailure")
+        simulator.change_lattice(id_, "A1", **dict.fromkeys(blank, ""))
+        await run.poll()
+        assert {device.id: {entity.key for entity in device.entities} for device in run.devices.values()} == before
+        compartment = run.state(device_of(id_, "A1"))
+        assert [compartment[key] for key in ("connect_power", "is_failure", "lock_status", "update_time")] == [None] * 4
+        assert compartment["occupied"] == "OFF"
+        assert [run.state(device_of(id_))[key] for key in ("position", "total_count")] == [None, None]
+        del simulator.lattices[id_][0]["lockStatus"]
+        await run.poll()
+        assert run.devices[device_of(id_, "A1")].entity("lock_status") is None
+
+
+async def test_removed_station_is_no_longer_read() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         gone, stays = simulator.stations
@@ -182,7 +217,7 @@ async def test_a_station_that_is_gone_is_asked_for_no_longer() -> None:
         assert [call.body["id"] for call in calls(simulator, LATTICES)] == [stays]
 
 
-async def test_texts_that_are_null_and_sums_that_are_texts() -> None:
+async def test_null_texts_and_sums_as_texts_are_accepted() -> None:
     async with simulated() as (simulator, run):
         simulator.null_strings = simulator.statistics_as_text = simulator.naive_create_time = True
         await run.poll()
@@ -190,10 +225,10 @@ async def test_texts_that_are_null_and_sums_that_are_texts() -> None:
         assert run.state(device_of(id_))["sum_lattice_count"] == 12
         assert not run.devices[device_of(id_)].attributes
         assert run.state(device_of(id_, "A4"))["occupied"] == "OFF"
-        assert "org_name" not in run.state(NAME)
+        assert run.state(NAME)["org_name"] is None
 
 
-async def test_where_the_window_filters_the_sums_all_is_within() -> None:
+async def test_default_window_covers_all_lattices() -> None:
     async with simulated() as (simulator, run):
         simulator.window_filters_sums = True
         await run.poll()
@@ -201,7 +236,7 @@ async def test_where_the_window_filters_the_sums_all_is_within() -> None:
 
 
 @pytest.mark.parametrize("of", ["own", "station", "lattice"])
-async def test_a_device_is_read_when_asked_for(of: str) -> None:
+async def test_read_updates_the_device(of: str) -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         id_ = next(iter(simulator.stations))
@@ -218,7 +253,7 @@ async def test_a_device_is_read_when_asked_for(of: str) -> None:
         assert (run.state(NAME)["open_authorisations"] == 3) is (of == "own")
 
 
-async def test_a_station_that_is_gone_cannot_be_read() -> None:
+async def test_read_of_a_removed_station_is_rejected() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         gone = next(iter(simulator.stations))
@@ -229,7 +264,7 @@ async def test_a_station_that_is_gone_cannot_be_read() -> None:
             assert raised.value.code == "not_listed"
 
 
-async def test_after_a_restart_the_ids_are_the_same() -> None:
+async def test_ids_are_the_same_after_a_restart() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         simulator.fault_injector.clear()
@@ -254,7 +289,7 @@ async def test_after_a_restart_the_ids_are_the_same() -> None:
     ],
 )
 @pytest.mark.parametrize("source", ["stations", "authorisations"])
-async def test_faults(
+async def test_poll_raises_the_narrowest_error(
     source: str, fault: dict[str, Any], kind: type[BackendError], code: int | str, tmp_path: Path
 ) -> None:
     call = {"stations": STATIONS, "authorisations": TRANSFERS}[source]
@@ -270,7 +305,7 @@ async def test_faults(
         await run.poll(source)
 
 
-async def test_one_call_at_a_time_and_said_so() -> None:
+async def test_backend_describes_itself() -> None:
     async with simulated() as (_, run):
         assert run.backend.quota == {"concurrency": 1}
         assert (run.backend.title, run.backend.manufacturer) == ("Jiutong omstation", "Jointech")

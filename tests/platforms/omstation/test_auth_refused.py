@@ -1,4 +1,4 @@
-"""Logins that fail or are refused: what is said, and when it is tried again."""
+"""Logins that fail or are refused: the error, and when the login is repeated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from fleet2mqtt.errors import Ambiguous, AuthenticationError, BackendError, InvalidResponse, Rejected, Unreachable
-from tests.platforms.omstation.connected import ACCOUNT, NAME, Shared, calls, connected, logins, simulated
+from tests.platforms.omstation.connected import ACCOUNT, NAME, Shared, calls, connected, logins, simulated, url_of
 from tests.platforms.omstation.simulated import LOGIN, SIGN_IN, STATIONS, path
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def shared(tmp_path: Path) -> Shared:
     return Shared(tmp_path)
 
 
-async def test_what_the_login_said_stays_when_the_next_one_is_refused() -> None:
+async def test_refused_login_keeps_the_data_of_the_last_one() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         before = run.state(NAME)
@@ -35,7 +35,7 @@ async def test_what_the_login_said_stays_when_the_next_one_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("code", "expired"), [(103, False), (106, True)])
-async def test_wrong_credentials_are_a_state(
+async def test_wrong_credentials_cause_one_login_across_restarts(
     code: int, expired: bool, shared: Shared, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "fleet2mqtt")
@@ -50,7 +50,7 @@ async def test_wrong_credentials_are_a_state(
             assert raised.value.code == code
             assert raised.value.endpoint == "login/userLogin"
         for _ in range(50):
-            async with connected(str(run.backend.configuration_url), shared) as again:
+            async with connected(url_of(run), shared) as again:
                 with pytest.raises(AuthenticationError):
                     await again.poll("stations")
         assert logins(simulator) == 1
@@ -58,16 +58,16 @@ async def test_wrong_credentials_are_a_state(
         assert not caplog.records
 
 
-async def test_it_is_tried_again_later_and_ever_later(shared: Shared) -> None:
+async def test_refused_login_is_repeated_with_growing_pauses(shared: Shared) -> None:
     async with simulated(shared=shared) as (simulator, run):
-        url = str(run.backend.configuration_url)
+        url = url_of(run)
         simulator.accounts["admin"] = "other"
         with pytest.raises(AuthenticationError):
             await run.poll("stations")
         for count, wait in enumerate((300, 600, 1200, 2400, 3600, 3600), 1):
-            assert shared.kept()["denial"]["count"] == count
+            assert shared.saved()["denial"]["count"] == count
             for back, tried in ((wait - 100, 0), (wait + 1, 1)):
-                found = shared.kept()
+                found = shared.saved()
                 found["denial"]["at"] -= back
                 shared.file.write_text(json.dumps(found))
                 before = logins(simulator)
@@ -79,19 +79,19 @@ async def test_it_is_tried_again_later_and_ever_later(shared: Shared) -> None:
                     found["denial"]["at"] += back
                     shared.file.write_text(json.dumps(found))
         simulator.accounts["admin"] = ACCOUNT["password"]
-        found = shared.kept()
+        found = shared.saved()
         found["denial"]["at"] += 86_400  # the clock went back
         shared.file.write_text(json.dumps(found))
         async with connected(url, shared) as again:
             await again.poll("stations")
-        assert "denial" not in shared.kept()
+        assert "denial" not in shared.saved()
 
 
-async def test_a_corrected_password_is_tried_at_once(shared: Shared) -> None:
+async def test_corrected_password_is_tried_at_once(shared: Shared) -> None:
     async with simulated(shared=shared, password="wrong") as (_, run):
         with pytest.raises(AuthenticationError):
             await run.poll("stations")
-        async with connected(str(run.backend.configuration_url), shared) as again:
+        async with connected(url_of(run), shared) as again:
             await again.poll("stations")
             assert again.of("stations")
 
@@ -108,7 +108,7 @@ async def test_a_corrected_password_is_tried_at_once(shared: Shared) -> None:
         ({"kind": "reset"}, Ambiguous),
     ],
 )
-async def test_a_login_that_fails(fault: dict[str, Any], kind: type[BackendError]) -> None:
+async def test_failing_login_raises_the_narrowest_error(fault: dict[str, Any], kind: type[BackendError]) -> None:
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject(path=path(SIGN_IN), **fault)
         with pytest.raises(kind) as raised:
@@ -118,9 +118,9 @@ async def test_a_login_that_fails(fault: dict[str, Any], kind: type[BackendError
         assert LOGIN["password"] not in str(raised.value)
 
 
-async def test_nobody_there(shared: Shared) -> None:
+async def test_unreachable_vendor_raises_unreachable(shared: Shared) -> None:
     async with simulated(shared=shared) as (_, run):
-        url = str(run.backend.configuration_url)
+        url = url_of(run)
     async with connected(url, shared) as run:
         with pytest.raises(Unreachable):
             await run.poll("stations")
@@ -142,7 +142,7 @@ async def vendor(shared: Shared, answer: dict[str, Any], **own: Any) -> BackendE
         return raised.value
 
 
-async def test_a_login_without_a_token_or_an_organisation(shared: Shared) -> None:
+async def test_login_without_token_or_organisation_is_an_invalid_response(shared: Shared) -> None:
     answers: tuple[Any, ...] = (None, [], {"tokenId": ""}, {"tokenId": None})
     for data in answers:
         error = await vendor(shared, {"code": 200, "message": "ok", "data": data})
@@ -152,7 +152,7 @@ async def test_a_login_without_a_token_or_an_organisation(shared: Shared) -> Non
     assert "org_id" in str(error)
 
 
-async def test_what_is_secret_is_not_repeated(shared: Shared) -> None:
+async def test_errors_contain_no_secret(shared: Shared) -> None:
     said = {"tokenId": "secret-A33", "adminCode": "secret-code", "orgId": "O"}
     error = await vendor(shared, {"code": 200, "data": said})
     assert (type(error), str(error)) == (Rejected, "cannot use ***")

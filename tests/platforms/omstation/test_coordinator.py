@@ -1,4 +1,4 @@
-"""Lattices: their values, and stations that answer, do not, or answer badly."""
+"""Compartments: their values, and sweeps over stations that respond, fail, or respond badly."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from fleet2mqtt.errors import Ambiguous, AuthenticationError, BackendError, RateLimited, Rejected, Unreachable
 from tests.platforms.context import Run
-from tests.platforms.omstation.connected import Shared, calls, connected, device_of, simulated
+from tests.platforms.omstation.connected import Shared, calls, connected, device_of, simulated, url_of
 from tests.platforms.omstation.simulated import LATTICES, STATIONS, path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fleet2mqtt.simulators.omstation.app import Simulator
+    from fleet2mqtt.simulators.omstation import Simulator
 
 
 def _shown(value: Any) -> str:
@@ -27,13 +27,13 @@ def available(run: Run) -> set[bool]:
 
 
 def take_one(simulator: Simulator, station: str) -> str:
-    """Take a lock out of a station; the device id of the lattice it was in."""
+    """Remove a lock from a station; return the device id of its compartment."""
     row = next(row for row in simulator.lattices[station] if row["deviceId"])
     simulator.take_lock(station, row["latticeNo"])
     return device_of(station, row["latticeNo"])
 
 
-async def test_every_lattice_shows_what_the_vendor_says() -> None:
+async def test_compartment_shows_the_vendors_values() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         for id_, rows in simulator.lattices.items():
@@ -54,7 +54,7 @@ async def test_every_lattice_shows_what_the_vendor_says() -> None:
         assert {device.state["lock_status"] for device in run.of("lattices")} == {-1, 0, 1}
 
 
-async def test_what_a_film_may_carry_is_dropped() -> None:
+async def test_file_url_is_published_without_credentials_and_query() -> None:
     async with simulated() as (simulator, run):
         id_ = next(iter(simulator.stations))
         await run.poll("stations")
@@ -71,7 +71,7 @@ async def test_what_a_film_may_carry_is_dropped() -> None:
         assert "occupied" not in run.devices[device_of(id_, "A1")].attributes
 
 
-async def test_locks_come_and_go() -> None:
+async def test_compartment_follows_its_lock() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         id_ = next(iter(simulator.stations))
@@ -84,7 +84,7 @@ async def test_locks_come_and_go() -> None:
         assert (run.state(lattice)["occupied"], run.state(lattice)["device_id"]) == ("ON", lock)
 
 
-async def test_the_stations_are_listed_first() -> None:
+async def test_first_lattice_poll_lists_the_stations() -> None:
     async with simulated(devices=3) as (simulator, run):
         updates = await run.poll("lattices")
         assert len(updates) == 4
@@ -94,7 +94,7 @@ async def test_the_stations_are_listed_first() -> None:
         assert [call.body["id"] for call in calls(simulator, LATTICES)] == [*simulator.stations] * 2
 
 
-async def test_a_failing_station_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failing_station_costs_only_its_own_compartments(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fleet2mqtt")
     async with simulated(devices=3) as (simulator, run):
         await run.poll()
@@ -123,12 +123,14 @@ async def test_a_failing_station_does_not_stop_the_others(caplog: pytest.LogCapt
     [
         ({"kind": "error", "code": 105}, Ambiguous, 4),
         ({"kind": "error", "code": 102}, Rejected, 4),
-        ({"kind": "status", "status": 503}, RateLimited, 1),
-        ({"kind": "status", "status": 403}, AuthenticationError, 2),
-        ({"kind": "reset"}, Ambiguous, 3),
+        ({"kind": "status", "status": 503}, RateLimited, 4),
+        ({"kind": "status", "status": 403}, AuthenticationError, 5),
+        ({"kind": "reset"}, Ambiguous, 4),
     ],
 )
-async def test_when_none_can_be_read_it_says_so(fault: dict[str, Any], kind: type[BackendError], asked: int) -> None:
+async def test_sweep_in_which_all_stations_fail_raises(
+    fault: dict[str, Any], kind: type[BackendError], asked: int
+) -> None:
     async with simulated(devices=4) as (simulator, run):
         await run.poll()
         simulator.fault_injector.inject(path=path(LATTICES), **fault)
@@ -145,7 +147,61 @@ async def test_when_none_can_be_read_it_says_so(fault: dict[str, Any], kind: typ
         assert available(run) == {True}
 
 
-async def test_two_silent_ones_between_others_do_not_stop_it() -> None:
+@pytest.mark.parametrize(
+    "fault", [{"kind": "status", "status": 503}, {"kind": "status", "status": 403}, {"kind": "reset"}]
+)
+async def test_station_that_refuses_the_call_costs_the_others_nothing(fault: dict[str, Any]) -> None:
+    """Faults 2.1: one 503 or 403 does not end the sweep."""
+    async with simulated(devices=4) as (simulator, run):
+        await run.poll()
+        simulator.fault_injector.inject(path=path(LATTICES), times=1, **fault)
+        changed = [take_one(simulator, station) for station in list(simulator.stations)[1:]]
+        simulator.fault_injector.calls.clear()
+        await run.poll("lattices")
+        assert {call.body["id"] for call in calls(simulator, LATTICES)} == set(simulator.stations)
+        assert [run.state(compartment)["occupied"] for compartment in changed] == ["OFF"] * 3
+
+
+async def test_sweep_gives_up_when_the_primary_source_fails_and_resumes_there(tmp_path: Path) -> None:
+    """Faults 2.1: the next sweep starts where the last one ended."""
+    shared = Shared(tmp_path)
+    async with simulated(devices=5, shared=shared) as (simulator, run):
+        await run.poll()
+        first, second, third, fourth, fifth = simulator.stations
+        shared.primary_fails = True
+        simulator.fault_injector.inject("status", path(LATTICES), status=503)
+        simulator.fault_injector.calls.clear()
+        with pytest.raises(RateLimited):
+            await run.poll("lattices")
+        assert [call.body["id"] for call in calls(simulator, LATTICES)] == [first, second, third]
+        simulator.fault_injector.clear()
+        simulator.fault_injector.calls.clear()
+        await run.poll("lattices")
+        assert [call.body["id"] for call in calls(simulator, LATTICES)] == [fourth, fifth, first, second, third]
+
+
+async def test_station_missed_by_three_sweeps_has_unknown_sums_and_unavailable_compartments() -> None:
+    """Faults 2.3: what a failing call feeds does not stay as it was."""
+    async with simulated() as (simulator, run):
+        await run.poll()
+        first, second = simulator.stations
+        kept, lattices = simulator.stations[first], simulator.lattices[first]
+        simulator.remove_station(first)
+        for missed in (False, False, True):
+            await run.poll("lattices")
+            station = run.state(device_of(first))
+            assert (station["sum_lattice_count"] is None) is missed
+            assert (station["problem"] is None) is missed
+            assert run.devices[device_of(first, "A1")].available is not missed
+        assert run.state(device_of(first))["total_count"] == 12
+        assert run.state(device_of(second))["sum_lattice_count"] == 12
+        assert {compartment.source for compartment in run.of("lattices")} == {"lattices"}
+        simulator.stations[first], simulator.lattices[first] = kept, lattices
+        await run.poll("lattices")
+        assert run.state(device_of(first))["sum_lattice_count"] == 12
+
+
+async def test_two_stations_without_response_do_not_stop_the_sweep() -> None:
     async with simulated(devices=4) as (simulator, run):
         await run.poll()
         simulator.fault_injector.inject("reset", path(LATTICES), times=2)
@@ -154,17 +210,17 @@ async def test_two_silent_ones_between_others_do_not_stop_it() -> None:
         assert len(calls(simulator, LATTICES)) == 4
 
 
-async def test_nobody_there(tmp_path: Path) -> None:
+async def test_unreachable_vendor_raises_unreachable(tmp_path: Path) -> None:
     shared = Shared(tmp_path)
     async with simulated(shared=shared) as (_, run):
-        url = str(run.backend.configuration_url)
+        url = url_of(run)
         await run.poll()
     async with connected(url, shared) as run:
         with pytest.raises(Unreachable):
             await run.poll("lattices")
 
 
-async def test_a_list_that_is_missing_says_nothing() -> None:
+async def test_missing_lattice_list_changes_nothing() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         before = {device.id: device for device in run.of("lattices")}
@@ -175,7 +231,23 @@ async def test_a_list_that_is_missing_says_nothing() -> None:
         assert {device.id: device for device in run.of("lattices")} == before
 
 
-async def test_a_lattice_that_is_gone() -> None:
+@pytest.mark.parametrize(("total", "removed"), [(0, True), (12, False), (None, False)])
+async def test_empty_lattice_list_is_a_fact_only_for_a_station_without_compartments(
+    total: int | None, removed: bool
+) -> None:
+    """Faults 3.10: an explicit total of 0. `sumLatticeCount` is none: the page's sample has 0 for three lattices."""
+    async with simulated() as (simulator, run):
+        await run.poll()
+        first = next(iter(simulator.stations))
+        simulator.lattices[first] = []
+        simulator.change_station(first, totalCount=total)
+        run.inventories.clear()
+        await run.poll("stations", "lattices")
+        found = [one for one in run.inventories if one.scope == f"lattices:{first}"]
+        assert [(one.ids, one.confirmed_empty) for one in found] == [(frozenset(), True)] * removed
+
+
+async def test_removed_compartment_leaves_the_inventory() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         id_ = next(iter(simulator.stations))
@@ -185,7 +257,7 @@ async def test_a_lattice_that_is_gone() -> None:
         assert device_of(id_, "A1") not in {device.id for update in updates for device in update.devices}
 
 
-async def test_a_station_that_goes_while_it_is_read() -> None:
+async def test_station_removed_during_a_sweep_is_ignored() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         first, second = simulator.stations

@@ -25,18 +25,18 @@ from tests.platforms.omstation.connected import ACCOUNT
         {"scan_interval": {"locks": 1}},
     ],
 )
-def test_options_that_are_wrong(options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(vol.Invalid) as raised:
         vol.Schema(omstation.SCHEMA)(ACCOUNT | options)
     assert "123456" not in str(raised.value)
 
 
-def test_the_account_has_to_be_given() -> None:
+def test_account_is_required() -> None:
     with pytest.raises(vol.Invalid) as raised:
         vol.Schema(omstation.SCHEMA)({})
     assert "missing" in str(raised.value)
 
 
 @pytest.mark.parametrize(("given", "used"), [("/", ""), ("", ""), ("/a/b/", "/a/b"), ("/omstation", "/omstation")])
-def test_prefixes(given: str, used: str) -> None:
+def test_path_prefix_is_normalised(given: str, used: str) -> None:
     assert vol.Schema(omstation.SCHEMA)(ACCOUNT | {"path_prefix": given})["path_prefix"] == used
