@@ -1,4 +1,4 @@
-"""Alarms as the vendor tells them: by webhook, and in its log."""
+"""Test data: alarms as webhooks and as items of the alarm log."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def webhook(device: str = FIRST, *, status: Any = 1, level: Any = 3, ts: Any = N
     return {"project": {"id": "p"}, "device": {"id": device, "name": "甲"}, "alarm_rule": rule, "alarm": alarm}
 
 
-def log(id_: str, *, status: Any = 1, level: Any = 3, ts: Any = NOW, **said: Any) -> dict[str, Any]:
+def log_item(id_: str, *, status: Any = 1, level: Any = 3, ts: Any = NOW, **said: Any) -> dict[str, Any]:
     """A row of the log; more of it by name, `info` and `device` for short."""
     info = said.pop("info", {"rule_id": "r1", "rule_name": "高温"})
     row = {"id": id_, "device_id": said.pop("device", FIRST), "alarm_status": status, "alarm_level": level}
     return row | {"alarm_info": info, "create_time": ts, "notify_logs": []} | said
 
 
-def logged(*rows: Any, **more: Any) -> Project:
-    return Project(said={"alarm_logs": {"items": list(rows), **more}})
+def project_with_logs(*rows: Any, **more: Any) -> Project:
+    return Project(responses={"alarm_logs": {"items": list(rows), **more}})
 
 
-OLD = log("old", ts=ago(hours=49))
+OLD = log_item("old", ts=ago(hours=49))
 """Reaches back beyond what a first start wants to know, so that no device's own log is read."""
 
 

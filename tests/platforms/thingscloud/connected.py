@@ -1,4 +1,4 @@
-"""The platform as connect() gives it, on a running ThingsCloud, with what the core would lend it."""
+"""The platform connected to a simulator or to a scripted vendor, with a context as the core provides it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from fleet2mqtt.devices.model import Alarm, Device, Inventory, Update
 from fleet2mqtt.platforms import thingscloud
 from fleet2mqtt.sdk.api import Backend, Push, Source
-from fleet2mqtt.simulators.thingscloud.app import SIMULATOR, Simulator, create
+from fleet2mqtt.simulators.thingscloud import SIMULATOR, Simulator, create
 from tests.platforms.context import Shared, act, once, options, source_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Run:
     inventories: list[Inventory] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
 
-    def take(self, update: Update) -> Update:
+    def accept(self, update: Update) -> Update:
         self.updates.append(update)
         self.shared.checkpoints |= update.checkpoints
         self.devices.update((device.id, device) for device in update.devices)
@@ -60,7 +60,7 @@ class Run:
         for name in names or tuple(source.name for source in self.backend.sources):
             async with once(self.backend, name) as updates:
                 async for update in updates:
-                    self.take(update)
+                    self.accept(update)
         return self.updates[before:]
 
     def kind(self, kind: str) -> Push:
@@ -68,7 +68,7 @@ class Run:
 
     def push(self, kind: str, body: Any) -> Update:
         """A push of the vendor: an object, or bytes as they are."""
-        return self.take(self.kind(kind).accept(body if isinstance(body, bytes) else orjson.dumps(body)))
+        return self.accept(self.kind(kind).accept(body if isinstance(body, bytes) else orjson.dumps(body)))
 
     async def act(self, name: str, /, **arguments: Any) -> Any:
         """An action, its arguments through its schema."""
@@ -82,22 +82,22 @@ class Run:
 
     async def read(self, device: str) -> Device:
         """The device as a read-back shows it."""
-        self.take(await self.backend.read(self.devices[device]))
+        self.accept(await self.backend.read(self.devices[device]))
         return self.devices[device]
 
     def state(self, device: str = DEVICE) -> dict[str, Any]:
         return dict(self.devices[device].state)
 
-    def row(self, key: str, device: str = DEVICE) -> Any:
+    def entity(self, key: str, device: str = DEVICE) -> Any:
         return self.devices[device].entity(key)
 
-    def told(self) -> list[tuple[str, bool]]:
+    def alarm_ids(self) -> list[tuple[str, bool]]:
         """The alarms by id and whether they ended, as they came."""
         return list(self.alarms)
 
 
 def calls(simulator: Simulator, path: str, method: str | None = None) -> list[Call]:
-    """The calls the simulator got at this path under /api/v1/, oldest first."""
+    """The calls the simulator received at this path under /api/v1/, oldest first."""
     found = [call for call in simulator.fault_injector.calls if call.path == f"/api/v1/{path}"]
     return [call for call in found if method in (None, call.method)]
 

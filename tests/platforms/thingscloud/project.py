@@ -1,4 +1,4 @@
-"""A project of the test's own, with one device: what it says can be set at will."""
+"""A scripted project with one device, whose responses a test sets."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
 class Project:
     """Answers by path under /api/v1/; anything that is not JSON data is answered as it is."""
 
-    entry: dict[str, Any] = field(default_factory=lambda: {"id": FIRST, "name": "甲"})
+    item: dict[str, Any] = field(default_factory=lambda: {"id": FIRST, "name": "甲"})
     attributes: list[dict[str, Any]] = field(default_factory=list)
     values: dict[str, Any] | None = None
-    said: dict[str, Any] = field(default_factory=dict)
-    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    responses: dict[str, Any] = field(default_factory=dict)
+    requests: list[tuple[str, str, Any]] = field(default_factory=list)
 
     def answer(self, request: web.Request, body: Any) -> Any:
         path = request.path.removeprefix("/api/v1/")
-        self.asked.append((request.method, path, body))
-        if path in self.said:
-            return self.said[path]
+        self.requests.append((request.method, path, body))
+        if path in self.responses:
+            return self.responses[path]
         if path.startswith("control/"):
             return {}
         known = {row["identifier"]: row.get("value") for row in self.attributes}
         answers: dict[str, Any] = {
-            "devices": {"items": [self.entry], "total": 1, "page_total": 1},
+            "devices": {"items": [self.item], "total": 1, "page_total": 1},
             "attributes": self.attributes,
             "attributes_raw": known if self.values is None else self.values,
             "extend_infos": {"items": []},
             "alarm_logs": {"items": []},
             "access_token": None,
         }
-        return answers.get(path.rsplit("/", 1)[-1], self.entry if path.startswith("device/") else {})
+        return answers.get(path.rsplit("/", 1)[-1], self.item if path.startswith("device/") else {})
 
     def sent(self) -> list[tuple[str, Any]]:
         """The method and body of every write to attributes."""
-        return [(method, body) for method, path, body in self.asked if path.startswith("control/")]
+        return [(method, body) for method, path, body in self.requests if path.startswith("control/")]
 
 
 @asynccontextmanager
@@ -62,7 +62,7 @@ def attribute(identifier: str, value: Any = None, **model: Any) -> dict[str, Any
     return {"identifier": identifier, "value": value} | ({"model": model} if model else {})
 
 
-FIXED = ("online", "problem", "active", "name", "last_event")
+FIXED_KEYS = ("online", "problem", "active", "name", "last_event")
 """The keys that every device has."""
 
 
@@ -71,5 +71,5 @@ async def one(given: dict[str, Any], **own: Any) -> tuple[EntityDescription, Any
     async with running(Project(attributes=[given]), **own) as run:
         await run.poll("devices", "attributes")
         device = run.devices[DEVICE]
-        (row,) = device.entities[len(FIXED) :]
+        (row,) = device.entities[len(FIXED_KEYS) :]
         return row, device.state[row.key], device.attributes.get(row.key)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from fleet2mqtt.simulators.thingscloud.app import SIMULATOR, Simulator, create
-from fleet2mqtt.simulators.thingscloud.wire import Token
+from fleet2mqtt.simulators.thingscloud import SIMULATOR, Simulator, Token, create
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,7 +35,7 @@ class Cloud:
             assert response.content_type == "application/json"
             return response.status, json.loads(await response.read())
 
-    async def ask(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
+    async def request(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
         """The info of a call that succeeds."""
         options |= {} if body is None else {"json": body}
         status, answer = await self.call(method, path, **options)
@@ -53,18 +52,18 @@ class Cloud:
         return answer["errcode"]
 
     async def get(self, path: str, **query: Any) -> Any:
-        return await self.ask("GET", path, params=query)
+        return await self.request("GET", path, params=query)
 
     async def post(self, path: str, body: Any) -> Any:
-        return await self.ask("POST", path, body)
+        return await self.request("POST", path, body)
 
     async def put(self, path: str, body: Any) -> Any:
-        return await self.ask("PUT", path, body)
+        return await self.request("PUT", path, body)
 
     async def delete(self, path: str) -> Any:
-        return await self.ask("DELETE", path)
+        return await self.request("DELETE", path)
 
-    async def steer(self, path: str, body: Any = None) -> Any:
+    async def control(self, path: str, body: Any = None) -> Any:
         """A control path: POST with a body, GET without."""
         method = "GET" if body is None else "POST"
         async with self.client.request(method, f"/_sim/{path}", json=body) as response:
@@ -86,16 +85,16 @@ async def running(**options: Any) -> AsyncIterator[Cloud]:
 
 
 @asynccontextmanager
-async def receiving() -> AsyncIterator[tuple[str, list[tuple[str, Any]]]]:
+async def push_receiver() -> AsyncIterator[tuple[str, list[tuple[str, Any]]]]:
     """Where pushes go: its URL, and the path and parsed body of what came."""
-    got: list[tuple[str, Any]] = []
+    received: list[tuple[str, Any]] = []
 
     async def receive(request: web.Request) -> web.Response:
         text = await request.text()
-        got.append((request.path, json.loads(text) if text.startswith(("{", "[")) else text))
+        received.append((request.path, json.loads(text) if text.startswith(("{", "[")) else text))
         return web.json_response({"ok": True})
 
     app = web.Application()
     app.router.add_post("/secret/{kind}", receive)
     async with TestServer(app) as server:
-        yield str(server.make_url("/secret")), got
+        yield str(server.make_url("/secret")), received

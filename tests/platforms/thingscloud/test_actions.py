@@ -1,4 +1,4 @@
-"""Every action: what it asks, what the vendor answers or refuses, and what is not even sent."""
+"""Actions: their calls, responses and refusals, and arguments that are refused unsent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GUARDED = {
 }
 
 
-async def test_what_tells_or_takes_personal_data_and_secrets_has_to_be_allowed() -> None:
+async def test_action_with_personal_data_or_secrets_is_destructive() -> None:
     async with simulated() as (_, run):
         assert {action.name for action in run.backend.actions if not action.destructive} == SAFE
         assert {action.name for action in run.backend.actions if action.destructive} == GUARDED
@@ -39,7 +39,7 @@ async def test_what_tells_or_takes_personal_data_and_secrets_has_to_be_allowed()
             assert set(action.refresh) <= sources
 
 
-async def test_reading() -> None:
+async def test_reading_action_returns_the_vendors_data() -> None:
     async with simulated(devices=25) as (simulator, run):
         await run.poll("devices")
         kind, group = next(iter(simulator.types)), next(iter(simulator.groups))
@@ -65,7 +65,7 @@ async def test_reading() -> None:
         assert {row["name"] for row in extended} >= {"资产编号"}
 
 
-async def test_commands_and_data() -> None:
+async def test_command_and_data_are_sent_as_given() -> None:
     async with simulated() as (simulator, run):
         answer = await run.act("device_command", device_id=FIRST, method="restart", params={"after": 3}, id=7)
         assert answer == {"id": 7}
@@ -88,7 +88,7 @@ async def test_commands_and_data() -> None:
         assert len(simulator.fault_injector.calls) == count
 
 
-async def test_attributes_to_the_device_and_in_the_cloud() -> None:
+async def test_attributes_go_to_the_device_by_post_and_to_the_cloud_by_put() -> None:
     async with simulated() as (simulator, run):
         path = f"control/device/{FIRST}/attributes"
         assert await run.act("device_attributes_set", device_id=FIRST, attributes={"relay1": False}) == {}
@@ -101,7 +101,7 @@ async def test_attributes_to_the_device_and_in_the_cloud() -> None:
         assert simulator.values(FIRST)["relay1"] is True
 
 
-async def test_removed_attributes_go_from_the_device() -> None:
+async def test_removed_attribute_becomes_null() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "attributes")
         assert await run.act("attributes_remove", device_id=FIRST, keys=["rssi"]) == {}
@@ -110,7 +110,7 @@ async def test_removed_attributes_go_from_the_device() -> None:
         assert [call.path for call in simulator.fault_injector.calls][-2] == f"/api/v1/device/{FIRST}/attributes_raw"
 
 
-async def test_the_entities_of_removed_attributes_go_without_waiting_for_the_definitions_turn() -> None:
+async def test_attributes_remove_rereads_definitions_at_once() -> None:
     cpu = {"identifier": "cpu", "value": 5, "model": {"name": "CPU"}}
     project = Project(attributes=[cpu, {"identifier": "mem", "value": 6}])
     async with running(project) as run:
@@ -125,7 +125,7 @@ async def test_the_entities_of_removed_attributes_go_without_waiting_for_the_def
         assert "mem" in keys
 
 
-async def test_history() -> None:
+async def test_history_is_read_page_by_page() -> None:
     async with simulated() as (simulator, run):
         now = simulator.devices[FIRST].active["attributes"]
         asked = {"device_id": FIRST, "identifier": "temperature"}
@@ -150,14 +150,14 @@ async def test_history() -> None:
         {"identifier": " PassWord"},
     ],
 )
-async def test_histories_that_are_not_asked_for(window: dict[str, Any]) -> None:
+async def test_history_with_invalid_window_is_refused_unsent(window: dict[str, Any]) -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(CommandError):
             await run.act("attribute_history", **{"device_id": FIRST, "identifier": "a"} | window)
         assert not simulator.fault_injector.calls
 
 
-async def test_what_is_said_of_a_device() -> None:
+async def test_device_info_tags_and_groups_are_changed() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "meta")
         device = simulator.devices[FIRST]
@@ -177,7 +177,7 @@ async def test_what_is_said_of_a_device() -> None:
                 await run.act(action, **{id_: "x"})
 
 
-async def test_extended_information() -> None:
+async def test_extended_information_is_changed_and_shown() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "schema")
         text = next(key for key, value in simulator.devices[FIRST].custom_infos.items() if value == "ZC-0001")
@@ -189,7 +189,7 @@ async def test_extended_information() -> None:
         assert run.devices[DEVICE].attributes["info_std_location"]["value"]["address"] == "北京"
 
 
-async def test_devices_come_and_go() -> None:
+async def test_device_is_created_and_deleted() -> None:
     async with simulated() as (simulator, run):
         kind = next(iter(simulator.types))
         made = await run.act("device_create", name="新", type=kind, tags={"a": "b"}, device_key="K1", descr="x")
@@ -201,7 +201,7 @@ async def test_devices_come_and_go() -> None:
         assert made["id"] not in simulator.devices
 
 
-async def test_the_certificate_is_told_whole_to_who_asked() -> None:
+async def test_certificate_is_returned_to_the_requester_only() -> None:
     async with simulated() as (simulator, run):
         certificate = await run.act("device_certificate", device_id=FIRST)
         assert certificate["access_token"] == simulator.devices[FIRST].access_token
@@ -214,7 +214,7 @@ async def test_the_certificate_is_told_whole_to_who_asked() -> None:
         assert "secret" not in str(bad.value)
 
 
-async def test_users() -> None:
+async def test_customer_is_created_changed_and_deleted() -> None:
     async with simulated() as (simulator, run):
         accounts = [row["account"] for row in (await run.act("customers"))["items"]]
         assert accounts == ["zhang", "li"]
@@ -237,7 +237,7 @@ async def test_users() -> None:
         assert made["id"] not in simulator.customers
 
 
-async def test_a_users_wrong_password_is_not_ours() -> None:
+async def test_customer_auth_refusal_does_not_renew_the_token() -> None:
     async with simulated() as (simulator, run):
         for _ in range(2):
             with pytest.raises(Rejected):
@@ -252,7 +252,7 @@ async def test_a_users_wrong_password_is_not_ours() -> None:
         assert simulator.logins == 2
 
 
-async def test_only_an_administrators_login_has_an_administrator() -> None:
+async def test_admin_without_admin_login_is_refused_unsent() -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(CommandError, match="configure account and password"):
             await run.act("admin")
@@ -284,14 +284,14 @@ async def test_only_an_administrators_login_has_an_administrator() -> None:
         ("project", {"x": 1}),
     ],
 )
-async def test_wrong_arguments(action: str, arguments: dict[str, Any]) -> None:
+async def test_invalid_arguments_are_refused_unsent(action: str, arguments: dict[str, Any]) -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(vol.Invalid):
             await run.act(action, **arguments)
         assert not simulator.fault_injector.calls
 
 
-async def test_ids_cannot_leave_their_place_in_a_path() -> None:
+async def test_id_with_path_characters_is_quoted() -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(Rejected):
             await run.act("device_get", device_id="../project?x=1#")
@@ -302,7 +302,7 @@ def names(run: Run) -> set[str]:
     return set(run.backend.calls)
 
 
-async def test_endpoints_are_named_by_fixed_words() -> None:
+async def test_endpoint_names_contain_no_ids() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         for action in ("device_get", "device_certificate", "extend_infos_get", "device_customers"):

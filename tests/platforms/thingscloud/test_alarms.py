@@ -1,4 +1,4 @@
-"""Alarms: none lost and none twice, by webhook, by log, missed while the bridge was down, or all of it."""
+"""Alarms by webhook and by log, and the backfill of those that were missed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from fleet2mqtt.devices.model import Severity, Update, UpdateOrigin
 from fleet2mqtt.errors import InvalidResponse
 from tests.platforms.context import Shared
-from tests.platforms.thingscloud.alarms import NOW, OLD, ago, ids, log, logged, webhook
+from tests.platforms.thingscloud.alarms import NOW, OLD, ago, ids, log_item, project_with_logs, webhook
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, restartable, simulated
 from tests.platforms.thingscloud.project import Project, running
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # What an alarm says
 
 
-async def test_alarm_from_the_log() -> None:
+async def test_log_item_becomes_an_alarm() -> None:
     async with simulated() as (simulator, run):
         row = simulator.raise_alarm(FIRST, 2, push=False)
         await run.poll("devices", "alarms")
@@ -53,7 +53,7 @@ async def test_alarm_from_the_log() -> None:
         (None, Severity.CRITICAL),
     ],
 )
-async def test_levels(level: Any, severity: Severity) -> None:
+async def test_level_becomes_a_severity(level: Any, severity: Severity) -> None:
     async with running(Project()) as run:
         (alarm,) = run.push("alarm", webhook(level=level)).alarms
         assert (alarm.severity, alarm.level) == (severity, str(level or 3))
@@ -65,9 +65,9 @@ async def test_levels(level: Any, severity: Severity) -> None:
 @pytest.mark.parametrize(
     "info", [{}, [], None, {"rule": {"id": "r1", "name": "高温"}}, {"alarm_rule": {"name": "高温"}}]
 )
-async def test_what_is_in_a_log_is_not_documented(info: Any) -> None:
-    row = log("1") | {"alarm_info": info}
-    async with running(logged(row, OLD)) as run:
+async def test_alarm_info_of_any_shape_is_accepted(info: Any) -> None:
+    row = log_item("1") | {"alarm_info": info}
+    async with running(project_with_logs(row, OLD)) as run:
         await run.poll("alarms")
         (alarm,) = run.alarms.values()
         assert alarm.name == ("高温" if info else "alarm")
@@ -75,8 +75,8 @@ async def test_what_is_in_a_log_is_not_documented(info: Any) -> None:
 
 
 @pytest.mark.parametrize("time", [None, "", "soon", 0])
-async def test_a_log_without_a_time_counts_from_now(time: Any) -> None:
-    async with running(logged(log("1", ts=time), OLD)) as run:
+async def test_log_item_without_time_is_raised_now(time: Any) -> None:
+    async with running(project_with_logs(log_item("1", ts=time), OLD)) as run:
         before = datetime.now(UTC)
         await run.poll("alarms")
         await run.poll("alarms")
@@ -84,9 +84,9 @@ async def test_a_log_without_a_time_counts_from_now(time: Any) -> None:
         assert before <= alarm.raised_at <= datetime.now(UTC)
 
 
-async def test_rows_that_are_nobodys() -> None:
-    nameless = log("1", device=None) | {"device": {"id": FIRST}}
-    async with running(logged(nameless, log("", ts=NOW), log("2", device=""), "x", OLD)) as run:
+async def test_log_item_without_device_or_id_is_ignored() -> None:
+    nameless = log_item("1", device=None) | {"device": {"id": FIRST}}
+    async with running(project_with_logs(nameless, log_item("", ts=NOW), log_item("2", device=""), "x", OLD)) as run:
         await run.poll("alarms")
         assert ids(run) == ["1"]
 
@@ -104,7 +104,7 @@ async def test_rows_that_are_nobodys() -> None:
         {},
     ],
 )
-async def test_webhooks_that_cannot_be_read(body: Any) -> None:
+async def test_invalid_webhook_is_refused(body: Any) -> None:
     async with running(Project()) as run:
         push = run.kind("alarm")
         with pytest.raises(InvalidResponse) as refused:
@@ -113,7 +113,7 @@ async def test_webhooks_that_cannot_be_read(body: Any) -> None:
         assert json.loads(push.success) == {"result": True}
 
 
-async def test_a_webhook_by_the_device_key_and_with_a_time_in_words() -> None:
+async def test_webhook_with_device_key_and_text_time_is_accepted() -> None:
     async with running(Project({"id": FIRST, "device_key": "K"})) as run:
         await run.poll("devices")
         said = webhook(ts=None) | {"device": {"device_key": "K"}}
@@ -122,7 +122,7 @@ async def test_a_webhook_by_the_device_key_and_with_a_time_in_words() -> None:
         assert (alarm.device, alarm.raised_at.isoformat()) == (DEVICE, "2026-03-01T12:00:00+08:00")
 
 
-async def test_the_device_shows_it() -> None:
+async def test_alarm_sets_problem() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices")
         assert run.state()["problem"] == "OFF"
@@ -140,7 +140,7 @@ async def test_the_device_shows_it() -> None:
 # None lost
 
 
-async def test_what_was_not_taken_is_told_again() -> None:
+async def test_alarm_that_was_not_saved_is_reported_again() -> None:
     async with simulated() as (simulator, run):
         simulator.raise_alarm(FIRST, 2, push=False)
         source = run.source("alarms")
@@ -155,15 +155,15 @@ async def test_what_was_not_taken_is_told_again() -> None:
         assert not any(update.alarms for update in run.updates[before:])
 
 
-async def test_a_first_start_reads_back_two_days() -> None:
-    project = logged(log("recent", ts=ago(hours=47)), log("old", ts=ago(hours=49)))
+async def test_first_poll_reads_two_days() -> None:
+    project = project_with_logs(log_item("recent", ts=ago(hours=47)), log_item("old", ts=ago(hours=49)))
     async with running(project) as run:
         await run.poll("alarms")
         assert ids(run) == ["recent"]
-        assert [path for _, path, _ in project.asked] == ["access_token", "alarm_logs"]
+        assert [path for _, path, _ in project.requests] == ["access_token", "alarm_logs"]
 
 
-async def test_what_happened_while_the_bridge_was_down(tmp_path: Path) -> None:
+async def test_alarms_during_downtime_are_read(tmp_path: Path) -> None:
     async with restartable(Shared(folder=tmp_path)) as (simulator, start):
         async with start() as run:
             await run.poll("alarms")
@@ -176,15 +176,15 @@ async def test_what_happened_while_the_bridge_was_down(tmp_path: Path) -> None:
         assert len(calls(simulator, own)) == before  # the log reached back far enough
 
 
-async def test_a_log_cut_short_is_filled_up_from_each_devices_own(tmp_path: Path) -> None:
+async def test_truncated_log_is_completed_from_device_logs(tmp_path: Path) -> None:
     async with restartable(Shared(folder=tmp_path), devices=25) as (simulator, start):
-        natives = list(simulator.devices)
+        vendor_ids = list(simulator.devices)
         async with start() as run:
             await run.poll("alarms")
             for _ in range(2):
                 await run.poll("alarms")
-            assert all(len(calls(simulator, f"device/{vendor_id}/alarm_logs")) <= 1 for vendor_id in natives)
-        missed = [simulator.raise_alarm(vendor_id, 1, push=False)["id"] for vendor_id in natives]
+            assert all(len(calls(simulator, f"device/{vendor_id}/alarm_logs")) <= 1 for vendor_id in vendor_ids)
+        missed = [simulator.raise_alarm(vendor_id, 1, push=False)["id"] for vendor_id in vendor_ids]
         simulator.alarm_logs_shown = 3
         async with start() as run:
             await run.poll("alarms")
@@ -199,7 +199,7 @@ async def test_a_log_cut_short_is_filled_up_from_each_devices_own(tmp_path: Path
             assert len(simulator.fault_injector.calls) - asked == 1
 
 
-async def test_a_devices_log_that_fails_is_asked_for_again_and_one_refused_is_not() -> None:
+async def test_failed_device_log_is_read_again_but_a_refused_one_is_not() -> None:
     async with simulated(devices=4) as (simulator, run):
         third = list(simulator.devices)[2]
         simulator.alarm_logs_shown = 1
@@ -213,24 +213,24 @@ async def test_a_devices_log_that_fails_is_asked_for_again_and_one_refused_is_no
         assert newest["id"] in ids(run)
 
 
-async def test_more_pages_where_the_vendor_says_that_there_are() -> None:
-    project = logged(log("1"), total=1, page_total=2)
+async def test_log_with_page_total_is_read_to_its_end() -> None:
+    project = project_with_logs(log_item("1"), total=1, page_total=2)
     async with running(project) as run:
         await run.poll("alarms")
-        assert [path for _, path, _ in project.asked if "alarm_logs" in path] == ["alarm_logs"] * 2
+        assert [path for _, path, _ in project.requests if "alarm_logs" in path] == ["alarm_logs"] * 2
         assert ids(run) == ["1"]
 
 
-async def test_an_empty_log_says_nothing() -> None:
+async def test_empty_log_keeps_the_checkpoint() -> None:
     shared = Shared()
-    async with running(logged(log("1"), OLD), shared) as run:
+    async with running(project_with_logs(log_item("1"), OLD), shared) as run:
         await run.poll("alarms")
     checkpoints = dict(shared.checkpoints)
-    project = logged()
+    project = project_with_logs()
     async with running(project, shared) as run:
         await run.poll("alarms")
         assert shared.checkpoints == checkpoints
-        project.said["alarm_logs"] = {"items": [log("2", ts=NOW + 60_000), log("1")]}
+        project.responses["alarm_logs"] = {"items": [log_item("2", ts=NOW + 60_000), log_item("1")]}
         await run.poll("alarms")
         assert "2" in ids(run)
 
@@ -239,19 +239,19 @@ async def test_an_empty_log_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("info", [{}, {"rule_name": "高温"}, {"rule_id": "r1"}])
-async def test_what_was_raised_one_way_ends_the_other_way(info: dict[str, Any]) -> None:
+async def test_alarm_raised_by_webhook_is_cleared_by_log(info: dict[str, Any]) -> None:
     shared = Shared()
     async with running(Project(), shared) as run:
         (raised,) = run.push("alarm", webhook(ts=NOW)).alarms
-    async with running(logged(log("over", status=0, ts=NOW + 60_000, info=info), OLD), shared) as run:
+    async with running(project_with_logs(log_item("over", status=0, ts=NOW + 60_000, info=info), OLD), shared) as run:
         await run.poll("alarms")
         (ended,) = run.alarms.values()
         assert (ended.cleared, ended.alarm_key) == (True, raised.alarm_key)
         assert raised.alarm_key == "r1"
 
 
-async def test_what_was_raised_without_a_rule_ends_with_one() -> None:
-    project = logged(log("1", info={}), OLD)
+async def test_alarm_without_rule_is_cleared_by_one_with_rule() -> None:
+    project = project_with_logs(log_item("1", info={}), OLD)
     async with running(project) as run:
         await run.poll("alarms")
         (ended,) = run.push("alarm", webhook(status=0, ts=NOW + 60_000)).alarms
@@ -260,7 +260,7 @@ async def test_what_was_raised_without_a_rule_ends_with_one() -> None:
         assert nothing.alarm_key == "r1"
 
 
-async def test_each_rule_stands_by_itself() -> None:
+async def test_alarms_of_several_rules_are_cleared_separately() -> None:
     async with running(Project()) as run:
         for at, rule in enumerate(("a", "b")):
             run.push("alarm", webhook(rule={"id": rule}, ts=NOW + at))
@@ -270,21 +270,21 @@ async def test_each_rule_stands_by_itself() -> None:
         assert oldest.alarm_key == "a"
 
 
-async def test_a_row_of_the_log_that_turns_into_its_recovery() -> None:
-    project = logged(log("1", ts=ago(hours=1)), OLD)
+async def test_log_item_that_changes_to_cleared_clears_its_alarm() -> None:
+    project = project_with_logs(log_item("1", ts=ago(hours=1)), OLD)
     async with running(project) as run:
         await run.poll("alarms")
-        newer = log("2", ts=NOW, info={"rule_id": "r2"})
-        project.said["alarm_logs"]["items"] = [newer, log("1", ts=ago(hours=1), status=0), OLD]
+        newer = log_item("2", ts=NOW, info={"rule_id": "r2"})
+        project.responses["alarm_logs"]["items"] = [newer, log_item("1", ts=ago(hours=1), status=0), OLD]
         await run.poll("alarms")
-        assert run.told() == [(f"{NAME}:1", False), (f"{NAME}:1", True), (f"{NAME}:2", False)]
+        assert run.alarm_ids() == [(f"{NAME}:1", False), (f"{NAME}:1", True), (f"{NAME}:2", False)]
         ended = run.alarms[f"{NAME}:1", True]
         assert ended.alarm_key == run.alarms[f"{NAME}:1", False].alarm_key
         await run.poll("alarms")
         assert len(run.alarms) == 3
 
 
-async def test_alarms_of_devices_that_are_not_listed() -> None:
+async def test_alarm_of_an_unlisted_device_is_reported() -> None:
     async with simulated(types=["none"]) as (simulator, run):
         simulator.raise_alarm(SECOND, 3, push=False)
         await run.poll("devices", "alarms")
@@ -292,8 +292,8 @@ async def test_alarms_of_devices_that_are_not_listed() -> None:
         assert OTHER in {alarm.device for alarm in run.alarms.values()}
 
 
-async def test_the_memory_is_bounded() -> None:
-    project = logged(log("1", ts=NOW), OLD)
+async def test_old_entries_are_trimmed() -> None:
+    project = project_with_logs(log_item("1", ts=NOW), OLD)
     shared = Shared()
     async with running(project, shared) as run:
         for at in range(40):

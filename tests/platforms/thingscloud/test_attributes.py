@@ -1,4 +1,4 @@
-"""What an attribute becomes: by its override, its model, its value, in every spelling that a vendor may choose."""
+"""Entities of attributes: their component by definition and value, in any spelling; keys and values."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pytest
 from fleet2mqtt.devices.model import Component, EntityDescription
 from tests.platforms.context import Shared
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, SECOND, Run, simulated
-from tests.platforms.thingscloud.project import FIXED, Project, attribute, one, running
+from tests.platforms.thingscloud.project import FIXED_KEYS, Project, attribute, one, running
 
 SENSOR, NUMBER, SWITCH, BINARY = Component.SENSOR, Component.NUMBER, Component.SWITCH, Component.BINARY_SENSOR
 SELECT, TEXT, TRACKER = Component.SELECT, Component.TEXT, Component.DEVICE_TRACKER
 
 
-async def test_every_row_has_the_vendors_value() -> None:
+async def test_every_entity_has_the_vendors_value() -> None:
     async with simulated(devices=3) as (simulator, run):
         await run.poll("devices", "attributes", "schema")
         for vendor_id in simulator.devices:
             device, values = run.devices[f"{NAME}_{vendor_id}"], simulator.values(vendor_id)
             rows = {row.key: row for row in device.entities}
-            assert tuple(rows)[:5] == FIXED
-            assert set(values) == {key for key in rows if key not in FIXED and not key.startswith("info_")}
+            assert tuple(rows)[:5] == FIXED_KEYS
+            assert set(values) == {key for key in rows if key not in FIXED_KEYS and not key.startswith("info_")}
             for key, value in values.items():
                 assert device.state[key] == expected(rows[key], value), key
 
@@ -37,12 +37,12 @@ def expected(row: EntityDescription, value: Any) -> Any:
 
 
 @pytest.mark.parametrize("quirk", [False, True])
-async def test_what_each_attribute_of_the_simulator_becomes(quirk: bool) -> None:
+async def test_simulated_attributes_become_entities(quirk: bool) -> None:
     async with simulated() as (simulator, run):
         quirks = simulator.quirks
         quirks.data_type_aliases = quirks.option_aliases = quirks.chinese_attr_types = quirk
         await run.poll("devices", "attributes")
-        rows = {row.key: row for row in run.devices[DEVICE].entities[len(FIXED) :]}
+        rows = {row.key: row for row in run.devices[DEVICE].entities[len(FIXED_KEYS) :]}
         assert {key: (row.component, row.write is not None) for key, row in rows.items()} == {
             **dict.fromkeys(("temperature", "humidity", "energy", "rssi"), (SENSOR, False)),
             **dict.fromkeys(("run_state", "firmware"), (SENSOR, False)),
@@ -82,7 +82,7 @@ async def test_what_each_attribute_of_the_simulator_becomes(quirk: bool) -> None
         *((word, TRACKER) for word in ("MapPoint", "map_point", "map-point", "MAP POINT")),
     ],
 )
-async def test_spellings_of_a_data_type(spelling: str, component: Component) -> None:
+async def test_data_type_in_any_spelling_is_recognised(spelling: str, component: Component) -> None:
     for given in (attribute("a", data_type=spelling), attribute("a") | {"data_type": spelling}):
         row, _, _ = await one(given)
         assert row.component is component
@@ -101,27 +101,27 @@ async def test_spellings_of_a_data_type(spelling: str, component: Component) -> 
         ([], SENSOR, "[]"),
     ],
 )
-async def test_without_a_type_the_value_tells(value: Any, component: Component, shown: Any) -> None:
+async def test_attribute_without_type_takes_it_from_its_value(value: Any, component: Component, shown: Any) -> None:
     for given in (attribute("a", value), attribute("a", value, data_type="hologram")):
         row, state, _ = await one(given)
         assert (row.component, state, row.write) == (component, shown, None)
 
 
-async def test_without_a_type_and_a_value_there_is_no_row_yet() -> None:
+async def test_attribute_without_type_and_value_has_no_entity_yet() -> None:
     project = Project(attributes=[attribute("a")])
     async with running(project) as run:
         await run.poll("devices", "attributes")
-        assert run.row("a") is None
+        assert run.entity("a") is None
         project.values = {"a": 5}
         await run.poll("attributes")
         assert run.state()["a"] == 5
-        row = run.row("a")
+        row = run.entity("a")
         project.values = {"a": True}  # what a value once told stays, and the row with it
         await run.poll("attributes")
-        assert run.row("a") is row
+        assert run.entity("a") is row
         project.values = {}
         await run.poll("attributes")
-        assert (run.row("a"), run.state()["a"]) == (row, None)
+        assert (run.entity("a"), run.state()["a"]) == (row, None)
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,12 @@ async def test_without_a_type_and_a_value_there_is_no_row_yet() -> None:
         ("list", [1, "甲"], '[1,"甲"]'),
     ],
 )
-async def test_values_of_a_type(data_type: str, value: Any, shown: Any) -> None:
+async def test_value_is_converted_by_its_type(data_type: str, value: Any, shown: Any) -> None:
     _, state, _ = await one(attribute("a", value, data_type=data_type))
     assert state == shown
 
 
-async def test_long_texts_are_whole_in_the_attributes() -> None:
+async def test_long_text_is_whole_in_the_attributes() -> None:
     _, state, more = await one(attribute("a", "长" * 300))
     assert state == "长" * 254 + "…"
     assert more == {"text": "长" * 300}
@@ -166,12 +166,12 @@ async def test_long_texts_are_whole_in_the_attributes() -> None:
         {"values": {"A b": "甲", "C": "丙"}},
     ],
 )
-async def test_options_in_every_shape(options: dict[str, Any]) -> None:
+async def test_enum_options_in_any_shape_are_accepted(options: dict[str, Any]) -> None:
     row, state, _ = await one(attribute("a", "A b", data_type="enum", attr_type="report", data_options=options))
     assert (row.options, state) == (("a_b", "c", "unknown"), "a_b")
 
 
-async def test_options_that_look_alike_and_values_that_are_none() -> None:
+async def test_similar_enum_values_get_distinct_options() -> None:
     options = {"options": ["On", "ON", "on", "unknown", None, {"label": "x"}]}
     given = attribute("a", "ON", data_type="enum", attr_type="both", data_options=options)
     row, state, _ = await one(given)
@@ -185,7 +185,7 @@ async def test_options_that_look_alike_and_values_that_are_none() -> None:
         assert (row.component, row.options, state) == (TEXT, (), "on")
 
 
-async def test_keys_are_lower_snake_case_and_never_shared() -> None:
+async def test_keys_are_lower_snake_case_and_unique() -> None:
     identifiers = [
         "temperature",
         "batteryLevel",
@@ -206,10 +206,10 @@ async def test_keys_are_lower_snake_case_and_never_shared() -> None:
     shared = Shared()
     async with running(project, shared) as run:
         await run.poll("devices", "attributes")
-        keys = [row.key for row in run.devices[DEVICE].entities[len(FIXED) :]]
+        keys = [row.key for row in run.devices[DEVICE].entities[len(FIXED_KEYS) :]]
     found = dict(zip(identifiers, keys, strict=True))
     assert len(set(keys)) == len(keys)
-    assert not set(keys) & {*FIXED, "alarm", "last_alarm", "transaction"}
+    assert not set(keys) & {*FIXED_KEYS, "alarm", "last_alarm", "transaction"}
     plain = {"temperature": "temperature", "batteryLevel": "battery_level", "GPS-Fix": "gps_fix", "co2": "co2"}
     assert {name: found[name] for name in plain} == plain
     for identifier in ("battery_level", "alarm", "Temperature"):
@@ -218,18 +218,18 @@ async def test_keys_are_lower_snake_case_and_never_shared() -> None:
     project.attributes.reverse()
     async with running(project, shared) as run:  # in another order, in another run
         await run.poll("devices", "attributes")
-        again = [row.key for row in run.devices[DEVICE].entities[len(FIXED) :]]
+        again = [row.key for row in run.devices[DEVICE].entities[len(FIXED_KEYS) :]]
     assert dict(zip(reversed(identifiers), again, strict=True)) == found
 
 
-async def test_secrets_among_attributes_are_dropped() -> None:
+async def test_secret_attributes_are_dropped() -> None:
     hidden = [attribute("password", "canary"), attribute(" Secret_Key", "canary"), attribute("a", 1)]
     project = Project(attributes=hidden, values={"password": "canary", "a": 2})
     async with running(project) as run:
         await run.poll("devices", "attributes", "attributes")
         body = {"device": {"id": FIRST}, "attributes": {"password": "canary", "a": 3}}
         run.push("attributes", body)
-        assert [row.key for row in run.devices[DEVICE].entities[len(FIXED) :]] == ["a"]
+        assert [row.key for row in run.devices[DEVICE].entities[len(FIXED_KEYS) :]] == ["a"]
         assert run.state()["a"] == 3
         assert "canary" not in repr(run.updates)
 
@@ -238,7 +238,7 @@ async def test_secrets_among_attributes_are_dropped() -> None:
     ("coordinates", "shown"),
     [("none", (31.17530398, 121.53154186)), ("gcj02", (31.177428, 121.527211))],
 )
-async def test_positions_may_be_shifted(coordinates: str, shown: tuple[float, float]) -> None:
+async def test_gcj02_position_is_converted(coordinates: str, shown: tuple[float, float]) -> None:
     given = attribute("a", {"lat": 31.17530398, "lng": 121.53154186}, data_type="mappoint")
     _, state, _ = await one(given, coordinates=coordinates)
     assert (state["latitude"], state["longitude"]) == pytest.approx(shown, abs=1e-6)
@@ -247,7 +247,7 @@ async def test_positions_may_be_shifted(coordinates: str, shown: tuple[float, fl
     assert state == {"latitude": 48.85, "longitude": 2.35}
 
 
-async def test_devices_of_one_kind_share_their_rows() -> None:
+async def test_devices_with_equal_attributes_share_entity_descriptions() -> None:
     async with simulated(devices=7) as (_, run):
         await run.poll("devices", "attributes")
         tables = {id(run.devices[f"{NAME}_{vendor_id}"].entities) for vendor_id in (FIRST, SECOND)}
@@ -255,10 +255,10 @@ async def test_devices_of_one_kind_share_their_rows() -> None:
 
 
 def rows(run: Run) -> list[str]:
-    return [row.key for row in run.devices[DEVICE].entities[len(FIXED) :]]
+    return [row.key for row in run.devices[DEVICE].entities[len(FIXED_KEYS) :]]
 
 
-async def test_a_new_attribute_waits_for_its_definition() -> None:
+async def test_new_attribute_is_shown_after_its_definition_was_read() -> None:
     project = Project(attributes=[attribute("a", 1)], values={"a": 1})
     async with running(project) as run:
         await run.poll("devices", "attributes")
@@ -268,12 +268,12 @@ async def test_a_new_attribute_waits_for_its_definition() -> None:
         project.values = {"a": 1, "b": True, "c": 5}
         await run.poll("attributes")
         assert rows(run) == ["a", "b"]
-        assert run.row("b").component is SWITCH
+        assert run.entity("b").component is SWITCH
         await run.poll("attributes")  # what no definition explains, although it was read since, shows as it is
         assert rows(run) == ["a", "b", "c"]
-        asked = len(project.asked)
+        asked = len(project.requests)
         await run.poll("attributes")
-        assert [path for _, path, _ in project.asked[asked:]] == [f"device/{FIRST}/attributes_raw"]
+        assert [path for _, path, _ in project.requests[asked:]] == [f"device/{FIRST}/attributes_raw"]
         project.values = {"a": 1, "b": True}
         await run.poll("attributes")
         assert rows(run) == ["a", "b"]

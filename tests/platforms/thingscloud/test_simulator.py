@@ -15,7 +15,7 @@ ROW = [
 CUSTOMER = {"id", "account", "name", "descr", "email", "mobile", "tags", "locale", "create_time", "count"}
 
 
-async def test_the_project_and_its_figures(cloud: Cloud) -> None:
+async def test_project_and_totals(cloud: Cloud) -> None:
     assert set(await cloud.get("project")) == {"id", "name", "descr", "tags"}
     assert await cloud.get("devices_stat") == {
         "device_total": 2,
@@ -33,7 +33,7 @@ async def test_the_project_and_its_figures(cloud: Cloud) -> None:
     assert (await cloud.get("devices_alarm_stat"))["normal_total"] == 2
 
 
-async def test_device_types_and_their_infos(cloud: Cloud) -> None:
+async def test_device_types_and_definitions(cloud: Cloud) -> None:
     types = (await cloud.get("device_types"))["items"]
     shown = {"id", "name", "descr", "tags", "create_time", "device_count", "conn_protocol", "conn_type"}
     assert {frozenset(kind) for kind in types} == {frozenset(shown)}
@@ -45,7 +45,7 @@ async def test_device_types_and_their_infos(cloud: Cloud) -> None:
     assert await cloud.refused("GET", "device_type/none/extend_infos") == 404
 
 
-async def test_the_tree_of_groups(cloud: Cloud) -> None:
+async def test_group_tree(cloud: Cloud) -> None:
     tree = (await cloud.get("device_groups_tree"))["items"]
     assert [group["name"] for group in tree] == ["总部", "分公司"]
     assert [child["name"] for child in tree[0]["children"]] == ["机房", "仓库"]
@@ -54,7 +54,7 @@ async def test_the_tree_of_groups(cloud: Cloud) -> None:
     assert tree[1]["children"] == []
 
 
-async def test_the_list_of_devices(cloud: Cloud) -> None:
+async def test_device_list_has_the_documents_fields(cloud: Cloud) -> None:
     page = await cloud.get("devices")
     assert (page["total"], page["page_total"]) == (2, 1)
     first, second = page["items"]
@@ -66,7 +66,7 @@ async def test_the_list_of_devices(cloud: Cloud) -> None:
     assert all(isinstance(ts, int) for ts in first["active"].values())
 
 
-async def test_devices_come_in_pages() -> None:
+async def test_device_list_is_paginated() -> None:
     async with running(devices=45) as cloud:
         pages = [await cloud.get("devices", page=page) for page in (1, 2, 3, 4)]
         assert [len(page["items"]) for page in pages] == [20, 20, 5, 0]
@@ -84,7 +84,7 @@ async def test_devices_come_in_pages() -> None:
         assert await cloud.get("devices", page=2) == await cloud.get("devices", page=2)
 
 
-async def test_devices_by_type_and_group() -> None:
+async def test_device_list_filters_by_type_and_group() -> None:
     async with running(devices=12) as cloud:
         kind = next(iter(cloud.simulator.types))
         rows = (await cloud.get("devices", type=kind))["items"]
@@ -96,7 +96,7 @@ async def test_devices_by_type_and_group() -> None:
         assert inside == 3 + (await cloud.get("devices", group=part))["total"]
 
 
-async def test_one_device_with_its_certificate_and_customers(cloud: Cloud) -> None:
+async def test_device_certificate_and_customers(cloud: Cloud) -> None:
     device = await cloud.get(f"device/{FIRST}")
     assert list(device) == [*ROW, "groups", "view_token", "device_code"]
     certificate = await cloud.get(f"device/{FIRST}/certificate")
@@ -109,7 +109,7 @@ async def test_one_device_with_its_certificate_and_customers(cloud: Cloud) -> No
         assert await cloud.refused("GET", f"device/nobody{path}") == 404
 
 
-async def test_info_tags_and_groups_of_a_device_change(cloud: Cloud) -> None:
+async def test_device_info_tags_and_groups_change(cloud: Cloud) -> None:
     assert await cloud.put(f"device/{FIRST}/info", {"name": "新名", "descr": ""}) == {}
     assert await cloud.put(f"device/{FIRST}/tags", {"tags": {"floor": "2", "room": "201"}}) == {}
     assert await cloud.post(f"device/{FIRST}/tags_remove", {"keys": ["floor", "none"]}) == {}
@@ -142,13 +142,13 @@ async def test_info_tags_and_groups_of_a_device_change(cloud: Cloud) -> None:
         ("POST", "extend_infos", {"infos": []}),
     ],
 )
-async def test_wrong_changes_are_refused(cloud: Cloud, method: str, path: str, body: Any) -> None:
+async def test_invalid_change_is_refused(cloud: Cloud, method: str, path: str, body: Any) -> None:
     before = await cloud.get(f"device/{FIRST}"), await cloud.get(f"device/{FIRST}/extend_infos")
     assert await cloud.refused(method, f"device/{FIRST}/{path}", body) in (400, 404)
     assert before == (await cloud.get(f"device/{FIRST}"), await cloud.get(f"device/{FIRST}/extend_infos"))
 
 
-async def test_a_device_is_created_and_removed(cloud: Cloud) -> None:
+async def test_device_is_created_and_deleted(cloud: Cloud) -> None:
     kind = next(iter(cloud.simulator.types))
     body = {"name": "新设备", "descr": "x", "type": kind, "tags": {"a": "b"}, "device_key": "K1"}
     made = await cloud.post("device", body)
@@ -164,7 +164,7 @@ async def test_a_device_is_created_and_removed(cloud: Cloud) -> None:
     assert (await cloud.get("devices"))["total"] == 2
 
 
-async def test_a_device_that_spoke_within_a_day_stays(cloud: Cloud) -> None:
+async def test_device_active_within_a_day_is_not_deleted(cloud: Cloud) -> None:
     assert await cloud.refused("DELETE", f"device/{SECOND}") == 403
     cloud.simulator.silence(SECOND, 86_401)
     assert await cloud.delete(f"device/{SECOND}") == {}
@@ -173,7 +173,7 @@ async def test_a_device_that_spoke_within_a_day_stays(cloud: Cloud) -> None:
     assert {customer["count"]["device_count"] for customer in (await cloud.get("customers"))["items"]} == {1}
 
 
-async def test_extended_infos(cloud: Cloud) -> None:
+async def test_extended_infos_change(cloud: Cloud) -> None:
     infos = (await cloud.get(f"device/{FIRST}/extend_infos"))["items"]
     assert set(infos[0]) == {
         *("id", "info_type", "name", "descr", "value", "options"),
@@ -225,7 +225,7 @@ async def test_customers_and_roles(cloud: Cloud) -> None:
     assert ([row["id"] for row in page["items"]], page["total"], page["page_total"]) == ([FIRST, SECOND], 2, 1)
 
 
-async def test_a_customer_lives(cloud: Cloud) -> None:
+async def test_customer_is_created_changed_and_deleted(cloud: Cloud) -> None:
     body = {"name": "王五", "account": "wang", "password": "first", "email": "w@example.com", "tags": {"a": "b"}}
     made = await cloud.post("customer", body)
     assert made == {"id": made["id"], "name": "王五"}
@@ -257,7 +257,7 @@ async def test_a_customer_lives(cloud: Cloud) -> None:
         ("POST", "customer_auth", {"account": "zhang"}),
     ],
 )
-async def test_wrong_customers_are_refused(cloud: Cloud, method: str, path: str, body: Any) -> None:
+async def test_invalid_customer_is_refused(cloud: Cloud, method: str, path: str, body: Any) -> None:
     customer = next(iter(cloud.simulator.customers))
     assert await cloud.refused(method, path.format(customer), body) == 400
     assert len(cloud.simulator.customers) == 2

@@ -1,7 +1,7 @@
 """A ThingsCloud project to test against: the project HTTP API document as an aiohttp application, faults included.
 
-Steer it in process through `app[SIMULATOR]`, or over HTTP: `GET /_sim/state`, `POST /_sim/device|alarm|recover|report|
-event|push|tokens|quirks` (see `simulator_control`), and what `fleet2mqtt.simulators.fault_injection` adds.
+Control it in process through `app[SIMULATOR]`, or over HTTP: `GET /_sim/state`, `POST /_sim/device|alarm|recover|
+report|event|push|tokens|quirks` (see `control`), and what `fleet2mqtt.simulators.fault_injection` adds.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from fleet2mqtt.simulators.fault_injection import CONTROL, FaultKind
-from fleet2mqtt.simulators.thingscloud import access, customers, devices, project, values
-from fleet2mqtt.simulators.thingscloud.attributes import Attributes
+from fleet2mqtt.simulators.thingscloud import attributes, auth, customers, devices, project
+from fleet2mqtt.simulators.thingscloud.attribute_store import AttributeStore
 from fleet2mqtt.simulators.thingscloud.control import control_routes
 from fleet2mqtt.simulators.thingscloud.live import populate, running
 from fleet2mqtt.simulators.thingscloud.push import Pusher
+from fleet2mqtt.simulators.thingscloud.quirks import Quirks
+from fleet2mqtt.simulators.thingscloud.requests import WRONG_ARGUMENT, ApiRequest, Operation, RefusalError
 from fleet2mqtt.simulators.thingscloud.state import SIMULATOR, Simulator
-from fleet2mqtt.simulators.thingscloud.wire import WRONG_ARGUMENT, Ask, Operation, Quirks, RefusalError
 
 __all__ = ["DEMO", "SIMULATOR", "Simulator", "create"]
 
@@ -29,17 +30,17 @@ DEMO = {"app_id": "app-demo", "access_key": "demo-access-key", "secret_key": "de
 """Options of a configuration for this simulator."""
 
 OPERATIONS: tuple[Operation, ...] = (
-    *access.OPERATIONS,
+    *auth.OPERATIONS,
     *project.OPERATIONS,
     *devices.OPERATIONS,
-    *values.OPERATIONS,
+    *attributes.OPERATIONS,
     *customers.OPERATIONS,
 )
 _NOT_JSON = {"result": False, "message": "Invalid JSON message", "errcode": 400}
 
 
 class _NotJsonError(Exception):
-    """The body of a call is no JSON."""
+    """The body of a request is no JSON."""
 
 
 def create(*, devices: int = 2, push_url: str | None = None, live: bool = False, seed: int = 1) -> web.Application:
@@ -49,13 +50,13 @@ def create(*, devices: int = 2, push_url: str | None = None, live: bool = False,
         rng=random.Random(seed),  # noqa: S311
         quirks=quirks,
         pusher=Pusher(url=push_url, quirks=quirks),
-        cells=Attributes(seed=seed),
+        attribute_store=AttributeStore(seed=seed),
     )
     populate(simulator, devices)
     app = web.Application(client_max_size=16 * 2**20)
     app[SIMULATOR] = simulator
     simulator.fault_injector.attach(app)
-    app.middlewares.append(_answering)
+    app.middlewares.append(_respond)
     app.router.add_routes(control_routes())
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, _handler(operation))
@@ -69,18 +70,18 @@ def create(*, devices: int = 2, push_url: str | None = None, live: bool = False,
 
 
 @web.middleware
-async def _answering(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every answer that is not a call's own: too many calls, faults, refusals, and paths that are none."""
+async def _respond(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Return the responses that no operation makes: too many calls, injected faults, refusals, unknown paths."""
     if request.path.startswith(CONTROL):
         return await handler(request)
     simulator = request.app[SIMULATOR]
-    wait = access.admit(simulator)
+    wait = auth.seconds_to_wait(simulator)
     if wait is not None:
-        return _answer(simulator, {"message": "Too many requests"}, 429, {"Retry-After": str(wait)})
+        return _response(simulator, {"message": "Too many requests"}, 429, {"Retry-After": str(wait)})
     fault = simulator.fault_injector.take(request.path, FaultKind.ERROR)
     if fault is not None:
         code = 500 if fault.code is None else fault.code
-        return _answer(simulator, _refusal(fault.text or "系统错误", code))
+        return _response(simulator, _refusal(fault.text or "系统错误", code))
     try:
         return await handler(request)
     except RefusalError as error:
@@ -89,7 +90,7 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
         payload, status = _NOT_JSON, 404
     except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
         payload, status = {"message": "Request invalid"}, 404
-    return _answer(simulator, payload, status)
+    return _response(simulator, payload, status)
 
 
 def _refusal(message: str, code: int, *, bare: bool = False) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def _refusal(message: str, code: int, *, bare: bool = False) -> dict[str, Any]:
     return refusal if bare else refusal | {"errors": []}
 
 
-def _answer(
+def _response(
     simulator: Simulator, payload: Any, status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
     body = simulator.quirks.encode(payload)
@@ -108,22 +109,22 @@ def _handler(operation: Operation) -> Handler:
     async def handle(request: web.Request) -> web.Response:
         simulator, account = request.app[SIMULATOR], None
         if not operation.is_open:
-            account = access.authorized(simulator, request.headers).account
-        ask = Ask(
+            account = auth.authorize(simulator, request.headers).account
+        api_request = ApiRequest(
             path=request.path,
             match=request.match_info,
             query=request.query,
             body=await _body(request) if operation.method in ("POST", "PUT") else {},
             account=account,
         )
-        info = operation.run(simulator, ask)
+        info = operation.run(simulator, api_request)
         if operation.writes:
             info, effect = info
             if not simulator.fault_injector.take(request.path, FaultKind.NOOP):
                 effect()
         elif operation.lists and simulator.fault_injector.take(request.path, FaultKind.EMPTY):
             info = _emptied(info)
-        return _answer(simulator, {"result": True, "info": info})
+        return _response(simulator, {"result": True, "info": info})
 
     return handle
 

@@ -1,4 +1,4 @@
-"""Steering a simulated ThingsCloud from another process: paths under `/_sim/`, JSON in and out, 400 for what is wrong.
+"""Control of a simulated ThingsCloud from another process: paths under `/_sim/`, JSON in and out, 400 for bad input.
 
 `device` names a device by id; `push` (default true) tells whether it is pushed.
 """
@@ -21,7 +21,7 @@ _SETTINGS = (
 
 
 def control_routes() -> list[web.RouteDef]:
-    """Routes for devices, alarms, reports, events, pushes, tokens, quirks and the whole state."""
+    """Return the routes for devices, alarms, reports, events, pushes, tokens, quirks and the whole state."""
     return [
         web.post(CONTROL + "device", explaining(_device)),
         web.post(CONTROL + "alarm", explaining(_alarm)),
@@ -62,7 +62,7 @@ async def _recover(request: web.Request) -> web.Response:
 
 
 async def _report(request: web.Request) -> web.Response:
-    """`device`, `values` and optionally `push`; answers with the cloud's copy."""
+    """`device`, `values` and optionally `push`; the response is the cloud's copy."""
     simulator, asked = request.app[SIMULATOR], await request.json()
     simulator.report(**asked)
     return web.json_response(simulator.values(asked["device"]))
@@ -75,7 +75,7 @@ async def _event(request: web.Request) -> web.Response:
 
 
 async def _push(request: web.Request) -> web.Response:
-    """`kind`, `body` (text goes out as it is) and how many `times`; answers with what came back, in order."""
+    """`kind`, `body` (a text is sent as it is) and how many `times`; the response has the results in order."""
     values = await request.json()
     kind, body, times = values["kind"], values["body"], int(values.get("times", 1))
     return web.json_response([(await request.app[SIMULATOR].push(kind, body))._asdict() for _ in range(times)])
@@ -100,9 +100,9 @@ async def _quirks(request: web.Request) -> web.Response:
 
 
 async def _state(request: web.Request) -> web.Response:
-    """Everything; of the attributes, those that anybody looked at."""
+    """The whole state; of the attributes, those that were read."""
     simulator = request.app[SIMULATOR]
-    drawn = simulator.cells.drawn.items()
+    drawn = simulator.attribute_store.devices.items()
     state = {
         "project": simulator.project,
         "types": simulator.types,

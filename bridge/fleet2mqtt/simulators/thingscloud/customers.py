@@ -1,4 +1,4 @@
-"""Calls on the project's users and their roles (T32 to T34, T36 to T41)."""
+"""Calls on the project's users and their roles."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from functools import partial
 from typing import Any
 
 from fleet2mqtt.simulators.thingscloud.data import make_customer, now_ms
-from fleet2mqtt.simulators.thingscloud.state import Simulator
-from fleet2mqtt.simulators.thingscloud.wire import (
+from fleet2mqtt.simulators.thingscloud.requests import (
     NOT_ALLOWED,
     NOT_FOUND,
-    Ask,
+    ApiRequest,
     Operation,
     RefusalError,
-    Written,
+    WriteResult,
     require,
 )
+from fleet2mqtt.simulators.thingscloud.state import Simulator
 
 _OPTIONAL = ("descr", "email", "mobile")
 
 
-def _customer(simulator: Simulator, ask: Ask) -> dict[str, Any]:
-    customer = simulator.customers.get(ask.match["customer_id"])
+def _customer(simulator: Simulator, request: ApiRequest) -> dict[str, Any]:
+    customer = simulator.customers.get(request.match["customer_id"])
     if customer is None:
         raise RefusalError("用户不存在", NOT_FOUND)
     return customer
 
 
-def list_customers(simulator: Simulator, _: Ask) -> dict[str, Any]:
-    """T32."""
+def list_customers(simulator: Simulator, _: ApiRequest) -> dict[str, Any]:
+    """读取用户列表."""
     return {"items": [simulator.quirks.customer(customer) for customer in simulator.customers.values()]}
 
 
-def list_roles(simulator: Simulator, _: Ask) -> dict[str, Any]:
-    """T33."""
+def list_roles(simulator: Simulator, _: ApiRequest) -> dict[str, Any]:
+    """读取用户角色列表."""
     counts = Counter(customer["role_id"] for customer in simulator.customers.values())
     created = simulator.quirks.created
     return {
@@ -45,16 +45,16 @@ def list_roles(simulator: Simulator, _: Ask) -> dict[str, Any]:
     }
 
 
-def read_customer(simulator: Simulator, ask: Ask) -> dict[str, Any]:
-    """T34; without `role_id`, as in the sample."""
-    return simulator.quirks.customer(_customer(simulator, ask), role=False)
+def read_customer(simulator: Simulator, request: ApiRequest) -> dict[str, Any]:
+    """读取用户信息; without `role_id`, as in the sample."""
+    return simulator.quirks.customer(_customer(simulator, request), role=False)
 
 
-def create_customer(simulator: Simulator, ask: Ask) -> Written:
-    """T36."""
-    values: dict[str, Any] = {name: ask.text(name) for name in ("name", "account", "password")}
-    values |= {name: ask.text(name, required=False) for name in _OPTIONAL}
-    values["tags"] = ask.texts("tags") if "tags" in ask.body else {}
+def create_customer(simulator: Simulator, request: ApiRequest) -> WriteResult:
+    """创建用户."""
+    values: dict[str, Any] = {name: request.text(name) for name in ("name", "account", "password")}
+    values |= {name: request.text(name, required=False) for name in _OPTIONAL}
+    values["tags"] = request.texts("tags") if "tags" in request.body else {}
     accounts = {customer["account"] for customer in simulator.customers.values()}
     require(values["account"] not in accounts, "用户登录名已存在")
     customer = make_customer(simulator.rng, now_ms(), **values)
@@ -62,33 +62,33 @@ def create_customer(simulator: Simulator, ask: Ask) -> Written:
     return {"id": customer["id"], "name": customer["name"]}, add
 
 
-def change_customer(simulator: Simulator, ask: Ask) -> Written:
-    """T37: at least one field."""
-    customer, values = _customer(simulator, ask), ask.some("name", *_OPTIONAL)
+def change_customer(simulator: Simulator, request: ApiRequest) -> WriteResult:
+    """修改用户信息: at least one field."""
+    customer, values = _customer(simulator, request), request.changes("name", *_OPTIONAL)
     return {}, partial(customer.update, values)
 
 
-def change_password(simulator: Simulator, ask: Ask) -> Written:
-    """T38."""
-    customer, password = _customer(simulator, ask), ask.text("password")
+def change_password(simulator: Simulator, request: ApiRequest) -> WriteResult:
+    """修改用户密码."""
+    customer, password = _customer(simulator, request), request.text("password")
     return {}, partial(customer.update, password=password)
 
 
-def merge_tags(simulator: Simulator, ask: Ask) -> Written:
-    """T39."""
-    customer, tags = _customer(simulator, ask), ask.texts("tags")
+def merge_tags(simulator: Simulator, request: ApiRequest) -> WriteResult:
+    """修改用户标签."""
+    customer, tags = _customer(simulator, request), request.texts("tags")
     return {}, partial(customer["tags"].update, tags)
 
 
-def remove_customer(simulator: Simulator, ask: Ask) -> Written:
-    """T40."""
-    customer = _customer(simulator, ask)
+def remove_customer(simulator: Simulator, request: ApiRequest) -> WriteResult:
+    """移除用户."""
+    customer = _customer(simulator, request)
     return {}, partial(simulator.customers.pop, customer["id"])
 
 
-def check_customer(simulator: Simulator, ask: Ask) -> dict[str, Any]:
-    """T41; its refusal has no `errors`."""
-    account, password = ask.text("account"), ask.text("password")
+def check_customer(simulator: Simulator, request: ApiRequest) -> dict[str, Any]:
+    """用户登录验证; its refusal has no `errors`."""
+    account, password = request.text("account"), request.text("password")
     for customer in simulator.customers.values():
         if (customer["account"], customer["password"]) == (account, password):
             return {"id": customer["id"], "name": customer["name"]}

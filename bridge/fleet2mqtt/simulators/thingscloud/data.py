@@ -1,7 +1,7 @@
-"""What a simulated ThingsCloud project holds: attribute definitions, device types, groups, users, and made-up devices.
+"""The content of a simulated ThingsCloud project: attribute definitions, device types, groups, users, and devices.
 
 Where the document leaves wire strings open (`attr_type`, `data_type`, the keys of `data_options`), one plausible
-spelling stands here; `simulator_wire` has the others.
+spelling stands here; `quirks` has the others.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _AREA = [{"lat": 31.23, "lng": 121.47}, {"lat": 31.24, "lng": 121.47}, {"lat": 3
 
 
 def now_ms() -> int:
-    """The time, in ms since 1970."""
+    """Return the time in ms since 1970."""
     return time.time_ns() // 1_000_000
 
 
 def text_time(milliseconds: int) -> str:
-    """The time as the alarm webhook writes it (`ts_text`)."""
+    """Return a time as the alarm webhook writes it (`ts_text`)."""
     return datetime.fromtimestamp(milliseconds / 1000, SHANGHAI).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def make_id(rng: Random, length: int = 10) -> str:
-    """An id as the console makes them up."""
+    """Return a random id of the console's form."""
     return "".join(rng.choices(_LETTERS, k=length))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """An attribute's function definition; `modelled` is false where the cloud knows none and only the device does."""
+    """An attribute's function definition; `modelled` is false if the cloud has none."""
 
     identifier: str
     name: str = ""
@@ -55,18 +55,18 @@ class Definition:
 
 @dataclass(slots=True, kw_only=True)
 class Attribute:
-    """An attribute of one device: the cloud's copy in `value`, what the device itself has in `actual`."""
+    """An attribute of one device: the cloud's copy in `value`, the device's own value in `actual`."""
 
     definition: Definition
     value: Any
     actual: Any
     ts: int
-    first: tuple[int, Any] | None = None  # its time and value at the beginning, where it was made up with the device
+    first: tuple[int, Any] | None = None  # its time and value at the beginning, if it was generated with the device
 
 
 @dataclass(slots=True, kw_only=True)
 class Device:
-    """One device; the first fields are those of the document, then what only the vendor and the device know."""
+    """One device; the first fields are those of the document, then those that only the vendor and the device have."""
 
     id: str
     name: str
@@ -85,17 +85,17 @@ class Device:
     standard_infos: dict[str, dict[str, Any]] = field(default_factory=dict)
     custom_infos: dict[str, Any] = field(default_factory=dict)
     info_times: dict[str, int] = field(default_factory=dict)
-    deaf: bool = False  # takes nothing that is sent to it, though online
+    deaf: bool = False  # ignores what is sent to it, though online
     number: int = 0
     seeded: bool = False
 
     @property
     def spelling(self) -> tuple[Any, Any]:
-        """How this device writes on and off."""
+        """Return this device's spelling of on and off."""
         return SPELLINGS[self.number % len(SPELLINGS)]
 
     def newest(self) -> int:
-        """When it last said anything, in ms; 0 for never."""
+        """Return the time of its last message in ms; 0 for none."""
         return max(self.active.values(), default=0)
 
 
@@ -186,7 +186,7 @@ _NAMES = ("机房温湿度", "二楼配电箱", "冷链车")
 
 
 def make_types(rng: Random, now: int) -> dict[str, dict[str, Any]]:
-    """The device types, with their custom infos under `infos`."""
+    """Return the device types, with their custom infos under `infos`."""
     types: dict[str, dict[str, Any]] = {}
     for index, (name, conn_type, conn_protocol) in enumerate(_TYPES):
         key = make_id(rng)
@@ -205,7 +205,7 @@ def make_types(rng: Random, now: int) -> dict[str, dict[str, Any]]:
 
 
 def make_groups(rng: Random, now: int) -> dict[str, dict[str, Any]]:
-    """The groups by id; `parent` is None at the top of the tree."""
+    """Return the groups by id; `parent` is None at the top of the tree."""
     groups: dict[str, dict[str, Any]] = {}
     parent: str | None = None
     for name, inner in (("总部", False), ("机房", True), ("仓库", True), ("分公司", False)):
@@ -223,7 +223,7 @@ def make_groups(rng: Random, now: int) -> dict[str, dict[str, Any]]:
 
 
 def make_device(rng: Random, number: int, types: list[str], groups: list[str]) -> Device:
-    """The device with this number, at 0: the same for the same state of `rng`; some are offline, some long silent."""
+    """Return the device with this number, from 0: the same for the same `rng`; some are offline, some long silent."""
     now, offline = now_ms(), number % _OFFLINE_EVERY == _OFFLINE_EVERY - 1
     silent = 3 * DAY if offline and number % _SILENT_EVERY == _SILENT_EVERY - 1 else 0
     seen = now - silent - (HOUR if offline else rng.randrange(1_000, MINUTE))
@@ -248,9 +248,9 @@ def make_device(rng: Random, number: int, types: list[str], groups: list[str]) -
 
 
 def make_attributes(device: Device, rng: Random) -> dict[str, Attribute]:
-    """What such a device has: an attribute of every data type; the first device has the document's values."""
+    """Return an attribute of every data type; the first device has the document's values."""
     ts = device.active.get("attributes", device.create_time)
-    made = {}
+    attributes = {}
     for definition in DEFINITIONS:
         value = definition.start
         if definition.data_type == "switch":
@@ -258,14 +258,14 @@ def make_attributes(device: Device, rng: Random) -> dict[str, Attribute]:
         elif device.number and definition.data_type == "number":
             value = wander(definition, value, rng)
         actual = None if definition.attr_type == "cloud" else value
-        made[definition.identifier] = Attribute(
+        attributes[definition.identifier] = Attribute(
             definition=definition, value=value, actual=actual, ts=ts, first=(ts, value)
         )
-    return made
+    return attributes
 
 
 def wander(definition: Definition, value: float, rng: Random) -> float:
-    """A number a little off `value`, within the definition's bounds."""
+    """Return a number near `value`, within the definition's bounds."""
     low, high = definition.options.get("min", -100), definition.options.get("max", 0)
     stride = min((high - low) / 50, 5)
     moved = round(min(high, max(low, value + rng.uniform(-stride, stride))), definition.options.get("precision", 0))
@@ -273,7 +273,7 @@ def wander(definition: Definition, value: float, rng: Random) -> float:
 
 
 def past(definition: Definition, first: tuple[int, Any], rng: Random) -> Iterator[tuple[int, Any]]:
-    """A made-up history up to `first`, newest first: 300 rows, three hours apart, so longer than 30 days."""
+    """Yield a generated history up to `first`, newest first: 300 values, three hours apart, so longer than 30 days."""
     start, value = first
     for index in range(300):
         yield start - index * 3 * HOUR, value
@@ -281,7 +281,7 @@ def past(definition: Definition, first: tuple[int, Any], rng: Random) -> Iterato
 
 
 def make_customers(rng: Random, now: int, devices: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The roles and the customers; `password` and `devices` of a customer are never shown as they are."""
+    """Return the roles and the customers; `password` and `devices` of a customer are never in a response."""
     roles: dict[str, Any] = {}
     for name, allowed in (("管理者", True), ("访客", False)):
         key = make_id(rng)
@@ -297,7 +297,7 @@ def make_customers(rng: Random, now: int, devices: list[str]) -> tuple[dict[str,
 
 
 def make_customer(rng: Random, now: int, **values: Any) -> dict[str, Any]:
-    """A customer with these values, the other fields empty."""
+    """Return a customer with these values, the other fields empty."""
     return {
         "id": make_id(rng),
         "account": "",
@@ -316,5 +316,5 @@ def make_customer(rng: Random, now: int, **values: Any) -> dict[str, Any]:
 
 
 def plain(record: Device | Attribute) -> dict[str, Any]:
-    """Everything in a record, for the control paths."""
+    """Return all fields of a record, for the control paths."""
     return asdict(record)

@@ -1,4 +1,4 @@
-"""Calls that read and manage devices, without their attributes (T9 to T18, T35)."""
+"""Calls that read and manage devices, without their attributes."""
 
 from __future__ import annotations
 
@@ -9,94 +9,94 @@ from typing import Any
 
 from fleet2mqtt.simulators.fault_injection import FaultKind
 from fleet2mqtt.simulators.thingscloud.data import Device, make_id, now_ms
-from fleet2mqtt.simulators.thingscloud.state import Simulator
-from fleet2mqtt.simulators.thingscloud.wire import (
+from fleet2mqtt.simulators.thingscloud.requests import (
     NOT_ALLOWED,
     NOT_FOUND,
-    Ask,
+    ApiRequest,
     Operation,
     RefusalError,
-    Written,
+    WriteResult,
     require,
 )
+from fleet2mqtt.simulators.thingscloud.state import Simulator
 
 _RECORDS = range(1, 101)
 
 
-def device_of(simulator: Simulator, ask: Ask) -> Device:
-    """The device that the path names. Raises `RefusalError`."""
-    device = simulator.devices.get(ask.match["device_id"])
+def get_device(simulator: Simulator, request: ApiRequest) -> Device:
+    """Return the device that the path names. Raises `RefusalError`."""
+    device = simulator.devices.get(request.match["device_id"])
     if device is None:
         raise RefusalError("设备不存在", NOT_FOUND)
     return device
 
 
-def device_row(simulator: Simulator, device: Device) -> dict[str, Any]:
-    """A device as lists have it."""
-    row = {name: getattr(device, name) for name in ("id", "name", "descr", "device_key", "tags")}
-    row |= {"create_time": simulator.quirks.created(device.create_time)}
-    row |= {name: getattr(device, name) for name in ("alarm", "active", "online", "type")}
+def device_item(simulator: Simulator, device: Device) -> dict[str, Any]:
+    """Return a device as lists have it."""
+    item = {name: getattr(device, name) for name in ("id", "name", "descr", "device_key", "tags")}
+    item |= {"create_time": simulator.quirks.created(device.create_time)}
+    item |= {name: getattr(device, name) for name in ("alarm", "active", "online", "type")}
     kind = simulator.types.get(device.type, {})
-    return row | {"type_info": {name: kind.get(name, "") for name in ("id", "name", "conn_type", "conn_protocol")}}
+    return item | {"type_info": {name: kind.get(name, "") for name in ("id", "name", "conn_type", "conn_protocol")}}
 
 
-def page_of(simulator: Simulator, ask: Ask, devices: Iterable[Device]) -> dict[str, Any]:
-    """One page of a device list; `page_records` is what the vendor's tools send, the document has `page` only."""
-    rows, page, records = list(devices), ask.whole("page", 1), ask.whole("page_records")
+def device_page(simulator: Simulator, request: ApiRequest, devices: Iterable[Device]) -> dict[str, Any]:
+    """Return one page of a device list; the vendor's tools send `page_records`, the document has `page` only."""
+    listed, page, records = list(devices), request.whole("page", 1), request.whole("page_records")
     require(page, "参数错误: page")
     if records is None or simulator.quirks.ignores_page_records:
         records = simulator.page_size
     require(records in _RECORDS or records == simulator.page_size, "参数错误: page_records")
     start = ((page or 1) - 1) * records
-    drifts = simulator.quirks.drifting_pages or simulator.fault_injector.take(ask.path, FaultKind.DRIFT)
-    if drifts and 0 < start < len(rows):
-        rows[start - 1], rows[start] = rows[start], rows[start - 1]
+    drifts = simulator.quirks.drifting_pages or simulator.fault_injector.take(request.path, FaultKind.DRIFT)
+    if drifts and 0 < start < len(listed):
+        listed[start - 1], listed[start] = listed[start], listed[start - 1]
     return {
-        "items": [device_row(simulator, device) for device in rows[start : start + records]],
-        "total": len(rows),
-        "page_total": math.ceil(len(rows) / records),
+        "items": [device_item(simulator, device) for device in listed[start : start + records]],
+        "total": len(listed),
+        "page_total": math.ceil(len(listed) / records),
     }
 
 
-def list_devices(simulator: Simulator, ask: Ask) -> dict[str, Any]:
-    """T9, with the filters of the document (`type`, `group`) and of the tools (`groups`, `include_sub_groups`)."""
-    kind = ask.query.get("type")
-    wanted = {group for name in ("group", "groups") for group in ask.query.get(name, "").split(",") if group}
+def list_devices(simulator: Simulator, request: ApiRequest) -> dict[str, Any]:
+    """读取设备列表, with the document's filters (`type`, `group`) and the tools' (`groups`, `include_sub_groups`)."""
+    kind = request.query.get("type")
+    wanted = {group for name in ("group", "groups") for group in request.query.get(name, "").split(",") if group}
     inside = set(wanted)
-    if ask.query.get("include_sub_groups") == "1":
+    if request.query.get("include_sub_groups") == "1":
         inside |= {key for key, group in simulator.groups.items() if group["parent"] in wanted}
     found = (
         device
         for device in simulator.devices.values()
         if kind in (None, "", device.type) and (not wanted or inside & set(device.groups))
     )
-    return page_of(simulator, ask, found)
+    return device_page(simulator, request, found)
 
 
-def read_device(simulator: Simulator, ask: Ask) -> dict[str, Any]:
-    """T10."""
-    device = device_of(simulator, ask)
+def read_device(simulator: Simulator, request: ApiRequest) -> dict[str, Any]:
+    """读取设备信息."""
+    device = get_device(simulator, request)
     more = {name: getattr(device, name) for name in ("groups", "view_token", "device_code")}
-    return device_row(simulator, device) | more
+    return device_item(simulator, device) | more
 
 
-def read_certificate(simulator: Simulator, ask: Ask) -> dict[str, Any]:
-    """T11: secrets."""
-    device = device_of(simulator, ask)
+def read_certificate(simulator: Simulator, request: ApiRequest) -> dict[str, Any]:
+    """读取设备证书: secrets."""
+    device = get_device(simulator, request)
     key = {"project_key": simulator.project["id"] + "-key"}
     return {"id": device.id, "name": device.name, "access_token": device.access_token} | key
 
 
-def list_device_customers(simulator: Simulator, ask: Ask) -> dict[str, Any]:
-    """T12."""
-    device = device_of(simulator, ask).id
+def list_device_customers(simulator: Simulator, request: ApiRequest) -> dict[str, Any]:
+    """读取设备用户列表."""
+    device = get_device(simulator, request).id
     owners = (customer for customer in simulator.customers.values() if device in customer["devices"])
     return {"items": [simulator.quirks.customer(customer) for customer in owners]}
 
 
-def change_info(simulator: Simulator, ask: Ask) -> Written:
-    """T13."""
-    device, values = device_of(simulator, ask), ask.some("name", "descr", "device_key")
+def change_info(simulator: Simulator, request: ApiRequest) -> WriteResult:
+    """修改设备基本信息."""
+    device, values = get_device(simulator, request), request.changes("name", "descr", "device_key")
     _check_key(simulator, values.get("device_key", ""), device.id)
     return {}, partial(simulator.change, device.id, **values)
 
@@ -106,51 +106,59 @@ def _check_key(simulator: Simulator, key: str, own: str | None = None) -> None:
     require(all(device.id == own for device in taken), "设备唯一标识已存在")
 
 
-def merge_tags(simulator: Simulator, ask: Ask) -> Written:
-    """T14."""
-    device, tags = device_of(simulator, ask), ask.texts("tags")
+def merge_tags(simulator: Simulator, request: ApiRequest) -> WriteResult:
+    """修改设备标签."""
+    device, tags = get_device(simulator, request), request.texts("tags")
     return {}, partial(device.tags.update, tags)
 
 
-def remove_tags(simulator: Simulator, ask: Ask) -> Written:
-    """T15."""
-    device, keys = device_of(simulator, ask), ask.keys()
+def remove_tags(simulator: Simulator, request: ApiRequest) -> WriteResult:
+    """移除设备标签."""
+    device, keys = get_device(simulator, request), request.keys()
     left = {name: text for name, text in device.tags.items() if name not in keys}
     return {}, partial(simulator.change, device.id, tags=left)
 
 
-def replace_groups(simulator: Simulator, ask: Ask) -> Written:
-    """T16."""
-    device, groups = device_of(simulator, ask), ask.keys("groups", least=0)
+def replace_groups(simulator: Simulator, request: ApiRequest) -> WriteResult:
+    """修改设备分组."""
+    device, groups = get_device(simulator, request), request.keys("groups", least=0)
     require(simulator.groups.keys() >= set(groups), "设备组不存在", NOT_FOUND)
     return {}, partial(simulator.change, device.id, groups=list(dict.fromkeys(groups)))
 
 
-def remove_device(simulator: Simulator, ask: Ask) -> Written:
-    """T17; refused unless the device has been silent long enough (24 hours)."""
-    device = device_of(simulator, ask)
+def remove_device(simulator: Simulator, request: ApiRequest) -> WriteResult:
+    """移除设备; refused unless the device has been silent long enough (24 hours)."""
+    device = get_device(simulator, request)
     silent = now_ms() - device.newest() >= simulator.removal_silence * 1000
     require(silent, "设备在 24 小时内有数据上报,不能移除", NOT_ALLOWED)
     return {}, partial(simulator.remove_device, device.id)
 
 
-def create_device(simulator: Simulator, ask: Ask) -> Written:
-    """T18."""
-    name, kind, key = ask.text("name"), ask.text("type", required=False), ask.text("device_key", required=False)
+def create_device(simulator: Simulator, request: ApiRequest) -> WriteResult:
+    """创建设备."""
+    name, kind, key = (
+        request.text("name"),
+        request.text("type", required=False),
+        request.text("device_key", required=False),
+    )
     require(not kind or kind in simulator.types, "设备类型不存在", NOT_FOUND)
     _check_key(simulator, key)
-    fields: dict[str, Any] = {"id": make_id(simulator.rng), "descr": ask.text("descr", required=False), "type": kind}
-    fields |= {"device_key": key, "tags": ask.texts("tags") if "tags" in ask.body else {}}
+    fields: dict[str, Any] = {
+        "id": make_id(simulator.rng),
+        "descr": request.text("descr", required=False),
+        "type": kind,
+    }
+    fields |= {"device_key": key, "tags": request.texts("tags") if "tags" in request.body else {}}
     return {"id": fields["id"], "name": name}, partial(simulator.add_device, name, **fields)
 
 
-def list_customer_devices(simulator: Simulator, ask: Ask) -> dict[str, Any]:
-    """T35."""
-    customer = simulator.customers.get(ask.match["customer_id"])
+def list_customer_devices(simulator: Simulator, request: ApiRequest) -> dict[str, Any]:
+    """读取用户设备列表."""
+    customer = simulator.customers.get(request.match["customer_id"])
     if customer is None:
         raise RefusalError("用户不存在", NOT_FOUND)
     owned = (simulator.devices[device] for device in customer["devices"] if device in simulator.devices)
-    return page_of(simulator, ask, owned)
+    return device_page(simulator, request, owned)
 
 
 _ONE = "/api/v1/device/{device_id}"

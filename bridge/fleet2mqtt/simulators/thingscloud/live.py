@@ -1,4 +1,4 @@
-"""How a simulated ThingsCloud project begins, and what then happens in it."""
+"""The initial content of a simulated ThingsCloud project, and its changes in live mode."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOVING = 20  # devices that report in one step
 
 
 def populate(simulator: Simulator, devices: int) -> None:
-    """Fill a new project; its first two devices have the same ids whatever the seed."""
+    """Fill a new project; its first two devices have the same ids with any seed."""
     rng, now = simulator.rng, now_ms()
     simulator.types, simulator.groups = make_types(rng, now), make_groups(rng, now)
     types, groups = list(simulator.types), list(simulator.groups)
@@ -41,7 +41,7 @@ def populate(simulator: Simulator, devices: int) -> None:
 
 
 def _past_alarms(simulator: Simulator) -> None:
-    """Alarms of the levels 2 and 1 that are over, at the first device; one of 3 at the second, of 2 at every tenth."""
+    """Log cleared alarms of levels 2 and 1 at the first device, active ones: 3 at the second, 2 at every tenth."""
     for device in islice(simulator.devices, 1):
         for level, ago in ((2, 2 * DAY), (1, 2 * HOUR)):
             simulator.raise_alarm(device, level, push=False, ago=ago)
@@ -52,7 +52,7 @@ def _past_alarms(simulator: Simulator) -> None:
 
 @asynccontextmanager
 async def running(simulator: Simulator, *, live: bool) -> AsyncIterator[None]:
-    """Push what is announced; with `live`, let things happen every `live_seconds`."""
+    """Deliver pushes; with `live`, change something every `live_seconds`."""
     async with simulator.pusher.connected(), asyncio.TaskGroup() as tasks:
         workers = [tasks.create_task(simulator.pusher.deliver(), name="thingscloud-simulator-push")]
         if live:
@@ -60,18 +60,18 @@ async def running(simulator: Simulator, *, live: bool) -> AsyncIterator[None]:
         yield
         for worker in workers:
             worker.cancel()
-        for timer in simulator.underway:
+        for timer in simulator.timers:
             timer.cancel()
 
 
 async def _live(simulator: Simulator) -> None:
     while True:
-        happen(simulator)
+        simulate_step(simulator)
         await asyncio.sleep(simulator.live_seconds)
 
 
-def happen(simulator: Simulator) -> None:
-    """Let some devices report, and one thing happen that happens to a fleet."""
+def simulate_step(simulator: Simulator) -> None:
+    """Let some devices report, and one device change its state."""
     rng, devices = simulator.rng, list(simulator.devices.values())
     online = [device for device in devices if device.online]
     for device in rng.sample(online, min(len(online), _MOVING)):
@@ -91,7 +91,7 @@ def happen(simulator: Simulator) -> None:
 
 
 def _measure(simulator: Simulator, device: Device) -> None:
-    """Move what a device measures, a little; the energy only up."""
+    """Change a device's measured values a little; the energy only increases."""
     moved = {}
     for identifier, attribute in simulator.attributes(device.id).items():
         definition = attribute.definition

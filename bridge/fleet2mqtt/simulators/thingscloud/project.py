@@ -1,4 +1,4 @@
-"""The project's own calls: itself, its figures, device types, groups and alarm logs (T3 to T8, T30, T31)."""
+"""The project's own calls: itself, its figures, device types, groups and alarm logs."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from itertools import islice
 from typing import Any
 
 from fleet2mqtt.simulators.thingscloud.data import DAY, Device, now_ms
-from fleet2mqtt.simulators.thingscloud.devices import device_of
+from fleet2mqtt.simulators.thingscloud.devices import get_device
+from fleet2mqtt.simulators.thingscloud.requests import NOT_FOUND, ApiRequest, Operation, require
 from fleet2mqtt.simulators.thingscloud.state import Simulator
-from fleet2mqtt.simulators.thingscloud.wire import NOT_FOUND, Ask, Operation, require
 
 
-def read_project(simulator: Simulator, _: Ask) -> dict[str, Any]:
+def read_project(simulator: Simulator, _: ApiRequest) -> dict[str, Any]:
     return dict(simulator.project)
 
 
-def count_states(simulator: Simulator, _: Ask) -> dict[str, int]:
-    """T4; active is who said something in the last 24 hours."""
+def count_states(simulator: Simulator, _: ApiRequest) -> dict[str, int]:
+    """读取设备状态统计; active are devices with a message in the last 24 hours."""
     devices = simulator.devices.values()
     total, since = len(devices), now_ms() - DAY
     online = sum(device.online for device in devices)
@@ -32,8 +32,8 @@ def count_states(simulator: Simulator, _: Ask) -> dict[str, int]:
     }
 
 
-def count_alarms(simulator: Simulator, _: Ask) -> dict[str, int]:
-    """T5."""
+def count_alarms(simulator: Simulator, _: ApiRequest) -> dict[str, int]:
+    """读取设备告警状态统计."""
     levels = Counter(_level(device) for device in simulator.devices.values())
     raised = {f"alarm_{level}_total": levels[level] for level in (1, 2, 3)}
     return {"device_total": levels.total(), **raised, "normal_total": levels[0]}
@@ -43,8 +43,8 @@ def _level(device: Device) -> int:
     return int(device.alarm["level"]) if device.alarm.get("status") == 1 else 0
 
 
-def list_types(simulator: Simulator, _: Ask) -> dict[str, Any]:
-    """T6."""
+def list_types(simulator: Simulator, _: ApiRequest) -> dict[str, Any]:
+    """读取设备类型列表."""
     counts = Counter(device.type for device in simulator.devices.values())
     created = simulator.quirks.created
     return {
@@ -56,9 +56,9 @@ def list_types(simulator: Simulator, _: Ask) -> dict[str, Any]:
     }
 
 
-def list_definitions(simulator: Simulator, ask: Ask) -> dict[str, Any]:
-    """T7."""
-    kind = simulator.types.get(ask.match["type_id"])
+def list_definitions(simulator: Simulator, request: ApiRequest) -> dict[str, Any]:
+    """读取设备类型扩展信息定义."""
+    kind = simulator.types.get(request.match["type_id"])
     require(kind, "设备类型不存在", NOT_FOUND)
     created = simulator.quirks.created(kind["create_time"] if kind else 0)
     return {
@@ -79,8 +79,8 @@ def list_definitions(simulator: Simulator, ask: Ask) -> dict[str, Any]:
     }
 
 
-def group_tree(simulator: Simulator, _: Ask) -> dict[str, Any]:
-    """T8; inner groups have neither `create_time` nor `children`, as in the sample."""
+def group_tree(simulator: Simulator, _: ApiRequest) -> dict[str, Any]:
+    """读取设备组树形列表; inner groups have neither `create_time` nor `children`, as in the sample."""
     shown = ("id", "name", "descr", "tags")
     rows = {key: {name: group[name] for name in shown} for key, group in simulator.groups.items()}
     tree = []
@@ -92,14 +92,14 @@ def group_tree(simulator: Simulator, _: Ask) -> dict[str, Any]:
     return {"items": tree}
 
 
-def list_logs(simulator: Simulator, _: Ask) -> dict[str, Any]:
-    """T30, newest first."""
+def list_logs(simulator: Simulator, _: ApiRequest) -> dict[str, Any]:
+    """读取所有告警消息, newest first."""
     return _logs(simulator, None)
 
 
-def list_device_logs(simulator: Simulator, ask: Ask) -> dict[str, Any]:
-    """T31, newest first."""
-    return _logs(simulator, device_of(simulator, ask).id)
+def list_device_logs(simulator: Simulator, request: ApiRequest) -> dict[str, Any]:
+    """读取设备告警消息, newest first."""
+    return _logs(simulator, get_device(simulator, request).id)
 
 
 def _logs(simulator: Simulator, device: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a simulated ThingsCloud sends on its own: the alarm webhook and the rule engine's pushes."""
+"""Pushes of a simulated ThingsCloud: the alarm webhook and the rule engine's."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from fleet2mqtt.simulators.thingscloud.data import LEVEL_TEXTS, Device, text_time
-from fleet2mqtt.simulators.thingscloud.wire import Push, Quirks
+from fleet2mqtt.simulators.thingscloud.quirks import Quirks
+from fleet2mqtt.simulators.thingscloud.requests import Push
 
 _TIMEOUT = ClientTimeout(total=10)
 
 
 @dataclass(slots=True, kw_only=True)
 class Pusher:
-    """Pushes to `<url>/<kind>` in the order in which things were announced, each once; `answered` has the newest."""
+    """Pushes to `<url>/<kind>`, once each, in the order in which they were enqueued; `delivered` has the newest."""
 
     url: str | None = None
     quirks: Quirks
-    answered: deque[Push] = field(default_factory=lambda: deque(maxlen=20_000))
-    _waiting: asyncio.Queue[tuple[str, dict[str, Any]]] = field(default_factory=asyncio.Queue)
+    delivered: deque[Push] = field(default_factory=lambda: deque(maxlen=20_000))
+    _queue: asyncio.Queue[tuple[str, dict[str, Any]]] = field(default_factory=asyncio.Queue)
     _session: ClientSession | None = None
 
-    def announce(self, kind: str, body: dict[str, Any]) -> None:
-        """Have it pushed, if there is a URL."""
+    def enqueue(self, kind: str, body: dict[str, Any]) -> None:
+        """Enqueue a push, if there is a URL."""
         if self.url is not None:
-            self._waiting.put_nowait((kind, body))
+            self._queue.put_nowait((kind, body))
 
     async def push(self, kind: str, body: Any) -> Push:
-        """Push now; text goes out as it is. Raises `ValueError` without a URL, or before the simulator runs."""
+        """Push now; a text is sent as it is. Raises `ValueError` without a URL, or before the simulator runs."""
         if self.url is None or self._session is None:
             raise ValueError("no push URL, or not running")
         raw = body.encode() if isinstance(body, str) else self.quirks.encode(body)
@@ -44,24 +45,24 @@ class Pusher:
                 result = Push(kind, body, response.status, _parsed(await response.text(errors="replace")))
         except (ClientError, TimeoutError) as error:
             result = Push(kind, body, None, str(error) or type(error).__name__)
-        self.answered.append(result)
+        self.delivered.append(result)
         return result
 
     async def settle(self) -> None:
-        """Wait until everything that was announced has been tried."""
-        await self._waiting.join()
+        """Wait until every enqueued push has been tried."""
+        await self._queue.join()
 
     async def deliver(self) -> None:
-        """Push what is announced, for ever."""
+        """Push what is enqueued, for ever."""
         while True:
-            kind, body = await self._waiting.get()
+            kind, body = await self._queue.get()
             if self.url is not None:
                 await self.push(kind, body)
-            self._waiting.task_done()
+            self._queue.task_done()
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
-        """Pushes are possible inside."""
+        """Open the HTTP session for pushes."""
         async with ClientSession(timeout=_TIMEOUT) as self._session:
             yield
 
@@ -72,12 +73,12 @@ def alarm_body(
     log: dict[str, Any],
     attributes: tuple[dict[str, Any], dict[str, Any]],
 ) -> dict[str, Any]:
-    """The alarm webhook's body; `attributes` are those of the rule, and all current ones."""
+    """Return the alarm webhook's body; `attributes` are those of the rule, and all current ones."""
     level, ts, (reported, current) = log["alarm_level"], log["create_time"], attributes
     info = log["alarm_info"]
     return {
         "project": {"id": project["id"], "name": project["name"]},
-        "device": named(device),
+        "device": device_summary(device),
         "alarm_rule": {
             "id": info["rule_id"],
             "name": info["rule_name"],
@@ -99,8 +100,8 @@ def alarm_body(
     }
 
 
-def named(device: Device) -> dict[str, str]:
-    """A device as pushes name it."""
+def device_summary(device: Device) -> dict[str, str]:
+    """Return a device as pushes have it."""
     return {"id": device.id, "name": device.name, "device_key": device.device_key}
 
 

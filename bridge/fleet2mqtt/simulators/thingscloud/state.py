@@ -1,4 +1,4 @@
-"""The life of a simulated ThingsCloud project: what it holds, and how that changes. The HTTP side is `simulator`."""
+"""The state of a simulated ThingsCloud project, and the methods that change it. The HTTP side is `app`."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ from typing import Any
 from aiohttp import web
 
 from fleet2mqtt.simulators.fault_injection import FaultInjector
-from fleet2mqtt.simulators.thingscloud.attributes import Attributes
+from fleet2mqtt.simulators.thingscloud.attribute_store import AttributeStore
 from fleet2mqtt.simulators.thingscloud.data import LEVEL_TEXTS, Attribute, Device, make_id, now_ms
-from fleet2mqtt.simulators.thingscloud.push import Pusher, alarm_body, named
-from fleet2mqtt.simulators.thingscloud.wire import Push, Quirks, Sent, Token, fits
+from fleet2mqtt.simulators.thingscloud.push import Pusher, alarm_body, device_summary
+from fleet2mqtt.simulators.thingscloud.quirks import Quirks
+from fleet2mqtt.simulators.thingscloud.requests import Push, Sent, Token, fits
 
-_KEPT = 20_000
+_MAX_KEPT = 20_000
 _PROJECT = {"id": "p8d2k5m7qx", "name": "示范项目", "descr": "fleet2mqtt"}
 _ADMIN = {"id": "a4w9r2hjkd", "account": "admin", "name": "管理员", "email": "admin@example.com"}
 
 
 @dataclass(slots=True, kw_only=True)
 class Simulator:
-    """The vendor's state as plain data, and the methods that change it as life does.
+    """The vendor's state as plain data, and the methods that change it.
 
-    Devices are named by their id; one that is not there raises `KeyError`. What the document leaves open is an
-    attribute here or a switch of `quirks`. Alarm logs are newest last.
+    Devices are named by their id; an unknown one raises `KeyError`. What the document leaves open is a
+    field here or a switch of `quirks`. Alarm logs are newest last.
     """
 
     fault_injector: FaultInjector = field(default_factory=FaultInjector)
     quirks: Quirks
     pusher: Pusher
     rng: Random
-    cells: Attributes
+    attribute_store: AttributeStore
     project: dict[str, Any] = field(default_factory=lambda: _PROJECT | {"tags": {}})
     types: dict[str, dict[str, Any]] = field(default_factory=dict)
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
     roles: dict[str, dict[str, Any]] = field(default_factory=dict)
     customers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    alarm_logs: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_KEPT))
-    sent: deque[Sent] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    alarm_logs: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_MAX_KEPT))
+    sent: deque[Sent] = field(default_factory=lambda: deque(maxlen=_MAX_KEPT))
 
     app_id: str = "app-demo"
     access_key: str = "demo-access-key"
@@ -51,66 +52,66 @@ class Simulator:
     tokens: dict[str, Token] = field(default_factory=dict)
     token_seconds: float = 86_400  # of access_token
     admin_token_seconds: float = 7 * 86_400
-    logins: int = 0  # of both kinds, whatever came of them
+    logins: int = 0  # of both kinds, successful or not
     bad_logins: dict[str, int] = field(default_factory=dict)  # in a row, by access key or account
     lock_after: int | None = 5  # so many of them in a row; None: never
     max_rate: float | None = None  # calls per second; None or 0: no limit
-    arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))  # monotonic, each call of the API
-    admitted: deque[float] = field(default_factory=deque)
+    arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_KEPT))  # monotonic, each call of the API
+    accepted: deque[float] = field(default_factory=deque)
 
     page_size: int = 20
     alarm_logs_shown: int = 100  # the newest; the document knows no paging here
-    device_delay: float = 0  # seconds from the cloud's answer until the device has done it and said so
-    removal_silence: float = 86_400  # seconds without a word before a device may be deleted
+    device_delay: float = 0  # seconds from the cloud's response until the device has done it and reported it
+    removal_silence: float = 86_400  # seconds without a message before a device may be deleted
     live_seconds: float = 3
-    underway: list[asyncio.TimerHandle] = field(default_factory=list)  # what devices have yet to do
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)  # of devices that have yet to act
 
     @property
     def pushes(self) -> deque[Push]:
-        """What was pushed and what came back, newest last."""
-        return self.pusher.answered
+        """Return the pushes with their responses, newest last."""
+        return self.pusher.delivered
 
     async def push(self, kind: str, body: Any) -> Push:
-        """Push anything to `<push_url>/<kind>`, now; text goes out as it is."""
+        """Push anything to `<push_url>/<kind>` now; a text is sent as it is."""
         return await self.pusher.push(kind, body)
 
     async def settle(self) -> None:
-        """Wait until everything that was to be pushed has been tried."""
+        """Wait until every enqueued push has been tried."""
         await self.pusher.settle()
 
     def expire_tokens(self) -> None:
-        """Let every token that was given out be over."""
+        """Expire every token."""
         self.tokens = {text: token._replace(ends=0.0) for text, token in self.tokens.items()}
 
     def unlock(self) -> None:
-        """Forget all bad logins."""
+        """Reset the count of failed logins."""
         self.bad_logins.clear()
 
     def attributes(self, device: str) -> dict[str, Attribute]:
-        """The attributes of a device by identifier, to read and to change."""
-        return self.cells.of(self.devices[device])
+        """Return the attributes of a device by identifier, to read and to change."""
+        return self.attribute_store.of(self.devices[device])
 
     def values(self, device: str) -> dict[str, Any]:
-        """The cloud's copy of a device's attributes."""
+        """Return the cloud's copy of a device's attributes."""
         return {identifier: attribute.value for identifier, attribute in self.attributes(device).items()}
 
     def actual(self, device: str) -> dict[str, Any]:
-        """What the device itself has."""
+        """Return the values that the device itself has."""
         known = self.attributes(device).items()
         return {identifier: attribute.actual for identifier, attribute in known if attribute.actual is not None}
 
     def add_device(self, name: str, /, **fields: Any) -> Device:
-        """A new device that has not said anything yet; `fields` are those of `Device`. Raises `TypeError`."""
-        made: dict[str, Any] = {"id": make_id(self.rng), "create_time": now_ms(), "number": len(self.devices)}
-        made |= {"view_token": make_id(self.rng, 16), "access_token": make_id(self.rng, 20)}
-        made["device_code"] = str(self.rng.randrange(200_000, 1_000_000))
-        device = Device(name=name, **(made | fields))
+        """Add a device that has not sent anything yet; `fields` are those of `Device`. Raises `TypeError`."""
+        values: dict[str, Any] = {"id": make_id(self.rng), "create_time": now_ms(), "number": len(self.devices)}
+        values |= {"view_token": make_id(self.rng, 16), "access_token": make_id(self.rng, 20)}
+        values["device_code"] = str(self.rng.randrange(200_000, 1_000_000))
+        device = Device(name=name, **(values | fields))
         self.devices[device.id] = device
         return device
 
     def remove_device(self, device: str) -> None:
-        """Forget a device; its alarm logs stay."""
-        self.cells.forget_all(self.devices.pop(device))
+        """Remove a device; its alarm logs stay."""
+        self.attribute_store.delete_all(self.devices.pop(device))
         for customer in self.customers.values():
             customer["devices"] = [one for one in customer["devices"] if one != device]
 
@@ -130,49 +131,49 @@ class Simulator:
         return found
 
     def silence(self, device: str, seconds: float) -> None:
-        """Take a device offline, last heard of at least so long ago."""
+        """Take a device offline, with its last message at least so many seconds ago."""
         found, heard = self.set_online(device, online=False), now_ms() - round(seconds * 1000)
         found.active = {kind: min(at, heard) for kind, at in found.active.items()}
 
     def report(self, device: str, values: dict[str, Any], push: bool = True) -> None:  # noqa: FBT001, FBT002
-        """A device reports attributes: its own value and the cloud's; an unknown one is new, without a model."""
+        """Report attributes of a device: its own value and the cloud's; an unknown one is new, without a model."""
         found, ts = self.devices[device], now_ms()
         for identifier, value in values.items():
-            self.cells.put(found, identifier, value, "report", ts).actual = value
+            self.attribute_store.set(found, identifier, value, "report", ts).actual = value
         found.active["attributes"] = ts
         if push:
-            self.pusher.announce("attributes", {"device": named(found), "attributes": dict(values), "ts": ts})
+            self.pusher.enqueue("attributes", {"device": device_summary(found), "attributes": dict(values), "ts": ts})
 
     def set_cloud(self, device: str, values: dict[str, Any]) -> None:
-        """Change the cloud's copy; the device learns nothing of it."""
+        """Change the cloud's copy; the device is not told."""
         found, ts = self.devices[device], now_ms()
         for identifier, value in values.items():
-            self.cells.put(found, identifier, value, "cloud", ts)
+            self.attribute_store.set(found, identifier, value, "cloud", ts)
 
     def send(self, device: str, kind: str, body: Any) -> None:
-        """Send a device attributes, a command or data. What it does is the device's own business."""
+        """Send a device attributes, a command or data; the device decides what it does."""
         found = self.devices[device]
         reached = found.online and not found.deaf
         self.sent.append(Sent(kind, device, body, reached, now_ms()))
         if not reached or kind != "attributes":
             return
         if not self.device_delay:
-            self._obey(device, body)
+            self._apply(device, body)
             return
         loop = asyncio.get_running_loop()
-        self.underway = [timer for timer in self.underway if timer.when() > loop.time()]
-        self.underway.append(loop.call_later(self.device_delay, self._obey_late, device, body))
+        self.timers = [timer for timer in self.timers if timer.when() > loop.time()]
+        self.timers.append(loop.call_later(self.device_delay, self._apply_late, device, body))
 
     def event(self, device: str, method: str, params: dict[str, Any], push: bool = True) -> None:  # noqa: FBT001, FBT002
-        """A device reports an event."""
+        """Report an event of a device."""
         found, ts = self.devices[device], now_ms()
         found.active["event"] = ts
         if push:
             event = {"method": method, "params": params, "id": self.rng.randrange(1, 100_000)}
-            self.pusher.announce("event", {"device": named(found), "event": event, "ts": ts})
+            self.pusher.enqueue("event", {"device": device_summary(found), "event": event, "ts": ts})
 
     def raise_alarm(self, device: str, level: int = 1, push: bool = True, ago: int = 0) -> dict[str, Any]:  # noqa: FBT001, FBT002
-        """An alarm of level 1 to 3 into the logs and out, `ago` ms in the past. Raises `ValueError`."""
+        """Log and push an alarm of level 1 to 3, `ago` ms in the past. Raises `ValueError`."""
         if level not in LEVEL_TEXTS:
             raise ValueError(f"no such level: {level}")
         found, ts = self.devices[device], now_ms() - ago
@@ -180,7 +181,7 @@ class Simulator:
         return self._log(found, level, push=push)
 
     def recover(self, device: str, push: bool = True, ago: int = 0) -> dict[str, Any]:  # noqa: FBT001, FBT002
-        """The end of a device's alarm. Raises `ValueError` where it has none."""
+        """Clear a device's alarm. Raises `ValueError` if it has none."""
         found, ts = self.devices[device], now_ms() - ago
         if found.alarm.get("status") != 1:
             raise ValueError(f"no alarm at {device}")
@@ -207,17 +208,17 @@ class Simulator:
         if push:
             values = self.values(device.id)
             reported = {name: values[name] for name in ("temperature",) if name in values}
-            self.pusher.announce("alarm", alarm_body(self.project, device, log, (reported, values)))
+            self.pusher.enqueue("alarm", alarm_body(self.project, device, log, (reported, values)))
         return log
 
-    def _obey(self, device: str, values: dict[str, Any]) -> None:
-        """A device does what it can of what was sent, and reports that; it knows its own switches and limits."""
+    def _apply(self, device: str, values: dict[str, Any]) -> None:
+        """Apply what a device accepts of the values sent to it, and report them; it checks spelling and bounds."""
         known = self.attributes(device)
-        done = {name: value for name, value in values.items() if self._takes(device, known.get(name), value)}
+        done = {name: value for name, value in values.items() if self._accepts(device, known.get(name), value)}
         if done:
             self.report(device, done)
 
-    def _takes(self, device: str, attribute: Attribute | None, value: Any) -> bool:
+    def _accepts(self, device: str, attribute: Attribute | None, value: Any) -> bool:
         if attribute is None:
             return True
         definition = attribute.definition
@@ -225,10 +226,10 @@ class Simulator:
             return definition.attr_type != "cloud"
         return definition.attr_type in ("push", "both") and fits(definition, self.devices[device].spelling, value)
 
-    def _obey_late(self, device: str, values: dict[str, Any]) -> None:
+    def _apply_late(self, device: str, values: dict[str, Any]) -> None:
         found = self.devices.get(device)
         if found is not None and found.online and not found.deaf:
-            self._obey(device, values)
+            self._apply(device, values)
 
 
 SIMULATOR = web.AppKey("SIMULATOR", Simulator)

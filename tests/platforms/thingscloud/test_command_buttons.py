@@ -1,4 +1,4 @@
-"""Commands as buttons, as the user names them."""
+"""Configured command buttons."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from fleet2mqtt.config.loader import parse
 from fleet2mqtt.devices.model import Component
 from fleet2mqtt.errors import ConfigError, Rejected
-from fleet2mqtt.simulators.thingscloud.app import Simulator
+from fleet2mqtt.simulators.thingscloud import Simulator
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, Run, calls, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
 
@@ -27,7 +27,7 @@ def sent(simulator: Simulator) -> list[tuple[str, Any]]:
     return [(one.device, {**one.body, "id": None}) for one in simulator.sent if one.kind == "command"]
 
 
-async def test_a_button_sends_its_command_to_its_device() -> None:
+async def test_button_sends_its_command_to_its_device() -> None:
     async with simulated(buttons={"restart": RESTART, "beep": {"method": "beep"}}) as (simulator, run):
         await run.poll("devices", "attributes")
         assert buttons(run) == buttons(run, OTHER) == {"command_restart": "Restart", "command_beep": "beep"}
@@ -44,7 +44,7 @@ async def test_a_button_sends_its_command_to_its_device() -> None:
         assert len(calls(simulator, f"device/{FIRST}/attributes_raw")) == before + 1
 
 
-async def test_a_button_that_is_refused_says_so() -> None:
+async def test_refused_button_raises_the_vendors_text() -> None:
     async with simulated(buttons={"restart": RESTART}) as (simulator, run):
         await run.poll("devices")
         simulator.fault_injector.inject("error", "*/command", code=1001, text="设备离线")
@@ -52,7 +52,7 @@ async def test_a_button_that_is_refused_says_so() -> None:
             await run.write(DEVICE, "command_restart", None)
 
 
-async def test_buttons_are_for_types_or_devices() -> None:
+async def test_button_is_limited_to_types_or_devices() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices")
         kind = simulator.devices[FIRST].type
@@ -67,7 +67,7 @@ async def test_buttons_are_for_types_or_devices() -> None:
         assert buttons(run) == {"command_b": "b", "command_c": "c"}
 
 
-async def test_a_button_keeps_its_key_from_an_attribute() -> None:
+async def test_button_key_is_not_shared_with_an_attribute() -> None:
     project = Project(attributes=[attribute("command_beep", 1), attribute("alarms_major", 1)])
     async with running(project, buttons={"beep": {"method": "beep"}}) as run:
         await run.poll("devices", "attributes")
@@ -86,7 +86,7 @@ async def test_a_button_keeps_its_key_from_an_attribute() -> None:
         ("{restart: {method: ''}}", "buttons.restart.method: expected a text in one line that is not empty"),
     ],
 )
-def test_buttons_that_are_wrong(option: str, fault: str) -> None:
+def test_invalid_button_is_a_configuration_problem(option: str, fault: str) -> None:
     login = "app_id: x, access_key: k, secret_key: s"
     text = f"backends:\n  t: {{platform: thingscloud, url: 'http://a', {login},\n    buttons: "
     with pytest.raises(ConfigError) as raised:

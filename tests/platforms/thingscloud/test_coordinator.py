@@ -1,4 +1,4 @@
-"""Reading devices one by one: in what order, how fast, and what a fault costs."""
+"""Sweeps over the devices: order, rate and errors; reading one device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SE
 from tests.platforms.thingscloud.project import Project, attribute, running
 
 
-async def test_reading_one_device() -> None:
+async def test_read_returns_values_and_groups() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "attributes")
         simulator.set_online(FIRST, online=False)
@@ -28,14 +28,14 @@ async def test_reading_one_device() -> None:
             await run.backend.read(device)
 
 
-async def test_reading_the_project() -> None:
+async def test_read_of_the_backend_returns_totals() -> None:
     async with simulated() as (simulator, run):
         await run.poll("stat")
         simulator.set_online(FIRST, online=False)
         assert (await run.read(NAME)).state["online_device_total"] == 1
 
 
-async def test_older_news_changes_nothing() -> None:
+async def test_older_data_is_ignored() -> None:
     project = Project(attributes=[attribute("a", 1)])
     async with running(project) as run:
         await run.poll("devices", "attributes")
@@ -45,7 +45,7 @@ async def test_older_news_changes_nothing() -> None:
         assert store.apply_device({"id": FIRST, "name": "old"}, 0.0).name == "甲"
 
 
-async def test_who_sent_something_comes_first_and_then_who_waited_longest() -> None:
+async def test_sweep_reads_devices_with_new_values_first() -> None:
     async with simulated(devices=6) as (simulator, run):
         await run.poll("devices", "attributes")
         order = [
@@ -60,7 +60,7 @@ async def test_who_sent_something_comes_first_and_then_who_waited_longest() -> N
         assert raw == [fourth, *(vendor_id for vendor_id in order if vendor_id != fourth)]
 
 
-async def test_one_device_that_fails_costs_the_others_nothing() -> None:
+async def test_failing_device_is_skipped() -> None:
     async with simulated(devices=4) as (simulator, run):
         simulator.fault_injector.inject("error", f"*/{FIRST}/attributes", code=500, text="内部错误")
         simulator.fault_injector.inject("malformed", f"*/{SECOND}/extend_infos")
@@ -82,20 +82,20 @@ async def test_one_device_that_fails_costs_the_others_nothing() -> None:
             await run.poll("attributes")
 
 
-async def test_values_that_are_no_object() -> None:
+async def test_values_that_are_no_object_are_refused() -> None:
     project = Project(attributes=[attribute("a", 1)])
     async with running(project) as run:
         await run.poll("devices", "attributes")
         for said in (b'{"result": true}', b'{"result": true, "info": [1]}', b'{"result": true, "info": "x"}'):
-            project.said[f"device/{FIRST}/attributes_raw"] = said
+            project.responses[f"device/{FIRST}/attributes_raw"] = said
             with pytest.raises(InvalidResponse):
                 await run.poll("attributes")
-        project.said[f"device/{FIRST}/attributes_raw"] = []  # an empty object, as some write it
+        project.responses[f"device/{FIRST}/attributes_raw"] = []  # an empty object, as some write it
         await run.poll("attributes")
         assert run.state()["a"] is None
 
 
-async def test_the_list_is_read_once_however_many_wait_for_it() -> None:
+async def test_concurrent_sources_read_the_list_once() -> None:
     async with simulated(devices=3) as (simulator, run):
         await asyncio.gather(*(run.poll(name) for name in ("attributes", "schema", "alarms")))
         assert len(calls(simulator, "devices")) == 1
@@ -103,7 +103,7 @@ async def test_the_list_is_read_once_however_many_wait_for_it() -> None:
         assert len(calls(simulator, "devices")) == 2
 
 
-async def test_commands_overtake_and_nobody_starves() -> None:
+async def test_command_overtakes_polls_and_no_source_starves() -> None:
     async with simulated(devices=16, rate=50) as (simulator, run):
         simulator.max_rate = 53  # beyond it the vendor refuses; two more than the rate may arrive in one second
         await run.poll("devices")
@@ -118,14 +118,14 @@ async def test_commands_overtake_and_nobody_starves() -> None:
         assert not any(count.failures for count in run.backend.calls.values())
 
 
-async def test_too_many_calls() -> None:
+async def test_rate_limit_raises() -> None:
     async with simulated() as (simulator, run):
         simulator.max_rate = 0.01
         with pytest.raises(RateLimited):
             await run.poll("devices")
 
 
-async def test_a_read_back_after_a_refused_login() -> None:
+async def test_read_after_a_refused_login_raises() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices")
         simulator.secret_key = "changed"
@@ -138,7 +138,7 @@ def told(updates: list[Update]) -> list[str]:
     return [device.id for update in updates for device in update.devices]
 
 
-async def test_a_page_is_told_as_soon_as_it_is_read() -> None:
+async def test_each_page_is_yielded_when_read() -> None:
     async with simulated(devices=25) as (_, run):
         updates = await run.poll("devices")
         assert [len(update.devices) for update in updates] == [20, 5, 0]

@@ -1,4 +1,4 @@
-"""Logins, tokens, the rate, and what the simulated ThingsCloud answers to calls that are none."""
+"""Logins, tokens and rate limit of the simulated ThingsCloud, and its responses to invalid calls."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from fleet2mqtt.simulators.thingscloud.app import OPERATIONS
+from fleet2mqtt.simulators.thingscloud import OPERATIONS
 from tests.platforms.thingscloud.simulated import API, FIRST, TOKEN, Cloud
 
 SERVER = {"app_id": "app-demo", "access_key": "demo-access-key", "secret_key": "demo-secret-key"}
 ADMIN = {"app_id": "app-demo", "account": "admin", "password": "demo-password"}
 
 
-async def test_a_server_logs_in(cloud: Cloud) -> None:
+async def test_server_login_returns_a_token(cloud: Cloud) -> None:
     cloud.token = ""
     info = await cloud.post("access_token", SERVER)
     assert list(info) == ["access_token", "expires_in"]
@@ -26,7 +26,7 @@ async def test_a_server_logs_in(cloud: Cloud) -> None:
     assert cloud.simulator.logins == 2
 
 
-async def test_an_administrator_logs_in(cloud: Cloud) -> None:
+async def test_admin_login_returns_a_token(cloud: Cloud) -> None:
     info = await cloud.post("admin_login", ADMIN)
     assert list(info) == ["access_token"]
     cloud.token = info["access_token"]
@@ -46,11 +46,11 @@ async def test_an_administrator_logs_in(cloud: Cloud) -> None:
         ("admin_login", {}, 400),
     ],
 )
-async def test_wrong_logins_are_refused(cloud: Cloud, path: str, body: Any, code: int) -> None:
+async def test_wrong_login_is_refused(cloud: Cloud, path: str, body: Any, code: int) -> None:
     assert await cloud.refused("POST", path, body) == code
 
 
-async def test_an_account_is_locked_after_bad_logins(cloud: Cloud) -> None:
+async def test_account_is_locked_after_failed_logins(cloud: Cloud) -> None:
     cloud.simulator.lock_after = 2
     wrong = ADMIN | {"password": "x"}
     await cloud.refused("POST", "admin_login", wrong)
@@ -64,21 +64,21 @@ async def test_an_account_is_locked_after_bad_logins(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 401])
-async def test_a_token_is_needed_and_ends(cloud: Cloud, status: int) -> None:
+async def test_call_without_valid_token_is_refused(cloud: Cloud, status: int) -> None:
     cloud.simulator.quirks.token_401 = status == 401
     for header in ("", TOKEN, f"Basic {TOKEN}", "Bearer nonsense"):
-        got, answer = await cloud.call("GET", "devices", headers={"Authorization": header})
-        assert (got, answer["result"], answer["errcode"]) == (status, False, 401)
+        received, answer = await cloud.call("GET", "devices", headers={"Authorization": header})
+        assert (received, answer["result"], answer["errcode"]) == (status, False, 401)
     assert (await cloud.get("devices"))["total"] == 2
     cloud.simulator.expire_tokens()
-    got, answer = await cloud.call("GET", "devices")
-    assert (got, answer["result"]) == (status, False)
+    received, answer = await cloud.call("GET", "devices")
+    assert (received, answer["result"]) == (status, False)
     assert "token" in answer["message"]
     cloud.token = (await cloud.post("access_token", SERVER))["access_token"]
     assert (await cloud.get("devices"))["total"] == 2
 
 
-async def test_a_token_lasts_as_long_as_it_says(cloud: Cloud) -> None:
+async def test_token_expires_after_expires_in(cloud: Cloud) -> None:
     cloud.simulator.token_seconds = 0
     info = await cloud.post("access_token", SERVER)
     assert info["expires_in"] == 0
@@ -88,12 +88,12 @@ async def test_a_token_lasts_as_long_as_it_says(cloud: Cloud) -> None:
     assert (await cloud.get("devices"))["total"] == 2
 
 
-def test_every_call_of_the_document_is_there() -> None:
+def test_every_call_of_the_document_is_implemented() -> None:
     assert len({(operation.method, operation.path) for operation in OPERATIONS}) == len(OPERATIONS) == 42
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}")
-async def test_each_call_is_strict(cloud: Cloud, operation: Any) -> None:
+async def test_each_call_refuses_invalid_requests(cloud: Cloud, operation: Any) -> None:
     values = {"device_id": FIRST, "identifier": "relay1", "customer_id": "c", "type_id": "t"}
     path = operation.path.format(**values).removeprefix(API)
     if not operation.is_open:
@@ -113,12 +113,12 @@ async def test_each_call_is_strict(cloud: Cloud, operation: Any) -> None:
     assert await cloud.call(operation.method, f"{path}/") == (404, {"message": "Request invalid"})
 
 
-async def test_a_path_that_is_none(cloud: Cloud) -> None:
+async def test_unknown_path_is_404(cloud: Cloud) -> None:
     assert await cloud.call("GET", "nothing") == (404, {"message": "Request invalid"})
     assert await cloud.call("POST", "../../nothing") == (404, {"message": "Request invalid"})
 
 
-async def test_too_many_calls(cloud: Cloud) -> None:
+async def test_calls_beyond_the_rate_are_429(cloud: Cloud) -> None:
     cloud.simulator.max_rate = 0.01
     assert (await cloud.call("GET", "project"))[0] == 200
     async with cloud.client.get(f"{API}project") as response:

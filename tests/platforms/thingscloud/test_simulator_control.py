@@ -1,4 +1,4 @@
-"""What a simulated ThingsCloud pushes, how it is steered, its oddities and its faults."""
+"""Pushes, control paths, quirks and injected faults of the simulated ThingsCloud."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from fleet2mqtt.simulators.thingscloud.live import happen
-from tests.platforms.thingscloud.simulated import FIRST, SECOND, Cloud, receiving, running
+from fleet2mqtt.simulators.thingscloud import simulate_step
+from tests.platforms.thingscloud.simulated import FIRST, SECOND, Cloud, push_receiver, running
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ NAMED = {"id": FIRST, "name": "机房温湿度", "device_key": "SN000001"}
 
 @pytest.fixture
 async def project() -> AsyncIterator[tuple[str, list[tuple[str, Any]]]]:
-    async with receiving() as receiver:
+    async with push_receiver() as receiver:
         yield receiver
 
 
 async def test_alarms_are_pushed(project: tuple[str, list[tuple[str, Any]]]) -> None:
-    url, got = project
+    url, received = project
     async with running(push_url=url) as cloud:
         cloud.simulator.raise_alarm(FIRST, 2)
         cloud.simulator.recover(FIRST)
@@ -35,8 +35,8 @@ async def test_alarms_are_pushed(project: tuple[str, list[tuple[str, Any]]]) -> 
         await cloud.simulator.settle()
         ended, over = (await cloud.get(f"device/{FIRST}/alarm_logs"))["items"][:2]
     assert {ended["alarm_status"], over["alarm_status"]} == {0, 1}
-    assert [path for path, _ in got] == ["/secret/alarm", "/secret/alarm"]
-    raised, recovered = (body for _, body in got)
+    assert [path for path, _ in received] == ["/secret/alarm", "/secret/alarm"]
+    raised, recovered = (body for _, body in received)
     assert list(raised) == [
         *("project", "device", "alarm_rule", "alarm"),
         *("attributes", "cur_attributes", "report_attributes"),
@@ -54,7 +54,7 @@ async def test_alarms_are_pushed(project: tuple[str, list[tuple[str, Any]]]) -> 
 
 
 async def test_reports_and_events_are_pushed(project: tuple[str, list[tuple[str, Any]]]) -> None:
-    url, got = project
+    url, received = project
     async with running(push_url=url) as cloud:
         cloud.simulator.report(FIRST, {"temperature": 30.5, "extra": [1]})
         cloud.simulator.event(FIRST, "button", {"count": 2})
@@ -70,7 +70,7 @@ async def test_reports_and_events_are_pushed(project: tuple[str, list[tuple[str,
             ("attributes", 200, {"ok": True}),
         ]
         assert (await cloud.attribute("extra"))["data_type"] == "list"
-    (_, first), (path, event), (_, obeyed) = got
+    (_, first), (path, event), (_, obeyed) = received
     assert first == {"device": NAMED, "attributes": {"temperature": 30.5, "extra": [1]}, "ts": first["ts"]}
     assert path == "/secret/event"
     assert event["event"] | {"id": 0} == {"method": "button", "params": {"count": 2}, "id": 0}
@@ -79,32 +79,34 @@ async def test_reports_and_events_are_pushed(project: tuple[str, list[tuple[str,
     assert active["event"] >= event["ts"] >= first["ts"]
 
 
-async def test_a_push_that_nobody_takes_is_not_repeated(unused_tcp_port: int) -> None:
+async def test_failed_push_is_not_repeated(unused_tcp_port: int) -> None:
     async with running(push_url=f"http://127.0.0.1:{unused_tcp_port}/x") as cloud:
         cloud.simulator.raise_alarm(FIRST)
         await cloud.simulator.settle()
         assert [(push.kind, push.status) for push in cloud.simulator.pushes] == [("alarm", None)]
 
 
-async def test_another_process_can_steer(project: tuple[str, list[tuple[str, Any]]]) -> None:
-    url, got = project
+async def test_control_paths_change_the_state(project: tuple[str, list[tuple[str, Any]]]) -> None:
+    url, received = project
     async with running(push_url=url) as cloud:
-        log = await cloud.steer("alarm", {"device": FIRST, "level": 1})
-        await cloud.steer("recover", {"device": SECOND, "push": False})
-        values = await cloud.steer("report", {"device": FIRST, "values": {"humidity": 40}})
-        await cloud.steer("event", {"device": FIRST, "method": "x", "params": {}})
-        await cloud.steer("device", {"device": "new1", "add": "新", "type": "", "online": True})
-        await cloud.steer("device", {"device": FIRST, "deaf": True, "name": "甲", "silent": 90_000})
-        await cloud.steer("device", {"device": SECOND, "remove": True})
+        log = await cloud.control("alarm", {"device": FIRST, "level": 1})
+        await cloud.control("recover", {"device": SECOND, "push": False})
+        values = await cloud.control("report", {"device": FIRST, "values": {"humidity": 40}})
+        await cloud.control("event", {"device": FIRST, "method": "x", "params": {}})
+        await cloud.control("device", {"device": "new1", "add": "新", "type": "", "online": True})
+        await cloud.control("device", {"device": FIRST, "deaf": True, "name": "甲", "silent": 90_000})
+        await cloud.control("device", {"device": SECOND, "remove": True})
         await cloud.simulator.settle()
-        replies = await cloud.steer("push", {"kind": "alarm", "body": "nonsense", "times": 2})
-        await cloud.steer("quirks", {"empty_as_list": True, "max_rate": 50})
-        await cloud.steer("tokens", {"expire": True})
-        await cloud.steer("faults", {"kind": "error", "path": "*/project"})
+        replies = await cloud.control("push", {"kind": "alarm", "body": "nonsense", "times": 2})
+        await cloud.control("quirks", {"empty_as_list": True, "max_rate": 50})
+        await cloud.control("tokens", {"expire": True})
+        await cloud.control("faults", {"kind": "error", "path": "*/project"})
         assert await cloud.refused("GET", "project") == 500
-        state = await cloud.steer("state")
+        state = await cloud.control("state")
     assert (log["alarm_level"], values["humidity"]) == (1, 40)
-    assert [path for path, _ in got] == [f"/secret/{kind}" for kind in ("alarm", "attributes", "event", *["alarm"] * 2)]
+    assert [path for path, _ in received] == [
+        f"/secret/{kind}" for kind in ("alarm", "attributes", "event", *["alarm"] * 2)
+    ]
     assert [reply["status"] for reply in replies] == [200, 200]
     assert list(state["devices"]) == [FIRST, "new1"]
     assert state["devices"][FIRST] | {"name": "甲", "deaf": True, "online": False} == state["devices"][FIRST]
@@ -128,12 +130,12 @@ async def test_another_process_can_steer(project: tuple[str, list[tuple[str, Any
         ("push", {"kind": "alarm", "body": {}}),
     ],
 )
-async def test_wrong_steering_is_refused(cloud: Cloud, path: str, body: Any) -> None:
+async def test_invalid_control_request_is_400(cloud: Cloud, path: str, body: Any) -> None:
     async with cloud.client.post(f"/_sim/{path}", json=body) as response:
         assert response.status == 400
 
 
-async def test_oddities_of_values(cloud: Cloud) -> None:
+async def test_value_quirks(cloud: Cloud) -> None:
     quirks = cloud.simulator.quirks
     quirks.data_type_aliases = quirks.option_aliases = quirks.chinese_attr_types = True
     rows = {row["identifier"]: row for row in await cloud.get(f"device/{FIRST}/attributes")}
@@ -151,7 +153,7 @@ async def test_oddities_of_values(cloud: Cloud) -> None:
     assert (await cloud.get(f"device/{FIRST}"))["create_time"] // 1000 == seconds
 
 
-async def test_oddities_of_lists(cloud: Cloud) -> None:
+async def test_list_quirks(cloud: Cloud) -> None:
     quirks = cloud.simulator.quirks
     assert (await cloud.get(f"device/{SECOND}"))["tags"] == {}
     quirks.empty_as_list = quirks.customers_without_role = True
@@ -161,7 +163,7 @@ async def test_oddities_of_lists(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("quirk", [True, False])
-async def test_pages_can_drift(quirk: bool) -> None:
+async def test_pages_drift(quirk: bool) -> None:
     async with running(devices=9) as cloud:
         cloud.simulator.page_size = 3
         cloud.simulator.quirks.drifting_pages = quirk
@@ -174,7 +176,7 @@ async def test_pages_can_drift(quirk: bool) -> None:
     assert {page["total"] for page in pages} == {9}
 
 
-async def test_faults_in_the_vendors_terms(cloud: Cloud) -> None:
+async def test_injected_faults_are_vendor_responses(cloud: Cloud) -> None:
     fault_injector = cloud.simulator.fault_injector
     fault_injector.inject("error", "*/devices", times=1, code=1234, text="内部错误")
     status, answer = await cloud.call("GET", "devices")
@@ -187,30 +189,30 @@ async def test_faults_in_the_vendors_terms(cloud: Cloud) -> None:
     assert (await cloud.get(f"device/{FIRST}"))["id"] == FIRST
 
 
-async def test_a_write_can_do_nothing(cloud: Cloud) -> None:
+async def test_noop_fault_changes_nothing(cloud: Cloud) -> None:
     cloud.simulator.fault_injector.inject("noop")
-    before = json.dumps((await cloud.steer("state"))["devices"])
+    before = json.dumps((await cloud.control("state"))["devices"])
     assert await cloud.post(CONTROL, {"relay1": False}) == {}
     assert await cloud.put(f"device/{FIRST}/tags", {"tags": {"a": "b"}}) == {}
     assert (await cloud.post("device", {"name": "x"}))["name"] == "x"
     assert await cloud.refused("POST", "device", {}) == 400
-    assert json.dumps((await cloud.steer("state"))["devices"]) == before
+    assert json.dumps((await cloud.control("state"))["devices"]) == before
     assert (await cloud.attribute("relay1"))["value"] is True
 
 
-async def test_a_lost_answer_was_carried_out(cloud: Cloud) -> None:
+async def test_lost_response_was_carried_out(cloud: Cloud) -> None:
     cloud.simulator.fault_injector.inject("lost_answer", "*/control/*", times=1)
     with pytest.raises(aiohttp.ClientError):
         await cloud.post(CONTROL, {"relay1": False})
     assert (await cloud.attribute("relay1"))["value"] is False
 
 
-async def test_a_live_project_moves() -> None:
+async def test_live_steps_change_the_project() -> None:
     async with running() as cloud:
         before = cloud.simulator.devices[FIRST].active["attributes"], cloud.simulator.values(FIRST)["temperature"]
         happened = []
         for _ in range(300):
-            happen(cloud.simulator)
+            simulate_step(cloud.simulator)
             happened.append(cloud.simulator.devices[FIRST].online)
         assert set(happened) == {True, False}
         new = list(cloud.simulator.alarm_logs)[5:]
@@ -222,13 +224,13 @@ async def test_a_live_project_moves() -> None:
         assert all(-40 <= device["temperature"] <= 85 for device in map(cloud.simulator.values, (FIRST, SECOND)))
 
 
-async def test_a_live_project_lives_on_its_own() -> None:
+async def test_live_mode_runs_by_itself() -> None:
     async with running(live=True, devices=3) as cloud:
-        changes = cloud.simulator.cells.changes
+        changes = cloud.simulator.attribute_store.changes
         await wait_until(lambda: (FIRST, "temperature") in changes, "a report")
 
 
-async def test_as_many_devices_as_wanted_and_always_the_same() -> None:
+async def test_generated_devices_are_reproducible() -> None:
     async with running(devices=300) as one, running(devices=1000) as more, running(devices=300, seed=2) as other:
         ids = list(one.simulator.devices)
         assert len(set(ids)) == 300
@@ -242,7 +244,7 @@ async def test_as_many_devices_as_wanted_and_always_the_same() -> None:
 
 
 @pytest.mark.parametrize("devices", [0, 1])
-async def test_fewer_devices(devices: int) -> None:
+async def test_project_with_few_devices(devices: int) -> None:
     async with running(devices=devices) as cloud:
         page = await cloud.get("devices")
         assert (page["total"], page["page_total"], len(page["items"])) == (devices, devices, devices)

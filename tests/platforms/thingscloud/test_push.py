@@ -1,4 +1,4 @@
-"""Reports and events that the rule engine pushes."""
+"""Pushes of attributes and events by the rule engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.errors import InvalidResponse
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, OTHER, SECOND, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
-from tests.platforms.thingscloud.simulated import receiving
+from tests.platforms.thingscloud.simulated import push_receiver
 
 TS = 1_795_000_000_000
 
@@ -20,13 +20,13 @@ def report(values: Any, ts: Any = TS, device: str = FIRST) -> dict[str, Any]:
     return {"device": {"id": device, "name": "甲"}, "attributes": values, "ts": ts}
 
 
-async def test_what_the_simulator_pushes() -> None:
-    async with receiving() as (url, got), simulated(push_url=url) as (simulator, run):
+async def test_simulated_pushes_update_devices() -> None:
+    async with push_receiver() as (url, received), simulated(push_url=url) as (simulator, run):
         await run.poll("devices", "attributes")
         simulator.report(FIRST, {"temperature": 30.5})
         simulator.event(SECOND, "button", {"count": 2})
         await simulator.settle()
-        for path, body in got:
+        for path, body in received:
             update = run.push(path.rsplit("/", 1)[-1], body)
             assert (update.origin, len(update.devices)) == (UpdateOrigin.PUSH, 1)
         assert (run.state()["temperature"], run.state()["humidity"]) == (30.5, 56.8)
@@ -36,7 +36,7 @@ async def test_what_the_simulator_pushes() -> None:
         assert {push.kind for push in run.backend.pushes} == {"alarm", "attributes", "event"}
 
 
-async def test_a_report_that_was_overtaken_changes_nothing() -> None:
+async def test_older_report_is_ignored() -> None:
     async with running(Project(attributes=[attribute("a", 0)])) as run:
         await run.poll("devices", "attributes")
         for ts, value, shown in ((TS, 1, 1), (TS - 1, 2, 1), (TS, 3, 3), (None, 4, 4), (TS + 1, 5, 5)):
@@ -46,7 +46,7 @@ async def test_a_report_that_was_overtaken_changes_nothing() -> None:
         assert run.state()["a"] == 0
 
 
-async def test_a_device_that_is_not_known() -> None:
+async def test_push_of_an_unlisted_device_changes_nothing() -> None:
     async with running(Project()) as run:
         for kind, body in (("attributes", report({"a": 1})), ("event", {"device": {"id": FIRST}, "event": {}})):
             assert run.push(kind, body).devices == ()
@@ -62,20 +62,20 @@ async def test_a_device_that_is_not_known() -> None:
         ({}, "", {"params": None, "id": None}),
     ],
 )
-async def test_events(event: Any, state: str, more: dict[str, Any]) -> None:
+async def test_event_becomes_last_event(event: Any, state: str, more: dict[str, Any]) -> None:
     async with running(Project()) as run:
         await run.poll("devices")
         run.push("event", {"device": {"id": FIRST}, "event": event, "ts": TS})
         assert run.state()["last_event"] == state
         assert run.devices[DEVICE].attributes["last_event"] == more | {"ts": "2026-11-18T19:06:40+08:00"}
-        assert run.row("last_event").enabled is False
+        assert run.entity("last_event").enabled is False
 
 
 @pytest.mark.parametrize("kind", ["attributes", "event"])
 @pytest.mark.parametrize(
     "body", [b"", b"x", b"[]", b"{}", b'{"device": {"id": "a"}}', b'{"attributes": {}, "event": {}}']
 )
-async def test_what_cannot_be_read(kind: str, body: bytes) -> None:
+async def test_invalid_push_is_refused(kind: str, body: bytes) -> None:
     async with running(Project()) as run:
         push = run.kind(kind)
         with pytest.raises(InvalidResponse):

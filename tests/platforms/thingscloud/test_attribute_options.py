@@ -1,4 +1,4 @@
-"""Who decides what an attribute is: bounds and units of its model, who may write, and what the user knows better."""
+"""Bounds, units, device classes and write access of attributes, and the options that override them."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ SELECT, TEXT, TRACKER = Component.SELECT, Component.TEXT, Component.DEVICE_TRACK
         ([], (-MOST, MOST, 1)),
     ],
 )
-async def test_bounds_of_a_number(options: Any, bounds: tuple[float, ...]) -> None:
+async def test_number_bounds_come_from_data_options(options: Any, bounds: tuple[float, ...]) -> None:
     row, _, _ = await one(attribute("a", 7, data_type="number", attr_type="both", data_options=options))
     assert (row.minimum, row.maximum, row.step) == bounds
 
 
-async def test_a_number_that_has_had_a_fraction_may_be_set_to_one() -> None:
+async def test_number_with_a_fraction_gets_a_small_step() -> None:
     project = Project(attributes=[attribute("a", 7, attr_type="both")])
     async with running(project) as run:
         await run.poll("devices", "attributes")
-        assert run.row("a").step == 1
+        assert run.entity("a").step == 1
         for value in (7.5, 8):
             project.values = {"a": value}
             await run.poll("attributes")
-            assert run.row("a").step == 0.001
+            assert run.entity("a").step == 0.001
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,7 @@ async def test_a_number_that_has_had_a_fraction_may_be_set_to_one() -> None:
         (None, "n", None),
     ],
 )
-async def test_device_class_only_where_the_unit_fits(
-    unit: str | None, identifier: str, device_class: str | None
-) -> None:
+async def test_device_class_follows_the_unit(unit: str | None, identifier: str, device_class: str | None) -> None:
     options = {} if unit is None else {"unit": unit}
     row, _, _ = await one(attribute(identifier, 1, data_type="number", data_options=options))
     assert row.device_class == device_class
@@ -84,7 +82,7 @@ async def test_device_class_only_where_the_unit_fits(
         *((word, False, True) for word in ("hologram", "", None)),
     ],
 )
-async def test_who_may_write(word: str | None, documented: bool, everything: bool) -> None:
+async def test_write_access_follows_attr_type_and_option(word: str | None, documented: bool, everything: bool) -> None:
     given = attribute("a", True, attr_type=word, data_type="switch")
     for policy, writable in (("documented", documented), ("all", everything), ("none", False)):
         row, _, _ = await one(given, writable=policy)
@@ -93,7 +91,7 @@ async def test_who_may_write(word: str | None, documented: bool, everything: boo
     assert ((await one(plain))[0].write is not None) is documented
 
 
-async def test_objects_and_positions_cannot_be_written() -> None:
+async def test_object_and_position_are_read_only() -> None:
     for data_type, value in (("object", {}), ("list", []), ("mappoint", {"lat": 1, "lng": 1}), ("dailytimer", [])):
         given = attribute("a", value, data_type=data_type, attr_type="both")
         row, _, _ = await one(given, writable="all", attributes={"a": {"writable": True}})
@@ -117,7 +115,7 @@ async def test_objects_and_positions_cannot_be_written() -> None:
         ({}, attribute("a", 5), SENSOR, False),
     ],
 )
-async def test_what_the_user_knows_better(
+async def test_override_decides_component_and_write_access(
     override: dict[str, Any], given: Any, component: Component, writable: bool
 ) -> None:
     row, _, _ = await one(
@@ -126,7 +124,7 @@ async def test_what_the_user_knows_better(
     assert (row.component, row.write is not None) == (component, writable)
 
 
-async def test_units_and_names_that_the_user_knows_better() -> None:
+async def test_override_decides_unit_name_and_device_class() -> None:
     given = attribute("a", 5, data_type="number", name="甲", data_options={"unit": "V"})
     row, _, _ = await one(given, attributes={"a": {"unit": "W", "name": "Power"}})
     assert (row.unit, row.device_class, row.name.zh) == ("W", "power", "Power")
@@ -160,7 +158,7 @@ async def test_units_and_names_that_the_user_knows_better() -> None:
         {"scan_interval": {"lines": 5}},
     ],
 )
-def test_wrong_options(wrong: dict[str, Any]) -> None:
+def test_invalid_option_is_refused(wrong: dict[str, Any]) -> None:
     schema = vol.Schema(dict(thingscloud.SCHEMA))
     with pytest.raises(vol.Invalid):
         schema({"app_id": "a"} | wrong)

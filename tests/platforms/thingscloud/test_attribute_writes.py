@@ -1,4 +1,4 @@
-"""Everything that can be set: what goes out, by which call, in which spelling, and that the read-back shows it."""
+"""Writes of attributes and of the name: call, spelling and read-back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WRITES: list[tuple[str, Any, str, Any]] = [
 ]
 
 
-async def test_the_table_of_writes_is_complete() -> None:
+async def test_write_table_covers_every_writable_entity() -> None:
     async with simulated() as (_, run):
         await run.poll("devices", "attributes", "schema")
         writable = {row.key for row in run.devices[DEVICE].entities if row.write is not None}
@@ -36,7 +36,7 @@ async def test_the_table_of_writes_is_complete() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "method", "sent"), WRITES, ids=[f"{key}={value}" for key, value, *_ in WRITES]
 )
-async def test_a_write_goes_out_alone_and_is_read_back(key: str, value: Any, method: str, sent: Any) -> None:
+async def test_write_sends_one_call_and_is_read_back(key: str, value: Any, method: str, sent: Any) -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "attributes")
         await run.write(DEVICE, key, value)
@@ -48,12 +48,12 @@ async def test_a_write_goes_out_alone_and_is_read_back(key: str, value: Any, met
         assert [call.path for call in simulator.fault_injector.calls][before:] == [
             f"/api/v1/device/{FIRST}/attributes_raw"
         ]
-        assert after.state[key] == shown(run.row(key), value)
+        assert after.state[key] == shown(run.entity(key), value)
         reached = simulator.actual(FIRST).get(key) == sent
         assert reached is (method == "POST")
 
 
-async def test_the_name_is_written_and_read_back() -> None:
+async def test_name_is_written_and_read_back() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices")
         await run.write(DEVICE, "name", "新名")
@@ -65,7 +65,7 @@ async def test_the_name_is_written_and_read_back() -> None:
 
 
 @pytest.mark.parametrize(("vendor_id", "on", "off"), [(FIRST, True, False), (SECOND, 1, 0), (THIRD, "ON", "OFF")])
-async def test_a_switch_is_written_as_it_was_read(vendor_id: str, on: Any, off: Any) -> None:
+async def test_switch_is_written_in_the_devices_spelling(vendor_id: str, on: Any, off: Any) -> None:
     async with simulated(devices=3) as (simulator, run):
         device = f"{NAME}_{vendor_id}"
         await run.poll("devices", "attributes")
@@ -94,7 +94,7 @@ async def test_a_switch_is_written_as_it_was_read(vendor_id: str, on: Any, off: 
         ("odd", True, False),
     ],
 )
-async def test_every_spelling_of_a_switch(read: Any, on: Any, off: Any) -> None:
+async def test_switch_keeps_the_spelling_that_was_read(read: Any, on: Any, off: Any) -> None:
     project = Project(attributes=[attribute("a", read, data_type="switch", attr_type="both")])
     async with running(project) as run:
         await run.poll("devices", "attributes")
@@ -106,7 +106,7 @@ async def test_every_spelling_of_a_switch(read: Any, on: Any, off: Any) -> None:
 @pytest.mark.parametrize(
     ("read", "value", "sent"), [(5, 6.0, 6), ("5", 6.0, "6"), ("5.5", 6.5, "6.5"), (5.5, 6.5, 6.5), (None, 7, 7)]
 )
-async def test_every_spelling_of_a_number(read: Any, value: float, sent: Any) -> None:
+async def test_number_keeps_the_type_that_was_read(read: Any, value: float, sent: Any) -> None:
     project = Project(attributes=[attribute("a", read, data_type="number", attr_type="both")])
     async with running(project) as run:
         await run.poll("devices", "attributes")
@@ -118,7 +118,7 @@ async def test_every_spelling_of_a_number(read: Any, value: float, sent: Any) ->
     ("read", "option", "sent"),
     [("Auto Mode", "manual", "Manual"), (1, "2", 2), ("1", "2", "2"), (None, "auto_mode", "Auto Mode")],
 )
-async def test_an_option_is_written_as_the_vendors_value(read: Any, option: str, sent: Any) -> None:
+async def test_option_is_written_as_the_vendors_value(read: Any, option: str, sent: Any) -> None:
     options = {"options": ["Auto Mode", "Manual", "1", "2"]}
     project = Project(attributes=[attribute("a", read, data_type="enum", attr_type="both", data_options=options)])
     async with running(project) as run:
@@ -127,7 +127,7 @@ async def test_an_option_is_written_as_the_vendors_value(read: Any, option: str,
         assert repr(project.sent()) == repr([("POST", {"a": sent})])
 
 
-async def test_what_only_the_cloud_has_is_put_and_nothing_else() -> None:
+async def test_cloud_attribute_is_written_by_put() -> None:
     kinds = {"push": "POST", "both": "POST", "cloud": "PUT", "云端私有": "PUT", "hologram": "POST"}
     project = Project(attributes=[attribute(f"a{at}", 1, attr_type=word) for at, word in enumerate(kinds)])
     async with running(project, writable="all") as run:
@@ -137,7 +137,7 @@ async def test_what_only_the_cloud_has_is_put_and_nothing_else() -> None:
         assert [method for method, _ in project.sent()] == list(kinds.values())
 
 
-async def test_a_device_that_does_not_listen_shows_the_truth() -> None:
+async def test_write_without_effect_reads_back_the_old_value() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "attributes")
         simulator.change(FIRST, deaf=True)
@@ -148,7 +148,7 @@ async def test_a_device_that_does_not_listen_shows_the_truth() -> None:
         assert (await run.read(OTHER)).state["relay1"] == "ON"
 
 
-async def test_what_the_vendor_refuses() -> None:
+async def test_refused_write_raises() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "attributes")
         with pytest.raises(Rejected) as refused:
@@ -160,7 +160,7 @@ async def test_what_the_vendor_refuses() -> None:
             await run.write(DEVICE, "relay1", value=False)
 
 
-async def test_a_lost_answer_is_not_sent_again() -> None:
+async def test_lost_response_to_a_write_is_not_repeated() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "attributes")
         simulator.fault_injector.inject("lost_answer", "*/control/*", times=1)

@@ -49,7 +49,7 @@ async def test_attributes_have_every_type_and_spelling(cloud: Cloud) -> None:
     assert [repr(way) for way in ways] == ["True", "1", "'ON'"]
 
 
-async def test_what_is_sent_reaches_the_device(cloud: Cloud) -> None:
+async def test_sent_attributes_reach_the_device(cloud: Cloud) -> None:
     before = (await cloud.attribute("relay1"))["ts"]
     assert await cloud.post(CONTROL, {"relay1": False, "brightness": 30, "mode": "cool"}) == {}
     after = await cloud.attribute("relay1")
@@ -63,7 +63,7 @@ async def test_what_is_sent_reaches_the_device(cloud: Cloud) -> None:
     assert sent.body == {"relay1": False, "brightness": 30, "mode": "cool"}
 
 
-async def test_the_cloud_says_yes_for_a_device_that_does_not_listen(cloud: Cloud) -> None:
+async def test_send_to_an_offline_device_succeeds_without_effect(cloud: Cloud) -> None:
     cloud.simulator.change(FIRST, deaf=True)
     assert await cloud.post(CONTROL, {"relay1": False}) == {}
     cloud.simulator.change(FIRST, deaf=False)
@@ -78,7 +78,7 @@ async def test_the_cloud_says_yes_for_a_device_that_does_not_listen(cloud: Cloud
     assert [sent.reached for sent in cloud.simulator.sent] == [False, False, True]
 
 
-async def test_a_put_changes_the_cloud_only(cloud: Cloud) -> None:
+async def test_put_changes_only_the_clouds_copy(cloud: Cloud) -> None:
     active = cloud.simulator.devices[FIRST].active.copy()
     assert await cloud.put(CONTROL, {"relay1": False, "note": "云", "fresh": 1}) == {}
     raw = await cloud.get(f"device/{FIRST}/attributes_raw")
@@ -92,7 +92,7 @@ async def test_a_put_changes_the_cloud_only(cloud: Cloud) -> None:
     assert (raw["relay1"], raw["fresh"]) == (True, 1)
 
 
-async def test_a_slow_device(cloud: Cloud) -> None:
+async def test_slow_device_acts_later(cloud: Cloud) -> None:
     cloud.simulator.device_delay = 3600
     await cloud.post(CONTROL, {"relay1": False})
     assert (await cloud.attribute("relay1"))["value"] is True
@@ -128,7 +128,7 @@ async def test_a_slow_device(cloud: Cloud) -> None:
         {"relay1": False, "brightness": 200},
     ],
 )
-async def test_wrong_values_are_refused(cloud: Cloud, method: str, body: Any) -> None:
+async def test_invalid_value_is_refused(cloud: Cloud, method: str, body: Any) -> None:
     before = await cloud.get(f"device/{FIRST}/attributes")
     assert await cloud.refused(method, CONTROL, body) == 400
     assert await cloud.refused(method, "control/device/nobody/attributes", {"relay1": True}) == 404
@@ -136,7 +136,7 @@ async def test_wrong_values_are_refused(cloud: Cloud, method: str, body: Any) ->
     assert not cloud.simulator.sent
 
 
-async def test_a_switch_is_written_as_its_device_spells_it(cloud: Cloud) -> None:
+async def test_switch_in_another_spelling_is_refused(cloud: Cloud) -> None:
     third = list(cloud.simulator.devices)[2]
     for device, right, wrong in ((SECOND, 0, False), (third, "OFF", "off")):
         path = f"control/device/{device}/attributes"
@@ -145,7 +145,7 @@ async def test_a_switch_is_written_as_its_device_spells_it(cloud: Cloud) -> None
         assert (await cloud.attribute("relay1", device))["value"] == right
 
 
-async def test_commands(cloud: Cloud) -> None:
+async def test_commands_are_sent(cloud: Cloud) -> None:
     path = f"control/device/{FIRST}/command"
     body: dict[str, Any] = {"method": "restart", "params": {"after": 3}, "id": 1001}
     assert await cloud.post(path, body) == {}
@@ -163,9 +163,9 @@ async def test_commands(cloud: Cloud) -> None:
         {"type": "json", "msg": {"command": "openLock", "led": "ON", "stat": "011001"}},
     ],
 )
-async def test_custom_data_as_in_the_samples(cloud: Cloud, body: Any) -> None:
+async def test_custom_data_of_the_samples_is_sent(cloud: Cloud, body: Any) -> None:
     path = f"control/device/{FIRST}/data/stream/set"
-    assert await cloud.ask("POST", path, body, params={"push_mode": "tcp"}) == {}
+    assert await cloud.request("POST", path, body, params={"push_mode": "tcp"}) == {}
     assert cloud.simulator.sent[0].body == body | {"identifier": "stream", "push_mode": "tcp"}
     for wrong in ({"type": body["type"], "message": body["msg"]}, body | {"type": "xml"}, body | {"msg": 5}):
         assert await cloud.refused("POST", path, wrong, params={"push_mode": "mqtt"}) == 400
@@ -176,7 +176,7 @@ async def test_custom_data_as_in_the_samples(cloud: Cloud, body: Any) -> None:
     assert len(cloud.simulator.sent) == 1
 
 
-async def test_series(cloud: Cloud) -> None:
+async def test_series_is_paginated(cloud: Cloud) -> None:
     rows = await cloud.get(SERIES)
     assert len(rows) == 20
     now = cloud.simulator.devices[FIRST].active["attributes"]

@@ -1,4 +1,4 @@
-"""A webhook's alarm after a kill: on disk is what it will be known again by, as soon as it was answered."""
+"""An acknowledged webhook after a crash: its alarm is matched with the log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientSession
 
-from fleet2mqtt.simulators.thingscloud.app import DEMO, SIMULATOR, create
+from fleet2mqtt.simulators.thingscloud import DEMO, SIMULATOR, create
 from tests.bridge_under_test import NEVER, RunningBridge, run_bridge, serve
 from tests.broker import HOST, Broker, free_port
 from tests.platforms.thingscloud.alarms import webhook
@@ -34,7 +34,7 @@ def configuration(broker: Broker, url: str, push_port: int, data_dir: str) -> di
     }
 
 
-async def test_it_is_the_same_event_by_webhook_and_by_log(broker: Broker, tmp_path: Path) -> None:
+async def test_acknowledged_webhook_after_a_crash_keeps_its_event(broker: Broker, tmp_path: Path) -> None:
     app, push_port = create(devices=2), free_port()
     simulator = app[SIMULATOR]
 
@@ -53,15 +53,15 @@ async def test_it_is_the_same_event_by_webhook_and_by_log(broker: Broker, tmp_pa
             told = webhook(level=3, ts=row["create_time"], rule=rule)
             assert await push(told) == 200
             shutil.copytree(tmp_path / "alive", tmp_path / "killed")  # what a kill at this moment leaves behind
-            (first,) = await told_of(bridge, at)
+            (first,) = await events_at(bridge, at)
         async with run_bridge(broker, tmp_path, configuration(broker, url, push_port, "killed")) as bridge:
             await bridge.refresh(backend=NAME)
             assert await push(told) == 200
-            assert await told_of(bridge, at) == [first]
+            assert await events_at(bridge, at) == [first]
             assert {(event["id"], event["seq"]) for event in bridge.events()} <= {first}
 
 
-async def told_of(bridge: RunningBridge, at: datetime) -> list[tuple[str, int]]:
+async def events_at(bridge: RunningBridge, at: datetime) -> list[tuple[str, int]]:
     """The id and the number of every event of this time, as the bridge remembers them."""
     events = (await bridge.ask("alarms", limit=1000))["data"]["alarms"]
     return [(event["id"], event["seq"]) for event in events if datetime.fromisoformat(event["raised_at"]) == at]

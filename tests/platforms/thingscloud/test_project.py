@@ -1,4 +1,4 @@
-"""The project's own device: its figures, and what rarely changes."""
+"""The backend's own device: totals, types, groups and users of the project."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fleet2mqtt.errors import InvalidResponse, RateLimited, Rejected
 from tests.platforms.thingscloud.connected import FIRST, NAME, SECOND, scripted, simulated
 
 
-async def test_figures() -> None:
+async def test_totals_become_entities_of_the_backend() -> None:
     async with simulated(devices=3) as (simulator, run):
         simulator.set_online(FIRST, online=False)
         await run.poll("stat", "meta")
@@ -43,7 +43,7 @@ async def test_figures() -> None:
         assert run.state(NAME)["problem"] == "OFF"
 
 
-async def test_nothing_of_a_user_but_that_there_is_one() -> None:
+async def test_users_are_counted_and_nothing_else_is_published() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         told = repr(run.updates)
@@ -56,7 +56,7 @@ async def test_nothing_of_a_user_but_that_there_is_one() -> None:
     ("said", "count"),
     [({"items": []}, 0), ({"items": [1, 2], "total": 30}, 30), ({"total": "7"}, 7), ({}, None), ([], None)],
 )
-async def test_how_many_users(said: Any, count: int | None) -> None:
+async def test_number_of_users_is_the_total_or_the_count(said: Any, count: int | None) -> None:
     def answer(request: Any, _: Any) -> Any:
         path = request.path.removeprefix("/api/v1/")
         return {"customers": said, "access_token": None}.get(path, {"items": []})
@@ -66,7 +66,7 @@ async def test_how_many_users(said: Any, count: int | None) -> None:
         assert run.state(NAME).get("customers") == count
 
 
-async def test_a_part_that_fails_costs_the_others_nothing() -> None:
+async def test_failing_part_is_skipped() -> None:
     async with simulated() as (simulator, run):
         for path in ("*/devices_stat", "*/project", "*/customers"):
             simulator.fault_injector.inject("error", path)

@@ -1,4 +1,4 @@
-"""Logging in: by either way, once, kept on disk, renewed in time, and never a loop where the credentials are wrong."""
+"""The access token: both logins, token file, renewal, and refused credentials."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def shared(tmp_path: Path) -> Shared:
     return Shared(folder=tmp_path)
 
 
-def kept(shared: Shared) -> dict[str, Any]:
+def token_file(shared: Shared) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((shared.folder / f"{NAME}.token.json").read_text())
     return found
 
 
-def change(shared: Shared, **fields: Any) -> None:
+def change_token_file(shared: Shared, **fields: Any) -> None:
     file = shared.folder / f"{NAME}.token.json"
-    file.write_text(json.dumps(kept(shared) | fields))
+    file.write_text(json.dumps(token_file(shared) | fields))
 
 
 EITHER = "access_key and secret_key, or account and password"
@@ -88,7 +88,7 @@ ANOTHER = f"there is another login; expected either {EITHER}"
         ),
     ],
 )
-def test_exactly_one_login_is_configured(login: list[str], faults: list[str], tmp_path: Path) -> None:
+def test_options_without_exactly_one_login_are_problems(login: list[str], faults: list[str], tmp_path: Path) -> None:
     text = "backends:\n  t:\n    platform: thingscloud\n    url: http://a\n    app_id: x\n"
     file = tmp_path / "f.yaml"
     with pytest.raises(ConfigError) as raised:
@@ -97,11 +97,11 @@ def test_exactly_one_login_is_configured(login: list[str], faults: list[str], tm
 
 
 @pytest.mark.parametrize("login", [SERVER, ADMIN, SERVER | {"account": None, "password": None}])
-def test_one_login_is_enough(login: dict[str, str]) -> None:
+def test_one_login_is_no_problem(login: dict[str, str]) -> None:
     assert list(thingscloud.check(login)) == []
 
 
-async def test_nothing_is_asked_before_the_first_poll() -> None:
+async def test_connect_makes_no_call() -> None:
     async with simulated() as (simulator, run):
         assert not simulator.fault_injector.calls
         assert run.backend.quota == {"concurrency": 1, "requests_per_second": 1000}
@@ -110,18 +110,18 @@ async def test_nothing_is_asked_before_the_first_poll() -> None:
 @pytest.mark.parametrize(
     ("options", "path", "life"), [(SERVER, "access_token", 86_400), (ADMIN, "admin_login", 604_800)]
 )
-async def test_one_login_for_everything(options: Any, path: str, life: float, shared: Shared) -> None:
+async def test_concurrent_sources_log_in_once(options: Any, path: str, life: float, shared: Shared) -> None:
     async with simulated(shared=shared, **options) as (simulator, run):
         await asyncio.gather(*(run.poll(name) for name in ("devices", "stat", "alarms", "meta")))
         assert [call.body for call in calls(simulator, path)] == [options]
         assert simulator.logins == 1
-        token = kept(shared)["token"]
+        token = token_file(shared)["token"]
         assert {call.headers["Authorization"] for call in calls(simulator, "devices")} == {f"Bearer {token}"}
-        assert kept(shared)["expires_at"] == pytest.approx(time.time() + life, abs=60)
-        assert kept(shared)["renew_at"] == pytest.approx(time.time() + 0.9 * life, abs=60)
+        assert token_file(shared)["expires_at"] == pytest.approx(time.time() + life, abs=60)
+        assert token_file(shared)["renew_at"] == pytest.approx(time.time() + 0.9 * life, abs=60)
 
 
-async def test_the_token_outlives_a_restart_for_its_owner_only(shared: Shared) -> None:
+async def test_token_is_reused_after_a_restart_by_the_same_account(shared: Shared) -> None:
     async with restartable(shared) as (simulator, start):
         for _ in range(3):
             async with start() as run:
@@ -136,7 +136,7 @@ async def test_the_token_outlives_a_restart_for_its_owner_only(shared: Shared) -
         assert simulator.logins == 2
 
 
-async def test_a_token_is_of_its_url_and_app(shared: Shared) -> None:
+async def test_token_of_another_url_or_app_is_not_used(shared: Shared) -> None:
     async with restartable(shared) as (first, start), restartable(shared) as (second, elsewhere):
         async with start() as run:
             await run.poll("devices")
@@ -150,18 +150,16 @@ async def test_a_token_is_of_its_url_and_app(shared: Shared) -> None:
 
 
 @pytest.mark.parametrize("torn", ["", "{", "[]", '{"whose": 1}', '{"whose": 1, "salt": 2}', "\x00"])
-async def test_a_torn_file_is_written_anew(torn: str, shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
+async def test_invalid_token_file_is_replaced(torn: str, shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
     (shared.folder / f"{NAME}.token.json").write_text(torn)
     async with simulated(shared=shared) as (simulator, run):
         await run.poll("devices", "stat")
         assert simulator.logins == 1
-    assert kept(shared)["token"]
+    assert token_file(shared)["token"]
     assert len(caplog.records) <= 1
 
 
-async def test_a_folder_that_cannot_be_written_costs_a_login_a_start(
-    shared: Shared, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_unwritable_token_file_is_a_warning(shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
     shared.folder /= "missing"
     async with simulated(shared=shared) as (simulator, run):
         await run.poll("devices", "stat")
@@ -170,38 +168,38 @@ async def test_a_folder_that_cannot_be_written_costs_a_login_a_start(
     assert "the next start logs in again" in caplog.text
 
 
-async def test_it_is_renewed_before_it_ends(shared: Shared) -> None:
+async def test_token_is_renewed_before_it_expires(shared: Shared) -> None:
     async with restartable(shared) as (simulator, start):
         async with start() as run:
             await run.poll("devices")
-        change(shared, renew_at=time.time() - 1)
+        change_token_file(shared, renew_at=time.time() - 1)
         async with start() as run:
             await run.poll("devices", "stat")
         assert simulator.logins == 2
-        change(shared, expires_at=time.time() - 1)
+        change_token_file(shared, expires_at=time.time() - 1)
         async with start() as run:
             await run.poll("devices", "stat")
         assert simulator.logins == 3
 
 
-async def test_what_is_left_of_its_life_bridges_a_fault(shared: Shared) -> None:
+async def test_token_is_used_until_it_expires_when_renewal_fails(shared: Shared) -> None:
     async with restartable(shared) as (simulator, start):
         async with start() as run:
             await run.poll("devices")
-        change(shared, renew_at=time.time() - 1)
+        change_token_file(shared, renew_at=time.time() - 1)
         simulator.fault_injector.inject("status", LOGIN, status=500)
         async with start() as run:
             await run.poll("devices", "stat")
             assert DEVICE in run.devices
         assert len(calls(simulator, "access_token")) == 2
-        change(shared, expires_at=time.time() - 1)
+        change_token_file(shared, expires_at=time.time() - 1)
         async with start() as run:
             with pytest.raises(InvalidResponse, match="HTTP 500"):
                 await run.poll("devices")
 
 
 @pytest.mark.parametrize("status", [200, 401])
-async def test_a_refused_token_is_renewed_and_the_call_made_again(status: int) -> None:
+async def test_refused_token_is_renewed_and_the_call_repeated(status: int) -> None:
     async with simulated() as (simulator, run):
         simulator.quirks.token_401 = status == 401
         await run.poll("devices", "attributes")
@@ -217,7 +215,7 @@ async def test_a_refused_token_is_renewed_and_the_call_made_again(status: int) -
         assert simulator.logins == 3
 
 
-async def test_a_call_that_no_token_helps_does_not_log_in_for_ever() -> None:
+async def test_endpoint_that_refuses_every_token_is_not_a_login_loop() -> None:
     def answer(request: web.Request, _: Any) -> Any:
         if request.path.endswith("alarm_logs"):
             return web.json_response({"result": False, "errcode": 7, "message": "Not authorized"})
@@ -232,7 +230,7 @@ async def test_a_call_that_no_token_helps_does_not_log_in_for_ever() -> None:
         assert run.backend.calls["alarm_logs"].calls == 6
 
 
-async def test_a_token_that_ends_at_once_is_no_loop() -> None:
+async def test_token_that_expires_at_once_is_not_a_login_loop() -> None:
     async with simulated() as (simulator, run):
         simulator.token_seconds = 0
         for _ in range(4):
@@ -241,7 +239,7 @@ async def test_a_token_that_ends_at_once_is_no_loop() -> None:
         assert simulator.logins == 2
 
 
-async def test_fifty_restarts_with_a_wrong_secret(shared: Shared) -> None:
+async def test_restarts_with_a_wrong_secret_log_in_once(shared: Shared) -> None:
     async with restartable(shared) as (simulator, start):
         for _ in range(50):
             async with start(**WRONG) as run:
@@ -256,12 +254,12 @@ async def test_fifty_restarts_with_a_wrong_secret(shared: Shared) -> None:
         assert simulator.logins == 2
 
 
-async def test_wrong_credentials_are_tried_again_ever_more_rarely(shared: Shared) -> None:
+async def test_refused_login_is_retried_with_growing_pauses(shared: Shared) -> None:
     async with restartable(shared) as (simulator, start):
         logins = []
         for wait in (0, 299, 301, 599, 601, 1199, 1201, 3599, 3601):
             if wait:
-                change(shared, refused_at=time.time() - wait)
+                change_token_file(shared, refused_at=time.time() - wait)
             async with start(**WRONG) as run:
                 with pytest.raises(AuthenticationError):
                     await run.poll("devices")
@@ -270,14 +268,14 @@ async def test_wrong_credentials_are_tried_again_ever_more_rarely(shared: Shared
         async with start(**WRONG) as run:
             with pytest.raises(AuthenticationError, match=r"not tried again before 20.*with other credentials"):
                 await run.poll("devices")
-        change(shared, refused_at=time.time() + 9999)  # the clock was wrong then
+        change_token_file(shared, refused_at=time.time() + 9999)  # the clock was wrong then
         async with start(**WRONG) as run:
             with pytest.raises(AuthenticationError):
                 await run.poll("devices")
         assert simulator.logins == 7
 
 
-async def test_credentials_that_become_wrong(shared: Shared) -> None:
+async def test_credentials_that_become_wrong_log_in_once_more(shared: Shared) -> None:
     async with simulated(shared=shared) as (simulator, run):
         await run.poll("devices")
         simulator.secret_key = "changed"
@@ -287,7 +285,7 @@ async def test_credentials_that_become_wrong(shared: Shared) -> None:
             with pytest.raises(AuthenticationError, match="refused"):
                 await run.poll("devices")
         assert simulator.logins == 2
-        assert not kept(shared)["token"]
+        assert not token_file(shared)["token"]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +306,7 @@ async def test_credentials_that_become_wrong(shared: Shared) -> None:
         ),
     ],
 )
-async def test_what_a_login_may_answer(said: Any, error: type[Exception], words: str) -> None:
+async def test_login_response_is_classified(said: Any, error: type[Exception], words: str) -> None:
     async with scripted(lambda *_: web.Response(status=said) if isinstance(said, int) else said) as run:
         with pytest.raises(error, match=words) as raised:
             await run.poll("devices")
@@ -319,22 +317,22 @@ async def test_what_a_login_may_answer(said: Any, error: type[Exception], words:
 
 
 @pytest.mark.parametrize("expires_in", [None, 0, -5, "soon"])
-async def test_a_login_that_tells_no_life(expires_in: Any, shared: Shared) -> None:
+async def test_login_without_lifetime_gets_the_documents(expires_in: Any, shared: Shared) -> None:
     def answer(request: web.Request, _: Any) -> Any:
         return {"access_token": "t", "expires_in": expires_in} if request.path == LOGIN else {"device_total": 1}
 
     async with scripted(answer, shared) as run:
         await run.poll("stat")
-        assert kept(shared)["expires_at"] == pytest.approx(time.time() + 86_400, abs=60)
+        assert token_file(shared)["expires_at"] == pytest.approx(time.time() + 86_400, abs=60)
 
 
-async def test_nobody_there(unused_tcp_port: int) -> None:
+async def test_unreachable_vendor_raises(unused_tcp_port: int) -> None:
     async with connected(f"http://127.0.0.1:{unused_tcp_port}") as run:
         with pytest.raises(Unreachable):
             await run.poll("devices")
 
 
-async def test_secrets_are_nowhere(shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
+async def test_secrets_are_in_no_output(shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     issued: list[str] = []
 
@@ -354,7 +352,7 @@ async def test_secrets_are_nowhere(shared: Shared, caplog: pytest.LogCaptureFixt
         assert secret not in told
 
 
-async def test_a_lost_answer_to_a_login_is_no_refusal(shared: Shared) -> None:
+async def test_lost_login_response_is_not_a_refusal(shared: Shared) -> None:
     async with simulated(shared=shared) as (simulator, run):
         simulator.fault_injector.inject("lost_answer", LOGIN, times=1)
         with pytest.raises(Ambiguous):

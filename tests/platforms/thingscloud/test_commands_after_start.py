@@ -1,4 +1,4 @@
-"""Commands right after a start, when most devices still wait for their turn to be read."""
+"""Commands right after a start, before the values of most devices were read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fleet2mqtt.cli.demo import options_for
-from fleet2mqtt.simulators.thingscloud.app import SIMULATOR, create
+from fleet2mqtt.simulators.thingscloud import SIMULATOR, create
 from tests.bridge_under_test import RunningBridge, run_bridge, serve
 from tests.broker import HOST, free_port
 from tests.waiting import wait_for_answer
@@ -22,7 +22,7 @@ DEVICES = 4
 RATE = 8.0
 
 
-async def test_a_device_of_the_last_run_can_be_set_before_its_turn(broker: Broker, tmp_path: Path) -> None:
+async def test_restored_device_can_be_set_before_its_values_are_read(broker: Broker, tmp_path: Path) -> None:
     app = create(devices=DEVICES)
     ids = [f"things_{vendor_id}" for vendor_id in app[SIMULATOR].devices]
     async with AsyncExitStack() as vendors:

@@ -1,4 +1,4 @@
-"""Devices: all pages of the list, what is gone, where they are, and what one is now."""
+"""Devices from the list: pages, inventories, areas, and fixed entities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SE
 from tests.platforms.thingscloud.project import Project, running
 
 
-async def test_a_device() -> None:
+async def test_list_item_becomes_a_device() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "meta")
         device, known = run.devices[DEVICE], simulator.devices[FIRST]
@@ -35,7 +35,7 @@ async def test_a_device() -> None:
 
 
 @pytest.mark.parametrize("quirk", ["empty_as_list", "create_time_ms", "no_expires_in"])
-async def test_oddities_change_nothing(quirk: str) -> None:
+async def test_quirk_changes_no_state(quirk: str) -> None:
     async with simulated(devices=3) as (simulator, run):
         await run.poll("devices", "attributes", "schema", "meta")
         before = dict(run.devices)
@@ -46,7 +46,7 @@ async def test_oddities_change_nothing(quirk: str) -> None:
         }
 
 
-async def test_the_same_device_while_nothing_changes() -> None:
+async def test_unchanged_device_stays_the_same_object() -> None:
     async with simulated(devices=3) as (simulator, run):
         await run.poll()
         before = dict(run.devices)
@@ -58,7 +58,7 @@ async def test_the_same_device_while_nothing_changes() -> None:
 
 
 @pytest.mark.parametrize("devices", [1, 20, 21, 45])
-async def test_all_pages(devices: int) -> None:
+async def test_all_pages_are_read_into_one_inventory(devices: int) -> None:
     async with simulated(devices=devices) as (simulator, run):
         await run.poll("devices")
         assert [call.query for call in calls(simulator, "devices")] == [
@@ -69,7 +69,7 @@ async def test_all_pages(devices: int) -> None:
         assert (inventory.scope, inventory.ids) == ("devices", frozenset(run.devices))
 
 
-async def test_pages_that_drift_are_read_again_and_remove_nothing() -> None:
+async def test_drifting_pages_are_read_again_and_make_no_inventory() -> None:
     async with simulated(devices=9) as (simulator, run):
         simulator.page_size = 3
         simulator.fault_injector.inject("drift")
@@ -93,7 +93,7 @@ async def test_pages_that_drift_are_read_again_and_remove_nothing() -> None:
         [{"items": [{"id": "a"}], "total": 2, "page_total": 2}, {"items": [], "total": 1, "page_total": 2}],
     ],
 )
-async def test_lists_that_are_not_whole(pages: list[Any]) -> None:
+async def test_incomplete_list_makes_no_inventory(pages: list[Any]) -> None:
     def answer(request: Any, _: Any) -> Any:
         if request.path != "/api/v1/devices":
             return None
@@ -105,7 +105,7 @@ async def test_lists_that_are_not_whole(pages: list[Any]) -> None:
         assert not run.inventories
 
 
-async def test_pages_without_a_count_end_where_nothing_is_new() -> None:
+async def test_pages_without_total_end_with_no_new_item() -> None:
     async with scripted(
         lambda request, _: {"items": [{"id": "a"}]} if request.path.endswith("devices") else None
     ) as run:
@@ -114,7 +114,7 @@ async def test_pages_without_a_count_end_where_nothing_is_new() -> None:
         assert set(run.devices) == {f"{NAME}_a"}
 
 
-async def test_an_empty_list_forgets_nobody() -> None:
+async def test_empty_list_removes_no_device() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices")
         simulator.fault_injector.inject("empty", "*/devices")
@@ -130,16 +130,16 @@ async def test_an_empty_list_forgets_nobody() -> None:
 @pytest.mark.parametrize(
     "said", [404, b"<html>", b'{"result": true}', b'{"result": true, "info": {}}', b'{"result": 1, "info": {}}']
 )
-async def test_answers_that_are_no_list(said: Any) -> None:
+async def test_response_without_a_list_is_refused(said: Any) -> None:
     async with running(
-        Project(said={"devices": said if isinstance(said, bytes) else web.Response(status=said)})
+        Project(responses={"devices": said if isinstance(said, bytes) else web.Response(status=said)})
     ) as run:
         with pytest.raises((InvalidResponse, Rejected)):
             await run.poll("devices")
         assert not run.devices
 
 
-async def test_the_two_kinds_of_404() -> None:
+async def test_404_is_a_wrong_path_or_invalid_json() -> None:
     async with simulated() as (_, run):
         await run.poll("devices")
         with pytest.raises(Rejected, match="HTTP 404") as no_path:
@@ -148,18 +148,18 @@ async def test_the_two_kinds_of_404() -> None:
         with pytest.raises(Rejected, match="设备不存在") as refused:
             await run.act("device_get", device_id="nobody")
         assert refused.value.code == 404
-    project = Project(said={"project": b'{"result": false, "message": "Invalid JSON message", "errcode": 400}'})
+    project = Project(responses={"project": b'{"result": false, "message": "Invalid JSON message", "errcode": 400}'})
     async with running(project) as run:
         with pytest.raises(Rejected, match="Invalid JSON message") as invalid:
             await run.act("project")
         assert (invalid.value.code, invalid.value.endpoint) == (400, "project")
-    async with running(Project(said={"project": b'{"result": false}'})) as run:
+    async with running(Project(responses={"project": b'{"result": false}'})) as run:
         with pytest.raises(Rejected, match="no reason given") as bare:
             await run.act("project")
         assert bare.value.code is None
 
 
-async def test_only_some_types_and_groups() -> None:
+async def test_options_types_and_groups_filter_the_list() -> None:
     async with simulated(devices=12) as (simulator, run):
         kinds, groups = list(simulator.types), list(simulator.groups)
     expected = {
@@ -178,7 +178,7 @@ async def test_only_some_types_and_groups() -> None:
             assert run.inventories[0].ids == set(run.devices)
 
 
-async def test_several_lists_are_one_inventory_only_if_each_is_whole() -> None:
+async def test_several_lists_make_one_inventory_only_if_all_are_complete() -> None:
     async with simulated(devices=6) as (simulator, run):
         kinds = list(simulator.types)
     async with simulated(devices=6, types=kinds) as (simulator, run):
@@ -189,7 +189,7 @@ async def test_several_lists_are_one_inventory_only_if_each_is_whole() -> None:
         assert len(run.inventories) == 1
 
 
-async def test_where_devices_are() -> None:
+async def test_area_and_groups_come_from_the_group_lists() -> None:
     async with simulated(devices=8) as (simulator, run):
         names = {id_: group["name"] for id_, group in simulator.groups.items()}
         await run.poll("devices", "meta")
@@ -203,26 +203,26 @@ async def test_where_devices_are() -> None:
         assert run.devices[DEVICE].suggested_area is None
 
 
-async def test_the_innermost_group_is_where_a_device_is() -> None:
+async def test_area_is_the_innermost_group() -> None:
     tree = [
         {"id": "a", "name": "A", "children": [{"id": "b", "name": "B", "children": [{"id": "c"}, {}]}]},
         {"id": "d"},
     ]
-    project = Project(said={"device_groups_tree": {"items": tree}})
+    project = Project(responses={"device_groups_tree": {"items": tree}})
     async with running(project) as run:
         await run.poll("meta", "devices")
         assert run.devices[DEVICE].suggested_area == "c"
         assert run.devices[DEVICE].attributes["online"]["groups"] == ["c", "B", "A", "d"]
-        project.said["devices"] = {"items": [], "total": 1, "page_total": 1}
+        project.responses["devices"] = {"items": [], "total": 1, "page_total": 1}
         await run.poll("meta")  # a list that is not whole takes nobody out
         assert run.devices[DEVICE].suggested_area == "c"
-        project.said["devices"] = {"items": [], "total": 0, "page_total": 0}
+        project.responses["devices"] = {"items": [], "total": 0, "page_total": 0}
         await run.poll("meta")  # nor is the last one to go still in it
         assert run.devices[DEVICE].suggested_area is None
         assert "groups" not in run.devices[DEVICE].attributes.get("online", {})
 
 
-async def test_a_device_that_is_listed_after_the_groups_were_read() -> None:
+async def test_device_listed_after_the_groups_gets_its_area() -> None:
     async with simulated(devices=3) as (_, run):
         await run.poll("meta")
         assert DEVICE not in run.devices
@@ -230,19 +230,19 @@ async def test_a_device_that_is_listed_after_the_groups_were_read() -> None:
         assert run.devices[DEVICE].suggested_area == "总部"
 
 
-async def test_extended_information() -> None:
+async def test_extended_information_becomes_disabled_sensors() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices", "schema")
         state = run.state()
         assert state["info_std_location"] == '{"address":"上海市浦东新区","floor":3}'
-        row = run.row("info_std_location")
+        row = run.entity("info_std_location")
         assert (row.enabled, row.category, row.name.zh) == (False, "diagnostic", "安装位置")
         assert run.devices[DEVICE].attributes["info_std_location"]["value"]["floor"] == 3
         shown = {key: value for key, value in state.items() if key.startswith("info_") and "std" not in key}
         assert sorted(map(str, shown.values())) == ["1500", "ON", "ZC-0001"]
         assert set(shown) == {f"info_{key}" for key in simulator.devices[FIRST].custom_infos}
     long = [{"id": "1", "value": "x" * 300}, {"id": "2", "value": None}, {"name": "no id"}, "x"]
-    async with running(Project(said={f"device/{FIRST}/extend_infos": {"items": long}})) as run:
+    async with running(Project(responses={f"device/{FIRST}/extend_infos": {"items": long}})) as run:
         await run.poll("devices", "schema")
         assert (len(run.state()["info_1"]), run.state()["info_2"]) == (255, None)
 
@@ -262,7 +262,7 @@ async def test_extended_information() -> None:
         ({"rule": "x"}, "OFF"),
     ],
 )
-async def test_what_the_undocumented_alarm_of_a_device_tells(alarm: Any, problem: str) -> None:
+async def test_problem_follows_the_alarm_of_the_list(alarm: Any, problem: str) -> None:
     async with running(Project({"id": FIRST, "alarm": alarm})) as run:
         await run.poll("devices")
         assert run.state()["problem"] == problem
@@ -278,7 +278,7 @@ async def test_what_the_undocumented_alarm_of_a_device_tells(alarm: Any, problem
         ({"attributes": "2023-11-15 06:13:20"}, "2023-11-15T06:13:20+08:00"),
     ],
 )
-async def test_when_a_device_was_last_active(active: Any, newest: str | None) -> None:
+async def test_last_active_is_the_newest_time(active: Any, newest: str | None) -> None:
     async with running(Project({"id": FIRST, "active": active, "name": "", "device_key": "K"})) as run:
         await run.poll("devices")
         assert run.state()["active"] == newest

@@ -1,0 +1,81 @@
+"""The oddities that a real ThingsCloud may have where its document is silent, or its copies differ."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from fleet2mqtt.simulators.thingscloud.data import Attribute, Definition
+
+_TYPES = {
+    "number": "float",
+    "switch": "bool",
+    "text": "string",
+    "enum": "Enum",
+    "object": "Object",
+    "list": "array",
+    "mappoint": "MapPoint",
+    "mapcircle": "MapCircle",
+    "mappolygon": "MapPolygon",
+    "dailytimer": "DailyTimer",
+}
+_CLASSES = {"report": "设备上报", "push": "云端下发", "both": "设备云端共享", "cloud": "云端私有"}
+_OPTIONS = {"precision": "decimal", "options": "items"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Quirks:
+    """Switches for oddities; all off by default."""
+
+    empty_as_list: bool = False  # {} arrives as []
+    customers_without_role: bool = False
+    data_type_aliases: bool = False  # "float", "bool", "array", "Enum" …
+    option_aliases: bool = False  # `decimal` for `precision`, `items` for `options`
+    chinese_attr_types: bool = False
+    series_timestamp: bool = False  # `timestamp` for `ts` in series
+    drifting_pages: bool = False  # a device moves to the page that was just read, another one is missed
+    no_expires_in: bool = False
+    create_time_ms: bool = False  # milliseconds; off: seconds
+    token_401: bool = False  # HTTP 401 for a token that is missing, unknown or expired; off: 200 with result false
+    ignores_page_records: bool = False  # of the device lists, where it is undocumented
+    clamps_page_records: bool = False  # of series: 500 gives 100; off: refused
+
+    def encode(self, payload: Any) -> bytes:
+        """Return the bytes of a response or a push."""
+        return json.dumps(_empty_as_list(payload) if self.empty_as_list else payload, ensure_ascii=False).encode()
+
+    def created(self, milliseconds: int) -> int:
+        """Return a `create_time` or `update_time`."""
+        return milliseconds if self.create_time_ms else milliseconds // 1000
+
+    def data_type(self, definition: Definition) -> str:
+        """Return the `data_type` of a definition."""
+        return _TYPES.get(definition.data_type, "") if self.data_type_aliases else definition.data_type
+
+    def attribute(self, attribute: Attribute) -> dict[str, Any]:
+        """Return an item of the attribute list."""
+        definition = attribute.definition
+        kinds = {
+            "attr_type": _CLASSES[definition.attr_type] if self.chinese_attr_types else definition.attr_type,
+            "data_type": self.data_type(definition),
+        }
+        item = {"identifier": definition.identifier, "value": attribute.value, **kinds, "ts": attribute.ts}
+        if definition.modelled:
+            names = _OPTIONS if self.option_aliases else {}
+            options = {names.get(name, name): value for name, value in definition.options.items()}
+            item["model"] = {"name": definition.name, **kinds, "data_options": options}
+        return item
+
+    def customer(self, customer: dict[str, Any], *, role: bool = True) -> dict[str, Any]:
+        """Return a customer as responses have it: no password, and a count of the devices."""
+        hidden = {"password", "devices"} | (set() if role and not self.customers_without_role else {"role_id"})
+        item = {name: value for name, value in customer.items() if name not in hidden}
+        count = {"device_count": len(customer["devices"])}
+        return item | {"create_time": self.created(customer["create_time"]), "count": count}
+
+
+def _empty_as_list(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _empty_as_list(part) for key, part in value.items()} if value else []
+    return [_empty_as_list(part) for part in value] if isinstance(value, list) else value
