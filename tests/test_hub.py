@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fleet2mqtt.contract.payloads import dumps
 from fleet2mqtt.contract.topics import Topics
-from fleet2mqtt.devices.builtin_entities import added_rows
+from fleet2mqtt.devices.builtin_entities import added_entities
 from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.hub import Hub
@@ -44,7 +44,7 @@ async def open_hub(broker: Broker, folder: Path) -> AsyncIterator[tuple[Hub, Reg
     async with open_outbox(folder / "outbox.sqlite") as outbox, asyncio.TaskGroup() as group:
         settings = Settings(host="127.0.0.1", port=broker.port, client_id="hub", will_topic=TOPICS.state)
         mqtt = MqttClient(settings, [])
-        registry = Registry(time.monotonic, added_rows(_no_refresh))
+        registry = Registry(time.monotonic, added_entities(_no_refresh))
         publisher = Publisher(mqtt, registry, None, TOPICS, 1000)
         alarms = AlarmPublisher(mqtt, outbox, TOPICS)
         hub = Hub(outbox, registry, publisher, TOPICS, alarms.wake)

@@ -29,7 +29,7 @@ from fleet2mqtt.config.models import Config, ListenConfig
 from fleet2mqtt.contract.discovery import Discovery
 from fleet2mqtt.contract.payloads import OFFLINE, ONLINE
 from fleet2mqtt.contract.topics import Topics
-from fleet2mqtt.devices.builtin_entities import added_rows, bridge_rows
+from fleet2mqtt.devices.builtin_entities import added_entities, bridge_entities
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import Device, Update
 from fleet2mqtt.devices.registry import Registry
@@ -103,7 +103,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
 
     subscriptions = [(topic, 1) for topic in (*topics.commands(), topics.state, config.discovery.birth_topic)]
     mqtt = MqttClient(mqtt_settings(broker, instance, topics), subscriptions)
-    registry = Registry(time.monotonic, added_rows(active.refresh))
+    registry = Registry(time.monotonic, added_entities(active.refresh))
     discovery = Discovery(topics, config.language, __version__) if config.discovery.enabled else None
     publisher = Publisher(mqtt, registry, discovery, topics, broker.discovery_rate)
     alarm_publisher = AlarmPublisher(mqtt, outbox, topics, latency.observe)
@@ -127,8 +127,8 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         counters=(publisher.dropped, alarm_publisher.dropped, refused_commands),
         log_dropped=lambda: log.dropped,
     )
-    bridge_entities = bridge_rows(partial(_announce, publisher))
-    housekeeping = Housekeeping(hub, outbox, publisher, mqtt, status, topics, bridge_entities)
+    own_entities = bridge_entities(partial(_announce, publisher))
+    housekeeping = Housekeeping(hub, outbox, publisher, mqtt, status, topics, own_entities)
     bridge_requests = BridgeRequests(
         hub, registry, outbox, publisher, topics, status, active.pollers, push_receiver
     ).actions()

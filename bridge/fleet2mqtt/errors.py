@@ -23,11 +23,11 @@ from typing import Any, ClassVar
 
 
 class BridgeError(Exception):
-    """Anything the bridge itself raises."""
+    """Base of all errors that the bridge raises."""
 
 
 class ConfigError(BridgeError):
-    """Faults of the configuration, each as `file:line: path: what is wrong, what is allowed`."""
+    """Problems of the configuration, each as `file:line: path: what is wrong, what is allowed`."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -35,9 +35,9 @@ class ConfigError(BridgeError):
 
 
 class BackendError(BridgeError):
-    """A vendor call failed. `code` is the vendor's own, or a lower snake case word for what failed here.
+    """A vendor call failed. `code` is the vendor's own, or a lower snake case word of ours.
 
-    `data` is what a program can act on beside the code, as JSON has it: which parts failed, for instance.
+    `data` is JSON for programs beside the code: which parts failed, for instance.
     `kind` is the public word for the class in health payloads and results.
     """
 
@@ -57,13 +57,13 @@ class Unreachable(BackendError):
 
 
 class Ambiguous(BackendError):
-    """The request was sent and no whole answer came back."""
+    """The request was sent and no complete response came back."""
 
     kind = "ambiguous"
 
 
 class InvalidResponse(BackendError):
-    """The answer is not what the vendor's document describes."""
+    """The response is not what the vendor's document describes."""
 
     kind = "bad_reply"
 
@@ -99,7 +99,7 @@ class OutboxError(BridgeError):
 
 
 class OutboxFull(OutboxError):
-    """The outbox holds as much as it may."""
+    """The outbox is full."""
 
 
 class MqttError(BridgeError):

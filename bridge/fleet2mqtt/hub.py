@@ -1,4 +1,4 @@
-"""The one door: every Update, polled, pushed or read back, enters through `accept`. It never waits for the broker."""
+"""The hub: every update, polled, pushed or read back, enters through `accept`, which never waits for the broker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fleet2mqtt.publishing.publisher import Publisher
 
 
 class Hub:
-    """Takes updates in: alarms to disk first, then devices into the registry, then what changed to the publisher."""
+    """Accepts updates: alarms to disk first, then devices to the registry, then changes to the publisher."""
 
     def __init__(
         self,
@@ -35,15 +35,15 @@ class Hub:
         self._topics = topics
         self._on_alarms = on_alarms
         self.unsettled: dict[str, set[str]] = {}
-        """Sources that have not answered last time, by backend; nothing is missing for good until they have."""
+        """Sources that have not answered last time, by backend; no entity is missing for good until they have."""
         self.events: Counter[str] = Counter()
         """New alarm events by severity, since the start."""
         self.alarms_changed = asyncio.Event()
         self.inventory_changed = asyncio.Event()
         self._active: dict[str, str] = {}
-        """Ids of the events that stand retained, by topic."""
+        """Ids of the raise events that are retained, by topic."""
         self._newest: dict[str, datetime] = {}
-        """When each device's last alarm was raised: history read back afterwards does not take its place."""
+        """Time of each device's last alarm: older history that is read afterwards does not replace it."""
 
     async def accept(self, update: Update) -> tuple[AlarmEvent, ...]:
         """Accept an update; return the alarm events that are new. Raises OutboxError: then nothing was accepted."""
@@ -73,7 +73,7 @@ class Hub:
         self._publisher.set_retained(self._topics.source(backend, source), availability(available))
 
     async def restore_alarms(self) -> None:
-        """Show again what the outbox knows: last alarms and those that stand."""
+        """Publish again what the outbox stores: last alarms and active alarms."""
         for device, event in (await self._outbox.last()).items():
             self._show_last(device, event)
         for event in await self._outbox.active_alarms():
@@ -81,15 +81,15 @@ class Hub:
         self.alarms_changed.set()
 
     async def forget(self, ids: Iterable[str]) -> set[str]:
-        """Drop devices, their parts and their standing alarms; gives the ids that were there."""
+        """Remove devices, their sub-devices and their active alarms; return the ids that were there."""
         gone = self._registry.forget(ids)
         await self._end_active(gone)
         self._publisher.on_changes(Changes(removed=gone))
         self.inventory_changed.set()
         return gone
 
-    def put(self, device: Device) -> None:
-        """Take in a device of the bridge's own making."""
+    def accept_device(self, device: Device) -> None:
+        """Accept a device that the bridge itself makes."""
         moment = now()
         update = Update(
             backend=device.backend,
@@ -100,8 +100,8 @@ class Hub:
         )
         self._publisher.on_changes(self._registry.accept(update, stamp(moment)))
 
-    def show(self, device: str, values: Mapping[str, Value]) -> None:
-        """Give the rows that the bridge added to a device their values."""
+    def set_values(self, device: str, values: Mapping[str, Value]) -> None:
+        """Set the values of entities that the bridge added to a device."""
         if self._registry.set_values(device, values):
             self._publisher.request_state_publish(device)
 
@@ -127,7 +127,7 @@ class Hub:
         self._publisher.clear_retained(topic)
 
     def _show_completed(self, event: AlarmEvent, changes: Changes) -> None:
-        """Publish a stored event again where it stands retained: it was completed, not repeated."""
+        """Publish a completed event where it is retained; the event itself is not repeated."""
         if not event.cleared and self._show_last(event.device, event):
             changes.state_changed.add(event.device)
         topic = self._active_topic(event)

@@ -18,7 +18,7 @@ _SECRET_TEXT = re.compile(
 
 
 def redact(text: str) -> str:
-    """A text that may hold JSON or a URL, with the values behind secret names blotted out."""
+    """Return a text, which may contain JSON or a URL, with *** for the values behind secret names."""
     return _SECRET_TEXT.sub(r"\1\2***", text)
 
 
@@ -38,7 +38,7 @@ class Redaction:
         self._known = re.compile("|".join(map(re.escape, words))) if words else None
 
     def __call__(self, text: str) -> str:
-        """The text as it may be shown."""
+        """Return the text without secrets."""
         if self._known is not None:
             text = self._known.sub("***", text)
         return redact(text)

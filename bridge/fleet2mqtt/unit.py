@@ -141,7 +141,7 @@ class Unit:
         self._active.backends[name] = backend
         self._active.pollers[name] = poller
         if name not in self._registry.devices:
-            self._hub.put(_own_device(backend))
+            self._hub.accept_device(_own_device(backend))
         self._status.on_health(poller.health)
 
     def start(self, name: str) -> None:

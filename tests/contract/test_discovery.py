@@ -8,7 +8,7 @@ import pytest
 
 from fleet2mqtt.contract.discovery import Discovery
 from fleet2mqtt.contract.topics import Topics
-from fleet2mqtt.devices.builtin_entities import ALARM_ROWS
+from fleet2mqtt.devices.builtin_entities import ALARM_ENTITIES
 from fleet2mqtt.devices.model import Component, Device, EntityCategory, EntityDescription, Name
 from tests.sample_devices import device, row
 
@@ -112,6 +112,6 @@ def test_a_backend_hangs_on_the_bridge_and_shows_when_it_is_away() -> None:
 @pytest.mark.parametrize(("language", "name"), [("en", "Last alarm"), ("zh-Hans", "最近告警")])
 def test_names_follow_the_language(language: str, name: str) -> None:
     discovery = Discovery(DISCOVERY.topics, language, "1")
-    found = discovery.config(device(entities=ALARM_ROWS, alarms=True))["components"]["last_alarm"]
+    found = discovery.config(device(entities=ALARM_ENTITIES, alarms=True))["components"]["last_alarm"]
     assert found["name"] == name
     assert Name("a", "b").text(language) in ("a", "b")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleet2mqtt.devices.builtin_entities import ALARM_ROWS, added_rows
+from fleet2mqtt.devices.builtin_entities import ALARM_ENTITIES, added_entities
 from fleet2mqtt.devices.model import Component, Inventory, StateMeta, UpdateOrigin
 from fleet2mqtt.devices.registry import Changes, Registry
 from tests.sample_devices import ENABLE, SIGNAL, device, inventory, row, update
@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def registry(clock: Clock) -> Registry:
-    return Registry(clock, added_rows(no_refresh))
+    return Registry(clock, added_entities(no_refresh))
 
 
 def take(
@@ -138,7 +138,7 @@ def test_rows_that_the_bridge_adds_keep_the_values_it_gave_them(registry: Regist
     assert registry.set_values("hq_1", {"last_alarm": "early"}) is False  # nobody there yet
     take(registry, device(alarms=True))
     assert registry.devices["hq_1"].state["last_alarm"] == "early"
-    assert {each.key for each in ALARM_ROWS} <= {each.key for each in registry.devices["hq_1"].entities}
+    assert {each.key for each in ALARM_ENTITIES} <= {each.key for each in registry.devices["hq_1"].entities}
     assert registry.set_values("hq_1", {"last_alarm": "late"}) is True
     assert registry.set_values("hq_1", {"last_alarm": "late"}) is False
     assert registry.set_values("hq_1", {"unheard_of": 1}) is False

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from fleet2mqtt.contract.topics import Topics
-from fleet2mqtt.devices.builtin_entities import added_rows
+from fleet2mqtt.devices.builtin_entities import added_entities
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import Rejected, Unreachable
 from fleet2mqtt.hub import Hub
@@ -87,7 +87,7 @@ async def polling(vendor: Vendor, folder: Path, stale_after: float = 0, **option
     sources = (vendor.source("devices"), vendor.source("lines", **options))
     backend = Backend(name="hq", platform="vendor", client=None, sources=sources, read=_nothing)
     async with open_outbox(folder / "outbox.sqlite") as outbox:
-        registry = Registry(time.monotonic, added_rows(_nothing))
+        registry = Registry(time.monotonic, added_entities(_nothing))
         poller = Poller(backend, hub(outbox, registry), stale_after=stale_after, changed=lambda _: None)
         tasks = [asyncio.create_task(poller.run(source)) for source in sources]
         try:
@@ -104,7 +104,10 @@ async def test_when_one_source_finds_the_vendor_back_the_others_are_asked_at_onc
     backend = Backend(name="hq", platform="vendor", client=None, sources=sources, read=_nothing)
     async with open_outbox(tmp_path / "outbox.sqlite") as outbox:
         poller = Poller(
-            backend, hub(outbox, Registry(time.monotonic, added_rows(_nothing))), stale_after=0, changed=lambda _: None
+            backend,
+            hub(outbox, Registry(time.monotonic, added_entities(_nothing))),
+            stale_after=0,
+            changed=lambda _: None,
         )
         tasks = [asyncio.create_task(poller.run(source)) for source in sources]
         for _ in range(TRIES):

@@ -1,4 +1,4 @@
-"""Rows that the bridge adds itself: of every device with alarms, of every backend, and of the bridge."""
+"""Entity descriptions that the bridge adds: to devices with alarms, to backends, and to its own device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CONNECTIVITY = "connectivity"
 EVENT = "alarm"
 _SEVERITIES = tuple(severity.value for severity in Severity)
 
-ALARM_ROWS = (
+ALARM_ENTITIES = (
     EntityDescription(
         key=EVENT, name=Name("Alarm", "告警"), component=Component.EVENT, options=_SEVERITIES, icon="mdi:alarm-light"
     ),
@@ -43,11 +43,11 @@ _COUNTERS = tuple(
         (Severity.INDETERMINATE, "Indeterminate", "未定级"),
     )
 )
-"""How many alarms of each severity the bridge has taken in, for devices whose vendor does not count them."""
+"""Alarms of each severity since the bridge counts, for devices whose vendor does not count them."""
 
-_COUNTED_ROWS = (*ALARM_ROWS, *_COUNTERS)
+_COUNTED_ENTITIES = (*ALARM_ENTITIES, *_COUNTERS)
 
-_HEALTH_ROWS = (
+_HEALTH_ENTITIES = (
     EntityDescription(
         key="started_at",
         name=Name("Started", "启动时间"),
@@ -94,7 +94,7 @@ MAX_STATE = 255
 
 
 def last_alarm(body: Mapping[str, Any]) -> dict[str, Value]:
-    """The state of the `last alarm` rows for an alarm as the contract shows it."""
+    """Return the state of the last alarm entities for the body of an alarm event."""
     words = body["description"] or body["description_en"] or body["name"]
     return {
         "last_alarm": str(words)[:MAX_STATE],
@@ -103,8 +103,8 @@ def last_alarm(body: Mapping[str, Any]) -> dict[str, Value]:
     }
 
 
-def backend_rows(refresh: Write) -> tuple[EntityDescription, ...]:
-    """The rows of a backend's own device: connectivity and a button that polls everything now."""
+def backend_entities(refresh: Write) -> tuple[EntityDescription, ...]:
+    """Return the entities of a backend's own device: connectivity, and a button that polls everything now."""
     return (
         EntityDescription(
             key=CONNECTIVITY,
@@ -124,8 +124,8 @@ def backend_rows(refresh: Write) -> tuple[EntityDescription, ...]:
     )
 
 
-def bridge_rows(announce: Write) -> tuple[EntityDescription, ...]:
-    """The rows of the bridge's device, read from `bridge/health`."""
+def bridge_entities(announce: Write) -> tuple[EntityDescription, ...]:
+    """Return the entities of the bridge's own device, read from `bridge/health`."""
     button = EntityDescription(
         key="announce",
         name=Name("Announce again", "重新发布"),
@@ -134,23 +134,23 @@ def bridge_rows(announce: Write) -> tuple[EntityDescription, ...]:
         category=EntityCategory.DIAGNOSTIC,
         icon="mdi:bullhorn",
     )
-    return (*_HEALTH_ROWS, button)
+    return (*_HEALTH_ENTITIES, button)
 
 
 def is_backend(device: Device) -> bool:
-    """Whether this is a backend's own device."""
+    """Return True for a backend's own device."""
     return device.id == device.backend
 
 
-def added_rows(refresh: Write) -> Callable[[Device], tuple[EntityDescription, ...]]:
-    """What the bridge adds to the rows of a device that a platform gives."""
-    of_backend = backend_rows(refresh)
+def added_entities(refresh: Write) -> Callable[[Device], tuple[EntityDescription, ...]]:
+    """Return the function that returns the entities which the bridge adds to a platform's device."""
+    of_backend = backend_entities(refresh)
 
-    def rows(device: Device) -> tuple[EntityDescription, ...]:
+    def entities(device: Device) -> tuple[EntityDescription, ...]:
         if is_backend(device):
             return of_backend
         if not device.alarms:
             return ()
-        return ALARM_ROWS if device.counts_alarms else _COUNTED_ROWS
+        return ALARM_ENTITIES if device.counts_alarms else _COUNTED_ENTITIES
 
-    return rows
+    return entities

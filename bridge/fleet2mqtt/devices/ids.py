@@ -12,7 +12,7 @@ _NOT_SEGMENT = re.compile(r"[^a-z0-9_-]+")
 
 @lru_cache(maxsize=4096)
 def slug(text: str, limit: int = MAX_SEGMENT) -> str:
-    """A topic segment for a vendor's id. What cannot be said in `[a-z0-9_-]` is parted by a hash suffix.
+    """Return a topic segment for a vendor's id; one that is not in `[a-z0-9_-]` already gets a hash suffix.
 
     >>> slug("000EA93D022E"), slug("SIM 1")
     ('000ea93d022e', 'sim_1_6ab5ce53')
@@ -26,7 +26,7 @@ def slug(text: str, limit: int = MAX_SEGMENT) -> str:
 
 
 class Ids:
-    """Device ids: `<backend>_<native id>[_<part>…]`, the same in every run; two vendor ids never share one.
+    """Device ids: `<backend>_<vendor id>[_<sub-device>…]`, the same in every run; two vendor ids never share one.
 
     `claims` (id → the vendor ids behind it) is kept on disk, so that the second of two ids that look alike keeps its
     suffix whichever comes first next time.
@@ -37,7 +37,7 @@ class Ids:
         self._given: dict[tuple[str, ...], str] = {}
 
     def __call__(self, backend: str, *parts: str) -> str:
-        """The id for this backend and these vendor ids, outermost first."""
+        """Return the id for a backend and vendor ids, outermost first."""
         given = self._given.get((backend, *parts))
         if given is None:
             self._given[backend, *parts] = given = self._assign(backend, *parts)

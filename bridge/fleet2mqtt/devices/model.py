@@ -51,7 +51,7 @@ class Severity(StrEnum):
 
 
 class UpdateOrigin(StrEnum):
-    """How a value came to be known."""
+    """Origin of an update."""
 
     POLL = "poll"
     PUSH = "push"
@@ -60,13 +60,13 @@ class UpdateOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name in the languages the bridge speaks."""
+    """A name in each language of the bridge."""
 
     en: str
     zh: str
 
     def text(self, language: str) -> str:
-        """In `en` or `zh-Hans`."""
+        """Return the name in `en` or `zh-Hans`."""
         return self.zh if language == "zh-Hans" else self.en
 
 
@@ -222,7 +222,7 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """What a backend reports at once, however it came about.
+    """Devices, alarms and inventories that a backend reports at once.
 
     `requested_at` is `time.monotonic()` before the vendor was asked. `checkpoints` are texts for `Context.checkpoint`,
     by device. They are on disk together with the alarms or not at all, so that a crash in between cannot separate an

@@ -28,14 +28,14 @@ class BackendStatus:
         """Publish the availability of a backend whose health changed, and its health soon."""
         name = health.backend.name
         self._publisher.set_retained(self._topics.backend(name, "availability"), availability(health.available))
-        self._hub.show(name, {CONNECTIVITY: "ON" if health.available else "OFF"})
+        self._hub.set_values(name, {CONNECTIVITY: "ON" if health.available else "OFF"})
         self._changed[name] = health
 
     def on_removed(self, backend: str) -> None:
         """Publish that a backend is no longer configured: its devices stay, unavailable."""
         self._changed.pop(backend, None)
         self._publisher.set_retained(self._topics.backend(backend, "availability"), OFFLINE)
-        self._hub.show(backend, {CONNECTIVITY: "OFF"})
+        self._hub.set_values(backend, {CONNECTIVITY: "OFF"})
 
     async def run(self) -> None:
         """Publish the health of backends that changed, until cancelled."""

@@ -57,7 +57,7 @@ class Housekeeping:
         """Publish `bridge/health` and the bridge's own device."""
         health = self._status.health()
         self._publisher.set_retained(self._topics.bridge("health"), dumps(health))
-        self._hub.put(
+        self._hub.accept_device(
             Device(
                 id=BRIDGE,
                 backend="",

@@ -1,4 +1,6 @@
-"""What a platform gives the core: a Backend, made of data and functions. See docs/architecture.md, "A new platform".
+"""The interface between a platform and the core: Backend, Source, Action, Push, Context.
+
+See docs/architecture.md, "A new platform".
 
 A platform is a module named by an entry point of the group `fleet2mqtt.platforms`. It has
 
@@ -52,7 +54,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """A vendor call that is no plain entity, as `backend/<backend>/request/<name>`.
+    """A vendor call that is not an entity, offered as `backend/<backend>/request/<name>`.
 
     `run(arguments)` gets what `schema` let through and gives the answer's `data`; it raises BackendError or
     CommandError. A destructive one works only when the backend's `allow` names it. `refresh` names the sources polled
@@ -95,9 +97,9 @@ def actions_of(client: ClientT, table: Iterable[ActionDescription[ClientT]]) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """A kind of message that the vendor posts to us. `accept(body)` gives the Update it means; raises InvalidResponse.
+    """A kind of push. `accept(body)` returns the update that it brings; raises InvalidResponse.
 
-    `success` is what the vendor's document wants to read back, `failure` the same for a text of what is wrong.
+    `success` is the response body that the vendor's document defines, `failure` returns the one for an error text.
     """
 
     kind: str
@@ -108,7 +110,7 @@ class Push:
 
 @dataclass(slots=True)
 class Calls:
-    """What became of the calls to one endpoint."""
+    """Calls to one endpoint, and those that failed."""
 
     calls: int = 0
     failures: int = 0
@@ -139,7 +141,7 @@ class Backend(Generic[ClientT]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What connect() gets: the backend's name, its validated options, and what it shares with the others.
+    """Argument of `connect`: the backend's name, its validated options, ids, and storage for checkpoints.
 
     `watermark(device)` is the text last given to `keep(device, text)`, across restarts: how far a device's alarm
     history has been read.
@@ -156,16 +158,16 @@ class Context:
 
     @property
     def zone(self) -> ZoneInfo:
-        """The zone of vendor times that name none."""
+        """Time zone of vendor times that name none."""
         return cast("ZoneInfo", self.options["time_zone"])
 
     def interval(self, source: str) -> float:
-        """Seconds between two polls of a source."""
+        """Return the poll interval of a source in seconds."""
         return float(self.options["scan_interval"][source])
 
 
 class Platform(Protocol):
-    """The module behind an entry point."""
+    """Interface of the module behind an entry point."""
 
     SCHEMA: Mapping[Any, Any]
 
@@ -175,12 +177,12 @@ class Platform(Protocol):
 
 
 def platforms() -> dict[str, Callable[[], Platform]]:
-    """The platforms installed, by name; call one to import it."""
+    """Return the installed platforms, by name; call one to import it."""
     return {point.name: _loader(point.load) for point in entry_points(group=ENTRY_POINTS)}
 
 
 def contradictions(platform: Platform, options: Mapping[str, Any]) -> list[vol.Invalid]:
-    """What a platform's own check finds wrong in a backend's options as the file has them."""
+    """Return what a platform's own check finds wrong in a backend's options as the file has them."""
     check = getattr(platform, "check", None)
     return [] if check is None else list(check(options))
 
@@ -197,7 +199,7 @@ def _loader(load: Callable[[], Any]) -> Callable[[], Platform]:
 
 
 def describe(action: Action) -> dict[str, Any]:
-    """An action as `bridge/info` lists it, with a JSON Schema of its arguments."""
+    """Return an action as `bridge/info` lists it, with a JSON Schema of its arguments."""
     return {
         "name": action.name,
         "summary": action.summary,

@@ -1,4 +1,4 @@
-"""How fast a vendor may be called: so many at once, so far apart, commands before polls."""
+"""The rate limiter: bounds concurrent calls and the interval between them; commands overtake polls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ a queue ends in results one after another; then it has had its chance, and waits
 
 @dataclass(slots=True)
 class CommandPriority:
-    """The calls of one command: how many were started, and its number among the commands of this vendor."""
+    """Priority of one command: calls started, and its number among the commands of this vendor."""
 
     started: int = 0
     number: int | None = None
@@ -28,7 +28,7 @@ _urgency: ContextVar[CommandPriority | None] = ContextVar("urgency", default=Non
 
 @contextmanager
 def command_priority(urgency: CommandPriority | None = None) -> Iterator[CommandPriority]:
-    """Calls made inside overtake the polls that wait; inside another one they belong to that, unless one is given."""
+    """Let calls made inside overtake waiting polls; nested ones belong to the outer one, unless one is given."""
     urgency = urgency or _urgency.get() or CommandPriority()
     token = _urgency.set(urgency)
     try:
@@ -38,7 +38,7 @@ def command_priority(urgency: CommandPriority | None = None) -> Iterator[Command
 
 
 class RateLimiter:
-    """A gate for calls: at most `concurrency` at once, each starting at least `spacing` seconds after the last started.
+    """At most `concurrency` calls at once, each starting at least `spacing` seconds after the last one started.
 
     With `idle` that is after the last ended: the vendor sees them that far apart however long the way to it takes.
     """
@@ -55,7 +55,7 @@ class RateLimiter:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a turn and hold it; commands (`command_priority`) come before polls, each in order."""
+        """Wait for a slot and occupy it; commands (`command_priority`) come before polls, each in order."""
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         urgency = _urgency.get()
         heapq.heappush(self._waiting, (self._rank(urgency), next(self._order), granted))
@@ -73,7 +73,7 @@ class RateLimiter:
             self._grant()
 
     def pause(self, seconds: float) -> None:
-        """Start no call for so long, whoever waits."""
+        """Start no call for some seconds."""
         self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
 
     def _rank(self, urgency: CommandPriority | None) -> tuple[bool, bool, int]:

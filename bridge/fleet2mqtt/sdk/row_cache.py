@@ -1,4 +1,4 @@
-"""Long lists that are read again and again: a row whose bytes have not changed is not parsed again."""
+"""The row cache: items of long lists whose bytes did not change since the last reading are not parsed again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NOT_PLAIN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidR
 
 
 class RowCache:
-    """Reads the answers that carry the pages of one list, its rows under `member`.
+    """Parses the responses that carry the pages of one list, its items under `member`.
 
     `parse(data)` gives what the `parse` given here would, and raises the same; but a row that came before with the very
     same bytes is the object given then. So nobody may change a row, and `is` tells that nothing is new.
@@ -28,7 +28,7 @@ class RowCache:
         self._now: dict[bytes, Any] = {}
 
     def begin(self) -> None:
-        """The list is read from its start. RowCache that the reading before did not see are remembered no longer.
+        """Begin a reading of the list. Items that the reading before did not see are forgotten.
 
         A reading that ended early, with less than half of them, does not count.
         """
@@ -36,7 +36,7 @@ class RowCache:
             self._before, self._now = self._now, {}
 
     def parse(self, data: bytes) -> Any:
-        """The answer, read."""
+        """Parse a response."""
         try:
             return self._read(data)
         except _NOT_PLAIN:  # whatever is odd about it, the parser knows how to take it or what to say
@@ -59,6 +59,9 @@ class RowCache:
         return row
 
     def _parse_utf8(self, data: bytes) -> Any:
-        """Raises UnicodeDecodeError in another encoding, where what looks like a quotation mark may be none."""
+        """Parse UTF-8; in another encoding a byte that looks like a quotation mark may be none.
+
+        Raises UnicodeDecodeError.
+        """
         data.decode()
         return self._parse(data)

@@ -9,7 +9,7 @@ import voluptuous as vol
 
 
 def identifier(value: str | int) -> str:
-    """A check for an id, a text to the vendor: one of digits that YAML or JSON made a number is that text again."""
+    """Validate an id, which is a text to the vendor: digits that YAML or JSON made a number are a text again."""
     if isinstance(value, str):
         return value
     if type(value) is not int or value < 0:  # a truth is an int too
@@ -18,14 +18,14 @@ def identifier(value: str | int) -> str:
 
 
 def whole(value: int) -> int:
-    """A check for a whole number; a truth is none, though Python counts with it."""
+    """Validate a whole number; a boolean is none."""
     if type(value) is not int:
         raise vol.Invalid("expected a whole number")
     return value
 
 
 def scan_interval(**defaults: float) -> dict[Any, Any]:
-    """The schema row for `scan_interval`, with a platform's sources and their default seconds."""
+    """Return the schema of `scan_interval`, with a platform's sources and their default seconds."""
     seconds = vol.All(_number, vol.Range(min=0.1, max=86_400))
     rows = {vol.Optional(name, default=default): seconds for name, default in defaults.items()}
     return {vol.Optional("scan_interval", default=dict): rows}
@@ -39,7 +39,7 @@ def _number(value: Any) -> int | float:
 
 
 def zone(name: Any) -> ZoneInfo:
-    """An IANA time zone."""
+    """Return an IANA time zone."""
     try:
         return ZoneInfo(name)
     except (ValueError, TypeError, KeyError, OSError) as error:

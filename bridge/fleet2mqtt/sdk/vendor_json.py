@@ -1,4 +1,4 @@
-"""What a vendor sends, made safe: JSON read tolerantly, secrets dropped, and pydantic types for loose values.
+"""Vendor JSON: parsed tolerantly, secrets dropped, and pydantic types for loose values.
 
 Every rule here answers a quirk that the vendors' documents or devices show (docs/quirks.md).
 """
@@ -32,12 +32,12 @@ Pairs = list[tuple[str, Any]]
 
 
 def secret_digest(text: str) -> str:
-    """A stand-in for a secret that two equal secrets share and that tells nothing: valid within this process."""
+    """Return a keyed hash that stands in for a secret: equal for equal secrets, valid within this process."""
     return "sealed:" + hmac.new(_SALT, text.encode(), hashlib.sha256).hexdigest()
 
 
 def parse(data: bytes, *, pairs: Callable[[Pairs], dict[str, Any]] | None = None, sealed: bool = False) -> Any:
-    """Read a vendor's JSON: UTF-8 (a byte order mark is fine) or GB 18030; keys stripped; secrets dropped.
+    """Parse a vendor's JSON: UTF-8 (a byte order mark is fine) or GB 18030; keys stripped; secrets dropped.
 
     `pairs` decides what becomes of an object's members where a key may stand twice; without it the last wins. With
     `sealed` a secret is replaced by `secret_digest()` of it instead of dropped. Raises InvalidResponse.
@@ -56,7 +56,7 @@ def parse(data: bytes, *, pairs: Callable[[Pairs], dict[str, Any]] | None = None
 
 
 def _judge(names: frozenset[str]) -> tuple[bool, bool]:
-    """Whether there are secrets under these names, and blanks around them."""
+    """Return True if a name stands for a secret, and True if one has blanks around it."""
     return any(name.strip().lower() in SECRET_KEYS for name in names), any(name != name.strip() for name in names)
 
 
@@ -65,7 +65,7 @@ _judge_often = lru_cache(maxsize=256)(_judge)
 
 
 def _names(value: Any) -> set[str]:
-    """Every member name in a value: far fewer than members, so that most answers need no walk that copies."""
+    """Return every member name in a value: far fewer than members, so that most responses need no copy."""
     names: set[str] = set()
     todo = [value]
     while todo:
@@ -106,7 +106,7 @@ def _no_constant(name: str) -> Any:
 
 
 def _finite(digits: str) -> float | None:
-    """What is beyond a double is no number that could be passed on as JSON."""
+    """Return a float, None for what is beyond a double and no JSON."""
     value = float(digits)
     return value if math.isfinite(value) else None
 
@@ -125,7 +125,7 @@ def _where(data: bytes, error: Exception) -> str:
 
 
 def scrub(value: Any, *, sealed: bool = False) -> Any:
-    """Without the members whose names are in SECRET_KEYS, at any depth; sealed instead where asked."""
+    """Return a value without the members whose names are in SECRET_KEYS, at any depth; with digests where asked."""
     if isinstance(value, list):
         return [scrub(item, sealed=sealed) for item in value]
     if not isinstance(value, dict):
@@ -140,7 +140,7 @@ def scrub(value: Any, *, sealed: bool = False) -> Any:
 
 
 def strip_keys(value: Any) -> Any:
-    """With blanks around member names taken off, at any depth."""
+    """Return a value without blanks around its member names, at any depth."""
     if isinstance(value, list):
         return [strip_keys(item) for item in value]
     if isinstance(value, dict):
@@ -163,7 +163,7 @@ _MILLISECONDS = 10**11
 
 
 def number(value: Any) -> int | float | None:
-    """A number from 5, "5", "66.67%" or "58640 Kbps"; None from "", what is no number, and what is beyond all sense."""
+    """Return a number from 5, "5", "66.67%" or "58640 Kbps"; None from "", other texts, and 1e200 or more."""
     if isinstance(value, bool) or value is None:
         return None
     if not isinstance(value, int | float):
@@ -175,7 +175,7 @@ def number(value: Any) -> int | float | None:
 
 
 def truth(value: Any) -> bool | None:
-    """A truth from true, 1, "1", "true", "on" and their opposites; None from anything else."""
+    """Return a boolean from true, 1, "1", "true", "on" and their opposites; None from anything else."""
     if isinstance(value, int | float) and value in (0, 1):
         return bool(value)
     word = str(value).strip().lower()
@@ -183,7 +183,7 @@ def truth(value: Any) -> bool | None:
 
 
 def text(value: Any) -> str | None:
-    """A text, or None from null and from nothing but blanks."""
+    """Return a text, None from null and from blanks."""
     if isinstance(value, str):
         return value.strip() or None
     if value is None or isinstance(value, dict | list):
@@ -192,7 +192,7 @@ def text(value: Any) -> str | None:
 
 
 def moment(value: Any, zone: tzinfo) -> datetime | None:
-    """A time from ISO 8601 with up to nine fraction digits, `YYYY-MM-DD HH:MM:SS` (in `zone`), or epoch s or ms.
+    """Return a time from ISO 8601 with up to nine fraction digits, `YYYY-MM-DD HH:MM:SS` in `zone`, epoch s or ms.
 
     None from "" and from what lies outside 2000 to 2100.
     """
@@ -217,7 +217,7 @@ def _moment(value: Any, zone: tzinfo) -> datetime | None:
 
 
 def iso(value: datetime | None) -> str | None:
-    """ISO 8601 with offset, to the second unless it has a fraction."""
+    """Return ISO 8601 with offset, to the second unless there is a fraction."""
     return None if value is None else value.isoformat(timespec="milliseconds" if value.microsecond else "seconds")
 
 
@@ -246,7 +246,7 @@ EmptyDict = BeforeValidator(_dict)
 
 
 class WireModel(BaseModel):  # noqa: PLW1641 - pydantic makes the hash, for it is frozen
-    """The shape of something a vendor sends: the vendor's own names; what is not listed is ignored.
+    """Base of wire models: the vendor's own names; members that are not listed are ignored.
 
     Two are equal if the same fields were sent with the same values: a blank field is not a missing one.
     """
@@ -262,5 +262,5 @@ class WireModel(BaseModel):  # noqa: PLW1641 - pydantic makes the hash, for it i
 
 
 def faults(error: ValidationError) -> str:
-    """A validation error in one line, without the values: `devices.0.device_mac: Field required`."""
+    """Return a validation error in one line, without the values: `devices.0.device_mac: Field required`."""
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_url=False))

@@ -1,4 +1,4 @@
-"""What every simulator shares: a record of the calls it got, and faults on demand. Knows no vendor.
+"""Fault injection: faults on demand and recorded calls, shared by all simulators. Knows no vendor.
 
 A simulator is written from its vendor's document alone and imports nothing else of this project, so that one
 misreading cannot pass in the client and in its simulator. Tests and people steer it in process (`FaultInjector`) or
@@ -27,7 +27,7 @@ SIGNATURES = frozenset(("random", "md5"))
 
 
 class FaultKind(StrEnum):
-    """What can go wrong. The first group is done here, the second each simulator does in its vendor's terms."""
+    """Kinds of faults. The first group is implemented here, the second by each simulator in its vendor's terms."""
 
     STATUS = "status"  # answer `status`, default 500, nothing carried out
     HANG = "hang"  # no answer for `seconds`, default 3600, or until the faults are cleared; then `status`
@@ -46,7 +46,7 @@ class FaultKind(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class InjectedFault:
-    """One fault: on paths that match `path` (as in a shell), `times` times or until cleared."""
+    """One injected fault: on paths that match `path` (as in a shell), `times` times or until cleared."""
 
     kind: FaultKind
     path: str = "*"
@@ -59,7 +59,7 @@ class InjectedFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request as it came in; `body` is the parsed JSON, or the text where it is none."""
+    """One recorded request; `body` is the parsed JSON, or the text where it is none."""
 
     method: str
     path: str
@@ -71,7 +71,7 @@ class Call:
 
 @dataclass(slots=True)
 class FaultInjector:
-    """The faults waiting and the calls seen, newest last (the last 20,000)."""
+    """Injected faults and recorded calls, newest last (the last 20,000)."""
 
     faults: list[InjectedFault] = field(default_factory=list)
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=20_000))
@@ -79,18 +79,18 @@ class FaultInjector:
     _cleared: asyncio.Event = field(default_factory=asyncio.Event)
 
     def inject(self, kind: FaultKind | str, path: str = "*", **options: Any) -> None:
-        """Let `kind` happen on `path` from now on; options are the other fields of `InjectedFault`."""
+        """Inject a fault on `path`; options are the other fields of `InjectedFault`."""
         self.faults.append(InjectedFault(kind=FaultKind(kind), path=path, **options))
 
     def clear(self) -> None:
-        """Behave again, and end what hangs."""
+        """Remove all faults, and end requests that hang."""
         self.faults.clear()
         self._frozen.clear()
         self._cleared.set()
         self._cleared = asyncio.Event()
 
     def take(self, path: str, *kinds: FaultKind) -> InjectedFault | None:
-        """Use up one fault of these kinds for this path, if one is waiting."""
+        """Return a fault of these kinds for this path and count it as used, None if there is none."""
         for fault in self.faults:
             if fault.kind in kinds and fnmatch(path, fault.path):
                 if fault.times is not None:
@@ -168,7 +168,7 @@ async def _record(request: web.Request) -> Call:
 
 
 def explaining(handler: Handler) -> Handler:
-    """A handler of a path under `/_sim/` that answers 400 and what is wrong with a body that it cannot use."""
+    """Return a handler of a path under `/_sim/` that responds 400 with the reason to a body that it cannot use."""
 
     async def explained(request: web.Request) -> web.StreamResponse:
         try:
@@ -180,7 +180,7 @@ def explaining(handler: Handler) -> Handler:
 
 
 def _question(call: Call) -> str:
-    """What a request asks, whatever it is signed with this time."""
+    """Return the key of a request, without its signature."""
     asked = [
         {key: value for key, value in part.items() if key not in SIGNATURES} if isinstance(part, dict) else part
         for part in (call.query, call.body)
@@ -215,7 +215,7 @@ async def _spoil(request: web.Request, status: int, body: bytes, fault: Injected
 
 
 def _drop(request: web.Request) -> web.Response:
-    """Cut the connection under the request: the client sees neither an answer nor an orderly end."""
+    """Abort the connection: the client sees neither a response nor an orderly end."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()

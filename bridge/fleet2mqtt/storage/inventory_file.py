@@ -1,7 +1,7 @@
-"""What survives a restart besides alarms: devices with rows and last states, ids, and what is still to be removed.
+"""The inventory file: devices with entity descriptions and last states, ids, and pending deletions.
 
-One JSON file, written in a thread some seconds after a change. Rows are stored once a table, without their functions:
-a restored device is known and shown, and comes alive when its backend is heard of.
+One JSON file, written in a thread some seconds after a change. Entity descriptions are stored once per
+table, without their functions: a restored device is shown, and can be commanded once its backend has answered.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _values_of = attrgetter(*_DEVICE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The content of the file."""
+    """Content of the inventory file."""
 
     devices: tuple[Device, ...] = ()
     removed_components: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def save(path: Path, snapshot: Snapshot) -> None:
 
 
 def load(path: Path) -> Snapshot:
-    """Read the file; an empty snapshot where there is none. What cannot be read is set aside."""
+    """Read the file; return an empty snapshot if there is none. A file that cannot be read is set aside."""
     if not path.exists():
         return Snapshot()
     try:
