@@ -23,10 +23,10 @@ from typing import Any, Generic, NamedTuple, Protocol, cast
 from zoneinfo import ZoneInfo
 
 import voluptuous as vol
-from voluptuous_openapi import convert
 
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import ClientT, Device, Update
+from fleet2mqtt.sdk.json_schema import json_schema
 
 ENTRY_POINTS = "fleet2mqtt.platforms"
 SECRET = "secret"  # noqa: S105 - marks one
@@ -204,9 +204,5 @@ def describe(action: Action) -> dict[str, Any]:
         "name": action.name,
         "summary": action.summary,
         "destructive": action.destructive,
-        "arguments": convert(_schema(action), openapi_version="3.1.0"),
+        "arguments": json_schema(action.schema),
     }
-
-
-def _schema(action: Action) -> vol.Schema:
-    return vol.Schema(dict(action.schema))
