@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from fleet2mqtt.contract.topics import Topics
 from tests.bridge_under_test import (
     CHANNEL,
     GATEWAY,
@@ -54,6 +55,12 @@ async def test_every_topic_of_the_contract_has_its_retain_flag(site: Site, bridg
     wanted = {f"fleet2mqtt/bridge/{name}" for name in ("state", "info", "health")} | {"fleet2mqtt/alarm/summary"}
     wanted |= {
         f"fleet2mqtt/backend/{name}/{kind}" for name in ("hq_voip", "branch") for kind in ("availability", "health")
+    }
+    sources = {"hq_voip": ("alarms", "lines", "status", "statistics", "events"), "branch": ("details", "mappings")}
+    wanted |= {
+        Topics("fleet2mqtt", "homeassistant").source(name, source)
+        for name, listed in sources.items()
+        for source in listed
     }
     for id_ in await bridge.devices():
         wanted |= {state_topic(id_), f"fleet2mqtt/device/{id_}/availability", config_topic(id_)}

@@ -169,6 +169,12 @@ class Registry:
         """Return the ids of a backend's devices, its own included."""
         return [id_ for id_, device in self.devices.items() if device.backend == backend]
 
+    def sources_of(self, ids: Iterable[str]) -> set[str]:
+        """Return the names of the sources that own these devices or entities of theirs."""
+        devices = [device for id_ in ids if (device := self.devices.get(id_)) is not None]
+        named = {device.source for device in devices} | {each.source for device in devices for each in device.entities}
+        return named - {""}
+
     def _accept(self, device: Device, update: Update, observed_at: str, changes: Changes) -> None:
         id_ = device.id
         if self._accepted.get(id_) is device or self._is_outdated(id_, update):

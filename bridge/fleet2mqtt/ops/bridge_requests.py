@@ -167,10 +167,13 @@ class BridgeRequests:
         if unknown or not ids:
             what = ", ".join(unknown) or "name a device, devices, or a backend that has some"
             raise CommandError("unknown_device", f"nothing to forget: {what}")
+        sources = self.registry.sources_of(ids)
         forgotten = sorted(await self.hub.forget(ids))
         if backend is not None and backend not in self.pollers:
             for name in ("availability", "health"):
                 self.publisher.clear_retained(self.topics.backend(backend, name))
+            for source in sources:
+                self.publisher.clear_retained(self.topics.source(backend, source))
         return {"forgotten": forgotten}
 
     async def _log_level(self, arguments: dict[str, Any]) -> dict[str, Any]:
