@@ -38,8 +38,8 @@ async def open_hub(broker: Broker, folder: Path) -> AsyncIterator[tuple[Hub, Reg
     """A hub that publishes to the broker, and its registry; its alarms outlive it in the folder."""
 
     def connected() -> None:
-        publisher.connected()
-        alarms.connected()
+        publisher.on_connected()
+        alarms.on_connected()
 
     async with open_outbox(folder / "outbox.sqlite") as outbox, asyncio.TaskGroup() as group:
         settings = Settings(host="127.0.0.1", port=broker.port, client_id="hub", will_topic=TOPICS.state)
@@ -50,7 +50,9 @@ async def open_hub(broker: Broker, folder: Path) -> AsyncIterator[tuple[Hub, Reg
         hub = Hub(outbox, registry, publisher, TOPICS, alarms.wake)
         await hub.restore_alarms()
         connection = mqtt.run(lambda _: None, connected, lambda _: None)
-        tasks = [group.create_task(work) for work in (connection, publisher.run(), alarms.run(), alarms.run_marks())]
+        tasks = [
+            group.create_task(work) for work in (connection, publisher.run(), alarms.run(), alarms.run_recording())
+        ]
         yield hub, registry
         for task in tasks:
             task.cancel()

@@ -213,7 +213,7 @@ class Application:
     def _start_loops(self, loops: TaskSet) -> None:
         loops.start(self.publisher.run(), "publisher")
         loops.start(self.alarm_publisher.run(), "alarms")
-        loops.start(self.alarm_publisher.run_marks(), "alarm marks")
+        loops.start(self.alarm_publisher.run_recording(), "alarm marks")
         loops.start(self.housekeeping.run_health(), "health")
         loops.start(self.housekeeping.run_alarm_summary(), "alarm summary")
         loops.start(self.housekeeping.run_log(self.log), "logging")
@@ -233,7 +233,9 @@ class Application:
             await wait_until(lambda: self.publisher.idle, GRACE / 4)
         await loops.cancel()
         await self.mqtt.close()
-        await self.alarm_publisher.mark()  # else what was acknowledged last would be published again at the next start
+        await (
+            self.alarm_publisher.record_published()
+        )  # else what was acknowledged last would be published again at the next start
         await connection.cancel()
         await self.inventory.save()
 
@@ -264,8 +266,8 @@ class Application:
 
     def _on_connected(self) -> None:
         self.housekeeping.publish_info()
-        self.publisher.connected()
-        self.alarm_publisher.connected()
+        self.publisher.on_connected()
+        self.alarm_publisher.on_connected()
 
     def _on_disconnected(self, reason: str) -> None:
         _LOG.debug("disconnected: %s", reason)

@@ -1,4 +1,4 @@
-"""Home Assistant's discovery messages of devices made by hand: what the platforms under test do not show."""
+"""Discovery messages of hand-made devices, for members that the platforms' devices do not have."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def component(entity: EntityDescription, **changes: Any) -> dict[str, Any]:
     return found
 
 
-def test_a_node_is_made_of_the_base_topics_slug() -> None:
+def test_node_id_begins_with_the_base_topics_slug() -> None:
     node = Topics("site/fleet", "homeassistant").node("hq_1")
     assert node.endswith("_hq_1")
     assert "/" not in node
@@ -47,27 +47,27 @@ def test_a_node_is_made_of_the_base_topics_slug() -> None:
         (row("x", Component.BUTTON), {"command_topic": "site/fleet 2/device/hq_1/set/x", "qos": 1}),
     ],
 )
-def test_a_row_says_what_it_is(entity: EntityDescription, wanted: dict[str, Any]) -> None:
+def test_component_has_the_members_of_its_entity_description(entity: EntityDescription, wanted: dict[str, Any]) -> None:
     assert component(entity).items() >= wanted.items()
 
 
 @pytest.mark.parametrize("kind", [Component.BUTTON, Component.EVENT, Component.DEVICE_TRACKER])
-def test_what_has_no_state_reads_none(kind: Component) -> None:
+def test_component_without_state_has_no_state_topic(kind: Component) -> None:
     assert component(row("x", kind)).get("state_topic") != STATE
 
 
 @pytest.mark.parametrize("kind", [Component.SENSOR, Component.BINARY_SENSOR, Component.EVENT, Component.DEVICE_TRACKER])
-def test_what_cannot_be_set_takes_no_commands(kind: Component) -> None:
+def test_component_without_write_has_no_command_topic(kind: Component) -> None:
     assert "command_topic" not in component(row("x", kind))
 
 
-def test_nothing_is_said_that_a_row_does_not_say() -> None:
+def test_component_of_a_plain_sensor_has_no_optional_members() -> None:
     assert component(row("x")).keys() == {
         *("platform", "name", "unique_id", "default_entity_id", "object_id", "qos", "state_topic", "value_template")
     }
 
 
-def test_attributes_are_read_from_their_own_topic() -> None:
+def test_attributes_have_their_own_topic() -> None:
     plain = component(row("x"))
     shown = component(row("x", attributes=lambda _: None))
     restored = component(row("x"), attributes={"x": {"raw": 1}})  # from disk: without its functions
@@ -76,13 +76,13 @@ def test_attributes_are_read_from_their_own_topic() -> None:
     assert shown["json_attributes_template"] == restored["json_attributes_template"]
 
 
-def test_what_retires_is_named_by_its_platform_beside_what_stays() -> None:
+def test_removed_component_is_sent_as_its_bare_platform() -> None:
     made = device()
-    retiring = DISCOVERY.retiring(made, {"old": "sensor"})
-    assert retiring["components"] == {**DISCOVERY.config(made)["components"], "old": {"platform": "sensor"}}
+    config = DISCOVERY.config_with_removals(made, {"old": "sensor"})
+    assert config["components"] == {**DISCOVERY.config(made)["components"], "old": {"platform": "sensor"}}
 
 
-def test_a_device_says_only_what_is_known_of_it() -> None:
+def test_device_block_omits_unknown_members() -> None:
     about = DISCOVERY.config(device())["device"]
     assert about.keys() == {"identifiers", "connections", "name"}
     full = device(via="hq_0", model="OM50", serial_number="1", connections=(("mac", "00:0e"),), suggested_area="hall")
@@ -100,7 +100,7 @@ def test_a_device_says_only_what_is_known_of_it() -> None:
     }
 
 
-def test_a_backend_hangs_on_the_bridge_and_shows_when_it_is_away() -> None:
+def test_backends_own_device_is_available_without_its_backend() -> None:
     own = DISCOVERY.config(device("hq"))
     assert own["device"]["via_device"].endswith("_bridge")
     assert [each["topic"] for each in own["availability"]] == [
@@ -110,7 +110,7 @@ def test_a_backend_hangs_on_the_bridge_and_shows_when_it_is_away() -> None:
 
 
 @pytest.mark.parametrize(("language", "name"), [("en", "Last alarm"), ("zh-Hans", "最近告警")])
-def test_names_follow_the_language(language: str, name: str) -> None:
+def test_entity_names_follow_the_language(language: str, name: str) -> None:
     discovery = Discovery(DISCOVERY.topics, language, "1")
     found = discovery.config(device(entities=ALARM_ENTITIES, alarms=True))["components"]["last_alarm"]
     assert found["name"] == name

@@ -1,4 +1,4 @@
-"""Command values: what may be set on a row, and when a state shows it."""
+"""Command values: parsing, validation, comparison with the state."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def device(state: Any, record: Any = None) -> Device:
         (BUTTON, True, None),
     ],
 )
-def test_what_may_be_set(row: EntityDescription, given_: Any, wanted: Any) -> None:
+def test_validate_returns_the_value_for_write(row: EntityDescription, given_: Any, wanted: Any) -> None:
     found = values.validate(row, given_)
     assert found == wanted
     assert type(found) is type(wanted)
@@ -67,7 +67,7 @@ def test_what_may_be_set(row: EntityDescription, given_: Any, wanted: Any) -> No
         *((BUTTON, value) for value in ("", "press", None, False)),
     ],
 )
-def test_what_may_not(row: EntityDescription, given_: Any) -> None:
+def test_validate_of_an_invalid_value_raises(row: EntityDescription, given_: Any) -> None:
     with pytest.raises(CommandError) as caught:
         values.validate(row, given_)
     assert caught.value.code == "invalid_value"
@@ -84,24 +84,24 @@ def test_what_may_not(row: EntityDescription, given_: Any) -> None:
         (SWITCH, b"ON", "ON"),
     ],
 )
-def test_a_plain_payload_is_read_as_the_row_needs_it(row: EntityDescription, payload: bytes, wanted: Any) -> None:
-    assert values.plain(row, payload) == wanted
+def test_parse_plain_depends_on_the_component(row: EntityDescription, payload: bytes, wanted: Any) -> None:
+    assert values.parse_plain(row, payload) == wanted
 
 
-def test_a_plain_payload_that_is_no_text_is_refused() -> None:
+def test_parse_plain_of_bytes_that_are_not_utf8_raises() -> None:
     with pytest.raises(CommandError, match="UTF-8"):
-        values.plain(TEXT, b"\xff")
+        values.parse_plain(TEXT, b"\xff")
 
 
 @given(st.one_of(st.none(), st.booleans(), st.floats(), st.text(), st.lists(st.integers())))
-def test_whatever_comes_is_taken_or_refused(value: Any) -> None:
+def test_validate_of_any_value_returns_or_raises(value: Any) -> None:
     for row in (SWITCH, NUMBER, WHOLE, SELECT, TEXT, FREE, BUTTON):
         try:
             found = values.validate(row, value)
         except CommandError:
             continue
-        assert values.shown(row, found) == (values.PRESS if row is BUTTON else values.shown(row, found))
-        assert values.observed(row, device(values.shown(row, found)), found)[0]
+        assert values.state_value(row, found) == (values.PRESS if row is BUTTON else values.state_value(row, found))
+        assert values.observed(row, device(values.state_value(row, found)), found)[0]
 
 
 @pytest.mark.parametrize(
@@ -119,11 +119,11 @@ def test_whatever_comes_is_taken_or_refused(value: Any) -> None:
         (BUTTON, None, None, True),
     ],
 )
-def test_a_state_shows_a_value_or_not(row: EntityDescription, value: Any, state: Any, *, matches: bool) -> None:
+def test_observed_compares_state_and_value(row: EntityDescription, value: Any, state: Any, *, matches: bool) -> None:
     assert values.observed(row, device(state), value)[0] is matches
 
 
-def test_a_secret_is_compared_by_its_seal_and_not_shown() -> None:
+def test_observed_of_a_secret_compares_digests_and_hides_it() -> None:
     sealed = device(None, record=vendor_json.secret_digest("sesame"))
     assert values.observed(SECRET, sealed, "sesame") == (True, None)
     assert values.observed(SECRET, sealed, "Sesame") == (False, None)

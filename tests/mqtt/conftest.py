@@ -1,4 +1,4 @@
-"""Clients under test that end with their test."""
+"""A fixture for clients that are stopped at the end of their test."""
 
 from __future__ import annotations
 

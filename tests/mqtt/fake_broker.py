@@ -1,4 +1,4 @@
-"""A broker that does what a test says, packet by packet, for what no mosquitto can be made to do.
+"""A broker scripted packet by packet, for behaviour that mosquitto does not have.
 
 async def talk(peer):
     await peer.greet()

@@ -1,4 +1,4 @@
-"""A broker that takes its time."""
+"""A scripted broker that acknowledges on demand."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class Holding:
-    """Talks as a broker that acknowledges nothing until it is told to."""
+    """A broker that acknowledges a message only when `release` is called."""
 
-    def __init__(self, terms: bytes = b"") -> None:
+    def __init__(self, connack_properties: bytes = b"") -> None:
         self.held: list[Packet] = []
         self.topics: list[str] = []
         self.most = 0
-        self._terms = terms
+        self._connack_properties = connack_properties
         self._peer: Peer | None = None
 
     async def talk(self, peer: Peer) -> None:
-        await peer.greet(properties=self._terms)
+        await peer.greet(properties=self._connack_properties)
         self._peer = peer
         while True:
             packet = await peer.receive()

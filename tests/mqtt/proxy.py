@@ -1,4 +1,4 @@
-"""A network between a client and its broker that can fail in the ways networks do."""
+"""A TCP proxy between a client and its broker that fails on demand."""
 
 from __future__ import annotations
 

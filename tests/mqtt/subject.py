@@ -19,7 +19,7 @@ COMMANDS = "fleet/set/#"
 
 @dataclass(slots=True, kw_only=True)
 class Subject:
-    """`ups` counts on_connected, `downs` has the reasons of on_disconnected."""
+    """A client with its counts: `ups` of on_connected; `downs` has the reasons of on_disconnected."""
 
     mqtt: MqttClient
     messages: list[Message]

@@ -1,4 +1,4 @@
-"""Mqtt finds out what the broker speaks, and says what keeps it from connecting."""
+"""Connecting: protocol negotiation, and the log messages of failures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize(("protocol", "spoken"), [("auto", "5"), ("5", "5"), ("3.1.1", "3.1.1")])
-async def test_connects(broker: Broker, start: Start, protocol: str, spoken: str) -> None:
+async def test_connection_speaks_the_configured_protocol(
+    broker: Broker, start: Start, protocol: str, spoken: str
+) -> None:
     subject = start(broker.port, protocol=protocol)
     assert (subject.mqtt.protocol, subject.mqtt.connected) == (None, False)
 
@@ -48,7 +50,7 @@ async def test_connects(broker: Broker, start: Start, protocol: str, spoken: str
 
 
 @pytest.mark.parametrize("refusal", [UNSUPPORTED_V311, UNSUPPORTED_V5])
-async def test_falls_back_to_what_the_broker_speaks_and_remembers(start: Start, refusal: bytes) -> None:
+async def test_unsupported_protocol_version_falls_back_and_stays(start: Start, refusal: bytes) -> None:
     async def talk(peer: Peer) -> None:
         if peer.connect.version == 5:
             peer.writer.write(refusal)
@@ -66,7 +68,7 @@ async def test_falls_back_to_what_the_broker_speaks_and_remembers(start: Start, 
     assert [connect.version for connect in broker.connects] == [5, 4, 4]
 
 
-async def test_tries_the_other_version_when_the_broker_closes_without_an_answer(start: Start) -> None:
+async def test_connect_closed_without_connack_tries_the_other_version(start: Start) -> None:
     async def talk(peer: Peer) -> None:
         if len(broker.connects) > 4:
             await peer.greet()
@@ -80,7 +82,7 @@ async def test_tries_the_other_version_when_the_broker_closes_without_an_answer(
         assert subject.mqtt.last_error == "the broker closed the connection in place of an answer"
 
 
-async def test_keeps_to_the_version_that_is_configured(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+async def test_configured_version_is_never_changed(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     async def talk(peer: Peer) -> None:
         peer.writer.write(UNSUPPORTED_V5)
 
@@ -93,7 +95,7 @@ async def test_keeps_to_the_version_that_is_configured(start: Start, caplog: pyt
     assert "unsupported protocol version; set mqtt.protocol" in warning
 
 
-async def test_starts_clean_where_there_are_no_subscription_identifiers(start: Start) -> None:
+async def test_broker_without_subscription_identifiers_gets_a_clean_start(start: Start) -> None:
     subscribes: list[Packet] = []
 
     async def talk(peer: Peer) -> None:
@@ -115,7 +117,7 @@ async def test_starts_clean_where_there_are_no_subscription_identifiers(start: S
     assert subject.mqtt.reconnects == 1
 
 
-async def test_a_wrong_password_is_said_once(
+async def test_wrong_password_is_logged_once(
     start_broker: StartBroker, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = await start_broker(users={"fleet": "right"})
@@ -131,12 +133,12 @@ async def test_a_wrong_password_is_said_once(
     assert subject.downs == []
 
 
-async def test_the_right_password(start_broker: StartBroker, start: Start) -> None:
+async def test_right_password_connects(start_broker: StartBroker, start: Start) -> None:
     broker = await start_broker(users={"fleet": "right"})
     await start(broker.port, username="fleet", password="right").connected()
 
 
-async def test_names_what_may_not_be_subscribed(
+async def test_refused_subscription_is_logged_with_its_filter(
     start_broker: StartBroker, start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rules = tmp_path / "acl"
@@ -159,7 +161,7 @@ async def test_names_what_may_not_be_subscribed(
     assert f"{COMMANDS} (not authorized)" in warning
 
 
-async def test_says_that_another_client_has_the_same_id(
+async def test_repeated_session_takeover_without_reason_names_the_client_id(
     broker: Broker, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = start(broker.port), start(broker.port)
@@ -168,7 +170,9 @@ async def test_says_that_another_client_has_the_same_id(
     assert "closed the connection, again: does another client use the client id 'fleet'?" in warnings(caplog)[-1]
 
 
-async def test_says_so_at_once_if_the_broker_does(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+async def test_session_takeover_with_reason_names_the_client_id_at_once(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     async def talk(peer: Peer) -> None:
         await peer.greet()
         if len(broker.connects) == 1:
@@ -186,7 +190,7 @@ async def test_says_so_at_once_if_the_broker_does(start: Start, caplog: pytest.L
     assert "another client uses the client id 'fleet'; give each its own mqtt.client_id" in warning
 
 
-async def test_waits_for_a_broker_that_is_not_there_yet(
+async def test_broker_that_starts_later_is_connected_to(
     start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = free_port()
@@ -199,7 +203,7 @@ async def test_waits_for_a_broker_that_is_not_there_yet(
     assert "Connection refused; trying again in" in warnings(caplog)[0]
 
 
-async def test_an_exception_of_a_callback_ends_run(broker: Broker, start: Start) -> None:
+async def test_exception_of_on_message_ends_run(broker: Broker, start: Start) -> None:
     def fail(message: Message) -> None:
         raise LookupError(message.topic)
 
@@ -213,7 +217,7 @@ async def test_an_exception_of_a_callback_ends_run(broker: Broker, start: Start)
     assert not subject.mqtt.connected
 
 
-async def test_an_exception_of_on_connected_ends_run(broker: Broker, start: Start) -> None:
+async def test_exception_of_on_connected_ends_run(broker: Broker, start: Start) -> None:
     def fail() -> Never:
         raise LookupError("x")
 
@@ -222,7 +226,7 @@ async def test_an_exception_of_on_connected_ends_run(broker: Broker, start: Star
             await start(broker.port, on_connected=fail).task
 
 
-async def test_a_broker_that_says_nothing_holds_up_nothing(start: Start) -> None:
+async def test_silent_broker_does_not_block_the_end(start: Start) -> None:
     async def talk(peer: Peer) -> None:
         await peer.reader.read()
 
@@ -253,7 +257,7 @@ def accept_what_comes_late(listener: socket.socket) -> bytes:
         return late.recv(100)
 
 
-async def test_a_black_hole_holds_up_nothing(start: Start) -> None:
+async def test_unanswered_tcp_connect_does_not_block_the_loop(start: Start) -> None:
     with black_hole() as listener:
         subject = start(listener.getsockname()[1])
         thread = await wait_until(dialling, "the thread that connects")
@@ -268,7 +272,7 @@ async def test_a_black_hole_holds_up_nothing(start: Start) -> None:
         await asyncio.to_thread(thread.join, PATIENCE)
 
 
-def test_the_process_need_not_wait_for_a_black_hole() -> None:
+def test_unanswered_tcp_connect_does_not_block_the_end_of_the_process() -> None:
     async def connect_and_give_up(port: int) -> threading.Thread:
         subject = start_subject(port)
         thread = await wait_until(dialling, "the thread that connects")

@@ -1,4 +1,4 @@
-"""The broker inside the bridge, for a configuration without an mqtt block."""
+"""The embedded broker of a configuration without an mqtt block."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def accepts(host: str, port: int) -> bool:
         return client.connect_ex((host, port)) == 0
 
 
-async def test_run_without_an_mqtt_block_starts_a_broker_for_this_machine_only(tmp_path: Path) -> None:
+async def test_run_without_an_mqtt_block_starts_a_broker_on_loopback(tmp_path: Path) -> None:
     port = free_port()
     async with running(*PROGRAM, write(tmp_path, mqtt=None), str(port)) as bridge:
         line = await bridge.says("no mqtt: block")

@@ -1,4 +1,4 @@
-"""What is submitted reaches the broker in order, or its sender learns why not."""
+"""Submitted messages reach the broker in order, or their future raises."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VERSIONS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 
 
 @VERSIONS
-async def test_publishes(broker: Broker, start: Start, protocol: str) -> None:
+async def test_publish_delivers_retained_and_qos_0(broker: Broker, start: Start, protocol: str) -> None:
     subject = start(broker.port, protocol=protocol)
     await subject.connected()
     async with broker.record("fleet/#") as seen:
@@ -41,9 +41,7 @@ async def test_publishes(broker: Broker, start: Start, protocol: str) -> None:
 
 
 @VERSIONS
-async def test_answers_with_correlation_and_expiry_where_there_are_such(
-    broker: Broker, start: Start, protocol: str
-) -> None:
+async def test_correlation_and_expiry_are_sent_with_mqtt_5_only(broker: Broker, start: Start, protocol: str) -> None:
     subject = start(broker.port, protocol=protocol)
     await subject.connected()
     async with broker.record("reply/#") as seen:
@@ -54,8 +52,8 @@ async def test_answers_with_correlation_and_expiry_where_there_are_such(
     assert hasattr(message.properties, "MessageExpiryInterval") == (protocol == "5")
 
 
-async def test_what_is_sent_in_one_piece_arrives_whole_and_in_order(broker: Broker, start: Start) -> None:
-    subject = start(broker.port, window=200)
+async def test_batched_packets_arrive_whole_and_in_order(broker: Broker, start: Start) -> None:
+    subject = start(broker.port, inflight=200)
     await subject.connected()
     sizes = (1, 70_000, 3, 200, 65_536, 0)
     sent = [(f"t/{n}", bytes([n % 256]) * sizes[n % len(sizes)], int(n % 7 != 0)) for n in range(60)]
@@ -68,10 +66,10 @@ async def test_what_is_sent_in_one_piece_arrives_whole_and_in_order(broker: Brok
         assert [each for each in got if each[2] == qos] == [each for each in sent if each[2] == qos]
 
 
-async def test_keeps_order_and_window(start: Start) -> None:
+async def test_messages_keep_order_and_inflight_bound(start: Start) -> None:
     holding = Holding()
     async with FakeBroker(holding.talk) as broker:
-        subject = start(broker.port, window=5)
+        subject = start(broker.port, inflight=5)
         await subject.connected()
         tasks = [asyncio.create_task(subject.mqtt.publish(f"t/{n}", b"x")) for n in range(100)]
         for _ in tasks:
@@ -83,10 +81,10 @@ async def test_keeps_order_and_window(start: Start) -> None:
     assert holding.most == 5
 
 
-async def test_senders_take_turns(start: Start) -> None:
+async def test_messages_of_several_senders_keep_the_order_of_submission(start: Start) -> None:
     holding = Holding()
     async with FakeBroker(holding.talk) as broker:
-        subject = start(broker.port, window=1)
+        subject = start(broker.port, inflight=1)
         await subject.connected()
         futures: list[asyncio.Future[None]] = []
 
@@ -104,7 +102,7 @@ async def test_senders_take_turns(start: Start) -> None:
     assert holding.topics == ["1", "4", "2", "3", "5", "6"]  # as they were submitted
 
 
-async def test_keeps_to_what_the_broker_can_hold(start: Start) -> None:
+async def test_receive_maximum_bounds_the_messages_in_flight(start: Start) -> None:
     holding = Holding(RECEIVE_MAXIMUM_3)
     async with FakeBroker(holding.talk) as broker:
         subject = start(broker.port)
@@ -118,10 +116,10 @@ async def test_keeps_to_what_the_broker_can_hold(start: Start) -> None:
     assert holding.most == 3
 
 
-async def test_does_not_send_for_a_sender_that_has_gone(start: Start) -> None:
+async def test_message_of_a_cancelled_sender_is_not_sent(start: Start) -> None:
     holding = Holding()
     async with FakeBroker(holding.talk) as broker:
-        subject = start(broker.port, window=1)
+        subject = start(broker.port, inflight=1)
         await subject.connected()
         first = await subject.mqtt.submit("first", b"")
         gone = asyncio.create_task(subject.mqtt.submit("gone", b""))
@@ -137,10 +135,10 @@ async def test_does_not_send_for_a_sender_that_has_gone(start: Start) -> None:
     assert holding.topics == ["first", "last"]
 
 
-async def test_a_sender_that_does_not_wait_for_the_end_harms_nobody(start: Start) -> None:
+async def test_sender_cancelled_in_flight_does_not_block_others(start: Start) -> None:
     holding = Holding()
     async with FakeBroker(holding.talk) as broker:
-        subject = start(broker.port, window=1)
+        subject = start(broker.port, inflight=1)
         await subject.connected()
         impatient = asyncio.create_task(subject.mqtt.publish("impatient", b""))
         patient = asyncio.create_task(subject.mqtt.publish("patient", b""))
@@ -154,10 +152,10 @@ async def test_a_sender_that_does_not_wait_for_the_end_harms_nobody(start: Start
     assert subject.mqtt.published == 2
 
 
-async def test_what_is_not_acknowledged_fails_with_the_connection(start: Start) -> None:
+async def test_unacknowledged_messages_fail_with_the_connection(start: Start) -> None:
     holding = Holding()
     async with FakeBroker(holding.talk) as broker:
-        subject = start(broker.port, window=1)
+        subject = start(broker.port, inflight=1)
         await subject.connected()
         sent = await subject.mqtt.submit("sent", b"")
         waiting = asyncio.create_task(subject.mqtt.submit("waiting", b""))
@@ -172,7 +170,7 @@ async def test_what_is_not_acknowledged_fails_with_the_connection(start: Start) 
     assert holding.topics == ["sent"]
 
 
-async def test_nobody_has_to_ask_what_became_of_a_message(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+async def test_failed_future_that_nobody_awaits_is_not_logged(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     holding = Holding()
     async with FakeBroker(holding.talk) as broker:
         subject = start(broker.port)
@@ -186,7 +184,7 @@ async def test_nobody_has_to_ask_what_became_of_a_message(start: Start, caplog: 
     assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
-async def test_nothing_is_taken_without_a_connection(broker: Broker, start: Start) -> None:
+async def test_submit_without_a_connection_raises_disconnected(broker: Broker, start: Start) -> None:
     subject = start(broker.port)
     with pytest.raises(Disconnected, match="no connection"):
         await subject.mqtt.submit("a", b"")
@@ -194,7 +192,7 @@ async def test_nothing_is_taken_without_a_connection(broker: Broker, start: Star
     await subject.mqtt.publish("a", b"")
 
 
-async def test_five_thousand_retained_messages(broker: Broker, start: Start) -> None:
+async def test_five_thousand_retained_messages_are_all_acknowledged(broker: Broker, start: Start) -> None:
     subject = start(broker.port)
     await subject.connected()
 
@@ -205,7 +203,7 @@ async def test_five_thousand_retained_messages(broker: Broker, start: Start) -> 
     assert (subject.mqtt.published, subject.ups) == (5000, 1)
 
 
-async def test_a_message_larger_than_any_buffer(broker: Broker, start: Start) -> None:
+async def test_message_larger_than_any_buffer_is_sent(broker: Broker, start: Start) -> None:
     subject = start(broker.port, max_payload=20_000_000)
     await subject.connected()
 
@@ -215,7 +213,7 @@ async def test_a_message_larger_than_any_buffer(broker: Broker, start: Start) ->
     assert len((await broker.retained("large"))["large"].payload) == 20_000_000
 
 
-async def test_a_refusal_reaches_the_sender(start_broker: StartBroker, start: Start, tmp_path: Path) -> None:
+async def test_refused_message_raises_at_its_sender(start_broker: StartBroker, start: Start, tmp_path: Path) -> None:
     rules = tmp_path / "acl"
     rules.write_text("topic readwrite allowed/#\n")
     broker = await start_broker(extra=f"acl_file {rules}")

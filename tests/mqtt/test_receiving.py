@@ -1,4 +1,4 @@
-"""What the broker delivers arrives with all that is known of it."""
+"""Received messages with their properties."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 VERSIONS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 
 
-async def test_a_message_brings_where_to_answer(broker: Broker, start: Start) -> None:
+async def test_message_has_response_topic_and_correlation_data(broker: Broker, start: Start) -> None:
     subject = start(broker.port)
     await subject.connected()
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -39,7 +39,7 @@ async def test_a_message_brings_where_to_answer(broker: Broker, start: Start) ->
 
 
 @VERSIONS
-async def test_tells_retained_from_live(broker: Broker, start: Start, protocol: str) -> None:
+async def test_message_is_retained_only_if_published_before(broker: Broker, start: Start, protocol: str) -> None:
     await broker.publish("fleet/set/x", "old", retain=True)
     subject = start(broker.port, protocol=protocol)
     await subject.connected()
@@ -49,7 +49,7 @@ async def test_tells_retained_from_live(broker: Broker, start: Start, protocol: 
     assert await subject.received("old") == Message(topic="fleet/set/x", payload=b"old", retain=True, qos=1)
 
 
-async def test_tells_what_waited_at_the_broker(broker: Broker, start: Start) -> None:
+async def test_message_that_waited_at_the_broker_is_stale(broker: Broker, start: Start) -> None:
     async with Proxy(broker.port) as proxy:
         subject = start(proxy.port)
         await subject.connected()
@@ -66,7 +66,7 @@ async def test_tells_what_waited_at_the_broker(broker: Broker, start: Start) -> 
         assert subject.mqtt.protocol == "5"
 
 
-async def test_tells_what_waited_for_the_process_to_come_back(broker: Broker, start: Start) -> None:
+async def test_message_that_waited_for_a_restart_is_stale(broker: Broker, start: Start) -> None:
     before = start(broker.port)
     await before.connected()
     await before.stop()
@@ -79,7 +79,7 @@ async def test_tells_what_waited_for_the_process_to_come_back(broker: Broker, st
     assert before.messages == []
 
 
-async def test_nothing_waits_with_the_older_protocol(broker: Broker, start: Start) -> None:
+async def test_message_sent_while_disconnected_is_lost_with_mqtt_311(broker: Broker, start: Start) -> None:
     before = start(broker.port, protocol="3.1.1")
     await before.connected()
     await before.stop()

@@ -1,4 +1,4 @@
-"""The broker has to prove who it is, and may ask the same of us."""
+"""TLS: the broker's certificate and the client's."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ async def failure(subject: Subject, text: str) -> None:
     assert subject.ups == 0
 
 
-async def test_trusts_an_authority(start_broker: StartBroker, start: Start, certificates: Certificates) -> None:
+async def test_broker_certificate_of_the_configured_authority_is_accepted(
+    start_broker: StartBroker, start: Start, certificates: Certificates
+) -> None:
     broker = await start_broker(certificates=certificates)
     subject = start(broker.port, tls=tls_context(ca=str(certificates.ca)))
     await subject.connected()
     await subject.mqtt.publish("a", bytes(500_000))
 
 
-async def test_trusts_nobody_else(
+async def test_broker_certificate_of_another_authority_is_refused(
     start_broker: StartBroker, start: Start, certificates: Certificates, tmp_path: Path
 ) -> None:
     broker = await start_broker(certificates=certificates)
@@ -44,7 +46,9 @@ async def test_trusts_nobody_else(
     await start(broker.port, tls=tls_context(ca=str(other.ca), verify=False)).connected()
 
 
-async def test_verifies_the_name(start_broker: StartBroker, start: Start, certificates: Certificates) -> None:
+async def test_broker_certificate_with_another_name_is_refused(
+    start_broker: StartBroker, start: Start, certificates: Certificates
+) -> None:
     broker = await start_broker(certificates=certificates)
     async with Proxy(broker.port, host="127.0.0.2") as proxy:
         subject = start(proxy.port, host=proxy.host, tls=tls_context(ca=str(certificates.ca)))
@@ -52,7 +56,9 @@ async def test_verifies_the_name(start_broker: StartBroker, start: Start, certif
         await subject.stop()
 
 
-async def test_brings_its_own_certificate(start_broker: StartBroker, start: Start, certificates: Certificates) -> None:
+async def test_client_certificate_is_presented(
+    start_broker: StartBroker, start: Start, certificates: Certificates
+) -> None:
     broker = await start_broker(certificates=certificates, client_certificates=True)
     trust = tls_context(
         ca=str(certificates.ca), certificate=str(certificates.client_certificate), key=str(certificates.client_key)
@@ -63,7 +69,7 @@ async def test_brings_its_own_certificate(start_broker: StartBroker, start: Star
     await failure(bare, "does it ask for a client certificate?")
 
 
-async def test_messages_that_come_at_once_arrive_at_once(start: Start, certificates: Certificates) -> None:
+async def test_messages_in_one_tls_record_arrive_at_once(start: Start, certificates: Certificates) -> None:
     """TLS decrypts more than was asked for, of which the selector knows nothing."""
     served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     served.load_cert_chain(certificates.server_certificate, certificates.server_key)
@@ -81,6 +87,6 @@ async def test_messages_that_come_at_once_arrive_at_once(start: Start, certifica
         await wait_until(lambda: len(subject.messages) == 50, lambda: f"50 messages; {len(subject.messages)} came")
 
 
-def test_says_which_file_is_no_certificate(tmp_path: Path) -> None:
+def test_missing_ca_file_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         tls_context(ca=str(tmp_path / "none.pem"))

@@ -178,7 +178,7 @@ async def bench(
             await wait_until(lambda each=poller: each.health.sources["devices"].next_try, "a poll")  # type: ignore[misc]
         if broker is not None:
             connection = mqtt.run(lambda _: None, lambda: None, lambda _: None)
-            for work in (connection, alarms.run(), alarms.run_marks()):
+            for work in (connection, alarms.run(), alarms.run_recording()):
                 spawn(work, "mqtt")
             await wait_until(lambda: mqtt.connected, "the broker")
         overview = Overview(registry=registry, outbox=shown_outbox or outbox, mqtt=mqtt, status=status, pollers=pollers)

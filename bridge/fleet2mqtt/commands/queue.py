@@ -230,7 +230,7 @@ class CommandQueue:
             outcome = await attempt.run(command, self._limits.confirm)
         if outcome.status is ResultStatus.FAILED and urgency.started == calls and _too_late(command):
             return self._expired(command)
-        return replace(outcome, requested=None if row.secret else values.shown(row, value))
+        return replace(outcome, requested=None if row.secret else values.state_value(row, value))
 
     def _protected(self, device: Device, row: EntityDescription) -> AbstractContextManager[None]:
         """Polls do not touch what is being set; a press sets nothing, and what it refreshes they bring."""

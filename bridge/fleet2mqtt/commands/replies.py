@@ -138,9 +138,9 @@ class Replies:
     def _send(self, topic: str, words: ReplyPayloads, reply_to: ReplyTo | None, device: str | None) -> None:
         text, short = words
         if reply_to is None or reply_to.topic != topic:
-            self._publisher.answer(Reply(topic=topic, payload=text, short=short, device=device))
+            self._publisher.publish_reply(Reply(topic=topic, payload=text, short=short, device=device))
         if reply_to is not None:
             correlation = reply_to.correlation
-            self._publisher.answer(
+            self._publisher.publish_reply(
                 Reply(topic=reply_to.topic, payload=text, short=short, device=device, correlation=correlation)
             )

@@ -111,7 +111,9 @@ class CommandRouter:
         row = known.entity(key) if known else None
         command = self._command(device, key, self._envelope({}, message))
         try:
-            command.value = values.plain(row, message.payload) if row else message.payload.decode("utf-8", "replace")
+            command.value = (
+                values.parse_plain(row, message.payload) if row else message.payload.decode("utf-8", "replace")
+            )
         except CommandError as error:
             self._commands.refuse(command, error)
             return

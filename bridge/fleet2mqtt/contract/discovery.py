@@ -1,6 +1,7 @@
-"""A Device as Home Assistant's MQTT device discovery wants it. Pure: a device in, a topic and a payload out.
+"""Discovery messages for Home Assistant's MQTT device discovery, without effects.
 
-Valid from Home Assistant 2025.4 to 2026.11 without a warning; docs/mqtt.md says which key is there for which release.
+They are valid from Home Assistant 2025.4 to 2026.11 without a warning; docs/mqtt.md says which member is for which
+release.
 """
 
 from __future__ import annotations
@@ -17,42 +18,42 @@ from fleet2mqtt.devices.model import Component, Device, EntityDescription
 
 SUPPORT_URL = "https://github.com/fleet2mqtt/fleet2mqtt"
 
-_COMMANDED = (Component.BUTTON, Component.NUMBER, Component.SELECT, Component.SWITCH, Component.TEXT)
-# Home Assistant's own defaults, as are empty connections: while it compiles a platform's schema in a thread, what it
-# validates gets no defaults, and an entity that misses them is not made (seen on 2025.4.4).
-_PAYLOADS = {"payload_available": ONLINE.decode(), "payload_not_available": OFFLINE.decode()}
-_EVENT_TEMPLATE = (
+_WITH_COMMAND_TOPIC = (Component.BUTTON, Component.NUMBER, Component.SELECT, Component.SWITCH, Component.TEXT)
+# Home Assistant's defaults, as are empty connections: while it compiles a component's schema in a thread, it validates
+# without adding defaults, and does not create an entity that lacks them (seen on 2025.4.4).
+_AVAILABILITY_PAYLOADS = {"payload_available": ONLINE.decode(), "payload_not_available": OFFLINE.decode()}
+_ALARM_EVENT_TEMPLATE = (
     "{{ dict(value_json, event_type='cleared' if value_json.type == 'cleared' else value_json.severity) | tojson }}"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Discovery messages of one bridge, in one language."""
+    """The discovery messages of one bridge, in one language."""
 
     topics: Topics
     language: str
     version: str
 
     def config(self, device: Device) -> dict[str, Any]:
-        """The discovery payload of a device."""
+        """Return the discovery payload of a device."""
         node = self.topics.node(device.id)
         return {
             "device": self._device(device),
             "origin": {"name": "fleet2mqtt", "sw_version": self.version, "support_url": SUPPORT_URL},
-            "availability": [{"topic": topic, **_PAYLOADS} for topic in self._availability(device)],
+            "availability": [{"topic": topic, **_AVAILABILITY_PAYLOADS} for topic in self._availability(device)],
             "availability_mode": "all",
-            "components": {row.key: self._component(device, node, row) for row in device.entities},
+            "components": {entity.key: self._component(device, node, entity) for entity in device.entities},
         }
 
-    def retiring(self, device: Device, retired: Mapping[str, str]) -> dict[str, Any]:
-        """The payload that removes components (key → component) before the next `config`."""
+    def config_with_removals(self, device: Device, removed: Mapping[str, str]) -> dict[str, Any]:
+        """Return the discovery payload that removes components (key → component) before the next `config`."""
         config = self.config(device)
-        config["components"] |= {key: {"platform": component} for key, component in retired.items()}
+        config["components"] |= {key: {"platform": component} for key, component in removed.items()}
         return config
 
     def _device(self, device: Device) -> dict[str, Any]:
-        about: dict[str, Any] = {
+        members: dict[str, Any] = {
             "identifiers": [self.topics.node(device.id)],
             "connections": [list(pair) for pair in device.connections],
             "name": device.name,
@@ -68,80 +69,80 @@ class Discovery:
             "configuration_url": device.configuration_url,
             "via_device": self.topics.node(via) if via else None,
         }
-        return about | {key: value for key, value in optional.items() if value}
+        return members | {key: value for key, value in optional.items() if value}
 
     def _availability(self, device: Device) -> list[str]:
-        """Bridge, backend and device; a backend's own device stays, to show that the backend is away."""
+        """Return the topics of bridge, backend and device; a backend's own device shows that it is unavailable."""
         topics = [self.topics.state]
         if device.id != BRIDGE and not is_backend(device):
             topics.append(self.topics.backend(device.backend, "availability"))
         return [*topics, self.topics.device(device.id, "availability")]
 
-    def _component(self, device: Device, node: str, row: EntityDescription) -> dict[str, Any]:
-        object_id = f"{device.id}_{row.key}"
-        said = _of_row(row, self.language)
+    def _component(self, device: Device, node: str, entity: EntityDescription) -> dict[str, Any]:
+        object_id = f"{device.id}_{entity.key}"
+        shared = _shared_members(entity, self.language)
         component: dict[str, Any] = {
-            "unique_id": f"{node}_{row.key}",
-            "default_entity_id": f"{said['platform']}.{object_id}",
+            "unique_id": f"{node}_{entity.key}",
+            "default_entity_id": f"{shared['platform']}.{object_id}",
             "object_id": object_id,
-            **said,
+            **shared,
         }
-        if row.component is Component.EVENT:
+        if entity.component is Component.EVENT:
             component["state_topic"] = self.topics.alarm_event("+", device.id)
-        elif row.component is Component.DEVICE_TRACKER:
+        elif entity.component is Component.DEVICE_TRACKER:
             component["json_attributes_topic"] = self.topics.device(device.id, "state")
-        elif row.component is not Component.BUTTON:
+        elif entity.component is not Component.BUTTON:
             component["state_topic"] = self.topics.device(device.id, "state")
-        if row.component in _COMMANDED:
-            component["command_topic"] = self.topics.device(device.id, f"set/{row.key}")
-        if row.attributes is not None or row.key in device.attributes:
+        if entity.component in _WITH_COMMAND_TOPIC:
+            component["command_topic"] = self.topics.device(device.id, f"set/{entity.key}")
+        if entity.attributes is not None or entity.key in device.attributes:
             component["json_attributes_topic"] = self.topics.device(device.id, "attributes")
-            component["json_attributes_template"] = f"{{{{ value_json.get('{row.key}', {{}}) | tojson }}}}"
+            component["json_attributes_template"] = f"{{{{ value_json.get('{entity.key}', {{}}) | tojson }}}}"
         return component
 
 
 @lru_cache(maxsize=10_000)
-def _of_row(row: EntityDescription, language: str) -> Mapping[str, Any]:
-    """What a component says of its row alone, whatever device it is of: most devices share their rows."""
+def _shared_members(entity: EntityDescription, language: str) -> Mapping[str, Any]:
+    """Return the members of a component that depend on its entity description only, which most devices share."""
     component: dict[str, Any] = {
-        "platform": row.component.value,
-        "name": row.name.text(language),
-        "qos": 1 if row.component in (Component.BUTTON, Component.EVENT) else 0,
+        "platform": entity.component.value,
+        "name": entity.name.text(language),
+        "qos": 1 if entity.component in (Component.BUTTON, Component.EVENT) else 0,
     }
-    if row.component is Component.EVENT:
-        component["value_template"] = _EVENT_TEMPLATE
-    elif row.component is Component.DEVICE_TRACKER:
-        component["json_attributes_template"] = f"{{{{ (value_json.get('{row.key}') or {{}}) | tojson }}}}"
+    if entity.component is Component.EVENT:
+        component["value_template"] = _ALARM_EVENT_TEMPLATE
+    elif entity.component is Component.DEVICE_TRACKER:
+        component["json_attributes_template"] = f"{{{{ (value_json.get('{entity.key}') or {{}}) | tojson }}}}"
         component["source_type"] = "gps"
-    elif row.component is not Component.BUTTON:
-        component["value_template"] = _value_template(row)
-    return component | _details(row)
+    elif entity.component is not Component.BUTTON:
+        component["value_template"] = _value_template(entity)
+    return component | _optional_members(entity)
 
 
-def _value_template(row: EntityDescription) -> str:
-    if row.secret:  # write-only: shown empty, whatever was written
+def _value_template(entity: EntityDescription) -> str:
+    if entity.secret:  # write-only: shown empty, whatever was written
         return "{{ '' }}"
-    if row.component is Component.TEXT:  # a text entity knows no None
-        return f"{{{{ value_json.get('{row.key}') or '' }}}}"
-    return f"{{{{ value_json.get('{row.key}') }}}}"
+    if entity.component is Component.TEXT:  # a text entity has no state None
+        return f"{{{{ value_json.get('{entity.key}') or '' }}}}"
+    return f"{{{{ value_json.get('{entity.key}') }}}}"
 
 
-def _details(row: EntityDescription) -> dict[str, Any]:
-    """What Home Assistant is told only where the row says it."""
-    listed = "event_types" if row.component is Component.EVENT else "options"
+def _optional_members(entity: EntityDescription) -> dict[str, Any]:
+    """Return the members that only some entity descriptions have."""
+    listed = "event_types" if entity.component is Component.EVENT else "options"
     optional = {
-        "device_class": row.device_class,
-        "state_class": row.state_class,
-        "unit_of_measurement": row.unit,
-        "suggested_display_precision": row.precision,
-        "entity_category": row.category.value if row.category else None,
-        "enabled_by_default": None if row.enabled else False,
-        "icon": row.icon,
-        listed: list(row.options) or None,
-        "min": row.minimum,
-        "max": row.maximum,
-        "step": row.step,
-        "pattern": f"^(?:{row.pattern})?$" if row.pattern else None,  # an unknown text is shown as empty
-        "mode": "password" if row.secret else "box" if row.component is Component.NUMBER else None,
+        "device_class": entity.device_class,
+        "state_class": entity.state_class,
+        "unit_of_measurement": entity.unit,
+        "suggested_display_precision": entity.precision,
+        "entity_category": entity.category.value if entity.category else None,
+        "enabled_by_default": None if entity.enabled else False,
+        "icon": entity.icon,
+        listed: list(entity.options) or None,
+        "min": entity.minimum,
+        "max": entity.maximum,
+        "step": entity.step,
+        "pattern": f"^(?:{entity.pattern})?$" if entity.pattern else None,  # an unknown text is shown as empty
+        "mode": "password" if entity.secret else "box" if entity.component is Component.NUMBER else None,
     }
     return {key: value for key, value in optional.items() if value is not None}

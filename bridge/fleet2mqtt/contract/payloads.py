@@ -1,4 +1,4 @@
-"""What goes out on MQTT as JSON: encoding, the state object, results and responses."""
+"""JSON payloads that the bridge publishes: encoding, state, results, responses, availability."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ EMPTY = b""
 
 
 class ResultStatus(StrEnum):
-    """How a command ended."""
+    """The status of a result."""
 
     CONFIRMED = "confirmed"  # read back and equal
-    UNCONFIRMED = "unconfirmed"  # the vendor said yes, the read-back does not show it in time
-    REJECTED = "rejected"  # the vendor said no
-    FAILED = "failed"  # transport
+    UNCONFIRMED = "unconfirmed"  # the vendor accepted, the read-back does not show it in time
+    REJECTED = "rejected"  # the vendor refused
+    FAILED = "failed"  # no connection to the vendor, or no valid response
     EXPIRED = "expired"  # too old before anything was sent
-    SUPERSEDED = "superseded"  # a newer command for the same key took its place
-    INVALID = "invalid"  # nothing that could be tried
+    SUPERSEDED = "superseded"  # replaced by a newer command for the same key
+    INVALID = "invalid"  # cannot be tried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorDetail:
-    """Why a command or a request did not do what it asked."""
+    """Code and message of the error of a command or request."""
 
     code: int | str
     message: str
 
     def json(self) -> dict[str, Any]:
-        """As in results and responses."""
+        """Return the error as results and responses contain it."""
         return {"code": self.code, "message": self.message}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A result or response; `device` is whose state goes out before it, `short` stands in for one that is too large."""
+    """A result or response. The state of `device` is published before it; `short` replaces a payload too large."""
 
     topic: str
     payload: bytes
@@ -53,17 +53,17 @@ class Reply:
 
 
 def now() -> datetime:
-    """The time, with an offset."""
+    """Return the time, with an offset."""
     return datetime.now(UTC)
 
 
 def stamp(moment: datetime | None = None) -> str:
-    """ISO 8601 with offset, in milliseconds."""
+    """Return a moment, now if None, as ISO 8601 with offset and milliseconds."""
     return (moment or now()).isoformat(timespec="milliseconds")
 
 
 def dumps(value: Any) -> bytes:
-    """JSON in UTF-8. What that cannot say (lone surrogates, integers beyond 64 bit) is escaped as ASCII."""
+    """Return a value as JSON in UTF-8; with lone surrogates or integers beyond 64 bit it is escaped as ASCII."""
     try:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
@@ -71,7 +71,7 @@ def dumps(value: Any) -> bytes:
 
 
 def state(device: Device, state_meta: StateMeta | None) -> bytes:
-    """The state object of a device: a key per entity that has a state, and `_meta`."""
+    """Return the state payload of a device: one key per entity that has a state, and `_meta`."""
     meta = (
         {"source": None, "observed_at": None}
         if state_meta is None
@@ -81,7 +81,7 @@ def state(device: Device, state_meta: StateMeta | None) -> bytes:
 
 
 def response(transaction: str | int | None, data: Any = None, error: ErrorDetail | None = None) -> dict[str, Any]:
-    """The one response to a request."""
+    """Return the response to a request."""
     return {
         "transaction": transaction,
         "status": "error" if error else "ok",
@@ -91,5 +91,5 @@ def response(transaction: str | int | None, data: Any = None, error: ErrorDetail
 
 
 def availability(available: Any) -> bytes:
-    """`online` or `offline`."""
+    """Return the payload of an availability topic: `online` or `offline`."""
     return ONLINE if available else OFFLINE

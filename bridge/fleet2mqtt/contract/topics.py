@@ -1,4 +1,4 @@
-"""The topics of the contract (docs/mqtt.md), in one place."""
+"""The topics of the contract (docs/mqtt.md)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from fleet2mqtt.devices.ids import slug
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Topics under a base topic and a discovery prefix."""
+    """Topics below a base topic and a discovery prefix."""
 
     base: str
     prefix: str
 
     @property
     def state(self) -> str:
-        """The bridge's own `online`/`offline`, also its last will."""
+        """The topic of the bridge's own `online`/`offline`, also that of the will."""
         return f"{self.base}/bridge/state"
 
     def bridge(self, name: str) -> str:
-        """`bridge/info`, `bridge/health`, `bridge/logging`."""
+        """Return `bridge/info`, `bridge/health` or `bridge/logging`."""
         return f"{self.base}/bridge/{name}"
 
     def backend(self, backend: str, name: str) -> str:
-        """`availability` and `health` of a backend."""
+        """Return `availability` or `health` of a backend."""
         return f"{self.base}/backend/{backend}/{name}"
 
     def source(self, backend: str, source: str) -> str:
@@ -32,32 +32,32 @@ class Topics:
         return f"{self.base}/backend/{backend}/source/{source}/availability"
 
     def device(self, device: str, name: str) -> str:
-        """`state`, `attributes`, `availability`, `set`, `get` and `result` of a device."""
+        """Return `state`, `attributes`, `availability`, `set`, `get` or `result` of a device."""
         return f"{self.base}/device/{device}/{name}"
 
     def alarm_event(self, severity: str, device: str) -> str:
-        """Where an alarm event goes, never retained."""
+        """Return the topic of a device's alarm events of one severity, never retained."""
         return f"{self.base}/alarm/event/{severity}/{device}"
 
     def alarm_active(self, device: str, alarm_key: str) -> str:
-        """Where an alarm stands, retained, until it is cleared."""
+        """Return the retained topic of an alarm while it is active."""
         return f"{self.base}/alarm/active/{device}/{slug(alarm_key)}"
 
     @property
     def alarm_summary(self) -> str:
-        """Counts by severity."""
+        """The topic of the alarm summary."""
         return f"{self.base}/alarm/summary"
 
     def node(self, device: str) -> str:
-        """The device's name towards Home Assistant: `<base slug>_<device>`."""
+        """Return the node id of a device in Home Assistant: `<base slug>_<device>`."""
         return f"{slug(self.base)}_{device}"
 
     def discovery(self, device: str) -> str:
-        """Home Assistant's device discovery topic of a device."""
+        """Return the topic of a device's discovery message."""
         return f"{self.prefix}/device/{self.node(device)}/config"
 
     def commands(self) -> tuple[str, ...]:
-        """The filters on which commands and requests come in."""
+        """Return the topic filters of commands and requests."""
         return (
             self.device("+", "set"),
             self.device("+", "set/+"),

@@ -1,4 +1,4 @@
-"""Command values: what came on MQTT → what a row's `write` takes, and what the state will show once it is done."""
+"""Command values: parsing and validation of what is written to an entity, and its comparison with the state."""
 
 from __future__ import annotations
 
@@ -17,67 +17,67 @@ WRITABLE = frozenset((Component.BUTTON, Component.NUMBER, Component.SELECT, Comp
 
 MAX_TEXT = 255
 _LARGEST = 1e200
-"""Larger numbers, which no vendor has, would overflow on their way; what is not finite is no less either."""
+"""Larger numbers, which no vendor has, would overflow; infinity and NaN are not below it either."""
 PRESS = "PRESS"
 
 
-def plain(row: EntityDescription, payload: bytes) -> Any:
-    """The value in the payload of `set/<key>`, as Home Assistant sends it. Raises CommandError."""
+def parse_plain(entity: EntityDescription, payload: bytes) -> Any:
+    """Return the value in the payload of `set/<key>`, as Home Assistant sends it. Raises CommandError."""
     try:
         text = payload.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CommandError("invalid_value", "the payload is not UTF-8") from error
-    if row.component is not Component.NUMBER:
+    if entity.component is not Component.NUMBER:
         return text
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):  # whatever it is, it is no number
+    except (ValueError, RecursionError):  # not a number: `validate` refuses it
         return text
 
 
-def validate(row: EntityDescription, value: Any) -> Any:
-    """What `write` takes: bool, number, option, text, or None for a press. Raises CommandError."""
+def validate(entity: EntityDescription, value: Any) -> Any:
+    """Return the value for `write`: bool, number, option, text, or None for a press. Raises CommandError."""
     try:
-        return _SCHEMAS[row.component](row)(value)
+        return _SCHEMAS[entity.component](entity)(value)
     except vol.Invalid as error:
-        raise CommandError("invalid_value", f"{row.key}: {error.msg}") from error
+        raise CommandError("invalid_value", f"{entity.key}: {error.msg}") from error
 
 
-def shown(row: EntityDescription, value: Any) -> Value:
-    """A validated value as the state shows it."""
-    if row.component is Component.BUTTON:
+def state_value(entity: EntityDescription, value: Any) -> Value:
+    """Return a validated value as the state contains it."""
+    if entity.component is Component.BUTTON:
         return PRESS
-    return on_off(value) if row.component is Component.SWITCH else value
+    return on_off(value) if entity.component is Component.SWITCH else value
 
 
-def observed(row: EntityDescription, device: Device, value: Any) -> tuple[bool, Value]:
-    """Whether the device now has the validated value, and what its state shows."""
-    if row.component is Component.BUTTON:
+def observed(entity: EntityDescription, device: Device, value: Any) -> tuple[bool, Value]:
+    """Return whether the device has the validated value, and the value in its state."""
+    if entity.component is Component.BUTTON:
         return True, None
-    if row.secret:
-        return row.value is not None and row.value(device.record) == vendor_json.secret_digest(value), None
-    state = device.state.get(row.key)
-    wanted = shown(row, value)
-    if isinstance(state, int | float) and isinstance(wanted, int | float):
-        return math.isclose(state, wanted, rel_tol=1e-9, abs_tol=1e-9), state
-    return state == wanted, state
+    if entity.secret:
+        return entity.value is not None and entity.value(device.record) == vendor_json.secret_digest(value), None
+    state = device.state.get(entity.key)
+    expected = state_value(entity, value)
+    if isinstance(state, int | float) and isinstance(expected, int | float):
+        return math.isclose(state, expected, rel_tol=1e-9, abs_tol=1e-9), state
+    return state == expected, state
 
 
 def _switch(_: EntityDescription) -> vol.Schema:
-    def truth(value: Any) -> bool:
-        word = value.upper() if isinstance(value, str) else value
-        if word is True or word == "ON":
+    def boolean(value: Any) -> bool:
+        text = value.upper() if isinstance(value, str) else value
+        if text is True or text == "ON":
             return True
-        if word is False or word == "OFF":
+        if text is False or text == "OFF":
             return False
         message = 'expected "ON" or "OFF"'
         raise vol.Invalid(message)
 
-    return vol.Schema(truth)
+    return vol.Schema(boolean)
 
 
-def _number(row: EntityDescription) -> vol.Schema:
-    low, high = row.minimum, row.maximum
+def _number(entity: EntityDescription) -> vol.Schema:
+    low, high = entity.minimum, entity.maximum
 
     def within(value: Any) -> int | float:
         number = None if isinstance(value, bool) else value
@@ -87,7 +87,7 @@ def _number(row: EntityDescription) -> vol.Schema:
         if (low is not None and number < low) or (high is not None and number > high):
             message = f"expected a number from {low} to {high}"
             raise vol.Invalid(message)
-        step = row.step or 1
+        step = entity.step or 1
         steps = (number - (low or 0)) / step
         if not math.isclose(steps, round(steps), abs_tol=1e-6):
             message = f"expected a multiple of {step}"
@@ -97,18 +97,18 @@ def _number(row: EntityDescription) -> vol.Schema:
     return vol.Schema(within)
 
 
-def _select(row: EntityDescription) -> vol.Schema:
+def _select(entity: EntityDescription) -> vol.Schema:
     def option(value: Any) -> str:
-        if not isinstance(value, str) or value.lower() not in row.options:
-            message = f"expected one of {', '.join(row.options)}"
+        if not isinstance(value, str) or value.lower() not in entity.options:
+            message = f"expected one of {', '.join(entity.options)}"
             raise vol.Invalid(message)
         return value.lower()
 
     return vol.Schema(option)
 
 
-def _text(row: EntityDescription) -> vol.Schema:
-    low, high = int(row.minimum or 0), int(row.maximum or MAX_TEXT)
+def _text(entity: EntityDescription) -> vol.Schema:
+    low, high = int(entity.minimum or 0), int(entity.maximum or MAX_TEXT)
 
     def text(value: Any) -> str:
         if not isinstance(value, str) or not low <= len(value) <= high:
@@ -117,8 +117,8 @@ def _text(row: EntityDescription) -> vol.Schema:
         if any(not character.isprintable() for character in value):
             message = "expected printable characters only"
             raise vol.Invalid(message)
-        if row.pattern is not None and re.fullmatch(row.pattern, value) is None:
-            message = f"expected a text that matches {row.pattern}"
+        if entity.pattern is not None and re.fullmatch(entity.pattern, value) is None:
+            message = f"expected a text that matches {entity.pattern}"
             raise vol.Invalid(message)
         return value
 

@@ -1,14 +1,12 @@
-"""The connection to the MQTT broker; nothing else imports paho.
+"""The MQTT client and the embedded broker; no other package imports paho or amqtt.
 
-settings   what a connection needs, and what it delivers
-packets    what is sent, and what it weighs
-limits     what is too large to be sent
-window     the order of messages, and how many may be unacknowledged
-pump       paho driven by the event loop
-dialect    which MQTT the broker speaks
-link       one connection: what is said on it
-retry      when to try again, and how loudly to say so
-client     MqttClient: one link after another, for ever
+client           MqttClient: one connection after another, with back-off between them
+connection       one connection, and the protocol negotiation
+network_loop     paho's socket on the event loop
+flow_control     order and bound of messages in flight; packet size limit
+settings         settings of a connection; messages in both directions
+embedded_broker  amqtt on loopback
+paho_overrides, amqtt_overrides: what relies on private members of these libraries
 """
 
 from __future__ import annotations

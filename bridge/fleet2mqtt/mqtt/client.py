@@ -1,4 +1,4 @@
-"""The bridge's side of MQTT: connected for as long as there is a broker, with every message accounted for."""
+"""The MQTT client: keeps the bridge connected to the broker and reports the outcome of each message."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from fleet2mqtt.mqtt.connection import Connection, ConnectionEnded, DisconnectCa
 from fleet2mqtt.mqtt.flow_control import PacketSizeLimit, PublishCounters
 from fleet2mqtt.mqtt.settings import Message, Outgoing, Settings, properties
 
-_log = logging.getLogger(__name__)
-_SLOW = 8  # times the ordinary back-off where someone has to act
-_ENOUGH_DOUBLINGS = 30
-_SUSPICIOUS = 3  # connections lost without a stable one between
+_LOG = logging.getLogger(__name__)
+
+_SLOW_FACTOR = 8  # times the ordinary back-off where somebody has to act
+_MAX_DOUBLINGS = 30
+_SUSPICIOUS_LOSSES = 3  # connections lost in a row without a stable one
 _REMEDIES = MappingProxyType(
     {  # by MQTT 5 reason code; paho translates those of 3.1.1
         0x84: "set mqtt.protocol to one that the broker speaks, or to auto",
@@ -40,39 +41,42 @@ _REMEDIES = MappingProxyType(
 
 @dataclass(slots=True)
 class ReconnectBackoff:
-    """Exponential back-off with full jitter, begun anew only after a connection that was stable."""
+    """Exponential back-off with full jitter between connections; reset only after a stable connection."""
 
     settings: Settings
     _failures: int = 0
     _losses: int = 0
-    _told: str | None = None
+    _logged: str | None = None
 
-    def succeeded(self) -> None:
-        """There is a connection; whatever ends it is worth a warning."""
-        self._told = None
+    def on_connected(self) -> None:
+        """Record a connection; the reason that ends it is logged as a warning, even if it was logged before."""
+        self._logged = None
 
-    def stood(self, seconds: float) -> None:
-        """A connection lasted so long."""
-        if seconds >= self.settings.stable_after:
+    def on_ended(self, lasted: float) -> None:
+        """Record that a connection lasted so many seconds."""
+        if lasted >= self.settings.stable_after:
             self._failures = self._losses = 0
 
-    def failed(self, error: ConnectionEnded, *, lost: bool) -> float:
-        """Seconds to wait, told once for each reason; `lost` is a connection that had been made."""
+    def next_delay(self, error: ConnectionEnded, *, lost: bool) -> float:
+        """Return the seconds to wait before the next attempt, and log each reason once.
+
+        `lost` says that the connection had been made.
+        """
         slow = error.cause in (DisconnectCause.REFUSED, DisconnectCause.TAKEN_OVER)
-        ceiling = self.settings.backoff_first * (_SLOW if slow else 1) * 2 ** min(self._failures, _ENOUGH_DOUBLINGS)
+        ceiling = self.settings.backoff_first * (_SLOW_FACTOR if slow else 1) * 2 ** min(self._failures, _MAX_DOUBLINGS)
         ceiling = min(ceiling, self.settings.backoff_max)
         delay = random.uniform(ceiling / 2 if slow else 0.0, ceiling)  # noqa: S311 - jitter is no secret
         self._failures += 1
         self._losses += lost
-        reason = self.explain(error)
-        level = logging.DEBUG if reason == self._told else logging.WARNING
-        self._told = reason
+        reason = self.describe(error)
+        level = logging.DEBUG if reason == self._logged else logging.WARNING
+        self._logged = reason
         what = "lost" if lost else "no connection to"
-        _log.log(level, "%s %s; trying again in %.1f s", what, reason, delay)
+        _LOG.log(level, "%s %s; trying again in %.1f s", what, reason, delay)
         return delay
 
-    def explain(self, error: ConnectionEnded) -> str:
-        """Which broker, what is wrong there, and what to do."""
+    def describe(self, error: ConnectionEnded) -> str:
+        """Return a text that names the broker, what is wrong, and what to do."""
         settings = self.settings
         broker = f"{settings.host}:{settings.port}"
         if error.cause is DisconnectCause.TAKEN_OVER:
@@ -83,14 +87,14 @@ class ReconnectBackoff:
         if error.cause is DisconnectCause.REFUSED:
             remedy = _REMEDIES.get(error.code, "see the broker's log")
             return f"{broker}: the broker refuses us: {str(error).lower()}; {remedy}"
-        if error.cause is DisconnectCause.CLOSED and self._losses >= _SUSPICIOUS:
-            # Many brokers close the older of two clients with one id without giving a reason.
+        if error.cause is DisconnectCause.CLOSED and self._losses >= _SUSPICIOUS_LOSSES:
+            # At a session takeover many brokers close the older connection without a reason.
             return f"{broker}: {error}, again: does another client use the client id {settings.client_id!r}?"
         return f"{broker}: {error}"
 
 
-_FAREWELL = 2.0  # seconds for the last message's acknowledgement
-_PROBES = 3
+_FAREWELL_TIMEOUT = 2.0  # seconds for the acknowledgement of the last message
+_MAX_PROBES = 3
 
 
 class MqttClient:
@@ -105,33 +109,33 @@ class MqttClient:
         self.last_error: str | None = None
         self._settings = settings
         self._subscriptions = subscriptions
-        self._dialect = ProtocolNegotiation.of(settings.protocol)
-        self._limits = PacketSizeLimit(max_payload=settings.max_payload)
-        self._tally = PublishCounters()
-        self._link: Connection | None = None
-        self._retry = ReconnectBackoff(settings)
+        self._negotiation = ProtocolNegotiation.of(settings.protocol)
+        self._size_limit = PacketSizeLimit(max_payload=settings.max_payload)
+        self._counters = PublishCounters()
+        self._connection: Connection | None = None
+        self._backoff = ReconnectBackoff(settings)
         self._ever_connected = False
         self._closed = asyncio.Event()
 
     @property
     def protocol(self) -> str | None:
-        """The MQTT spoken now, "5" or "3.1.1"; None without a connection."""
-        return None if self._link is None else str(self._link.version)
+        """The MQTT version of the connection, "5" or "3.1.1"; None without a connection."""
+        return None if self._connection is None else str(self._connection.version)
 
     @property
     def max_packet(self) -> int | None:
-        """The broker's limit for a packet in bytes, None where it does not tell."""
-        return self._limits.max_packet
+        """The packet size limit that the broker announced in bytes, None without one."""
+        return self._size_limit.max_packet
 
     @property
     def published(self) -> int:
-        """How many messages the broker has taken."""
-        return self._tally.published
+        """The number of messages that the broker acknowledged."""
+        return self._counters.published
 
     @property
     def dropped(self) -> Counter[str]:
-        """How many messages will never reach the broker, by reason."""
-        return self._tally.dropped
+        """The number of messages that did not reach the broker, by reason."""
+        return self._counters.dropped
 
     async def run(
         self,
@@ -141,44 +145,44 @@ class MqttClient:
     ) -> Never:
         """Stay connected until cancelled. Raises what a callback raised.
 
-        `on_message` is called for each message, maybe before the first `on_connected`; `on_connected` after the broker
-        has accepted the connection and the subscriptions; `on_disconnected` with the reason.
+        `on_message` is called for each message, perhaps before the first `on_connected`; `on_connected` after CONNACK
+        and SUBACK; `on_disconnected` with the reason.
         """
         while not self._closed.is_set():
             try:
-                await self._connection(on_message, on_connected)
+                await self._connect_and_serve(on_message, on_connected)
             except ConnectionEnded as error:
                 self.last_error = str(error)
                 lost, self.connected = self.connected, False
                 if lost:
                     on_disconnected(str(error))
-                if not self._closed.is_set() and not self._dialect.on_error(error):
-                    await asyncio.sleep(self._retry.failed(error, lost=lost))
+                if not self._closed.is_set() and not self._negotiation.on_error(error):
+                    await asyncio.sleep(self._backoff.next_delay(error, lost=lost))
             finally:
                 self.connected = False
         forever: asyncio.Future[Never] = asyncio.get_running_loop().create_future()
         await forever
 
     async def probe(self) -> str:
-        """Connect once, say nothing and leave; gives the MQTT spoken. Raises Disconnected with what to do."""
-        tries = 0
+        """Connect and disconnect once; return the MQTT version. Raises Disconnected with what to do."""
+        silent = 0
         while True:
-            link = Connection(self._settings, self._dialect, self._tally, lambda _: None)
+            connection = Connection(self._settings, self._negotiation, self._counters, lambda _: None)
             try:
-                await link.open()
-                await link.leave()
+                await connection.open()
+                await connection.disconnect()
             except ConnectionEnded as error:
-                tries += error.cause is DisconnectCause.SILENT  # it may be the version that is not answered
-                if not self._dialect.on_error(error) and (
-                    error.cause is not DisconnectCause.SILENT or tries >= _PROBES
+                silent += error.cause is DisconnectCause.SILENT  # perhaps the broker does not speak this version
+                if not self._negotiation.on_error(error) and (
+                    error.cause is not DisconnectCause.SILENT or silent >= _MAX_PROBES
                 ):
-                    raise Disconnected(self._retry.explain(error)) from error
+                    raise Disconnected(self._backoff.describe(error)) from error
             else:
-                return str(link.version)
+                return str(connection.version)
             finally:
-                link.abort()
+                connection.abort()
 
-    async def submit(  # noqa: PLR0913 - what MQTT says of a message
+    async def submit(  # noqa: PLR0913 - the parts of an MQTT message
         self,
         topic: str,
         payload: bytes,
@@ -188,25 +192,26 @@ class MqttClient:
         response: bytes | None = None,
         expiry: int | None = None,
     ) -> asyncio.Future[None]:
-        """Hand a message over in its turn; the future is done when the broker has it, at once for QoS 0.
+        """Send a message after those submitted before; return a future, done at its PUBACK.
 
-        `response` is the correlation data of what is answered, `expiry` in seconds; both are left out with MQTT 3.1.1.
-        Raises Disconnected without a connection, Refused for what is too large; the future raises Disconnected when
-        the connection goes first, Refused when the broker says no. Nobody has to await it.
+        `response` is the correlation data of a reply, `expiry` in seconds; both are left out with MQTT 3.1.1.
+        Raises Disconnected without a connection, Refused for a message that is too large; the future raises
+        Disconnected if the connection ends first, Refused if the broker refuses. Nobody has to await it. At QoS 0 it is
+        done at once.
         """
-        link = self._link
-        if link is None or self._closed.is_set():
+        connection = self._connection
+        if connection is None or self._closed.is_set():
             raise Disconnected(self.last_error or "there is no connection to the broker yet")
         extra: Properties | None = None
-        if link.version is Version.V5 and (response is not None or expiry is not None):
+        if connection.version is Version.V5 and (response is not None or expiry is not None):
             extra = properties(PacketTypes.PUBLISH, CorrelationData=response, MessageExpiryInterval=expiry)
         message = Outgoing(topic=topic, payload=payload, retain=retain, qos=qos, properties=extra)
         try:
-            self._limits.check(message)
+            self._size_limit.check(message)
         except Refused as error:
-            self._tally.dropped[error.reason] += 1
+            self._counters.dropped[error.reason] += 1
             raise
-        return await link.window.submit(message)
+        return await connection.window.submit(message)
 
     async def publish(  # noqa: PLR0913 - as submit
         self,
@@ -218,60 +223,61 @@ class MqttClient:
         response: bytes | None = None,
         expiry: int | None = None,
     ) -> None:
-        """As submit; returns when the broker has the message. Raises Disconnected, Refused."""
+        """Send a message as `submit` does, and wait for its acknowledgement. Raises Disconnected, Refused."""
         await (await self.submit(topic, payload, retain=retain, qos=qos, response=response, expiry=expiry))
 
     async def close(self) -> None:
-        """Say goodbye: publish what the will says, then disconnect for good. For the end, while `run` still runs."""
+        """Publish the will's payload, then disconnect for good. To be called while `run` still runs."""
         self._closed.set()
-        link = self._link
-        if link is None:
+        connection = self._connection
+        if connection is None:
             return
         last = Outgoing(topic=self._settings.will_topic, payload=self._settings.will_payload, retain=True)
         try:
-            async with asyncio.timeout(_FAREWELL):
-                await (await link.window.submit(last))
+            async with asyncio.timeout(_FAREWELL_TIMEOUT):
+                await (await connection.window.submit(last))
         except (MqttError, TimeoutError) as error:
-            _log.debug("not said goodbye, the broker publishes the will: %s", error)
-            link.abort()
+            _LOG.debug("the last message is not acknowledged, the broker publishes the will: %s", error)
+            connection.abort()
         else:
-            await link.leave()
+            await connection.disconnect()
 
-    async def _connection(self, on_message: Callable[[Message], None], on_connected: Callable[[], None]) -> Never:
-        link = Connection(self._settings, self._dialect, self._tally, on_message)
+    async def _connect_and_serve(
+        self, on_message: Callable[[Message], None], on_connected: Callable[[], None]
+    ) -> Never:
+        connection = Connection(self._settings, self._negotiation, self._counters, on_message)
         try:
-            await link.open()
-            self._dialect.confirm()
-            self._link = link
-            self._limits.max_packet = link.max_packet
-            self._greet(await link.subscribe(self._subscriptions))
+            await connection.open()
+            self._negotiation.confirm()
+            self._connection = connection
+            self._size_limit.max_packet = connection.max_packet
+            self._start(await connection.subscribe(self._subscriptions))
             on_connected()
-            await self._hold(link)
+            await self._serve(connection)
         finally:
-            self._link = None
-            link.abort()
+            self._connection = None
+            connection.abort()
 
-    def _greet(self, refused: list[str]) -> None:
+    def _start(self, refused: list[str]) -> None:
         if self._closed.is_set():
             raise ConnectionEnded(DisconnectCause.LEFT, "closed while it connected")
-        self._retry.succeeded()
+        self._backoff.on_connected()
         settings = self._settings
-        _log.info("connected to %s:%d with MQTT %s", settings.host, settings.port, self._dialect.version)
+        _LOG.info("connected to %s:%d with MQTT %s", settings.host, settings.port, self._negotiation.version)
         if refused:
-            _log.warning("the broker refuses subscriptions, check its access rules: %s", ", ".join(refused))
+            _LOG.warning("the broker refuses subscriptions, check its access rules: %s", ", ".join(refused))
         self.reconnects += self._ever_connected
         self.connected = self._ever_connected = True
 
-    async def _hold(self, link: Connection) -> Never:
-        now = asyncio.get_running_loop().time
-        since = now()
+    async def _serve(self, connection: Connection) -> Never:
+        loop = asyncio.get_running_loop()
+        since = loop.time()
         try:
-            await link.hold()
+            await connection.run()
         except ConnectionEnded as error:
-            self._retry.stood(now() - since)
-            verdict = (
-                self._limits.blame(link.window.unacknowledged()) if error.cause is DisconnectCause.CLOSED else None
-            )
-            if verdict is not None:
-                _log.error("%s", verdict)
+            self._backoff.on_ended(loop.time() - since)
+            if error.cause is DisconnectCause.CLOSED:
+                inferred = self._size_limit.on_closed(connection.window.unacknowledged())
+                if inferred is not None:
+                    _LOG.error("%s", inferred)
             raise

@@ -1,17 +1,17 @@
-"""One connection to the broker: what is said on it, and what the answers mean."""
+"""One connection to the broker, and the protocol negotiation."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Never, TypeVar
+from typing import Any, Never, TypeVar
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MessageType, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -19,22 +19,25 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from fleet2mqtt.errors import Disconnected, Refused
 from fleet2mqtt.mqtt.flow_control import InflightWindow, PublishCounters
-from fleet2mqtt.mqtt.paho_driver import NetworkLoop
+from fleet2mqtt.mqtt.network_loop import NetworkLoop
+from fleet2mqtt.mqtt.paho_overrides import PahoClient
 from fleet2mqtt.mqtt.settings import Message, Outgoing, Settings, properties
 
-_SILENT_ENOUGH = 2
+T = TypeVar("T")
+
+_SILENT_ATTEMPTS = 2  # attempts without an answer before the other version is tried
 _UNSUPPORTED_VERSION = 0x84
 
 
 class DisconnectCause(StrEnum):
     """Why a connection could not be made, or ended."""
 
-    UNREACHABLE = "unreachable"  # nobody there
-    SILENT = "silent"  # closed in place of an answer, or none came
-    REFUSED = "refused"  # CONNACK says no
-    NO_IDENTIFIERS = "no_identifiers"  # the broker has MQTT 5, without subscription identifiers
+    UNREACHABLE = "unreachable"  # no TCP or TLS connection
+    SILENT = "silent"  # closed instead of an answer, or no answer in time
+    REFUSED = "refused"  # CONNACK with a failure
+    NO_IDENTIFIERS = "no_identifiers"  # the broker speaks MQTT 5 without subscription identifiers
     CLOSED = "closed"
-    TAKEN_OVER = "taken_over"  # another client came with our client id
+    TAKEN_OVER = "taken_over"  # session takeover by another client with our client id
     DEAD = "dead"  # no answer to a ping
     LEFT = "left"  # we closed it
 
@@ -49,7 +52,7 @@ class ConnectionEnded(Disconnected):
 
 
 class Version(StrEnum):
-    """MQTT as the configuration names it."""
+    """MQTT versions as the configuration names them."""
 
     V5 = "5"
     V311 = "3.1.1"
@@ -57,26 +60,29 @@ class Version(StrEnum):
 
 @dataclass(slots=True)
 class ProtocolNegotiation:
-    """`identifiers`: whether the broker marks messages with the subscription that they come by (MQTT 5)."""
+    """The MQTT version to speak, found from the broker's reactions.
+
+    `identifiers` says that the broker supports subscription identifiers (MQTT 5).
+    """
 
     version: Version
     negotiable: bool
     identifiers: bool = True
-    _proven: bool = False
+    _confirmed: bool = False
     _silent: int = 0
 
     @classmethod
     def of(cls, protocol: str) -> ProtocolNegotiation:
-        """For the configured `protocol`: "auto", "5" or "3.1.1"."""
+        """Return the negotiation for the option `protocol`: "auto", "5" or "3.1.1"."""
         auto = protocol == "auto"
         return cls(Version.V5 if auto else Version(protocol), auto)
 
     def confirm(self) -> None:
-        """It was understood."""
-        self._proven = True
+        """Record that the broker speaks the version."""
+        self._confirmed = True
 
     def on_error(self, error: ConnectionEnded) -> bool:
-        """Whether to try again at once, in another way."""
+        """Choose how to connect next; return True if that can be tried at once."""
         if error.cause is DisconnectCause.NO_IDENTIFIERS:
             self.identifiers = False
             return True
@@ -85,127 +91,127 @@ class ProtocolNegotiation:
         if error.code == _UNSUPPORTED_VERSION and self.version is Version.V5:
             self.version = Version.V311
             return True
-        if error.cause is DisconnectCause.SILENT and not self._proven:
+        if error.cause is DisconnectCause.SILENT and not self._confirmed:
             self._silent += 1
-            if self._silent % _SILENT_ENOUGH == 0:
-                # Back again if that does not help either: a proxy whose broker is down closes just like that.
+            if self._silent % _SILENT_ATTEMPTS == 0:
+                # Back to MQTT 5 if 3.1.1 does not help: a proxy closes connections likewise while its broker is down.
                 self.version = Version.V311 if self.version is Version.V5 else Version.V5
         return False
 
 
-T = TypeVar("T")
-
-_PATIENCE = 10.0  # seconds for the broker to answer
-_GOODBYE = 1.0  # seconds to get rid of a DISCONNECT
-_SESSION_BEYOND_WILL = 20  # seconds
+_ANSWER_TIMEOUT = 10.0  # seconds for CONNACK and SUBACK
+_DISCONNECT_TIMEOUT = 1.0  # seconds to send a DISCONNECT
+_SESSION_AFTER_WILL = 20  # seconds that the session outlives the will
 _MAX_IDENTIFIER = 268_435_455
-_HEADROOM = 65_536 + 1024  # bytes of topic and properties beside the largest payload
-_AT_ONCE = 65_536  # bytes handed to the socket in one piece, more or less
-_SHORT_ACK = 3  # bytes: a packet id, and a code perhaps
-_FAILURE = b"\x80"
+_MAX_OVERHEAD = 65_536 + 1024  # bytes of topic and properties beside the largest payload
 _TAKEN_OVER = 0x8E
 _KEEPALIVE_TIMEOUT = 0x8D
 
 
 class Connection:
-    """One connection, never used again. `window` takes messages once `open` has returned.
+    """One connection, used once. `window` accepts messages after `open` has returned.
 
-    `max_packet` is the broker's own limit in bytes, None where it does not tell.
+    `max_packet` is the packet size limit that the broker announced in bytes, None without one.
     """
 
     def __init__(
         self,
         settings: Settings,
-        dialect: ProtocolNegotiation,
-        tally: PublishCounters,
+        negotiation: ProtocolNegotiation,
+        counters: PublishCounters,
         on_message: Callable[[Message], None],
     ) -> None:
         loop = asyncio.get_running_loop()
-        self.version = dialect.version
+        self.version = negotiation.version
         self.max_packet: int | None = None
-        self.window = InflightWindow(settings.window, self._publish, tally)
+        self.window = InflightWindow(settings.inflight, self._publish, counters)
         self._settings = settings
-        self._identifiers = self.version is Version.V5 and dialect.identifiers
-        # Random, as the session may be one that another process left behind.
+        self._identifiers = self.version is Version.V5 and negotiation.identifiers
+        # Random, because the session may be one that another process left behind.
         self._identifier = 1 + secrets.randbelow(_MAX_IDENTIFIER)
         self._on_message = on_message
-        self._greeting: asyncio.Future[Properties] = loop.create_future()
-        self._granted: asyncio.Future[list[ReasonCode]] = loop.create_future()
-        self._complaint = ""
-        self._client = _client(settings, self.version)
-        self._pump = NetworkLoop(self._client)
+        self._connack: asyncio.Future[Properties] = loop.create_future()
+        self._suback: asyncio.Future[list[ReasonCode]] = loop.create_future()
+        self._paho_error = ""
+        self._client = _build_client(settings, self.version)
+        self._network_loop = NetworkLoop(self._client)
 
     async def open(self) -> None:
-        """Connect; return when the broker has said yes. Raises ConnectionEnded."""
-        self._listen()
+        """Connect; return after a CONNACK with success. Raises ConnectionEnded."""
+        self._set_callbacks()
         settings = self._settings
         try:
-            await self._pump.dial(settings.host, settings.port, settings.keepalive, **self._session())
+            await self._network_loop.connect(
+                settings.host, settings.port, settings.keepalive, **self._session_options()
+            )
         except OSError as error:
-            raise ConnectionEnded(DisconnectCause.UNREACHABLE, _words(error)) from error
-        terms = await self._answer(self._greeting, "CONNECT")
-        if self._identifiers and getattr(terms, "SubscriptionIdentifierAvailable", 1) == 0:
+            raise ConnectionEnded(DisconnectCause.UNREACHABLE, _error_text(error)) from error
+        granted = await self._wait_for_answer(self._connack, "CONNECT")
+        if self._identifiers and getattr(granted, "SubscriptionIdentifierAvailable", 1) == 0:
             raise ConnectionEnded(DisconnectCause.NO_IDENTIFIERS, "the broker has no subscription identifiers")
-        self.max_packet = getattr(terms, "MaximumPacketSize", None)
-        self.window.shrink(getattr(terms, "ReceiveMaximum", settings.window))
+        self.max_packet = getattr(granted, "MaximumPacketSize", None)
+        self.window.limit(getattr(granted, "ReceiveMaximum", settings.inflight))
 
     async def subscribe(self, subscriptions: Sequence[tuple[str, int]]) -> list[str]:
-        """Subscribe to filters with their QoS; tells what the broker refuses. Raises ConnectionEnded."""
+        """Subscribe to topic filters with their QoS; return those that the broker refuses, each with the reason.
+
+        Raises ConnectionEnded.
+        """
         if not subscriptions:
             return []
         if self.version is Version.V5:
             identifier = self._identifier if self._identifiers else None
-            marked = properties(PacketTypes.SUBSCRIBE, SubscriptionIdentifier=identifier)
-            # So that a command sent with retain is seen to be one when it comes, not only at the next connection.
+            extra = properties(PacketTypes.SUBSCRIBE, SubscriptionIdentifier=identifier)
+            # A retained command is recognised when it arrives, not only at the next connection.
             options = [(topic, SubscribeOptions(qos=qos, retainAsPublished=True)) for topic, qos in subscriptions]
-            self._client.subscribe(options, properties=marked)
+            self._client.subscribe(options, properties=extra)
         else:
             self._client.subscribe(list(subscriptions))
-        codes = await self._answer(self._granted, "SUBSCRIBE")
+        codes = await self._wait_for_answer(self._suback, "SUBSCRIBE")
         pairs = zip(subscriptions, codes, strict=True)
         return [f"{topic} ({str(code).lower()})" for (topic, _), code in pairs if code.is_failure]
 
-    async def hold(self) -> Never:
-        """Keep the connection until it ends; raises ConnectionEnded then, or whatever a callback raised."""
-        await self._pump.hold()
+    async def run(self) -> Never:
+        """Serve the connection until it ends; raises ConnectionEnded then, or what a callback raised."""
+        await self._network_loop.run()
 
-    async def leave(self) -> None:
-        """Disconnect in order: the broker forgets the will."""
+    async def disconnect(self) -> None:
+        """Send a DISCONNECT, so that the broker does not publish the will."""
         self._client.disconnect()
-        await asyncio.wait((self._pump.closed,), timeout=_GOODBYE)
+        await asyncio.wait((self._network_loop.closed,), timeout=_DISCONNECT_TIMEOUT)
 
     def abort(self) -> None:
-        """Close the connection, if it is open, without a word: the broker publishes the will."""
-        self._pump.abort()
+        """Close the connection, if it is open, without a DISCONNECT: the broker publishes the will."""
+        self._network_loop.abort()
         self._end(DisconnectCause.LEFT, "the connection was given up")
 
-    def _listen(self) -> None:
+    def _set_callbacks(self) -> None:
         client = self._client
-        client.on_log = self._hear
-        client.on_connect = self._greeted
-        client.on_disconnect = self._ended
-        client.on_subscribe = self._subscribed
-        client.on_publish = self._acknowledged
-        client.on_message = self._received
+        client.on_log = self._on_log
+        client.on_connect = self._on_connack
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_suback
+        client.on_publish = self._on_puback
+        client.on_message = self._on_publish
 
-    def _session(self) -> dict[str, Any]:
+    def _session_options(self) -> dict[str, Any]:
         if self.version is not Version.V5:
             return {}
-        terms = properties(
+        requested = properties(
             PacketTypes.CONNECT,
-            SessionExpiryInterval=self._settings.will_delay + _SESSION_BEYOND_WILL,
-            MaximumPacketSize=self._settings.max_payload + _HEADROOM,
+            SessionExpiryInterval=self._settings.will_delay + _SESSION_AFTER_WILL,
+            MaximumPacketSize=self._settings.max_payload + _MAX_OVERHEAD,
         )
-        # Without identifiers nobody could tell a command that waited at the broker: it must not wait there.
-        return {"clean_start": not self._identifiers, "properties": terms}
+        # Without identifiers a command that waited at the broker cannot be recognised: it must not wait there.
+        return {"clean_start": not self._identifiers, "properties": requested}
 
-    async def _answer(self, answer: asyncio.Future[T], question: str) -> T:
-        closed = self._pump.closed
-        await asyncio.wait((answer, closed), timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+    async def _wait_for_answer(self, answer: asyncio.Future[T], packet: str) -> T:
+        closed = self._network_loop.closed
+        await asyncio.wait((answer, closed), timeout=_ANSWER_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         if closed.done():
             closed.result()
         if not answer.done():
-            raise ConnectionEnded(DisconnectCause.SILENT, f"no answer to {question} within {_PATIENCE:g} s")
+            raise ConnectionEnded(DisconnectCause.SILENT, f"no answer to {packet} within {_ANSWER_TIMEOUT:g} s")
         return answer.result()
 
     def _publish(self, message: Outgoing) -> int:
@@ -215,26 +221,26 @@ class Connection:
         return sent.mid
 
     def _end(self, cause: DisconnectCause, reason: str, code: int = 0) -> None:
-        closed = self._pump.closed
+        closed = self._network_loop.closed
         if not closed.done():
             closed.set_exception(ConnectionEnded(cause, reason, code))
-            closed.exception()  # nobody asks after a connection that was given up
+            closed.exception()  # nobody fetches that of a connection that was given up
         self.window.close(reason)
 
-    def _hear(self, _client: paho.Client, _userdata: object, level: int, text: str) -> None:
+    def _on_log(self, _client: paho.Client, _userdata: object, level: int, text: str) -> None:
         if level == LogLevel.MQTT_LOG_ERR:
-            self._complaint = f": {text}"
+            self._paho_error = f": {text}"
 
-    def _greeted(
-        self, client: paho.Client, _userdata: object, _flags: object, code: ReasonCode, terms: Properties | None
+    def _on_connack(
+        self, client: paho.Client, _userdata: object, _flags: object, code: ReasonCode, granted: Properties | None
     ) -> None:
-        client.on_log = None  # it would cost every packet its text
+        client.on_log = None  # paho would format a text for each packet
         if code.is_failure:
             self._end(DisconnectCause.REFUSED, str(code), code.value)
-        elif not self._greeting.done():
-            self._greeting.set_result(terms or properties(PacketTypes.CONNACK))
+        elif not self._connack.done():
+            self._connack.set_result(granted or properties(PacketTypes.CONNACK))
 
-    def _ended(
+    def _on_disconnect(
         self, _client: paho.Client, _userdata: object, flags: paho.DisconnectFlags, code: ReasonCode, _: object
     ) -> None:
         if flags.is_disconnect_packet_from_server:
@@ -244,99 +250,55 @@ class Connection:
             self._end(DisconnectCause.LEFT, "disconnected")
         elif code.value == _KEEPALIVE_TIMEOUT:
             self._end(DisconnectCause.DEAD, "the broker does not answer any more")
-        elif not self._greeting.done():
-            # In TLS 1.3 the handshake ends before the broker looks at our certificate; its alert may be lost.
+        elif not self._connack.done():
+            # In TLS 1.3 the handshake ends before the broker verifies our certificate; its alert may be lost.
             hint = "; does it ask for a client certificate?" if self._settings.tls is not None else ""
             self._end(
-                DisconnectCause.SILENT, f"the broker closed the connection in place of an answer{self._complaint}{hint}"
+                DisconnectCause.SILENT,
+                f"the broker closed the connection in place of an answer{self._paho_error}{hint}",
             )
         else:
             self._end(DisconnectCause.CLOSED, "the broker closed the connection")
 
-    def _subscribed(
+    def _on_suback(
         self, _client: paho.Client, _userdata: object, _mid: int, codes: list[ReasonCode], _: object
     ) -> None:
-        if not self._granted.done():
-            self._granted.set_result(codes)
+        if not self._suback.done():
+            self._suback.set_result(codes)
 
-    def _acknowledged(self, _client: paho.Client, _userdata: object, mid: int, code: ReasonCode, _: object) -> None:
+    def _on_puback(self, _client: paho.Client, _userdata: object, mid: int, code: ReasonCode, _: object) -> None:
         if code.is_failure:
             name = str(code).lower()
-            self.window.acknowledge(mid, Refused(f"the broker says: {name}", reason=f"refused_{_snake(name)}"))
+            self.window.acknowledge(mid, Refused(f"the broker says: {name}", reason=f"refused_{_snake_case(name)}"))
         else:
             self.window.acknowledge(mid)
 
-    def _received(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
-        marks = message.properties
-        came_by = getattr(marks, "SubscriptionIdentifier", ())
+    def _on_publish(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+        extra = message.properties
+        identifiers = getattr(extra, "SubscriptionIdentifier", ())
         self._on_message(
             Message(
                 topic=message.topic,
                 payload=bytes(message.payload),
                 retain=message.retain,
                 qos=message.qos,
-                response_topic=getattr(marks, "ResponseTopic", None),
-                correlation_data=getattr(marks, "CorrelationData", None),
-                stale=bool(came_by) and self._identifier not in came_by,
+                response_topic=getattr(extra, "ResponseTopic", None),
+                correlation_data=getattr(extra, "CorrelationData", None),
+                stale=bool(identifiers) and self._identifier not in identifiers,
             )
         )
 
 
-class _Client(paho.Client):
-    """paho with two of its costs left out.
-
-    It makes a reason code and properties afresh for each PUBACK, which was a quarter of publishing's cost, and sends
-    each packet by itself, which was another: a system call costs as much as making the packet.
-    """
-
-    _taken = ReasonCode(PacketTypes.PUBACK)
-    _silence = properties(PacketTypes.PUBACK)
-
-    def _packet_write(self) -> MQTTErrorCode:
-        together = _sent_together(self._out_packet)
-        if len(together) > 1:
-            first = together[0]
-            first["packet"] = b"".join(packet["packet"][packet["pos"] :] for packet in together)
-            first["pos"], first["to_process"] = 0, len(first["packet"])
-            for _ in together:
-                self._out_packet.popleft()
-            self._out_packet.appendleft(first)
-        return super()._packet_write()
-
-    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
-        packet = self._in_packet["packet"]
-        # The packet id alone says that all went well, and so does a code below 0x80, such as that nobody listens.
-        if len(packet) > _SHORT_ACK or packet[2:] >= _FAILURE:
-            return super()._handle_pubackcomp(cmd)
-        mid = int.from_bytes(packet[:2])
-        with self._out_message_mutex:
-            if mid in self._out_messages:
-                return self._do_on_publish(mid, self._taken, self._silence)
-        return MQTTErrorCode.MQTT_ERR_SUCCESS
-
-
-def _sent_together(waiting: Iterable[Any]) -> list[Any]:
-    """The first packets after whose sending paho has nothing to do: not so a QoS 0 message and a DISCONNECT."""
-    together, size = [], 0
-    for packet in waiting:
-        kind = packet["command"] & 0xF0
-        if size >= _AT_ONCE or kind == MessageType.DISCONNECT or (kind == MessageType.PUBLISH and packet["qos"] == 0):
-            break
-        together.append(packet)
-        size += packet["to_process"]
-    return together
-
-
-def _client(settings: Settings, version: Version) -> paho.Client:
+def _build_client(settings: Settings, version: Version) -> paho.Client:
     v5 = version is Version.V5
-    client = _Client(
+    client = PahoClient(
         CallbackAPIVersion.VERSION2,
         client_id=settings.client_id,
         clean_session=None if v5 else True,
         protocol=MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311,
         reconnect_on_failure=False,
     )
-    client.max_inflight_messages = 0  # the window bounds them, and paho's bound costs time
+    client.max_inflight_messages = 0  # InflightWindow bounds them, and paho's bound costs time
     client.username_pw_set(settings.username, settings.password)
     if settings.tls is not None:
         client.tls_set_context(settings.tls)
@@ -345,11 +307,11 @@ def _client(settings: Settings, version: Version) -> paho.Client:
     return client
 
 
-def _snake(name: str) -> str:
+def _snake_case(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name)
 
 
-def _words(error: OSError) -> str:
+def _error_text(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the broker's certificate does not hold: {error.verify_message.rstrip('.')}; check mqtt.tls"
     return error.strerror or str(error) or type(error).__name__

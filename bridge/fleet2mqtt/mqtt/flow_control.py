@@ -1,4 +1,4 @@
-"""Messages on their way to the broker: in order, and so many of them unacknowledged at most."""
+"""Flow control: order and bound of messages in flight, and the packet size limit."""
 
 from __future__ import annotations
 
@@ -16,72 +16,76 @@ T = TypeVar("T")
 
 @dataclass(slots=True, kw_only=True)
 class PublishCounters:
-    """What became of messages, over all connections."""
+    """Messages acknowledged and dropped, over all connections."""
 
     published: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
 
 
 class InflightWindow:
-    """One connection's messages. `send` hands one to the connection and gives the packet id it went by.
+    """The messages of one connection, in order. `send` hands one to the connection and returns its packet id.
 
-    The peer delays its acknowledgements when they come in batches, so the window slides: each acknowledgement sends
-    the next message, there and then.
+    A broker delays its acknowledgements when messages come in batches, so each acknowledgement sends the next message
+    at once.
     """
 
-    def __init__(self, size: int, send: Callable[[Outgoing], int], tally: PublishCounters) -> None:
+    def __init__(self, size: int, send: Callable[[Outgoing], int], counters: PublishCounters) -> None:
+        """`size` is the largest number of messages in flight."""
         self._size = size
         self._send = send
-        self._tally = tally
+        self._counters = counters
         self._closed: str | None = None
-        self._sent: dict[int, tuple[Outgoing, asyncio.Future[None]]] = {}
+        self._inflight: dict[int, tuple[Outgoing, asyncio.Future[None]]] = {}
         self._waiting: deque[tuple[Outgoing, asyncio.Future[asyncio.Future[None]]]] = deque()
 
-    def shrink(self, size: int) -> None:
-        """Allow no more than `size` messages at once."""
+    def limit(self, size: int) -> None:
+        """Allow at most `size` messages in flight, if that is less than before."""
         self._size = min(self._size, size)
 
     async def submit(self, message: Outgoing) -> asyncio.Future[None]:
-        """Send when it is the message's turn; the future is done when the broker has it. Raises Disconnected."""
+        """Send a message after those submitted before; return the future of its acknowledgement.
+
+        Raises Disconnected.
+        """
         if self._closed is not None:
             raise Disconnected(self._closed)
-        if len(self._sent) < self._size:
+        if len(self._inflight) < self._size:
             return self._start(message)
-        turn: asyncio.Future[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((message, turn))
-        return await turn
+        started: asyncio.Future[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((message, started))
+        return await started
 
     def acknowledge(self, mid: int, refusal: Refused | None = None) -> None:
-        """The broker has the message that went as `mid`, or refuses it."""
-        sent = self._sent.pop(mid, None)
+        """Complete the message with packet id `mid`: acknowledged, or refused."""
+        sent = self._inflight.pop(mid, None)
         if sent is None:
             return
         if refusal is None:
-            self._tally.published += 1
+            self._counters.published += 1
             if not sent[1].done():
                 sent[1].set_result(None)
         else:
-            self._tally.dropped[refusal.reason] += 1
+            self._counters.dropped[refusal.reason] += 1
             _fail(sent[1], refusal)
-        while self._waiting and len(self._sent) < self._size:
-            message, turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(self._start(message))
+        while self._waiting and len(self._inflight) < self._size:
+            message, started = self._waiting.popleft()
+            if not started.done():
+                started.set_result(self._start(message))
 
     def close(self, reason: str) -> None:
-        """Fail everything that has not been acknowledged."""
+        """Fail every message that has not been acknowledged."""
         if self._closed is not None:
             return
         self._closed = reason
-        for _, acknowledged in self._sent.values():
+        for _, acknowledged in self._inflight.values():
             _fail(acknowledged, Disconnected(reason))
-        for _, turn in self._waiting:
-            _fail(turn, Disconnected(reason))
+        for _, started in self._waiting:
+            _fail(started, Disconnected(reason))
         self._waiting.clear()
 
     def unacknowledged(self) -> Iterator[tuple[str, int]]:
-        """Topic and bytes of payload of what is, or was in the end, on its way."""
-        return ((message.topic, len(message.payload)) for message, _ in self._sent.values())
+        """Return topic and payload size of the messages in flight, also after the end of the connection."""
+        return ((message.topic, len(message.payload)) for message, _ in self._inflight.values())
 
     def _start(self, message: Outgoing) -> asyncio.Future[None]:
         acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -90,7 +94,7 @@ class InflightWindow:
         except Disconnected as error:
             _fail(acknowledged, error)
             return acknowledged
-        self._sent[mid] = (message, acknowledged)
+        self._inflight[mid] = (message, acknowledged)
         if message.qos == 0:
             acknowledged.set_result(None)
         return acknowledged
@@ -99,45 +103,46 @@ class InflightWindow:
 def _fail(future: asyncio.Future[T], error: MqttError) -> None:
     if not future.done():
         future.set_exception(error)
-        future.exception()  # a sender need not care, and asyncio would complain about an exception nobody fetched
+        future.exception()  # a sender need not wait, and asyncio logs an exception that nobody has fetched
 
 
-SUSPICIOUS = 10_000  # bytes; no broker in its senses refuses less
+MIN_SUSPECT_SIZE = 10_000
+"""Bytes; no sensible broker refuses smaller messages."""
 
 
 @dataclass(slots=True, kw_only=True)
 class PacketSizeLimit:
-    """`max_packet` is the broker's own limit for the whole packet, None where it does not tell."""
+    """The limits of a message's size. `max_packet` is what the broker announced for a packet, None without a limit.
+
+    A broker that speaks MQTT 3.1.1 closes the connection over a message that is too large. Of the messages that were
+    in flight both times when it closed twice, the largest is taken for the cause.
+    """
 
     max_payload: int
     max_packet: int | None = None
-    _learnt: tuple[str, int] | None = None
+    _inferred: tuple[str, int] | None = None
     _suspects: frozenset[tuple[str, int]] = frozenset()
 
     def check(self, message: Outgoing) -> None:
-        """Raise Refused, `too_large`."""
+        """Raise Refused, `too_large`, for a message that exceeds a limit."""
         payload = len(message.payload)
         if payload > self.max_payload:
-            fault = f"the limit here is {self.max_payload}"
+            limit = f"the limit here is {self.max_payload}"
         elif self.max_packet is not None and message.packet_size > self.max_packet:
-            fault = f"the broker takes packets of {self.max_packet} bytes at most"
-        elif self._learnt is not None and payload >= self._learnt[1]:
-            fault = f"the broker dropped the connection twice over {self._learnt[1]} bytes on {self._learnt[0]}"
+            limit = f"the broker takes packets of {self.max_packet} bytes at most"
+        elif self._inferred is not None and payload >= self._inferred[1]:
+            limit = f"the broker dropped the connection twice over {self._inferred[1]} bytes on {self._inferred[0]}"
         else:
             return
-        raise Refused(f"{message.topic}: {payload} bytes are too large: {fault}", reason="too_large")
+        raise Refused(f"{message.topic}: {payload} bytes are too large: {limit}", reason="too_large")
 
-    def blame(self, unacknowledged: Iterable[tuple[str, int]]) -> str | None:
-        """Take note of what was under way when the broker closed the connection; the verdict, once there is one.
-
-        A broker that speaks MQTT 3.1.1 has no other way to say that a message is too large. Of what was under way
-        both times the largest is too large for certain if anything is.
-        """
-        large = frozenset((topic, size) for topic, size in unacknowledged if size >= SUSPICIOUS)
+    def on_closed(self, unacknowledged: Iterable[tuple[str, int]]) -> str | None:
+        """Record what was in flight when the broker closed the connection; return what was inferred, if anything."""
+        large = frozenset((topic, size) for topic, size in unacknowledged if size >= MIN_SUSPECT_SIZE)
         again = large & self._suspects
         self._suspects = large
         if not again:
             return None
-        topic, size = self._learnt = max(again, key=lambda each: each[1])
-        self._suspects = frozenset()  # what was under way beside it is not guilty of what comes next
+        topic, size = self._inferred = max(again, key=lambda each: each[1])
+        self._suspects = frozenset()  # messages beside the cause are no suspects of the next time
         return f"the broker closes the connection over {size} bytes on {topic}: {size} and more are refused from now on"

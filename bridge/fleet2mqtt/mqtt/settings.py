@@ -1,4 +1,4 @@
-"""What a connection to a broker needs, and what comes in by it."""
+"""The MQTT client's settings, and the messages that it sends and receives."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from paho.mqtt.properties import Properties
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to reach the broker; times in seconds, sizes in bytes.
+    """Settings of a connection to the broker; times in seconds, sizes in bytes.
 
-    `protocol` is "5", "3.1.1" or "auto": MQTT 5 where the broker speaks it, else 3.1.1. With MQTT 5 a connection that
-    is back within `will_delay` leaves no trace on `will_topic`.
+    `protocol` is "5", "3.1.1" or "auto": MQTT 5 if the broker speaks it, else 3.1.1. With MQTT 5 nothing is published
+    on `will_topic` if a new connection is made within `will_delay`. `inflight` is the largest number of messages in
+    flight.
     """
 
     host: str
@@ -29,7 +30,7 @@ class Settings:
     will_payload: bytes = b"offline"
     will_delay: int = 10
     max_payload: int = 1024 * 1024
-    window: int = 64
+    inflight: int = 64
     backoff_first: float = 1.0
     backoff_max: float = 60.0
     stable_after: float = 60.0
@@ -37,9 +38,9 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What the broker delivered. `stale` tells that it waited at the broker while we were away (MQTT 5).
+    """A message that the broker delivered. `stale` says that it waited at the broker for our connection (MQTT 5).
 
-    `retain` is as published with MQTT 5; with 3.1.1 it is set only on what was there before we subscribed.
+    With MQTT 5 `retain` is as published; with 3.1.1 it is set only on messages that were retained before we subscribed.
     """
 
     topic: str
@@ -51,8 +52,8 @@ class Message:
     stale: bool = False
 
 
-class _TidySocket(ssl.SSLSocket):
-    """Closes itself when the peers do not agree; paho would leave it open."""
+class _ClosingSocket(ssl.SSLSocket):
+    """A socket that closes itself when the handshake fails; paho would leave it open."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own signature
         try:
@@ -65,12 +66,14 @@ class _TidySocket(ssl.SSLSocket):
 def tls_context(
     *, ca: str | None = None, certificate: str | None = None, key: str | None = None, verify: bool = True
 ) -> ssl.SSLContext:
-    """TLS towards a broker whose certificate `ca` signed, the system's authorities without one. All are PEM files.
+    """Return the TLS context of a connection to the broker.
 
-    `certificate` and `key` are our own. Raises OSError for what cannot be read, ssl.SSLError for what is no PEM.
+    `ca` is the authority that signed the broker's certificate, the system's authorities if None; `certificate` and
+    `key` are the client's own. All are paths of PEM files. Raises OSError if a file cannot be read, ssl.SSLError if it
+    is not PEM.
     """
     context = ssl.create_default_context(cafile=ca)
-    context.sslsocket_class = _TidySocket
+    context.sslsocket_class = _ClosingSocket
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -91,7 +94,7 @@ class Outgoing:
 
     @property
     def packet_size(self) -> int:
-        """Bytes of the whole MQTT 5 packet."""
+        """Size of the MQTT 5 packet in bytes."""
         properties = len(self.properties.pack()) if self.properties else 1  # type: ignore[no-untyped-call]
         remaining = 2 + len(self.topic.encode()) + (2 if self.qos else 0) + properties + len(self.payload)
         length = 1
@@ -101,9 +104,9 @@ class Outgoing:
 
 
 def properties(packet: int, **values: Any) -> Properties:
-    """Properties for a packet of this type, of PacketTypes; what is None is left out."""
-    made = Properties(packet)  # type: ignore[no-untyped-call]
+    """Return MQTT 5 properties for a packet type of paho's PacketTypes; values that are None are left out."""
+    built = Properties(packet)  # type: ignore[no-untyped-call]
     for name, value in values.items():
         if value is not None:
-            setattr(made, name, value)
-    return made
+            setattr(built, name, value)
+    return built

@@ -1,0 +1,6 @@
+"""From the registry and the outbox to the broker.
+
+publisher        retained messages, states, discovery messages and replies
+discovery_queue  the pace of discovery messages
+alarm_publisher  alarm events, in order and until PUBACK
+"""

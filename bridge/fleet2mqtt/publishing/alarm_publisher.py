@@ -1,4 +1,4 @@
-"""From the outbox to the broker: every event at QoS 1, marked published after its PUBACK, in order of `seq`."""
+"""Publishes alarm events from the outbox at QoS 1 in order of `seq`, and records their PUBACK."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ _LOG = logging.getLogger(__name__)
 
 BATCH = 500
 TOO_LARGE = "too_large"
-RETRY = 5.0
-"""Seconds before what the disk refused is tried again."""
-MARK_PAUSE = 0.02
-"""Seconds between two marks: under load they cost a commit for many events, and one when it is quiet."""
-RETRY_REFUSED = 60.0
-"""Seconds before what the broker refused is tried again."""
+DISK_RETRY_DELAY = 5.0
+"""Seconds before a failed read or write of the outbox is tried again."""
+RECORD_INTERVAL = 0.02
+"""Seconds between two transactions that record acknowledged events: one for many under load, one for each otherwise."""
+REFUSED_RETRY_DELAY = 60.0
+"""Seconds before an event that the broker refused is published again."""
 
 
 class AlarmPublisher:
-    """Drains the outbox. A crash between PUBACK and mark repeats an event with the same `id` and `seq`."""
+    """Publishes the unpublished events of the outbox.
+
+    After a crash between PUBACK and record an event is published again with the same `id` and `seq`.
+    """
 
     def __init__(
         self, mqtt: MqttClient, outbox: Outbox, topics: Topics, observe: Callable[[float], None] | None = None
@@ -38,101 +41,104 @@ class AlarmPublisher:
         self._topics = topics
         self.dropped: Counter[str] = Counter()
         self._observe = observe
-        self._wake = asyncio.Event()
+        self._work = asyncio.Event()
         self._acknowledged: set[int] = set()
-        self._checkpoints = asyncio.Event()
-        self._connection = 0
+        self._new_acknowledged = asyncio.Event()
+        self._pass = 0
         self._after = 0
 
     def wake(self) -> None:
-        """There are events, or a connection."""
-        self._wake.set()
+        """Publish new events."""
+        self._work.set()
 
-    def connected(self) -> None:
-        """A connection is new: what was not acknowledged goes again."""
-        self._connection += 1
-        self._after = 0
-        self._wake.set()
+    def on_connected(self) -> None:
+        """Publish again what was not acknowledged, on a new connection."""
+        self._start_over()
 
     async def run(self) -> None:
-        """Publish until cancelled."""
+        """Publish events until cancelled."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._work.wait()
+            self._work.clear()
             try:
                 while self._mqtt.connected and await self._publish_batch():
                     pass
             except Disconnected:
                 _LOG.debug("alarms wait for a connection")
             except OutboxError as error:
-                _LOG.warning("alarms wait: %s; trying again in %g s", error, RETRY)
-                self._again(RETRY)
+                _LOG.warning("alarms wait: %s; trying again in %g s", error, DISK_RETRY_DELAY)
+                self._start_over_later(DISK_RETRY_DELAY)
 
-    async def run_marks(self) -> None:
-        """Mark acknowledged events as published, until cancelled; one transaction for all that wait."""
+    async def run_recording(self) -> None:
+        """Record acknowledged events as published until cancelled, one transaction for all that wait."""
         while True:
-            await self._checkpoints.wait()
-            self._checkpoints.clear()
-            if not await self.mark():
-                asyncio.get_running_loop().call_later(RETRY, self._checkpoints.set)
-            await asyncio.sleep(MARK_PAUSE)
+            await self._new_acknowledged.wait()
+            self._new_acknowledged.clear()
+            if not await self.record_published():
+                asyncio.get_running_loop().call_later(DISK_RETRY_DELAY, self._new_acknowledged.set)
+            await asyncio.sleep(RECORD_INTERVAL)
 
-    async def mark(self) -> bool:
-        """Mark what has been acknowledged so far; False when the disk refuses."""
+    async def record_published(self) -> bool:
+        """Record the events acknowledged so far as published; return False if the outbox cannot be written."""
         seqs = tuple(self._acknowledged)
         try:
             await self._outbox.published(seqs)
         except OutboxError as error:
-            _LOG.warning("published alarms cannot be marked: %s; trying again in %g s", error, RETRY)
+            _LOG.warning("published alarms cannot be marked: %s; trying again in %g s", error, DISK_RETRY_DELAY)
             return False
         self._acknowledged.difference_update(seqs)
         return True
 
     async def _publish_batch(self) -> bool:
-        connection = self._connection
+        current = self._pass
         events = await self._outbox.unpublished(self._after, BATCH)
         for event in events:
             if event.seq not in self._acknowledged:
                 await self._publish(event)
-            if connection != self._connection:
+            if current != self._pass:
                 break
             self._after = event.seq
         return bool(events)
 
-    def _again(self, seconds: float) -> None:
-        """Begin at the oldest once more, a little later."""
-        asyncio.get_running_loop().call_later(seconds, self.connected)
+    def _start_over(self) -> None:
+        """Publish from the oldest unpublished event on."""
+        self._pass += 1
+        self._after = 0
+        self._work.set()
+
+    def _start_over_later(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._start_over)
 
     async def _publish(self, event: AlarmEvent) -> None:
         topic = self._topics.alarm_event(event.severity, event.device)
         try:
             future = await self._mqtt.submit(topic, dumps(event.body))
         except Refused as refusal:
-            self._give_up(event, topic, refusal)
+            self._on_refused(event, topic, refusal)
             return
-        future.add_done_callback(partial(self._done, event, topic))
+        future.add_done_callback(partial(self._on_acknowledged, event, topic))
 
-    def _done(self, event: AlarmEvent, topic: str, future: asyncio.Future[None]) -> None:
+    def _on_acknowledged(self, event: AlarmEvent, topic: str, future: asyncio.Future[None]) -> None:
         error = None if future.cancelled() else future.exception()
         if error is None and not future.cancelled():
             if self._observe is not None:
                 self._observe((now() - event.received_at).total_seconds())
-            self._mark(event)
+            self._record(event)
         elif isinstance(error, Refused):
-            self._give_up(event, topic, error)
+            self._on_refused(event, topic, error)
 
-    def _give_up(self, event: AlarmEvent, topic: str, refusal: Refused) -> None:
-        """Too large for this broker: counted and said, and still in the history for whoever asks by seq.
+    def _on_refused(self, event: AlarmEvent, topic: str, refusal: Refused) -> None:
+        """Count and log a refused event; one that is too large stays in the alarm history, any other is tried again.
 
-        Any other refusal (an access list, a quota) somebody can mend, so the event stays and is tried again.
+        A refusal for another reason (access rules, a quota) can be lifted at the broker.
         """
         self.dropped[refusal.reason] += 1
         _LOG.error("alarm %s (seq %d) is not published on %s: %s", event.id, event.seq, topic, refusal)
         if refusal.reason == TOO_LARGE:
-            self._mark(event)
+            self._record(event)
         else:
-            self._again(RETRY_REFUSED)
+            self._start_over_later(REFUSED_RETRY_DELAY)
 
-    def _mark(self, event: AlarmEvent) -> None:
+    def _record(self, event: AlarmEvent) -> None:
         self._acknowledged.add(event.seq)
-        self._checkpoints.set()
+        self._new_acknowledged.set()

@@ -1,92 +1,94 @@
-"""Whose turn it is to be described to Home Assistant, which takes its time over each description.
+"""The queue of devices whose discovery message is due.
 
-A hub that is flooded loses messages (docs/performance.md), and Home Assistant loses the new components of a second
-description that comes while it is still busy with the first. So descriptions are paced, none follows another of the
-same device within MIN_DISCOVERY_INTERVAL seconds, and new devices wait until their backend has told all it has to tell
-at first.
+A hub that gets too many discovery messages at once loses some (docs/performance.md), and Home Assistant loses the new
+components of a second discovery message that comes while it still processes the first. So discovery messages are
+paced, two of one device are at least MIN_DISCOVERY_INTERVAL seconds apart, and the new devices of a backend wait until
+all its sources have answered once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
+from typing import Any
 
 MIN_DISCOVERY_INTERVAL = 5.0
-"""Seconds between two descriptions of one device."""
-CATCH_UP = 0.05
-"""Seconds of descriptions that may be made up for at once when the loop was late."""
+"""Seconds between two discovery messages of one device."""
+MAX_BACKLOG = 0.05
+"""Seconds whose discovery messages are sent at once when the event loop was late."""
 
 
 class DiscoveryQueue:
-    """A queue of device ids; times are the event loop's, in seconds."""
+    """A queue of device ids; times are those of the event loop, in seconds."""
 
     def __init__(self, rate: float) -> None:
-        """`rate` is how many devices a second."""
+        """`rate` is the number of devices per second."""
         self._rate = rate
         self._next = 0.0
         self._due: dict[str, None] = {}
         self._later: dict[str, float] = {}
-        self._last: dict[str, float] = {}
-        self._held: dict[str, dict[str, None]] = {}
+        self._published: dict[str, float] = {}
+        self._paused: dict[str, dict[str, None]] = {}
 
     def __contains__(self, device: str) -> bool:
         return device in self._due or device in self._later
 
     def __bool__(self) -> bool:
-        """Whether a device waits for nothing but its turn."""
+        """Return True if a device waits for time only, not for its backend."""
         return bool(self._due or self._later)
 
-    def hold(self, backend: str) -> None:
-        """Let the new devices of this backend wait."""
-        self._held.setdefault(backend, {})
+    def pause_backend(self, backend: str) -> None:
+        """Let the new devices of a backend wait for `resume_backend`."""
+        self._paused.setdefault(backend, {})
 
-    def release(self, backend: str) -> None:
-        """Let them come."""
-        self._due |= self._held.pop(backend, {})
+    def resume_backend(self, backend: str) -> None:
+        """Enqueue the new devices of a backend."""
+        self._due |= self._paused.pop(backend, {})
 
-    def put(self, device: str, backend: str, now: float) -> None:
-        """Describe this device, as soon as may be."""
-        last = self._last.get(device)
-        if last is None and backend in self._held:
-            self._held[backend][device] = None
+    def enqueue(self, device: str, backend: str, now: float) -> None:
+        """Append a device, due as soon as its last discovery message is old enough."""
+        last = self._published.get(device)
+        if last is None and backend in self._paused:
+            self._paused[backend][device] = None
         elif last is not None and now < last + MIN_DISCOVERY_INTERVAL:
             self._later[device] = last + MIN_DISCOVERY_INTERVAL
         else:
             self._due[device] = None
 
-    def put_all(self, devices: Iterable[str]) -> None:
-        """Describe all of these afresh, but those that are held."""
-        held = {device for waiting in self._held.values() for device in waiting}
+    def enqueue_all(self, devices: Iterable[str]) -> None:
+        """Append devices as if none had been published, except those that wait for their backend."""
+        paused = {device for waiting in self._paused.values() for device in waiting}
         self._later.clear()
-        self._last.clear()
-        self._due |= dict.fromkeys(device for device in devices if device not in held)
+        self._published.clear()
+        self._due |= dict.fromkeys(device for device in devices if device not in paused)
 
-    def drop(self, device: str) -> None:
-        """It is gone."""
-        for waiting in (self._due, self._later, self._last, *self._held.values()):
-            waiting.pop(device, None)  # type: ignore[attr-defined]
+    def remove(self, device: str) -> None:
+        """Remove a device that no longer exists."""
+        tables: tuple[MutableMapping[str, Any], ...] = (self._due, self._later, self._published)
+        for table in (*tables, *self._paused.values()):
+            table.pop(device, None)
 
-    def take(self, now: float) -> str | None:
-        """The next device, if it may be described now."""
-        for device in [device for device, when in self._later.items() if when <= now]:
+    def dequeue(self, now: float) -> str | None:
+        """Return the next device if its discovery message may be sent now, else None. `record_published` removes it."""
+        for device in [device for device, due in self._later.items() if due <= now]:
             del self._later[device]
             self._due[device] = None
         if not self._due or now < self._next:
             return None
-        self._next = max(self._next, now - CATCH_UP) + 1 / self._rate
+        self._next = max(self._next, now - MAX_BACKLOG) + 1 / self._rate
         return next(iter(self._due))
 
-    def done(self, device: str, now: float) -> None:
-        """It has been described."""
+    def record_published(self, device: str, now: float) -> None:
+        """Record that a device's discovery message was sent."""
         self._due.pop(device, None)
         self._later.pop(device, None)
-        self._last[device] = now
+        self._published[device] = now
 
-    def described(self, device: str) -> bool:
-        """Whether it has been, on this connection."""
-        return device in self._last
+    def is_published(self, device: str) -> bool:
+        """Return True if a device's discovery message was sent since the last announcement."""
+        return device in self._published
 
-    def wait(self, now: float) -> float:
-        """Seconds until the next may be taken."""
+    def delay(self, now: float) -> float:
+        """Return the seconds until the next device can be dequeued."""
         if self._due:
             return max(0.0, self._next - now)
         return max(0.0, min(self._later.values(), default=now) - now)

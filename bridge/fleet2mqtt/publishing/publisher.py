@@ -1,7 +1,7 @@
-"""Everything that is published but alarms: newest only, in lanes, announced again on every connection and birth.
+"""Publishes everything except alarm events: retained messages, states, discovery messages and replies.
 
-Nothing here queues states: a set of ids says what is out of date, so an outage coalesces and memory is bounded by the
-number of devices. Answers (results and responses) are the one queue, and bounded.
+States are not queued: sets of device ids say what is out of date, so that an outage coalesces and memory is bounded by
+the number of devices. Replies (results and responses) are the one queue, and it is bounded.
 """
 
 from __future__ import annotations
@@ -27,112 +27,113 @@ _LOG = logging.getLogger(__name__)
 
 MAX_REPLIES = 10_000
 STATE_REMOVAL_DELAY = 2.0
-"""Seconds between a device's last discovery message and the end of its values, which Home Assistant still reads."""
+"""Seconds between the discovery message that removes a device and the clearing of its states, which Home Assistant
+still reads."""
 
 
 class Publisher:
-    """Brings the broker to what the registry holds, and says facts and answers."""
+    """Brings the broker to the content of the registry; publishes retained messages and replies."""
 
     def __init__(
         self, mqtt: MqttClient, registry: Registry, discovery: Discovery | None, topics: Topics, rate: float
     ) -> None:
-        """`rate` is how many devices a second are described; no `discovery` means none is sent."""
+        """`rate` is the number of discovery messages per second; without `discovery` none is sent."""
         self._mqtt = mqtt
         self._registry = registry
         self._discovery = discovery
         self._topics = topics
-        self.turns = DiscoveryQueue(rate)
+        self._discovery_queue = DiscoveryQueue(rate)
         self.dropped: Counter[str] = Counter()
         self.pending_deletions: set[str] = set()
-        """Retained topics of ours that must go, until the broker has acknowledged it. Kept on disk."""
+        """Retained topics of ours that must still be cleared at the broker. Kept on disk."""
         self._delayed_deletions: set[str] = set()
-        self._facts: dict[str, bytes] = {}
-        self._new_facts: dict[str, None] = {}
-        self._values: dict[str, None] = {}
-        self._answers: deque[Reply] = deque()
-        self._unacknowledged: dict[int, Reply] = {}
+        self._retained: dict[str, bytes] = {}
+        self._changed_retained: dict[str, None] = {}
+        self._changed_states: dict[str, None] = {}
+        self._replies: deque[Reply] = deque()
+        self._unacknowledged_replies: dict[int, Reply] = {}
         self._sent: dict[str, int] = {}
         self._sent_availability: dict[str, bool] = {}
-        self._attributed: set[str] = set()
-        """Devices that have shown attributes, and show it when these are gone."""
-        self._refused: set[str] = set()
+        self._with_attributes: set[str] = set()
+        """Devices whose attributes were published, and are published as empty once there are none."""
+        self._logged_refusals: set[str] = set()
         self._work = asyncio.Event()
 
-    def connected(self) -> None:
-        """A connection is new: what was not acknowledged goes again, and everything else."""
-        self._answers.extendleft(reversed(self._unacknowledged.values()))
-        self._unacknowledged.clear()
+    def on_connected(self) -> None:
+        """Publish again what was not acknowledged, and announce, on a new connection."""
+        self._replies.extendleft(reversed(self._unacknowledged_replies.values()))
+        self._unacknowledged_replies.clear()
         self.announce()
 
     def announce(self) -> None:
-        """Send everything again, whatever was sent before: a connection is new, or a hub was born."""
-        changed = (device for device in self._values if device in self._registry.devices)
-        self.turns.put_all((*changed, *self._registry.devices))
+        """Publish discovery, state and availability of everything again, whatever was sent before."""
+        changed = (device for device in self._changed_states if device in self._registry.devices)
+        self._discovery_queue.enqueue_all((*changed, *self._registry.devices))
         self._sent.clear()
         self._sent_availability.clear()
-        self._new_facts = dict.fromkeys(self._facts)
-        self._values.clear()
+        self._changed_retained = dict.fromkeys(self._retained)
+        self._changed_states.clear()
         self._work.set()
 
     def on_changes(self, changes: Changes) -> None:
-        """Publish what the registry says has changed."""
+        """Publish what changed in the registry."""
         for id_ in changes.removed:
             self._schedule_removal(id_)
         now = asyncio.get_running_loop().time()
         for id_ in changes.discovery_changed:
-            self.pending_deletions.difference_update(self._retained(id_))
-            self.turns.put(id_, self._registry.devices[id_].backend, now)
-        self._values |= dict.fromkeys(changes.state_changed)
+            self.pending_deletions.difference_update(self._retained_topics(id_))
+            self._discovery_queue.enqueue(id_, self._registry.devices[id_].backend, now)
+        self._changed_states |= dict.fromkeys(changes.state_changed)
         self._work.set()
 
     def pause_backend(self, backend: str) -> None:
-        """Keep back discovery messages of a backend's new devices until `resume_backend`."""
-        self.turns.hold(backend)
+        """Delay the first discovery message of a backend's devices until `resume_backend`."""
+        self._discovery_queue.pause_backend(backend)
 
     def resume_backend(self, backend: str) -> None:
-        """Publish discovery messages of a backend's new devices: each of its sources has answered, or had its time."""
-        self.turns.release(backend)
+        """Publish the discovery messages of a backend's new devices: its sources have answered once."""
+        self._discovery_queue.resume_backend(backend)
         self._work.set()
 
     def request_state_publish(self, device: str) -> None:
         """Publish a device's state, changed or not."""
         if device in self._registry.devices:
-            self._values[device] = None
+            self._changed_states[device] = None
             self._work.set()
 
-    def set_retained(self, topic: str, text: bytes) -> None:
-        """Keep `topic` at `text`, retained."""
-        if self._facts.get(topic) != text:
-            self._facts[topic] = text
+    def set_retained(self, topic: str, payload: bytes) -> None:
+        """Publish a retained message unless the topic has this payload already."""
+        if self._retained.get(topic) != payload:
+            self._retained[topic] = payload
             self.pending_deletions.discard(topic)
-            self._new_facts[topic] = None
+            self._changed_retained[topic] = None
             self._work.set()
 
     def republish(self, topic: str) -> None:
-        """Say a fact again: something else said otherwise."""
-        if topic in self._facts:
-            self._new_facts[topic] = None
+        """Publish a retained message again: another client has published on its topic."""
+        if topic in self._retained:
+            self._changed_retained[topic] = None
             self._work.set()
 
     def clear_retained(self, topic: str) -> None:
-        """No longer keep `topic`, and remove it from the broker."""
-        self._facts.pop(topic, None)
+        """Clear a retained message at the broker."""
+        self._retained.pop(topic, None)
         self._sent.pop(topic, None)
         self.pending_deletions.add(topic)
         self._work.set()
 
-    def answer(self, answer: Reply) -> None:
-        """Say how something ended, after the state of its device."""
-        if len(self._answers) >= MAX_REPLIES:
-            self._answers.popleft()
+    def publish_reply(self, reply: Reply) -> None:
+        """Publish a result or response, after the state of its device."""
+        if len(self._replies) >= MAX_REPLIES:
+            self._replies.popleft()
             self.dropped["answers_full"] += 1
-        self._answers.append(answer)
+        self._replies.append(reply)
         self._work.set()
 
     @property
     def idle(self) -> bool:
-        """Whether everything said is with the broker; descriptions that wait for their turn come again anyway."""
-        return not (self._urgent() or self._unacknowledged)
+        """True if the broker has everything except discovery messages, which are announced again anyway."""
+        return not (self._is_urgent() or self._unacknowledged_replies)
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -140,111 +141,112 @@ class Publisher:
             await self._work.wait()
             self._work.clear()
             try:
-                while self._mqtt.connected and self._pending():
-                    await self._round()
+                while self._mqtt.connected and (self._is_urgent() or self._discovery_queue):
+                    await self._publish_pending()
             except Disconnected:
                 _LOG.debug("publishing stops until there is a connection")
 
-    def _pending(self) -> bool:
-        return self._urgent() or bool(self.turns)
-
-    def _urgent(self) -> bool:
-        return any((self._new_facts, self._values, self._answers, self._due_deletions()))
+    def _is_urgent(self) -> bool:
+        return any((self._changed_retained, self._changed_states, self._replies, self._due_deletions()))
 
     def _due_deletions(self) -> set[str]:
-        # Not `graves - sent.keys()`, which walks over every topic ever sent to find that there are no graves.
+        # Not `pending_deletions - sent.keys()`, which would walk over every topic ever sent.
         return self.pending_deletions.difference(self._sent).difference(self._delayed_deletions)
 
-    async def _round(self) -> None:
-        """Everything urgent, then one description. What is taken off a lane and not sent is announced again anyway."""
-        facts, self._new_facts = self._new_facts, {}
-        for topic in facts:
-            await self._publish_fact(topic)
+    async def _publish_pending(self) -> None:
+        """Publish everything urgent, then one discovery message.
+
+        What is taken from a collection and then not sent is announced again on the next connection.
+        """
+        changed, self._changed_retained = self._changed_retained, {}
+        for topic in changed:
+            await self._publish_retained(topic)
         for topic in self._due_deletions():
             self._sent[topic] = 0
             await self._submit(topic, EMPTY, done=partial(self.pending_deletions.discard, topic))
-        values, self._values = self._values, {}
-        for id_ in values:
-            if self.turns.described(id_):  # else its values follow its description
-                await self._publish_values(id_)
-        while self._answers:
-            await self._publish_answer(self._answers.popleft())
-        if self.turns:
-            await self._describe_next()
+        states, self._changed_states = self._changed_states, {}
+        for id_ in states:
+            if self._discovery_queue.is_published(id_):  # else the state follows the discovery message
+                await self._publish_state(id_)
+        while self._replies:
+            await self._publish_reply(self._replies.popleft())
+        if self._discovery_queue:
+            await self._publish_next_discovery()
 
-    async def _publish_fact(self, topic: str) -> None:
-        text = self._facts.get(topic)
-        if text is not None:
-            await self._submit(topic, text)
+    async def _publish_retained(self, topic: str) -> None:
+        payload = self._retained.get(topic)
+        if payload is not None:
+            await self._submit(topic, payload)
 
-    async def _publish_values(self, id_: str) -> None:
+    async def _publish_state(self, id_: str) -> None:
+        """Publish availability, attributes and state of a device."""
         device = self._registry.devices.get(id_)
         if device is None:
             return
         if self._sent_availability.get(id_) is not device.available:
             self._sent_availability[id_] = device.available
             await self._submit(self._topics.device(id_, "availability"), availability(device.available))
-        if device.attributes or id_ in self._attributed:
-            self._attributed.add(id_)
-            await self._submit_new(self._topics.device(id_, "attributes"), dumps(device.attributes))
+        if device.attributes or id_ in self._with_attributes:
+            self._with_attributes.add(id_)
+            await self._submit_changed(self._topics.device(id_, "attributes"), dumps(device.attributes))
         await self._submit(
             self._topics.device(id_, "state"), payloads.state(device, self._registry.state_meta.get(id_))
         )
 
-    async def _publish_answer(self, answer: Reply) -> None:
-        self._unacknowledged[id(answer)] = answer
-        if answer.device is not None and not self.turns.described(answer.device):
-            await self._describe(answer.device)
-        elif answer.device in self._values:
-            await self._publish_values(answer.device)
-            self._values.pop(answer.device, None)
-        done = partial(self._unacknowledged.pop, id(answer), None)
-        for text in filter(None, (answer.payload, answer.short)):
-            if await self._submit(answer.topic, text, retain=False, correlation=answer.correlation, done=done):
+    async def _publish_reply(self, reply: Reply) -> None:
+        self._unacknowledged_replies[id(reply)] = reply
+        if reply.device is not None and not self._discovery_queue.is_published(reply.device):
+            await self._publish_device(reply.device)
+        elif reply.device in self._changed_states:
+            await self._publish_state(reply.device)
+            self._changed_states.pop(reply.device, None)
+        done = partial(self._unacknowledged_replies.pop, id(reply), None)
+        for payload in filter(None, (reply.payload, reply.short)):
+            if await self._submit(reply.topic, payload, retain=False, correlation=reply.correlation, done=done):
                 break
 
-    async def _describe_next(self) -> None:
-        """Describe whose turn it is; more urgent work that comes while nobody's is goes first."""
+    async def _publish_next_discovery(self) -> None:
+        """Publish the next device of the discovery queue, or wait for it until something urgent comes."""
         loop = asyncio.get_running_loop()
-        device = self.turns.take(loop.time())
+        device = self._discovery_queue.dequeue(loop.time())
         if device is not None:
-            await self._describe(device)
+            await self._publish_device(device)
             return
-        await wait_for_event(self._work, self.turns.wait(loop.time()))
+        await wait_for_event(self._work, self._discovery_queue.delay(loop.time()))
         self._work.clear()
 
-    async def _describe(self, id_: str) -> None:
-        """Discovery if it is news to the broker, then the values, so that a new entity finds its state."""
-        self._values.pop(id_, None)
+    async def _publish_device(self, id_: str) -> None:
+        """Publish a device's discovery message, unless the broker has it, then its state for a new entity."""
+        self._changed_states.pop(id_, None)
         device = self._registry.devices.get(id_)
         if device is None:
-            self.turns.drop(id_)
+            self._discovery_queue.remove(id_)
             return
-        self.turns.done(id_, asyncio.get_running_loop().time())
+        self._discovery_queue.record_published(id_, asyncio.get_running_loop().time())
         if self._discovery is not None:
             await self._publish_discovery(self._discovery, device)
-        await self._publish_values(id_)
+        await self._publish_state(id_)
 
     async def _publish_discovery(self, discovery: Discovery, device: Device) -> None:
         topic = self._topics.discovery(device.id)
-        if retired := dict(self._registry.removed_components.get(device.id, {})):
-            text = dumps(discovery.retiring(device, retired))
-            await self._submit(topic, text, done=partial(self._retired, device))
+        if removed := dict(self._registry.removed_components.get(device.id, {})):
+            payload = dumps(discovery.config_with_removals(device, removed))
+            await self._submit(topic, payload, done=partial(self._on_components_removed, device))
             self._sent.pop(topic, None)
             return
-        await self._submit_new(topic, dumps(discovery.config(device)))
+        await self._submit_changed(topic, dumps(discovery.config(device)))
 
-    def _retired(self, device: Device) -> None:
-        """Home Assistant has been told which components go; next time it hears of those that stay only."""
+    def _on_components_removed(self, device: Device) -> None:
+        """Enqueue the device once more, without the components that Home Assistant was told to remove."""
         self._registry.removed_components.pop(device.id, None)
         if device.id in self._registry.devices:
-            self.turns.put(device.id, device.backend, asyncio.get_running_loop().time())
+            self._discovery_queue.enqueue(device.id, device.backend, asyncio.get_running_loop().time())
             self._work.set()
 
     def _schedule_removal(self, id_: str) -> None:
-        """Take a device away: its discovery at once, its values when Home Assistant no longer reads them."""
+        """Clear a device's discovery message now, and its states when Home Assistant no longer reads them."""
         discovery = self._topics.discovery(id_)
-        topics = self._retained(id_)
+        topics = self._retained_topics(id_)
         later = {topic for topic in topics if topic != discovery}
         for topic in topics:
             self._sent.pop(topic, None)
@@ -252,53 +254,53 @@ class Publisher:
         self._delayed_deletions |= later
         asyncio.get_running_loop().call_later(STATE_REMOVAL_DELAY, self._end_deletion_delay, later)
         self._sent_availability.pop(id_, None)
-        self._attributed.discard(id_)
-        self.turns.drop(id_)
+        self._with_attributes.discard(id_)
+        self._discovery_queue.remove(id_)
 
     def _end_deletion_delay(self, topics: set[str]) -> None:
         self._delayed_deletions -= topics
         self._work.set()
 
-    def _retained(self, id_: str) -> list[str]:
-        """The retained topics of a device."""
+    def _retained_topics(self, id_: str) -> list[str]:
+        """Return the retained topics of a device."""
         topics = [self._topics.device(id_, name) for name in ("state", "attributes", "availability")]
         return topics if self._discovery is None else [self._topics.discovery(id_), *topics]
 
-    async def _submit_new(self, topic: str, text: bytes) -> None:
-        """Hand a message over unless it is what was said last on this connection."""
-        if self._sent.get(topic) != hash(text):
-            self._sent[topic] = hash(text)
-            await self._submit(topic, text)
+    async def _submit_changed(self, topic: str, payload: bytes) -> None:
+        """Send a retained message unless it was the last one sent on this connection."""
+        if self._sent.get(topic) != hash(payload):
+            self._sent[topic] = hash(payload)
+            await self._submit(topic, payload)
 
     async def _submit(
         self,
         topic: str,
-        text: bytes,
+        payload: bytes,
         *,
         retain: bool = True,
         correlation: bytes | None = None,
         done: Callable[[], object] | None = None,
     ) -> bool:
-        """Hand a message over in order; a refusal is counted and named once, and never retried: False."""
+        """Send a message in order; return False if it is refused at once. A refused message is not sent again."""
         try:
-            future = await self._mqtt.submit(topic, text, retain=retain, response=correlation)
+            future = await self._mqtt.submit(topic, payload, retain=retain, response=correlation)
         except Refused as refusal:
-            self._refuse(topic, refusal, done)
+            self._on_refused(topic, refusal, done)
             return False
-        future.add_done_callback(partial(self._acknowledged, topic, done))
+        future.add_done_callback(partial(self._on_acknowledged, topic, done))
         return True
 
-    def _acknowledged(self, topic: str, done: Callable[[], object] | None, future: asyncio.Future[None]) -> None:
+    def _on_acknowledged(self, topic: str, done: Callable[[], object] | None, future: asyncio.Future[None]) -> None:
         error = None if future.cancelled() else future.exception()
         if isinstance(error, Refused):
-            self._refuse(topic, error, done)
+            self._on_refused(topic, error, done)
         elif error is None and not future.cancelled() and done is not None:
             done()
 
-    def _refuse(self, topic: str, refusal: Refused, done: Callable[[], object] | None) -> None:
+    def _on_refused(self, topic: str, refusal: Refused, done: Callable[[], object] | None) -> None:
         self.dropped[refusal.reason] += 1
-        if topic not in self._refused:
-            self._refused.add(topic)
+        if topic not in self._logged_refusals:
+            self._logged_refusals.add(topic)
             _LOG.warning("%s is not published: %s", topic, refusal)
         if done is not None:
             done()

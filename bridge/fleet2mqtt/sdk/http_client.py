@@ -28,6 +28,7 @@ from fleet2mqtt.errors import (
 )
 from fleet2mqtt.redaction import Redaction
 from fleet2mqtt.sdk import vendor_json
+from fleet2mqtt.sdk.aiohttp_overrides import disable_retries
 from fleet2mqtt.sdk.api import Calls
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
@@ -237,7 +238,7 @@ async def open_http_client(
             connector=aiohttp.TCPConnector(ssl=trust, limit=0, force_close=True), **common
         ) as write_session,
     ):
-        session._retry_connection = False  # noqa: SLF001 - else aiohttp sends a PUT or DELETE again by itself
+        disable_retries(session)  # else aiohttp sends a PUT or DELETE again by itself
         yield HttpClient(
             session=session,
             write_session=write_session,

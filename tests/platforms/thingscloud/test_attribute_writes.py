@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleet2mqtt.contract.values import shown
+from fleet2mqtt.contract.values import state_value
 from fleet2mqtt.errors import Ambiguous, Rejected
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, THIRD, calls, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
@@ -48,7 +48,7 @@ async def test_write_sends_one_call_and_is_read_back(key: str, value: Any, metho
         assert [call.path for call in simulator.fault_injector.calls][before:] == [
             f"/api/v1/device/{FIRST}/attributes_raw"
         ]
-        assert after.state[key] == shown(run.entity(key), value)
+        assert after.state[key] == state_value(run.entity(key), value)
         reached = simulator.actual(FIRST).get(key) == sent
         assert reached is (method == "POST")
 

@@ -1,4 +1,4 @@
-"""The broker fixture does what the tests of the bridge rely on."""
+"""The broker fixture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.conftest import StartBroker
 
 
-async def test_records_what_is_published(broker: Broker) -> None:
+async def test_recording_returns_messages_on_its_filters_in_order(broker: Broker) -> None:
     async with broker.record("a/#") as seen:
         await broker.publish("a/b", {"x": 1}, qos=1)
         await broker.publish("b/a", "elsewhere")
@@ -31,7 +31,7 @@ async def test_records_what_is_published(broker: Broker) -> None:
     assert seen.latest("b/a") is None
 
 
-async def test_waiting_in_vain_tells_what_came_instead(broker: Broker) -> None:
+async def test_wait_without_a_match_raises_with_the_messages_received(broker: Broker) -> None:
     async with broker.record("#") as seen:
         await broker.publish("a/b", "other")
         await seen.wait(lambda message: message.topic == "a/b")
@@ -39,7 +39,7 @@ async def test_waiting_in_vain_tells_what_came_instead(broker: Broker) -> None:
             await seen.wait(lambda message: message.topic == "never", patience=0.05)
 
 
-async def test_retained_messages_are_listed_and_lost_with_a_restart(broker: Broker) -> None:
+async def test_retained_messages_after_a_restart_are_gone(broker: Broker) -> None:
     port = broker.port
     for number in range(2000):
         await broker.publish(f"kept/{number}", str(number), retain=True, qos=0)
@@ -54,7 +54,7 @@ async def test_retained_messages_are_listed_and_lost_with_a_restart(broker: Brok
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-async def test_comes_back_after_an_end(broker: Broker, end: str) -> None:
+async def test_broker_after_stop_or_kill_starts_again(broker: Broker, end: str) -> None:
     await getattr(broker, end)()
     with pytest.raises(AssertionError, match="not running"):
         await broker.publish("a", "b")
@@ -63,14 +63,14 @@ async def test_comes_back_after_an_end(broker: Broker, end: str) -> None:
     assert set(await broker.retained("a")) == {"a"}
 
 
-async def test_subscriptions_of_others_show_in_its_log(broker: Broker) -> None:
+async def test_wait_subscribed_returns_at_a_subscription_of_another_client(broker: Broker) -> None:
     async with broker.record("exactly/+/this"):
         await broker.wait_subscribed("exactly/+/this")
     with pytest.raises(TimeoutError, match="exactly"):
         await broker.wait_subscribed("exactly/other/this", patience=0.05)
 
 
-async def test_refuses_strangers_when_it_has_users(start_broker: StartBroker) -> None:
+async def test_broker_with_users_refuses_a_wrong_password(start_broker: StartBroker) -> None:
     broker = await start_broker(users={"bridge": "word", "other": "secret"})
     await broker.publish("a", "b", retain=True)
     assert set(await broker.retained("a")) == {"a"}
@@ -81,7 +81,7 @@ async def test_refuses_strangers_when_it_has_users(start_broker: StartBroker) ->
             pass
 
 
-async def test_speaks_tls(start_broker: StartBroker, certificates: Certificates) -> None:
+async def test_broker_with_certificates_speaks_tls(start_broker: StartBroker, certificates: Certificates) -> None:
     broker = await start_broker(certificates=certificates, client_certificates=True)
     await broker.publish("a", "b", retain=True)
     assert set(await broker.retained("a")) == {"a"}
@@ -90,11 +90,11 @@ async def test_speaks_tls(start_broker: StartBroker, certificates: Certificates)
         await asyncio.open_connection(HOST, broker.port, ssl=ssl.create_default_context())
 
 
-async def test_a_faulty_configuration_is_told(start_broker: StartBroker) -> None:
+async def test_invalid_mosquitto_configuration_raises_with_its_log(start_broker: StartBroker) -> None:
     with pytest.raises(RuntimeError, match="nonsense"):
         await start_broker(extra="nonsense true")
 
 
-def test_a_missing_mosquitto_is_an_error_that_says_what_to_do() -> None:
+def test_missing_mosquitto_raises_with_what_to_do() -> None:
     with pytest.raises(FileNotFoundError, match=r"run scripts/setup test"):
         executable("mosquitto-of-another-world")

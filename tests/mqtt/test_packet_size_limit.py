@@ -1,4 +1,4 @@
-"""What is too large is refused here, before the broker drops the connection over it."""
+"""Messages that are too large are refused before the broker closes the connection over them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_refuses_what_is_larger_than_configured(broker: Broker, start: Start, protocol: str) -> None:
+async def test_payload_beyond_max_payload_is_refused(broker: Broker, start: Start, protocol: str) -> None:
     subject = start(broker.port, protocol=protocol, max_payload=1000)
     await subject.connected()
 
@@ -32,7 +32,7 @@ async def test_refuses_what_is_larger_than_configured(broker: Broker, start: Sta
 
 
 @pytest.mark.parametrize("retain_for", [None, 60])
-async def test_keeps_to_the_brokers_largest_packet(
+async def test_packet_beyond_the_announced_limit_is_refused(
     start_broker: StartBroker, start: Start, retain_for: int | None
 ) -> None:
     broker = await start_broker(extra="max_packet_size 20000")
@@ -51,7 +51,7 @@ async def test_keeps_to_the_brokers_largest_packet(
     assert subject.ups == 1
 
 
-async def test_learns_the_limit_of_a_broker_that_does_not_tell(
+async def test_limit_that_is_not_announced_is_inferred(
     start_broker: StartBroker, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = await start_broker(extra="max_packet_size 20000")
@@ -74,7 +74,7 @@ async def test_learns_the_limit_of_a_broker_that_does_not_tell(
     assert "25000 bytes on too/large: 25000 and more are refused from now on" in caplog.text
 
 
-async def test_does_not_blame_what_was_under_way_beside_the_culprit(
+async def test_messages_beside_the_cause_are_not_inferred_next(
     start_broker: StartBroker, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What came along each time must not be taken for the next culprit."""
@@ -92,7 +92,7 @@ async def test_does_not_blame_what_was_under_way_beside_the_culprit(
     assert "15000 bytes on b" not in caplog.text
 
 
-async def test_does_not_blame_what_was_under_way_once_or_is_small(start: Start) -> None:
+async def test_message_in_flight_once_or_small_is_not_inferred(start: Start) -> None:
     holding = Holding()
     async with FakeBroker(holding.talk) as broker:
         subject = start(broker.port)

@@ -1,4 +1,4 @@
-"""paho driven by the event loop: its socket opened in a thread, then watched here; paho starts no thread of its own."""
+"""The network loop: connects paho's socket in a thread and serves it on the event loop. paho starts no thread."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from typing import Any, Never
 
 import paho.mqtt.client as paho
 
-_PATIENCE = 30.0  # seconds for name, TCP and TLS
-_TICK = 1.0  # seconds between looks at the keepalive
+_CONNECT_TIMEOUT = 30.0  # seconds for name resolution, TCP and TLS
+_TICK = 1.0  # seconds between two checks of the keep-alive
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 
 
-class _Surfaced:
-    """Hands what a callback raises to whoever awaits `fate`; the event loop would only log it."""
+class _CallbackErrors:
+    """Context manager that sets what a callback raises as the exception of a future; the event loop would log it."""
 
     def __init__(self, closed: asyncio.Future[Never]) -> None:
-        self._fate = closed
+        self._closed = closed
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> bool:
-        if not isinstance(error, Exception) or self._fate.done():
+        if not isinstance(error, Exception) or self._closed.done():
             return False
-        self._fate.set_exception(error)
+        self._closed.set_exception(error)
         return True
 
 
 class NetworkLoop:
-    """Moves a client's bytes; whoever learns of the connection's end gives `fate` an exception."""
+    """Moves bytes between a paho client and its socket.
+
+    Whoever finds that the connection has ended sets the exception of `closed`.
+    """
 
     def __init__(self, client: paho.Client) -> None:
         self._client = client
@@ -41,44 +44,47 @@ class NetworkLoop:
         self._attached = False
         self._watching_write = False
         self.closed: asyncio.Future[Never] = self._loop.create_future()
-        self._surfaced = _Surfaced(self.closed)
-        client.on_socket_register_write = self._want_write
-        client.on_socket_unregister_write = self._need_no_write
+        self._callback_errors = _CallbackErrors(self.closed)
+        client.on_socket_register_write = self._on_write_wanted
+        client.on_socket_unregister_write = self._on_write_done
         client.on_socket_close = self._detach
 
-    async def dial(self, host: str, port: int, keepalive: int, **more: Any) -> None:
-        """Open the connection: name, TCP, TLS and what paho's `connect` takes beyond. Raises OSError."""
-        # paho blocks here. The process must not wait at its end for a thread that waits for a name server.
-        dialled: asyncio.Future[None] = self._loop.create_future()
+    async def connect(self, host: str, port: int, keepalive: int, **options: Any) -> None:
+        """Open the connection: name resolution, TCP, TLS; `options` are further arguments of paho's `connect`.
+
+        Raises OSError.
+        """
+        # paho blocks here. At its end the process must not wait for a thread that waits for a name server.
+        connected: asyncio.Future[None] = self._loop.create_future()
 
         def connect() -> None:
-            fault: Exception | None = None
+            failure: Exception | None = None
             try:
-                self._client.connect(host, port, keepalive, **more)
+                self._client.connect(host, port, keepalive, **options)
             except (OSError, ValueError) as error:
-                fault = error
+                failure = error
             try:
-                self._loop.call_soon_threadsafe(self._dialled, dialled, fault)
-            except RuntimeError:  # the event loop has been closed meanwhile
+                self._loop.call_soon_threadsafe(self._on_connected, connected, failure)
+            except RuntimeError:  # the event loop was closed in the meantime
                 self.abort()
 
         threading.Thread(target=connect, name="mqtt-connect", daemon=True).start()
         try:
-            async with asyncio.timeout(_PATIENCE):
-                await dialled
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                await connected
         except TimeoutError as error:
-            raise TimeoutError(str(error) or f"no connection within {_PATIENCE:g} s") from error
+            raise TimeoutError(str(error) or f"no connection within {_CONNECT_TIMEOUT:g} s") from error
         self._attach()
 
-    async def hold(self) -> Never:
-        """Keep the connection alive until it ends; raises what is given to `fate`, or what a callback raised."""
+    async def run(self) -> Never:
+        """Serve the connection until it ends; raises the exception of `closed`, or what a callback raised."""
         while not self.closed.done():
             await asyncio.wait((self.closed,), timeout=_TICK)
             self._client.loop_misc()
         self.closed.result()
 
     def abort(self) -> None:
-        """Close the socket, if it is open, without a word to the broker."""
+        """Close the socket, if it is open, without a DISCONNECT."""
         client = self._client
         client.on_socket_close = client.on_socket_unregister_write = None  # paho's destructor would call them
         sock = client.socket()
@@ -86,13 +92,13 @@ class NetworkLoop:
             self._detach(client, None, sock)
             sock.close()
 
-    def _dialled(self, dialled: asyncio.Future[None], fault: Exception | None) -> None:
-        if dialled.done():  # cancelled meanwhile
+    def _on_connected(self, connected: asyncio.Future[None], failure: Exception | None) -> None:
+        if connected.done():  # cancelled in the meantime
             self.abort()
-        elif fault is None:
-            dialled.set_result(None)
+        elif failure is None:
+            connected.set_result(None)
         else:
-            dialled.set_exception(fault)
+            connected.set_exception(failure)
 
     def _attach(self) -> None:
         sock = self._client.socket()
@@ -107,40 +113,40 @@ class NetworkLoop:
         if self._attached:
             self._attached = False
             self._loop.remove_reader(sock)
-            self._need_no_write(_client, _userdata, sock)
+            self._on_write_done(_client, _userdata, sock)
 
     def _read(self) -> None:
-        with self._surfaced:
+        with self._callback_errors:
             self._client.loop_read()
             sock = self._client.socket()
             if self._attached and isinstance(sock, socket.socket):
-                _hurry(sock)
+                _acknowledge_at_once(sock)
             if isinstance(sock, ssl.SSLSocket) and sock.pending():
-                self._loop.call_soon(self._read)  # decrypted already: the selector will not tell
+                self._loop.call_soon(self._read)  # already decrypted: the selector does not report it
 
-    def _want_write(self, *_: object) -> None:
+    def _on_write_wanted(self, *_: object) -> None:
         if self._attached:  # else this is the connecting thread
             self._loop.call_soon(self._write)
 
     def _write(self) -> None:
-        with self._surfaced:
+        with self._callback_errors:
             self._client.loop_write()
             sock = self._client.socket()
             if self._client.want_write() and isinstance(sock, socket.socket) and not self._watching_write:
                 self._watching_write = True
                 self._loop.add_writer(sock, self._write)
 
-    def _need_no_write(self, _client: paho.Client, _userdata: object, sock: Any) -> None:
+    def _on_write_done(self, _client: paho.Client, _userdata: object, sock: Any) -> None:
         if self._watching_write:
             self._watching_write = False
             self._loop.remove_writer(sock)
 
 
-def _hurry(sock: socket.socket) -> None:
-    """Acknowledge what was received now, which the kernel forgets to do each time.
+def _acknowledge_at_once(sock: socket.socket) -> None:
+    """Send the TCP acknowledgement of received bytes now; the option has to be set again after each read.
 
-    Left to itself it waits up to 40 ms for something to send, and a broker that gathers small packets (mosquitto as
-    delivered) keeps its next PUBACK or command back until then.
+    Otherwise the kernel waits up to 40 ms for something to send, and a broker that gathers small packets (mosquitto's
+    default) delays its next PUBACK or message until then.
     """
     if _QUICK_ACK is not None:
         sock.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)

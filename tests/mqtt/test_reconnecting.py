@@ -1,4 +1,4 @@
-"""Connections go: by restart, crash, silence or goodbye. Mqtt comes back, and the will tells the truth."""
+"""The end of connections by restart, crash, silence or close: reconnecting, and the will."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def online(subject: Subject) -> None:
 
 @VERSIONS
 @pytest.mark.parametrize("crash", [False, True])
-async def test_comes_back_to_a_broker_that_restarts(broker: Broker, start: Start, protocol: str, crash: bool) -> None:
+async def test_broker_restart_reconnects(broker: Broker, start: Start, protocol: str, crash: bool) -> None:
     subject = start(broker.port, protocol=protocol)
     await subject.connected()
 
@@ -61,7 +61,7 @@ async def test_comes_back_to_a_broker_that_restarts(broker: Broker, start: Start
 
 
 @VERSIONS
-async def test_notices_silence(broker: Broker, start: Start, protocol: str) -> None:
+async def test_silent_connection_ends_by_keepalive(broker: Broker, start: Start, protocol: str) -> None:
     async with Proxy(broker.port) as proxy, broker.record(STATE) as seen:
         subject = start(proxy.port, protocol=protocol, keepalive=1)
         await subject.connected()
@@ -82,14 +82,14 @@ async def test_notices_silence(broker: Broker, start: Start, protocol: str) -> N
         assert seen.messages[-2].payload == b"online"
 
 
-async def test_stays_connected_when_there_is_nothing_to_say(broker: Broker, start: Start) -> None:
+async def test_idle_connection_stays_connected(broker: Broker, start: Start) -> None:
     subject = start(broker.port, keepalive=1)
     await subject.connected()
     await wait_until(lambda: broker.log().count("Sending PINGRESP to fleet") > 1, broker.log)
     assert subject.ups == 1
 
 
-async def test_the_will_tells_of_a_process_that_was_killed(broker: Broker) -> None:
+async def test_killed_process_leaves_the_will(broker: Broker) -> None:
     async with broker.record("process") as seen:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", PROCESS, HOST, str(broker.port), stdout=asyncio.subprocess.PIPE
@@ -103,7 +103,7 @@ async def test_the_will_tells_of_a_process_that_was_killed(broker: Broker) -> No
     assert (await broker.retained("process"))["process"].payload == b"offline"
 
 
-async def test_a_short_break_leaves_no_trace(broker: Broker, start: Start) -> None:
+async def test_short_interruption_publishes_no_will(broker: Broker, start: Start) -> None:
     async with Proxy(broker.port) as proxy, broker.record("#") as seen:
         subject = start(proxy.port, will_delay=1)
         witness = start(proxy.port, will_delay=1, client_id="witness", will_topic="witness")
@@ -118,7 +118,7 @@ async def test_a_short_break_leaves_no_trace(broker: Broker, start: Start) -> No
         assert [message.payload for message in seen.all(STATE)] == [b"online"]
 
 
-async def test_the_older_protocol_shows_the_break(broker: Broker, start: Start) -> None:
+async def test_short_interruption_with_mqtt_311_publishes_the_will(broker: Broker, start: Start) -> None:
     async with Proxy(broker.port) as proxy, broker.record(STATE) as seen:
         subject = start(proxy.port, protocol="3.1.1")
         await subject.connected()
@@ -128,7 +128,7 @@ async def test_the_older_protocol_shows_the_break(broker: Broker, start: Start) 
 
 
 @VERSIONS
-async def test_says_goodbye(broker: Broker, start: Start, protocol: str) -> None:
+async def test_close_publishes_the_wills_payload_and_disconnects(broker: Broker, start: Start, protocol: str) -> None:
     async with broker.record(STATE) as seen:
         subject = start(broker.port, protocol=protocol, will_delay=0)
         await subject.connected()
@@ -145,7 +145,7 @@ async def test_says_goodbye(broker: Broker, start: Start, protocol: str) -> None
     assert subject.ups == 1
 
 
-async def test_leaves_the_goodbye_to_the_will_when_nobody_answers(broker: Broker, start: Start) -> None:
+async def test_close_without_acknowledgement_leaves_it_to_the_will(broker: Broker, start: Start) -> None:
     async with Proxy(broker.port) as proxy, broker.record(STATE) as seen:
         subject = start(proxy.port, will_delay=0)
         await subject.connected()
@@ -158,7 +158,7 @@ async def test_leaves_the_goodbye_to_the_will_when_nobody_answers(broker: Broker
         await seen.wait(says(b"offline"))
 
 
-async def test_a_goodbye_while_it_connects_ends_that(start: Start) -> None:
+async def test_close_while_connecting_ends_the_connection(start: Start) -> None:
     answer, gone = asyncio.Event(), asyncio.Event()
 
     async def talk(peer: Peer) -> None:
