@@ -13,7 +13,7 @@ from fleet2mqtt.commands.replies import Replies, Request
 from fleet2mqtt.config.models import BackendConfig
 from fleet2mqtt.contract.payloads import ErrorDetail
 from fleet2mqtt.errors import BackendError, BridgeError, CommandError, OutboxError
-from fleet2mqtt.sdk.api import Action, Backend, _schema
+from fleet2mqtt.sdk.api import Action, Backend
 from fleet2mqtt.sdk.rate_limiter import command_priority
 
 _LOG = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class RequestHandler:
 
 def _validate(action: Action, arguments: dict[str, Any]) -> dict[str, Any]:
     try:
-        return dict(_schema(action)(arguments))
+        return dict(vol.Schema(dict(action.schema))(arguments))
     except vol.MultipleInvalid as invalid:
         faults = "; ".join(f"{'.'.join(map(str, fault.path)) or action.name}: {fault.msg}" for fault in invalid.errors)
         raise CommandError("invalid_arguments", faults) from invalid
