@@ -20,6 +20,7 @@ from aiohttp import web
 
 from fleet2mqtt import __version__
 from fleet2mqtt.aio import TaskSet, wait_until
+from fleet2mqtt.commands.calls import CallsInProgress
 from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
 from fleet2mqtt.commands.replies import Replies
 from fleet2mqtt.commands.requests import RequestHandler
@@ -110,8 +111,9 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     hub = Hub(outbox, registry, publisher, topics, alarm_publisher.wake)
 
     replies = Replies(publisher, topics)
-    limits = CommandLimits(confirm=config.commands.confirm_timeout, pending=config.commands.max_pending)
-    commands = CommandQueue(hub, registry, publisher, topics, active.backends, replies, work.start, limits)
+    limits = CommandLimits(confirm_timeout=config.commands.confirm_timeout, pending=config.commands.max_pending)
+    calls = CallsInProgress()
+    commands = CommandQueue(hub, registry, publisher, topics, active.backends, calls, replies, work.start, limits)
     push_receiver = PushReceiver(hub, outbox, active.backends, active.configs)
     connector = BackendConnector(ids=ids, data_dir=config.data_dir, outbox=outbox, active=active)
     backend_status = BackendStatus(hub, publisher, topics)
@@ -133,7 +135,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         hub, registry, outbox, publisher, topics, status, active.pollers, push_receiver
     ).actions()
     requests = RequestHandler(
-        replies, bridge_requests, active.backends, active.configs, work.start, active.request_poll
+        replies, bridge_requests, active.backends, active.configs, calls, work.start, active.request_poll
     )
     router = CommandRouter(commands, requests, registry, topics, config.commands.max_age, refused_commands)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
+from fleet2mqtt.commands.calls import CallsInProgress
 from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
 from fleet2mqtt.commands.replies import Replies
 from fleet2mqtt.contract.topics import Topics
@@ -162,7 +163,9 @@ async def bench(
         backends = {vendor.name: vendor.backend() for vendor in vendors}
         pollers = {name: Poller(each, hub, stale_after=0, changed=lambda _: None) for name, each in backends.items()}
         replies = Replies(publisher, TOPICS)
-        commands = CommandQueue(hub, registry, publisher, TOPICS, backends, replies, spawn, CommandLimits())
+        commands = CommandQueue(
+            hub, registry, publisher, TOPICS, backends, CallsInProgress(), replies, spawn, CommandLimits()
+        )
         ingress = PushReceiver(hub, outbox, backends, {})
         status = Status(
             instance="1",

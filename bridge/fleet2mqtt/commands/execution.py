@@ -1,17 +1,18 @@
-"""One write and its read-back: what the vendor said, and what is true afterwards."""
+"""Execution of commands: one write and its read-back, for one key or for keys that are written together."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.commands.replies import Command, Outcome
 from fleet2mqtt.contract import values
 from fleet2mqtt.contract.payloads import ErrorDetail, ResultStatus
-from fleet2mqtt.devices.model import Component, Device, EntityDescription, Update
+from fleet2mqtt.devices.model import Component, Device, EntityDescription, Update, Value
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import Ambiguous, BackendError, CommandError, InvalidResponse, OutboxError, Unreachable
 from fleet2mqtt.hub import Hub
@@ -19,80 +20,114 @@ from fleet2mqtt.sdk.api import Backend
 
 _LOG = logging.getLogger(__name__)
 
-READ_BACKS = (0.0, 0.25, 0.5, 1.0, 2.0)
-"""Seconds before each read-back; the last one repeats until the time is up."""
+READ_BACK_DELAYS = (0.0, 0.25, 0.5, 1.0, 2.0)
+"""Seconds before each read-back; the last one repeats until the confirm timeout."""
+
+
+@dataclass(slots=True)
+class Write:
+    """One key of an execution: its command, its entity and the validated value. `outcome` is set when it has ended."""
+
+    command: Command
+    entity: EntityDescription
+    value: Any
+    outcome: Outcome | None = None
 
 
 @dataclass(slots=True)
 class CommandExecution:
-    """One write and its read-back."""
+    """One call that writes, and the read-backs that decide how each of its keys ended."""
 
     hub: Hub
     registry: Registry
     backend: Backend | None
     device: Device
-    row: EntityDescription
-    value: Any
-    wrote: bool = False
+    writes: Sequence[Write]
+    superseded: asyncio.Event
+    """Set when a newer command supersedes one of the writes."""
+    _written: bool = field(default=False, init=False)
 
-    async def run(self, command: Command, confirm: float) -> Outcome:
-        """Write, read back, and judge; wait_for_event the command's deadline."""
+    async def run(self, deadline: float, confirm_timeout: float) -> None:
+        """Write, read back and evaluate before the deadline; each write has an outcome then. Raises nothing."""
         try:
-            async with asyncio.timeout_at(command.deadline):
-                return await self._write(command, confirm)
+            async with asyncio.timeout_at(deadline):
+                await self._write(confirm_timeout)
         except TimeoutError:
-            fault = ErrorDetail(code="timeout", message="the vendor did not answer before the command expired")
-            status = ResultStatus.UNCONFIRMED if self.wrote else ResultStatus.FAILED
-            return Outcome(status=status, observed=self._observed()[1], error=fault)
+            error = ErrorDetail(code="timeout", message="the vendor did not answer before the command expired")
+            status = ResultStatus.UNCONFIRMED if self._written else ResultStatus.FAILED
+            self._end_all(status, error)
 
-    async def _write(self, command: Command, confirm: float) -> Outcome:
-        unsure: BackendError | None = None
+    async def _write(self, confirm_timeout: float) -> None:
+        ambiguous: BackendError | None = None
         try:
             update = await self._send()
             if update is not None:
                 await self.hub.accept(update)
         except CommandError as error:
-            return invalid(error, None)
+            outcome = invalid(error, None)
+            self._end_all(outcome.status, outcome.error, observe=False)
+            return
         except (Ambiguous, InvalidResponse) as error:
-            unsure = error
+            ambiguous = error
         except OutboxError as error:
-            _LOG.warning("%s: what the answer showed is not taken in: %s", self.device.id, error)
+            _LOG.warning("%s: what the response shows is not accepted: %s", self.device.id, error)
         except BackendError as error:
-            return await self._refused(error)
-        self.wrote = unsure is None
-        if self.row.component is Component.BUTTON:
-            return _judge(matches=unsure is None, observed=None, unsure=unsure, why=None)
-        return await self._read_back(command, confirm, unsure)
+            await self._refused(error)
+            return
+        self._written = ambiguous is None
+        await self._read_back_until_shown(confirm_timeout, ambiguous)
 
     async def _send(self) -> Update | None:
-        assert self.row.write is not None  # noqa: S101 - Commands._target saw to it
-        return await self.row.write(self.backend.client if self.backend else None, self.device, self.value)
+        client = self.backend.client if self.backend else None
+        first = self.writes[0].entity
+        if first.write_group is not None and (len(self.writes) > 1 or first.write is None):
+            return await first.write_group(
+                client, self.device, {write.entity.key: write.value for write in self.writes}
+            )
+        assert first.write is not None  # noqa: S101 - CommandQueue validated it
+        return await first.write(client, self.device, self.writes[0].value)
 
-    async def _refused(self, error: BackendError) -> Outcome:
-        """The vendor said no, or nothing was sent. One look at the truth, for a write that went half way."""
+    async def _refused(self, error: BackendError) -> None:
+        """End what the vendor rejected, or what was not sent. One read-back, for a write that was done in part."""
         if not isinstance(error, Unreachable):
-            await self._look()
+            await self._read_back()
         status = ResultStatus.FAILED if isinstance(error, Unreachable) else ResultStatus.REJECTED
-        return Outcome(status=status, observed=self._observed()[1], error=error_detail(error))
+        self._end_all(status, error_detail(error))
 
-    async def _read_back(self, command: Command, confirm: float, unsure: BackendError | None) -> Outcome:
-        """Read until the state shows the value, the time is up, or a newer command takes over."""
+    async def _read_back_until_shown(self, confirm_timeout: float, ambiguous: BackendError | None) -> None:
+        """Read back until the device shows every value, the time is up, or newer commands supersede the rest."""
+        if not any(_is_visible(write.entity) for write in self.writes):
+            for write in self.writes:
+                write.outcome = _evaluate(matches=ambiguous is None, observed=None, ambiguous=ambiguous, failure=None)
+            return
         loop = asyncio.get_running_loop()
-        until, tries, why = loop.time() + confirm, 0, None
+        deadline, count = loop.time() + confirm_timeout, 0
         while True:
-            wait = READ_BACKS[min(tries, len(READ_BACKS) - 1)]
-            if await wait_for_event(command.superseded, wait):
-                return Outcome(status=ResultStatus.SUPERSEDED, observed=self._observed()[1])
-            tries += 1
-            why = await self._look()
-            matches, state = self._observed()
-            if matches and why is None:
-                return _judge(matches=True, observed=state, unsure=unsure, why=None)
-            if loop.time() >= until:
-                return _judge(matches=False, observed=state, unsure=unsure, why=why)
+            await self._wait(READ_BACK_DELAYS[min(count, len(READ_BACK_DELAYS) - 1)])
+            if not self._open():
+                return
+            count += 1
+            failure = await self._read_back()
+            for write in self._open():
+                matches, observed = self._observe(write)
+                if (matches and failure is None) or loop.time() >= deadline:
+                    matches = matches and failure is None
+                    write.outcome = _evaluate(matches=matches, observed=observed, ambiguous=ambiguous, failure=failure)
+            if not self._open():
+                return
 
-    async def _look(self) -> BackendError | OutboxError | None:
-        """Read the device back; gives what went wrong with that."""
+    async def _wait(self, seconds: float) -> None:
+        """Wait before a read-back; end what newer commands supersede meanwhile, and return early if nothing is left."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while self._open() and await wait_for_event(self.superseded, max(0.0, until - loop.time())):
+            self.superseded.clear()
+            for write in self._open():
+                if write.command.superseded:
+                    write.outcome = Outcome(status=ResultStatus.SUPERSEDED, observed=self._observe(write)[1])
+
+    async def _read_back(self) -> BackendError | OutboxError | None:
+        """Read the device from the vendor; return the error if that fails."""
         if self.backend is None:
             return None
         try:
@@ -102,29 +137,49 @@ class CommandExecution:
             return error
         return None
 
-    def _observed(self) -> tuple[bool, Any]:
-        current = self.registry.devices.get(self.device.id, self.device)
-        return values.observed(current.entity(self.row.key) or self.row, current, self.value)
+    def _open(self) -> list[Write]:
+        return [write for write in self.writes if write.outcome is None]
+
+    def _observe(self, write: Write) -> tuple[bool, Value]:
+        """Return True if the device shows what was written, and the state that it shows."""
+        current = self.registry.devices.get(self.device.id)
+        if write.entity.component is Component.BUTTON:
+            # A device that a press removed shows its effect by being gone.
+            confirmed = write.entity.confirmed
+            return current is None or confirmed is None or confirmed(current) is not False, None
+        shown = current or self.device
+        return values.observed(shown.entity(write.entity.key) or write.entity, shown, write.value)
+
+    def _end_all(self, status: ResultStatus, error: ErrorDetail | None, *, observe: bool = True) -> None:
+        for write in self._open():
+            observed = self._observe(write)[1] if observe else None
+            write.outcome = Outcome(status=status, observed=observed, error=error)
 
 
-def _judge(
-    *, matches: bool, observed: Any, unsure: BackendError | None, why: BackendError | OutboxError | None
+def _is_visible(entity: EntityDescription) -> bool:
+    """Return True if a read-back can show what a write to the entity did."""
+    return entity.component is not Component.BUTTON or entity.confirmed is not None
+
+
+def _evaluate(
+    *, matches: bool, observed: Any, ambiguous: BackendError | None, failure: BackendError | OutboxError | None
 ) -> Outcome:
+    """Return the outcome of a write: the read-back decides, also after an ambiguous failure."""
     if matches:
         return Outcome(status=ResultStatus.CONFIRMED, observed=observed)
-    if unsure is not None:
-        return Outcome(status=ResultStatus.FAILED, observed=observed, error=error_detail(unsure))
-    words = f"; it could not be read back: {why}" if why else ""
-    fault = ErrorDetail(code="not_shown", message=f"the vendor said yes, the read-back does not show it{words}")
-    return Outcome(status=ResultStatus.UNCONFIRMED, observed=observed, error=fault)
+    if ambiguous is not None:
+        return Outcome(status=ResultStatus.FAILED, observed=observed, error=error_detail(ambiguous))
+    reason = f"; it could not be read back: {failure}" if failure else ""
+    error = ErrorDetail(code="not_shown", message=f"the vendor accepted it, the read-back does not show it{reason}")
+    return Outcome(status=ResultStatus.UNCONFIRMED, observed=observed, error=error)
 
 
 def error_detail(error: BackendError) -> ErrorDetail:
-    """What a vendor call that went wrong says in a result."""
+    """Return what a result says about a failed vendor call."""
     return ErrorDetail(code=error.code if error.code is not None else error.kind, message=str(error))
 
 
 def invalid(error: CommandError, requested: Any) -> Outcome:
-    """How a command ends that could not be tried."""
+    """Return the outcome of a command that cannot be tried."""
     status = ResultStatus.FAILED if error.code == "not_ready" else ResultStatus.INVALID
     return Outcome(status=status, requested=requested, error=ErrorDetail(code=error.code, message=str(error)))

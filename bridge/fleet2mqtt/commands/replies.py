@@ -1,8 +1,7 @@
-"""How commands and requests end: one answer each, and the same answer when the same transaction comes again."""
+"""Replies: one result or response for each command or request, and the same one when its transaction comes again."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,17 +10,17 @@ from fleet2mqtt.contract.payloads import ErrorDetail, Reply, ResultStatus, dumps
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.publishing.publisher import Publisher
 
-MEMORY = 2_000
-"""How many transactions are remembered."""
+MAX_TRANSACTIONS = 2_000
+"""Transactions that are remembered."""
 MAX_WAITERS = 100
-"""How many who ask for the same while it runs are answered, besides the first."""
+"""Repetitions of one transaction that get its reply, besides the first, while it is in progress."""
 
-TOO_LARGE = ErrorDetail(code="too_large", message="the answer is larger than a message may be: ask for less at once")
+TOO_LARGE = ErrorDetail(code="too_large", message="the response is larger than a message may be: ask for less at once")
 
 Transaction = str | int | None
 _Token = tuple[str, str | None, str | int]
 ReplyPayloads = tuple[bytes, bytes]
-"""An answer, and a short one in its place should it be too large to be sent."""
+"""The payload of a reply, and a short one that replaces it if it is too large to be sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +33,7 @@ class ReplyTo:
 
 @dataclass(slots=True, kw_only=True)
 class Command:
-    """One key to be set. `deadline` is in loop time; `superseded` is set when a newer command takes over."""
+    """One value to be written to one key. `deadline` is in loop time; `superseded` is set by a newer command."""
 
     device: str
     key: str | None
@@ -42,7 +41,7 @@ class Command:
     deadline: float = 0.0
     transaction: Transaction = None
     reply_to: ReplyTo | None = None
-    superseded: asyncio.Event = field(default_factory=asyncio.Event)
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +59,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a command went."""
+    """How a command ended."""
 
     status: ResultStatus
     requested: Any = None
@@ -74,32 +73,33 @@ class Replies:
     def __init__(self, publisher: Publisher, topics: Topics) -> None:
         self._publisher = publisher
         self._topics = topics
-        self._memory: OrderedDict[_Token, ReplyPayloads | None] = OrderedDict()
+        self._replies: OrderedDict[_Token, ReplyPayloads | None] = OrderedDict()
+        """By transaction its reply, None while it is in progress."""
         self._waiters: dict[_Token, list[ReplyTo | None]] = {}
 
     def is_duplicate(self, topic: str, key: str | None, transaction: Transaction, reply_to: ReplyTo | None) -> bool:
-        """Whether this transaction was here before; then its answer goes out once more, now or when it has ended.
+        """Return True if this transaction is known; then its reply is published again, now or when it has ended.
 
-        `topic` is where the answer goes. A transaction not seen before is remembered from now on.
+        `topic` is where the reply goes. A transaction that is not known is remembered from now on.
         """
         if transaction is None:
             return False
         token = (topic, key, transaction)
-        if token not in self._memory:
-            self._memory[token] = None
-            if len(self._memory) > MEMORY:
-                self._memory.popitem(last=False)
+        if token not in self._replies:
+            self._replies[token] = None
+            if len(self._replies) > MAX_TRANSACTIONS:
+                self._replies.popitem(last=False)
             return False
-        known = self._memory[token]
+        known = self._replies[token]
         if known is not None:
-            self._send(topic, known, reply_to, None)
+            self._publish(topic, known, reply_to, None)
         elif len(waiters := self._waiters.setdefault(token, [])) < MAX_WAITERS:
             waiters.append(reply_to)
         return True
 
     def result(self, command: Command, outcome: Outcome) -> None:
-        """Say how a command ended, after its device's state."""
-        text = dumps(
+        """Publish how a command ended, after its device's state."""
+        payload = dumps(
             {
                 "transaction": command.transaction,
                 "device": command.device,
@@ -111,36 +111,36 @@ class Replies:
                 "ts": stamp(),
             }
         )
-        topic, words = self._topics.device(command.device, "result"), (text, b"")
-        self._send(topic, words, command.reply_to, command.device)
-        self._remember(topic, command.key, command.transaction, words)
+        topic, payloads = self._topics.device(command.device, "result"), (payload, b"")
+        self._publish(topic, payloads, command.reply_to, command.device)
+        self._remember(topic, command.key, command.transaction, payloads)
 
     def response(
-        self, request: Request, *, data: Any = None, error: ErrorDetail | None = None, kept: bool = True
+        self, request: Request, *, data: Any = None, error: ErrorDetail | None = None, remember: bool = True
     ) -> None:
-        """Reply a request; `kept` for whoever asks with its transaction again."""
-        text = dumps(response(request.transaction, data, error))
-        words = (text, dumps(response(request.transaction, error=TOO_LARGE)))
-        self._send(request.topic, words, request.reply_to, None)
-        if kept:
-            self._remember(request.topic, None, request.transaction, words)
+        """Publish the response of a request; `remember` it for repetitions of its transaction."""
+        payload = dumps(response(request.transaction, data, error))
+        payloads = (payload, dumps(response(request.transaction, error=TOO_LARGE)))
+        self._publish(request.topic, payloads, request.reply_to, None)
+        if remember:
+            self._remember(request.topic, None, request.transaction, payloads)
 
-    def _remember(self, topic: str, key: str | None, transaction: Transaction, words: ReplyPayloads) -> None:
-        """Keep an answer for whoever asks again, and give it to who did meanwhile."""
+    def _remember(self, topic: str, key: str | None, transaction: Transaction, payloads: ReplyPayloads) -> None:
+        """Store a reply for repetitions to come, and publish it for those that came meanwhile."""
         if transaction is None:
             return
         token = (topic, key, transaction)
-        if token in self._memory:
-            self._memory[token] = words
+        if token in self._replies:
+            self._replies[token] = payloads
         for reply_to in self._waiters.pop(token, ()):
-            self._send(topic, words, reply_to, None)
+            self._publish(topic, payloads, reply_to, None)
 
-    def _send(self, topic: str, words: ReplyPayloads, reply_to: ReplyTo | None, device: str | None) -> None:
-        text, short = words
+    def _publish(self, topic: str, payloads: ReplyPayloads, reply_to: ReplyTo | None, device: str | None) -> None:
+        payload, short = payloads
         if reply_to is None or reply_to.topic != topic:
-            self._publisher.publish_reply(Reply(topic=topic, payload=text, short=short, device=device))
+            self._publisher.publish_reply(Reply(topic=topic, payload=payload, short=short, device=device))
         if reply_to is not None:
             correlation = reply_to.correlation
             self._publisher.publish_reply(
-                Reply(topic=reply_to.topic, payload=text, short=short, device=device, correlation=correlation)
+                Reply(topic=reply_to.topic, payload=payload, short=short, device=device, correlation=correlation)
             )

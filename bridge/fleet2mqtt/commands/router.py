@@ -1,4 +1,4 @@
-"""What comes in on MQTT: topics and payloads → commands, reads, requests. Refuses what is retained or malformed."""
+"""Routing of incoming messages: topics and payloads → commands, reads, requests. Retained ones are refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -25,13 +26,13 @@ _LOG = logging.getLogger(__name__)
 
 MAX_TRANSACTION = 256
 MAX_TOPIC, MAX_LEVELS = 1_024, 64
-"""Bytes and levels of a topic to answer on: beyond 65,535 there is none, and mosquitto ends whoever uses 200 levels."""
+"""Bytes and levels of a response topic: mosquitto ends the connection of whoever uses 200 levels."""
 _RESERVED = frozenset(("transaction", "expires_at"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """What a JSON command or request says about itself, besides what it asks."""
+    """Transaction, deadline and response topic of a command or request."""
 
     transaction: Transaction
     deadline: float
@@ -39,7 +40,7 @@ class Envelope:
 
 
 class CommandRouter:
-    """Routes messages. `max_age` is how many seconds a command is good for."""
+    """Routes messages. `max_age` is how many seconds a command is valid."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - where commands and requests go, and what they are checked against
         self,
@@ -65,22 +66,22 @@ class CommandRouter:
         )
 
     def receive(self, message: Message) -> None:
-        """Take a message from the broker; whatever it is, it is answered or refused aloud."""
+        """Route a message from the broker; whatever it is, it ends in a reply or a warning."""
         match = self._route.fullmatch(message.topic)
         if match is None:
             return
-        if not _is_modest(message.topic):
+        if not _is_acceptable_topic(message.topic):
             self._dropped["odd_topic"] += 1
             return
         if not message.payload and (message.retain or message.topic in self._retained):
-            self._retained.discard(message.topic)  # somebody followed the warning and cleared it
+            self._retained.discard(message.topic)  # a user followed the warning and cleared it
             return
         if message.retain:
             self._refuse_retained(match, message)
             return
         device, key = match["device"], match["key"]
         if match["request"]:
-            self._request(match["backend"], match["request"], message)
+            self._route_request(match["backend"], match["request"], message)
         elif match["get"]:
             self._get(device, message)
         elif key is not None:
@@ -98,58 +99,63 @@ class CommandRouter:
             topic,
             topic,
         )
-        fault = CommandError("retained", "retained messages are refused on command topics; publish without retain")
+        error = CommandError("retained", "retained messages are refused on command topics; publish without retain")
         if match["request"]:
-            self._requests.refuse(self._asked(match["backend"], match["request"], self._sender(message)), fault)
+            self._requests.refuse(
+                self._make_request(match["backend"], match["request"], self._envelope_of_refused(message)), error
+            )
         else:
-            sender = self._envelope({}, message) if match["key"] else self._sender(message)
-            self._commands.refuse(self._command(match["device"], match["key"], sender), fault)
+            envelope = self._envelope({}, message) if match["key"] else self._envelope_of_refused(message)
+            self._commands.refuse(self._command(match["device"], match["key"], envelope), error)
 
     def _set_key(self, device: str, key: str, message: Message) -> None:
-        """`set/<key>`: the plain value, as Home Assistant sends it."""
+        """Submit a command with a plain value, `set/<key>`, as Home Assistant sends it."""
         known = self._registry.devices.get(device)
-        row = known.entity(key) if known else None
+        entity = known.entity(key) if known else None
         command = self._command(device, key, self._envelope({}, message))
         try:
             command.value = (
-                values.parse_plain(row, message.payload) if row else message.payload.decode("utf-8", "replace")
+                values.parse_plain(entity, message.payload) if entity else message.payload.decode("utf-8", "replace")
             )
         except CommandError as error:
             self._commands.refuse(command, error)
             return
-        self._submit(command, message)
+        self._submit((command,), message)
 
     def _set(self, device: str, message: Message) -> None:
-        """`set`: an object of keys, carried out in the order of the device's rows."""
+        """Submit a command for each key of an object, `set`, in the order of the device's entities."""
         try:
             body = as_object(message.payload)
             envelope = self._envelope(body, message)
         except CommandError as error:
-            self._commands.refuse(self._command(device, None, self._sender(message)), error)
+            self._commands.refuse(self._command(device, None, self._envelope_of_refused(message)), error)
             return
-        asked = {key: value for key, value in body.items() if key not in _RESERVED}
-        if not asked:
-            fault = CommandError("malformed", "it names no key to set")
-            self._commands.refuse(self._command(device, None, envelope), fault)
+        keys = {key: value for key, value in body.items() if key not in _RESERVED}
+        if not keys:
+            empty = CommandError("malformed", "it names no key to set")
+            self._commands.refuse(self._command(device, None, envelope), empty)
         known = self._registry.devices.get(device)
-        order = {row.key: place for place, row in enumerate(known.entities)} if known else {}
-        for key in sorted(asked, key=lambda key: order.get(key, len(order))):
+        order = {entity.key: place for place, entity in enumerate(known.entities)} if known else {}
+        commands = []
+        for key in sorted(keys, key=lambda key: order.get(key, len(order))):
             command = self._command(device, key, envelope)
-            command.value = asked[key]
-            self._submit(command, message)
+            command.value = keys[key]
+            commands.append(command)
+        self._submit(commands, message)
 
-    def _submit(self, command: Command, message: Message) -> None:
+    def _submit(self, commands: Sequence[Command], message: Message) -> None:
         if message.stale:
-            command.deadline = 0.0
-        self._commands.submit(command)
+            for command in commands:
+                command.deadline = 0.0
+        self._commands.submit(*commands)
 
     def _get(self, device: str, message: Message) -> None:
-        """`get`: read the device now; ends in a state and a result."""
+        """Read the device now, `get`; ends in a state and a result."""
         try:
             body = as_object(message.payload) if message.payload.strip() else {}
             envelope = self._envelope(body, message)
         except CommandError:
-            envelope = self._sender(message)  # whatever it says, it asks for a read
+            envelope = self._envelope_of_refused(message)  # whatever its payload is, it requests a read
         command = self._command(device, None, envelope)
         if message.stale:
             command.deadline = 0.0
@@ -165,18 +171,18 @@ class CommandRouter:
             reply_to=envelope.reply_to,
         )
 
-    def _request(self, backend: str | None, name: str, message: Message) -> None:
+    def _route_request(self, backend: str | None, name: str, message: Message) -> None:
         try:
             body = dict(as_object(message.payload)) if message.payload.strip() else {}
             envelope = self._envelope(body, message)
         except CommandError as error:
-            self._requests.refuse(self._asked(backend, name, self._sender(message)), error)
+            self._requests.refuse(self._make_request(backend, name, self._envelope_of_refused(message)), error)
             return
         arguments = {key: value for key, value in body.items() if key not in _RESERVED}
-        request = replace(self._asked(backend, name, envelope), arguments=arguments)
+        request = replace(self._make_request(backend, name, envelope), arguments=arguments)
         self._requests.submit(replace(request, deadline=0.0) if message.stale else request)
 
-    def _asked(self, backend: str | None, name: str, envelope: Envelope) -> Request:
+    def _make_request(self, backend: str | None, name: str, envelope: Envelope) -> Request:
         base = self._topics.bridge("response") if backend is None else self._topics.backend(backend, "response")
         return Request(
             topic=f"{base}/{name}",
@@ -187,8 +193,8 @@ class CommandRouter:
             reply_to=envelope.reply_to,
         )
 
-    def _sender(self, message: Message) -> Envelope:
-        """Of a message that is refused: by its transaction, where it has one, its sender knows the answer."""
+    def _envelope_of_refused(self, message: Message) -> Envelope:
+        """Return the envelope of a refused message, with its transaction: by it its sender knows the reply."""
         try:
             transaction = as_object(message.payload).get("transaction")
         except CommandError:
@@ -196,7 +202,7 @@ class CommandRouter:
         return self._envelope({"transaction": transaction} if _is_transaction(transaction) else {}, message)
 
     def _envelope(self, body: Any, message: Message) -> Envelope:
-        """Transaction, deadline and where to reply. Raises CommandError."""
+        """Return the envelope of a message with this body. Raises CommandError."""
         transaction = body.get("transaction")
         if not _is_transaction(transaction):
             message_ = f"transaction: expected a text of at most {MAX_TRANSACTION} characters, or a whole number"
@@ -205,26 +211,26 @@ class CommandRouter:
         return Envelope(transaction=transaction, deadline=deadline, reply_to=self._reply_to(message))
 
     def _reply_to(self, message: Message) -> ReplyTo | None:
-        """MQTT 5's response topic, unless it would have the bridge speak where it listens or describes devices."""
+        """Return MQTT 5's response topic, unless it is one of commands, requests or discovery."""
         topic = message.response_topic
         if not topic:
             return None
         forbidden = topic.startswith(("$", f"{self._topics.prefix}/")) or self._route.fullmatch(topic)
-        if forbidden or set("+#") & set(topic) or not _is_modest(topic):
+        if forbidden or set("+#") & set(topic) or not _is_acceptable_topic(topic):
             self._dropped["odd_topic"] += 1
             return None
         return ReplyTo(topic=topic, correlation=message.correlation_data)
 
 
 def _is_transaction(value: Any) -> bool:
-    """A flag is none: it would be taken for the number that it equals."""
+    """Return True for a transaction. A boolean is none: it would be the same as the number that it equals."""
     if isinstance(value, str):
         return len(value) <= MAX_TRANSACTION
     return value is None or (isinstance(value, int) and not isinstance(value, bool))
 
 
-def _is_modest(topic: str) -> bool:
-    """Whether a broker takes what is published on a topic, or one like it; some end the connection over it."""
+def _is_acceptable_topic(topic: str) -> bool:
+    """Return True for a topic that every broker accepts; some end the connection over others."""
     return len(topic.encode()) <= MAX_TOPIC and topic.count("/") < MAX_LEVELS and topic.isprintable()
 
 

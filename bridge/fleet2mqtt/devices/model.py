@@ -94,7 +94,7 @@ class EntityDescription(Generic[RecordT, ClientT]):
     `source` is the name of the source that owns the key, "" for the one that lists the device: until that source has
     answered, the key keeps the value it had. `group` names what is written together: keys of one group in one `set` go
     out in one call of `write_group(client, device, {key: value})`. `confirmed` judges a button by its visible effect:
-    it takes the device as read back, and the record before.
+    it takes the device as read back, and returns None where that does not tell.
 
     Descriptions restored from disk have no functions.
     """

@@ -10,7 +10,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from fleet2mqtt.commands.requests import failed
+from fleet2mqtt.commands.requests import part_report
 from fleet2mqtt.contract.payloads import stamp
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import BRIDGE
@@ -148,7 +148,7 @@ class BridgeRequests:
         for name, poller in self.pollers.items():
             if backend in (None, name):
                 errors = await poller.refresh()
-                report[name] = {source: failed(error) for source, error in errors.items()}
+                report[name] = {source: part_report(error) for source, error in errors.items()}
         return {"backends": report}
 
     async def _announce(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -203,9 +203,9 @@ class BridgeRequests:
         try:
             await self.ingress.retry(letter.backend, letter.kind, letter.body.encode())
         except (BackendError, OutboxError) as error:
-            return failed(error)
+            return part_report(error)
         await self.outbox.discard(number)
-        return failed(None)
+        return part_report(None)
 
 
 def _device(device: Device) -> dict[str, Any]:
