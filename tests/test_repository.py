@@ -82,10 +82,11 @@ def data_of(path: Path) -> Any:
 
 
 def own_files(pattern: str = "*") -> Iterator[Path]:
-    """Every file of the project, without environments and caches."""
+    """Every file of the project, without environments, caches and what a test run writes beside them."""
     for folder, folders, files in os.walk(ROOT):
         folders[:] = sorted(each for each in folders if not any(fnmatch(each, pattern) for pattern in NOT_OURS))
-        yield from (path for path in (Path(folder, file) for file in sorted(files)) if path.match(pattern))
+        own = (Path(folder, file) for file in sorted(files) if not file.startswith(".coverage"))
+        yield from (path for path in own if path.match(pattern))
 
 
 @pytest.fixture

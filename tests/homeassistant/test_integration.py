@@ -250,7 +250,7 @@ async def test_the_blueprints_work_and_no_alarm_is_missed(site: Site) -> None:
 async def use_blueprints(site: Site) -> None:
     """As a user does: the blueprints imported, and an automation made from each."""
     config = site.hass.directory
-    shutil.copytree(PROJECT / FOLDER, config / FOLDER)
+    shutil.copytree(PROJECT / FOLDER, config / FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
     (config / "automations").mkdir()
     for name, inputs in AUTOMATIONS.items():
         automation = {"id": name, "alias": name, "use_blueprint": {"path": f"{DOMAIN}/{name}.yaml", "input": inputs}}
