@@ -10,7 +10,8 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse
 from homeassistant.helpers import config_validation as cv
 
-from .actions import ACTIONS, Action, Fields
+from .action import Action, Fields
+from .action_table import ACTIONS
 from .const import DOMAIN
 from .coordinator import Coordinator
 from .errors import usage

@@ -1,0 +1,70 @@
+"""Generated files are up to date, and the generator tells what is missing."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+FILES = {"action_table.py", "services.yaml", "icons.json", "en.json", "zh-Hans.json"}
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    spec = spec_from_file_location("generate_actions", ROOT / "scripts" / "generate_actions.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_files_are_up_to_date(generator: ModuleType) -> None:
+    contents = generator.generate()
+    assert {path.name for path in contents} == FILES
+    outdated = [path.name for path, text in contents.items() if path.read_text("utf-8") != text]
+    assert outdated == [], "run scripts/generate"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda strings: strings["actions"].update(nothing={"fields": {}}), "there is no action nothing"),
+        (
+            lambda strings: strings["actions"]["fxo_test"]["fields"].pop("device_mac"),
+            "fxo_test needs texts for device_mac",
+        ),
+        (lambda strings: strings["actions"]["fxo_test"]["fields"].update(x={}), "fxo_test has no argument x"),
+    ],
+)
+def test_texts_that_do_not_fit_the_actions_are_named(
+    generator: ModuleType, monkeypatch: pytest.MonkeyPatch, change: object, message: str
+) -> None:
+    strings = yaml.safe_load((ROOT / "bridge/fleet2mqtt/platforms/ums/strings.yaml").read_text("utf-8"))
+    assert callable(change)
+    change(strings)
+    monkeypatch.setattr(generator, "strings_of", lambda _: strings)
+    with pytest.raises(generator.Problem, match=message):
+        list(generator.described("ums"))
+
+
+def test_check_names_files_that_are_not_up_to_date(
+    generator: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "custom_components" / "fleet2mqtt"
+    shutil.copytree(generator.INTEGRATION, copy)
+    monkeypatch.setattr(generator, "INTEGRATION", copy)
+    monkeypatch.setattr(generator, "ROOT", tmp_path)
+    assert generator.main(["--check"]) == 0
+    (copy / "action_table.py").write_text("")
+    assert generator.main(["--check"]) == 1
+    assert "custom_components/fleet2mqtt/action_table.py is not up to date" in capsys.readouterr().err
+    assert generator.main([]) == 0
+    assert generator.main(["--check"]) == 0
