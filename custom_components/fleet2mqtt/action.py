@@ -1,4 +1,4 @@
-"""One action, and the validators of its fields. The table of actions is action_table.py, which scripts/generate makes."""
+"""One action, and the validators of its fields. scripts/generate makes the table of actions, action_table.py."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import voluptuous as vol
 
-from .action import ANY, BOOLEAN, DATETIME, MAPPING, SOME_TEXTS, STRING, TEXT, TEXTS, Action, integer, one_of
+from .action import BOOLEAN, DATETIME, MAPPING, SOME_TEXTS, STRING, TEXT, TEXTS, Action, integer, one_of
 
 ACTIONS = (
     Action(
