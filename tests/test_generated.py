@@ -15,15 +15,19 @@ ROOT = Path(__file__).parents[1]
 FILES = {"action_table.py", "services.yaml", "icons.json", "en.json", "zh-Hans.json"}
 
 
-@pytest.fixture(scope="module")
-def generator() -> ModuleType:
-    spec = spec_from_file_location("generate_actions", ROOT / "scripts" / "generate_actions.py")
+def script(name: str) -> ModuleType:
+    spec = spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    return script("generate_actions")
 
 
 def test_generated_files_are_up_to_date(generator: ModuleType) -> None:
@@ -68,3 +72,11 @@ def test_check_names_files_that_are_not_up_to_date(
     assert "custom_components/fleet2mqtt/action_table.py is not up to date" in capsys.readouterr().err
     assert generator.main([]) == 0
     assert generator.main(["--check"]) == 0
+
+
+def test_architecture_page_shows_the_tree() -> None:
+    tree = script("generate_tree")
+    shown = tree.PAGE.read_text("utf-8")
+    assert shown == tree.page(), "run scripts/generate"
+    for name in ("hub", "outbox/", "sdk/", "platforms/", "discovery_queue", "device_cache"):
+        assert f" {name}" in shown

@@ -1,0 +1,1 @@
+"""Commands, reads and requests from MQTT: routed, queued, executed, replied to."""

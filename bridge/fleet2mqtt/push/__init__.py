@@ -1,0 +1,1 @@
+"""HTTP pushes from vendors."""

@@ -1,0 +1,1 @@
+"""Simulators of the vendors' systems, each from the vendor's document alone."""

@@ -1,0 +1,1 @@
+"""The inventory file, and files that are replaced as a whole."""

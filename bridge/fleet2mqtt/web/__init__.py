@@ -1,1 +1,1 @@
-"""The listener for people and probes: page, health, readiness and metrics."""
+"""The web page, health, readiness and metrics; read-only."""

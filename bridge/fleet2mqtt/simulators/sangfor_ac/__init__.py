@@ -1,0 +1,1 @@
+"""The simulator of a Sangfor AC, from the vendor's document alone."""
