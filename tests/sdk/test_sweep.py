@@ -105,3 +105,16 @@ async def test_batch_other_error_is_raised() -> None:
     with pytest.raises(Rejected):
         async for _ in read_in_halves(ITEMS, refused("c"), lambda _: False):
             pass
+
+
+async def test_sweep_batch_fails_as_one_item_and_misses_all() -> None:
+    """Faults 2.1, 2.3: a batch is one failure, whatever its size, and each of its items is missed."""
+    sweep = Sweep(primary_fails=lambda: True)
+    for _ in range(MISSED_SWEEPS):
+        sweep.order(ITEMS)
+        sweep.record_failure("d", Ambiguous("no response", code="timeout"), ("a", "b", "c"))
+        sweep.record_success(*"efgh")
+        sweep.close()
+    assert {item for item in ITEMS if sweep.is_missed(item)} == set("abcd")
+    sweep.record_success(*"abcd")
+    assert not any(map(sweep.is_missed, ITEMS))

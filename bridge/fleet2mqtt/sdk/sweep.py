@@ -65,17 +65,21 @@ class Sweep:
                 yield item, result
         self.close()
 
-    def record_success(self, item: str) -> None:
-        """Record that an item was read."""
-        self._last = item
+    def record_success(self, *items: str) -> None:
+        """Record that an item was read, or the items of a batch."""
+        self._last = items[-1]
         self._answered += 1
-        self._misses.pop(item, None)
+        for item in items:
+            self._misses.pop(item, None)
         self._failing.clear()
 
-    def record_failure(self, item: str, error: BackendError) -> None:
-        """Record that an item could not be read. Raises `error` when the sweep has to give up."""
+    def record_failure(self, item: str, error: BackendError, others: Iterable[str] = ()) -> None:
+        """Record that an item could not be read, nor the others of its batch, which fails as one.
+
+        Raises `error` when the sweep has to give up.
+        """
         self._last = item
-        self._misses[item] += 1
+        self._misses.update((item, *others))
         self._failing[item] = error
         if len(self._failing) >= DIFFERENT_ITEMS and self._is_system_wide(error) and self.primary_fails():
             raise error
