@@ -51,6 +51,7 @@ class Shared:
     folder: Path = field(default_factory=Path)
     assignments: dict[str, str] = field(default_factory=dict)
     checkpoints: dict[str, str] = field(default_factory=dict)
+    primary_fails: bool = False
 
     async def save_checkpoint(self, device: str, text: str) -> None:
         self.checkpoints[device] = text
@@ -60,6 +61,7 @@ class Shared:
             lent(name, chosen, self.assignments, self.folder),
             checkpoint=self.checkpoints.get,
             save_checkpoint=self.save_checkpoint,
+            primary_fails=lambda: self.primary_fails,
         )
 
 

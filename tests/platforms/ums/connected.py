@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,7 +80,8 @@ async def connected(url: str, shared: Shared | None = None, **own: Any) -> Async
         yield Run(backend)
 
 
-Answer = Callable[[web.Request], dict[str, Any] | int]
+Answered = dict[str, Any] | int
+Answer = Callable[[web.Request], Answered | Awaitable[Answered]]
 
 
 @asynccontextmanager
@@ -88,7 +89,8 @@ async def scripted(answer: Answer, shared: Shared | None = None, **own: Any) -> 
     """Connect the platform to a vendor of the test: `answer` returns the members of a response, or an HTTP status."""
 
     async def handle(request: web.Request) -> web.Response:
-        answered = answer(request)
+        answering = answer(request)
+        answered = await answering if isinstance(answering, Awaitable) else answering
         if isinstance(answered, int):
             return web.Response(status=answered)
         return web.json_response({"code": 0, "status": "成功"} | answered)
@@ -100,10 +102,12 @@ async def scripted(answer: Answer, shared: Shared | None = None, **own: Any) -> 
 
 
 @asynccontextmanager
-async def simulated(*, devices: int = 2, **own: Any) -> AsyncIterator[tuple[Simulator, Run]]:
+async def simulated(
+    shared: Shared | None = None, *, devices: int = 2, **own: Any
+) -> AsyncIterator[tuple[Simulator, Run]]:
     """Start a simulator over HTTP and connect the platform to it."""
     async with AsyncExitStack() as stack:
         app = create(devices=devices)
         server = await stack.enter_async_context(TestServer(app))
-        run = await stack.enter_async_context(connected(str(server.make_url("")), **own))
+        run = await stack.enter_async_context(connected(str(server.make_url("")), shared, **own))
         yield app[SIMULATOR], run

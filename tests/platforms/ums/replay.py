@@ -119,6 +119,8 @@ async def _replay(folder: Path, names: set[str], own: dict[str, Any]) -> dict[st
             await run.press(next(device.id for device in run.devices.values() if device.entity("test_fxo")), "test_fxo")
         if "login" in names:
             result["login"] = await _login(run)
+        if any(name.startswith("push_device") for name in names) and "devices" not in names:
+            await run.poll("devices")
         replies = {name: _push(run, folder / f"{name}.json") for name in sorted(names) if name.startswith("push_")}
         result = {"requests": vendor.requests, **result, "replies": replies, **_output(run)}
     found: dict[str, Any] = json.loads(json.dumps(result).replace(url, "http://ums"))

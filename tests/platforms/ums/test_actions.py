@@ -29,7 +29,7 @@ async def test_actions_cover_each_documented_call() -> None:
         }
         for action in run.backend.actions:
             assert action.summary
-            assert not action.destructive
+            assert action.destructive is (action.name == "login")  # it takes a password (faults 5.17)
             assert convert(vol.Schema(action.schema))["type"] == "object"
 
 

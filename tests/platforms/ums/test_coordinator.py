@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from fleet2mqtt.devices.model import Component, UpdateOrigin
+from fleet2mqtt.devices.model import Component, Inventory, UpdateOrigin
 from fleet2mqtt.errors import InvalidResponse, Rejected
-from tests.platforms.ums.connected import NAME, Run, scripted, simulated
+from fleet2mqtt.platforms.ums.models import Gateway
+from fleet2mqtt.simulators.ums import create
+from tests.platforms.ums.connected import NAME, Run, connected, scripted, simulated
 
 OM50, MX100G = "000EA93D022E", "000EA9610BCC"
 OM50_ID, MX100G_ID = f"{NAME}_000ea93d022e", f"{NAME}_000ea9610bcc"
@@ -31,7 +34,7 @@ async def test_gateway_has_identity_and_state() -> None:
         assert gateway.connections == (("mac", "00:0e:a9:3d:02:2e"),)
         assert gateway.serial_number == OM50
         assert gateway.configuration_url == "https://10.0.0.5:8443/p"
-        assert gateway.suggested_area == "机房"
+        assert gateway.suggested_area is None  # the default group is no area
         assert gateway.alarms
         assert gateway.state["connection_status"] == "ON"
         assert listing(run) == [frozenset({OM50_ID, MX100G_ID})]
@@ -98,13 +101,24 @@ async def test_drifting_list_yields_no_inventory() -> None:
         assert len(listing(run)[0]) == 25
 
 
-async def test_empty_list_yields_no_inventory() -> None:
+async def test_empty_list_with_total_zero_is_a_confirmed_inventory() -> None:
+    """The registry removes after two of these; until then what is known of the gateways stays (faults 3.10)."""
     async with simulated() as (simulator, run):
         await run.poll("devices")
         simulator.fault_injector.inject("empty", "/s1/device")
         await run.poll("devices")
-        assert len(listing(run)) == 1
+        assert run.inventories["devices"][-1] == Inventory(scope="devices", ids=frozenset(), confirmed_empty=True)
         assert (await run.poll("statistics"))[0].devices
+        await run.poll("devices")
+        assert [inventory.confirmed_empty for inventory in run.inventories["devices"]] == [False, True, True]
+        assert await run.poll("statistics") == []
+
+
+@pytest.mark.parametrize("meta", [{}, {"totalResults": 2}, {"totalResults": ""}])
+async def test_empty_list_without_total_zero_yields_no_inventory(meta: dict[str, Any]) -> None:
+    async with scripted(lambda _: {"meta": meta, "devices": []}) as run:
+        await run.poll("devices", "devices")
+        assert listing(run) == []
 
 
 async def test_failed_page_yields_no_inventory() -> None:
@@ -239,3 +253,108 @@ async def test_read_of_a_gateway_returns_its_state() -> None:
         simulator.remove_device(last.vendor_id)
         with pytest.raises(Rejected, match=last.vendor_id):
             await run.backend.read(last)
+
+
+# Partial and blank data (faults 1.1, 1.2)
+
+BLANKED = (
+    *("connection_status", "device_status", "problem", "last_online", "last_offline", "connection_time"),
+    *("first_online", "locked_time", "connection_ip", "device_ip", "group_info", "kernel_version"),
+    *("tag1", "tag2", "tag3", "event_reporting"),
+)
+
+
+async def test_value_that_goes_blank_is_null_and_keeps_its_entity() -> None:
+    """Faults 1.2: the UMS still sends the field, so its entity stays."""
+    members: dict[str, Any] = {key: key for key in Gateway.model_fields} | {
+        "device_mac": OM50,
+        "connection_status": "online",
+    }
+    members |= dict.fromkeys(
+        ("last_online", "last_offline", "connection_time", "first_online", "locked_time"), "2021-03-01 08:46:01"
+    )
+    members |= {"event": "on", "device_status": "work"}
+    blank: dict[str, Any] = {key: "" if number % 2 else None for number, key in enumerate(members)} | {
+        "device_mac": OM50
+    }
+    listed = [members]
+    async with scripted(lambda _: {"meta": {"totalResults": 1}, "devices": listed}) as run:
+        await run.poll("devices")
+        assert {key for key, value in run.devices[OM50_ID].state.items() if value is not None} == set(BLANKED)
+        listed[0] = blank
+        await run.poll("devices")
+        assert run.devices[OM50_ID].state == dict.fromkeys(BLANKED)
+        assert {entity.key for entity in run.devices[OM50_ID].entities} == set(BLANKED)
+        listed[0] = {"device_mac": OM50, "tag1": ""}
+        await run.poll("devices")
+        assert {entity.key for entity in run.devices[OM50_ID].entities} == {"tag1"}
+
+
+async def test_entities_of_other_sources_name_their_owner_and_who_has_answered() -> None:
+    """Faults 1.1: the registry keeps what was known until the owner has answered for the gateway."""
+    async with simulated() as (_, run):
+        await run.poll("devices")
+        assert run.devices[OM50_ID].answered == frozenset()
+        await run.poll("statistics", "lines", "status", "events")
+        gateway, fleet = run.devices[OM50_ID], run.devices[NAME]
+        assert gateway.answered == frozenset(("statistics", "lines"))
+        assert fleet.answered == frozenset(("status", "events"))
+        owners = {entity.key: entity.source for device in (gateway, fleet) for entity in device.entities}
+        assert {key for key, source in owners.items() if source == "statistics"} == {
+            f"alarms_{kind}" for kind in ("total", "critical", "major", "minor", "indeterminate")
+        }
+        assert {key for key, source in owners.items() if source == "lines"} == {"test_fxo"}
+        assert {source for key, source in owners.items() if key in fleet.state} == {"status", "events"}
+
+
+# Areas and inventory (faults 5.7)
+
+
+@pytest.mark.parametrize(
+    ("options", "area"),
+    [({}, "华东组"), ({"area": "group"}, "华东组"), ({"area": "location"}, "机房"), ({"area": "none"}, None)],
+)
+async def test_area_is_the_member_that_is_configured(options: dict[str, Any], area: str | None) -> None:
+    async with simulated(**options) as (simulator, run):
+        simulator.change(OM50, location="机房", group_info="华东组")
+        await run.poll("devices")
+        assert run.devices[OM50_ID].suggested_area == area
+
+
+async def test_inventory_members_are_attributes_of_the_connection() -> None:
+    async with simulated() as (simulator, run):
+        simulator.change(OM50, contact="王工", device_cic="CIC-1", location="机房", series="OM", origin="manual")
+        await run.poll("devices")
+        attributes = run.devices[OM50_ID].attributes["connection_status"]
+        wanted = {"contact": "王工", "device_cic": "CIC-1", "location": "机房", "series": "OM", "origin": "manual"}
+        assert attributes.items() >= wanted.items()
+        assert "pass" not in attributes
+        assert "versions" not in attributes  # blank
+
+
+# Values that nobody knows (faults 3.9)
+
+
+async def test_device_status_that_is_not_listed_is_no_known_problem() -> None:
+    async with simulated() as (simulator, run):
+        simulator.change(OM50, device_status="melting")
+        await run.poll("devices")
+        state = run.devices[OM50_ID].state
+        assert (state["device_status"], state["problem"]) == ("unknown", None)
+        assert run.devices[OM50_ID].attributes["device_status"] == {"raw": "melting"}
+
+
+# Addresses as the document prints them (faults 4.8)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/s1", "/s1/device", "/passports/login", "/index", "/s1/device/"])
+async def test_url_as_the_document_prints_it_is_the_server(path: str) -> None:
+    async with TestServer(create(devices=1)) as server, connected(f"{server.make_url('')}".rstrip("/") + path) as run:
+        await run.poll("devices")
+        assert OM50_ID in run.devices
+        assert run.backend.configuration_url == str(server.make_url("/index"))
+
+
+async def test_url_behind_a_proxy_keeps_its_path() -> None:
+    async with connected("http://127.0.0.1:9/ums/s1/device") as run:
+        assert run.backend.configuration_url == "http://127.0.0.1:9/ums/index"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp import web
 
+from fleet2mqtt.config.loader import parse
 from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.errors import Rejected
-from tests.platforms.ums.connected import NAME, scripted, simulated
+from fleet2mqtt.platforms import ums
+from fleet2mqtt.sdk.api import Platform
+from tests.platforms.ums.connected import NAME, Run, scripted, simulated
 
 OM50 = "000EA93D022E"
 STATISTICS = "/s1/device/metric_history/statistics"
@@ -97,15 +101,87 @@ def answers_two(request: web.Request, asked: list[list[str]]) -> dict[str, Any]:
     return {"meta": {"totalResults": len(macs), "interval": "30D"}, "metricHistoryStatistics": rows}
 
 
-async def test_rejected_batch_does_not_affect_others() -> None:
-    async with simulated(devices=60) as (simulator, run):
-        await run.poll("devices")
-        simulator.fault_injector.inject("error", STATISTICS, times=1)
-        updates = await run.poll("statistics")
-        assert len(updates) == 1
-        simulator.fault_injector.inject("error", STATISTICS)
+class Counting:
+    """A vendor with these gateways that responds to their counts unless one of them is in `instead`."""
+
+    def __init__(self, count: int) -> None:
+        self.macs = [f"{number:012X}" for number in range(count)]
+        self.instead: dict[str, int | dict[str, Any]] = {}
+        self.batches: list[list[str]] = []
+
+    async def poll(self, run: Run) -> dict[str, Any]:
+        """Poll the counts; return the total of each gateway."""
+        self.batches.clear()
+        await run.poll("statistics")
+        return {
+            id_.removeprefix(f"{NAME}_").upper(): device.state["alarms_total"] for id_, device in run.devices.items()
+        }
+
+    async def __call__(self, request: web.Request) -> int | dict[str, Any]:
+        if request.path != STATISTICS:
+            offset, limit = int(request.query["offset"]), int(request.query["limit"])
+            devices = [{"device_mac": mac} for mac in self.macs[offset : offset + limit]]
+            return {"meta": {"totalResults": len(self.macs)}, "devices": devices}
+        macs = (await request.json())["macs"].split(",")
+        self.batches.append(macs)
+        for mac in macs:
+            if mac in self.instead:
+                return self.instead[mac]
+        items = [{"metric_history_producer": mac, "all": "7"} for mac in macs]
+        return {"meta": {"totalResults": len(items)}, "metricHistoryStatistics": items}
+
+
+REJECTED = {"code": 2, "status": "设备不存在"}
+
+
+async def test_gateway_the_vendor_rejects_costs_its_batch_nothing() -> None:
+    """Faults 2.2: the batch is halved until the gateway is found."""
+    vendor = Counting(60)
+    async with scripted(vendor) as run:
+        vendor.instead[vendor.macs[7]] = REJECTED
+        totals = await vendor.poll(run)
+        assert totals == dict.fromkeys((mac for mac in vendor.macs if mac != vendor.macs[7]), 7)
+        assert len(vendor.batches) < 20
+
+
+async def test_gateways_are_found_although_a_batch_fails() -> None:
+    """Faults 2.1: an error that is about no gateway fails its batch only."""
+    vendor = Counting(120)
+    async with scripted(vendor) as run:
+        vendor.instead[vendor.macs[0]] = 503
+        totals = await vendor.poll(run)
+        assert len(totals) == 70
+        assert len(vendor.batches) == 3
+
+
+async def test_vendor_that_rejects_every_batch_is_not_asked_for_each_gateway() -> None:
+    vendor = Counting(1000)
+    async with scripted(vendor) as run:
+        vendor.instead = dict.fromkeys(vendor.macs, REJECTED)
         with pytest.raises(Rejected):
-            await run.poll("statistics")
+            await vendor.poll(run)
+        assert len(vendor.batches) < 60
+
+
+async def test_counts_missed_in_three_polls_are_unknown() -> None:
+    """Faults 2.3: counts that are not read any more are not shown as the present ones."""
+    vendor = Counting(2)
+    async with scripted(vendor) as run:
+        assert await vendor.poll(run) == dict.fromkeys(vendor.macs, 7)
+        vendor.instead[vendor.macs[0]] = REJECTED
+        for expected in (7, 7, None, None):
+            assert await vendor.poll(run) == {vendor.macs[0]: expected, vendor.macs[1]: 7}
+        vendor.instead.clear()
+        assert await vendor.poll(run) == dict.fromkeys(vendor.macs, 7)
+
+
+async def test_statistics_that_stand_still_are_never_stale_by_default() -> None:
+    """Faults 2.4: the document says only that the UMS counts its devices periodically."""
+    platform = cast("Platform", ums)
+    text = "backends: {hq: {platform: ums, url: 'http://ums'%s}}"
+    for option, seconds in (("", 0), (", stale_after: 60", 60)):
+        config = parse(text % option, Path("fleet2mqtt.yaml"), {"ums": lambda: platform})
+        assert config.backends["hq"].stale_after == seconds
 
 
 async def test_events_poll_counts_the_last_hour() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from fleet2mqtt.devices.model import UpdateOrigin
-from fleet2mqtt.errors import Ambiguous, Rejected
+from fleet2mqtt.devices.model import Inventory, UpdateOrigin
+from fleet2mqtt.errors import Ambiguous, InvalidResponse, Rejected
+from fleet2mqtt.simulators.ums.data import Line
+from tests.platforms.context import Shared
 from tests.platforms.ums.connected import NAME, scripted, simulated
 
 OM50, MX100G = "000EA93D022E", "000EA9610BCC"
@@ -25,6 +28,8 @@ async def test_lines_are_sub_devices_of_their_gateway() -> None:
         assert (line.name, line.via, line.vendor_id) == ("TG-VoIP-GW_130.40 FXO-7", MX100G_ID, f"{MX100G}/FXO-7")
         assert line.scope == f"lines:{MX100G}"
         assert line.state == {
+            "line_fault": "OFF",
+            "number": "8006",
             "reg_state": "registered",
             "registered": "ON",
             "con_state": "good",
@@ -99,13 +104,14 @@ async def test_unchanged_line_is_the_same_object() -> None:
 
 
 async def test_gateway_without_lines_has_no_button() -> None:
+    """Until its lines were read nothing is known of them: the registry then keeps the button that was there."""
     async with simulated() as (simulator, run):
         await run.poll("devices")
-        assert run.devices[OM50_ID].entity("test_fxo")
+        assert run.devices[OM50_ID].entity("test_fxo") is None
         simulator.fault_injector.inject("empty", f"/s1/device/{OM50}/detect")
         await run.poll("lines")
         assert run.devices[OM50_ID].entity("test_fxo") is None
-        assert f"lines:{OM50}" not in run.inventories
+        assert run.devices[OM50_ID].answered == frozenset(("lines",))
         simulator.fault_injector.clear()
         await run.poll("lines")
         assert run.devices[OM50_ID].entity("test_fxo")
@@ -135,13 +141,19 @@ async def test_missing_line_is_not_reported_again() -> None:
         ]
 
 
-async def test_empty_response_removes_no_line() -> None:
+async def test_total_of_zero_lines_is_a_confirmed_inventory() -> None:
+    """The registry removes the lines after two of these; then the gateway has none to test (faults 3.10)."""
     async with simulated() as (simulator, run):
         await run.poll("devices", "lines")
         simulator.fault_injector.inject("empty", f"/s1/device/{OM50}/detect")
         await run.poll("lines")
-        assert len(run.inventories[f"lines:{OM50}"]) == 1
+        scope = f"lines:{OM50}"
+        assert run.inventories[scope][-1] == Inventory(scope=scope, ids=frozenset(), confirmed_empty=True)
         assert run.devices[OM50_ID].entity("test_fxo")
+        await run.poll("lines")
+        assert run.devices[OM50_ID].entity("test_fxo") is None
+        simulator.rename(OM50, "renamed")
+        assert LINE not in {device.id for update in await run.poll("devices") for device in update.devices}
 
 
 async def test_rejection_for_one_gateway_is_skipped() -> None:
@@ -161,13 +173,47 @@ async def test_rejection_for_all_gateways_raises() -> None:
             await run.poll("lines")
 
 
-async def test_three_gateways_without_response_end_the_poll() -> None:
-    async with simulated(devices=20) as (simulator, run):
+@pytest.mark.parametrize(
+    "fault", [{"kind": "lost_answer"}, {"kind": "status", "status": 503}, {"kind": "status", "status": 403}]
+)
+async def test_failing_neighbours_do_not_affect_other_gateways(fault: dict[str, Any]) -> None:
+    """Faults 2.1: three gateways after another whose lines cannot be read starve nobody."""
+    async with simulated(devices=12) as (simulator, run):
+        online = [mac for mac, device in simulator.devices.items() if device.connection_status == "online"]
         await run.poll("devices")
-        simulator.fault_injector.inject("lost_answer", "*/detect")
-        with pytest.raises(Ambiguous):
+        for mac in online[:3]:
+            simulator.fault_injector.inject(path=f"/s1/device/{mac}/detect", **fault)
+        for _ in range(3):
             await run.poll("lines")
-        assert run.backend.calls["fxo_status"].calls == 3
+        calls = Counter(call.path.split("/")[3] for call in simulator.fault_injector.calls if "detect" in call.path)
+        assert [calls[mac] >= 3 for mac in online] == [True] * len(online)
+
+
+async def test_sweep_that_was_given_up_resumes_where_it_stopped() -> None:
+    """Faults 2.1: while the primary source fails, too, the next sweep begins with those that were not asked."""
+    async with simulated(Shared(primary_fails=True), devices=12) as (simulator, run):
+        await run.poll("devices")
+        simulator.fault_injector.calls.clear()
+        simulator.fault_injector.inject("status", "*/detect", status=500)
+        for _ in range(3):
+            with pytest.raises(InvalidResponse):
+                await run.poll("lines")
+        asked = [call.path for call in simulator.fault_injector.calls]
+        assert len(set(asked)) == len(asked) == 9
+
+
+async def test_lines_missed_in_three_polls_are_unavailable() -> None:
+    """Faults 2.3: voltages that are not read any more are not shown as the present ones."""
+    async with simulated(devices=3) as (simulator, run):
+        await run.poll("devices", "lines")
+        assert run.devices[LINE].source == "lines"
+        simulator.fault_injector.inject("error", f"/s1/device/{OM50}/detect")
+        for available in (True, True, False, False):
+            await run.poll("lines")
+            assert run.devices[LINE].available is available
+        simulator.fault_injector.clear()
+        await run.poll("lines")
+        assert run.devices[LINE].available
 
 
 async def test_offline_gateway_that_fails_is_requested_once() -> None:
@@ -214,3 +260,79 @@ async def test_lines_with_other_or_no_name_are_handled() -> None:
         await run.poll("devices", "lines")
         assert set(run.devices) == {f"{NAME}_a1", f"{NAME}_a1_7"}
         assert "lines:A1" not in run.inventories
+
+
+async def test_line_value_that_goes_blank_is_null_and_keeps_its_entity() -> None:
+    """Faults 1.2."""
+    lines: list[dict[str, str | None]] = [
+        {"line": "FXO-7", "number": "8006", "reg_state": "1", "con_state": "2", "voltage": "48/30"}
+    ]
+    keys = {"line_fault", "number", "reg_state", "registered", "con_state", "wired", "voltage", "voltage_threshold"}
+
+    def answer(request: web.Request) -> dict[str, Any]:
+        items = lines if request.path.endswith("/detect") else [{"device_mac": OM50}]
+        return {"meta": {"totalResults": 1}, "detects" if items is lines else "devices": items}
+
+    async with scripted(answer) as run:
+        await run.poll("devices", "lines")
+        assert {key for key, value in run.devices[LINE].state.items() if value is not None} == keys
+        lines[0] = {"line": "FXO-7", "number": "", "reg_state": None, "con_state": " ", "voltage": ""}
+        await run.poll("lines")
+        assert run.devices[LINE].state == dict.fromkeys(keys)
+        assert {entity.key for entity in run.devices[LINE].entities} == keys
+
+
+@pytest.mark.parametrize(
+    ("line", "fault", "wired", "registered"),
+    [
+        ({"con_state": "2", "reg_state": "1"}, "OFF", "ON", "ON"),
+        ({"con_state": "1", "reg_state": "1"}, "ON", "ON", "ON"),
+        ({"con_state": "0", "reg_state": "1", "number": "8006"}, "ON", "OFF", "ON"),
+        ({"con_state": "0", "reg_state": "0"}, "OFF", "OFF", "OFF"),
+        ({"con_state": "2", "reg_state": "2"}, "ON", "ON", "OFF"),
+        ({"con_state": "2", "reg_state": "3"}, "ON", "ON", "OFF"),
+        ({"con_state": "2", "reg_state": "4"}, "OFF", "ON", "OFF"),
+        ({"con_state": "2", "reg_state": "0", "number": "8006"}, "ON", "ON", "OFF"),
+        ({"con_state": "9", "reg_state": "7", "number": "8006"}, None, None, None),
+        ({"con_state": "?", "reg_state": "1"}, "OFF", None, "ON"),
+        ({"con_state": "", "reg_state": ""}, None, None, None),
+    ],
+)
+async def test_line_states_and_fault(
+    line: dict[str, str], fault: str | None, wired: str | None, registered: str | None
+) -> None:
+    """Faults 3.9: a state that is not listed is unknown. Faults 5.7: one sensor for what is wrong with a line."""
+    said = {
+        "devices": {"meta": {"totalResults": 1}, "devices": [{"device_mac": OM50}]},
+        "detects": {"meta": {"totalResults": 1}, "detects": [{"line": "FXO-7"} | line]},
+    }
+    async with scripted(lambda request: said["detects" if "detect" in request.path else "devices"]) as run:
+        await run.poll("devices", "lines")
+        state = run.devices[LINE].state
+        assert (state["line_fault"], state["wired"], state["registered"]) == (fault, wired, registered)
+        assert bool(run.devices[LINE].attributes.get("line_fault")) is (fault == "ON")
+
+
+async def test_line_test_of_several_pages_is_one_test() -> None:
+    """Faults 4.7: a test occupies all lines of the gateway, so only the first page asks for it."""
+    async with simulated(page_size=2) as (simulator, run):
+        simulator.lines(OM50).extend(
+            Line(line=f"FXO-{n}", number="", reg_state=None, con_state="2", voltage="48/30") for n in range(9, 15)
+        )
+        await run.poll("devices", "lines")
+        simulator.fault_injector.calls.clear()
+        await run.press(OM50_ID, "test_fxo")
+        types = [call.query["type"] for call in simulator.fault_injector.calls]
+        assert types == ["fxo", "curfxo", "curfxo", "curfxo"]
+        assert len([id_ for id_ in run.devices if id_.startswith(f"{OM50_ID}_fxo")]) == 8
+
+
+async def test_line_test_is_not_repeated_after_a_connection_error() -> None:
+    """Faults 2.9: what only reads is asked once more, a test is not."""
+    async with simulated() as (simulator, run):
+        await run.poll("devices", "lines")
+        simulator.fault_injector.calls.clear()
+        simulator.fault_injector.inject("lost_answer", f"/s1/device/{OM50}/detect", times=1)
+        with pytest.raises(Ambiguous):
+            await run.press(OM50_ID, "test_fxo")
+        assert len(simulator.fault_injector.calls) == 1

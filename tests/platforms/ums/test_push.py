@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
+from aiohttp import web
 
-from fleet2mqtt.devices.model import Device, UpdateOrigin
+from fleet2mqtt.devices.model import Device, Update, UpdateOrigin
 from fleet2mqtt.errors import InvalidResponse
-from tests.platforms.ums.connected import NAME, simulated
+from tests.platforms.ums.connected import NAME, Run, scripted, simulated
 
 OM50 = "000EA93D022E"
 OM50_ID = f"{NAME}_000ea93d022e"
@@ -27,11 +29,40 @@ async def test_pushed_connection_status_is_applied() -> None:
 
 async def test_push_of_unlisted_gateway_adds_it() -> None:
     async with simulated() as (_, run):
+        await run.poll("devices")
         run.push("device", {"device_mac": "00:0e:a9:00:00:07", "connection_status": "online"})
         gateway = run.devices[f"{NAME}_000ea9000007"]
         assert (gateway.vendor_id, gateway.name) == ("000EA9000007", "000EA9000007")
         assert gateway.state["connection_status"] == "ON"
         assert gateway.state.keys() == {"connection_status"}
+
+
+async def test_push_before_the_list_was_read_waits_for_it() -> None:
+    """Faults 1.1, 1.7: alone it would turn all that was known before a restart into null."""
+    async with simulated() as (_, run):
+        assert run.push("device", {"device_mac": OM50, "connection_status": "offline"}).devices == ()
+        run.push("device", {"device_mac": "00:0e:a9:00:00:07", "connection_status": "online"})
+        await run.poll("devices")
+        assert run.devices[OM50_ID].state["connection_status"] == "ON"  # the list was requested later
+        assert run.devices[f"{NAME}_000ea9000007"].state["connection_status"] == "ON"
+
+
+async def test_push_while_the_list_is_read_is_newer_than_its_page() -> None:
+    """Faults 1.7: the page was requested before the push."""
+    pushed: list[Update] = []
+
+    def answer(_: web.Request) -> dict[str, Any]:
+        if not pushed:
+            pushed.append(runs[0].push("device", {"device_mac": OM50, "connection_status": "offline"}))
+        listed = [{"device_mac": OM50, "connection_status": "online", "tag1": "a"}]
+        return {"meta": {"totalResults": 1}, "devices": listed}
+
+    runs: list[Run] = []
+    async with scripted(answer) as run:
+        runs.append(run)
+        await run.poll("devices")
+        assert pushed[0].devices == ()
+        assert run.devices[OM50_ID].state == {"connection_status": "OFF", "tag1": "a"}
 
 
 async def test_page_requested_before_a_push_does_not_replace_it() -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fleet2mqtt.platforms.ums.actions import actions
 from fleet2mqtt.platforms.ums.alarms import Backfill
-from fleet2mqtt.platforms.ums.client import ENVELOPE, Client
+from fleet2mqtt.platforms.ums.client import ENVELOPE, Client, base_url
 from fleet2mqtt.platforms.ums.coordinator import Coordinator
 from fleet2mqtt.platforms.ums.entities import MANUFACTURER, TITLE
 from fleet2mqtt.platforms.ums.models import parse
@@ -26,7 +26,8 @@ CONCURRENCY = 2
 async def connect(context: Context) -> AsyncIterator[Backend]:
     """Open one UMS. Nothing is requested from it until a source is polled."""
     pace = RateLimiter(concurrency=CONCURRENCY)
-    async with open_http_client(context.options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
+    options = {**context.options, "url": base_url(context.options["url"])}
+    async with open_http_client(options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
         coordinator = Coordinator(context, Client(api))
         yield Backend(
             name=context.name,
@@ -48,7 +49,7 @@ def _sources(context: Context, coordinator: Coordinator) -> tuple[Source, ...]:
     every = context.interval
     return (
         Source(name="devices", interval=every("devices"), poll=coordinator.poll_devices, primary=True),
-        Source(name="alarms", interval=every("alarms"), poll=Backfill(context, coordinator).poll),
+        Source(name="alarms", interval=every("alarms"), poll=Backfill(context, coordinator).poll, needs_clock=True),
         Source(name="lines", interval=every("lines"), poll=coordinator.poll_lines),
         Source(
             name="status",

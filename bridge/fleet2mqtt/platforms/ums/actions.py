@@ -71,7 +71,9 @@ ACTIONS: tuple[ActionDescription[Coordinator], ...] = (
     ),
     ActionDescription("fxo_status", "FXO lines of a gateway as last known", schemas.LINES, _paged(_lines)),
     ActionDescription("fxo_test", "Test the FXO lines of a gateway now", schemas.LINES, _paged(_test), ("lines",)),
-    ActionDescription("login", "Check an account of the UMS; no session is kept", schemas.ACCOUNT, _login),
+    ActionDescription(
+        "login", "Check an account of the UMS; no session is kept", schemas.ACCOUNT, _login, destructive=True
+    ),
 )
 """One for each endpoint of the UMS document 3 and 4."""
 

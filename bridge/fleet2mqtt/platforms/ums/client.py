@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from fleet2mqtt.sdk.row_cache import RowCache
 ENVELOPE = Envelope(member="code", success=(0, "0"), texts=("status",))
 LINE_TEST_TIMEOUT = 30.0
 """Shortest timeout of a line test, in seconds: it measures each port before it responds."""
+
+_PAGES = re.compile(r"(?:/s1(?:/device)?|/passports(?:/login)?|/index)?/*\Z")
 
 _HISTORY = "/s1/device/metric_history"
 _STATISTICS = "/s1/device/metric_history/statistics"
@@ -51,7 +54,9 @@ class Client:
     async def alarm_statistics(self, macs: Iterable[str]) -> Page:
         """Return the number of alarms per level of these devices, the UMS document 3.4; see `interval`."""
         body = {"macs": ",".join(macs)}
-        return await _read_page(self.api, "POST", _STATISTICS, "alarm_statistics", "metricHistoryStatistics", json=body)
+        return await _read_page(
+            self.api, "POST", _STATISTICS, "alarm_statistics", "metricHistoryStatistics", json=body, writes=False
+        )
 
     async def event_statistics(self, offset: int, limit: int, window: dict[str, str] | None = None) -> Page:
         """Return a page of event counts, the UMS document 3.5.
@@ -61,7 +66,14 @@ class Client:
         query = _paged(offset, limit) | {"event_type": "on"}
         body = window or {}
         return await _read_page(
-            self.api, "POST", _STATISTICS, "event_statistics", "events_statistics", params=query, json=body
+            self.api,
+            "POST",
+            _STATISTICS,
+            "event_statistics",
+            "events_statistics",
+            params=query,
+            json=body,
+            writes=False,
         )
 
     async def status_history(self, offset: int, limit: int) -> Page:
@@ -79,7 +91,8 @@ class Client:
         """Test the FXO lines of one device and return a page of them, the UMS document 3.7 with `type=fxo`."""
         query = _paged(offset, limit) | {"type": "fxo"}
         api = replace(self.api, timeout=max(self.api.timeout, LINE_TEST_TIMEOUT))
-        return await _read_page(api, "GET", _detect(mac), "fxo_test", "detects", params=query)
+        # A test occupies the lines: as a write it is not sent once more after a connection error.
+        return await _read_page(api, "GET", _detect(mac), "fxo_test", "detects", params=query, writes=True)
 
     async def login(self, account: str, password: str) -> dict[str, Any]:
         """Check an account, the UMS document 4; return `user`. No session is kept. Raises Rejected for a wrong one."""
@@ -87,6 +100,11 @@ class Client:
         response = await self.api.call("POST", "/passports/login", endpoint="login", json=body)
         user = response.get("user")
         return user if isinstance(user, dict) else {}
+
+
+def base_url(url: str) -> str:
+    """Return the address of the UMS from any of the addresses that its document prints, such as `…/s1/device`."""
+    return _PAGES.sub("", url.rstrip("/"), count=1)
 
 
 def interval(page: Page) -> str | None:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
 from fleet2mqtt.devices.model import Device, Update, UpdateOrigin
-from fleet2mqtt.errors import BackendError, Rejected
-from fleet2mqtt.platforms.ums.client import Client, interval
+from fleet2mqtt.devices.registry import MISSING_INVENTORIES_BEFORE_REMOVAL
+from fleet2mqtt.errors import BackendError, RateLimited, Rejected
+from fleet2mqtt.platforms.ums.client import Client, base_url, interval
 from fleet2mqtt.platforms.ums.device_store import DeviceStore, item_mac, line_name
+from fleet2mqtt.platforms.ums.entities import Area
 from fleet2mqtt.platforms.ums.models import EventCount, OnlineCount, normalize_mac, zone_context
 from fleet2mqtt.sdk.api import Context
 from fleet2mqtt.sdk.pagination import Item, Listing, Page, Position
-from fleet2mqtt.sdk.poll_errors import PollErrors
+from fleet2mqtt.sdk.sweep import Sweep, read_in_halves
 from fleet2mqtt.sdk.updates import UpdateFactory
 
 _LOG = logging.getLogger(__name__)
 
 BATCH = 50
 """Devices per call of the UMS document 3.4, which asks for batches and names no size."""
+MAX_REJECTIONS = 16
+"""Rejections of batches without any success after which batches are not halved any more."""
 
 
 class Coordinator:
@@ -32,10 +37,16 @@ class Coordinator:
         self.client = client
         self.page_size: int = context.options["page_size"]
         self.zone = context.zone
-        self.url = f"{context.options['url']}/index"
+        self.url = f"{base_url(context.options['url'])}/index"
         self.update = UpdateFactory(context.name)
-        self.store = DeviceStore(context.name, context.ids, context.zone, self.url)
+        self.store = DeviceStore(context.name, context.ids, context.zone, self.url, Area(context.options["area"]))
+        self._lines_sweep = Sweep(primary_fails=context.primary_fails)
+        self._counts_sweep = Sweep(primary_fails=context.primary_fails)
         self._has_list = False
+        self._empty_lists = 0
+        """Device lists in a row in which the UMS counted no devices."""
+        self._held_pushes: dict[str, tuple[Item, float]] = {}
+        """Members of gateways that were pushed before the device list was read, by MAC, and when."""
         self._nameless = 0
         self._refused_offline: set[str] = set()
         """Offline gateways whose lines the UMS would not return."""
@@ -47,27 +58,26 @@ class Coordinator:
         async for page in listing.pages():
             for update in self._apply_page(page):
                 yield update
-        self._has_list = True
+        for update in self._finish_list():
+            yield update
         self._log_nameless(listing)
-        if listing.complete and listing.seen:
-            self.store.discard_missing(listing.seen)
-            inventories = self.store.inventory(listing.seen)
+        self._empty_lists = self._empty_lists + 1 if listing.empty else 0
+        if listing.complete:
+            inventories = self.store.inventory(listing)
+            if listing.seen or self._empty_lists >= MISSING_INVENTORIES_BEFORE_REMOVAL:
+                self.store.discard_missing(listing.seen)
             yield self.update(requested_at, inventories=inventories)
 
     async def poll_lines(self) -> AsyncIterator[Update]:
         """Yield the lines of one gateway after another, of offline ones until they were read: the UMS document 3.7."""
-        errors = PollErrors()
         macs = await self.macs()
-        for mac in filter(self.store.is_online, macs):
-            self._refused_offline.discard(mac)
-            try:
-                update = await self.read_lines(mac)
-            except BackendError as error:
-                errors.skip(error)
-            else:
-                errors.ok()
-                yield update
-        errors.close()
+        online = [mac for mac in macs if self.store.is_online(mac)]
+        self._refused_offline.difference_update(online)
+        async for mac, result in self._lines_sweep.run(online, self.read_lines):
+            if isinstance(result, Update):
+                yield result
+            elif self._lines_sweep.is_missed(mac):
+                yield self.update(devices=self.store.discard_line_states(mac))
         for mac in filter(self._is_unread, macs):
             try:
                 update = await self.read_lines(mac)
@@ -79,18 +89,28 @@ class Coordinator:
                 yield update
 
     async def poll_statistics(self) -> AsyncIterator[Update]:
-        """Yield the alarm counts of all gateways, batch by batch: the UMS document 3.4."""
-        errors = PollErrors()
-        macs = [self.store.vendor_mac(mac) for mac in await self.macs()]
+        """Yield the alarm counts of all gateways, batch by batch: the UMS document 3.4.
+
+        A rejected batch is halved until the gateways that the UMS has no counts for are found.
+        """
+        sweep = self._counts_sweep
+        macs = sweep.order(await self.macs())
+        rejections = _Rejections()
         for at in range(0, len(macs), BATCH):
+            batch = macs[at : at + BATCH]
             try:
-                items, period = await self._read_counts(macs[at : at + BATCH])
+                async for part, result in read_in_halves(batch, self._read_counts, rejections.is_batch_error):
+                    if isinstance(result, BackendError):
+                        sweep.record_failure(part[0], result)
+                        yield self._discard_counts(part)
+                    else:
+                        rejections.any_success = True
+                        sweep.record_success(*part)
+                        yield self.update(devices=self.store.apply_counts(*result))
             except BackendError as error:
-                errors.skip(error)
-            else:
-                errors.ok()
-                yield self.update(devices=self.store.apply_counts(items, period))
-        errors.close()
+                sweep.record_failure(batch[-1], error, batch[:-1])
+                yield self._discard_counts(batch)
+        sweep.close()
 
     async def poll_status(self) -> AsyncIterator[Update]:
         """Yield the newest online count: the UMS document 3.6."""
@@ -109,8 +129,21 @@ class Coordinator:
         if not self._has_list:
             async for page in self.listing(self.client.device_list, item_mac).pages():
                 self._apply_page(page)
-            self._has_list = True
+            self._finish_list()
         return self.store.macs()
+
+    def accept_connection(self, mac: str, members: Item) -> Update:
+        """Return the update of a connection push: some members of an item of the device list, the UMS document 2.2.
+
+        A push that comes before the list was read waits for it: alone it would be taken for all that the UMS knows.
+        """
+        requested_at = time.monotonic()
+        if not self._has_list:
+            self._held_pushes[mac] = (members, requested_at)
+            return self.update(requested_at, origin=UpdateOrigin.PUSH)
+        gateway = self.store.merge(mac, members, requested_at)
+        devices = [gateway, *self.store.pop_changed_lines()]
+        return self.update(requested_at, origin=UpdateOrigin.PUSH, devices=devices)
 
     async def read_lines(self, mac: str, *, origin: UpdateOrigin = UpdateOrigin.POLL) -> Update:
         """Return the lines of one gateway as last measured: the UMS document 3.7. Raises BackendError."""
@@ -121,7 +154,11 @@ class Coordinator:
     async def test_lines(self, gateway: Device) -> Update:
         """Test the lines of one gateway now: the UMS document 3.7 with `type=fxo`. Raises BackendError."""
         mac = gateway.vendor_id
-        fetch = partial(self.client.fxo_test, self.store.vendor_mac(mac))
+
+        def fetch(offset: int, limit: int) -> Awaitable[Page]:
+            call = self.client.fxo_status if offset else self.client.fxo_test  # each test occupies every line
+            return call(self.store.vendor_mac(mac), offset, limit)
+
         listing = self.listing(fetch, line_name, again=False)
         items = await listing.items()
         # Measured values are as of the response: a poll that was requested meanwhile returns older ones.
@@ -156,15 +193,32 @@ class Coordinator:
 
     def _apply_page(self, page: Page) -> list[Update]:
         devices = self.store.apply_page(page.keys, page.items, page.requested_at)
-        updates = [self.update(page.requested_at, devices=devices)]
+        updates = [self.update(page.requested_at, devices=devices), *self._apply_held_pushes(page.keys)]
         lines = self.store.pop_changed_lines()
         return [*updates, self.update(devices=lines)] if lines else updates
+
+    def _finish_list(self) -> list[Update]:
+        """Return the updates of pushes about gateways that are not on the list, once it was read."""
+        self._has_list = True
+        return self._apply_held_pushes(tuple(self._held_pushes))
+
+    def _apply_held_pushes(self, macs: Iterable[str]) -> list[Update]:
+        held = [(mac, *self._held_pushes.pop(mac)) for mac in macs if mac in self._held_pushes]
+        return [
+            self.update(at, origin=UpdateOrigin.PUSH, devices=[self.store.merge(mac, members, at)])
+            for mac, members, at in held
+        ]
+
+    def _discard_counts(self, macs: Iterable[str]) -> Update:
+        missed = (mac for mac in macs if self._counts_sweep.is_missed(mac))
+        return self.update(devices=[self.store.discard_counts(mac) for mac in missed])
 
     def _apply_lines(
         self, mac: str, listing: Listing, items: Iterable[Item], requested_at: float, origin: UpdateOrigin
     ) -> Update:
         devices = self.store.apply_lines(mac, items, requested_at, complete=listing.complete)
-        inventories = self.store.line_inventory(mac, listing.seen) if devices and listing.complete else ()
+        is_applied = devices or listing.empty
+        inventories = self.store.line_inventory(mac, listing) if is_applied and listing.complete else ()
         return self.update(requested_at, origin=origin, devices=devices, inventories=inventories)
 
     async def _read_gateway(self, mac: str) -> Update:
@@ -175,10 +229,10 @@ class Coordinator:
                     return self.update(page.requested_at, origin=UpdateOrigin.COMMAND, devices=[device])
         raise Rejected(f"device_list: the UMS does not list {mac}", endpoint="device_list", code="not_listed")
 
-    async def _read_counts(self, macs: list[str]) -> tuple[list[Item], str | None]:
+    async def _read_counts(self, macs: Sequence[str]) -> tuple[list[Item], str | None]:
         """Return the counts of these gateways and their period; asks again for those that a cut response left out."""
         found: list[Item] = []
-        rest = macs
+        rest = [self.store.vendor_mac(mac) for mac in macs]
         while True:
             page = await self.client.alarm_statistics(rest)
             found += page.items
@@ -204,6 +258,20 @@ class Coordinator:
         if listing.nameless and not self._nameless:
             _LOG.warning("%s lists %d devices without a MAC: they are left out", self.name, listing.nameless)
         self._nameless = listing.nameless
+
+
+@dataclass(slots=True)
+class _Rejections:
+    """Decides whether a rejected batch is halved: not for long where the UMS rejects every batch."""
+
+    any_success: bool = False
+    count: int = 0
+
+    def is_batch_error(self, error: BackendError) -> bool:
+        """Return True for a rejection that may be about one gateway of the batch."""
+        self.count += 1
+        may_be_one = self.any_success or self.count <= MAX_REJECTIONS
+        return may_be_one and isinstance(error, Rejected) and not isinstance(error, RateLimited)
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)

@@ -11,11 +11,14 @@ from datetime import tzinfo
 
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import Device, Inventory
+from fleet2mqtt.devices.registry import MISSING_INVENTORIES_BEFORE_REMOVAL
 from fleet2mqtt.platforms.ums.entities import (
     FLEET_ENTITIES,
     GATEWAY_ENTITIES,
     LINE_ENTITIES,
     MANUFACTURER,
+    Area,
+    describe_fleet,
     describe_gateway,
     describe_line,
 )
@@ -33,27 +36,34 @@ from fleet2mqtt.platforms.ums.models import (
 )
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.device_cache import DeviceCache, NewestFirst
-from fleet2mqtt.sdk.pagination import Item
+from fleet2mqtt.sdk.pagination import Item, Listing
 
 
 @dataclass(slots=True)
 class _Entry:
-    """A gateway: its list item, record and device, and its lines by their names."""
+    """A gateway: its list item, record and device, and its lines by their names.
+
+    `no_lines` counts the responses in a row in which the UMS counted no lines; with `lines_missed` the values of its
+    lines are too old to be shown.
+    """
 
     item: Item
     record: GatewayRecord
     device: Device
     lines: dict[str, Line] = field(default_factory=dict)
+    no_lines: int = 0
+    lines_missed: bool = False
 
 
 class DeviceStore:
     """The gateways of one UMS by MAC, their lines, and the figures of the fleet."""
 
-    def __init__(self, backend: str, ids: Ids, zone: tzinfo, url: str) -> None:
+    def __init__(self, backend: str, ids: Ids, zone: tzinfo, url: str, area: Area) -> None:
         self.backend = backend
         self.zone = zone
         self.fleet = FleetRecord()
         self._url = url
+        self._area = area
         self._cache = DeviceCache(backend=backend, ids=ids, about={"manufacturer": MANUFACTURER})
         self._entries: dict[str, _Entry] = {}
         self._newest = NewestFirst()
@@ -87,13 +97,15 @@ class DeviceStore:
             self._newest.discard(mac)
             self._newest.discard(_lines(mac))
 
-    def inventory(self, macs: Iterable[str]) -> tuple[Inventory, ...]:
-        """Return the inventory of these gateways."""
-        return self._cache.inventory("devices", (self._entries[mac].device.id for mac in macs))
+    def inventory(self, listing: Listing) -> tuple[Inventory, ...]:
+        """Return the inventory of a complete device list; of an empty one only if the UMS counts no devices."""
+        ids = (self._entries[mac].device.id for mac in listing.seen)
+        return self._cache.inventory("devices", ids, confirmed_empty=listing.empty)
 
-    def line_inventory(self, mac: str, names: Iterable[str]) -> tuple[Inventory, ...]:
-        """Return the inventory of these lines of a gateway."""
-        return self._cache.inventory(_lines(mac), (self._line_id(mac, name) for name in names))
+    def line_inventory(self, mac: str, listing: Listing) -> tuple[Inventory, ...]:
+        """Return the inventory of a complete list of lines; of an empty one only if the UMS counts no lines."""
+        ids = (self._line_id(mac, name) for name in listing.seen)
+        return self._cache.inventory(_lines(mac), ids, confirmed_empty=listing.empty)
 
     def apply_page(self, macs: Iterable[str], items: Iterable[Item], requested_at: float) -> list[Device]:
         """Apply items of the device list, most of them the very objects of the reading before; return their devices."""
@@ -133,8 +145,24 @@ class DeviceStore:
             entry = self._entries.get(mac or "")
             if mac is not None and entry is not None:
                 counts = AlarmCounts.model_validate(item)
-                devices.append(self._change(mac, entry, replace(entry.record, counts=counts, interval=interval)))
+                record = replace(entry.record, counts=counts, interval=interval, counts_missed=False)
+                devices.append(self._change(mac, entry, record))
         return devices
+
+    def discard_counts(self, mac: str) -> Device | None:
+        """Show the alarm counts of a gateway as unknown; return its device."""
+        entry = self._entries.get(mac)
+        if entry is None:
+            return None
+        return self._change(mac, entry, replace(entry.record, counts_missed=True))
+
+    def discard_line_states(self, mac: str) -> list[Device]:
+        """Show the lines of a gateway as unavailable; return their devices."""
+        entry = self._entries.get(mac)
+        if entry is None:
+            return []
+        entry.lines_missed = True
+        return [self._build_line(entry, name) for name in entry.lines]
 
     def apply_lines(self, mac: str, items: Iterable[Item], requested_at: float, *, complete: bool) -> list[Device]:
         """Apply lines of a gateway; return their devices, and the gateway's if it changed by having any or none."""
@@ -143,8 +171,11 @@ class DeviceStore:
             return []
         before = entry.device
         listed = {name: Line.model_validate(item) for item in items if (name := line_name(item))}
+        entry.lines_missed = False
+        entry.no_lines = 0 if listed or not complete else entry.no_lines + 1
         # A missing line is not reported again: it would come back each time that the registry has removed it.
-        entry.lines = listed if listed and complete else entry.lines | listed
+        is_fact = complete and (listed or entry.no_lines >= MISSING_INVENTORIES_BEFORE_REMOVAL)
+        entry.lines = listed if is_fact else entry.lines | listed
         if entry.lines or complete:
             self._change(mac, entry, replace(entry.record, has_lines=bool(entry.lines)))
         devices = [self._build_line(entry, name) for name in listed]
@@ -171,7 +202,7 @@ class DeviceStore:
             self.fleet = replace(self.fleet, status=status)
         if events is not None:
             self.fleet = replace(self.fleet, events=events)
-        return self._cache.backend_device(self.fleet, FLEET_ENTITIES, model="ums", configuration_url=self._url)
+        return self._cache.backend_device(self.fleet, FLEET_ENTITIES, **describe_fleet(self.fleet, self._url))
 
     def _change(self, mac: str, entry: _Entry, record: GatewayRecord) -> Device:
         if record != entry.record:
@@ -181,11 +212,15 @@ class DeviceStore:
 
     def _build(self, mac: str, record: GatewayRecord) -> Device:
         id_ = self._cache.id(mac)
-        return self._cache.build(id_, record, GATEWAY_ENTITIES, **describe_gateway(self.backend, mac, record))
+        return self._cache.build(
+            id_, record, GATEWAY_ENTITIES, **describe_gateway(self.backend, mac, record, self._area)
+        )
 
     def _build_line(self, entry: _Entry, name: str) -> Device:
         id_ = self._line_id(entry.device.vendor_id, name)
-        return self._cache.build(id_, entry.lines[name], LINE_ENTITIES, **describe_line(entry.device, name))
+        return self._cache.build(
+            id_, entry.lines[name], LINE_ENTITIES, **describe_line(entry.device, name, missed=entry.lines_missed)
+        )
 
     def _line_id(self, mac: str, name: str) -> str:
         return self._cache.id(mac, *line_vendor_ids(name))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, Final
 
 from fleet2mqtt.devices.model import (
@@ -15,19 +17,47 @@ from fleet2mqtt.devices.model import (
     Update,
     on_off,
 )
-from fleet2mqtt.platforms.ums.models import FleetRecord, GatewayRecord, Line, LineTester
+from fleet2mqtt.platforms.ums.models import FleetRecord, Gateway, GatewayRecord, Line, LineTester
 from fleet2mqtt.sdk.vendor_json import iso, truth
 
 MANUFACTURER: Final = "New Rock"
 TITLE: Final = "New Rock UMS"
 UNKNOWN: Final = "unknown"
+DEFAULT_GROUP: Final = "默认"
+"""`group_info` of a gateway without a group, the UMS document 3.1."""
+
+LINES, STATISTICS, STATUS, EVENTS = "lines", "statistics", "status", "events"
+"""Sources that own entities of a device that another source lists."""
 
 DEVICE_STATUS = ("work", "abnormal", "fault", "unreachable", "wrong_password")
 REG_STATE = ("not_registered", "registered", "failed", "timeout", "registering")
 CON_STATE = ("disconnected", "below_threshold", "good")
 
+INVENTORY = (
+    "location",
+    "group_info",
+    "contact",
+    "device_cic",
+    "device_id",
+    "series",
+    "origin",
+    "agent_version",
+    "versions",
+    "http_port",
+    "https_port",
+)
+"""Members of a gateway that are attributes of its connection: they change rarely and are of use to people."""
+
 _MAC = re.compile(r"[0-9A-F]{12}")
 _WEB = ("http://", "https://")
+
+
+class Area(StrEnum):
+    """Member of a gateway that is suggested as its area."""
+
+    GROUP = "group"
+    LOCATION = "location"
+    NONE = "none"
 
 
 def option_named(text: str | None, options: tuple[str, ...]) -> str | None:
@@ -47,6 +77,44 @@ def _raw_if_unknown(text: str | None, option: str | None) -> dict[str, Any]:
     return {"raw": text} if option == UNKNOWN else {}
 
 
+def _is_other_than(option: str, value: str | None) -> str | None:
+    """Return "ON" for another option, "OFF" for this one, None if the value is not known."""
+    return None if value in {None, UNKNOWN} else on_off(value != option)
+
+
+def _is_option(option: str, value: str | None) -> str | None:
+    """Return "ON" for this option, "OFF" for another one, None if the value is not known."""
+    return None if value in {None, UNKNOWN} else on_off(value == option)
+
+
+def _fault_causes(line: Line) -> list[str]:
+    """Return what is wrong with a line: wiring and registration; of a line without number only what was measured."""
+    wiring, registration = option_numbered(line.con_state, CON_STATE), option_numbered(line.reg_state, REG_STATE)
+    in_use = line.number is not None
+    causes = [wiring] if wiring == "below_threshold" or (wiring == "disconnected" and in_use) else []
+    failed = registration in {"failed", "timeout"} or (registration == "not_registered" and in_use)
+    return [*causes, registration] if failed and registration else causes
+
+
+def _line_fault(line: Line) -> str | None:
+    known = {option_numbered(line.con_state, CON_STATE), option_numbered(line.reg_state, REG_STATE)} - {None, UNKNOWN}
+    return on_off(bool(_fault_causes(line))) if known else None
+
+
+def _inventory(record: GatewayRecord) -> dict[str, Any]:
+    values = {key: getattr(record.gateway, key) for key in INVENTORY}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _sent(*members: str) -> Callable[[GatewayRecord], bool]:
+    """Return the condition that the UMS sends one of these members of a gateway, blank or not."""
+    return lambda record: not record.gateway.model_fields_set.isdisjoint(members)
+
+
+def _sent_of_line(*members: str) -> Callable[[Line], bool]:
+    return lambda line: not line.model_fields_set.isdisjoint(members)
+
+
 async def _test_lines(tester: LineTester, gateway: Device, _: None) -> Update:
     return await tester.test_lines(gateway)
 
@@ -56,6 +124,7 @@ def _text(key: str, name: Name) -> EntityDescription[GatewayRecord, LineTester]:
         key=key,
         name=name,
         value=lambda record: getattr(record.gateway, key),
+        exists=_sent(key),
         category=EntityCategory.DIAGNOSTIC,
         enabled=False,
     )
@@ -66,6 +135,7 @@ def _time(key: str, name: Name, *, enabled: bool = True) -> EntityDescription[Ga
         key=key,
         name=name,
         value=lambda record: iso(getattr(record.gateway, key)),
+        exists=_sent(key),
         device_class="timestamp",
         category=EntityCategory.DIAGNOSTIC,
         enabled=enabled,
@@ -76,8 +146,10 @@ def _alarms(key: str, level: str, name: Name) -> EntityDescription[GatewayRecord
     return EntityDescription(
         key=key,
         name=name,
-        value=lambda record: record.counts and getattr(record.counts, level),
-        attributes=lambda record: record.interval and {"interval": record.interval},
+        value=lambda record: None if record.counts is None or record.counts_missed else getattr(record.counts, level),
+        exists=lambda record: record.counts is not None and level in record.counts.model_fields_set,
+        attributes=lambda record: {"interval": record.interval} if record.interval else None,
+        source=STATISTICS,
         state_class="measurement",
         icon="mdi:alarm-light-outline",
     )
@@ -89,12 +161,15 @@ GATEWAY_ENTITIES: EntityDescriptions[GatewayRecord, LineTester] = (
         name=Name("Connection", "连接状态"),
         component=Component.BINARY_SENSOR,
         value=lambda record: on_off(record.gateway.online),
+        exists=_sent("connection_status"),
+        attributes=_inventory,
         device_class="connectivity",
     ),
     EntityDescription(
         key="device_status",
         name=Name("Device status", "设备状态"),
         value=lambda record: option_named(record.gateway.device_status, DEVICE_STATUS),
+        exists=_sent("device_status"),
         attributes=lambda record: _raw_if_unknown(
             record.gateway.device_status, option_named(record.gateway.device_status, DEVICE_STATUS)
         ),
@@ -105,18 +180,15 @@ GATEWAY_ENTITIES: EntityDescriptions[GatewayRecord, LineTester] = (
         key="problem",
         name=Name("Problem", "故障"),
         component=Component.BINARY_SENSOR,
-        value=lambda record: (
-            None
-            if record.gateway.device_status is None
-            else on_off(option_named(record.gateway.device_status, DEVICE_STATUS) != "work")
-        ),
+        value=lambda record: _is_other_than("work", option_named(record.gateway.device_status, DEVICE_STATUS)),
+        exists=_sent("device_status"),
         device_class="problem",
     ),
     _time("last_online", Name("Last online", "最后上线时间")),
     _time("last_offline", Name("Last offline", "最后下线时间")),
-    _time("connection_time", Name("Connection time", "连接时间")),
+    _time("connection_time", Name("Last online (connection)", "最后上线时间（连接）"), enabled=False),
     _time("first_online", Name("First online", "首次上线时间")),
-    _time("locked_time", Name("Locked", "锁定时间"), enabled=False),
+    _time("locked_time", Name("Locked since (wrong password)", "密码错误锁定时间"), enabled=False),
     _text("connection_ip", Name("Connection IP", "连接 IP 地址")),
     _text("device_ip", Name("Device IP", "设备 IP 地址")),
     _text("group_info", Name("Group", "分组")),
@@ -129,19 +201,21 @@ GATEWAY_ENTITIES: EntityDescriptions[GatewayRecord, LineTester] = (
         name=Name("Event reporting", "事件上报"),
         component=Component.BINARY_SENSOR,
         value=lambda record: on_off(truth(record.gateway.event)),
+        exists=_sent("event"),
         category=EntityCategory.DIAGNOSTIC,
         enabled=False,
     ),
     _alarms("alarms_total", "all", Name("Alarms", "告警总数")),
-    _alarms("alarms_critical", "serious", Name("Critical alarms", "紧急告警数")),
-    _alarms("alarms_major", "warning", Name("Major alarms", "重要告警数")),
+    _alarms("alarms_critical", "serious", Name("Critical alarms", "红色告警数")),
+    _alarms("alarms_major", "warning", Name("Major alarms", "橙色告警数")),
     _alarms("alarms_minor", "normal", Name("Minor alarms", "一般告警数")),
-    _alarms("alarms_indeterminate", "unknown", Name("Indeterminate alarms", "未知级别告警数")),
+    _alarms("alarms_indeterminate", "unknown", Name("Indeterminate alarms", "未收录告警数")),
     EntityDescription(
         key="test_fxo",
         name=Name("Test FXO lines", "检测 FXO 线路"),
         component=Component.BUTTON,
-        exists=lambda record: record.has_lines is not False,
+        exists=lambda record: record.has_lines is True,
+        source=LINES,
         write=_test_lines,
         category=EntityCategory.CONFIG,
         icon="mdi:phone-check",
@@ -150,9 +224,27 @@ GATEWAY_ENTITIES: EntityDescriptions[GatewayRecord, LineTester] = (
 
 LINE_ENTITIES: EntityDescriptions[Line, LineTester] = (
     EntityDescription(
+        key="line_fault",
+        name=Name("Line fault", "线路故障"),
+        component=Component.BINARY_SENSOR,
+        value=_line_fault,
+        exists=_sent_of_line("con_state", "reg_state"),
+        attributes=lambda line: {"causes": causes} if (causes := _fault_causes(line)) else None,
+        device_class="problem",
+    ),
+    EntityDescription(
+        key="number",
+        name=Name("Phone number", "线路号码"),
+        value=lambda line: line.number,
+        exists=_sent_of_line("number"),
+        category=EntityCategory.DIAGNOSTIC,
+        icon="mdi:phone",
+    ),
+    EntityDescription(
         key="reg_state",
         name=Name("Registration state", "注册状态"),
         value=lambda line: option_numbered(line.reg_state, REG_STATE),
+        exists=_sent_of_line("reg_state"),
         attributes=lambda line: _raw_if_unknown(line.reg_state, option_numbered(line.reg_state, REG_STATE)),
         device_class="enum",
         options=(*REG_STATE, UNKNOWN),
@@ -161,13 +253,15 @@ LINE_ENTITIES: EntityDescriptions[Line, LineTester] = (
         key="registered",
         name=Name("Registered", "已注册"),
         component=Component.BINARY_SENSOR,
-        value=lambda line: None if line.reg_state is None else on_off(line.reg_state == "1"),
+        value=lambda line: _is_option("registered", option_numbered(line.reg_state, REG_STATE)),
+        exists=_sent_of_line("reg_state"),
         device_class="connectivity",
     ),
     EntityDescription(
         key="con_state",
         name=Name("Wiring state", "接线状态"),
         value=lambda line: option_numbered(line.con_state, CON_STATE),
+        exists=_sent_of_line("con_state"),
         attributes=lambda line: (
             ({"number": line.number} if line.number else {})
             | _raw_if_unknown(line.con_state, option_numbered(line.con_state, CON_STATE))
@@ -179,13 +273,15 @@ LINE_ENTITIES: EntityDescriptions[Line, LineTester] = (
         key="wired",
         name=Name("Wired", "已接线"),
         component=Component.BINARY_SENSOR,
-        value=lambda line: None if line.con_state is None else on_off(line.con_state != "0"),
+        value=lambda line: _is_other_than("disconnected", option_numbered(line.con_state, CON_STATE)),
+        exists=_sent_of_line("con_state"),
         device_class="plug",
     ),
     EntityDescription(
         key="voltage",
         name=Name("Voltage", "电压"),
         value=lambda line: line.volts,
+        exists=_sent_of_line("voltage"),
         device_class="voltage",
         state_class="measurement",
         unit="V",
@@ -194,6 +290,7 @@ LINE_ENTITIES: EntityDescriptions[Line, LineTester] = (
         key="voltage_threshold",
         name=Name("Voltage threshold", "电压阈值"),
         value=lambda line: line.threshold,
+        exists=_sent_of_line("voltage"),
         category=EntityCategory.DIAGNOSTIC,
         device_class="voltage",
         state_class="measurement",
@@ -202,11 +299,18 @@ LINE_ENTITIES: EntityDescriptions[Line, LineTester] = (
 )
 
 
+def _counted(member: str) -> Callable[[FleetRecord], bool]:
+    """Return the condition that the newest online count has a member, blank or not."""
+    return lambda fleet: fleet.status is not None and member in fleet.status.model_fields_set
+
+
 def _figure(key: str, name: Name, icon: str) -> EntityDescription[FleetRecord, LineTester]:
     return EntityDescription(
         key=key,
         name=name,
-        value=lambda fleet: fleet.status and getattr(fleet.status, key),
+        value=lambda fleet: None if fleet.status is None else getattr(fleet.status, key),
+        exists=_counted(key),
+        source=STATUS,
         state_class="measurement",
         icon=icon,
     )
@@ -216,7 +320,9 @@ def _rate(key: str, name: Name) -> EntityDescription[FleetRecord, LineTester]:
     return EntityDescription(
         key=key,
         name=name,
-        value=lambda fleet: fleet.status and getattr(fleet.status, key),
+        value=lambda fleet: None if fleet.status is None else getattr(fleet.status, key),
+        exists=_counted(key),
+        source=STATUS,
         state_class="measurement",
         unit="%",
         icon="mdi:percent",
@@ -234,6 +340,8 @@ FLEET_ENTITIES: EntityDescriptions[FleetRecord, LineTester] = (
         key="statistics_time",
         name=Name("Statistics time", "统计时间"),
         value=lambda fleet: iso(fleet.status.statistics_time) if fleet.status else None,
+        exists=_counted("statistics_time"),
+        source=STATUS,
         device_class="timestamp",
         category=EntityCategory.DIAGNOSTIC,
     ),
@@ -241,6 +349,8 @@ FLEET_ENTITIES: EntityDescriptions[FleetRecord, LineTester] = (
         key="events_total",
         name=Name("Events in the last hour", "近一小时事件数"),
         value=lambda fleet: None if fleet.events is None else sum(count.total or 0 for count in fleet.events),
+        exists=lambda fleet: fleet.events is not None,
+        source=EVENTS,
         attributes=lambda fleet: {"events": [count.model_dump() for count in fleet.events]} if fleet.events else None,
         enabled=False,
         state_class="measurement",
@@ -249,9 +359,10 @@ FLEET_ENTITIES: EntityDescriptions[FleetRecord, LineTester] = (
 )
 
 
-def describe_gateway(backend: str, mac: str, record: GatewayRecord) -> dict[str, Any]:
+def describe_gateway(backend: str, mac: str, record: GatewayRecord, area: Area) -> dict[str, Any]:
     """Return the identity of a gateway. It is available while it is listed; its connection is one of its values."""
     gateway = record.gateway
+    answered = {STATISTICS: record.counts is not None, LINES: record.has_lines is not None}
     return {
         "vendor_id": mac,
         "scope": "devices",
@@ -261,24 +372,42 @@ def describe_gateway(backend: str, mac: str, record: GatewayRecord) -> dict[str,
         "sw_version": gateway.product_version,
         "serial_number": mac,
         "connections": (("mac", _with_colons(mac)),) if _MAC.fullmatch(mac) else (),
-        "suggested_area": gateway.location,
+        "suggested_area": _area(gateway, area),
         "configuration_url": gateway.proxy_url if (gateway.proxy_url or "").lower().startswith(_WEB) else None,
         "alarms": True,
         "counts_alarms": True,
+        "answered": frozenset(source for source, has_answered in answered.items() if has_answered),
     }
 
 
-def describe_line(gateway: Device, line: str) -> dict[str, Any]:
-    """Return the identity of an FXO line: a sub-device of its gateway, and unavailable while that is offline."""
+def describe_line(gateway: Device, line: str, *, missed: bool) -> dict[str, Any]:
+    """Return the identity of an FXO line: a sub-device, unavailable while its gateway is offline or was missed."""
     record: GatewayRecord = gateway.record
     return {
         "vendor_id": f"{gateway.vendor_id}/{line}",
         "scope": f"lines:{gateway.vendor_id}",
         "name": f"{gateway.name} {line}",
-        "available": record.gateway.online is not False,
+        "available": record.gateway.online is not False and not missed,
+        "source": LINES,
         "via": gateway.id,
         "model": line.partition("-")[0],
     }
+
+
+def describe_fleet(record: FleetRecord, url: str) -> dict[str, Any]:
+    """Return the identity of the backend's own device."""
+    answered = {STATUS: record.status is not None, EVENTS: record.events is not None}
+    return {
+        "model": "ums",
+        "configuration_url": url,
+        "answered": frozenset(source for source, has_answered in answered.items() if has_answered),
+    }
+
+
+def _area(gateway: Gateway, area: Area) -> str | None:
+    if area is Area.LOCATION:
+        return gateway.location
+    return gateway.group_info if area is Area.GROUP and gateway.group_info != DEFAULT_GROUP else None
 
 
 def _with_colons(mac: str) -> str:

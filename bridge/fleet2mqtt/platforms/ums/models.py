@@ -65,8 +65,20 @@ Code = Annotated[int | str | None, BeforeValidator(_code)]
 
 
 class Gateway(WireModel):
-    """A device of the UMS document 3.1, as far as it has a meaning; all of it is optional but the MAC."""
+    """A device of the UMS document 3.1, as far as it has a meaning; all of it is optional but the MAC.
 
+    `model_fields_set` has the members that the UMS sent, blank or not.
+    """
+
+    agent_version: Text = None
+    contact: Text = None
+    device_cic: Text = None
+    device_id: Text = None
+    http_port: Number = None
+    https_port: Number = None
+    origin: Text = None
+    series: Text = None
+    versions: Text = None
     device_mac: Text = None
     device_name: Text = None
     connection_status: Text = None
@@ -169,12 +181,13 @@ class Line(WireModel):
 class GatewayRecord:
     """A gateway: its item of the device list, its alarm counts with their interval, and True if it has FXO lines.
 
-    What no response has contained yet is None.
+    What no response has contained yet is None. With `counts_missed` the counts are too old to be shown.
     """
 
     gateway: Gateway
     counts: AlarmCounts | None = None
     interval: str | None = None
+    counts_missed: bool = False
     has_lines: bool | None = None
 
 

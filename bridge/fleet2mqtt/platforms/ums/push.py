@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
 
@@ -48,10 +47,7 @@ def _device(coordinator: Coordinator, body: bytes) -> Update:
     mac = item_mac(item)
     if mac is None:
         raise _missing("device_mac")
-    requested_at = time.monotonic()
-    gateway = coordinator.store.merge(mac, item, requested_at)
-    devices = [gateway, *coordinator.store.pop_changed_lines()]
-    return coordinator.update(requested_at, origin=UpdateOrigin.PUSH, devices=devices)
+    return coordinator.accept_connection(mac, item)
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:
