@@ -98,7 +98,8 @@ async def test_call_that_writes_never_shares_a_connection() -> None:
     assert vendor.requests == [1, 2, 3, 4]
 
 
-async def test_call_that_writes_connection_breaks_is_ambiguous_and_not_repeated() -> None:
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "GET"])
+async def test_call_that_writes_connection_breaks_is_ambiguous_and_not_repeated(method: str) -> None:
     calls = []
 
     async def breaks(request: web.Request) -> web.Response:
@@ -111,7 +112,7 @@ async def test_call_that_writes_connection_breaks_is_ambiguous_and_not_repeated(
     app.router.add_route("*", "/{path:.*}", breaks)
     async with TestServer(app) as server, client(str(server.make_url(""))) as api:
         with pytest.raises(Ambiguous, match="the vendor closed it before a response came"):
-            await api.call("POST", "/set", json={"on": 1})
+            await api.call(method, "/set", json={"on": 1}, writes=True)
         assert calls == ["/set"]
         with pytest.raises(Ambiguous):
             await api.call("GET", "/list")

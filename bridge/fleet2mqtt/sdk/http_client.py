@@ -238,7 +238,8 @@ async def open_http_client(
             connector=aiohttp.TCPConnector(ssl=trust, limit=0, force_close=True), **common
         ) as write_session,
     ):
-        disable_retries(session)  # else aiohttp sends a PUT or DELETE again by itself
+        for each in (session, write_session):
+            disable_retries(each)  # else aiohttp sends a PUT or DELETE again by itself
         yield HttpClient(
             session=session,
             write_session=write_session,
