@@ -247,7 +247,11 @@ async def test_info_lists_the_actions_with_a_json_schema_of_their_arguments(brid
     assert info
     actions = {action["name"]: action for backend in info.json["backends"].values() for action in backend["actions"]}
     assert {"mapping_list", "mapping_assign", "device_register", "fxo_test", "alarm_history"} <= actions.keys()
-    assert [name for name, action in actions.items() if action["destructive"]] == ["device_delete", "mapping_delete"]
+    assert [name for name, action in actions.items() if action["destructive"]] == [
+        "device_delete",
+        "mapping_delete",
+        "login",
+    ]
     for action in actions.values():
         assert action.keys() == {"name", "summary", "destructive", "arguments"}
         assert action["arguments"]["type"] == "object"

@@ -108,11 +108,11 @@ async def test_gateway_without_lines_has_no_button() -> None:
     async with simulated() as (simulator, run):
         await run.poll("devices")
         assert run.devices[OM50_ID].entity("test_fxo") is None
-        simulator.fault_injector.inject("empty", f"/s1/device/{OM50}/detect")
+        simulator.drawn_lines[OM50] = []
         await run.poll("lines")
         assert run.devices[OM50_ID].entity("test_fxo") is None
         assert run.devices[OM50_ID].answered == frozenset(("lines",))
-        simulator.fault_injector.clear()
+        del simulator.drawn_lines[OM50]
         await run.poll("lines")
         assert run.devices[OM50_ID].entity("test_fxo")
 
@@ -145,7 +145,7 @@ async def test_total_of_zero_lines_is_a_confirmed_inventory() -> None:
     """The registry removes the lines after two of these; then the gateway has none to test (faults 3.10)."""
     async with simulated() as (simulator, run):
         await run.poll("devices", "lines")
-        simulator.fault_injector.inject("empty", f"/s1/device/{OM50}/detect")
+        simulator.drawn_lines[OM50] = []
         await run.poll("lines")
         scope = f"lines:{OM50}"
         assert run.inventories[scope][-1] == Inventory(scope=scope, ids=frozenset(), confirmed_empty=True)

@@ -59,14 +59,15 @@ def _page(
     encode: Callable[[Any], dict[str, Any]] = dict,
 ) -> dict[str, Any]:
     simulator, (limit, offset), items = request.app[SIMULATOR], window, list(items)
-    if simulator.fault_injector.take(request.path, FaultKind.EMPTY):
+    total = len(items)
+    if simulator.fault_injector.take(request.path, FaultKind.EMPTY):  # which still counts what it does not list
         items = []
     if 0 < offset < len(items) and simulator.fault_injector.take(request.path, FaultKind.DRIFT):
         items[offset - 1], items[offset] = items[offset], items[offset - 1]
     return {
         "code": 0,
         "status": SUCCESS,
-        "meta": {"limit": limit, "offset": offset, "query": "", "totalResults": len(items)},
+        "meta": {"limit": limit, "offset": offset, "query": "", "totalResults": total},
         key: [encode(item) for item in items[offset : offset + limit]],
     }
 
