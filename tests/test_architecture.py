@@ -31,6 +31,7 @@ LAYERS = (
     ("ops",),
     ("web",),
     ("unit",),
+    ("reload",),
     ("app",),
     ("cli",),
     ("__main__",),

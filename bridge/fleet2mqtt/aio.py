@@ -30,6 +30,16 @@ async def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return condition()
 
 
+async def wait_for_first(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
 class TaskSet:
     """Tasks of one TaskGroup that are cancelled together."""
 

@@ -5,28 +5,25 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
-import os
 import re
 import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from aiohttp import web
-
 from fleet2mqtt import __version__
-from fleet2mqtt.aio import TaskSet, wait_until
+from fleet2mqtt.aio import TaskSet, wait_for_first, wait_until
 from fleet2mqtt.commands.calls import CallsInProgress
 from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
 from fleet2mqtt.commands.replies import Replies
 from fleet2mqtt.commands.requests import RequestHandler
 from fleet2mqtt.commands.router import CommandRouter
 from fleet2mqtt.config import models
-from fleet2mqtt.config.models import Config, ListenConfig
+from fleet2mqtt.config.models import Config
 from fleet2mqtt.contract.discovery import Discovery
 from fleet2mqtt.contract.payloads import OFFLINE, ONLINE
 from fleet2mqtt.contract.topics import Topics
@@ -34,7 +31,7 @@ from fleet2mqtt.devices.builtin_entities import added_entities, bridge_entities
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import Device, Update
 from fleet2mqtt.devices.registry import Registry
-from fleet2mqtt.errors import ConfigError
+from fleet2mqtt.errors import ConfigError, OutboxError
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.mqtt import Message, MqttClient, Settings, embedded_broker, tls_context
 from fleet2mqtt.ops.backend_status import BackendStatus
@@ -46,8 +43,9 @@ from fleet2mqtt.ops.status import Status
 from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
-from fleet2mqtt.push.http_server import HttpServer, Shortcut, start_http_server
+from fleet2mqtt.push.http_server import ReplaceableServer, Shortcut
 from fleet2mqtt.push.receiver import PushReceiver
+from fleet2mqtt.reload import Reloader, Restart
 from fleet2mqtt.storage import atomic_file, inventory_file
 from fleet2mqtt.storage.inventory_file import Snapshot
 from fleet2mqtt.unit import ActiveBackends, BackendConnector, Unit
@@ -73,12 +71,47 @@ class Storage:
     instance: str
 
 
-async def run(config: Config, log: MqttLog, stop: asyncio.Event, *, embedded_port: int = embedded_broker.PORT) -> None:
+async def run(
+    config: Config,
+    log: MqttLog,
+    stop: asyncio.Event,
+    *,
+    reload: asyncio.Event | None = None,
+    embedded_port: int = embedded_broker.PORT,
+) -> None:
     """Run the bridge until `stop` is set. Raises ConfigError, OutboxError, OSError when it cannot start.
 
-    A configuration without an mqtt block gets a broker on `embedded_port`.
+    A configuration without an mqtt block gets a broker on `embedded_port`. When `reload` is set, or by a request, the
+    configuration file is loaded again; where that cannot be applied to a running bridge, it is started again.
     """
     log.bind(asyncio.get_running_loop())
+    reload = reload or asyncio.Event()
+    before: Config | None = None
+    while True:
+        restart = Restart()
+        started = asyncio.Event()
+        try:
+            await _run_once(config, log, stop, reload, restart, started, embedded_port)
+        except (ConfigError, OutboxError, OSError, BaseExceptionGroup) as error:
+            if before is None or started.is_set():
+                raise
+            _LOG.error("the bridge cannot be started with the new configuration, so it goes on with the old: %s", error)
+            config, before = before, None
+            continue
+        if restart.config is None:
+            return
+        config, before = restart.config, config
+
+
+async def _run_once(  # noqa: PLR0913, PLR0917 - as run
+    config: Config,
+    log: MqttLog,
+    stop: asyncio.Event,
+    reload: asyncio.Event,
+    restart: Restart,
+    started: asyncio.Event,
+    embedded_port: int,
+) -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(_lock(config.data_dir))
         broker = config.mqtt
@@ -88,10 +121,10 @@ async def run(config: Config, log: MqttLog, stop: asyncio.Event, *, embedded_por
                 host=embedded_broker.HOST, port=port, protocol=models.Protocol(embedded_broker.PROTOCOL)
             )
         storage = await stack.enter_async_context(_open_storage(config))
-        await build(config, broker, storage, log).run(stop)
+        await build(config, broker, storage, log, restart).run(stop, reload, started)
 
 
-def build(config: Config, broker: models.MqttConfig, storage: Storage, log: MqttLog) -> Application:
+def build(config: Config, broker: models.MqttConfig, storage: Storage, log: MqttLog, restart: Restart) -> Application:
     """Construct the components of the bridge, dependencies first. Raises ConfigError for unusable TLS files."""
     outbox, instance = storage.outbox, storage.instance
     topics = Topics(config.base_topic, config.discovery.prefix)
@@ -111,13 +144,13 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     hub = Hub(outbox, registry, publisher, topics, alarm_publisher.wake)
 
     replies = Replies(publisher, topics)
-    limits = CommandLimits(confirm_timeout=config.commands.confirm_timeout, pending=config.commands.max_pending)
+    limits = CommandLimits(**asdict(config.commands))
     calls = CallsInProgress()
     commands = CommandQueue(hub, registry, publisher, topics, active.backends, calls, replies, work.start, limits)
     push_receiver = PushReceiver(hub, outbox, active.backends, active.configs)
     connector = BackendConnector(ids=ids, data_dir=config.data_dir, outbox=outbox, active=active)
     backend_status = BackendStatus(hub, publisher, topics)
-    unit = Unit(active, connector, hub, registry, publisher, backend_status, topics, group)
+    unit = Unit(active, connector, hub, registry, publisher, backend_status, topics, calls, group)
     inventory = InventorySaver(config.data_dir / INVENTORY, registry, publisher, ids, hub.inventory_changed)
 
     status = Status(
@@ -131,17 +164,18 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     )
     own_entities = bridge_entities(partial(_announce, publisher))
     housekeeping = Housekeeping(hub, outbox, publisher, mqtt, status, topics, own_entities)
+    metrics = Metrics(hub, registry, mqtt, status, active.pollers, push_receiver, commands, latency)
+    overview = Overview(registry=registry, outbox=outbox, mqtt=mqtt, status=status, pollers=active.pollers)
+    push = ReplaceableServer("push", push_receiver.application, Shortcut(push_receiver.match, group))
+    web = ReplaceableServer("web", partial(page.application, metrics, overview, status, mqtt, outbox, active.pollers))
+    reloader = Reloader(config, unit, push, web, limits, log, restart, housekeeping.publish_info)
     bridge_requests = BridgeRequests(
-        hub, registry, outbox, publisher, topics, status, active.pollers, push_receiver
+        hub, registry, outbox, publisher, topics, status, active.pollers, push_receiver, reloader.reload
     ).actions()
     requests = RequestHandler(
         replies, bridge_requests, active.backends, active.configs, calls, work.start, active.request_poll
     )
-    router = CommandRouter(commands, requests, registry, topics, config.commands.max_age, refused_commands)
-
-    metrics = Metrics(hub, registry, mqtt, status, active.pollers, push_receiver, commands, latency)
-    overview = Overview(registry=registry, outbox=outbox, mqtt=mqtt, status=status, pollers=active.pollers)
-    web_application = page.application(metrics, overview, status, mqtt, outbox, active.pollers)
+    router = CommandRouter(commands, requests, registry, topics, limits, refused_commands)
     return Application(
         config=config,
         topics=topics,
@@ -157,8 +191,10 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         inventory=inventory,
         status=status,
         housekeeping=housekeeping,
-        push_receiver=push_receiver,
-        web_application=web_application,
+        push=push,
+        web=web,
+        reloader=reloader,
+        restart=restart,
         snapshot=storage.snapshot,
         log=log,
     )
@@ -182,28 +218,35 @@ class Application:
     inventory: InventorySaver
     status: Status
     housekeeping: Housekeeping
-    push_receiver: PushReceiver
-    web_application: web.Application
+    push: ReplaceableServer
+    web: ReplaceableServer
+    reloader: Reloader
+    restart: Restart
     snapshot: Snapshot
     log: MqttLog
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Start every component, wait for `stop`, and end them in order. Raises ConfigError when it cannot listen."""
+    async def run(self, stop: asyncio.Event, reload: asyncio.Event, started: asyncio.Event) -> None:
+        """Run every component until `stop` or a restart, and end them in order. Raises ConfigError if it cannot listen.
+
+        `started` is set once everything runs.
+        """
         async with AsyncExitStack() as stack, self.group:
             stack.push_async_callback(self.unit.close)
             await self._start_backends()
-            servers = [
-                await self._listen(self.push_receiver.application(), "push", self.config.push, stack),
-                await self._listen(self.web_application, "web", self.config.web, stack),
-            ]
-            connection, loops = TaskSet(self.group), TaskSet(self.group)
+            for server, where in ((self.push, self.config.push), (self.web, self.config.web)):
+                stack.push_async_callback(server.stop)
+                await server.start(where)
+            connection, loops, reloads = TaskSet(self.group), TaskSet(self.group), TaskSet(self.group)
             connection.start(self.mqtt.run(self._on_message, self._on_connected, self._on_disconnected), "mqtt")
             self._start_loops(loops)
+            reloads.start(self.reloader.run(reload), "reload")
             for name in self.config.backends:
                 self.unit.start(name)
-            await stop.wait()
-            await self._stop(servers, connection, loops)
+            started.set()
+            await wait_for_first(stop, self.restart.requested)
+            await reloads.cancel()
+            await self._stop(connection, loops)
 
     async def _start_backends(self) -> None:
         await self.unit.restore(self.snapshot)
@@ -223,11 +266,11 @@ class Application:
         loops.start(self.inventory.run(), "inventory")
         loops.start(self.status.watch_loop(), "loop lag")
 
-    async def _stop(self, servers: list[HttpServer], connection: TaskSet, loops: TaskSet) -> None:
+    async def _stop(self, connection: TaskSet, loops: TaskSet) -> None:
         """Accept nothing more, end what is in progress, and leave the broker in order."""
         _LOG.info("stopping")
         await self.unit.stop_polls()
-        await asyncio.gather(*(server.cleanup() for server in servers))
+        await asyncio.gather(self.push.stop(), self.web.stop())
         await wait_until(lambda: self.commands.pending == 0 and self.publisher.idle, GRACE)
         self.stopping.set()
         await self.work.cancel()  # each command and request in progress ends in a reply
@@ -235,24 +278,10 @@ class Application:
             await wait_until(lambda: self.publisher.idle, GRACE / 4)
         await loops.cancel()
         await self.mqtt.close()
-        await (
-            self.alarm_publisher.record_published()
-        )  # else what was acknowledged last would be published again at the next start
+        # Else what was acknowledged last would be published again at the next start.
+        await self.alarm_publisher.record_published()
         await connection.cancel()
         await self.inventory.save()
-
-    async def _listen(
-        self, application: web.Application, option: str, where: ListenConfig, stack: AsyncExitStack
-    ) -> HttpServer:
-        shortcut = Shortcut(self.push_receiver.match, self.group) if option == "push" else None
-        try:
-            server = await start_http_server(application, where.host, where.port, shortcut=shortcut)
-        except OSError as error:
-            remedy = f"choose another {option}.port or {option}.host"
-            raise ConfigError([f"{option}: {cannot_listen(error, where.host, where.port)}; {remedy}"]) from error
-        stack.push_async_callback(server.cleanup)
-        _LOG.info("%s listens on %s:%d", option, *server.addresses[0][:2])
-        return server
 
     def _on_message(self, message: Message) -> None:
         discovery = self.config.discovery
@@ -302,12 +331,6 @@ def mqtt_settings(broker: models.MqttConfig, instance: str, topics: Topics) -> S
         will_delay=broker.will_delay,
         max_payload=broker.max_payload,
     )
-
-
-def cannot_listen(error: OSError, host: str, port: int) -> str:
-    """Return why there is no server at an address, without asyncio's words, which tell the address twice."""
-    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror
-    return f"cannot listen on {host}:{port}: {reason}"
 
 
 @asynccontextmanager

@@ -88,6 +88,11 @@ class Hub:
         self.inventory_changed.set()
         return gone
 
+    def detach_backend(self, backend: str) -> None:
+        """Take the devices of a backend for restored ones: it is removed, or its successor has not answered yet."""
+        self._registry.detach_backend(backend)
+        self.unsettled.pop(backend, None)
+
     def accept_device(self, device: Device) -> None:
         """Accept a device that the bridge itself makes."""
         moment = now()

@@ -32,7 +32,12 @@ class Redaction:
     """Replaces configured secrets, and values behind secret names, by ***."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        whole = frozenset(secrets)
+        self._secrets: frozenset[str] = frozenset()
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Replace these secrets, too, from now on: those of a configuration that was reloaded."""
+        whole = self._secrets = self._secrets | frozenset(secrets)
         alone = {_SCHEME.sub("", word, count=1) for word in whole if _SCHEME.match(word)}
         words = sorted((word for word in whole | alone if len(word) >= _SHORTEST), key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, words))) if words else None

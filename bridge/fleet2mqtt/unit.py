@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from fleet2mqtt.aio import TaskSet
+from fleet2mqtt.commands.calls import CallsInProgress
 from fleet2mqtt.config.models import BackendConfig
 from fleet2mqtt.config.problems import nearest
 from fleet2mqtt.contract.topics import Topics
@@ -89,6 +90,22 @@ class BackendConnector:
         return api.platforms()[config.platform]().connect(context)
 
 
+@dataclass(slots=True, kw_only=True)
+class PreparedBackends:
+    """Backends that are connected and not shown yet, and the names of those that they replace."""
+
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+    backends: dict[str, tuple[BackendConfig, Backend]] = field(default_factory=dict)
+    contexts: dict[str, AsyncExitStack] = field(default_factory=dict)
+
+    async def discard(self) -> None:
+        """Disconnect them again."""
+        for stack in self.contexts.values():
+            await stack.aclose()
+
+
 class Unit:
     """Runs backends: connects them, shows their own devices, polls them, and ends each by itself."""
 
@@ -101,6 +118,7 @@ class Unit:
         publisher: Publisher,
         status: BackendStatus,
         topics: Topics,
+        calls: CallsInProgress,
         group: asyncio.TaskGroup,
     ) -> None:
         self._active = active
@@ -110,6 +128,7 @@ class Unit:
         self._publisher = publisher
         self._status = status
         self._topics = topics
+        self._calls = calls
         self._group = group
         self._contexts: dict[str, AsyncExitStack] = {}
         self._polls: dict[str, TaskSet] = {}
@@ -120,11 +139,45 @@ class Unit:
         self._publisher.pending_deletions |= snapshot.pending_deletions
         await self._hub.restore_alarms()
 
+    async def prepare(self, configs: Mapping[str, BackendConfig]) -> PreparedBackends:
+        """Connect the backends that are new or changed; `switch_to` does the rest. Raises ConfigError."""
+        before = self._active.configs
+        prepared = PreparedBackends(
+            added=[name for name in configs if name not in before],
+            removed=[name for name in before if name not in configs],
+            changed=[name for name in configs if name in before and before[name] != configs[name]],
+        )
+        try:
+            for name in (*prepared.added, *prepared.changed):
+                stack = AsyncExitStack()
+                prepared.contexts[name] = stack
+                backend = await stack.enter_async_context(self._connector.connect(configs[name]))
+                prepared.backends[name] = (configs[name], backend)
+        except BaseException:
+            await prepared.discard()
+            raise
+        return prepared
+
+    async def switch_to(self, prepared: PreparedBackends) -> None:
+        """Remove, replace and add backends; those that did not change go on."""
+        try:
+            for name in (*prepared.removed, *prepared.changed):
+                await self._remove(name)
+            for name in prepared.removed:
+                self._show_removed(name)
+            for name, (config, backend) in prepared.backends.items():
+                self._add(config, backend, prepared.contexts.pop(name))
+                self.start(name)
+        finally:
+            await prepared.discard()  # what a stop in the middle leaves
+
     async def add(self, config: BackendConfig) -> None:
         """Connect a backend and show it; `start` polls it. Raises ConfigError."""
-        name = config.name
         stack = AsyncExitStack()
-        backend = await stack.enter_async_context(self._connector.connect(config))
+        self._add(config, await stack.enter_async_context(self._connector.connect(config)), stack)
+
+    def _add(self, config: BackendConfig, backend: Backend, stack: AsyncExitStack) -> None:
+        name = config.name
         _log_unknown_actions(config.allow, backend)
         self._publisher.pause_backend(name)
         resume = partial(self._publisher.resume_backend, name)
@@ -143,6 +196,15 @@ class Unit:
         if name not in self._registry.devices:
             self._hub.accept_device(_own_device(backend))
         self._status.on_health(poller.health)
+
+    async def _remove(self, name: str) -> None:
+        """Stop polling a backend, wait for commands in progress, each of which has a deadline, and disconnect it."""
+        if polls := self._polls.pop(name, None):
+            await polls.cancel()
+        del self._active.configs[name], self._active.backends[name], self._active.pollers[name]
+        await self._calls.wait_idle(name)
+        self._hub.detach_backend(name)
+        await self._contexts.pop(name).aclose()
 
     def start(self, name: str) -> None:
         """Poll the sources of a backend until `stop_polls` or `remove`."""
@@ -166,14 +228,17 @@ class Unit:
         """Show backends of restored devices that are no longer configured as offline, and log how to remove them."""
         names = {device.backend for device in self._registry.devices.values()}
         for name in sorted(names - {*self._active.backends, ""}):
-            self._status.on_removed(name)
-            _LOG.warning(
-                "backend %s is no longer configured; its devices are kept, unavailable. To remove them publish "
-                '{"backend": "%s"} to %s',
-                name,
-                name,
-                self._topics.bridge("request/forget"),
-            )
+            self._show_removed(name)
+
+    def _show_removed(self, name: str) -> None:
+        self._status.on_removed(name)
+        _LOG.warning(
+            "backend %s is no longer configured; its devices are kept, unavailable. To remove them publish "
+            '{"backend": "%s"} to %s',
+            name,
+            name,
+            self._topics.bridge("request/forget"),
+        )
 
 
 def _own_device(backend: Backend) -> Device:

@@ -51,6 +51,25 @@ async def test_a_signal_ends_it_after_a_goodbye(number: signal.Signals, broker: 
     assert "Traceback" not in bridge.output
 
 
+async def test_sighup_with_a_changed_file_applies_it(broker: Broker, tmp_path: Path) -> None:
+    path = write(tmp_path, mqtt=mqtt(broker))
+    async with broker.record(STATE) as seen, running(*BRIDGE, "run", "-c", path) as bridge:
+        await seen.wait(lambda message: message.text == "online")
+        bridge.process.send_signal(signal.SIGHUP)  # as log rotation does
+        await bridge.says("is reloaded: nothing has changed")
+        write(tmp_path, mqtt=mqtt(broker), backends={"other": {"platform": "ums", "url": "http://127.0.0.1:1"}})
+        bridge.process.send_signal(signal.SIGHUP)
+        await bridge.says("is reloaded: ")
+        await bridge.says("other: devices fails")
+        (tmp_path / "fleet2mqtt.yaml").write_text("backends: 5")
+        bridge.process.send_signal(signal.SIGHUP)
+        await bridge.says("the configuration is not reloaded, the running one stays")
+        await bridge.says("fleet2mqtt.yaml:1: backends: expected a mapping")
+        assert [message.text for message in seen.messages] == ["online"]
+        bridge.process.terminate()
+        assert await bridge.ends() == 0
+
+
 async def test_it_ends_as_well_without_a_broker(tmp_path: Path) -> None:
     async with running(*BRIDGE, "run", "-c", write(tmp_path)) as bridge:
         await bridge.says("no connection to")

@@ -88,7 +88,7 @@ async def test_key_of_a_running_group_superseded_leaves_the_rest_of_the_group(br
 
 async def test_queue_without_room_for_a_whole_group_refuses_each_key(broker: Broker, tmp_path: Path) -> None:
     vendor = Vendor()
-    async with bench(broker, tmp_path, vendor, CommandLimits(pending=1)) as parts:
+    async with bench(broker, tmp_path, vendor, CommandLimits(max_pending=1)) as parts:
         parts.submit(ip="1", mask="2")
         results = await parts.results(2)
     assert {each["error"]["code"] for each in results.values()} == {"queue_full"}

@@ -14,12 +14,11 @@ from typing import Any
 import yaml
 from aiohttp import web
 
-from fleet2mqtt.app import cannot_listen
 from fleet2mqtt.config import loader
 from fleet2mqtt.config.models import BackendConfig, Config
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.mqtt import embedded_broker
-from fleet2mqtt.push.http_server import start_http_server
+from fleet2mqtt.push.http_server import cannot_listen, start_http_server
 from fleet2mqtt.sdk.api import platforms
 
 HOST = "127.0.0.1"

@@ -76,7 +76,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("run", help="run the bridge", description="Run the bridge until SIGTERM or Ctrl-C.")
+    parser = commands.add_parser(
+        "run",
+        help="run the bridge",
+        description="Run the bridge until SIGTERM or Ctrl-C. SIGHUP reloads the configuration file.",
+    )
     _add_config(parser)
     _add_log(parser)
     parser.set_defaults(run=_run)
@@ -176,7 +180,9 @@ def _whole(text: str, least: int, most: int) -> int:
 
 async def _run(options: argparse.Namespace) -> int:
     config = load(options.config)
-    await app.run(config, _logging(options, config), _stop_on_signals())
+    reload = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
+    await app.run(config, _logging(options, config), _stop_on_signals(), reload=reload)
     return OK
 
 

@@ -37,12 +37,17 @@ _NOT_SENT = Outcome(status=ResultStatus.SUPERSEDED)
 """Nothing was sent before a newer command came."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class CommandLimits:
-    """`confirm_timeout` is how many seconds a write may take to show; `pending` how many commands may wait in all."""
+    """Bounds of commands; a reload of the configuration may change them, so they are read at each use.
 
+    A command is valid for `max_age` seconds, a write may take `confirm_timeout` seconds to show, and `max_pending`
+    commands may wait in all.
+    """
+
+    max_age: float = 60.0
     confirm_timeout: float = 10.0
-    pending: int = 1000
+    max_pending: int = 1000
 
 
 @dataclass(slots=True)
@@ -105,8 +110,8 @@ class CommandQueue:
     def _submit(self, commands: list[Command]) -> None:
         if not self._end_if_invalid(commands):
             return
-        if self.pending + len(commands) > self._limits.pending:
-            error = ErrorDetail(code="queue_full", message=f"{self._limits.pending} commands wait already")
+        if self.pending + len(commands) > self._limits.max_pending:
+            error = ErrorDetail(code="queue_full", message=f"{self._limits.max_pending} commands wait already")
             for command in commands:
                 outcome = Outcome(status=ResultStatus.FAILED, requested=self._requested(command), error=error)
                 self.end(command, outcome)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from fleet2mqtt.commands.payloads import as_object
-from fleet2mqtt.commands.queue import CommandQueue
+from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
 from fleet2mqtt.commands.replies import Command, ReplyTo, Request, Transaction
 from fleet2mqtt.commands.requests import RequestHandler
 from fleet2mqtt.contract import values
@@ -40,7 +40,7 @@ class Envelope:
 
 
 class CommandRouter:
-    """Routes messages. `max_age` is how many seconds a command is valid."""
+    """Routes messages."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - where commands and requests go, and what they are checked against
         self,
@@ -48,7 +48,7 @@ class CommandRouter:
         requests: RequestHandler,
         registry: Registry,
         topics: Topics,
-        max_age: float,
+        limits: CommandLimits,
         dropped: Counter[str],
     ) -> None:
         """`dropped` counts refused messages by reason."""
@@ -56,7 +56,7 @@ class CommandRouter:
         self._requests = requests
         self._registry = registry
         self._topics = topics
-        self._max_age = max_age
+        self._limits = limits
         self._dropped = dropped
         self._retained: set[str] = set()
         base = re.escape(topics.base)
@@ -207,7 +207,7 @@ class CommandRouter:
         if not _is_transaction(transaction):
             message_ = f"transaction: expected a text of at most {MAX_TRANSACTION} characters, or a whole number"
             raise CommandError("malformed", message_)
-        deadline = asyncio.get_running_loop().time() + min(self._max_age, _seconds_left(body.get("expires_at")))
+        deadline = asyncio.get_running_loop().time() + min(self._limits.max_age, _seconds_left(body.get("expires_at")))
         return Envelope(transaction=transaction, deadline=deadline, reply_to=self._reply_to(message))
 
     def _reply_to(self, message: Message) -> ReplyTo | None:

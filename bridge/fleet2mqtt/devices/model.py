@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic
@@ -129,6 +129,15 @@ class EntityDescription(Generic[RecordT, ClientT]):
 
 EntityDescriptions = tuple[EntityDescription[RecordT, ClientT], ...]
 """A table of entity descriptions."""
+
+FUNCTIONS = frozenset(("value", "exists", "attributes", "write", "write_group", "confirmed"))
+"""Fields of an entity description that work only with the record and client of a running backend."""
+
+
+def without_functions(entity: EntityDescription) -> EntityDescription:
+    """Return the definition of an entity as it is restored from disk."""
+    absent: dict[str, Any] = dict.fromkeys(FUNCTIONS)
+    return replace(entity, **absent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

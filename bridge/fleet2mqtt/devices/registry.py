@@ -18,6 +18,7 @@ from fleet2mqtt.devices.model import (
     Update,
     UpdateOrigin,
     Value,
+    without_functions,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -164,6 +165,25 @@ class Registry:
         for id_ in ids:
             self._remove(id_, removed)
         return removed
+
+    def detach_backend(self, backend: str) -> None:
+        """Take the devices of a backend for restored ones: their client is gone, another may continue with them."""
+        tables: dict[int, tuple[EntityDescription, ...]] = {}
+        for id_ in self.of_backend(backend):
+            device = self.devices[id_]
+            added = {entity.key for entity in self._added_entities(device)}
+            table = tables.get(id(device.entities))
+            if table is None:
+                table = tables[id(device.entities)] = self._intern(
+                    tuple(each if each.key in added else without_functions(each) for each in device.entities)
+                )
+            self.devices[id_] = replace(device, entities=table, record=None, answered=None)
+            self._accepted.pop(id_, None)
+            restored = {key for key, value in device.state.items() if value is not None and key not in added}
+            if restored:
+                self._restored[id_] = restored
+        self._settled.discard(backend)
+        self._failing_sources = {each for each in self._failing_sources if each[0] != backend}
 
     def of_backend(self, backend: str) -> list[str]:
         """Return the ids of a backend's devices, its own included."""

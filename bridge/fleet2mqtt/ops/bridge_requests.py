@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ class BridgeRequests:
     status: Status
     pollers: Mapping[str, Poller]
     ingress: PushReceiver
+    reload: Callable[[], Awaitable[dict[str, Any]]]
 
     def actions(self) -> dict[str, Action]:
         """The requests by name."""
@@ -92,6 +93,12 @@ class BridgeRequests:
                 summary="Remove devices (or all of a backend) from MQTT; what the vendor still lists comes back.",
                 schema=_DEVICE_OR_BACKEND | {vol.Optional("devices"): [str]},
                 run=self._forget,
+            ),
+            Action(
+                name="reload",
+                summary="Load the configuration file again and apply what changed.",
+                schema={},
+                run=lambda _: self.reload(),
             ),
             Action(
                 name="log_level",

@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from fleet2mqtt.contract.payloads import dumps, stamp
@@ -61,6 +62,10 @@ class MqttLog(logging.Handler):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
         self.dropped = 0
+
+    def add_secrets(self, secrets: Iterable[str]) -> None:
+        """Replace these secrets, too, in all log output that shares this handler's redaction."""
+        self._redact.add(secrets)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wake this loop when there is something to say; records may come from any thread."""

@@ -74,6 +74,12 @@ class Poller:
 
     async def run(self, source: Source) -> None:
         """Poll one source until cancelled."""
+        try:
+            await self._run(source)
+        finally:
+            self._polled[source.name].set()  # nobody waits for a poll that will not come
+
+    async def _run(self, source: Source) -> None:
         if self._untried_primary and not source.primary:
             await self._primary_tried.wait()
         if source.needs_clock:
@@ -81,23 +87,30 @@ class Poller:
         while True:
             self._poll_requested[source.name].clear()
             polled, self._polled[source.name] = self._polled[source.name], asyncio.Event()
-            health = self.health.sources[source.name]
             try:
-                await self._poll(source, health)
-            except (BackendError, OutboxError) as error:
-                wait = self._record_failure(source, health, error)
-            else:
-                wait = self._record_success(source, health)
-            health.next_try = now() + timedelta(seconds=wait)
-            self._untried.discard(source.name)
-            self._untried_primary.discard(source.name)
-            if not self._untried_primary:
-                self._primary_tried.set()
-            if not self._untried:
-                self._on_all_polled()
-            self._changed(self.health)
-            polled.set()
+                wait = await self._poll_once(source)
+            finally:
+                polled.set()
             await wait_for_event(self._poll_requested[source.name], wait)
+
+    async def _poll_once(self, source: Source) -> float:
+        """Poll a source and record how that ended; return the seconds until the next poll."""
+        health = self.health.sources[source.name]
+        try:
+            await self._poll(source, health)
+        except (BackendError, OutboxError) as error:
+            wait = self._record_failure(source, health, error)
+        else:
+            wait = self._record_success(source, health)
+        health.next_try = now() + timedelta(seconds=wait)
+        self._untried.discard(source.name)
+        self._untried_primary.discard(source.name)
+        if not self._untried_primary:
+            self._primary_tried.set()
+        if not self._untried:
+            self._on_all_polled()
+        self._changed(self.health)
+        return wait
 
     async def _wait_for_clock(self, source: Source) -> None:
         """Wait until the machine's clock is set: a first run in 1970 would take the whole history for new."""

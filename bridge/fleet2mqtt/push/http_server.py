@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -17,7 +18,11 @@ from typing import Any
 from aiohttp import ClientError, web
 from aiohttp.http import HttpProcessingError
 
+from fleet2mqtt.config.models import ListenConfig
+from fleet2mqtt.errors import ConfigError
+
 _LOG = logging.getLogger("fleet2mqtt.http")
+_LISTENING = logging.getLogger(__name__)
 
 PATIENCE = 30.0
 """Seconds that a sender has for the head of a request, for its body, and between two requests."""
@@ -235,6 +240,59 @@ async def start_http_server(  # noqa: PLR0913 - an address, and what bounds thos
         await asyncio.shield(runner.cleanup())
         raise
     return HttpServer(house, server)
+
+
+class ReplaceableServer:
+    """The HTTP server of one option, at the address of the configuration that applies now."""
+
+    def __init__(
+        self, option: str, application: Callable[[], web.Application], shortcut: Shortcut | None = None
+    ) -> None:
+        """`application` makes the application that is served; `option` names the server in errors and in the log."""
+        self._option = option
+        self._application = application
+        self._shortcut = shortcut
+        self._server: HttpServer | None = None
+        self._address: tuple[str, int] | None = None
+
+    async def start(self, where: ListenConfig) -> None:
+        """Listen at an address, and no longer at another one. Raises ConfigError: then everything is as before."""
+        before, server = self._address, self._server
+        if before == (where.host, where.port):
+            return
+        if before is None or server is None:
+            await self._listen(where.host, where.port)
+        elif before[1] != where.port or not where.port:
+            await self._listen(where.host, where.port)
+            await server.cleanup()
+        else:  # one port cannot be listened on twice
+            await server.cleanup()
+            try:
+                await self._listen(where.host, where.port)
+            except ConfigError:
+                await self._listen(*before)
+                raise
+
+    async def stop(self) -> None:
+        """Accept no more connections and close those that are open."""
+        server, self._server, self._address = self._server, None, None
+        if server is not None:
+            await server.cleanup()
+
+    async def _listen(self, host: str, port: int) -> None:
+        try:
+            self._server = await start_http_server(self._application(), host, port, shortcut=self._shortcut)
+        except OSError as error:
+            remedy = f"choose another {self._option}.port or {self._option}.host"
+            raise ConfigError([f"{self._option}: {cannot_listen(error, host, port)}; {remedy}"]) from error
+        self._address = (host, port)
+        _LISTENING.info("%s listens on %s:%d", self._option, *self._server.addresses[0][:2])
+
+
+def cannot_listen(error: OSError, host: str, port: int) -> str:
+    """Return why there is no server at an address, without asyncio's words, which tell the address twice."""
+    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror
+    return f"cannot listen on {host}:{port}: {reason}"
 
 
 def _room() -> int:

@@ -15,13 +15,21 @@ from typing import Any
 
 import orjson
 
-from fleet2mqtt.devices.model import Component, Device, EntityCategory, EntityDescription, Name, StateMeta, UpdateOrigin
+from fleet2mqtt.devices.model import (
+    FUNCTIONS,
+    Component,
+    Device,
+    EntityCategory,
+    EntityDescription,
+    Name,
+    StateMeta,
+    UpdateOrigin,
+)
 from fleet2mqtt.storage import atomic_file
 
 VERSION = 1
 
-_FUNCTIONS = frozenset(("value", "exists", "attributes", "write", "write_group", "confirmed"))
-_ROW = tuple(item.name for item in fields(EntityDescription) if item.name not in _FUNCTIONS)
+_ROW = tuple(item.name for item in fields(EntityDescription) if item.name not in FUNCTIONS)
 _DEVICE = tuple(item.name for item in fields(Device) if item.name not in ("record", "entities", "answered", "complete"))
 _MEMBERS = tuple("native" if name == "vendor_id" else name for name in _DEVICE)
 """The file's names of the fields; `native` is from its first version."""

@@ -1,0 +1,146 @@
+"""Reload of the configuration file: what changed is applied, what did not change is not disconnected."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from fleet2mqtt.aio import wait_for_first
+from fleet2mqtt.commands.queue import CommandLimits
+from fleet2mqtt.config import loader
+from fleet2mqtt.config.models import Config
+from fleet2mqtt.errors import CommandError, ConfigError
+from fleet2mqtt.ops.logging import MqttLog
+from fleet2mqtt.push.http_server import ReplaceableServer
+from fleet2mqtt.unit import Unit
+
+_LOG = logging.getLogger(__name__)
+
+APPLIED = frozenset(("backends", "commands", "push", "web"))
+"""Options that are changed while the bridge runs; a change of another one starts the bridge again in its process."""
+_NOT_OPTIONS = frozenset(("path", "secrets"))
+
+
+@dataclass(slots=True, kw_only=True)
+class Restart:
+    """Whether the bridge is to be started again with another configuration."""
+
+    requested: asyncio.Event = field(default_factory=asyncio.Event)
+    config: Config | None = None
+
+
+class Reloader:
+    """Loads the configuration file again and applies what changed, or nothing if the file cannot be used."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what a configuration can change
+        self,
+        config: Config,
+        unit: Unit,
+        push: ReplaceableServer,
+        web: ReplaceableServer,
+        limits: CommandLimits,
+        log: MqttLog,
+        restart: Restart,
+        on_applied: Callable[[], None],
+    ) -> None:
+        """`on_applied` is called after backends or options changed."""
+        self._config = config
+        self._unit = unit
+        self._push = push
+        self._web = web
+        self._limits = limits
+        self._log = log
+        self._restart = restart
+        self._on_applied = on_applied
+        self._wanted = asyncio.Event()
+        self._waiters: list[asyncio.Future[dict[str, Any]]] = []
+
+    async def run(self, signalled: asyncio.Event) -> None:
+        """Reload on request, and when the event is set, as SIGHUP does, until cancelled; one reload after another."""
+        waiters: list[asyncio.Future[dict[str, Any]]] = []
+        try:
+            while True:
+                await wait_for_first(signalled, self._wanted)
+                signalled.clear()
+                self._wanted.clear()
+                waiters, self._waiters = self._waiters, []
+                try:
+                    report = await self._reload()
+                except CommandError as error:
+                    _LOG.error("%s", error)
+                    _finish(waiters, error)
+                else:
+                    _finish(waiters, report)
+        finally:
+            for waiter in (*waiters, *self._waiters):
+                waiter.cancel()
+
+    async def reload(self) -> dict[str, Any]:
+        """Load and apply the file; return what changed. Raises CommandError, and then nothing has changed."""
+        waiter: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._wanted.set()
+        return await waiter
+
+    async def _reload(self) -> dict[str, Any]:
+        try:
+            config = await asyncio.to_thread(loader.load, self._config.path)
+            return await self._apply(config)
+        except ConfigError as error:
+            message = f"the configuration is not reloaded, the running one stays:\n{error}"
+            raise CommandError("invalid_configuration", message) from error
+
+    async def _apply(self, config: Config) -> dict[str, Any]:
+        options = changed_options(self._config, config)
+        report: dict[str, Any] = {"added": [], "removed": [], "changed": [], "options": options, "restarted": False}
+        if not options:
+            _LOG.info("%s is reloaded: nothing has changed", config.path)
+            return report
+        self._log.add_secrets(config.secrets)
+        if set(options) - APPLIED:
+            _LOG.info("%s is reloaded: starting again, as %s changed", config.path, ", ".join(options))
+            self._restart.config = config
+            self._restart.requested.set()
+            return report | {"restarted": True}
+        prepared = await self._unit.prepare(config.backends)
+        try:
+            await self._replace_servers(config)
+        except ConfigError:
+            await prepared.discard()
+            raise
+        for name, value in asdict(config.commands).items():
+            setattr(self._limits, name, value)
+        await self._unit.switch_to(prepared)
+        self._config = config
+        self._on_applied()
+        changes = {"added": prepared.added, "removed": prepared.removed, "changed": prepared.changed}
+        summary = "; ".join(f"backends {what}: {', '.join(names)}" for what, names in changes.items() if names)
+        _LOG.info("%s is reloaded: %s", config.path, summary or ", ".join(options))
+        return report | changes
+
+    async def _replace_servers(self, config: Config) -> None:
+        await self._push.start(config.push)
+        try:
+            await self._web.start(config.web)
+        except ConfigError:
+            await self._push.start(self._config.push)
+            raise
+
+
+def _finish(waiters: list[asyncio.Future[dict[str, Any]]], result: dict[str, Any] | CommandError) -> None:
+    for waiter in waiters:
+        if waiter.done():  # its request expired
+            continue
+        if isinstance(result, CommandError):
+            waiter.set_exception(result)
+        else:
+            waiter.set_result(result)
+
+
+def changed_options(before: Config, after: Config) -> list[str]:
+    """Return the names of the options at the top of the file whose values differ."""
+    names = [item.name for item in fields(Config) if item.name not in _NOT_OPTIONS]
+    return [name for name in names if getattr(before, name) != getattr(after, name)]
