@@ -1,12 +1,12 @@
-"""A case folder put through the platform: a server that answers with its files, and connect() in front of it.
+"""Replay of a case folder: a server that responds with its files, and connect() in front of it.
 
-`queryStationInfoListByOrgId.json` answers station/queryStationInfoListByOrgId, and so on; `<name>.2.json` is the second
-answer, the last one repeats. The login is answered with the document's sample unless the folder has a `userLogin.json`.
-`options.json` holds options; `steps.json` says what happens, by default every source that has an answer is polled:
+`queryStationInfoListByOrgId.json` is the response to station/queryStationInfoListByOrgId, and so on; `<name>.2.json`
+is the second one, the last one repeats. The login's is the document's sample unless the folder has a `userLogin.json`.
+`options.json` contains options, `steps.json` the steps; by default every source with a response is polled:
 
     {"poll": "stations"}   {"action": "device_register", "arguments": {…}}
 
-With steps, expected.json also has what they answered and the requests that were made.
+With steps, the output also has their answers and the requests that were made.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SOURCES = {
 
 
 def replay(folder: Path) -> dict[str, Any]:
-    """What came of a case: devices, complete inventories and, with steps, answers and requests."""
+    """Return the output of a case: devices, complete inventories and, with steps, answers and requests."""
     files = Files(folder)
     with TemporaryDirectory() as shared:
         connect = partial(connected, shared=Shared(Path(shared)))
@@ -51,7 +51,7 @@ class _Server:
     async def answer(self, request: web.Request) -> web.Response:
         sent = {name: request.headers[name] for name in ("token", "lang") if name in request.headers}
         body = json.loads(await request.read())
-        body |= {"endTime": "tomorrow"} if body.get("startTime", "").startswith("2000") else {}
+        body |= {"endTime": "in ten years"} if body.get("startTime") == "2000-01-01" else {}
         self.files.requests.append({"call": f"{request.method} {request.path}", "headers": sent, "body": body})
         name = request.path.rpartition("/")[2]
         return self.files.respond(name, _LOGIN if name == "userLogin" else None)
@@ -62,5 +62,5 @@ def _describe_error(error: BackendError) -> dict[str, Any]:
 
 
 def _device(device: Device) -> dict[str, Any]:
-    told = {"name": device.name, "available": device.available, "via": device.via, "state": dict(device.state)}
-    return told | ({"attributes": dict(device.attributes)} if device.attributes else {})
+    shown = {"name": device.name, "available": device.available, "via": device.via, "state": dict(device.state)}
+    return shown | ({"attributes": dict(device.attributes)} if device.attributes else {})

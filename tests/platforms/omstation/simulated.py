@@ -14,14 +14,20 @@ if TYPE_CHECKING:
 
 ORG = "520FF63E384345F4935BF6A1B9095A7B"
 LOGIN = {"userName": "admin", "password": "e10adc3949ba59abbe56e057f20f883e"}
-DAY = {"startTime": "2024-02-28T00:00:00Z", "endTime": "2024-02-29T00:00:00Z"}
-PAGE = {"orgId": ORG, "startTime": "", "endTime": "", "status": -2, "key": "", "pageNum": "1", "pageSize": 20}
+DAY = {"startTime": "2024-02-28", "endTime": "2024-02-29"}
+EVER = {"startTime": "2000-01-01", "endTime": "2099-12-31"}
+PAGE = {"orgId": ORG, **EVER, "status": -2, "key": "", "pageNum": "1", "pageSize": 20}
 SIGN_IN = "login/userLogin"
 STATIONS, LATTICES = "station/queryStationInfoListByOrgId", "station/queryStationLatticeDetail"
 ADD_STATION, UPDATE_STATION = "station/addStationInfo", "station/updateStationInfo"
 ADD_DEVICES = "device/addDeviceInfo"
 COLLECTIONS, TRANSFERS = "auth/queryAuthCollectionList", "auth/queryAuthTransferList"
 UPDATE_COLLECTION, UPDATE_TRANSFER = "auth/updateAuthCollection", "auth/updateAuthTransfer"
+PERSON = {"toUser": "Li Wei", "phoneNum": "139", "email": "li@example.com", "descInfo": "gate 3"}
+COLLECTION = {"id": "", "type": 0, "startTime": None, "endTime": None, "orgId": ORG, **PERSON}
+COLLECTION |= {"deviceTypes": '{"701": "JT701", "705": "JT705C"}'}
+TRANSFER = {"id": "", "authInfo": '[{"deviceType":701,"count":9}]', "orgId": ORG, **PERSON}
+"""Bodies as the pages' samples have them: an empty id creates."""
 DONE = {"code": 200, "message": "Operation succeeded", "data": None}
 
 
@@ -30,9 +36,9 @@ def path(call: str) -> str:
 
 
 def station(**changes: Any) -> dict[str, Any]:
-    """The body of addStationInfo."""
-    slots = [{"typeId": 1, "stationType": "B", "index": 1}, {"typeId": 1, "stationType": "B", "index": 2}]
-    body = {"id": "", "stationName": "Yard", "deviceId": "8099", "totalCount": "3", "orgId": ORG}
+    """Return a body of addStationInfo."""
+    slots = [{"typeId": 701, "stationType": "B", "index": 1}, {"typeId": 709, "stationType": "B", "index": 2}]
+    body = {"id": "SG240304009", "stationName": "Yard", "deviceId": "8099", "totalCount": "3", "orgId": ORG}
     return body | {"latticeAssetList": slots} | changes
 
 

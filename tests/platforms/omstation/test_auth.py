@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def shared(tmp_path: Path) -> Shared:
-    return Shared(tmp_path)
-
-
 async def test_connect_sends_nothing_before_the_first_poll() -> None:
     async with simulated() as (simulator, run):
         assert not simulator.fault_injector.calls

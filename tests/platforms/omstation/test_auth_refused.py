@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -13,14 +13,6 @@ from aiohttp.test_utils import TestServer
 from fleet2mqtt.errors import Ambiguous, AuthenticationError, BackendError, InvalidResponse, Rejected, Unreachable
 from tests.platforms.omstation.connected import ACCOUNT, NAME, Shared, calls, connected, logins, simulated, url_of
 from tests.platforms.omstation.simulated import LOGIN, SIGN_IN, STATIONS, path
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@pytest.fixture
-def shared(tmp_path: Path) -> Shared:
-    return Shared(tmp_path)
 
 
 async def test_refused_login_keeps_the_data_of_the_last_one() -> None:

@@ -219,7 +219,7 @@ async def test_removed_station_is_no_longer_read() -> None:
 
 async def test_null_texts_and_sums_as_texts_are_accepted() -> None:
     async with simulated() as (simulator, run):
-        simulator.null_strings = simulator.statistics_as_text = simulator.naive_create_time = True
+        simulator.null_strings = simulator.statistics_as_text = True
         await run.poll()
         id_ = next(iter(simulator.stations))
         assert run.state(device_of(id_))["sum_lattice_count"] == 12
@@ -284,7 +284,7 @@ async def test_ids_are_the_same_after_a_restart() -> None:
         ({"kind": "status", "status": 503}, RateLimited, 503),
         ({"kind": "garbage"}, InvalidResponse, "bad_reply"),
         ({"kind": "malformed"}, InvalidResponse, "bad_reply"),
-        ({"kind": "reset"}, Ambiguous, "connection_lost"),
+        ({"kind": "reset", "times": 2}, Ambiguous, "connection_lost"),
         ({"kind": "hang"}, Ambiguous, "timeout"),
     ],
 )
@@ -295,7 +295,7 @@ async def test_poll_raises_the_narrowest_error(
     call = {"stations": STATIONS, "authorisations": TRANSFERS}[source]
     async with simulated(shared=Shared(tmp_path, timeout=2.0 if code == "timeout" else PATIENCE)) as (simulator, run):
         await run.poll()
-        simulator.fault_injector.inject(path=path(call), times=1, **fault)
+        simulator.fault_injector.inject(path=path(call), **{"times": 1} | fault)
         with pytest.raises(kind) as raised:
             await run.poll(source)
         assert type(raised.value) is kind

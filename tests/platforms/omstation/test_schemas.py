@@ -23,6 +23,10 @@ from tests.platforms.omstation.connected import ACCOUNT
         {"path_prefix": "omstation"},
         {"path_prefix": "/a b"},
         {"scan_interval": {"locks": 1}},
+        {"window": {"format": "iso"}},
+        {"window": {"start": "yesterday"}},
+        {"window": {"start": "2000-02-30"}},
+        {"window": {"future_days": -1}},
     ],
 )
 def test_invalid_options_are_refused(options: dict[str, Any]) -> None:

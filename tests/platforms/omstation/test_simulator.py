@@ -43,8 +43,8 @@ async def test_simulator_lists_stations_and_their_sums(omstation: Omstation) -> 
     assert list(data) == ["stationInfoList", "stationStatistics"]
     first, second = data["stationInfoList"]
     assert (first["totalCount"], first["orgId"], first["orgName"]) == (12, ORG, "Jiutong IoT")
-    assert first["latticeAssetList"][1] == {"typeId": 1, "stationType": "A", "index": 2}
-    assert first["createTime"].endswith("Z")
+    assert first["latticeAssetList"][1] == {"typeId": 701, "stationType": "A", "index": 2}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", first["createTime"])
     assert first["centerLat"] != 0.0
     assert (second["centerLat"], second["centerLon"]) == (0.0, 0.0)
     sums = data["stationStatistics"]
@@ -100,8 +100,8 @@ async def test_simulator_lattice_has_the_pages_fields(omstation: Omstation) -> N
         {"startTime": MISSING},
         {"endTime": ""},
         {"startTime": 1709082656979},
-        {"startTime": "2024-02-28T08:00:00+08:00"},
-        {"startTime": "2024-02-30T00:00:00Z"},
+        {"startTime": "2024-02-28T00:00:00Z"},
+        {"startTime": "2024-02-30"},
         {"startTime": DAY["endTime"], "endTime": DAY["startTime"]},
         {"orgId": ORG},
     ],
@@ -109,11 +109,6 @@ async def test_simulator_lattice_has_the_pages_fields(omstation: Omstation) -> N
 async def test_simulator_refuses_invalid_lattice_queries(omstation: Omstation, changes: dict[str, Any]) -> None:
     answer = await omstation.call(LATTICES, without(DAY | {"id": omstation.first}, changes))
     assert (answer["code"], answer["data"]) == (102, None)
-
-
-async def test_times_are_taken_with_and_without_fraction_and_zone(omstation: Omstation) -> None:
-    for text in ("2024-02-28 00:00:00", "2024-02-28T00:00:00.123456789Z", "2024-02-28T00:00:00.5Z"):
-        assert await omstation.data(LATTICES, {"id": omstation.first, "startTime": text, "endTime": DAY["endTime"]})
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
@@ -124,7 +119,7 @@ async def test_simulator_adds_and_updates_a_station(omstation: Omstation, lang: 
     assert added["latticeAssetList"] == station()["latticeAssetList"]
     assert list(await omstation.lattices(added["id"])) == ["B1", "B2", "A1"]
     lock = omstation.simulator.return_lock(added["id"], "B2")
-    change = station(id=added["id"], stationName="Yard 2", totalCount="2", latticeInfo="")
+    change = station(stationName="Yard 2", totalCount="2", latticeInfo='{"701": 1, "709": 1}')
     assert await omstation.call(UPDATE_STATION, change, lang=lang) == DONE
     changed = (await omstation.stations())[-1]
     assert (changed["id"], changed["stationName"], changed["totalCount"]) == (added["id"], "Yard 2", 2)
@@ -136,7 +131,7 @@ async def test_simulator_adds_and_updates_a_station(omstation: Omstation, lang: 
 
 async def test_simulator_frees_the_lock_of_a_removed_lattice(omstation: Omstation) -> None:
     lock = (await omstation.lattices())["A1"]["deviceId"]
-    slots = [{"typeId": "1", "stationType": "C", "index": "1"}]
+    slots = [{"typeId": 705, "stationType": "C", "index": 1}]
     change = station(id=omstation.first, totalCount="1", latticeAssetList=slots)
     assert await omstation.call(UPDATE_STATION, change) == DONE
     assert list(await omstation.lattices()) == ["C1"]
@@ -155,9 +150,13 @@ async def test_simulator_frees_the_lock_of_a_removed_lattice(omstation: Omstatio
         {"orgId": "other"},
         {"latticeAssetList": MISSING},
         {"latticeAssetList": "[]"},
-        {"latticeAssetList": [{"typeId": 1, "stationType": "D", "index": 1}]},
-        {"latticeAssetList": [{"typeId": 1, "stationType": "A"}]},
-        {"latticeAssetList": [{"typeId": 1, "stationType": "A", "index": 1}] * 2},
+        {"latticeAssetList": [{"typeId": 701, "stationType": "D", "index": 1}]},
+        {"latticeAssetList": [{"typeId": 1, "stationType": "A", "index": 1}]},
+        {"latticeAssetList": [{"typeId": 701, "stationType": "A", "index": "1"}]},
+        {"latticeAssetList": [{"typeId": 701, "stationType": "A"}]},
+        {"latticeAssetList": [{"typeId": 701, "stationType": "A", "index": 1}] * 2},
+        {"id": ""},
+        {"id": MISSING},
         {"latticeAssetList": ["A1"]},
         {"colour": "red"},
     ],
@@ -172,7 +171,9 @@ async def test_simulator_refuses_invalid_stations(omstation: Omstation, changes:
 async def test_simulator_refuses_wrong_ids_and_languages(omstation: Omstation) -> None:
     assert (await omstation.call(ADD_STATION, station(id=omstation.first)))["code"] == 102
     assert (await omstation.call(UPDATE_STATION, station(id="none")))["code"] == 102
-    assert (await omstation.call(UPDATE_STATION, station(), lang="zh"))["code"] == 102
+    update = station(id=omstation.first)
+    assert (await omstation.call(UPDATE_STATION, update | {"latticeInfo": {"701": 1}}))["code"] == 102
+    assert (await omstation.call(UPDATE_STATION, update | {"latticeInfo": "{"}))["code"] == 102
     assert (await omstation.call(ADD_STATION, station(), lang="de"))["code"] == 102
 
 

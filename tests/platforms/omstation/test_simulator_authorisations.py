@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from tests.platforms.omstation.simulated import (
+    COLLECTION,
     COLLECTIONS,
     DAY,
     DONE,
-    ORG,
     PAGE,
+    PERSON,
+    TRANSFER,
     TRANSFERS,
     UPDATE_COLLECTION,
     UPDATE_TRANSFER,
@@ -23,7 +26,7 @@ LISTED = {
     *("id", "type", "startTime", "endTime", "deviceTypes", "status"),
     *("createTime", "creatorId", "userName", "orgName", "authCode", "orgId"),
 }
-PERSON = {"toUser": "Li Wei", "phoneNum": "139", "email": "li@example.com", "descInfo": "gate 3"}
+MISSING = object()
 
 
 async def listed(omstation: Omstation, call: str = COLLECTIONS, **changes: Any) -> list[Any]:
@@ -53,9 +56,9 @@ async def test_simulator_filters_lists_by_text_and_date(omstation: Omstation) ->
     assert [row["toUser"] for row in await listed(omstation, key="DRIVER3@")] == ["Driver 3"]
     assert await listed(omstation, key="nobody") == []
     assert await listed(omstation, orgId="other") == []
-    times = [row["createTime"] for row in await listed(omstation)]
-    found = await listed(omstation, startTime=times[3], endTime=times[1])
-    assert [row["createTime"] for row in found] == times[1:4]
+    days = [row["createTime"][:10] for row in await listed(omstation)]
+    found = await listed(omstation, startTime=days[3], endTime=days[1])
+    assert [row["createTime"][:10] for row in found] == [day for day in days if days[3] <= day <= days[1]]
 
 
 async def test_simulator_accepts_page_numbers_as_numbers_and_texts(omstation: Omstation) -> None:
@@ -65,7 +68,6 @@ async def test_simulator_accepts_page_numbers_as_numbers_and_texts(omstation: Om
     assert [(page["total"], page["size"]) for page in pages] == [(9, 1), (9, 2), (9, 3), (9, 4)]
     omstation.simulator.size_is_page_size = True
     assert (await omstation.data(COLLECTIONS, PAGE | {"pageNum": 2, "pageSize": 4}))["size"] == 4
-    assert len((await omstation.data(COLLECTIONS, {"orgId": ORG, "pageNum": 1, "pageSize": 20}))["data"]) == 9
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,8 @@ async def test_simulator_accepts_page_numbers_as_numbers_and_texts(omstation: Om
         {"status": 9},
         {"status": "0"},
         {"startTime": "yesterday"},
+        {"startTime": ""},
+        {"startTime": "2024-02-28T00:00:00Z"},
         {"key": 7},
         {"orgId": ""},
         {"page": 1},
@@ -94,16 +98,25 @@ async def test_simulator_transfers_have_fewer_statuses(omstation: Omstation) -> 
     assert (await omstation.call(COLLECTIONS, PAGE | {"status": 2}))["code"] == 200
 
 
+async def test_simulator_creates_a_collection_from_the_pages_sample(omstation: Omstation) -> None:
+    """Faults 4.2: the sample has an empty id, null times and the types as an object in a text."""
+    before = {item["id"] for item in await listed(omstation)}
+    assert await omstation.call(UPDATE_COLLECTION, COLLECTION) == DONE
+    (created,) = [item for item in await listed(omstation) if item["id"] not in before]
+    assert (created["type"], created["deviceTypes"], created["status"]) == (0, "701,705", 0)
+    assert (created["startTime"], created["endTime"], created["toUser"]) == (None, None, "Li Wei")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", created["createTime"])
+
+
 async def test_simulator_changes_a_collection(omstation: Omstation) -> None:
-    row = (await listed(omstation, status=0))[0]
-    body = {"id": row["id"], "type": 1, "deviceTypes": '[701, "709"]', "orgId": ORG} | DAY | PERSON
+    item = (await listed(omstation, status=0))[0]
+    period = {"startTime": "2024-02-28 08:00:00", "endTime": "2099-02-28"}
+    body = COLLECTION | {"id": item["id"], "type": "1", "deviceTypes": '{"709": "JT709A"}', **period}
     assert await omstation.call(UPDATE_COLLECTION, body) == DONE
-    changed = next(other for other in await listed(omstation) if other["id"] == row["id"])
-    assert changed == row | {"type": 1, "deviceTypes": "701,709"} | DAY | PERSON
-    body = {"id": row["id"], "type": 2, "deviceTypes": "[705]", "orgId": ORG}
-    assert await omstation.call(UPDATE_COLLECTION, body) == DONE
-    again = next(other for other in await listed(omstation) if other["id"] == row["id"])
-    assert again == changed | {"type": 2, "deviceTypes": "705"}
+    changed = next(other for other in await listed(omstation) if other["id"] == item["id"])
+    assert changed == item | {"type": 1, "deviceTypes": "709"} | period | PERSON
+    assert await omstation.call(UPDATE_COLLECTION, body | {"endTime": "2024-02-29"}) == DONE
+    assert next(other for other in await listed(omstation) if other["id"] == item["id"])["status"] == 4
 
 
 @pytest.mark.parametrize(
@@ -112,21 +125,25 @@ async def test_simulator_changes_a_collection(omstation: Omstation) -> None:
         {"id": "none"},
         {"orgId": "other"},
         {"type": 3},
-        {"type": "1"},
         {"type": True},
         {"deviceTypes": "701,705"},
-        {"deviceTypes": [701]},
-        {"deviceTypes": "[]"},
-        {"deviceTypes": "[702]"},
-        {"startTime": ""},
-        {"startTime": "2024-03-28T00:00:00Z"},
+        {"deviceTypes": {"701": "JT701"}},
+        {"deviceTypes": "[701]"},
+        {"deviceTypes": "{}"},
+        {"deviceTypes": '{"702": "JT702"}'},
+        {"startTime": None},
+        {"startTime": "2024-03-28"},
+        {"startTime": "yesterday"},
         {"phoneNum": 139},
+        {"phoneNum": MISSING},
+        {"endTime": MISSING},
         {"status": 0},
     ],
 )
 async def test_simulator_refuses_invalid_collections(omstation: Omstation, changes: dict[str, Any]) -> None:
     before = await listed(omstation)
-    body = {"id": before[0]["id"], "type": 1, "deviceTypes": "[701]", "orgId": ORG} | DAY | PERSON | changes
+    body = COLLECTION | {"id": before[0]["id"], "type": 1} | DAY | changes
+    body = {name: value for name, value in body.items() if value is not MISSING}
     assert (await omstation.call(UPDATE_COLLECTION, body))["code"] == 102
     assert await listed(omstation) == before
 
@@ -134,8 +151,10 @@ async def test_simulator_refuses_invalid_collections(omstation: Omstation, chang
 async def test_simulator_changes_a_transfer(omstation: Omstation) -> None:
     row = (await listed(omstation, TRANSFERS))[0]
     shares = json.dumps([{"deviceType": 701, "count": 2}, {"deviceType": "705", "count": "1"}])
-    assert await omstation.call(UPDATE_TRANSFER, {"id": row["id"], "authInfo": shares, "orgId": ORG} | PERSON) == DONE
+    assert await omstation.call(UPDATE_TRANSFER, TRANSFER | {"id": row["id"], "authInfo": shares}) == DONE
     assert (await listed(omstation, TRANSFERS))[0] == row | {"authInfo": shares} | PERSON
+    assert await omstation.call(UPDATE_TRANSFER, TRANSFER) == DONE
+    assert len(await listed(omstation, TRANSFERS)) == 6
 
 
 @pytest.mark.parametrize(
@@ -153,6 +172,6 @@ async def test_simulator_changes_a_transfer(omstation: Omstation) -> None:
 )
 async def test_simulator_refuses_invalid_transfers(omstation: Omstation, changes: dict[str, Any]) -> None:
     before = await listed(omstation, TRANSFERS)
-    body = {"id": before[0]["id"], "authInfo": '[{"deviceType": 701, "count": 2}]', "orgId": ORG} | changes
+    body = TRANSFER | {"id": before[0]["id"]} | changes
     assert (await omstation.call(UPDATE_TRANSFER, body))["code"] == 102
     assert await listed(omstation, TRANSFERS) == before

@@ -10,6 +10,7 @@ import pytest
 from tests.platforms.omstation.simulated import (
     ADD_DEVICES,
     ADD_STATION,
+    COLLECTION,
     COLLECTIONS,
     DAY,
     DONE,
@@ -18,6 +19,7 @@ from tests.platforms.omstation.simulated import (
     PAGE,
     SIGN_IN,
     STATIONS,
+    TRANSFER,
     TRANSFERS,
     UPDATE_COLLECTION,
     UPDATE_STATION,
@@ -37,8 +39,8 @@ def writes(omstation: Omstation) -> dict[str, Any]:
         ADD_STATION: station(),
         UPDATE_STATION: station(id=omstation.first),
         ADD_DEVICES: LOCKS,
-        UPDATE_COLLECTION: {"id": collection, "type": 0, "deviceTypes": "[709]", "orgId": ORG},
-        UPDATE_TRANSFER: {"id": transfer, "authInfo": '[{"deviceType":701,"count":9}]', "orgId": ORG},
+        UPDATE_COLLECTION: COLLECTION | {"id": collection, "deviceTypes": '{"709": "JT709A"}'},
+        UPDATE_TRANSFER: TRANSFER | {"id": transfer},
     }
 
 
@@ -98,13 +100,6 @@ async def test_simulator_sums_can_be_texts(omstation: Omstation) -> None:
 async def test_simulator_lattices_can_be_missing(omstation: Omstation) -> None:
     omstation.simulator.lattices_missing = True
     assert list(await omstation.data(LATTICES, DAY | {"id": omstation.first})) == ["stationStatistics"]
-
-
-async def test_simulator_creation_times_can_lack_their_zone(omstation: Omstation) -> None:
-    with_zone = (await omstation.stations())[0]["createTime"]
-    omstation.simulator.naive_create_time = True
-    assert (await omstation.stations())[0]["createTime"] == with_zone[:19]
-    assert {len(row["createTime"]) for row in await listed(omstation)} == {19}
 
 
 async def test_simulator_window_can_filter_the_sums(omstation: Omstation) -> None:

@@ -13,6 +13,7 @@ from fleet2mqtt.platforms.omstation.device_store import DeviceStore
 from fleet2mqtt.platforms.omstation.entities import AUTHORISATIONS, LATTICES, MANUFACTURER, STATIONS, TITLE
 from fleet2mqtt.platforms.omstation.envelope import ENVELOPE, parse
 from fleet2mqtt.platforms.omstation.schemas import OPTIONS as SCHEMA
+from fleet2mqtt.platforms.omstation.window import QueryWindow
 from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.sdk.device_cache import DeviceCache
 from fleet2mqtt.sdk.http_client import open_http_client
@@ -36,7 +37,6 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
         session = Session(
             api=api,
             options=options,
-            prefix=options["path_prefix"],
             store=TokenStore(context.data_dir / f"{context.name}.token.json"),
         )
         cache = DeviceCache(backend=context.name, ids=context.ids, about={"manufacturer": MANUFACTURER})
@@ -45,6 +45,11 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             store=DeviceStore(cache=cache),
             update=UpdateFactory(context.name),
             sweep=Sweep(primary_fails=context.primary_fails),
+            window=QueryWindow(
+                start=options["window"]["start"],
+                future_days=options["window"]["future_days"],
+                as_time=options["window"]["format"] == "time",
+            ),
         )
         yield Backend(
             name=context.name,

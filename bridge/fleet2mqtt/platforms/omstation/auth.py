@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from fleet2mqtt.errors import Ambiguous, AuthenticationError, BackendError, InvalidResponse
 from fleet2mqtt.platforms.omstation.envelope import UNKNOWN_OUTCOME, is_token_error, parse_login
@@ -54,13 +55,17 @@ class RefusedLogin:
         return self.at + min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(self.count - 1, 10))
 
 
+def path_prefix(url: str, prefix: str) -> str:
+    """Return what precedes every path below a URL: "" where the URL ends with the prefix already."""
+    return "" if prefix and urlsplit(url).path.rstrip("/").endswith(prefix) else prefix
+
+
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """One account's session at one omstation. `options` are the backend's, `prefix` precedes every path."""
+    """One account's session at one omstation. `options` are the backend's."""
 
     api: HttpClient
     options: Mapping[str, Any] = field(repr=False)
-    prefix: str
     store: TokenStore
     current: Login | None = None
     """The login in use; None before the first and after one that failed."""
@@ -69,38 +74,47 @@ class Session:
     _paused: dict[str, float] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def call(self, endpoint: str, body: Mapping[str, Any], *, of_org: bool = False) -> dict[str, Any]:
+    async def call(
+        self, endpoint: str, body: Mapping[str, Any], *, of_org: bool = False, writes: bool = False
+    ) -> dict[str, Any]:
         """POST `body` to an endpoint and return the response; with `of_org` add the organisation's `orgId`.
 
+        `writes` tells whether the call changes something at the vendor, so that it is never sent twice by itself.
         A refused token means that nothing was carried out, so that the call is made once more after a new login.
         Raises BackendError: Ambiguous with code 105 where the vendor leaves open what it did, AuthenticationError where
         it does not let us in.
         """
         login = await self._get_login()
         try:
-            return await self._send(endpoint, body, login, of_org=of_org)
+            return await self._send(endpoint, body, login, of_org=of_org, writes=writes)
         except AuthenticationError as error:
             if not is_token_error(error) or time.monotonic() < self._paused.get(endpoint, 0):
                 raise
         login = await self._renew(login)
         try:
-            response = await self._send(endpoint, body, login, of_org=of_org)
+            response = await self._send(endpoint, body, login, of_org=of_org, writes=writes)
         except AuthenticationError:
             self._paused[endpoint] = time.monotonic() + TOKEN_ERROR_PAUSE
             raise
         self._paused.pop(endpoint, None)
         return response
 
-    async def _send(self, endpoint: str, body: Mapping[str, Any], login: Login, *, of_org: bool) -> dict[str, Any]:
+    async def _send(
+        self, endpoint: str, body: Mapping[str, Any], login: Login, *, of_org: bool, writes: bool
+    ) -> dict[str, Any]:
         org = {"orgId": self._org_id(body, login)} if of_org else {}
         try:
-            return await self._post(self.api, endpoint, {**body, **org}, {"token": login.token})
+            return await self._post(self.api, endpoint, {**body, **org}, {"token": login.token}, writes=writes)
         except BackendError as error:
             raise _without_secret(error, login.token) from None
 
-    async def _post(self, api: HttpClient, endpoint: str, body: Any, headers: Mapping[str, str]) -> dict[str, Any]:
+    async def _post(
+        self, api: HttpClient, endpoint: str, body: Any, headers: Mapping[str, str], *, writes: bool
+    ) -> dict[str, Any]:
         headers = {**headers, "lang": self.options["language"]}
-        return await api.call("POST", f"{self.prefix}/{endpoint}", endpoint=endpoint, headers=headers, json=body)
+        prefix = path_prefix(api.base, self.options["path_prefix"])
+        path = f"{prefix}/{endpoint}"
+        return await api.call("POST", path, endpoint=endpoint, headers=headers, json=body, writes=writes)
 
     def _org_id(self, body: Mapping[str, Any], login: Login) -> str:
         org_id: str | None = body.get("orgId") or self.options["org_id"] or login.org_id
@@ -131,7 +145,7 @@ class Session:
             raise _refusal(self._refused)
         body = {"userName": self.options["username"], "password": _md5(self.options["password"])}
         try:
-            response = await self._post(replace(self.api, parse=parse_login), LOGIN, body, {})
+            response = await self._post(replace(self.api, parse=parse_login), LOGIN, body, {}, writes=True)
         except AuthenticationError as error:
             cleaned = _without_secret(error, body["password"])
             count = 1 + (self._refused.count if self._refused else 0)

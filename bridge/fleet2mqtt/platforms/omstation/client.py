@@ -28,25 +28,24 @@ class Client:
         """Return `stationInfoList` and `stationStatistics`. Public page station/queryStationInfoListByOrgId."""
         return await self._read(STATIONS, {"orgId": org_id})
 
-    async def list_lattices(self, id_: str, start: str, end: str) -> dict[str, Any]:
-        """Return `stationLatticeInfoList` and `stationStatistics` of a station; times in UTC.
+    async def list_lattices(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `stationLatticeInfoList` and `stationStatistics` of a station: `id`, `startTime`, `endTime` in UTC.
 
         Public page station/queryStationLatticeDetail.
         """
-        body = {"id": id_, "startTime": start, "endTime": end}
-        return data_object(await self.session.call(LATTICES, body), LATTICES)
+        return data_object(await self.session.call(LATTICES, query), LATTICES)
 
     async def add_station(self, station: Mapping[str, Any]) -> dict[str, Any]:
         """Add a station. Public page station/addStationInfo."""
-        return await self._call("station/addStationInfo", station)
+        return await self._write("station/addStationInfo", station)
 
     async def update_station(self, station: Mapping[str, Any]) -> dict[str, Any]:
         """Change a station, given with all its fields. Public page station/updateStationInfo."""
-        return await self._call("station/updateStationInfo", station)
+        return await self._write("station/updateStationInfo", station)
 
     async def add_devices(self, devices: Mapping[str, Any]) -> dict[str, Any]:
         """Register locks: `deviceInfoList`. Public page device/addDeviceInfo; one of its samples answers 105."""
-        return await self._call("device/addDeviceInfo", devices)
+        return await self._write("device/addDeviceInfo", devices)
 
     async def list_authorisations(self, page: Mapping[str, Any]) -> dict[str, Any]:
         """Return a page of authorisations: `total`, `size`, `data`. Public page auth/queryAuthCollectionList."""
@@ -57,15 +56,15 @@ class Client:
         return await self._read(TRANSFERS, page)
 
     async def update_authorisation(self, authorisation: Mapping[str, Any]) -> dict[str, Any]:
-        """Change an authorisation. Public page auth/updateAuthCollection."""
-        return await self._call("auth/updateAuthCollection", authorisation)
+        """Change an authorisation, or create one with an empty `id`. Public page auth/updateAuthCollection."""
+        return await self._write("auth/updateAuthCollection", authorisation)
 
     async def update_transfer(self, transfer: Mapping[str, Any]) -> dict[str, Any]:
-        """Change an authorisation transfer. Public page auth/updateAuthTransfer."""
-        return await self._call("auth/updateAuthTransfer", transfer)
+        """Change an authorisation transfer, or create one with an empty `id`. Public page auth/updateAuthTransfer."""
+        return await self._write("auth/updateAuthTransfer", transfer)
 
     async def _read(self, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return data_object(await self._call(endpoint, body), endpoint)
+        return data_object(await self.session.call(endpoint, body, of_org=True), endpoint)
 
-    async def _call(self, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return await self.session.call(endpoint, body, of_org=True)
+    async def _write(self, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return await self.session.call(endpoint, body, of_org=True, writes=True)

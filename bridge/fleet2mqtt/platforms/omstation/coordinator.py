@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fleet2mqtt.devices.model import Device, Update, UpdateOrigin
@@ -16,13 +15,12 @@ from fleet2mqtt.platforms.omstation.entities import AUTHORISATIONS, FLEET
 from fleet2mqtt.platforms.omstation.entities import STATIONS as STATIONS_SOURCE
 from fleet2mqtt.platforms.omstation.envelope import list_member
 from fleet2mqtt.platforms.omstation.models import FleetRecord, OpenAuthorisations
+from fleet2mqtt.platforms.omstation.window import QueryWindow
 from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.updates import UpdateFactory
 from fleet2mqtt.sdk.vendor_json import number
 
 UNUSED, IN_USE = 0, 1
-BEGINNING = "2000-01-01T00:00:00Z"
-"""Start of the window where nobody names one: it seems to filter the sums, and those are to be complete."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +31,7 @@ class Coordinator:
     store: DeviceStore
     update: UpdateFactory
     sweep: Sweep
+    window: QueryWindow
     fleet: FleetRecord = field(default_factory=FleetRecord)
     _answered: frozenset[str] = frozenset()
 
@@ -93,18 +92,22 @@ class Coordinator:
         return self.store.apply_stations(items, stated)
 
     async def _read_lattices(self, id_: str) -> Applied:
-        data = await self.client.list_lattices(id_, *window())
+        data = await self.client.list_lattices({"id": id_, **self.window.bounds()})
         return self.store.apply_lattices(id_, list_member(data, "stationLatticeInfoList", LATTICES), data)
 
     async def _read_authorisations(self) -> None:
         """Count the open authorisations. Their items are about persons, so nothing of them is kept."""
         counts = OpenAuthorisations(
-            unused=_total(await self.client.list_authorisations(_count_page(UNUSED)), COLLECTIONS),
-            in_use=_total(await self.client.list_authorisations(_count_page(IN_USE)), COLLECTIONS),
-            transfers=_total(await self.client.list_transfers(_count_page(UNUSED)), TRANSFERS),
+            unused=_total(await self.client.list_authorisations(self._count_page(UNUSED)), COLLECTIONS),
+            in_use=_total(await self.client.list_authorisations(self._count_page(IN_USE)), COLLECTIONS),
+            transfers=_total(await self.client.list_transfers(self._count_page(UNUSED)), TRANSFERS),
         )
         self.fleet = replace(self.fleet, authorisations=counts)
         self._answered |= {AUTHORISATIONS}
+
+    def _count_page(self, status: int) -> dict[str, Any]:
+        """Return the body of a list of which only the total is wanted."""
+        return {"status": status, "key": "", "pageNum": "1", "pageSize": 1, **self.window.bounds()}
 
     def _update(self, requested_at: float, applied: Applied, origin: UpdateOrigin = UpdateOrigin.POLL) -> Update:
         """Return an update with the backend's own device added."""
@@ -122,22 +125,6 @@ class Coordinator:
                 self.fleet, org_name=login.org_name, login_time=login.login_time, time_diff=login.time_diff
             )
         return self.store.cache.backend_device(self.fleet, FLEET, model="omstation", answered=self._answered)
-
-
-def window() -> tuple[str, str]:
-    """Return start and end of a window around everything, in UTC, the same all day long."""
-    tomorrow = datetime.now(UTC) + timedelta(days=1)
-    return BEGINNING, f"{tomorrow:%Y-%m-%d}T23:59:59Z"
-
-
-def page(**filters: Any) -> dict[str, Any]:
-    """Return the body of a list of authorisations, completed as its page shows it."""
-    body = {"startTime": "", "endTime": "", "status": -2, "key": "", "pageNum": 1, "pageSize": 20} | filters
-    return body | {"pageNum": str(body["pageNum"])}
-
-
-def _count_page(status: int) -> dict[str, Any]:
-    return page(status=status, pageSize=1)
 
 
 def _total(data: Mapping[str, Any], endpoint: str) -> int:

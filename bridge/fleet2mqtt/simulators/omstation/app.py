@@ -1,4 +1,4 @@
-"""An omstation to test against: its login document and public pages as an aiohttp application, oddities included.
+"""The simulated omstation: its login document and public pages as an aiohttp application, oddities included.
 
 Steer it in process through `app[SIMULATOR]`, or over HTTP: `GET /_sim/state`, `POST /_sim/station`, `/_sim/lattice`,
 `/_sim/account`, `/_sim/expire_tokens`, `/_sim/quirks`, and what `fleet2mqtt.simulators.fault_injection` adds.
@@ -30,6 +30,7 @@ from fleet2mqtt.simulators.omstation.protocol import (
     Tree,
     check_fields,
     is_filled,
+    is_json_text,
     is_text,
     refuse_unless,
 )
@@ -38,14 +39,14 @@ from fleet2mqtt.simulators.omstation.state import SIMULATOR, Simulator
 __all__ = ["DEMO", "SIMULATOR", "create"]
 
 DEMO = {"username": "admin", "password": "123456"}
-"""Options of a configuration for this simulator."""
+"""The options of a backend for this simulator."""
 
 ROOT = "/omstation/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Operation:
-    """One call: the fields it must and may have, and what it does."""
+    """A call: its required and optional fields, and the function that serves it."""
 
     run: Callable[[Simulator, Tree, str], Tree | None]
     required: Mapping[str, Callable[[Any], bool]]
@@ -78,43 +79,37 @@ _OPERATIONS: Mapping[str, _Operation] = {
     "login/userLogin": _Operation(run=_log_in, required={"userName": is_filled, "password": is_text}, token=False),
     "station/queryStationInfoListByOrgId": _Operation(run=stations.list_stations, required=stations.LIST_FIELDS),
     "station/queryStationLatticeDetail": _Operation(run=stations.list_lattices, required=stations.DETAIL_FIELDS),
-    "station/addStationInfo": _Operation(
-        run=stations.add_station, required=stations.STATION_FIELDS, optional={"id": is_text}, writes=True
-    ),
+    "station/addStationInfo": _Operation(run=stations.add_station, required=stations.STATION_FIELDS, writes=True),
     "station/updateStationInfo": _Operation(
         run=stations.update_station,
-        required={"id": is_filled, **stations.STATION_FIELDS},
-        optional={"latticeInfo": stations.is_lattice_info},
+        required=stations.STATION_FIELDS,
+        optional={"latticeInfo": is_json_text},  # required by the page's table, missing in its sample
         writes=True,
     ),
     "device/addDeviceInfo": _Operation(run=stations.add_devices, required=stations.DEVICES_FIELDS, writes=True),
     "auth/queryAuthCollectionList": _Operation(
         run=authorisations.list_collections,
-        required=authorisations.QUERY_FIELDS,
-        optional=authorisations.COLLECTION_FILTERS,
+        required=authorisations.COLLECTION_QUERY,
     ),
     "auth/queryAuthTransferList": _Operation(
         run=authorisations.list_transfers,
-        required=authorisations.QUERY_FIELDS,
-        optional=authorisations.TRANSFER_FILTERS,
+        required=authorisations.TRANSFER_QUERY,
     ),
     "auth/updateAuthCollection": _Operation(
         run=authorisations.update_collection,
         required=authorisations.COLLECTION_FIELDS,
-        optional=authorisations.COLLECTION_OPTIONAL,
         writes=True,
     ),
     "auth/updateAuthTransfer": _Operation(
         run=authorisations.update_transfer,
         required=authorisations.TRANSFER_FIELDS,
-        optional=authorisations.PERSON_FIELDS,
         writes=True,
     ),
 }
 
 
 def create(*, devices: int = 2, push_url: str | None = None, live: bool = False, seed: int = 1) -> web.Application:
-    """An omstation with `devices` stations of twelve lattices; it pushes nothing, so `push_url` is unused."""
+    """Return an omstation with `devices` stations of twelve lattices. It pushes nothing, so `push_url` is unused."""
     del push_url
     simulator = Simulator(rng=random.Random(seed))  # noqa: S311  made-up data that must come out the same again
     simulator.populate(devices)

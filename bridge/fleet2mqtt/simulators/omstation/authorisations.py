@@ -1,90 +1,122 @@
-"""The simulated calls about authorisations: to take locks ("collection"), and to move them ("transfer")."""
+"""The simulated calls about authorisations: to take locks ("collection"), and to move them ("transfer").
+
+All fields are required, as the pages say. An empty `id` creates: both samples have one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from fleet2mqtt.simulators.fault_injection import FaultKind
+from fleet2mqtt.simulators.omstation.data import make_authorisation
 from fleet2mqtt.simulators.omstation.protocol import (
     ALL,
     AUTH_TYPES,
     COLLECTION_STATUSES,
+    DEVICE_TYPE_NAMES,
+    EXPIRED,
     PERIOD,
     TRANSFER_STATUSES,
+    UNUSED,
+    Code,
+    RefusalError,
     Tree,
     device_type,
+    is_date,
     is_filled,
     is_text,
-    is_time,
-    is_time_or_blank,
+    is_text_or_null,
     is_whole,
     list_in_text,
+    object_in_text,
     one_of,
-    parse_time,
+    one_of_or_text,
+    parse_date,
+    parse_period,
     refuse_unless,
 )
 from fleet2mqtt.simulators.omstation.state import Simulator
 
-QUERY_FIELDS = {"orgId": is_filled, "pageNum": is_whole, "pageSize": is_whole}
-_FILTERS = {"startTime": is_time_or_blank, "endTime": is_time_or_blank, "key": is_text}
-COLLECTION_FILTERS = {**_FILTERS, "status": one_of((ALL, *COLLECTION_STATUSES))}
-TRANSFER_FILTERS = {**_FILTERS, "status": one_of((ALL, *TRANSFER_STATUSES))}
+_QUERY = {
+    **dict.fromkeys(("startTime", "endTime"), is_date),
+    **dict.fromkeys(("pageNum", "pageSize"), is_whole),
+    "orgId": is_filled,
+    "key": is_text,
+}
+COLLECTION_QUERY = {**_QUERY, "status": one_of((ALL, *COLLECTION_STATUSES))}
+TRANSFER_QUERY = {**_QUERY, "status": one_of((ALL, *TRANSFER_STATUSES))}
 
-PERSON_FIELDS = dict.fromkeys(("toUser", "phoneNum", "email", "descInfo"), is_text)
-COLLECTION_FIELDS = {"id": is_filled, "type": one_of(AUTH_TYPES), "deviceTypes": is_text, "orgId": is_filled}
-COLLECTION_OPTIONAL = {**PERSON_FIELDS, "startTime": is_time_or_blank, "endTime": is_time_or_blank}
-TRANSFER_FIELDS = {"id": is_filled, "authInfo": is_text, "orgId": is_filled}
+_PERSON = dict.fromkeys(("toUser", "phoneNum", "email", "descInfo"), is_text)
+COLLECTION_FIELDS = {
+    **_PERSON,
+    "id": is_text,
+    "type": one_of_or_text(AUTH_TYPES),
+    "startTime": is_text_or_null,
+    "endTime": is_text_or_null,
+    "deviceTypes": is_text,
+    "orgId": is_filled,
+}
+TRANSFER_FIELDS = {**_PERSON, "id": is_text, "authInfo": is_text, "orgId": is_filled}
 
 _SEARCHED = ("userName", "toUser", "phoneNum", "email", "descInfo")
 
 
 def list_collections(simulator: Simulator, body: Tree, path: str) -> Tree:
-    """`queryAuthCollectionList`, newest first."""
+    """Serve `queryAuthCollectionList`, newest first."""
     return _page(simulator, simulator.collections.values(), body, path)
 
 
 def list_transfers(simulator: Simulator, body: Tree, path: str) -> Tree:
-    """`queryAuthTransferList`, newest first."""
+    """Serve `queryAuthTransferList`, newest first."""
     return _page(simulator, simulator.transfers.values(), body, path)
 
 
 def update_collection(simulator: Simulator, body: Tree, _: str) -> None:
-    """`updateAuthCollection`; a period needs both its times. What the body leaves out stays."""
-    row = _row(simulator, simulator.collections, body)
-    kinds = [device_type(kind) for kind in list_in_text(body, "deviceTypes")]
-    start, end = body.get("startTime", ""), body.get("endTime", "")
-    if body["type"] == PERIOD:
-        refuse_unless(is_time(start) and is_time(end), "startTime, endTime")
-    if start and end:
-        refuse_unless(parse_time(start) <= parse_time(end), "startTime is after endTime")
-    row |= _given(body, "type", "startTime", "endTime", *PERSON_FIELDS)
-    row["deviceTypes"] = ",".join(str(kind) for kind in kinds)
+    """Serve `updateAuthCollection`. The times count for type 1 only, which needs both; one that is over is expired."""
+    types = object_in_text(body, "deviceTypes")
+    refuse_unless(types.items() <= DEVICE_TYPE_NAMES.items(), "deviceTypes")
+    kind, start, end = int(body["type"]), body["startTime"], body["endTime"]
+    over = False
+    if kind == PERIOD:
+        try:
+            first, last = parse_period(start or "", end=False), parse_period(end or "", end=True)
+        except ValueError as error:
+            raise RefusalError(Code.PARAMETER, "startTime, endTime") from error
+        refuse_unless(first <= last, "startTime is after endTime")
+        over = last < datetime.now(UTC)
+    item = _item(simulator, simulator.collections, body)
+    item |= {"type": kind, "startTime": start, "endTime": end, "deviceTypes": ",".join(types)}
+    item |= {name: body[name] for name in _PERSON}
+    if over:
+        item["status"] = EXPIRED
 
 
 def update_transfer(simulator: Simulator, body: Tree, _: str) -> None:
-    """`updateAuthTransfer`. What the body leaves out stays."""
-    row = _row(simulator, simulator.transfers, body)
+    """Serve `updateAuthTransfer`."""
     for share in list_in_text(body, "authInfo"):
         refuse_unless(isinstance(share, dict) and share.keys() == {"deviceType", "count"}, "authInfo")
         device_type(share["deviceType"])
         refuse_unless(is_whole(share["count"]), "count")
-    row |= _given(body, "authInfo", *PERSON_FIELDS)
+    item = _item(simulator, simulator.transfers, body)
+    item |= {name: body[name] for name in ("authInfo", *_PERSON)}
 
 
-def _row(simulator: Simulator, rows: dict[str, Tree], body: Tree) -> Tree:
-    refuse_unless(body["id"] in rows, "id")
+def _item(simulator: Simulator, items: dict[str, Tree], body: Tree) -> Tree:
+    """Return the authorisation that a body names, a new one for an empty id."""
     refuse_unless(body["orgId"] == simulator.org_id, "orgId")
-    return rows[body["id"]]
+    if body["id"]:
+        refuse_unless(body["id"] in items, "id")
+        return items[body["id"]]
+    item = make_authorisation(simulator.rng, datetime.now(UTC), UNUSED)
+    items[item["id"]] = item
+    return item
 
 
-def _given(body: Tree, *names: str) -> Tree:
-    return {name: body[name] for name in names if name in body}
-
-
-def _page(simulator: Simulator, rows: Iterable[Tree], body: Tree, path: str) -> Tree:
+def _page(simulator: Simulator, items: Iterable[Tree], body: Tree, path: str) -> Tree:
     number, size = int(body["pageNum"]), int(body["pageSize"])
-    found = sorted((row for row in rows if _passes(row, body)), key=lambda row: str(row["createTime"]), reverse=True)
+    found = sorted((item for item in items if _passes(item, body)), key=lambda item: item["createTime"], reverse=True)
     if simulator.fault_injector.take(path, FaultKind.EMPTY):
         found = []
     offset = (number - 1) * size
@@ -93,25 +125,22 @@ def _page(simulator: Simulator, rows: Iterable[Tree], body: Tree, path: str) -> 
     return {
         "total": len(found),
         "size": size if simulator.size_is_page_size else number,
-        "data": [_shown(simulator, row) for row in found[offset : offset + size]],
+        "data": [_listed(simulator, item) for item in found[offset : offset + size]],
     }
 
 
-def _passes(row: Tree, body: Tree) -> bool:
-    created = parse_time(row["createTime"])
+def _passes(item: Tree, body: Tree) -> bool:
+    created = parse_date(item["createTime"][:10])
     return (
-        row["orgId"] == body["orgId"]
-        and body.get("status", ALL) in (ALL, row["status"])
-        and (not body.get("startTime") or parse_time(body["startTime"]) <= created)
-        and (not body.get("endTime") or created <= parse_time(body["endTime"]))
-        and any(body.get("key", "").lower() in str(row[name]).lower() for name in _SEARCHED)
+        item["orgId"] == body["orgId"]
+        and body["status"] in (ALL, item["status"])
+        and parse_date(body["startTime"]) <= created <= parse_date(body["endTime"])
+        and any(body["key"].lower() in str(item[name]).lower() for name in _SEARCHED)
     )
 
 
-def _shown(simulator: Simulator, row: Tree) -> dict[str, Any]:
-    shown = dict(row)
-    if simulator.naive_create_time:
-        shown["createTime"] = row["createTime"][:19]
+def _listed(simulator: Simulator, item: Tree) -> dict[str, Any]:
+    listed = dict(item)
     if simulator.null_strings:
-        shown |= {name: row[name] or None for name in PERSON_FIELDS} | {"orgName": None}
-    return shown
+        listed |= {name: item[name] or None for name in _PERSON} | {"orgName": None}
+    return listed

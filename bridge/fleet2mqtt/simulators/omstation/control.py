@@ -1,4 +1,4 @@
-"""Steering a simulated omstation from another process: the paths under `/_sim/`, JSON in and out, 400 if wrong."""
+"""The control paths of a simulated omstation under `/_sim/`: JSON in and out, 400 for what is wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SWITCHES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
         (
             *("single_session", "writes_say_105", "null_strings", "statistics_as_text", "lattices_missing"),
-            *("naive_create_time", "window_filters_sums", "size_is_page_size"),
+            *("window_filters_sums", "size_is_page_size"),
         ),
         _is_bool,
     ),
@@ -37,7 +37,7 @@ SWITCHES: dict[str, Callable[[Any], bool]] = {
 
 
 def control_routes() -> list[web.RouteDef]:
-    """Routes for stations, lattices, accounts, tokens, quirks and the whole state."""
+    """Return the routes for stations, lattices, accounts, tokens, quirks and the whole state."""
     return [
         web.post(CONTROL + "station", explaining(_station)),
         web.post(CONTROL + "lattice", explaining(_lattice)),

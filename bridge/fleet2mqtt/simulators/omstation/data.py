@@ -1,4 +1,4 @@
-"""What a simulated omstation holds: stations with their lattices, locks, and authorisations, in the vendor's names.
+"""The data of a simulated omstation: stations with lattices, locks, and authorisations, in the vendor's names.
 
 Types that no page gives (`iconType`, `formType`, `radius`, `path`, the `deviceType` of an empty lattice) are guesses.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from fleet2mqtt.simulators.omstation.protocol import COLLECTION_STATUSES, DEVICE_TYPES, TRANSFER_STATUSES, Tree
+from fleet2mqtt.simulators.omstation.protocol import COLLECTION_STATUSES, DEVICE_TYPES, PERIOD, TRANSFER_STATUSES, Tree
 
 # The sample of the document.
 USER_ID = "620FF63E384345F4935BF6A1B9095A7B"
@@ -42,33 +42,38 @@ STATION_FIELDS = (
 
 
 def utc(at: datetime | None = None) -> str:
-    """As `loginTime` in the document: milliseconds and Z."""
+    """Return a time as `loginTime` in the document: milliseconds and Z."""
     return (at or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def clock_time(at: datetime) -> str:
+    """Return a time as `createTime` in the pages: UTC that does not say so."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
 def nanoseconds(ns: int | None = None) -> str:
-    """As `updateTime` of a lattice: nine digits of fraction and Z."""
+    """Return a time as `updateTime` of a lattice: nine digits of fraction and Z."""
     seconds, fraction = divmod(time.time_ns() if ns is None else ns, 10**9)
     return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{fraction:09d}Z"
 
 
 def make_id(rng: Random) -> str:
-    """An id or a token: 32 upper-case hexadecimal digits."""
+    """Return an id or a token: 32 upper-case hexadecimal digits."""
     return f"{rng.getrandbits(128):032X}"
 
 
 def make_admin_code(rng: Random) -> str:
-    """An `adminCode`: as long as the sample's, and as opaque."""
+    """Return an `adminCode`: as long as the sample's, and as opaque."""
     return base64.b64encode(rng.randbytes(48)).decode()
 
 
 def make_film(rng: Random) -> str:
-    """A `fileUrl`: the film of somebody at the lattice, with the token that opens it."""
+    """Return a `fileUrl`: the film of somebody at the lattice, with the token that opens it."""
     return f"https://api.example.com/omstation/file/{make_id(rng).lower()}.mp4?token={make_id(rng)}"
 
 
 def make_station(rng: Random, number: int) -> Tree:
-    """The `number`-th station as its list shows it, without lattices."""
+    """Return the `number`-th station as the list has it, without lattices."""
     city, lat, lon = PLACES[number % len(PLACES)]
     placed = number % len(PLACES) != UNPLACED
     return {
@@ -78,7 +83,7 @@ def make_station(rng: Random, number: int) -> Tree:
         "totalCount": 0,
         "orgId": ORG_ID,
         "orgName": ORG_NAME,
-        "createTime": utc(datetime.now(UTC) - timedelta(days=rng.randrange(1, 400))),
+        "createTime": clock_time(datetime.now(UTC) - timedelta(days=rng.randrange(1, 400))),
         "creatorId": USER_ID,
         "iconType": 0,
         "formType": 1,
@@ -91,19 +96,19 @@ def make_station(rng: Random, number: int) -> Tree:
 
 
 def make_slots(count: int) -> list[Tree]:
-    """A `latticeAssetList` of one row of lattices."""
-    return [{"typeId": 1, "stationType": "A", "index": index} for index in range(1, count + 1)]
+    """Return a `latticeAssetList` of one row of lattices."""
+    return [{"typeId": 701, "stationType": "A", "index": index} for index in range(1, count + 1)]
 
 
 def lattice_numbers(slots: Iterable[Tree], count: int) -> list[str]:
-    """The numbers of `count` lattices: those of the slots, then the next free ones of row A."""
+    """Return the numbers of `count` lattices: those of the slots, then the next free ones of row A."""
     numbers = [f"{slot['stationType']}{slot['index']}" for slot in slots]
     free = (f"A{index}" for index in range(1, 2 * count + 1) if f"A{index}" not in numbers)
     return [*numbers, *(next(free) for _ in range(count - len(numbers)))]
 
 
 def make_lattice(rng: Random, station_id: str, index: int, number: str) -> Tree:
-    """An empty lattice; `fileUrl` is there only where there is a film."""
+    """Return an empty lattice; `fileUrl` is there only where there is a film."""
     return {
         "id": make_id(rng),
         "index": index,
@@ -120,7 +125,7 @@ def make_lattice(rng: Random, station_id: str, index: int, number: str) -> Tree:
 
 
 def furnish(lattice: Tree, role: str, device_id: str, rng: Random) -> int:
-    """Give a new lattice its role, and the lock `device_id` unless it is empty; the charge of that lock in per cent."""
+    """Give a new lattice its role, and the lock `device_id` unless it is empty; return its charge in %."""
     lattice["updateTime"] = nanoseconds(time.time_ns() - rng.randrange(60 * 10**9, 86_400 * 10**9))
     if lattice["index"] % FILMED_EVERY == 0:
         lattice["fileUrl"] = make_film(rng)
@@ -135,7 +140,7 @@ def furnish(lattice: Tree, role: str, device_id: str, rng: Random) -> int:
 
 
 def statistics(stations: Iterable[Iterable[Tree]], low_inventory: int) -> dict[str, int]:
-    """The sums of `stationStatistics` over stations, each given as its lattices; what they mean is a guess.
+    """Return the sums of `stationStatistics` over stations, each given as its lattices; what they mean is a guess.
 
     In storage is any lock, available one in a sound lattice; a station below `low_inventory` available ones is low.
     """
@@ -164,38 +169,46 @@ def statistics(stations: Iterable[Iterable[Tree]], low_inventory: int) -> dict[s
     return sums
 
 
-def _make_authorisation(rng: Random, number: int, status: int) -> Tree:
-    created = datetime.now(UTC) - timedelta(hours=6 * number + 1, minutes=rng.randrange(60))
+def make_authorisation(rng: Random, created: datetime, status: int) -> Tree:
+    """Return an authorisation that is for nobody yet."""
     return {
         "id": make_id(rng),
         "status": status,
-        "createTime": utc(created),
+        "createTime": clock_time(created),
         "creatorId": USER_ID,
         "userName": "admin",
         "orgId": ORG_ID,
         "orgName": ORG_NAME,
         "authCode": f"{rng.randrange(10**6):06d}",
+        **dict.fromkeys(("toUser", "phoneNum", "email", "descInfo"), ""),
+    }
+
+
+def _make_authorisation(rng: Random, number: int, status: int) -> Tree:
+    created = datetime.now(UTC) - timedelta(hours=6 * number + 1, minutes=rng.randrange(60))
+    return make_authorisation(rng, created, status) | {
         "toUser": f"Driver {number + 1}",
         "phoneNum": f"1390000{number:04d}",
         "email": f"driver{number + 1}@example.com",
-        "descInfo": "",
     }
 
 
 def make_collections(rng: Random) -> list[Tree]:
-    """Authorisations to take locks: one or two of each status, all three types."""
+    """Return authorisations to take locks: one or two of each status, all three types."""
     rows = []
     for number in range(9):
         row = _make_authorisation(rng, number, COLLECTION_STATUSES[number % len(COLLECTION_STATUSES)])
         start = datetime.now(UTC) - timedelta(hours=number)
-        row |= {"type": number % 3, "startTime": utc(start), "endTime": utc(start + timedelta(days=1))}
+        row |= {"type": number % 3, "startTime": None, "endTime": None}
+        if row["type"] == PERIOD:
+            row |= {"startTime": clock_time(start), "endTime": clock_time(start + timedelta(days=1))}
         row["deviceTypes"] = ",".join(str(kind) for kind in DEVICE_TYPES[: 1 + number % 3])
         rows.append(row)
     return rows
 
 
 def make_transfers(rng: Random) -> list[Tree]:
-    """Authorisations to move locks; in what form the vendor's list shows `authInfo` is not published."""
+    """Return authorisations to move locks; the page's sample lists `authInfo` as null."""
     return [
         _make_authorisation(rng, number, TRANSFER_STATUSES[number % len(TRANSFER_STATUSES)])
         | {"authInfo": f'[{{"deviceType":{DEVICE_TYPES[number % 3]},"count":{number + 1}}}]'}

@@ -1,4 +1,4 @@
-"""What a simulated omstation holds, what can happen to it, and how it deviates from its document."""
+"""The state of a simulated omstation, its changes, and its deviations from the document."""
 
 from __future__ import annotations
 
@@ -72,8 +72,7 @@ class Simulator:
     null_strings: bool = False  # null for texts that are empty or that no page calls required
     statistics_as_text: bool = False
     lattices_missing: bool = False  # no `stationLatticeInfoList`
-    naive_create_time: bool = False  # `createTime` in UTC that does not say so
-    window_filters_sums: bool = False  # the sums of a station count what changed from startTime to endTime
+    window_filters_sums: bool = False  # the sums of a station count the lattices that changed from startTime to endTime
     size_is_page_size: bool = False  # `size` of a page, which its page calls the page number
 
     def populate(self, stations: int) -> None:
@@ -125,7 +124,7 @@ class Simulator:
         return self.stations[station_id]
 
     def lattice(self, station_id: str, number: str) -> Tree:
-        """One lattice by its `latticeNo`."""
+        """Return a lattice by its `latticeNo`."""
         found = next((row for row in self.lattices[station_id] if row["latticeNo"] == number), None)
         if found is None:
             raise KeyError(number)
@@ -177,11 +176,11 @@ class Simulator:
             self.change_lattice(station_id, number, isFull=full)
 
     def sums(self, *station_ids: str, only: Callable[[Tree], bool] = lambda _: True) -> dict[str, int]:
-        """`stationStatistics` of these stations, over the lattices that `only` lets pass."""
+        """Return `stationStatistics` of these stations, over the lattices that `only` accepts."""
         return statistics((filter(only, self.lattices[known]) for known in station_ids), self.low_inventory)
 
     def log_in(self, user: str, digest: str) -> str:
-        """A new token for the account; `digest` is the password's MD5. Raises RefusalError."""
+        """Return a new token for the account; `digest` is the password's MD5. Raises RefusalError."""
         self.login_count += 1
         if self.lock_after is not None and self.bad_logins[user] >= self.lock_after:
             raise RefusalError(self.locked_code, "Account is locked")
@@ -198,7 +197,7 @@ class Simulator:
         return token
 
     def set_password(self, user: str, password: str | None) -> None:
-        """Give the account, new or not, this plain password; None removes it. Its tokens no longer hold."""
+        """Give the account, new or not, this plain password; None removes it. Its tokens become invalid."""
         if password is None:
             self.accounts.pop(user, None)
         else:
@@ -206,7 +205,7 @@ class Simulator:
         self._end_sessions(user)
 
     def expire_tokens(self) -> None:
-        """Let no token given so far hold any longer."""
+        """Make all tokens invalid."""
         self.tokens.clear()
 
     def happen(self) -> None:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fleet2mqtt.simulators.fault_injection import FaultKind
-from fleet2mqtt.simulators.omstation.data import make_id, make_station
+from fleet2mqtt.simulators.omstation.data import make_station
 from fleet2mqtt.simulators.omstation.protocol import (
     Tree,
     device_type,
+    is_date,
     is_filled,
     is_slots,
     is_text,
-    is_time,
     is_whole_text,
+    parse_date,
     parse_time,
     refuse_unless,
 )
 from fleet2mqtt.simulators.omstation.state import Simulator
 
 LIST_FIELDS = {"orgId": is_filled}
-DETAIL_FIELDS = {"id": is_filled, "startTime": is_time, "endTime": is_time}
+DETAIL_FIELDS = {"id": is_filled, "startTime": is_date, "endTime": is_date}
 STATION_FIELDS = {
+    "id": is_filled,
     "stationName": is_filled,
     "deviceId": is_text,
     "totalCount": is_whole_text,
@@ -32,19 +32,12 @@ DEVICES_FIELDS = {"orgId": is_filled, "deviceInfoList": lambda value: isinstance
 MOST_LATTICES = 200
 
 
-def is_lattice_info(value: Any) -> bool:
-    """`latticeInfo`, of which no page says more than the name."""
-    return isinstance(value, (str, list, dict))
-
-
 def list_stations(simulator: Simulator, body: Tree, path: str) -> Tree:
-    """`queryStationInfoListByOrgId`; of another organisation there are none."""
+    """Serve `queryStationInfoListByOrgId`; another organisation has none."""
     stations = list(simulator.stations.values()) if body["orgId"] == simulator.org_id else []
     rows = [dict(station) for station in stations]
     if simulator.fault_injector.take(path, FaultKind.EMPTY):  # against its own sums
         rows = []
-    if simulator.naive_create_time:
-        rows = [row | {"createTime": row["createTime"][:19]} for row in rows]
     if simulator.null_strings:
         texts = ("deviceId", "orgName", "path")
         rows = [row | dict.fromkeys(texts) for row in rows]
@@ -52,14 +45,14 @@ def list_stations(simulator: Simulator, body: Tree, path: str) -> Tree:
 
 
 def list_lattices(simulator: Simulator, body: Tree, path: str) -> Tree:
-    """`queryStationLatticeDetail`; the lattices are those of now, whatever the times."""
+    """Serve `queryStationLatticeDetail`; the lattices are those of now, whatever the window."""
     station_id = body["id"]
-    start, end = parse_time(body["startTime"]), parse_time(body["endTime"])
+    start, end = parse_date(body["startTime"]), parse_date(body["endTime"])
     refuse_unless(start <= end, "startTime is after endTime")
     refuse_unless(station_id in simulator.stations, "id")
 
     def counts(row: Tree) -> bool:
-        return not simulator.window_filters_sums or start <= parse_time(row["updateTime"]) <= end
+        return not simulator.window_filters_sums or start <= parse_time(row["updateTime"]).date() <= end
 
     answer: Tree = {"stationStatistics": _shown(simulator, simulator.sums(station_id, only=counts))}
     rows = [dict(row) for row in simulator.lattices[station_id]]
@@ -71,21 +64,20 @@ def list_lattices(simulator: Simulator, body: Tree, path: str) -> Tree:
 
 
 def add_station(simulator: Simulator, body: Tree, _: str) -> None:
-    """`addStationInfo`: a station of empty lattices; without an `id` it gets one."""
-    station_id = body.get("id") or make_id(simulator.rng)
-    refuse_unless(station_id not in simulator.stations, "id is taken")
+    """Serve `addStationInfo`: a station of empty lattices under the id that the caller chose."""
+    refuse_unless(body["id"] not in simulator.stations, "id is taken")
     station = make_station(simulator.rng, len(simulator.stations))
-    _keep(simulator, station | {"id": station_id, "centerLat": 0.0, "centerLon": 0.0}, body)
+    _store(simulator, station | {"id": body["id"], "centerLat": 0.0, "centerLon": 0.0}, body)
 
 
 def update_station(simulator: Simulator, body: Tree, _: str) -> None:
-    """`updateStationInfo`: all of it anew; lattices that keep their numbers keep their locks."""
+    """Serve `updateStationInfo`: all of it anew; lattices that keep their numbers keep their locks."""
     refuse_unless(body["id"] in simulator.stations, "id")
-    _keep(simulator, simulator.stations[body["id"]], body)
+    _store(simulator, simulator.stations[body["id"]], body)
 
 
 def add_devices(simulator: Simulator, body: Tree, _: str) -> None:
-    """`addDeviceInfo`: all locks or none; one that is known already stays as it is."""
+    """Serve `addDeviceInfo`: all locks or none; one that is known already stays as it is."""
     refuse_unless(body["orgId"] == simulator.org_id, "orgId")
     wanted: dict[str, int] = {}
     for device in body["deviceInfoList"]:
@@ -98,7 +90,7 @@ def add_devices(simulator: Simulator, body: Tree, _: str) -> None:
             simulator.away.append(device_id)
 
 
-def _keep(simulator: Simulator, station: Tree, body: Tree) -> None:
+def _store(simulator: Simulator, station: Tree, body: Tree) -> None:
     count, slots = int(body["totalCount"]), body["latticeAssetList"]
     refuse_unless(body["orgId"] == simulator.org_id, "orgId")
     refuse_unless(len(slots) <= count <= MOST_LATTICES, "totalCount")
