@@ -1,4 +1,4 @@
-"""fleet2mqtt: what its MQTT entities cannot do for Home Assistant.
+"""The fleet2mqtt integration: actions, alarms as events, repairs and health beside the bridge's MQTT entities.
 
 The bridge itself makes devices and entities by MQTT discovery. This integration adds actions that answer, alarms that
 are not lost while Home Assistant is away, repairs, diagnostics and the bridge's own health. It knows the bridge only
@@ -24,13 +24,13 @@ PLATFORMS = (Platform.BINARY_SENSOR, Platform.SENSOR)
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Register the actions, which there are as long as the integration is loaded."""
+    """Register the actions, for as long as the integration is loaded."""
     register(hass)
     return True
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: Fleet2MqttConfigEntry) -> bool:
-    """Listen to one bridge."""
+    """Set up the config entry of one bridge."""
     if not await mqtt.async_wait_for_mqtt_client(hass):
         raise ConfigEntryNotReady(translation_domain=DOMAIN, translation_key="mqtt_missing")
     coordinator = Coordinator(hass, entry)
@@ -41,11 +41,11 @@ async def async_setup_entry(hass: HomeAssistant, entry: Fleet2MqttConfigEntry) -
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: Fleet2MqttConfigEntry) -> bool:
-    """Stop listening."""
+    """Unload the config entry."""
     await entry.runtime_data.alarms.end()
     return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: Fleet2MqttConfigEntry) -> None:
-    """Forget how far the alarms were read."""
+    """Remove the stored progress of the alarms."""
     await store(hass, entry.entry_id).async_remove()

@@ -1,4 +1,4 @@
-"""Alarm events on Home Assistant's bus: each once, also those that came while Home Assistant was away.
+"""Alarm events on Home Assistant's bus: each once, including those that came while Home Assistant was down.
 
 The bridge numbers its alarms (`seq`). The number last fired is kept on disk, and what came after it is read back from
 the bridge: after a start, when the bridge is back, and whenever a number is missing.
@@ -46,7 +46,7 @@ _PAGE = vol.Schema(
 
 
 def store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
-    """Where the number last fired is kept, with what is remembered of those before."""
+    """Return the store of the number last fired, and of the keys of events fired before."""
     return Store(hass, VERSION, f"{DOMAIN}.{entry_id}")
 
 
@@ -69,7 +69,7 @@ class Alarms:
         """The number last fired; None before the first contact with the bridge."""
 
     async def load(self) -> None:
-        """Read from disk how far it came."""
+        """Load the progress from disk."""
         if known := await self._store.async_load():
             self.last = known["seq"]
             self._fired = dict.fromkeys(known.get("fired", ()))
@@ -77,7 +77,7 @@ class Alarms:
             self._last_key = known.get("key")
 
     async def end(self) -> None:
-        """Fire nothing from now on, and write how far it came: what comes until nobody listens is read back later."""
+        """Stop firing and save the progress: what comes from now on is read back later."""
         self._started = False
         if self.last is not None:
             await self._store.async_save(self._mark())
@@ -95,7 +95,7 @@ class Alarms:
 
     @callback
     def take(self, alarm: Json) -> None:
-        """An alarm that was just published."""
+        """Accept an alarm that was just published."""
         seq = alarm.get("seq")
         if not isinstance(seq, int) or (self.last is not None and seq <= self.last and not self._is_new(alarm)):
             return
@@ -106,13 +106,13 @@ class Alarms:
 
     @callback
     def reached(self, seq: Any) -> None:
-        """The bridge has given out numbers up to this one."""
+        """Read back if the bridge has given a higher number than the last one fired."""
         if isinstance(seq, int) and (self.last is None or seq > self.last):
             self.catch_up()
 
     @callback
     def catch_up(self) -> None:
-        """Fire what came after the last number. What gets no answer is asked again with the bridge's next sign."""
+        """Read back and fire what came after the last number; repeated at the bridge's next message if it fails."""
         self._wanted = True
         if self._may_fire and not self._reading:
             self._reading = True
@@ -120,7 +120,7 @@ class Alarms:
 
     @property
     def _may_fire(self) -> bool:
-        """Whether automations listen: not before Home Assistant has started, nor while it stops."""
+        """True while automations run: not before Home Assistant has started, nor while it stops."""
         return self._started and not self._hass.is_stopping
 
     async def _read(self) -> None:
@@ -138,7 +138,7 @@ class Alarms:
             self._reading = False
 
     async def _read_after(self, last: int | None) -> None:
-        """Page by page; without a last number only the newest, so that a first set-up fires nothing old."""
+        """Read page by page; without a last number only the newest, so that a first set-up fires nothing old."""
         if last is None:
             self._move((await self._ask(0, 1))["last_seq"])
             return
@@ -161,7 +161,7 @@ class Alarms:
         return page
 
     async def _fire_page(self, page: Json, last: int) -> int:
-        """The number reached."""
+        """Fire a page; return the number reached."""
         known = [_key(alarm) for alarm in page["alarms"] if alarm["seq"] == last]
         later = [alarm for alarm in page["alarms"] if alarm["seq"] > last]
         if page["last_seq"] < last or (known and self._last_key not in (None, *known)):
@@ -175,7 +175,7 @@ class Alarms:
         return self.last if self.last is not None else last
 
     async def _read_anew(self) -> None:
-        """The numbers tell nothing: fire what was received since the last that was fired."""
+        """Fire what was received since the last event that was fired: the bridge numbers anew."""
         since, reached, more = self._received, 0, self._received is not None
         while more:
             page = await self._ask(reached, PAGE)
@@ -187,12 +187,12 @@ class Alarms:
         self._move(reached or (await self._ask(0, 1))["last_seq"])
 
     def _is_new(self, alarm: Json) -> bool:
-        """Whether it is none of those that were fired, whatever its number."""
+        """Return True for an event that was not fired, whatever its number."""
         return _is_since(self._received, alarm) and _key(alarm) not in self._fired
 
     @callback
     def _fire(self, alarm: Json, *, published: bool = False) -> None:
-        """Fire an alarm once. One from before the bridge's time counts only where the bridge publishes it."""
+        """Fire an alarm once; one from before the bridge's time only if the bridge publishes it."""
         key = _key(alarm)
         if key not in self._fired and (published or not alarm.get("backlog")):
             self._hass.bus.async_fire(EVENT_ALARM, dict(alarm))
@@ -214,7 +214,7 @@ class Alarms:
 
 
 def _key(alarm: Json) -> str:
-    """What tells an event from all others: being cleared has the `id` of what was raised."""
+    """Return the identity of an event: a clear has the `id` of its raise."""
     return f"{alarm.get('type', 'raised')} {alarm.get('id')}"
 
 

@@ -1,4 +1,4 @@
-"""Whether the bridge is there."""
+"""The connectivity sensor of the bridge."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Connectivity(BridgeEntity, BinarySensorEntity):
 
     @property
     def available(self) -> bool:
-        """Whether Home Assistant could hear the bridge."""
+        """True while Home Assistant is connected to the broker."""
         return self.coordinator.data.connected
 
     @property
     def is_on(self) -> bool | None:
-        """What the bridge, or its last will, said last."""
+        """True if the bridge's state topic says online."""
         return self.coordinator.data.online

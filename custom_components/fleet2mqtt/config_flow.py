@@ -1,4 +1,4 @@
-"""Setting up: found by MQTT, or by the base topic; one entry a bridge."""
+"""Config flow: by MQTT discovery or by base topic; one config entry per bridge."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _INFO = Topics("").info
 
 
 class Unusable(Exception):
-    """There is no bridge at this base topic; the text is the key of what the form says."""
+    """No bridge answers at a base topic; the text is the translation key of the form's error."""
 
 
 async def probe(hass: HomeAssistant, base: str) -> Info:
-    """The bridge that speaks below this base topic. Raises Unusable."""
+    """Return the info of the bridge at a base topic. Raises Unusable."""
     if not _BASE.fullmatch(base):
         raise Unusable("invalid_topic")
     said: asyncio.Queue[Info | None] = asyncio.Queue()
@@ -53,12 +53,12 @@ async def probe(hass: HomeAssistant, base: str) -> Info:
 
 
 def title(base: str) -> str:
-    """The entry's name, telling bridges apart."""
+    """Return the title of a config entry, different for each bridge."""
     return DOMAIN if base == DEFAULT_BASE_TOPIC else f"{DOMAIN} ({base})"
 
 
 class Fleet2MqttConfigFlow(ConfigFlow, domain=DOMAIN):
-    """Asks for no more than the base topic."""
+    """The config flow; it asks for the base topic only."""
 
     VERSION = 1
 
@@ -68,11 +68,11 @@ class Fleet2MqttConfigFlow(ConfigFlow, domain=DOMAIN):
     @staticmethod
     @callback
     def async_get_options_flow(config_entry: ConfigEntry[Any]) -> Fleet2MqttOptionsFlow:
-        """The options."""
+        """Return the options flow."""
         return Fleet2MqttOptionsFlow()
 
     async def async_step_mqtt(self, discovery_info: MqttServiceInfo) -> ConfigFlowResult:
-        """Something has been said on a topic that ends like ours: stay silent unless it is a bridge."""
+        """Handle a message on a topic that ends like ours; abort unless a bridge sent it."""
         info = as_info(discovery_info.payload)
         if info is None:
             return self.async_abort(reason="not_a_bridge")
@@ -91,14 +91,14 @@ class Fleet2MqttConfigFlow(ConfigFlow, domain=DOMAIN):
         return await self.async_step_confirm()
 
     async def async_step_confirm(self, user_input: Mapping[str, Any] | None = None) -> ConfigFlowResult:
-        """Whether to set up the bridge that was found."""
+        """Confirm the set-up of a discovered bridge."""
         if user_input is not None:
             return self._create()
         self._set_confirm_only()
         return self.async_show_form(step_id="confirm", description_placeholders={"topic": self._base})
 
     async def async_step_user(self, user_input: Mapping[str, Any] | None = None) -> ConfigFlowResult:
-        """By the base topic."""
+        """Set up a bridge by its base topic."""
         errors, info = await self._look(user_input)
         if info is not None:
             await self.async_set_unique_id(info.id, raise_on_progress=False)
@@ -107,7 +107,7 @@ class Fleet2MqttConfigFlow(ConfigFlow, domain=DOMAIN):
         return await self._ask("user", errors)
 
     async def async_step_reconfigure(self, user_input: Mapping[str, Any] | None = None) -> ConfigFlowResult:
-        """The same bridge at another base topic."""
+        """Move a config entry to another base topic of the same bridge."""
         entry = self._get_reconfigure_entry()
         if user_input is None:
             self._base = entry.data[CONF_BASE_TOPIC]
@@ -138,10 +138,10 @@ class Fleet2MqttConfigFlow(ConfigFlow, domain=DOMAIN):
 
 
 class Fleet2MqttOptionsFlow(OptionsFlow):
-    """When an absence becomes an issue."""
+    """The options flow: after which time an offline bridge is a repair issue."""
 
     async def async_step_init(self, user_input: Mapping[str, Any] | None = None) -> ConfigFlowResult:
-        """The only form."""
+        """Show the form of the options."""
         errors: dict[str, str] = {}
         if user_input is not None:
             if timedelta(**user_input[CONF_OFFLINE_AFTER]) >= timedelta(seconds=1):
@@ -155,7 +155,7 @@ class Fleet2MqttOptionsFlow(OptionsFlow):
 
 
 def _has_moved(entry: Fleet2MqttConfigEntry, info: Info) -> bool:
-    """Whether this info of a known bridge is newer than what its entry listens to, and no remnant of an old topic."""
+    """Return True if this info is newer than what its entry knows, and not left over on an old topic."""
     if entry.state is not ConfigEntryState.LOADED:
         return entry.state in (ConfigEntryState.SETUP_RETRY, ConfigEntryState.SETUP_ERROR)
     known = entry.runtime_data.data.info

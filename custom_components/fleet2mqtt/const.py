@@ -1,4 +1,4 @@
-"""Names and numbers that several modules share."""
+"""Constants of several modules."""
 
 from __future__ import annotations
 

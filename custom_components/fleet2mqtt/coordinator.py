@@ -1,4 +1,4 @@
-"""One bridge: what it last said, and everything that follows from what it says next."""
+"""The coordinator of one bridge: its newest snapshot, and the components that follow it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ class Coordinator(DataUpdateCoordinator[Snapshot]):
         self._reachable: bool | None = None
 
     async def start(self) -> None:
-        """Listen to the bridge, and return when it is known. Raises ConfigEntryNotReady and ConfigEntryError."""
+        """Subscribe to the bridge's topics; return when its info is known.
+
+        Raises ConfigEntryNotReady and ConfigEntryError.
+        """
         await self.issues.load()
         await self.alarms.load()
         self.config_entry.async_on_unload(self.link.give_up)
@@ -64,17 +67,20 @@ class Coordinator(DataUpdateCoordinator[Snapshot]):
 
     @property
     def backends(self) -> Mapping[str, Backend]:
-        """The backends behind the bridge, by name."""
+        """Backends of the bridge, by name."""
         return self.data.info.backends if self.data.info else {}
 
     async def request(self, backend: str | None, action: str, arguments: Mapping[str, Any]) -> Any:
-        """Ask the bridge, or a backend; the answer's data. Raises HomeAssistantError, translated."""
+        """Send a request to the bridge or a backend; return the response's data.
+
+        Raises HomeAssistantError, translated.
+        """
         if not self.data.reachable:
             raise failure("bridge_offline")
         return await self.link.request(backend, action, arguments)
 
     async def _async_update_data(self) -> Snapshot:
-        """What somebody gets who asks for an update (`homeassistant.update_entity`): the bridge's health as of now."""
+        """Request the bridge's health now, for `homeassistant.update_entity`."""
         try:
             answer = await self.request(None, "health", {})
         except HomeAssistantError as error:
@@ -82,7 +88,10 @@ class Coordinator(DataUpdateCoordinator[Snapshot]):
         return replace(self.data, health=answer["bridge"], backends=answer["backends"])
 
     def _subscriptions(self) -> tuple[tuple[str, Callable[[mqtt.ReceiveMessage], None], int], ...]:
-        """What is retained needs no QoS 1. The last two are awaited: with them here, the others are listened to."""
+        """Return the subscriptions; the last two are awaited, as the others precede them.
+
+        Retained topics need no QoS 1.
+        """
         return (
             *((topic, self.link.receive, 1) for topic in self.topics.responses),
             (self.topics.alarms, self._alarm, 1),
@@ -158,7 +167,7 @@ class Coordinator(DataUpdateCoordinator[Snapshot]):
             self._reachable = reachable
 
     def _identify(self, info: Info | None) -> None:
-        """The base topic may have been given to another bridge meanwhile."""
+        """Check that the base topic still belongs to this bridge."""
         if info is None or info.id != self.config_entry.unique_id:
             raise ConfigEntryError(
                 translation_domain=DOMAIN,

@@ -1,4 +1,4 @@
-"""What a report of a fault needs, without what it must not show."""
+"""Diagnostics of a config entry, redacted."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import re
 from typing import Any
 
 from homeassistant.components.diagnostics import REDACTED, async_redact_data
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.device_registry import DeviceEntry
 
-from .coordinator import Fleet2MqttConfigEntry
+from .coordinator import Coordinator, Fleet2MqttConfigEntry
 
 # The bridge publishes none of these. Should it ever, they still go no further.
 TO_REDACT = {
@@ -21,11 +22,24 @@ _QUERY = re.compile(r"(?i)\b(token|secret|password|passwd|key|random|md5)=[^&\s\
 
 
 async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: Fleet2MqttConfigEntry) -> dict[str, Any]:
-    """All that is known of one bridge."""
-    coordinator = entry.runtime_data
+    """Return what is known of one bridge; of an entry that is not loaded, its state and the reason."""
+    known: dict[str, Any] = {
+        "entry": {
+            "data": dict(entry.data),
+            "options": dict(entry.options),
+            "state": entry.state.value,
+            "reason": entry.reason,
+        }
+    }
+    if entry.state is ConfigEntryState.LOADED:
+        known |= _of_bridge(entry.runtime_data)
+    redacted: dict[str, Any] = _clean(async_redact_data(known, TO_REDACT))
+    return redacted
+
+
+def _of_bridge(coordinator: Coordinator) -> dict[str, Any]:
     snapshot = coordinator.data
-    known = {
-        "entry": {"data": dict(entry.data), "options": dict(entry.options)},
+    return {
         "connected": snapshot.connected,
         "online": snapshot.online,
         "info": dict(snapshot.info.raw) if snapshot.info else None,
@@ -35,19 +49,17 @@ async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: Fleet2M
         "last_seq_fired": coordinator.alarms.last,
         "requests_under_way": coordinator.link.waiting,
     }
-    redacted: dict[str, Any] = _clean(async_redact_data(known, TO_REDACT))
-    return redacted
 
 
 async def async_get_device_diagnostics(
     hass: HomeAssistant, entry: Fleet2MqttConfigEntry, device: DeviceEntry
 ) -> dict[str, Any]:
-    """An entry has one device, so it is the same."""
+    """Return the diagnostics of the entry: it has one device."""
     return await async_get_config_entry_diagnostics(hass, entry)
 
 
 def _clean(value: Any) -> Any:
-    """Without credentials inside texts, such as a URL in an error."""
+    """Return a value without credentials inside texts, such as a URL in an error."""
     if isinstance(value, dict):
         return {key: _clean(each) for key, each in value.items()}
     if isinstance(value, list):

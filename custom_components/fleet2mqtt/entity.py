@@ -1,4 +1,4 @@
-"""What every entity here has: the bridge's device, and the coordinator."""
+"""The base of the integration's entities: the bridge's device, and the coordinator."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ class BridgeEntity(CoordinatorEntity[Coordinator]):
 
     @property
     def available(self) -> bool:
-        """Whether what is known is of now."""
+        """True while the bridge is reachable."""
         return super().available and self.coordinator.data.reachable

@@ -1,4 +1,4 @@
-"""What an action raises, in the user's language."""
+"""Errors of actions, translated."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _OF_THE_MOMENT = ("busy", "expired", "stopped", "timeout")
 
 
 def usage(key: str, **placeholders: str) -> ServiceValidationError:
-    """The caller can do something about it."""
+    """Return an error that the caller can correct."""
     return ServiceValidationError(translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders)
 
 
 def failure(key: str, **placeholders: str) -> HomeAssistantError:
-    """It was right to ask, and it did not work."""
+    """Return an error of a correct call that failed."""
     return HomeAssistantError(translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders)
 
 
 def refused(action: str, error: Any) -> HomeAssistantError:
-    """What the bridge answers instead of data: its own codes, or the vendor's code and text."""
+    """Return the error of a response: the bridge's own code, or the vendor's code and text."""
     fault = error if isinstance(error, dict) else {}
     code, message = str(fault.get("code", "unknown")), str(fault.get("message", ""))
     if code in _OF_THE_USER:

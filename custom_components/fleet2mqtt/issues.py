@@ -1,4 +1,4 @@
-"""What somebody should act on, as issues of Home Assistant's Repairs; each goes when its cause has gone."""
+"""Repair issues of a bridge; each is deleted when its cause is gone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OFFLINE = "bridge_offline"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issue:
-    """One thing to act on; `about` tells issues of the same kind apart."""
+    """One repair issue; `about` distinguishes issues of the same kind."""
 
     kind: str
     about: str = ""
@@ -38,7 +38,7 @@ class Issue:
 
 
 def offline_after(entry: ConfigEntry[Any]) -> timedelta:
-    """How long a bridge may be away before it becomes an issue."""
+    """Return the time after which an offline bridge is a repair issue."""
     chosen = entry.options.get(CONF_OFFLINE_AFTER)
     return timedelta(**chosen) if chosen else DEFAULT_OFFLINE_AFTER
 
@@ -56,12 +56,12 @@ class Issues:
         self._overdue = False
 
     async def load(self) -> None:
-        """Learn this integration's own version."""
+        """Load this integration's own version."""
         self._version = str((await async_get_integration(self._hass, DOMAIN)).version)
 
     @callback
     def review(self, snapshot: Snapshot) -> None:
-        """Raise and clear what the snapshot tells."""
+        """Create and delete issues by a snapshot."""
         self._snapshot = snapshot
         self._watch_absence(absent=snapshot.connected and snapshot.online is False)
         found = {self._id(issue): issue for issue in self._find(snapshot)}
@@ -74,7 +74,7 @@ class Issues:
 
     @callback
     def clear(self) -> None:
-        """Nothing is known any more."""
+        """Delete all issues."""
         self.review(Snapshot())
 
     def _find(self, snapshot: Snapshot) -> Iterator[Issue]:
@@ -134,7 +134,7 @@ def _of_health(name: Mapping[str, str], health: Json | None) -> Iterator[Issue]:
 
 
 def denied(health: Json) -> dict[str, str] | None:
-    """What the vendor said if it does not let the bridge in, on any of the backend's sources."""
+    """Return the vendor's text if an authentication error stands at any source of the backend."""
     sources = health.get("sources")
     named = sources.values() if isinstance(sources, dict) else ()
     errors = [health.get("error"), *(source.get("error") for source in named if isinstance(source, dict))]
@@ -145,7 +145,7 @@ def denied(health: Json) -> dict[str, str] | None:
 
 
 def compatible(mine: str, theirs: str) -> bool:
-    """Semantic versioning: the first number that is not 0 is the same."""
+    """Return True if two versions have the same first number that is not 0 (semantic versioning)."""
 
     def promise(version: str) -> list[str]:
         numbers = version.split(".")

@@ -1,4 +1,4 @@
-"""Requests to the bridge over Home Assistant's MQTT client, each answered once."""
+"""Requests to the bridge over Home Assistant's MQTT client, with one response each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GONE: Json = {}
 
 @dataclass(slots=True)
 class Link:
-    """Asks, and hands each answer to whoever waits for it."""
+    """Sends requests and gives each response to its caller."""
 
     hass: HomeAssistant
     topics: Topics
@@ -31,13 +31,13 @@ class Link:
 
     @property
     def waiting(self) -> int:
-        """How many requests are under way."""
+        """Number of requests without a response yet."""
         return len(self._waiting)
 
     async def request(
         self, backend: str | None, action: str, arguments: Mapping[str, Any], patience: float | None = None
     ) -> Any:
-        """The answer's data. Raises HomeAssistantError, translated."""
+        """Send a request; return the response's data. Raises HomeAssistantError, translated."""
         transaction = secrets.token_hex(8)
         answer = self._waiting[transaction] = self.hass.loop.create_future()
         try:
@@ -57,7 +57,7 @@ class Link:
 
     @callback
     def receive(self, message: mqtt.ReceiveMessage) -> None:
-        """Take a response; those to other clients are none of ours."""
+        """Accept a response; those to other clients are ignored."""
         said = as_object(message.payload)
         answer = self._waiting.get(str(said.get("transaction"))) if said else None
         if said is not None and answer is not None and not answer.done():
@@ -65,7 +65,7 @@ class Link:
 
     @callback
     def give_up(self) -> None:
-        """The bridge is gone: what is under way gets no answer."""
+        """Fail all requests: the bridge is offline."""
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_result(_GONE)

@@ -1,4 +1,4 @@
-"""What the bridge says of itself on MQTT, as far as this integration reads it."""
+"""The bridge's topics as this integration reads them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """One vendor system behind the bridge, and the names of the actions it offers."""
+    """One backend of the bridge, and the names of its actions."""
 
     name: str
     platform: str
@@ -22,7 +22,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Info:
-    """The retained bridge/info. `raw` is all of it."""
+    """The retained bridge/info; `raw` is the whole payload."""
 
     id: str
     version: str
@@ -33,7 +33,7 @@ class Info:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All that is known of one bridge.
+    """The newest data of one bridge.
 
     `connected` is Home Assistant's own connection to the broker, `online` what the bridge (or its last will) says;
     None until it has said anything.
@@ -48,12 +48,12 @@ class Snapshot:
 
     @property
     def reachable(self) -> bool:
-        """Whether what is known is of now."""
+        """True while the bridge is online and Home Assistant connected."""
         return self.connected and self.online is True
 
 
 def as_object(payload: str | bytes | bytearray) -> Json | None:
-    """The JSON object in a payload, None for anything else."""
+    """Return the JSON object in a payload, None for anything else."""
     try:
         value = json.loads(payload)
     except ValueError:
@@ -62,7 +62,7 @@ def as_object(payload: str | bytes | bytearray) -> Json | None:
 
 
 def as_info(payload: str | bytes | bytearray) -> Info | None:
-    """A bridge/info, None if the payload is not one: other programs have topics of this name, too."""
+    """Return a bridge/info, None if the payload is none: other programs have topics of this name, too."""
     raw = as_object(payload)
     if raw is None or not isinstance(raw.get("backends"), dict):
         return None
@@ -83,7 +83,7 @@ def _backend(name: str, raw: Any) -> Backend | None:
 
 
 def moment(text: Any) -> datetime | None:
-    """A time with its zone, None for anything else."""
+    """Return a time with offset, None for anything else."""
     try:
         found = datetime.fromisoformat(text)
     except (TypeError, ValueError):
@@ -92,7 +92,7 @@ def moment(text: Any) -> datetime | None:
 
 
 def figure(source: Json | None, *path: str) -> Any:
-    """The number or text at a path, None where there is none."""
+    """Return the number or text at a path, None if there is none."""
     value: Any = source
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None

@@ -1,4 +1,4 @@
-"""Repairs that this integration carries out itself: dead letters, read again or thrown away."""
+"""Repair flows: dead letters, retried or discarded."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ PAGE = 100
 async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: Mapping[str, str | int | float | None] | None
 ) -> RepairsFlow:
-    """The flow for the one kind of issue that is fixable."""
+    """Return the flow of the one kind of issue that is fixable."""
     return DeadLettersFlow(str((data or {}).get("entry_id")))
 
 
 class DeadLettersFlow(RepairsFlow):
-    """Asks what to do with pushes that the bridge could not read."""
+    """The flow that retries or discards dead letters."""
 
     def __init__(self, entry_id: str) -> None:
         self._entry_id = entry_id
 
     async def async_step_init(self, user_input: Mapping[str, Any] | None = None) -> FlowResult:
-        """Either of the two."""
+        """Show the menu: retry or discard."""
         return self.async_show_menu(step_id="init", menu_options=["retry", "discard"])
 
     async def async_step_retry(self, user_input: Mapping[str, Any] | None = None) -> FlowResult:
-        """Read them again, after an update of the bridge for instance."""
+        """Retry all dead letters, after an update of the bridge for instance."""
         return await self._ended("retry")
 
     async def async_step_discard(self, user_input: Mapping[str, Any] | None = None) -> FlowResult:
-        """Throw them away."""
+        """Discard all dead letters."""
         return await self._ended("discard")
 
     async def _ended(self, op: str) -> FlowResult:
@@ -55,7 +55,7 @@ class DeadLettersFlow(RepairsFlow):
 
 
 async def _treat(coordinator: Coordinator, op: str) -> int:
-    """How many are left."""
+    """Retry or discard dead letters; return how many are left."""
     if op == "retry":
         await coordinator.request(None, "dead_letters", {"op": "retry", "limit": PAGE})
     listed = await coordinator.request(None, "dead_letters", {"limit": PAGE})

@@ -1,4 +1,4 @@
-"""The bridge's figures that MQTT discovery does not carry."""
+"""Sensors of the bridge's health that MQTT discovery does not carry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOWN = {("last_day", "critical"), ("last_day", "major"), ("active", "critical")
 
 @dataclass(frozen=True, kw_only=True)
 class Row(SensorEntityDescription):
-    """One sensor and where its value comes from; None is unknown."""
+    """The description of one sensor; a value of None is unknown."""
 
     value: Callable[[Snapshot], StateType]
 
@@ -36,7 +36,7 @@ def _health(*path: str) -> Callable[[Snapshot], Any]:
 
 
 def _oldest(snapshot: Snapshot) -> StateType:
-    """Nothing waits: 0."""
+    """Return the age of the oldest waiting alarm in seconds, 0 if none waits."""
     age: StateType = figure(snapshot.health, "outbox", "oldest_age")
     return 0 if age is None and figure(snapshot.health, "outbox", "depth") == 0 else age
 
@@ -94,7 +94,7 @@ HEALTH = (
 
 
 def _alarms(window: str, severity: str) -> Row:
-    """The number of alarms of one severity; most of these are for those who ask for them."""
+    """Return the sensors of alarm counts by severity; most are disabled by default."""
     return Row(
         key=f"alarms_{window}_{severity}",
         translation_key=f"alarms_{window}_{severity}",
@@ -126,11 +126,11 @@ async def async_setup_entry(
 
 
 class BridgeSensor(BridgeEntity, SensorEntity):
-    """A row of the tables above."""
+    """A sensor of the tables above."""
 
     entity_description: Row
 
     @property
     def native_value(self) -> StateType:
-        """What the bridge said last."""
+        """Newest value of the bridge."""
         return self.entity_description.value(self.coordinator.data)

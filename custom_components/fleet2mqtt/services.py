@@ -1,4 +1,4 @@
-"""The actions: each finds its bridge and backend, asks, and answers `{backend, data}` with the vendor's data."""
+"""The actions: each finds its bridge and backend, sends a request, and returns `{backend, data}`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def _perform(action: Action, call: ServiceCall) -> ServiceResponse:
 
 
 async def _request(call: ServiceCall) -> ServiceResponse:
-    """Anything the bridge or a backend offers; bridge/info lists it with the arguments."""
+    """Send any request of the bridge or action of a backend; bridge/info lists them with their arguments."""
     coordinator = _coordinator(call)
     backend, name = call.data.get("backend"), call.data["action"]
     if backend is not None:
@@ -71,7 +71,7 @@ def _coordinator(call: ServiceCall) -> Coordinator:
 
 
 def _backend(coordinator: Coordinator, action: Action, named: str | None) -> str:
-    """The backend named, else the only one of the action's platform."""
+    """Return the backend that is named, else the only one of the action's platform."""
     if named is not None:
         _offers(coordinator, named, action.name)
         return named

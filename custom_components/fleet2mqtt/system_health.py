@@ -1,4 +1,4 @@
-"""The integration's card under Settings, System, Repairs, System information."""
+"""System health: the integration's card under System information."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def async_register(hass: HomeAssistant, register: SystemHealthRegistration) -> N
 
 
 async def system_health_info(hass: HomeAssistant) -> dict[str, Any]:
-    """Figures over all bridges."""
+    """Return figures over all bridges."""
     entries = hass.config_entries.async_loaded_entries(DOMAIN)
     coordinators: list[Coordinator] = [entry.runtime_data for entry in entries]
     infos = [coordinator.data.info for coordinator in coordinators if coordinator.data.info]

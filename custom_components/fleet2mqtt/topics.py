@@ -40,11 +40,11 @@ class Topics:
         return f"{self.base}/bridge/response/+", f"{self.base}/backend/+/response/+"
 
     def request(self, backend: str | None, name: str) -> str:
-        """Where to ask a backend, or without one the bridge."""
+        """Return the request topic of a backend, or without one of the bridge."""
         return (
             f"{self.base}/bridge/request/{name}" if backend is None else f"{self.base}/backend/{backend}/request/{name}"
         )
 
     def backend_of(self, topic: str) -> str:
-        """`hq` of <base>/backend/hq/health."""
+        """Return the backend of a topic: `hq` of <base>/backend/hq/health."""
         return topic.removeprefix(f"{self.base}/backend/").split("/")[0]

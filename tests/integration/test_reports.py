@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
@@ -29,6 +31,31 @@ async def test_diagnostics_tell_all_but_secrets(hass: HomeAssistant, bridge: Bri
     assert shown["last_seq_fired"] == 0
     (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), loaded.entry_id)
     assert await async_get_device_diagnostics(hass, loaded, device) == shown
+
+
+@pytest.mark.parametrize(
+    "state",
+    [state for state in ConfigEntryState if state is not ConfigEntryState.LOADED],
+)
+async def test_diagnostics_entry_is_not_loaded_tell_its_state(
+    hass: HomeAssistant, entry: MockConfigEntry, state: ConfigEntryState
+) -> None:
+    """Download in `setup_retry` was an HTTP 500 (faults.md 5.4)."""
+    entry.mock_state(hass, state, "no bridge")
+    shown = await async_get_config_entry_diagnostics(hass, entry)
+    assert shown["entry"]["state"] == state.value
+    assert shown["entry"]["reason"] == "no bridge"
+    assert "info" not in shown
+
+
+async def test_diagnostics_bridge_is_away_are_downloaded(
+    hass: HomeAssistant, entry: MockConfigEntry, mqtt_mock: object
+) -> None:
+    """The set-up ends in a retry; `runtime_data` is not there then (faults.md 5.4)."""
+    await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    assert entry.state in (ConfigEntryState.SETUP_RETRY, ConfigEntryState.SETUP_ERROR)
+    assert (await async_get_config_entry_diagnostics(hass, entry))["entry"]["state"] == entry.state.value
 
 
 async def test_system_health(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
