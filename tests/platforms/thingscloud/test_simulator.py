@@ -61,7 +61,12 @@ async def test_device_list_has_the_documents_fields(cloud: Cloud) -> None:
     assert [list(first), first["id"], second["id"]] == [ROW, FIRST, SECOND]
     assert set(first["type_info"]) == {"id", "name", "conn_type", "conn_protocol"}
     assert first["type_info"]["id"] == first["type"]
-    assert (first["online"], first["alarm"]["status"], second["alarm"]["level"]) == (True, 0, 3)
+    assert (first["online"], first["alarm"], second["alarm"]) == (True, {}, {})
+    cloud.simulator.quirks.alarm_status = True
+    first, second = (await cloud.get("devices"))["items"]
+    assert (first["alarm"]["status"], second["alarm"]["level"]) == (0, 3)
+    cloud.simulator.quirks.alarm_only_active = True
+    assert (await cloud.get(f"device/{FIRST}"))["alarm"] == {}
     assert second["tags"] == {}
     assert all(isinstance(ts, int) for ts in first["active"].values())
 

@@ -108,7 +108,7 @@ def read_series(simulator: Simulator, request: ApiRequest) -> list[dict[str, Any
     attribute = simulator.attributes(device.id).get(identifier)
     require(attribute, "属性不存在", NOT_FOUND)
     page, records = request.whole("page", 1) or 0, request.whole("page_records", _DEFAULT_RECORDS) or 0
-    if simulator.quirks.clamps_page_records:
+    if not simulator.quirks.refuses_page_records:
         records = min(records, _MAX_RECORDS)
     require(page >= 1, "参数错误: page")
     require(1 <= records <= _MAX_RECORDS, "参数错误: page_records")

@@ -52,12 +52,12 @@ async def _device(request: web.Request) -> web.Response:
 
 
 async def _alarm(request: web.Request) -> web.Response:
-    """`device`, and optionally `level`, `push` and `ago` (ms)."""
+    """`device`, and optionally `level`, `push`, `ago` (ms) and `rule`."""
     return web.json_response(request.app[SIMULATOR].raise_alarm(**await request.json()))
 
 
 async def _recover(request: web.Request) -> web.Response:
-    """`device`, and optionally `push` and `ago` (ms)."""
+    """`device`, and optionally `push`, `ago` (ms) and `rule`."""
     return web.json_response(request.app[SIMULATOR].recover(**await request.json()))
 
 

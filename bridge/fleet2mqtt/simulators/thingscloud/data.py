@@ -74,7 +74,6 @@ class Device:
     device_key: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     create_time: int
-    alarm: dict[str, Any] = field(default_factory=dict)
     active: dict[str, int] = field(default_factory=dict)
     online: bool = False
     type: str = ""
@@ -85,6 +84,8 @@ class Device:
     standard_infos: dict[str, dict[str, Any]] = field(default_factory=dict)
     custom_infos: dict[str, Any] = field(default_factory=dict)
     info_times: dict[str, int] = field(default_factory=dict)
+    active_alarms: dict[str, dict[str, Any]] = field(default_factory=dict)  # the raising log by rule, oldest first
+    alarm_changed_at: int = 0  # of the last alarm that was raised or cleared
     deaf: bool = False  # ignores what is sent to it, though online
     number: int = 0
     seeded: bool = False
@@ -93,6 +94,11 @@ class Device:
     def spelling(self) -> tuple[Any, Any]:
         """Return this device's spelling of on and off."""
         return SPELLINGS[self.number % len(SPELLINGS)]
+
+    @property
+    def alarm_level(self) -> int:
+        """Return the highest level of its active alarms; 0 without any."""
+        return max((int(log["alarm_level"]) for log in self.active_alarms.values()), default=0)
 
     def newest(self) -> int:
         """Return the time of its last message in ms; 0 for none."""

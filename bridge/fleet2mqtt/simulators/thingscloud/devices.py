@@ -35,7 +35,8 @@ def device_item(simulator: Simulator, device: Device) -> dict[str, Any]:
     """Return a device as lists have it."""
     item = {name: getattr(device, name) for name in ("id", "name", "descr", "device_key", "tags")}
     item |= {"create_time": simulator.quirks.created(device.create_time)}
-    item |= {name: getattr(device, name) for name in ("alarm", "active", "online", "type")}
+    item |= {"alarm": simulator.quirks.alarm(device)}
+    item |= {name: getattr(device, name) for name in ("active", "online", "type")}
     kind = simulator.types.get(device.type, {})
     return item | {"type_info": {name: kind.get(name, "") for name in ("id", "name", "conn_type", "conn_protocol")}}
 

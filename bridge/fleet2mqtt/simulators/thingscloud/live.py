@@ -80,7 +80,7 @@ def simulate_step(simulator: Simulator) -> None:
         return
     device = rng.choice(devices)
     match rng.randrange(3):
-        case 0 if device.online and device.alarm.get("status") == 1:
+        case 0 if device.online and device.active_alarms:
             simulator.recover(device.id)
         case 0 if device.online:
             simulator.raise_alarm(device.id, rng.choice((1, 2, 3)))

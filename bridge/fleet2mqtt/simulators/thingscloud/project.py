@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import islice
 from typing import Any
 
-from fleet2mqtt.simulators.thingscloud.data import DAY, Device, now_ms
+from fleet2mqtt.simulators.thingscloud.data import DAY, now_ms
 from fleet2mqtt.simulators.thingscloud.devices import get_device
 from fleet2mqtt.simulators.thingscloud.requests import NOT_FOUND, ApiRequest, Operation, require
 from fleet2mqtt.simulators.thingscloud.state import Simulator
@@ -28,19 +28,15 @@ def count_states(simulator: Simulator, _: ApiRequest) -> dict[str, int]:
         "offline_device_total": total - online,
         "active_device_total": active,
         "inactive_device_total": total - active,
-        "alarm_device_total": sum(_level(device) > 0 for device in devices),
+        "alarm_device_total": sum(device.alarm_level > 0 for device in devices),
     }
 
 
 def count_alarms(simulator: Simulator, _: ApiRequest) -> dict[str, int]:
     """读取设备告警状态统计."""
-    levels = Counter(_level(device) for device in simulator.devices.values())
+    levels = Counter(device.alarm_level for device in simulator.devices.values())
     raised = {f"alarm_{level}_total": levels[level] for level in (1, 2, 3)}
     return {"device_total": levels.total(), **raised, "normal_total": levels[0]}
-
-
-def _level(device: Device) -> int:
-    return int(device.alarm["level"]) if device.alarm.get("status") == 1 else 0
 
 
 def list_types(simulator: Simulator, _: ApiRequest) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from fleet2mqtt.simulators.thingscloud.data import Attribute, Definition
+from fleet2mqtt.simulators.thingscloud.data import Attribute, Definition, Device
 
 _TYPES = {
     "number": "float",
@@ -29,6 +29,8 @@ class Quirks:
     """Switches for oddities; all off by default."""
 
     empty_as_list: bool = False  # {} arrives as []
+    alarm_status: bool = False  # `alarm` of a device has status, level and ts; off: {}, as the document prints it
+    alarm_only_active: bool = False  # with alarm_status: {} again when no alarm is active
     customers_without_role: bool = False
     data_type_aliases: bool = False  # "float", "bool", "array", "Enum" …
     option_aliases: bool = False  # `decimal` for `precision`, `items` for `options`
@@ -39,7 +41,7 @@ class Quirks:
     create_time_ms: bool = False  # milliseconds; off: seconds
     token_401: bool = False  # HTTP 401 for a token that is missing, unknown or expired; off: 200 with result false
     ignores_page_records: bool = False  # of the device lists, where it is undocumented
-    clamps_page_records: bool = False  # of series: 500 gives 100; off: refused
+    refuses_page_records: bool = False  # of series, beyond 100; off: the vendor's tools send 500 and get 100
 
     def encode(self, payload: Any) -> bytes:
         """Return the bytes of a response or a push."""
@@ -48,6 +50,13 @@ class Quirks:
     def created(self, milliseconds: int) -> int:
         """Return a `create_time` or `update_time`."""
         return milliseconds if self.create_time_ms else milliseconds // 1000
+
+    def alarm(self, device: Device) -> dict[str, Any]:
+        """Return the `alarm` of a device, whose content the document does not print."""
+        level = device.alarm_level
+        if not self.alarm_status or not device.alarm_changed_at or (self.alarm_only_active and not level):
+            return {}
+        return {"status": int(level > 0), "level": level, "ts": device.alarm_changed_at}
 
     def data_type(self, definition: Definition) -> str:
         """Return the `data_type` of a definition."""

@@ -172,35 +172,50 @@ class Simulator:
             event = {"method": method, "params": params, "id": self.rng.randrange(1, 100_000)}
             self.pusher.enqueue("event", {"device": device_summary(found), "event": event, "ts": ts})
 
-    def raise_alarm(self, device: str, level: int = 1, push: bool = True, ago: int = 0) -> dict[str, Any]:  # noqa: FBT001, FBT002
+    def raise_alarm(
+        self,
+        device: str,
+        level: int = 1,
+        push: bool = True,  # noqa: FBT001, FBT002
+        ago: int = 0,
+        rule: str | None = None,
+    ) -> dict[str, Any]:
         """Log and push an alarm of level 1 to 3, `ago` ms in the past. Raises `ValueError`."""
         if level not in LEVEL_TEXTS:
             raise ValueError(f"no such level: {level}")
-        found, ts = self.devices[device], now_ms() - ago
-        found.alarm = {"status": 1, "level": level, "ts": ts}
-        return self._log(found, level, push=push)
+        found = self.devices[device]
+        rule = rule or f"rule-{level}"
+        log = self._log(found, rule, level=level, status=1, at=now_ms() - ago, push=push)
+        found.active_alarms.pop(rule, None)
+        found.active_alarms[rule] = log
+        return log
 
-    def recover(self, device: str, push: bool = True, ago: int = 0) -> dict[str, Any]:  # noqa: FBT001, FBT002
-        """Clear a device's alarm. Raises `ValueError` if it has none."""
-        found, ts = self.devices[device], now_ms() - ago
-        if found.alarm.get("status") != 1:
+    def recover(
+        self,
+        device: str,
+        push: bool = True,  # noqa: FBT001, FBT002
+        ago: int = 0,
+        rule: str | None = None,
+    ) -> dict[str, Any]:
+        """Clear a device's alarm of a rule, or its newest. Raises `ValueError` if it is not active."""
+        found = self.devices[device]
+        cleared = next(reversed(found.active_alarms), "") if rule is None else rule
+        if cleared not in found.active_alarms:
             raise ValueError(f"no alarm at {device}")
-        level: int = found.alarm["level"]
-        found.alarm = {"status": 0, "level": 0, "ts": ts}
-        return self._log(found, level, push=push)
+        level = found.active_alarms.pop(cleared)["alarm_level"]
+        return self._log(found, cleared, level=level, status=0, at=now_ms() - ago, push=push)
 
-    def _log(self, device: Device, level: int, *, push: bool) -> dict[str, Any]:
+    def _log(  # noqa: PLR0913 - as raise_alarm
+        self, device: Device, rule: str, *, level: int, status: int, at: int, push: bool
+    ) -> dict[str, Any]:
+        device.alarm_changed_at = max(device.alarm_changed_at, at)
         log = {
             "id": make_id(self.rng, 16),
             "device_id": device.id,
-            "alarm_status": device.alarm["status"],
+            "alarm_status": status,
             "alarm_level": level,
-            "alarm_info": {
-                "rule_id": f"rule-{level}",
-                "rule_name": "温度过高",
-                "notify_text": f"{device.name}温度异常",
-            },
-            "create_time": device.alarm["ts"],
+            "alarm_info": {"rule_id": rule, "rule_name": "温度过高", "notify_text": f"{device.name}温度异常"},
+            "create_time": at,
             "notify_logs": [],
             "device": {"id": device.id, "name": device.name},
         }
