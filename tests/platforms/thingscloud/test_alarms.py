@@ -124,11 +124,11 @@ async def test_webhook_with_device_key_and_text_time_is_accepted() -> None:
 
 async def test_alarm_sets_problem() -> None:
     async with simulated() as (simulator, run):
-        await run.poll("devices")
+        await run.poll("devices", "alarms")
         assert run.state()["problem"] == "OFF"
         run.push("alarm", webhook(ts=ago(minutes=5)))
         assert run.state()["problem"] == "ON"
-        run.push("alarm", webhook(ts=ago(hours=1), status=0))  # an older one tells nothing
+        run.push("alarm", webhook(ts=ago(hours=1), status=0))  # older than the raise
         assert run.state()["problem"] == "ON"
         run.push("alarm", webhook(ts=ago(minutes=1), status=0))
         assert run.state()["problem"] == "OFF"
@@ -160,7 +160,11 @@ async def test_first_poll_reads_two_days() -> None:
     async with running(project) as run:
         await run.poll("alarms")
         assert ids(run) == ["recent"]
-        assert [path for _, path, _ in project.requests] == ["access_token", "alarm_logs"]
+        assert [alarm.backlog for alarm in run.alarms.values()] == [True]  # from before the bridge's time (faults 3.13)
+        project.responses["alarm_logs"]["items"].insert(0, log_item("new", info={"rule_id": "r2"}))
+        await run.poll("alarms")
+        assert run.alarms[f"{NAME}:new", False].backlog is False
+        assert [path for _, path, _ in project.requests] == ["access_token", "alarm_logs", "alarm_logs"]
 
 
 async def test_alarms_during_downtime_are_read(tmp_path: Path) -> None:

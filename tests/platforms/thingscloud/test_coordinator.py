@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from fleet2mqtt.devices.model import Update, UpdateOrigin
 from fleet2mqtt.errors import Ambiguous, AuthenticationError, InvalidResponse, RateLimited, Rejected
 from fleet2mqtt.sdk.rate_limiter import command_priority
+from tests.platforms.context import Shared
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
 
@@ -143,3 +145,80 @@ async def test_each_page_is_yielded_when_read() -> None:
         updates = await run.poll("devices")
         assert [len(update.devices) for update in updates] == [20, 5, 0]
         assert told(updates) == list(run.devices)
+
+
+@pytest.mark.parametrize("fault", [{"status": 503}, {"status": 403}, {"kind": "reset"}, {"kind": "error", "code": 9}])
+async def test_sweep_with_a_failing_device_reads_all_others(fault: dict[str, Any]) -> None:
+    """One 503 or 403 starves nobody (faults 2.1)."""
+    async with simulated(devices=6) as (simulator, run):
+        await run.poll("devices")
+        order = list(simulator.devices)
+        simulator.fault_injector.inject(**{"kind": "status", "path": f"*/device/{order[2]}/*"} | fault)
+        for _ in range(3):
+            await run.poll("attributes", "schema")
+        for vendor_id in order:
+            paths = [call.path for call in simulator.fault_injector.calls if f"/device/{vendor_id}/" in call.path]
+            assert len([path for path in paths if "/attributes" in path]) >= 3
+            assert ("temperature" in run.state(f"{NAME}_{vendor_id}")) is (vendor_id != order[2])
+            assert (len([path for path in paths if path.endswith("extend_infos")]) >= 3) is (vendor_id != order[2])
+
+
+@pytest.mark.parametrize("part", ["devices_stat", "devices_alarm_stat"])
+async def test_failing_total_costs_no_other(part: str) -> None:
+    """Parts of the project are isolated as devices are (faults 2.1)."""
+    async with simulated() as (simulator, run):
+        simulator.fault_injector.inject("status", f"*/{part}", status=503)
+        await run.poll("stat")
+        assert ("normal_total" in run.state(NAME)) is (part == "devices_stat")
+        assert ("online_device_total" in run.state(NAME)) is (part != "devices_stat")
+
+
+async def test_sweep_gives_up_when_several_devices_and_the_list_fail() -> None:
+    shared = Shared()
+    async with simulated(devices=8, shared=shared) as (simulator, run):
+        await run.poll("devices", "attributes")
+        shared.primary_fails = True
+        simulator.fault_injector.inject("status", "*/attributes_raw", status=503)
+        before = len(simulator.fault_injector.calls)
+        with pytest.raises(RateLimited):
+            await run.poll("attributes")
+        assert len(simulator.fault_injector.calls) - before == 3
+        first = {call.path for call in list(simulator.fault_injector.calls)[before:]}
+        with pytest.raises(RateLimited):
+            await run.poll("attributes")  # the next one goes on where this one ended
+        assert not first & {call.path for call in list(simulator.fault_injector.calls)[before + 3 :]}
+
+
+async def test_values_of_a_device_missed_by_several_sweeps_are_null() -> None:
+    """Old values do not stay on display as if they were read (faults 2.3)."""
+    async with simulated() as (simulator, run):
+        await run.poll("devices", "attributes", "schema")
+        info = next(key for key in run.state() if key.startswith("info_"))
+        simulator.fault_injector.inject("status", f"*/device/{FIRST}/attributes*", status=500)
+        simulator.fault_injector.inject("status", f"*/device/{FIRST}/extend_infos", status=500)
+        for missed in range(1, 4):
+            await run.poll("attributes", "schema")
+            assert (run.state()["temperature"] is None) is (missed == 3)
+            assert (run.state()[info] is None) is (missed == 3)
+        assert run.state(OTHER)["temperature"] is not None
+        assert run.state()["online"] == "ON"
+        run.push("attributes", {"device": {"id": FIRST}, "attributes": {"temperature": 30}})
+        await run.poll("attributes")
+        assert (run.state()["temperature"], run.state()["humidity"]) == (30, None)
+        simulator.fault_injector.clear()
+        await run.poll("attributes", "schema")
+        assert run.state()["humidity"] == 56.8
+        assert run.state()[info] is not None
+
+
+async def test_total_missed_by_several_polls_is_null() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("stat", "meta")
+        for path in ("*/devices_stat", "*/project", "*/customers"):
+            simulator.fault_injector.inject("status", path, status=500)
+        for missed in range(1, 4):
+            await run.poll("stat", "meta")
+            state = run.state(NAME)
+            unknown = [state.get(key) is None for key in ("device_total", "project", "customers")]
+            assert unknown == [missed == 3] * 3
+        assert (state["normal_total"], state["types"]) == (1, 3)

@@ -28,8 +28,8 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     limiter = RateLimiter(concurrency=1, spacing=1 / options["rate"])
     async with open_http_client(options, envelope=ENVELOPE, pace=limiter, parse=parse) as api:
         tokens = TokenProvider(api, credentials_from(options), context.data_dir / f"{context.name}.token.json")
-        coordinator = Coordinator(context, Client(api, tokens))
         matcher = AlarmMatcher(context.checkpoint)
+        coordinator = Coordinator(context, Client(api, tokens), matcher.has_active)
         yield Backend(
             name=context.name,
             platform="thingscloud",
@@ -56,6 +56,12 @@ def _sources(context: Context, coordinator: Coordinator, backfill: Backfill) -> 
         "meta": coordinator.poll_meta,
     }
     return tuple(
-        Source(name=name, interval=context.interval(name), poll=poll, primary=name == "devices")
+        Source(
+            name=name,
+            interval=context.interval(name),
+            poll=poll,
+            primary=name == "devices",
+            needs_clock=name == "alarms",
+        )
         for name, poll in polls.items()
     )

@@ -9,7 +9,8 @@ that it is about (`Update.checkpoints`): after a crash a webhook that was acknow
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,8 +20,12 @@ MAX_TIME_DIFFERENCE = 10.0
 """Largest difference in seconds between an alarm's time in the webhook and in the log."""
 OVERLAP = 600.0
 """Seconds before the checkpoint that are read again, for alarms that were logged late."""
+CLOCK_TOLERANCE = 3_600.0
+"""Seconds by which a saved time may lie in the future and still be believed."""
 MAX_ENTRIES = 5_000
 """Most alarms remembered, and most active alarms, of all devices together."""
+MAX_KNOWN_LOGS = 1_000
+"""Items of the project's log that are remembered by their ids."""
 WHOLE_DEVICE = "device"
 """Alarm key where no rule is known."""
 
@@ -81,17 +86,27 @@ class _DeviceAlarms:
         return cls(entries=entries, active={entry.alarm_key: entry for entry in active})
 
 
+def log_key(id_: str, *, cleared: bool) -> str:
+    """Return the key of a log item: its id alone is not enough where the item of an alarm turns into its clear."""
+    return f"{id_}#" if cleared else id_
+
+
 class AlarmMatcher:
     """The alarms of one project that may still be reported again, the active ones, and how far the log was read.
 
-    `checkpoint` returns what is on disk, by device; how far the log was read is under "".
+    The log is read down to items that are known by their ids. Times only bound the search, and a saved time that lies
+    in the future is not believed. `checkpoint` returns what is on disk, by device; how far the log was read is
+    under "".
     """
 
     def __init__(self, checkpoint: Callable[[str], str | None]) -> None:
         content: dict[str, Any] = orjson.loads(checkpoint("") or "{}")
-        self.read_until: float | None = content.get("mark")
-        """The newest time up to which the log was read completely."""
-        self.first_poll: float | None = content.get("baseline")
+        self.read_until = _believable(content.get("mark"))
+        """The newest time up to which the log was read completely, no later than when it was read."""
+        self.first_poll = _believable(content.get("baseline"))
+        self.known_logs: dict[str, float] | None = dict(content["logs"]) if "logs" in content else None
+        """Times of the items of the project's log by their keys, newest first; None before the first poll."""
+        self._saved_logs = self.known_logs
         self._checkpoint = checkpoint
         self._devices: dict[str, _DeviceAlarms] = {}
 
@@ -124,6 +139,36 @@ class AlarmMatcher:
                 matches[index] = self._add(item, item.log)
         return [matches[index] for index in range(len(items))]
 
+    @property
+    def was_read(self) -> bool:
+        """Return whether the log was ever read."""
+        return self.known_logs is not None or self.read_until is not None
+
+    @property
+    def is_first_run(self) -> bool:
+        """Return whether the log was never read completely: its alarms are from before the bridge's time."""
+        return self._saved_logs is None and self.read_until is None
+
+    def has_active(self, device: str) -> bool | None:
+        """Return whether a device has an active alarm; None while neither log nor webhook told."""
+        alarms = self._of(device)
+        if alarms.active:
+            return True
+        return False if alarms.entries or self.was_read else None
+
+    def is_known(self, key: str) -> bool:
+        """Return whether an item of the project's log was listed before."""
+        return self.known_logs is not None and key in self.known_logs
+
+    def remember_logs(self, listed: Mapping[str, float]) -> None:
+        """Remember the items of the project's log, listed newest first."""
+        merged = {**listed, **{key: at for key, at in (self.known_logs or {}).items() if key not in listed}}
+        self.known_logs = dict(list(merged.items())[:MAX_KNOWN_LOGS])
+
+    def save_known_logs(self) -> None:
+        """Have the known items of the log saved: nothing above them is still to be read."""
+        self._saved_logs = self.known_logs
+
     def is_active(self, device: str, log: str) -> bool:
         """Return whether the alarm with this id in the device's log is active."""
         return any(entry.log == log for entry in self._of(device).active.values())
@@ -147,7 +192,10 @@ class AlarmMatcher:
         texts = {device: alarms.to_checkpoint() for device, alarms in self._devices.items()}
         saved = {device: self._checkpoint(device) or "" for device in texts}
         self._devices = {device: alarms for device, alarms in self._devices.items() if texts[device] or saved[device]}
-        texts[""] = orjson.dumps({"mark": self.read_until, "baseline": self.first_poll}).decode()
+        own: dict[str, Any] = {"mark": self.read_until, "baseline": self.first_poll}
+        if self._saved_logs is not None:
+            own["logs"] = list(self._saved_logs.items())
+        texts[""] = orjson.dumps(own).decode()
         return {device: text for device, text in texts.items() if text != (self._checkpoint(device) or "")}
 
     def _of(self, device: str) -> _DeviceAlarms:
@@ -157,7 +205,9 @@ class AlarmMatcher:
 
     def _oldest_remembered(self) -> float:
         """Return the time before which alarms are forgotten."""
-        return float("-inf") if self.read_until is None else self.read_until - OVERLAP - 2 * MAX_TIME_DIFFERENCE
+        if self.read_until is None:
+            return float("-inf")
+        return min(self.read_until, time.time()) - OVERLAP - 2 * MAX_TIME_DIFFERENCE
 
     def _match_pushed(self, items: list[AlarmEntry], matches: dict[int, AlarmEntry]) -> None:
         """Match items that are new in the log with webhooks, nearest first."""
@@ -199,6 +249,11 @@ def _oldest_of_newest(entries: list[AlarmEntry]) -> float:
     if len(entries) <= MAX_ENTRIES:
         return float("-inf")
     return sorted((entry.at for entry in entries), reverse=True)[MAX_ENTRIES - 1]
+
+
+def _believable(at: float | None) -> float | None:
+    """Return a saved time, None for one in the future: a clock was wrong when it was saved."""
+    return None if at is None or at > time.time() + CLOCK_TOLERANCE else at
 
 
 def _compact(entry: AlarmEntry) -> dict[str, Any]:

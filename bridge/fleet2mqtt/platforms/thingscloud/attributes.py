@@ -25,6 +25,7 @@ from fleet2mqtt.platforms.thingscloud.geo import Coordinates, position
 from fleet2mqtt.platforms.thingscloud.models import AttributeInfo, DeviceRecord, DeviceWriter, JsonObject
 from fleet2mqtt.sdk import vendor_json
 
+ATTRIBUTES_SOURCE = "attributes"
 UNKNOWN = "unknown"
 MAX_STATE = 255
 MAX_NUMBER = 2**53 - 1
@@ -260,6 +261,7 @@ def build_entity(spec: AttributeSpec) -> EntityDescription[DeviceRecord, DeviceW
         "component": _COMPONENTS[spec.type, spec.mode is not WriteMode.READ],
         "value": lambda record: to_state(spec, record.values.get(spec.identifier)),
         "exists": lambda _: True,
+        "source": ATTRIBUTES_SOURCE,
         "write": partial(_write, spec) if spec.mode is not WriteMode.READ else None,
     }
     if spec.type in (AttributeType.ENUM, AttributeType.JSON, AttributeType.TEXT):

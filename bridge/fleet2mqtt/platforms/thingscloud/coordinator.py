@@ -11,9 +11,10 @@ from typing import Any
 
 from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin
 from fleet2mqtt.errors import BackendError
-from fleet2mqtt.platforms.thingscloud.attributes import AttributeOptions
+from fleet2mqtt.platforms.thingscloud.attributes import ATTRIBUTES_SOURCE, AttributeOptions
 from fleet2mqtt.platforms.thingscloud.client import Client, device_path
 from fleet2mqtt.platforms.thingscloud.device_store import DeviceStore
+from fleet2mqtt.platforms.thingscloud.entities import META_SOURCE, SCHEMA_SOURCE, STAT_SOURCE
 from fleet2mqtt.platforms.thingscloud.geo import Coordinates
 from fleet2mqtt.platforms.thingscloud.groups import device_listing, flatten_tree, read_members
 from fleet2mqtt.platforms.thingscloud.models import AlarmStat, DevicesStat, DeviceType, JsonObject, Project
@@ -24,6 +25,8 @@ from fleet2mqtt.sdk.updates import UpdateFactory
 
 CHUNK = 50
 """Devices after which a sweep orders the remaining ones again."""
+EMPTY_LISTS_BEFORE_REMOVAL = 2
+"""Lists in a row in which the vendor counts no device, before the devices are discarded."""
 WRITE_WINDOW = 30.0
 """Seconds after a write during which a read-back reads only the part that was written."""
 
@@ -32,6 +35,7 @@ WRITE_WINDOW = 30.0
 class _DeviceSweep:
     """A sweep over the devices, and when each was last tried (`time.monotonic()`)."""
 
+    source: str
     sweep: Sweep
     attempted_at: dict[str, float] = field(default_factory=dict)
 
@@ -39,7 +43,10 @@ class _DeviceSweep:
 class Coordinator:
     """The polls, writes and read-backs of one project."""
 
-    def __init__(self, context: Context, client: Client) -> None:
+    def __init__(
+        self, context: Context, client: Client, has_active_alarms: Callable[[str], bool | None] = lambda _: None
+    ) -> None:
+        """`has_active_alarms` tells by vendor id whether the alarms on disk have an active one; None if unknown."""
         options = context.options
         self.name = context.name
         self.client = client
@@ -49,16 +56,18 @@ class Coordinator:
             writable=options["writable"],
             coordinates=Coordinates(options["coordinates"]),
         )
-        self.store = DeviceStore(context, attribute_options, options["buttons"])
+        self.store = DeviceStore(context, attribute_options, options["buttons"], has_active_alarms)
         self._filters = tuple(product(options["types"] or (None,), options["groups"] or (None,)))
         self._max_definitions_age = context.interval("schema") * 0.9
         self._listing = asyncio.Lock()
         self._listed = False
+        self._empty_lists = 0
         self._written: dict[str, tuple[str, float]] = {}
-        self._values_sweep = _DeviceSweep(Sweep(primary_fails=context.primary_fails))
-        self._schema_sweep = _DeviceSweep(Sweep(primary_fails=context.primary_fails))
-        self._stat_sweep = Sweep(primary_fails=context.primary_fails)
-        self._meta_sweep = Sweep(primary_fails=context.primary_fails)
+        self._values_sweep = _DeviceSweep(ATTRIBUTES_SOURCE, Sweep(primary_fails=context.primary_fails))
+        self._schema_sweep = _DeviceSweep(SCHEMA_SOURCE, Sweep(primary_fails=context.primary_fails))
+        self._part_sweeps = {
+            source: Sweep(primary_fails=context.primary_fails) for source in (STAT_SOURCE, META_SOURCE)
+        }
 
     # Sources
 
@@ -77,12 +86,14 @@ class Coordinator:
             async for page in listing.pages():
                 devices = [self.store.apply_device(item, page.requested_at) for item in page.items]
                 yield self.update(page.requested_at, devices=devices)
-            complete &= listing.complete and not listing.empty
+            complete &= listing.complete
             seen |= listing.seen
-        if complete and seen:
-            self.store.retain(seen)
+        if complete:  # an explicit total of 0 is one, too
+            self._empty_lists = 0 if seen else self._empty_lists + 1
+            if seen or self._empty_lists >= EMPTY_LISTS_BEFORE_REMOVAL:
+                self.store.retain(seen)
             ids = frozenset(map(self.store.device_id, seen))
-            yield self.update(requested_at, inventories=[Inventory(scope="devices", ids=ids)])
+            yield self.update(requested_at, inventories=[Inventory(scope="devices", ids=ids, confirmed_empty=not ids)])
 
     async def poll_attributes(self) -> AsyncIterator[Update]:
         """Read the values of every device, with their definitions where those are not known yet."""
@@ -97,7 +108,7 @@ class Coordinator:
     async def poll_stat(self) -> AsyncIterator[Update]:
         """Read the totals of the project."""
         parts = {"stat": self._read_stat, "alarms": self._read_alarm_stat}
-        async for update in self._sweep_parts(self._stat_sweep, parts):
+        async for update in self._sweep_parts(STAT_SOURCE, parts):
             yield update
 
     async def poll_meta(self) -> AsyncIterator[Update]:
@@ -108,7 +119,7 @@ class Coordinator:
             "customers": self._read_customers,
             "groups": self._read_groups,
         }
-        async for update in self._sweep_parts(self._meta_sweep, parts):
+        async for update in self._sweep_parts(META_SOURCE, parts):
             yield update
 
     async def vendor_ids(self) -> tuple[str, ...]:
@@ -180,18 +191,27 @@ class Coordinator:
                     device = await read(vendor_id)
                 except BackendError as error:
                     state.sweep.record_failure(vendor_id, error)
+                    if state.sweep.is_missed(vendor_id):
+                        yield self.update(devices=[self.store.apply_missed(vendor_id, state.source)])
                 else:
                     state.sweep.record_success(vendor_id)
                     yield self.update(requested_at, devices=[device])
         state.sweep.close()
 
     async def _sweep_parts(
-        self, sweep: Sweep, parts: Mapping[str, Callable[[], Awaitable[Iterable[Device]]]]
+        self, source: str, parts: Mapping[str, Callable[[], Awaitable[Iterable[Device]]]]
     ) -> AsyncIterator[Update]:
         """Read one part of the project after another; one that fails is skipped."""
-        async for _, result in sweep.run(parts, lambda part: parts[part]()):
+        sweep, unanswered = self._part_sweeps[source], set(parts)
+        async for part, result in sweep.run(parts, lambda part: parts[part]()):
             if not isinstance(result, BackendError):
+                unanswered.discard(part)
                 yield self.update(devices=result)
+            elif sweep.is_missed(part):
+                yield self.update(devices=[self.store.clear_project(part)])
+        if not unanswered:
+            self.store.mark_answered(source)
+            yield self.update(devices=[self.store.update_project()])
 
     async def _read_info(self, vendor_id: str) -> JsonObject:
         requested_at = time.monotonic()

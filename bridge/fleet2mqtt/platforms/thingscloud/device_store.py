@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleet2mqtt.devices.model import Device
 from fleet2mqtt.platforms.thingscloud.attributes import (
+    ATTRIBUTES_SOURCE,
     AttributeOptions,
     AttributeSpec,
     ValueShape,
@@ -21,6 +22,7 @@ from fleet2mqtt.platforms.thingscloud.entities import (
     DEVICE_ENTITIES,
     MANUFACTURER,
     PROJECT_ENTITIES,
+    SCHEMA_SOURCE,
     DeviceEntity,
     alarm_status,
     build_extended_entity,
@@ -39,8 +41,18 @@ from fleet2mqtt.platforms.thingscloud.models import (
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Context
 from fleet2mqtt.sdk.device_cache import DeviceCache, NewestFirst
+from fleet2mqtt.sdk.vendor_json import WireModel
 
+MAX_HELD_DEVICES, MAX_HELD_REPORTS = 1_000, 20
+"""Most devices whose reports are held until they are listed, and most reports of each."""
 _NEVER = float("-inf")
+
+
+class _Report(NamedTuple):
+    """Values that a device reported, and when."""
+
+    values: Mapping[str, Any]
+    at: datetime | None
 
 
 @dataclass(slots=True)
@@ -48,7 +60,9 @@ class _DeviceEntry:
     """The data of a device, and when its parts were requested (`time.monotonic()`).
 
     `has_new_values`: it sent something since its values were last read, as far as the list tells. `undefined` are
-    values without a definition, although the definitions were read after them.
+    values without a definition, although the definitions were read after them. `received_at` is when each value was
+    last pushed. `listed_alarm` is the alarm status of the list, `has_alarm_status` that this vendor's list ever had
+    one for this device, `alarm_pushed` that an alarm was pushed after it. `answered` are sources that have answered.
     """
 
     raw: JsonObject
@@ -58,10 +72,19 @@ class _DeviceEntry:
     definitions_requested_at: float = _NEVER
     values_requested_at: float = _NEVER
     reported_at: datetime | None = None
-    alarmed_at: datetime | None = None
+    received_at: dict[str, float] = field(default_factory=dict)
+    listed_alarm: bool | None = None
+    has_alarm_status: bool = False
+    alarm_pushed: bool = False
+    answered: frozenset[str] = frozenset()
     undefined: frozenset[str] = frozenset()
     shapes: dict[str, ValueShape] = field(default_factory=dict)
     entities: tuple[DeviceEntity, ...] | None = None
+
+    @property
+    def updated_at(self) -> float:
+        """Return when any value was last read or pushed."""
+        return max(self.values_requested_at, max(self.received_at.values(), default=_NEVER))
 
     def without_definition(self) -> frozenset[str]:
         """Return the identifiers of values without a definition."""
@@ -73,11 +96,21 @@ class _DeviceEntry:
 class DeviceStore:
     """The devices by the vendor's ids, and the totals of the project."""
 
-    def __init__(self, context: Context, options: AttributeOptions, buttons: Mapping[str, CommandButton]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        options: AttributeOptions,
+        buttons: Mapping[str, CommandButton],
+        has_active_alarms: Callable[[str], bool | None],
+    ) -> None:
+        """`has_active_alarms` tells by vendor id whether the alarms on disk have an active one; None if unknown."""
         self.model_names: dict[str, str] = {}
         self.members: dict[str, frozenset[str]] = {}
         """The groups of each device, by vendor id."""
         self._project = ProjectRecord()
+        self._answered: frozenset[str] = frozenset()
+        self._has_active_alarms = has_active_alarms
+        self._held: dict[str, list[_Report]] = {}
         self._group_names: Mapping[str, str] = {}
         self._cache = DeviceCache(backend=context.name, ids=context.ids)
         self._newest = NewestFirst()
@@ -114,6 +147,7 @@ class DeviceStore:
             del self._entries[vendor_id]
             self._newest.discard(vendor_id)
         self._cache.discard(map(self.device_id, gone))
+        self._held.clear()
 
     def sweep_order(self, vendor_ids: Iterable[str], attempted_at: Mapping[str, float]) -> list[str]:
         """Return those of these that are listed: first devices with new values, then the longest not read.
@@ -122,9 +156,11 @@ class DeviceStore:
         """
         listed = [(entry, vendor_id) for vendor_id in vendor_ids if (entry := self._entries.get(vendor_id)) is not None]
 
-        def priority(item: tuple[_DeviceEntry, str]) -> tuple[bool, float]:
+        def priority(item: tuple[_DeviceEntry, str]) -> tuple[bool, bool, float]:
             entry, vendor_id = item
-            return not entry.has_new_values, max(entry.values_requested_at, attempted_at.get(vendor_id, _NEVER))
+            waits_for_definitions = bool(entry.received_at) and entry.definitions is None
+            last = max(entry.updated_at, attempted_at.get(vendor_id, _NEVER))
+            return not waits_for_definitions, not entry.has_new_values, last
 
         return [vendor_id for _, vendor_id in sorted(listed, key=priority)]
 
@@ -161,16 +197,34 @@ class DeviceStore:
         if entry is None:
             record = DeviceRecord(info=DeviceInfo(id=vendor_id), zone=self._zone)
             entry = self._entries[vendor_id] = _DeviceEntry({}, record)
-        is_newest = self._newest.accept(vendor_id, requested_at)
-        if is_newest and any(entry.raw.get(key) != value for key, value in raw.items()):
-            entry.has_new_values |= entry.raw.get("active") != raw.get("active")
-            entry.raw = entry.raw | raw
-            info = DeviceInfo.model_validate(entry.raw, context=zone_context(self._zone))
-            status = alarm_status(info.alarm)
-            alarming = status if status is not None else entry.record.alarming or False
-            self._set_record(entry, replace(entry.record, info=info, alarming=alarming))
-            self._place(vendor_id)
+        if self._newest.accept(vendor_id, requested_at):
+            if any(entry.raw.get(key) != value for key, value in raw.items()):
+                entry.has_new_values |= entry.raw.get("active") != raw.get("active")
+                entry.raw = entry.raw | raw
+                info = DeviceInfo.model_validate(entry.raw, context=zone_context(self._zone))
+                self._set_record(entry, replace(entry.record, info=info))
+                self._place(vendor_id)
+            self._apply_listed_alarm(vendor_id, entry)
+        for report in self._held.pop(vendor_id, ()):
+            self.apply_report(vendor_id, report.values, report.at)
         return self.device(vendor_id)
+
+    def _apply_listed_alarm(self, vendor_id: str, entry: _DeviceEntry) -> None:
+        """Apply the alarm status of the list; where it had one, an emptied `alarm` tells that no alarm is active."""
+        status = alarm_status(entry.record.info.alarm)
+        if status is None and entry.has_alarm_status and not entry.record.info.alarm:
+            status = False
+        entry.listed_alarm, entry.alarm_pushed = status, False
+        entry.has_alarm_status |= status is not None
+        self._set_alarming(vendor_id, entry)
+
+    def _set_alarming(self, vendor_id: str, entry: _DeviceEntry) -> None:
+        """Set `alarming`: the status of the list, unless an alarm was pushed since, or else the alarms on disk."""
+        alarming = entry.listed_alarm
+        if alarming is None or entry.alarm_pushed:
+            active = self._has_active_alarms(vendor_id)
+            alarming = alarming if active is None else active
+        self._set_record(entry, replace(entry.record, alarming=alarming))
 
     def apply_definitions(self, vendor_id: str, items: Iterable[JsonObject], requested_at: float) -> Device | None:
         """Apply the attributes of a device with their definitions."""
@@ -195,34 +249,72 @@ class DeviceStore:
             return None
         if requested_at >= entry.values_requested_at:
             entry.values_requested_at, entry.has_new_values = requested_at, False
-            self._set_values(entry, dict(values))
+            entry.received_at = {name: at for name, at in entry.received_at.items() if at > requested_at}
+            newer = {name: entry.record.values.get(name) for name in entry.received_at}
+            self._set_values(entry, {**values, **newer})
+            if entry.definitions is not None:
+                entry.answered |= {ATTRIBUTES_SOURCE}
         return self.device(vendor_id)
 
     def apply_report(self, vendor_id: str, values: Mapping[str, Any], at: datetime | None) -> Device | None:
-        """Apply values that a device just reported, unless a later report is there."""
+        """Apply values that a device just reported, unless a later report is there.
+
+        Until the first complete list, reports of devices that are not listed yet are held.
+        """
         entry = self._entries.get(vendor_id)
-        if entry is None or (at and entry.reported_at and at < entry.reported_at):
+        if entry is None:
+            self._hold(vendor_id, _Report(values, at))
+            return None
+        if at and entry.reported_at and at < entry.reported_at:
             return None
         entry.reported_at = at or entry.reported_at
-        entry.values_requested_at = time.monotonic()
+        entry.received_at |= dict.fromkeys(values, time.monotonic())
         self._set_values(entry, {**entry.record.values, **values})
+        return self.device(vendor_id)
+
+    def _hold(self, vendor_id: str, report: _Report) -> None:
+        held = self._held.setdefault(vendor_id, [])
+        held.append(report)
+        del held[:-MAX_HELD_REPORTS]
+        if len(self._held) > MAX_HELD_DEVICES:
+            del self._held[next(iter(self._held))]
+
+    def apply_missed(self, vendor_id: str, source: str) -> Device | None:
+        """Apply that a source could not be read for several sweeps: its values are unknown, but for pushed ones."""
+        entry = self._entries.get(vendor_id)
+        if entry is None:
+            return None
+        entry.answered |= {source}
+        if source == ATTRIBUTES_SOURCE:
+            values = {name: value for name, value in entry.record.values.items() if name in entry.received_at}
+            self._set_record(entry, replace(entry.record, values=values))
+        else:
+            extended = tuple(info.model_copy(update={"value": None}) for info in entry.record.extended)
+            self._set_record(entry, replace(entry.record, extended=extended))
         return self.device(vendor_id)
 
     def apply_event(self, vendor_id: str, event: DeviceEvent) -> Device | None:
         """Apply an event of a device."""
         return self._change(vendor_id, event=event)
 
-    def apply_alarm(self, vendor_id: str, at: datetime, *, cleared: bool) -> Device | None:
-        """Apply that an alarm was raised or cleared, unless a later one is there."""
+    def apply_alarms(self, vendor_id: str, *, pushed: bool = False) -> Device | None:
+        """Apply that an alarm of a device was raised or cleared, by the log or `pushed`."""
         entry = self._entries.get(vendor_id)
-        if entry is None or (entry.alarmed_at and at < entry.alarmed_at):
+        if entry is None:
             return None
-        entry.alarmed_at = at
-        return self._change(vendor_id, alarming=not cleared)
+        entry.alarm_pushed |= pushed
+        self._set_alarming(vendor_id, entry)
+        return self.device(vendor_id)
+
+    def refresh_alarms(self) -> list[Device]:
+        """Apply the alarms on disk to every device, once the log was read for the first time."""
+        return [device for vendor_id in self._entries if (device := self.apply_alarms(vendor_id))]
 
     def apply_extended(self, vendor_id: str, items: Iterable[JsonObject]) -> Device | None:
         """Apply the extended information of a device."""
         infos = tuple(ExtendInfo.model_validate(item) for item in items)
+        if entry := self._entries.get(vendor_id):
+            entry.answered |= {SCHEMA_SOURCE}
         return self._change(vendor_id, extended=tuple(info for info in infos if info.id))
 
     def apply_groups(self, names: Mapping[str, str], members: Mapping[str, frozenset[str]]) -> list[Device]:
@@ -244,7 +336,18 @@ class DeviceStore:
             manufacturer=MANUFACTURER,
             model="thingscloud",
             configuration_url=self._url,
+            answered=self._answered,
         )
+
+    def clear_project(self, part: str) -> Device:
+        """Make the values of a part of the project unknown: it could not be read for several sweeps."""
+        current = getattr(self._project, part)
+        unknown = type(current)(**dict.fromkeys(current.model_fields_set)) if isinstance(current, WireModel) else None
+        return self.update_project(**{part: unknown})
+
+    def mark_answered(self, source: str) -> None:
+        """Record that a source has answered for every part of the project."""
+        self._answered |= {source}
 
     # Devices
 
@@ -270,6 +373,7 @@ class DeviceStore:
             serial_number=info.device_key,
             suggested_area=record.groups[0] if record.groups else None,
             alarms=True,
+            answered=entry.answered,
         )
 
     def _place(self, vendor_id: str) -> Device | None:

@@ -14,6 +14,7 @@ from fleet2mqtt.sdk.vendor_json import iso
 
 MANUFACTURER: Final = "ThingsCloud"
 TITLE: Final = "ThingsCloud"
+SCHEMA_SOURCE, STAT_SOURCE, META_SOURCE = "schema", "stat", "meta"
 
 DeviceEntity: TypeAlias = EntityDescription[DeviceRecord, DeviceWriter]
 ProjectEntity: TypeAlias = EntityDescription[ProjectRecord, DeviceWriter]
@@ -144,6 +145,7 @@ def build_extended_entity(key: str, info: ExtendInfo) -> DeviceEntity:
         value=value,
         exists=lambda _: True,
         attributes=attributes,
+        source=SCHEMA_SOURCE,
         category=EntityCategory.DIAGNOSTIC,
         enabled=False,
         icon="mdi:information-outline",
@@ -155,6 +157,8 @@ def _total(part: str, key: str, name: Name, icon: str) -> ProjectEntity:
         key=key,
         name=name,
         value=lambda record: getattr(getattr(record, part), key),
+        exists=lambda record: key in getattr(record, part).model_fields_set,
+        source=STAT_SOURCE,
         state_class="measurement",
         icon=icon,
     )
@@ -166,6 +170,7 @@ def _list_length(key: str, name: Name, icon: str) -> ProjectEntity:
         name=name,
         value=lambda record: None if getattr(record, key) is None else len(getattr(record, key)),
         attributes=lambda record: _names_by_id(getattr(record, key)),
+        source=META_SOURCE,
         state_class="measurement",
         category=EntityCategory.DIAGNOSTIC,
         enabled=False,
@@ -200,12 +205,16 @@ PROJECT_ENTITIES: tuple[ProjectEntity, ...] = (
         name=Name("Problem", "告警"),
         component=Component.BINARY_SENSOR,
         value=_has_major_alarms,
+        exists=lambda record: bool(record.alarms.model_fields_set & {"alarm_2_total", "alarm_3_total"}),
+        source=STAT_SOURCE,
         device_class="problem",
     ),
     EntityDescription(
         key="project",
         name=Name("Project", "项目"),
         value=lambda record: record.project.name,
+        exists=lambda record: "name" in record.project.model_fields_set,
+        source=META_SOURCE,
         attributes=lambda record: {
             key: value for key, value in record.project.model_dump().items() if value and key != "name"
         },
@@ -218,6 +227,7 @@ PROJECT_ENTITIES: tuple[ProjectEntity, ...] = (
         key="customers",
         name=Name("Users", "用户数"),
         value=lambda record: record.customers,
+        source=META_SOURCE,
         state_class="measurement",
         enabled=False,
         icon="mdi:account-group-outline",

@@ -52,7 +52,7 @@ class PushParser:
         if entry is None:
             return self._coordinator.update(origin=UpdateOrigin.PUSH)
         alarm = build_alarm(self._context, entry, rule, UpdateOrigin.PUSH)
-        changed = self._coordinator.store.apply_alarm(device, alarm.raised_at, cleared=entry.cleared)
+        changed = self._coordinator.store.apply_alarms(device, pushed=True)
         checkpoints = self._matcher.checkpoints((entry.device,))
         return self._coordinator.update(
             origin=UpdateOrigin.PUSH, alarms=[alarm], devices=[changed], checkpoints=checkpoints
