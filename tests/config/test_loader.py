@@ -6,11 +6,14 @@ import dataclasses
 import json
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
 import trustme
+import voluptuous as vol
 
 from fleet2mqtt.config.loader import load
 from fleet2mqtt.config.models import (
@@ -26,6 +29,7 @@ from fleet2mqtt.config.models import (
     Secret,
     TlsConfig,
 )
+from fleet2mqtt.sdk import api
 from tests.configuring import BACKENDS, PLATFORMS, read
 
 
@@ -216,3 +220,17 @@ def test_paths_are_relative_to_the_file_and_not_to_where_one_stands(
     assert config.data_dir == tmp_path / "etc" / "data"
     assert config.mqtt
     assert config.mqtt.tls == TlsConfig(ca=f"{tmp_path}/etc/ca.pem")
+
+
+def test_secret_options_of_a_platform_are_secret_at_any_depth(tmp_path: Path) -> None:
+    own = {
+        vol.Required("key", description=api.SECRET): str,
+        vol.Optional("other", default=dict): {vol.Optional("token", default=None, description=api.SECRET): str},
+    }
+    platform: Any = SimpleNamespace(SCHEMA=own)
+    text = "backends: {x: {platform: mine, url: 'http://a', key: sesame-3, other: {token: sesame-4}}}"
+    file = tmp_path / "fleet2mqtt.yaml"
+    file.write_text(text)
+    config = load(file, {"mine": lambda: platform})
+    assert config.backends["x"].secrets == {"sesame-3", "sesame-4"}
+    assert config.secrets == {"sesame-3", "sesame-4"}

@@ -216,13 +216,19 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
     if faults:
         raise vol.MultipleInvalid(faults)
     mine = {str(marker): values.pop(str(marker)) for marker in own if str(marker) in values}
-    secrets = frozenset(
-        str(values[str(marker)])
-        for marker in special
-        if isinstance(marker, vol.Marker) and marker.description == api.SECRET and values.get(str(marker))
-    )
+    secrets = frozenset(_secret_options(special, values))
     options = MappingProxyType(values | {"allow": mine.get("allow", ()), "secrets": secrets})
     return BackendConfig(name=name, options=options, secrets=secrets, **mine)
+
+
+def _secret_options(schema: Mapping[Any, Any], values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the values of the options that a platform marks as secret, at any depth."""
+    for marker, validate in schema.items():
+        value = values.get(str(marker))
+        if isinstance(validate, Mapping) and isinstance(value, Mapping):
+            yield from _secret_options(validate, value)
+        elif isinstance(marker, vol.Marker) and marker.description == api.SECRET and value:
+            yield str(value)
 
 
 def _push_rows() -> dict[Any, Any]:

@@ -67,7 +67,8 @@ class PushReceiver:
         self._configs = configs
         self._patience = patience
         self.counted: Counter[str] = Counter()
-        """Pushes by what became of them: accepted, refused (404), malformed, too_large, broken, busy, full, failed."""
+        """Pushes by what became of them: accepted, refused (404), malformed, too_large, broken, busy, full, failed;
+        `served` are calls that a platform responded to."""
         self._busy = 0
         self._trouble: dict[tuple[str, str], str] = {}
         """What is wrong with the pushes of a backend and kind, once it has been said."""
@@ -78,7 +79,23 @@ class PushReceiver:
         # Two slashes: the address was entered with one at its end, and the vendor's system adds its own.
         for tail in ("/{kind}", "/{kind}/", "//{kind}"):
             app.router.add_route("*", "/push/{backend}/{secret}" + tail, self._handle)
+        for tail in ("", "/"):
+            app.router.add_route("*", "/{prefix}/{backend}/{secret}/{name}" + tail, self._serve)
         return app
+
+    async def _serve(self, request: web.Request) -> web.Response:
+        """Respond to a call that a platform serves (`sdk.api.ServedCall`)."""
+        prefix, backend, secret, name = (request.match_info[part] for part in ("prefix", "backend", "secret", "name"))
+        running = self._backends.get(backend)
+        served = [call for call in (running.served if running else ()) if (call.prefix, call.name) == (prefix, name)]
+        if not self._is_authorized(request.remote, backend, secret.encode("utf-8", "replace")) or not served:
+            self.counted["refused"] += 1
+            raise web.HTTPNotFound
+        if request.method != "POST":
+            raise web.HTTPMethodNotAllowed(request.method, ["POST"])
+        body = await self._read(request)
+        self.counted["served"] += 1
+        return _response(200, served[0].respond(body, request.headers))
 
     async def _handle(self, request: web.Request) -> web.Response:
         name, secret, kind = (request.match_info[part] for part in ("backend", "secret", "kind"))
@@ -163,11 +180,13 @@ class PushReceiver:
 
     def _authorize(self, remote: str | None, backend: str, secret: bytes, kind: str) -> Push | None:
         """The push this is, if the backend takes it, the secret is right and the sender may."""
+        return self._find(backend, kind) if self._is_authorized(remote, backend, secret) else None
+
+    def _is_authorized(self, remote: str | None, backend: str, secret: bytes) -> bool:
+        """Return True if the backend accepts requests with this secret from this sender."""
         configured = self._push_config(backend)
         right = hmac.compare_digest((configured.secret.reveal() if configured else "\x00").encode(), secret)
-        if configured is None or not right or not _allowed(remote, configured.allow):
-            return None
-        return self._find(backend, kind)
+        return configured is not None and right and _allowed(remote, configured.allow)
 
     def _find(self, backend: str, kind: str) -> Push | None:
         found = self._backends.get(backend)

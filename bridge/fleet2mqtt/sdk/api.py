@@ -108,6 +108,19 @@ class Push:
     failure: Callable[[str], bytes]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedCall:
+    """A vendor's call that the bridge serves: `POST /<prefix>/<backend>/<secret>/<name>` on the push port.
+
+    `respond(body, headers)` returns the JSON of the response from what the platform knows, also for a request that is
+    wrong. Secret and sender are checked before, as for a push.
+    """
+
+    prefix: str
+    name: str
+    respond: Callable[[bytes, Mapping[str, str]], bytes]
+
+
 @dataclass(slots=True)
 class Calls:
     """Calls to one endpoint, and those that failed."""
@@ -132,6 +145,7 @@ class Backend(Generic[ClientT]):
     read: Callable[[Device], Awaitable[Update]]
     actions: tuple[Action, ...] = ()
     pushes: tuple[Push, ...] = ()
+    served: tuple[ServedCall, ...] = ()
     calls: Mapping[str, Calls] = field(default_factory=dict)
     quota: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""

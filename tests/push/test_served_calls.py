@@ -1,0 +1,79 @@
+"""Calls of a vendor that a platform serves on the push port: who may make them, and how they are counted."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from io import BytesIO
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from fleet2mqtt.config.models import BackendConfig, PushConfig, Secret
+from fleet2mqtt.push.receiver import MAX_BODY, PushReceiver
+from fleet2mqtt.sdk.api import Backend, ServedCall
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+SECRET = "served-secret"
+PATH = f"/assets/cabinets/{SECRET}/QueryAssets"
+
+
+def respond(body: bytes, headers: Mapping[str, str]) -> bytes:
+    return b'{"body": "' + body + b'", "token": "' + headers.get("token", "").encode() + b'"}'
+
+
+@asynccontextmanager
+async def served(allow: str = "127.0.0.0/8") -> AsyncIterator[tuple[PushReceiver, TestClient[Any, Any]]]:
+    """A receiver of one backend that serves one call."""
+
+    async def read(device: Any) -> Any:
+        raise AssertionError(device)
+
+    call = ServedCall(prefix="assets", name="QueryAssets", respond=respond)
+    backend = Backend(name="cabinets", platform="x", client=None, sources=(), read=read, served=(call,))
+    push = PushConfig(secret=Secret(SECRET), allow=(ip_network(allow),))
+    config = BackendConfig(name="cabinets", platform="x", options={}, push=push)
+    unused: Any = None
+    receiver = PushReceiver(unused, unused, {"cabinets": backend}, {"cabinets": config})
+    async with TestClient(TestServer(receiver.application())) as client:
+        yield receiver, client
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/"])
+async def test_served_call_is_answered_by_the_platform(path: str) -> None:
+    async with served() as (receiver, client):
+        async with client.post(path, data=b"a,b", headers={"token": "T"}) as response:
+            assert (response.status, response.content_type) == (200, "application/json")
+            assert await response.json() == {"body": "a,b", "token": "T"}
+        assert receiver.counted == {"served": 1}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        PATH.replace(SECRET, "other-secret"),
+        PATH.replace("cabinets", "other"),
+        PATH.replace("QueryAssets", "Other"),
+        PATH.replace("assets", "other"),
+        "/a/b/c/d",
+    ],
+)
+async def test_any_wrong_path_gets_the_same_404(path: str) -> None:
+    async with served() as (receiver, client):
+        async with client.post(path, data=b"a") as response:
+            assert (response.status, await response.text()) == (404, "404: Not Found")
+        assert receiver.counted == {"refused": 1}
+
+
+async def test_served_call_from_elsewhere_by_get_or_too_large_is_refused() -> None:
+    async with served(allow="10.0.0.0/8") as (_, client), client.post(PATH, data=b"a") as response:
+        assert response.status == 404
+    async with served() as (receiver, client):
+        async with client.get(PATH) as response:
+            assert response.status == 405
+        async with client.post(PATH, data=BytesIO(b"a" * (MAX_BODY + 1))) as response:
+            assert response.status == 413
+        assert receiver.counted == {"too_large": 1}
