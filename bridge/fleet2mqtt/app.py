@@ -31,6 +31,7 @@ from fleet2mqtt.devices.builtin_entities import added_entities, bridge_entities
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import Device, Update
 from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.devices.selection import SelectionFilter
 from fleet2mqtt.errors import ConfigError, OutboxError
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.mqtt import Message, MqttClient, Settings, embedded_broker, tls_context
@@ -137,7 +138,8 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
 
     subscriptions = [(topic, 1) for topic in (*topics.commands(), topics.state, config.discovery.birth_topic)]
     mqtt = MqttClient(mqtt_settings(broker, instance, topics), subscriptions)
-    registry = Registry(time.monotonic, added_entities(active.refresh))
+    selection = SelectionFilter(active.selection_of)
+    registry = Registry(time.monotonic, added_entities(active.refresh), selection)
     discovery = Discovery(topics, config.language, __version__) if config.discovery.enabled else None
     publisher = Publisher(mqtt, registry, discovery, topics, broker.discovery_rate)
     alarm_publisher = AlarmPublisher(mqtt, outbox, topics, latency.observe)
@@ -148,7 +150,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     calls = CallsInProgress()
     commands = CommandQueue(hub, registry, publisher, topics, active.backends, calls, replies, work.start, limits)
     push_receiver = PushReceiver(hub, outbox, active.backends, active.configs)
-    connector = BackendConnector(ids=ids, data_dir=config.data_dir, outbox=outbox, active=active)
+    connector = BackendConnector(ids=ids, data_dir=config.data_dir, outbox=outbox, active=active, selection=selection)
     backend_status = BackendStatus(hub, publisher, topics)
     unit = Unit(active, connector, hub, registry, publisher, backend_status, topics, calls, group)
     inventory = InventorySaver(config.data_dir / INVENTORY, registry, publisher, ids, hub.inventory_changed)

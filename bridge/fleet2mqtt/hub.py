@@ -50,7 +50,8 @@ class Hub:
         stored = Stored()
         if update.alarms or update.checkpoints:
             checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
-            stored = await self._outbox.add(update.alarms, self._name, checkpoints)
+            alarms = [alarm for alarm in update.alarms if not self._registry.is_excluded(alarm.device)]
+            stored = await self._outbox.add(alarms, self._name, checkpoints)
         changes = self._registry.accept(
             update, stamp(update.observed_at), settled=not self.unsettled.get(update.backend)
         )
@@ -71,6 +72,14 @@ class Hub:
         """Show whether a source works: at the devices that it reads, and on its availability topic."""
         self._publisher.on_changes(self._registry.set_source_available(backend, source, available=available))
         self._publisher.set_retained(self._topics.source(backend, source), availability(available))
+
+    async def apply_selection(self, backend: str) -> None:
+        """Remove the devices and entities of a backend that its options no longer select."""
+        changes = self._registry.apply_selection(backend)
+        await self._end_active(changes.removed)
+        if changes.removed or changes.discovery_changed:
+            self.inventory_changed.set()
+        self._publisher.on_changes(changes)
 
     async def restore_alarms(self) -> None:
         """Publish again what the outbox stores: last alarms and active alarms."""

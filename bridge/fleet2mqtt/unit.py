@@ -18,6 +18,7 @@ from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import Device, Update
 from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.devices.selection import DEFAULT, Selection, SelectionFilter
 from fleet2mqtt.errors import BackendError, CommandError
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.ops.backend_status import BackendStatus
@@ -41,6 +42,11 @@ class ActiveBackends:
     configs: dict[str, BackendConfig] = field(default_factory=dict)
     backends: dict[str, Backend] = field(default_factory=dict)
     pollers: dict[str, Poller] = field(default_factory=dict)
+
+    def selection_of(self, backend: str) -> Selection:
+        """Return the selection of a backend as it is configured; of one that is not configured, the default."""
+        config = self.configs.get(backend)
+        return DEFAULT if config is None else config.selection
 
     def request_poll(self, backend: str, sources: tuple[str, ...]) -> None:
         """Poll sources of a backend soon; a backend that does not run any more is left out."""
@@ -74,6 +80,7 @@ class BackendConnector:
     data_dir: Path
     outbox: Outbox
     active: ActiveBackends
+    selection: SelectionFilter
 
     def connect(self, config: BackendConfig) -> AbstractAsyncContextManager[Backend]:
         """Return the context in which the backend is open."""
@@ -86,6 +93,8 @@ class BackendConnector:
             checkpoint=partial(self.outbox.checkpoint, name),
             save_checkpoint=partial(self.outbox.save_checkpoint, name),
             primary_fails=partial(self.active.primary_fails, name),
+            selects=self.selection.selects,
+            is_enabled=config.selection.is_enabled,
         )
         return api.platforms()[config.platform]().connect(context)
 
@@ -166,7 +175,7 @@ class Unit:
             for name in prepared.removed:
                 self._show_removed(name)
             for name, (config, backend) in prepared.backends.items():
-                self._add(config, backend, prepared.contexts.pop(name))
+                await self._add(config, backend, prepared.contexts.pop(name))
                 self.start(name)
         finally:
             await prepared.discard()  # what a stop in the middle leaves
@@ -174,9 +183,9 @@ class Unit:
     async def add(self, config: BackendConfig) -> None:
         """Connect a backend and show it; `start` polls it. Raises ConfigError."""
         stack = AsyncExitStack()
-        self._add(config, await stack.enter_async_context(self._connector.connect(config)), stack)
+        await self._add(config, await stack.enter_async_context(self._connector.connect(config)), stack)
 
-    def _add(self, config: BackendConfig, backend: Backend, stack: AsyncExitStack) -> None:
+    async def _add(self, config: BackendConfig, backend: Backend, stack: AsyncExitStack) -> None:
         name = config.name
         _log_unknown_actions(config.allow, backend)
         self._publisher.pause_backend(name)
@@ -193,6 +202,7 @@ class Unit:
         self._active.configs[name] = config
         self._active.backends[name] = backend
         self._active.pollers[name] = poller
+        await self._hub.apply_selection(name)
         if name not in self._registry.devices:
             self._hub.accept_device(_own_device(backend))
         self._status.on_health(poller.health)

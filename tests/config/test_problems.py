@@ -16,9 +16,11 @@ KEYS = "alarms, backends, base_topic, commands, data_dir, discovery, language, m
 MQTT_KEYS = (
     "client_id, discovery_rate, host, keepalive, max_payload, password, port, protocol, tls, username, will_delay"
 )
+SELECTED_BY = "id, name, model, group, tag, location, kind"
+RULE_KEYS = "group, id, kind, location, model, name, tag"
 UMS_KEYS = (
-    "allow, ca, extra, headers, mode, page_size, platform, push, scan_interval, stale_after, time_zone, timeout, url, "
-    "verify_tls"
+    "allow, ca, entities, exclude, extra, headers, include, mode, overrides, page_size, platform, push, scan_interval, "
+    "stale_after, time_zone, timeout, url, verify_tls"
 )
 TAB = (
     "2: not YAML: while scanning for the next token: found character '\\t' that cannot start any token; "
@@ -157,6 +159,11 @@ WRONG_OPTIONS = [
     ("scan_interval: 5", f"scan_interval: {MAPPING}"),
     ("page_size: many", "page_size: expected a whole number"),
     ("extra: {password: 5}", "extra.password: expected a text, quoted where it reads as a number"),
+    ("include: [{grup: a}]", "include[0].grup: unknown option; did you mean group? allowed are " + RULE_KEYS),
+    ("exclude: [{}]", f"exclude[0]: expected one of {SELECTED_BY} at least"),
+    ("exclude: {model: OM20}", "exclude: expected a list of rules such as [{model: OM20*}]"),
+    ("entities: some", "entities: expected one of minimal, standard, full"),
+    ("overrides: {uptime: {icon: clock}}", "overrides.uptime.icon: expected an icon such as mdi:phone"),
     ("time_out: 5", f"time_out: unknown option; did you mean timeout? allowed are {UMS_KEYS}"),
 ]  # fmt: skip
 

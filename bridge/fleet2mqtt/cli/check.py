@@ -14,6 +14,7 @@ from fleet2mqtt.app import mqtt_settings
 from fleet2mqtt.config.models import Config
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.ids import Ids
+from fleet2mqtt.devices.selection import SelectionFilter
 from fleet2mqtt.errors import BackendError, Disconnected
 from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.outbox import open_outbox
@@ -30,7 +31,9 @@ async def open_backends(config: Config) -> AsyncIterator[dict[str, Backend]]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-")))
         outbox = await stack.enter_async_context(open_outbox(folder / "outbox.sqlite"))
-        connector = BackendConnector(ids=Ids(), data_dir=folder, outbox=outbox, active=ActiveBackends())
+        active = ActiveBackends()
+        selection = SelectionFilter(active.selection_of)
+        connector = BackendConnector(ids=Ids(), data_dir=folder, outbox=outbox, active=active, selection=selection)
         yield {name: await stack.enter_async_context(connector.connect(each)) for name, each in config.backends.items()}
 
 

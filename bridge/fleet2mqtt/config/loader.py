@@ -33,6 +33,7 @@ from fleet2mqtt.config.models import (
 )
 from fleet2mqtt.config.problems import OptionPath, Problem
 from fleet2mqtt.config.yaml_reader import Document
+from fleet2mqtt.devices.selection import Detail, Override, Rule, Selection
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.sdk import api
 
@@ -208,17 +209,62 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
         vol.Optional("allow"): validators.actions,
         vol.Optional("stale_after"): validators.number(0, _BIG),
     }
+    selection = _selection_options()
     faults = api.contradictions(known(), given) if known else []  # which other faults do not hide
     try:
-        values = validators.section(common | dict(special) | own, extra=known is None)(given)
+        values = validators.section(common | dict(special) | own | selection, extra=known is None)(given)
     except vol.MultipleInvalid as error:
         raise vol.MultipleInvalid([*error.errors, *faults]) from error
     if faults:
         raise vol.MultipleInvalid(faults)
+    selected = {str(marker): values.pop(str(marker)) for marker in selection if str(marker) in values}
     mine = {str(marker): values.pop(str(marker)) for marker in own if str(marker) in values}
     secrets = frozenset(_secret_options(special, values))
     options = MappingProxyType(values | {"allow": mine.get("allow", ()), "secrets": secrets})
-    return BackendConfig(name=name, options=options, secrets=secrets, **mine)
+    return BackendConfig(name=name, options=options, secrets=secrets, selection=Selection(**selected), **mine)
+
+
+def _selection_options() -> dict[Any, Any]:
+    """Return the options that select devices and entities of a backend."""
+    override = {
+        vol.Optional("enabled"): validators.flag,
+        vol.Optional("name"): validators.text,
+        vol.Optional("icon"): validators.matching(r"[a-z]+:[a-z0-9-]+", "an icon such as mdi:phone"),
+        vol.Optional("unit"): validators.text,
+    }
+    return {
+        vol.Optional("include"): validators.each(_rule, "expected a list of rules such as [{group: Branch*}]"),
+        vol.Optional("exclude"): validators.each(_rule, "expected a list of rules such as [{model: OM20*}]"),
+        vol.Optional("entities"): validators.choice(Detail),
+        vol.Optional("overrides"): partial(_overrides, check=_making(Override, override)),
+    }
+
+
+def _rule(value: Any) -> Rule:
+    pattern = validators.text
+    attributes = dict.fromkeys(("id", "name", "model", "group", "tag", "location"), pattern)
+    kind = validators.matching(r"[a-z_]+", "the kind of a sub-device such as line")
+    options = {vol.Optional(name): check for name, check in attributes.items()} | {vol.Optional("kind"): kind}
+    values = validators.section(options)(value)
+    if not values:
+        raise vol.Invalid(f"expected one of {', '.join((*attributes, 'kind'))} at least")
+    return Rule(**values)
+
+
+def _overrides(value: Any, *, check: validators.Check) -> Mapping[str, Override]:
+    given = {} if value is None else value
+    if not isinstance(given, dict):
+        raise vol.Invalid("expected a mapping, lines like key: {enabled: false}")
+    made, problems = {}, []
+    for key, override in given.items():
+        try:
+            made[key] = check(override)
+        except vol.Invalid as error:
+            error.prepend([key])
+            problems += error.errors if isinstance(error, vol.MultipleInvalid) else [error]
+    if problems:
+        raise vol.MultipleInvalid(problems)
+    return MappingProxyType(made)
 
 
 def _secret_options(schema: Mapping[Any, Any], values: Mapping[str, Any]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
+from fleet2mqtt.devices.selection import DEFAULT, Selection
 from fleet2mqtt.redaction import SECRET_KEYS
 
 Network = IPv4Network | IPv6Network
@@ -146,6 +147,7 @@ class BackendConfig:
     options: Mapping[str, Any] = field(repr=False)
     push: PushConfig | None = None
     allow: tuple[str, ...] = ()
+    selection: Selection = DEFAULT
     stale_after: float = 7200.0
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 

@@ -259,6 +259,15 @@ def actions(value: Any) -> tuple[str, ...]:
     return _each(value, name, "expected a list of actions such as [mapping_delete]", least=0)
 
 
+def each(check: Check, expected: str) -> Check:
+    """Return a validator for a list of one or more values, each checked; `expected` is the message for no list."""
+
+    def checked(value: Any) -> tuple[Any, ...]:
+        return _each(value, check, expected, least=1)
+
+    return checked
+
+
 def _each(value: Any, check: Check, words: str, *, least: int) -> tuple[Any, ...]:
     if not isinstance(value, list) or len(value) < least:
         raise vol.Invalid(words)
@@ -266,6 +275,9 @@ def _each(value: Any, check: Check, words: str, *, least: int) -> tuple[Any, ...
     for index, item in enumerate(value):
         try:
             given.append(check(item))
+        except vol.MultipleInvalid as error:
+            error.prepend([index])
+            faults += error.errors
         except vol.Invalid as error:
             faults.append(vol.Invalid(error.error_message, [index]))
     if faults:

@@ -112,6 +112,8 @@ class EntityDescription(Generic[RecordT, ClientT]):
     source: str = ""
     category: EntityCategory | None = None
     enabled: bool = True
+    essential: bool = False
+    """Part of `entities: minimal`: an operator alarms on it."""
     device_class: str | None = None
     state_class: str | None = None
     unit: str | None = None
@@ -153,6 +155,9 @@ class Device:
     `complete` is False while the vendor sends less about the device than it has, because it cannot reach it: entities
     that are missing then are not removed.
 
+    `kind` is the kind of a sub-device (line, channel, rule, compartment), None for a device that the vendor lists.
+    `groups`, `tags` and `location` are the vendor's, for rules of selection.
+
     `record` is what the entity descriptions read and write; None once restored from disk. `alarms` asks for the alarm
     entities; `counts_alarms` says that the platform has counters per severity of its own.
     """
@@ -175,6 +180,10 @@ class Device:
     connections: tuple[tuple[str, str], ...] = ()
     suggested_area: str | None = None
     configuration_url: str | None = None
+    kind: str | None = None
+    groups: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    location: str | None = None
     alarms: bool = False
     counts_alarms: bool = False
     source: str = ""

@@ -20,13 +20,28 @@ from fleet2mqtt.devices.model import (
     Value,
     without_functions,
 )
+from fleet2mqtt.devices.selection import DEFAULT, SelectionFilter
 
 _LOG = logging.getLogger(__name__)
 
 MISSING_INVENTORIES_BEFORE_REMOVAL = 2
 """Complete inventories in a row that must miss a device, or an entity, before it is removed."""
 
-_STATE_FIELDS = frozenset(("state", "attributes", "available", "record", "vendor_id", "scope", "answered", "complete"))
+_STATE_FIELDS = frozenset(
+    (
+        "state",
+        "attributes",
+        "available",
+        "record",
+        "vendor_id",
+        "scope",
+        "answered",
+        "complete",
+        "groups",
+        "tags",
+        "location",
+    )
+)
 _DISCOVERY_FIELDS = tuple(item.name for item in fields(Device) if item.name not in _STATE_FIELDS)
 
 
@@ -49,10 +64,17 @@ class Registry:
     """
 
     def __init__(
-        self, clock: Callable[[], float], added_entities: Callable[[Device], tuple[EntityDescription, ...]]
+        self,
+        clock: Callable[[], float],
+        added_entities: Callable[[Device], tuple[EntityDescription, ...]],
+        selection: SelectionFilter | None = None,
     ) -> None:
-        """`added_entities` returns those that the bridge itself adds to a device; `set_values` sets their values."""
+        """`added_entities` returns those that the bridge itself adds to a device; `set_values` sets their values.
+
+        `selection` decides which devices and entities are registered; without it all are.
+        """
         self._clock = clock
+        self._selection = selection or SelectionFilter(lambda _: DEFAULT)
         self._added_entities = added_entities
         self.devices: dict[str, Device] = {}
         self.state_meta: dict[str, StateMeta] = {}
@@ -111,6 +133,43 @@ class Registry:
         for id_ in update.removed:
             self._remove(id_, changes.removed)
         return changes
+
+    def apply_selection(self, backend: str) -> Changes:
+        """Remove the devices and entities of a backend that its options no longer select; return what changed."""
+        changes = Changes()
+        self._selection.reset(backend)
+        devices = [self.devices[id_] for id_ in self._top_down(backend)]
+        selected = [device for device in devices if self._selection.selects(device)]
+        for excluded in {device.id for device in devices} - {device.id for device in selected}:
+            self._remove(excluded, changes.removed)
+        for device in selected:
+            id_ = device.id
+            added = self._added_entities(device)
+            own = {entity.key for entity in added}
+            platform = tuple(entity for entity in device.entities if entity.key not in own)
+            entities = (*self._selection.apply(backend, platform), *added)
+            kept = {entity.key for entity in entities}
+            removed = {entity.key: entity.component.value for entity in device.entities if entity.key not in kept}
+            if removed:
+                self.removed_components.setdefault(id_, {}).update(removed)
+                state = {key: value for key, value in device.state.items() if key not in removed}
+                self.devices[id_] = replace(device, entities=self._intern(entities), state=state)
+                changes.discovery_changed.add(id_)
+                changes.state_changed.add(id_)
+        return changes
+
+    def is_excluded(self, id_: str) -> bool:
+        """Return True for a device that the options of its backend exclude."""
+        return self._selection.is_excluded(id_)
+
+    def _top_down(self, backend: str) -> list[str]:
+        """Return the ids of a backend's devices, each after the device through which it is connected."""
+        waiting, ordered = [id_ for id_ in self.of_backend(backend) if self.devices[id_].via not in self.devices], []
+        while waiting:
+            id_ = waiting.pop()
+            ordered.append(id_)
+            waiting += [each for each in self._sub_devices.get(id_, ()) if self.devices[each].backend == backend]
+        return ordered
 
     def set_values(self, device: str, values: Mapping[str, Value]) -> bool:
         """Set the values of entities that the bridge added; return True if a device that has them changed by it."""
@@ -199,6 +258,8 @@ class Registry:
         id_ = device.id
         if self._accepted.get(id_) is device or self._is_outdated(id_, update):
             return
+        if not self._selection.selects(device):
+            return
         current = self.devices.get(id_)
         merged = self._merge(current, device)
         self._accepted[id_] = device
@@ -224,7 +285,15 @@ class Registry:
 
     def _merge(self, current: Device | None, device: Device) -> Device:
         """Return the device as given, with the entities that the bridge adds, and those that it had before."""
-        entities, extra = device.entities, dict[str, Value]()
+        entities, extra = self._selection.apply(device.backend, device.entities), dict[str, Value]()
+        if entities is not device.entities:
+            published = {entity.key for entity in entities}
+            device = replace(
+                device,
+                entities=entities,
+                state={key: value for key, value in device.state.items() if key in published},
+                attributes={key: values for key, values in device.attributes.items() if key in published},
+            )
         if added := self._added_entities(device):
             entities = self._intern((*entities, *added))
             values = self._added_values.get(device.id, {})

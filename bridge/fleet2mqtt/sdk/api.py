@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 import voluptuous as vol
 
 from fleet2mqtt.devices.ids import Ids
-from fleet2mqtt.devices.model import ClientT, Device, Update
+from fleet2mqtt.devices.model import ClientT, Device, EntityDescription, Update
 from fleet2mqtt.sdk.json_schema import json_schema
 
 ENTRY_POINTS = "fleet2mqtt.platforms"
@@ -168,6 +168,10 @@ class Context:
     checkpoint: Callable[[str], str | None]
     save_checkpoint: Callable[[str, str], Awaitable[None]]
     primary_fails: Callable[[], bool] = lambda: False
+    selects: Callable[[Device], bool] = lambda _: True
+    """Return False for a device that the options exclude: it is not polled in detail."""
+    is_enabled: Callable[[EntityDescription], bool] = lambda entity: entity.enabled
+    """Return False for an entity that is not published or disabled by default: no call is worth it."""
     """Return True while a primary source of the backend fails; a sweep asks before it gives up (`sdk.sweep`)."""
 
     @property

@@ -145,4 +145,6 @@ def _restore_devices(
         rows = tables[device.pop("table")]
         device["vendor_id"] = device.pop("native")
         device["connections"] = tuple((kind, value) for kind, value in device["connections"])
+        for name in ("groups", "tags"):
+            device[name] = tuple(device.get(name, ()))
         yield Device(**device, entities=rows)

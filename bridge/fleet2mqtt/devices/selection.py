@@ -1,0 +1,162 @@
+"""Selection: which devices of a backend are polled in detail and published, and which of their entities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from fleet2mqtt.devices.model import Device, EntityDescription, EntityDescriptions, Name
+
+
+class Detail(StrEnum):
+    """Entities that a backend's devices have: what an operator alarms on, the usual ones, or all enabled."""
+
+    MINIMAL = "minimal"
+    STANDARD = "standard"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule of `include` or `exclude`. A device matches if each attribute that the rule names matches.
+
+    `id` (vendor id or device id), `name`, `model`, `group`, `tag` and `location` are patterns with `*`, `?` and `[…]`,
+    compared without case. `kind` is the kind of a sub-device, such as `line`; a rule without it is about the devices
+    that the vendor lists.
+    """
+
+    id: str | None = None
+    name: str | None = None
+    model: str | None = None
+    group: str | None = None
+    tag: str | None = None
+    location: str | None = None
+    kind: str | None = None
+
+    def matches(self, device: Device) -> bool:
+        """Return True if a device matches every attribute of the rule."""
+        return (
+            self.kind == device.kind
+            and _matches(self.id, device.vendor_id, device.id)
+            and _matches(self.name, device.name)
+            and _matches(self.model, device.model)
+            and _matches(self.group, *device.groups)
+            and _matches(self.tag, *device.tags)
+            and _matches(self.location, device.location)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """Changes to one entity by its key; None leaves what the platform says."""
+
+    enabled: bool | None = None
+    name: str | None = None
+    icon: str | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The options `include`, `exclude`, `entities` and `overrides` of one backend."""
+
+    include: tuple[Rule, ...] = ()
+    exclude: tuple[Rule, ...] = ()
+    entities: Detail = Detail.STANDARD
+    overrides: Mapping[str, Override] = field(default_factory=dict)
+
+    def selects(self, device: Device) -> bool:
+        """Return True if the rules select a device by itself. The backend's own device is always selected."""
+        if device.id == device.backend:
+            return True
+        include = [rule for rule in self.include if rule.kind == device.kind]
+        if include and not any(rule.matches(device) for rule in include):
+            return False
+        return not any(rule.matches(device) for rule in self.exclude)
+
+    def is_enabled(self, entity: EntityDescription) -> bool:
+        """Return True if an entity is published and enabled, so that its value is worth a call."""
+        override = self.overrides.get(entity.key)
+        if override is not None and override.enabled is not None:
+            return override.enabled
+        if self.entities is Detail.MINIMAL:
+            return entity.essential
+        return entity.enabled or self.entities is Detail.FULL
+
+    def apply(self, entity: EntityDescription) -> EntityDescription | None:
+        """Return an entity description as the options want it, None if it is not published."""
+        override = self.overrides.get(entity.key)
+        wanted = override is not None and override.enabled
+        if self.entities is Detail.MINIMAL and not (entity.essential or wanted):
+            return None
+        enabled = self.is_enabled(entity)
+        if override is None:
+            return entity if enabled is entity.enabled else replace(entity, enabled=enabled)
+        return replace(
+            entity,
+            enabled=enabled,
+            name=entity.name if override.name is None else Name(override.name, override.name),
+            icon=entity.icon if override.icon is None else override.icon,
+            unit=entity.unit if override.unit is None else override.unit,
+        )
+
+    @property
+    def keeps_entities(self) -> bool:
+        """True if the options leave all entities as the platform describes them."""
+        return self.entities is Detail.STANDARD and not self.overrides
+
+
+def _matches(pattern: str | None, *values: str | None) -> bool:
+    if pattern is None:
+        return True
+    wanted = pattern.casefold()
+    return any(fnmatchcase(value.casefold(), wanted) for value in values if value is not None)
+
+
+DEFAULT = Selection()
+
+
+class SelectionFilter:
+    """Applies the selections of all backends to their devices.
+
+    `selection_of` returns the selection of a backend as it is configured now.
+    """
+
+    def __init__(self, selection_of: Callable[[str], Selection]) -> None:
+        self._selection_of = selection_of
+        self._excluded: dict[str, str] = {}
+        """Ids of devices that are not selected, and their backends: their sub-devices are not selected either."""
+        self._tables: dict[tuple[str, int], tuple[EntityDescriptions, EntityDescriptions]] = {}
+
+    def selects(self, device: Device) -> bool:
+        """Return True if a device is polled in detail and published."""
+        selection = self._selection_of(device.backend)
+        selected = device.via not in self._excluded and selection.selects(device)
+        if selected:
+            self._excluded.pop(device.id, None)
+        else:
+            self._excluded[device.id] = device.backend
+        return selected
+
+    def is_excluded(self, id_: str) -> bool:
+        """Return True for a device that was seen and is not selected."""
+        return id_ in self._excluded
+
+    def apply(self, backend: str, entities: EntityDescriptions) -> EntityDescriptions:
+        """Return the entities of a device as its backend's options want them; one tuple for one tuple."""
+        selection = self._selection_of(backend)
+        if selection.keeps_entities:
+            return entities
+        known = self._tables.get((backend, id(entities)))
+        if known is not None and known[0] is entities:
+            return known[1]
+        applied = tuple(each for entity in entities if (each := selection.apply(entity)) is not None)
+        self._tables[backend, id(entities)] = (entities, applied)
+        return applied
+
+    def reset(self, backend: str) -> None:
+        """Forget what was decided by the former options of a backend."""
+        self._excluded = {id_: name for id_, name in self._excluded.items() if name != backend}
+        self._tables = {key: tables for key, tables in self._tables.items() if key[0] != backend}

@@ -1,0 +1,129 @@
+"""Selection: rules for devices and sub-devices, details of entities, overrides; and how the registry applies them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fleet2mqtt.devices.model import Device
+from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.devices.selection import Detail, Override, Rule, Selection, SelectionFilter
+from tests.sample_devices import device, row, update
+
+GATEWAY = device("hq_1", name="Branch 7", model="OM50", groups=("North",), tags=("vip",), location="Oslo")
+LINE = device("hq_1_fxo", name="Branch 7 FXO-1", via="hq_1", kind="line", scope="lines:1")
+OWN = device("hq", scope="backend")
+
+
+def filtered(selection: Selection, *devices: Device) -> list[str]:
+    selects = SelectionFilter(lambda _: selection).selects
+    return [each.id for each in devices if selects(each)]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule(id="1"),
+        Rule(id="HQ_*"),
+        Rule(name="branch *"),
+        Rule(model="OM[35]0"),
+        Rule(group="north"),
+        Rule(tag="v?p"),
+        Rule(location="oslo", group="*"),
+    ],
+)
+def test_rule_matches_device_and_its_sub_devices_follow(rule: Rule) -> None:
+    assert filtered(Selection(include=(rule,)), OWN, GATEWAY, LINE) == ["hq", "hq_1", "hq_1_fxo"]
+    assert filtered(Selection(exclude=(rule,)), OWN, GATEWAY, LINE) == ["hq"]
+
+
+@pytest.mark.parametrize(
+    "rule", [Rule(id="2"), Rule(group="South"), Rule(group="north", tag="no"), Rule(location="*gen")]
+)
+def test_rule_does_not_match_every_attribute(rule: Rule) -> None:
+    assert filtered(Selection(include=(rule,)), OWN, GATEWAY, LINE) == ["hq"]
+    assert filtered(Selection(exclude=(rule,)), OWN, GATEWAY, LINE) == ["hq", "hq_1", "hq_1_fxo"]
+
+
+def test_rule_with_kind_is_about_sub_devices_only() -> None:
+    assert filtered(Selection(exclude=(Rule(kind="line"),)), OWN, GATEWAY, LINE) == ["hq", "hq_1"]
+    only = Selection(include=(Rule(kind="line", name="*FXO-2"),))
+    assert filtered(only, OWN, GATEWAY, LINE) == ["hq", "hq_1"]
+
+
+TABLE = (row("usual"), row("hidden", enabled=False), row("alarmed", essential=True))
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (Selection(), {"usual": True, "hidden": False, "alarmed": True}),
+        (Selection(entities=Detail.FULL), {"usual": True, "hidden": True, "alarmed": True}),
+        (Selection(entities=Detail.MINIMAL), {"alarmed": True}),
+        (
+            Selection(entities=Detail.MINIMAL, overrides={"hidden": Override(enabled=True)}),
+            {"hidden": True, "alarmed": True},
+        ),
+        (Selection(overrides={"usual": Override(enabled=False)}), {"usual": False, "hidden": False, "alarmed": True}),
+    ],
+)
+def test_details_and_overrides_decide_about_entities(selection: Selection, expected: dict[str, bool]) -> None:
+    applied = SelectionFilter(lambda _: selection).apply("hq", TABLE)
+    assert {entity.key: entity.enabled for entity in applied} == expected
+
+
+def test_override_changes_name_icon_and_unit() -> None:
+    selection = Selection(overrides={"usual": Override(name="Mine", icon="mdi:phone", unit="V")})
+    entity = SelectionFilter(lambda _: selection).apply("hq", TABLE)[0]
+    assert (entity.name.en, entity.name.zh, entity.icon, entity.unit) == ("Mine", "Mine", "mdi:phone", "V")
+
+
+def test_apply_returns_one_tuple_for_one_tuple() -> None:
+    apply = SelectionFilter(lambda _: Selection(entities=Detail.FULL)).apply
+    assert apply("hq", TABLE) is apply("hq", TABLE)
+
+
+class Running:
+    """A registry whose selection changes while it runs."""
+
+    def __init__(self) -> None:
+        self.selection = Selection()
+        self.registry = Registry(lambda: 1.0, lambda _: (), SelectionFilter(lambda _: self.selection))
+
+    def accept(self, *devices: Device, **more: Any) -> None:
+        self.registry.accept(update(*devices, requested_at=1.0, **more), "now")
+
+
+def test_rule_added_to_a_running_fleet_removes_devices_and_their_sub_devices() -> None:
+    running = Running()
+    running.accept(OWN, GATEWAY, LINE, device("hq_2"))
+    running.selection = Selection(exclude=(Rule(group="North"),))
+    assert running.registry.apply_selection("hq").removed == {"hq_1", "hq_1_fxo"}
+    running.accept(device("hq_1", name="Branch 7", groups=("North",)), LINE)
+    assert running.registry.devices.keys() == {"hq", "hq_2"}
+    assert running.registry.is_excluded("hq_1_fxo")
+
+
+def test_rule_taken_away_lets_devices_return() -> None:
+    running = Running()
+    running.selection = Selection(exclude=(Rule(group="North"),))
+    running.accept(GATEWAY, LINE)
+    assert running.registry.devices == {}
+    running.selection = Selection()
+    running.registry.apply_selection("hq")
+    running.accept(GATEWAY, LINE)
+    assert running.registry.devices.keys() == {"hq_1", "hq_1_fxo"}
+
+
+def test_details_reduced_in_a_running_fleet_remove_entities() -> None:
+    running = Running()
+    state = {"usual": 1, "hidden": 2, "alarmed": 3}
+    running.accept(device("hq_1", entities=TABLE, state=state))
+    running.selection = Selection(entities=Detail.MINIMAL)
+    changes = running.registry.apply_selection("hq")
+    assert changes.discovery_changed == {"hq_1"}
+    assert running.registry.devices["hq_1"].state == {"alarmed": 3}
+    assert running.registry.removed_components == {"hq_1": {"usual": "sensor", "hidden": "sensor"}}
+    running.accept(device("hq_1", entities=TABLE, state=state | {"alarmed": 4}))
+    assert running.registry.devices["hq_1"].state == {"alarmed": 4}
