@@ -109,8 +109,7 @@ def copy(folder: Path, name: str) -> None:
     installed.mkdir()
     (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     (installed / "entry_points.txt").write_text(
-        f"[fleet2mqtt.platforms]\n{name} = {name}_platforms\n"
-        f"[fleet2mqtt.simulators]\n{name} = {name}_simulators.app\n"
+        f"[fleet2mqtt.platforms]\n{name} = {name}_platforms\n[fleet2mqtt.simulators]\n{name} = {name}_simulators.app\n"
     )
 
 
