@@ -25,6 +25,7 @@ class Run:
     """A connected backend and all its updates, as a hub would apply them."""
 
     backend: Backend
+    options: dict[str, Any]
     devices: dict[str, Device] = field(default_factory=dict)
     alarms: dict[str, Alarm] = field(default_factory=dict)
     inventories: dict[str, list[Inventory]] = field(default_factory=dict)
@@ -77,7 +78,7 @@ async def connected(url: str, shared: Shared | None = None, **own: Any) -> Async
     """Connect the platform to `url`; `own` are its own options."""
     chosen = options(ums.SCHEMA, url, own)
     async with ums.connect((shared or Shared()).context(NAME, chosen)) as backend:
-        yield Run(backend)
+        yield Run(backend, chosen)
 
 
 Answered = dict[str, Any] | int

@@ -11,6 +11,7 @@ import asyncio
 import json
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ ALARM_MEMBERS = (
     "tags",
     "source",
 )
-# As if the bridge had run before the oldest sample, and just now: histories are read down to names.
-CHECKPOINT = json.dumps({"baseline": "2021-01-01T00:00:00+00:00", "polled": "2099-01-01T00:00:00+00:00"})
+# As if the bridge had run before the oldest sample, and a moment ago: histories are read down to there.
+CHECKPOINT = json.dumps({"baseline": "2021-01-01T00:00:00+00:00", "polled": datetime.now(UTC).isoformat()})
 
 
 @dataclass

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from fleet2mqtt.errors import InvalidResponse, RateLimited, Unreachable
+from fleet2mqtt.platforms.ums.backfill import Backfill
 from fleet2mqtt.sdk.vendor_json import iso
 from tests.platforms.context import Shared
 from tests.platforms.ums.connected import NAME, Run, connected, scripted
@@ -36,9 +39,14 @@ class Vendor:
         self.macs: list[str] = []
         self.asked: list[str] = []
         self.tells_total = True
+        self.cap: int | None = None
+        """Most items on a page, whatever is asked for."""
 
     def __call__(self, request: web.Request) -> Answer:
         query = request.query
+        if request.path == f"{HISTORY}/statistics":
+            counts = [{"metric_history_producer": mac, "all": str(len(self.history.get(mac, ())))} for mac in self.macs]
+            return {"meta": {"totalResults": len(counts)}, "metricHistoryStatistics": counts}
         if request.path != HISTORY:
             return self._page(request, "devices", [{"device_mac": mac} for mac in self.macs])
         if "all" not in query:
@@ -50,7 +58,7 @@ class Vendor:
         return self._page(request, "metricHistorys", self.history.get(mac, []))
 
     def _page(self, request: web.Request, container: str, rows: list[dict[str, Any]]) -> Answer:
-        offset, limit = int(request.query["offset"]), int(request.query["limit"])
+        offset, limit = int(request.query["offset"]), min(int(request.query["limit"]), self.cap or 1000)
         meta = {"totalResults": len(rows)} if self.tells_total else {}
         return {"meta": meta, container: rows[offset : offset + limit]}
 
@@ -100,45 +108,113 @@ async def test_invalid_histories_of_all_gateways_raise() -> None:
         assert seen(run) == ["new"]
 
 
-async def test_rate_limited_history_ends_the_poll() -> None:
-    vendor = Vendor(alarm("new"), alarm("other", "B2"))
-    vendor.instead = {"A1": 503, "B2": 503}
-    async with scripted(vendor) as run:
+async def test_rate_limited_history_does_not_affect_other_gateways() -> None:
+    """Faults 2.1: a gateway whose history is refused for now starves nobody, and is read once it can be."""
+    vendor, shared = Vendor(alarm("new"), alarm("other", "B2")), Shared()
+    vendor.history = {"A1": [alarm("new"), alarm("old", minutes=3)], "B2": [alarm("other", "B2")]}
+    vendor.instead = {"A1": 503}
+    async with scripted(vendor, shared) as run:
+        await run.poll("alarms")
+        assert seen(run) == ["new", "other"]
+        vendor.newest.clear()  # 48 hours later
+        vendor.instead.clear()
+        await run.poll("alarms")
+        assert seen(run) == ["new", "other", "old"]
+
+
+async def test_vendor_that_fails_whole_ends_the_poll_early() -> None:
+    vendor = Vendor(*(alarm(f"new-{mac}", mac) for mac in ("A1", "B2", "C3", "D4", "E5")))
+    vendor.instead = dict.fromkeys(("A1", "B2", "C3", "D4", "E5"), 503)
+    async with scripted(vendor, Shared(primary_fails=True)) as run:
         with pytest.raises(RateLimited):
             await run.poll("alarms")
-        assert vendor.asked == ["A1"]
+        assert vendor.asked == ["A1", "B2", "C3"]
 
 
-async def test_history_is_read_down_to_the_checkpoint() -> None:
-    vendor, shared = Vendor(alarm("a0")), Shared()
-    vendor.history["A1"] = [alarm(f"a{n}", minutes=n * 30) for n in range(40)]
-    mark = {"id": "a4", "at": iso(datetime.now(ZONE) - timedelta(minutes=120))}
-    shared.checkpoints["A1"] = json.dumps(mark)
+def known(*ids: str, minutes: float = 0, total: int | None = None) -> str:
+    """A checkpoint whose newest alarm was raised so long ago."""
+    at = datetime.now(ZONE) - timedelta(minutes=minutes)
+    return json.dumps({"ids": ids, "at": iso(at), "total": total})
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["newest-first", "oldest-first"])
+async def test_history_is_read_down_to_the_known_alarms(*, backwards: bool) -> None:
+    """Faults 1.6: in either order, from the new end on."""
+    vendor, shared = Vendor(alarm("a0")), Shared(checkpoints={"A1": known("a4", "a5", minutes=120)})
+    vendor.history["A1"] = [alarm(f"a{n}", minutes=n * 30) for n in range(40)][:: -1 if backwards else 1]
     async with scripted(vendor, shared, page_size=3) as run:
         await run.poll("alarms")
-        assert seen(run) == ["a4", "a3", "a2", "a1", "a0"]
-        assert len(vendor.asked) == 2
-        assert json.loads(shared.checkpoints["A1"])["id"] == "a0"
+        assert seen(run) == ["a3", "a2", "a1", "a0"]
+        assert len(vendor.asked) == 2 + backwards
+        assert json.loads(shared.checkpoints["A1"])["ids"][:5] == ["a0", "a1", "a2", "a3", "a4"]
 
 
-async def test_history_without_total_ends_with_a_short_page() -> None:
+@pytest.mark.parametrize("tells_total", [True, False])
+async def test_new_alarm_of_a_long_history_listed_oldest_first_costs_few_calls(*, tells_total: bool) -> None:
+    """Faults 1.6: it was 231 calls for each new alarm."""
+    vendor, shared = Vendor(), Shared()
+    vendor.tells_total = tells_total
+    vendor.history["A1"] = [alarm(f"a{n}", minutes=1000 - n) for n in range(462)]
+    vendor.newest = vendor.history["A1"][-1:]
+    async with scripted(vendor, shared, page_size=2) as run:
+        await run.poll("alarms")
+        costs = []
+        for n in range(462, 466):
+            vendor.history["A1"].append(alarm(f"a{n}", minutes=1000 - n))
+            vendor.newest = vendor.history["A1"][-1:]
+            vendor.asked.clear()
+            await run.poll("alarms")
+            assert seen(run)[-1] == f"a{n}"
+            costs.append(len(vendor.asked))
+        assert max(costs) <= (2 if tells_total else 3)
+
+
+@pytest.mark.parametrize("cap", [None, 3])
+@pytest.mark.parametrize("tells_total", [True, False])
+@pytest.mark.parametrize("backwards", [False, True], ids=["newest-first", "oldest-first"])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
+async def test_every_alarm_is_found_whatever_the_pages_are(
+    size: int, *, backwards: bool, tells_total: bool, cap: int | None
+) -> None:
+    vendor, shared = Vendor(), Shared(checkpoints={"": json.dumps(baseline(days=9))})
+    vendor.tells_total, vendor.cap = tells_total, cap
+    step = -1 if backwards else 1
+    history = [alarm(f"a{n}", minutes=n) for n in range(11, 0, -1)]
+    for count in (3, 4, 4, 9, 11):
+        vendor.newest = history[count - 1 : count]
+        vendor.history["A1"] = history[:count][::-step]
+        async with scripted(vendor, shared, page_size=size) as run:
+            await run.poll("alarms")
+            shared.folder = Path(f"{shared.folder}:{','.join(seen(run))}")
+    assert str(shared.folder) == ".:a11,a10,a9:a8::a7,a6,a5,a4,a3:a2,a1"
+
+
+async def test_history_without_total_ends_with_an_empty_page() -> None:
     vendor = Vendor(alarm("a0"))
     vendor.tells_total = False
     vendor.history["A1"] = [alarm(f"a{n}", minutes=n) for n in range(5)]
     async with scripted(vendor, page_size=2) as run:
         await run.poll("alarms")
         assert seen(run) == ["a4", "a3", "a2", "a1", "a0"]
-        assert len(vendor.asked) == 3
+        assert len(vendor.asked) == 4
 
 
 async def test_history_out_of_order_is_read_completely() -> None:
-    vendor, shared = Vendor(alarm("a0")), Shared()
-    ages = (0, 500, 300, 5, 400)
+    vendor, shared = Vendor(alarm("a0")), Shared(checkpoints={"A1": known("x", minutes=100)})
+    ages = (0, 5000, 3000, 5, 4000)
     vendor.history["A1"] = [alarm(f"a{minutes}", minutes=minutes) for minutes in ages]
-    shared.checkpoints["A1"] = json.dumps({"id": "x", "at": iso(datetime.now(ZONE) - timedelta(minutes=100))})
     async with scripted(vendor, shared, page_size=3) as run:
         await run.poll("alarms")
         assert seen(run) == ["a5", "a0"]
+
+
+async def test_deleted_known_alarm_does_no_harm() -> None:
+    """Faults 1.3: several recent ids are known."""
+    vendor, shared = Vendor(alarm("a0")), Shared(checkpoints={"A1": known("a2", "a3", "a4", minutes=60, total=40)})
+    vendor.history["A1"] = [alarm(f"a{n}", minutes=n * 30) for n in range(40) if n != 2]
+    async with scripted(vendor, shared, page_size=5) as run:
+        await run.poll("alarms")
+        assert seen(run) == ["a1", "a0"]
 
 
 async def test_newest_alarm_missing_in_history_is_reported() -> None:
@@ -159,7 +235,7 @@ async def test_alarms_without_time_are_reported() -> None:
     async with scripted(vendor, shared) as run:
         await run.poll("alarms")
         assert sorted(seen(run)) == ["a", "b", "new"]
-        assert json.loads(shared.checkpoints["A1"]) == {"id": "new", "at": None}
+        assert json.loads(shared.checkpoints["A1"])["ids"] == ["new", "b", "a"]
         vendor.newest = [alarm("newer")]
         vendor.history["A1"].insert(0, alarm("newer"))
         await run.poll("alarms")
@@ -184,15 +260,142 @@ async def test_long_history_is_split_and_checkpoint_saved_last() -> None:
         assert seen(run)[-1] == "a0"
 
 
-async def test_newest_alarm_older_than_checkpoint_is_reported() -> None:
-    """The gateway's clock was set back: what it raised since lies before the mark."""
-    vendor, shared = Vendor(alarm("late", minutes=60)), Shared()
-    vendor.history["A1"] = [alarm("first", minutes=0), alarm("late", minutes=60)]
-    shared.checkpoints["A1"] = json.dumps({"id": "first", "at": iso(datetime.now(ZONE))})
+# Clocks that were wrong (faults 1.3)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_alarms_after_the_vendors_clock_was_ahead_are_reported(*, restarted: bool) -> None:
+    """Faults 1.3: the clock was 8 hours ahead, then right: newer alarms are listed behind older ones."""
+    vendor, shared = Vendor(alarm("ahead", minutes=-8 * 60)), Shared()
+    vendor.history["A1"] = [alarm("ahead", minutes=-8 * 60)]
+    raised = [alarm(f"a{minutes}", minutes=minutes) for minutes in (2, 20, 40, 60)]
+    async with AsyncExitStack() as stack:
+        run = await stack.enter_async_context(scripted(vendor, shared))
+        await run.poll("alarms")
+        vendor.history["A1"] += raised
+        if restarted:
+            run = await stack.enter_async_context(scripted(vendor, shared))
+        await run.poll("alarms")
+        assert [id_ for id_ in seen(run) if id_ != "ahead"] == ["a60", "a40", "a20", "a2"]
+        assert not any(alarm.backlog for alarm in run.alarms.values() if alarm.id != f"{NAME}:ahead")
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_alarms_at_the_end_of_summer_time_are_reported(*, restarted: bool) -> None:
+    """Faults 1.3: in the hour that comes twice a later alarm has an earlier time, so another one stays the newest."""
+    vendor, shared = Vendor(), Shared(checkpoints={"": json.dumps(baseline(days=9))})
+    vendor.macs = ["A1"]
+    vendor.history["A1"] = [alarm("summer", minutes=10), alarm("before", minutes=90)]
+    vendor.newest = vendor.history["A1"][:1]
+    async with AsyncExitStack() as stack:
+        run = await stack.enter_async_context(scripted(vendor, shared))
+        await run.poll("devices", "statistics", "alarms")
+        vendor.history["A1"][1:1] = [alarm("winter", minutes=30), alarm("earlier", minutes=40)]
+        if restarted:
+            run = await stack.enter_async_context(scripted(vendor, shared))
+        await run.poll("devices", "statistics", "alarms")
+        assert {"winter", "earlier"} <= set(seen(run))
+
+
+async def test_first_run_with_a_clock_ahead_loses_no_alarm_of_later_gateways() -> None:
+    """Faults 1.3: a first run or a last poll in the future is not believed."""
+    ahead = baseline(days=-1000)
+    shared = Shared(checkpoints={"": json.dumps(ahead | {"polled": ahead["baseline"]})})
+    vendor = Vendor(alarm("c2", minutes=1))
+    vendor.macs = ["A1", "B2"]
+    vendor.history = {"A1": [alarm("c2", minutes=1), alarm("c1", minutes=60), alarm("c0", minutes=120)]}
+    vendor.history["B2"] = [alarm("b0", "B2", minutes=100)]  # nobody lists it, and nobody knows when this bridge ran
     async with scripted(vendor, shared) as run:
         await run.poll("alarms")
-        assert seen(run) == ["late", "first"]
-        assert json.loads(shared.checkpoints["A1"])["id"] == "late"
+        assert sorted(seen(run)) == ["b0", "c0", "c1", "c2"]
+        assert not any(alarm.backlog for alarm in run.alarms.values())
+        kept = json.loads(shared.checkpoints[""])
+        assert datetime.fromisoformat(kept["baseline"]) <= datetime.fromisoformat(kept["polled"]) <= datetime.now(ZONE)
+
+
+async def test_first_run_with_a_clock_that_was_not_set_reads_no_years_of_history() -> None:
+    """Faults 1.4: a first run in 1970 is not believed either."""
+    shared = Shared(checkpoints={"": json.dumps({"baseline": "1970-01-01T00:00:07+00:00", "polled": None})})
+    vendor = Vendor(alarm("new", minutes=1))
+    vendor.history["A1"] = [alarm("new", minutes=1), *(alarm(f"{day}d", minutes=day * 1440) for day in range(5, 700))]
+    async with scripted(vendor, shared) as run:
+        await run.poll("alarms")
+        assert seen(run) == ["new"]
+
+
+async def test_alarm_older_than_the_known_ones_is_reported_if_it_is_the_newest() -> None:
+    """The gateway's clock was set back: what it raised since has earlier times."""
+    vendor, shared = Vendor(alarm("late", minutes=60)), Shared(checkpoints={"A1": known("first")})
+    vendor.history["A1"] = [alarm("first", minutes=0), alarm("late", minutes=60)]
+    async with scripted(vendor, shared) as run:
+        await run.poll("alarms")
+        assert seen(run) == ["late"]
+        assert json.loads(shared.checkpoints["A1"])["ids"] == ["late", "first"]
+
+
+# Back-dated alarms (faults 1.6)
+
+
+async def test_back_dated_alarm_is_found_by_the_alarm_counts() -> None:
+    """Faults 1.6: it is not the newest of its gateway, but the UMS counts one more."""
+    vendor, shared = Vendor(alarm("new", minutes=1)), Shared(checkpoints={"": json.dumps(baseline(days=9))})
+    vendor.macs = ["A1"]
+    vendor.history["A1"] = [alarm("new", minutes=1), *(alarm(f"a{n}", minutes=n * 60) for n in range(1, 100))]
+    async with scripted(vendor, shared, page_size=5) as run:
+        await run.poll("devices", "statistics", "alarms")
+        vendor.asked.clear()
+        vendor.history["A1"].insert(60, alarm("back-dated", minutes=60 * 60 - 30))
+        await run.poll("statistics", "alarms")
+        assert seen(run)[-1] == "back-dated"
+        vendor.asked.clear()
+        await run.poll("statistics", "alarms")
+        assert vendor.asked == []
+
+
+async def test_back_dated_alarm_is_found_by_the_full_check() -> None:
+    """Faults 1.6: one gateway after another is checked, also where the UMS does not count alarms."""
+    shared = Shared(checkpoints={"": json.dumps(baseline(days=9))})
+    vendor = Vendor()
+    vendor.macs = ["A1", "B2"]
+    vendor.history = {mac: [alarm(f"{mac}-{n}", mac, minutes=3000 + n) for n in range(30)] for mac in vendor.macs}
+    async with scripted(vendor, shared, page_size=10) as run:
+        await run.poll("devices")
+        backfill = Backfill(shared.context(NAME, dict(run.options)), run.backend.client, 0.0)
+        for mac in ("A1", "B2"):
+            vendor.history[mac].insert(17, alarm(f"{mac}-back-dated", mac, minutes=3016.5))
+            vendor.asked.clear()
+            found = [alarm.id async for update in backfill.poll() for alarm in update.alarms]
+            assert f"{NAME}:{mac}-back-dated" in found
+            assert set(vendor.asked) == {mac}
+
+
+async def test_alarms_before_the_first_run_are_backlog() -> None:
+    """Faults 3.13: they are in the history, but no events."""
+    vendor, shared = Vendor(alarm("b", minutes=30)), Shared()
+    vendor.history["A1"] = [alarm("b", minutes=30), alarm("a", minutes=600)]
+    async with scripted(vendor, shared) as run:
+        await run.poll("alarms")
+        vendor.newest = [alarm("c")]
+        vendor.history["A1"].insert(0, alarm("c"))
+        await run.poll("alarms")
+        assert {alarm.id[-1]: alarm.backlog for alarm in run.alarms.values()} == {"a": True, "b": True, "c": False}
+
+
+async def test_first_alarm_after_the_first_run_is_new_though_the_vendors_clock_is_behind() -> None:
+    """Faults 1.3, 3.13: the first run has read all that there was; times do not tell what is backlog."""
+    vendor, shared = Vendor(), Shared()
+    async with scripted(vendor, shared) as run:
+        await run.poll("alarms")
+        vendor.newest = [alarm("a", minutes=60)]
+        vendor.history["A1"] = [alarm("a", minutes=60)]
+        await run.poll("alarms")
+        assert [alarm.backlog for alarm in run.alarms.values()] == [False]
+
+
+def baseline(**ago: float) -> dict[str, str]:
+    """First run so long ago, last poll a moment ago."""
+    now = datetime.now(ZONE)
+    return {"baseline": (now - timedelta(**ago)).isoformat(), "polled": now.isoformat()}
 
 
 def away() -> Shared:
@@ -248,8 +451,8 @@ async def test_unreachable_vendor_keeps_first_baseline() -> None:
 
 async def test_history_repeating_its_first_page_raises() -> None:
     shared = Shared()
-    rows = [alarm("new"), alarm("old", minutes=1)]
-    async with scripted(lambda _: {"meta": {}, "metricHistorys": rows}, shared, page_size=2) as run:
+    items = [alarm("new"), alarm("old", minutes=1)]
+    async with scripted(lambda _: {"meta": {"totalResults": 9}, "metricHistorys": items}, shared, page_size=2) as run:
         with pytest.raises(InvalidResponse, match="repeat"):
             await run.poll("alarms")
         assert sorted(seen(run)) == ["new", "old"]

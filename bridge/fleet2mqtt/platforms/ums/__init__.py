@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fleet2mqtt.platforms.ums.actions import actions
-from fleet2mqtt.platforms.ums.alarms import Backfill
+from fleet2mqtt.platforms.ums.backfill import Backfill
 from fleet2mqtt.platforms.ums.client import ENVELOPE, Client, base_url
 from fleet2mqtt.platforms.ums.coordinator import Coordinator
 from fleet2mqtt.platforms.ums.entities import MANUFACTURER, TITLE

@@ -149,6 +149,11 @@ class DeviceStore:
                 devices.append(self._change(mac, entry, record))
         return devices
 
+    def alarm_counts(self) -> dict[str, float]:
+        """Return the number of alarms of each gateway whose count is known, by MAC."""
+        counts = ((mac, entry.record.counts) for mac, entry in self._entries.items())
+        return {mac: each.all for mac, each in counts if each is not None and each.all is not None}
+
     def discard_counts(self, mac: str) -> Device | None:
         """Show the alarm counts of a gateway as unknown; return its device."""
         entry = self._entries.get(mac)
