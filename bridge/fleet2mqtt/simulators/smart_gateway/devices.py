@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from aiohttp import web
+
 from fleet2mqtt.simulators.fault_injection import FaultKind
 from fleet2mqtt.simulators.smart_gateway.protocol import (
     BASE,
@@ -17,6 +19,7 @@ from fleet2mqtt.simulators.smart_gateway.protocol import (
     NETWORK,
     PARAMETERS,
     RATES,
+    TEXTS,
     Code,
     RefusalError,
     Tree,
@@ -31,8 +34,14 @@ SECTIONS: Mapping[str, tuple[str, ...] | None] = {
     "parameters": PARAMETERS,
 }
 _FILTERS = (None, "alias", "type", "version")
+_PLACEHOLDERS = {"runtime": "", "remark": "", "qos": "", "record": "", "gps": {"lat": 0, "lon": 0}}
 _VOLUMES = tuple(name for name in CHANNEL_IN_LIST if name not in CHANNEL_IN_QUERY)
 _MAX_LAST_QUERIED = 100
+HTTP_ERRORS: Mapping[int, type[web.HTTPException]] = {
+    403: web.HTTPForbidden,
+    500: web.HTTPInternalServerError,
+    503: web.HTTPServiceUnavailable,
+}
 _CHART_RATES = {"rateUp": "rateup", "rateDown": "ratedown"}
 
 
@@ -49,7 +58,9 @@ def list_devices(simulator: Simulator, body: Tree, path: str) -> Tree:
     listed = _filtered(simulator, _FILTERS[body["filtration"]], body["condition"])
     shift = simulator.drift % (len(listed) or 1)
     listed = listed[-shift:] + listed[:-shift]
-    devices = [_listed(simulator, sn, args) for sn in listed[page * limit : (page + 1) * limit]]
+    on_page = listed[page * limit : (page + 1) * limit]
+    _fail(on_page, simulator.list_failures)
+    devices = [_listed(simulator, sn, args) for sn in on_page]
     return {"count": len(simulator.gateways), "devices": devices}
 
 
@@ -59,6 +70,7 @@ def query_devices(simulator: Simulator, body: Tree, path: str) -> Tree:
     args = _selection(body["args"], (*SECTIONS, "chart"))
     if simulator.fault_injector.take(path, FaultKind.EMPTY):
         return {"devices": {}}
+    _fail(sns, simulator.query_failures)
     return {"devices": {sn: _queried(simulator, sn, args) for sn in sns}}
 
 
@@ -98,6 +110,16 @@ def query_item(simulator: Simulator, sn: str) -> Tree:
     return _sections(simulator, simulator.refreshed(sn), dict(SECTIONS), fields)
 
 
+def _fail(sns: Iterable[str], failures: Mapping[str, int]) -> None:
+    """Fail as the first of these gateways does: with one of the document's codes, or with an HTTP status."""
+    code = next((failures[sn] for sn in sns if sn in failures), None)
+    if code is None:
+        return
+    if code in TEXTS:
+        raise RefusalError(code)
+    raise HTTP_ERRORS[code](text="simulated failure")
+
+
 def _selection(args: Tree, allowed: tuple[str, ...]) -> Tree:
     if not set(args) <= set(allowed):
         raise RefusalError(Code.PARAMETER_ERROR)
@@ -124,6 +146,8 @@ def _filtered(simulator: Simulator, name: str | None, condition: str) -> list[st
 
 def _listed(simulator: Simulator, sn: str, args: Tree) -> Tree:
     item = _sections(simulator, simulator.refreshed(sn), args, CHANNEL_IN_LIST)
+    if simulator.list_placeholders and "base" in item:
+        item["base"] |= {name: value for name, value in _PLACEHOLDERS.items() if name in item["base"]}
     if simulator.kbps_unquoted and "base" in item:
         item["base"] |= {name: f"{item['base'][name]} Kbps" for name in RATES if name in item["base"]}
     return item
@@ -153,11 +177,14 @@ def _queried(simulator: Simulator, sn: str, args: Tree) -> Tree:
 
 def _sections(simulator: Simulator, gateway: Tree, args: Mapping[str, Any], fields: Iterable[str]) -> Tree:
     item: Tree = {}
+    if simulator.blank_when_offline and not simulator.is_running(gateway["base"]["sn"]):
+        channels: Tree = {key: {} for key in gateway["channel"]}
+        gateway = gateway | {"network": {"lan": "", "hotspot": ""}, "channel": channels}
     if "base" in args:
         item["base"] = _base(simulator, gateway["base"], args["base"])
     if "network" in args:
         network = {name: gateway["network"][name] for name in args["network"] if name in gateway["network"]}
-        item["network"] = {name: _encoded(simulator, part) for name, part in network.items()}
+        item["network"] = {name: _encoded(simulator, part) if part else part for name, part in network.items()}
     if "channel" in args:
         selected = args["channel"] or gateway["channel"]
         channels = {key: channel for key, channel in gateway["channel"].items() if key in selected}

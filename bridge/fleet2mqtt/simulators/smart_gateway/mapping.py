@@ -100,7 +100,7 @@ def _outcome(simulator: Simulator, failed: list[str]) -> Tree:
 def _check_running(simulator: Simulator, sn: str) -> None:
     if sn not in simulator.gateways:
         raise RefusalError(Code.SERIAL_ERROR)
-    if simulator.gateways[sn]["base"]["state"] != "running":
+    if not simulator.is_running(sn):
         raise RefusalError(Code.OFFLINE)
 
 

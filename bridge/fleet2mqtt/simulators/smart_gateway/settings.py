@@ -49,7 +49,7 @@ def _changes(simulator: Simulator, sn: str, node: Any) -> Iterator[Change]:
         raise RefusalError(Code.PARAMETER_ERROR)
     if sn not in simulator.gateways:
         raise RefusalError(Code.SERIAL_ERROR)
-    if simulator.gateways[sn]["base"]["state"] != "running":
+    if not simulator.is_running(sn):
         raise RefusalError(Code.OFFLINE)
     now, before = query_item(simulator, sn) | {"state": 1}, simulator.last_queried.get(sn, {})
     for path, value in _leaves(node):

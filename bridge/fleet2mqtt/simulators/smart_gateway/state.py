@@ -50,6 +50,7 @@ class Simulator:
     max_devices: int = 20_000
     alias_limit: int = 32  # characters
     first_page: int = 1
+    running_state: str = "running"  # the `state` of a gateway that runs; the document has one example and no list
     partial_code: int = 0  # `code` where some of several rules could not be removed
 
     kbps_unquoted: bool = False  # the list sends `"rateup": 58640 Kbps`, which is not JSON
@@ -57,11 +58,15 @@ class Simulator:
     bare_success: bool = False  # regist and delete send `"msg": success`, which is not JSON
     trailing_commas: bool = False  # every response ends in `,}`
     placeholders: bool = False  # runtime, remark, qos and record are ""
+    list_placeholders: bool = False  # … and gps is 0, 0, but only in the list, as the comments of document 1.1 have it
+    blank_when_offline: bool = False  # a gateway that is off has no network and empty channels
     gps_zero: bool = False
     gps_missing: bool = False
     net_as_int: bool = False  # 0 auto, 1 SA, 2 NSA, as in the comment beside the sample
     bool_enables: bool = False  # enable, hidden, top and lock are true and false
     query_volumes: bool = False  # query returns the channel fields of the list too: used, remain, total, addresses
+    query_failures: dict[str, int] = field(default_factory=dict)  # by gateway: the code, or HTTP status, of its queries
+    list_failures: dict[str, int] = field(default_factory=dict)  # by gateway: the HTTP status of its page
     duplicate_rules: bool = False  # mapping/list returns each rule twice, as in the sample
 
     drift: int = 0  # items by which the list was moved under DRIFT
@@ -100,7 +105,7 @@ class Simulator:
         self.last_queried.pop(sn, None)
 
     def set_base(self, sn: str, /, **fields: Any) -> None:
-        """Change `base` fields; a `state` other than "running" means a gateway that is off."""
+        """Change `base` fields; a `state` other than `running_state` means a gateway that is off."""
         gateway = self.refreshed(sn)
         gateway["base"] |= fields
         self._booted.pop(sn, None)
@@ -124,11 +129,15 @@ class Simulator:
         """Empty a channel's slot."""
         self.gateways[sn]["channel"][key] = {}
 
+    def is_running(self, sn: str) -> bool:
+        """Return True if a gateway's state says that it runs."""
+        return bool(self.gateways[sn]["base"]["state"] == self.running_state)
+
     def refreshed(self, sn: str) -> Tree:
         """Return the gateway with its run time as of now."""
         gateway: Tree = self.gateways[sn]
         base = gateway["base"]
-        if base["state"] == "running":
+        if self.is_running(sn):
             now = time.monotonic()
             booted = self._booted.setdefault(sn, now - (base["runtime"] or 0))
             base["runtime"] = round(now - booted)
