@@ -98,11 +98,13 @@ def _number(entity: EntityDescription) -> vol.Schema:
 
 
 def _select(entity: EntityDescription) -> vol.Schema:
+    options = {option.casefold(): option for option in entity.options}
+
     def option(value: Any) -> str:
-        if not isinstance(value, str) or value.lower() not in entity.options:
+        if not isinstance(value, str) or value.casefold() not in options:
             message = f"expected one of {', '.join(entity.options)}"
             raise vol.Invalid(message)
-        return value.lower()
+        return options[value.casefold()]
 
     return vol.Schema(option)
 
