@@ -55,11 +55,21 @@ async def parts(bridge: RunningBridge, device: str) -> list[str]:
 
 async def test_an_empty_list_with_success_removes_nothing(site: Site, bridge: RunningBridge) -> None:
     before = (await bridge.devices()).keys()
-    for simulator in (site.ums, site.gateways):
-        simulator.fault_injector.inject("empty")
+    site.ums.fault_injector.inject("empty")
+    site.gateways.fault_injector.inject("empty", "*/mapping/*")  # which has no total
     for _ in range(3):
         await bridge.refresh()
     assert (await bridge.devices()).keys() == before
+
+
+async def test_explicit_total_of_zero_in_two_responses_removes_all(site: Site, bridge: RunningBridge) -> None:
+    """Faults 3.10."""
+    gateways = await parts(bridge, GATEWAY)
+    site.gateways.fault_injector.inject("empty", "*/devices/list")
+    await bridge.refresh()
+    assert (await bridge.devices()).keys() > set(gateways)
+    await bridge.refresh()
+    assert set(gateways).isdisjoint(await bridge.devices())
 
 
 async def test_only_the_second_inventory_without_it_removes_a_device_and_its_parts(

@@ -77,7 +77,7 @@ async def test_a_plain_value_is_confirmed(site: Site, bridge: RunningBridge) -> 
 
 async def test_an_object_of_keys_ends_in_a_result_for_each(bridge: RunningBridge) -> None:
     token = bridge.transaction()
-    wanted = {"today_used_flow": 12.5, "remain_flow": 3}
+    wanted = {"today_used_flow_correction": 12.5, "remain_flow_correction": 3}
     await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", {**wanted, "transaction": token})
     await wait_until(lambda: sum(r["transaction"] == token for r in bridge.results(CHANNEL)) == len(wanted), "results")
     found = {r["key"]: r for r in bridge.results(CHANNEL) if r["transaction"] == token}

@@ -229,14 +229,14 @@ async def test_port_mappings_from_the_first_to_the_last(site: Site, bridge: Runn
         assert (await bridge.ask(action, BRANCH, rule=uuid, sn=sn, ip=ip))["status"] == "ok"
         await bridge.shows(device, "subnet_ip", ip)
     assert site.gateways.assigned(SN, uuid)
-    assert (await bridge.set(device, {"gateway": SECOND_SN.lower()}))["status"] == "confirmed"
+    site.gateways.set_network(SECOND_SN, "lan", ip="192.168.4.1", mask="255.255.255.0")
+    assert (await bridge.set(device, {"gateway": "上海一"}))["status"] == "confirmed"
     assert (await bridge.ask("mapping_unassign", BRANCH, sn=SECOND_SN, rules=[uuid]))["status"] == "ok"
     await bridge.shows(device, "gateway", "unassigned")
     listed = (await bridge.ask("mapping_list", BRANCH))["data"]["list"]
     assert [row["mark"] for row in listed if row["uuid"] == uuid] == ["front door"]
     assert (await bridge.ask("mapping_delete", BRANCH, rules=[uuid]))["status"] == "ok"
     assert uuid not in site.gateways.rules
-    await bridge.refresh(backend="branch")
     await bridge.refresh(backend="branch")
     assert device not in await bridge.devices()
     assert FREE_RULE in site.gateways.rules

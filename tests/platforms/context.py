@@ -115,6 +115,14 @@ class Run:
         update = await row.write(self.backend.client, self.devices[device], value)
         return update if update is None else self.take(update)
 
+    async def write_group(self, device: str, values: Mapping[str, Any]) -> Update | None:
+        """Write several keys of one group in one call; what the response shows is accepted."""
+        entity = self.devices[device].entity(next(iter(values)))
+        assert entity is not None
+        assert entity.write_group is not None
+        update = await entity.write_group(self.backend.client, self.devices[device], values)
+        return update if update is None else self.take(update)
+
     async def read(self, device: str) -> Device:
         """The device as a read-back shows it."""
         self.take(await self.backend.read(self.devices[device]))

@@ -65,8 +65,7 @@ class Vendor:
                 raise self.error(f"{name}: no connection")
             yield update(LINE) if name == "lines" else update(device("hq_1"))
 
-        about: dict[str, Any] = {"interval": 36_000.0, "primary": name == "devices", **options}
-        return Source(name=name, poll=poll, **about)
+        return Source(name=name, interval=36_000.0, poll=poll, primary=name == "devices", **options)
 
 
 async def _nothing(*_: Any) -> Any:
@@ -197,29 +196,3 @@ async def test_source_that_needs_the_clock_waits_until_it_is_set(
         assert vendor.asked["lines"] == 0
         machine["now"] = datetime.now(UTC)
         assert await running.poller.refresh(("lines",)) == {"lines": None}
-
-
-# What a poll costs
-
-
-async def test_health_reports_items_duration_and_interval_of_a_source(tmp_path: Path) -> None:
-    vendor = Vendor()
-    vendor.failing.clear()
-    async with polling(vendor, tmp_path) as running:
-        await running.poller.refresh()
-        source = running.poller.health.json()["sources"]["lines"]
-    assert (source["items"], source["calls"], source["interval"]) == (1, 0, 36_000.0)
-    assert source["duration"] >= 0
-    assert source["oldest_age"] >= source["age"]
-
-
-async def test_poll_longer_than_its_interval_is_logged_once_with_the_option(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    vendor = Vendor()
-    vendor.failing.clear()
-    async with polling(vendor, tmp_path, interval=1e-9) as running:
-        await wait_until(lambda: vendor.asked["lines"] >= 3, "polls")
-        assert running.poller.health.available
-    assert caplog.text.count("raise that, or select fewer devices (include, exclude)") == 1
-    assert "longer than scan_interval.lines of 1e-09 s" in caplog.text

@@ -19,9 +19,7 @@ class SourceHealth:
     """One source: failures in a row, when it last succeeded, and when it runs next.
 
     `stale_since` is when its data stopped moving, None while it moves. `available` is whether the entities that the
-    source owns are available, None before it was tried. `items`, `calls` and `duration` (seconds) are those of the last
-    complete poll; `interval` is the configured one in seconds. `oldest` is when the last complete poll began: no item
-    of the source is older.
+    source owns are available, None before it was tried.
     """
 
     failures: int = 0
@@ -30,11 +28,6 @@ class SourceHealth:
     next_try: datetime | None = None
     stale_since: datetime | None = None
     available: bool | None = None
-    interval: float = 0.0
-    items: int | None = None
-    calls: int | None = None
-    duration: float | None = None
-    oldest: datetime | None = None
 
     def json(self) -> dict[str, Any]:
         """Return the source's part of the health payload; `age` is seconds since the last success."""
@@ -43,11 +36,6 @@ class SourceHealth:
             "failures": self.failures,
             "last_success": stamp(self.last_success) if self.last_success else None,
             "age": round((now() - self.last_success).total_seconds()) if self.last_success else None,
-            "oldest_age": round((now() - self.oldest).total_seconds()) if self.oldest else None,
-            "interval": self.interval,
-            "duration": None if self.duration is None else round(self.duration, 3),
-            "items": self.items,
-            "calls": self.calls,
             "error": _error(self.error),
             "next_try": stamp(self.next_try) if self.next_try else None,
             "stale_since": stamp(self.stale_since) if self.stale_since else None,

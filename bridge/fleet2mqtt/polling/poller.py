@@ -42,9 +42,7 @@ class Poller:
     ) -> None:
         """`changed` is called whenever something in the health changed, `on_all_polled` once each source was polled."""
         self.backend = backend
-        self.health = BackendHealth(
-            backend, {source.name: SourceHealth(interval=source.interval) for source in backend.sources}
-        )
+        self.health = BackendHealth(backend, {source.name: SourceHealth() for source in backend.sources})
         self._hub = hub
         self._stale_after = stale_after
         self._changed = changed
@@ -52,8 +50,6 @@ class Poller:
         self._poll_requested = {source.name: asyncio.Event() for source in backend.sources}
         self._polled = {source.name: asyncio.Event() for source in backend.sources}
         """Set once the poll that begins next is over."""
-        self._overrun: set[str] = set()
-        """Sources of which was logged that a poll takes longer than its interval."""
         self._moved: dict[str, tuple[Any, float]] = {}
         """By source the newest freshness value, and the loop time at which it came."""
         self._untried = {source.name for source in backend.sources}
@@ -133,37 +129,11 @@ class Poller:
         _LOG.info("%s: %s begins: the clock is set", self.backend.name, source.name)
 
     async def _poll(self, source: Source, health: SourceHealth) -> None:
-        loop = asyncio.get_running_loop()
-        began, oldest, calls, items = loop.time(), now(), self._count_calls(), 0
         async with aclosing(source.poll()) as updates:  # type: ignore[type-var]
             async for update in updates:
                 await self._hub.accept(update)
-                items += len(update.devices) + len(update.alarms)
                 if health.available is None:
                     self._set_source_available(source, available=True)
-        health.items, health.calls = items, self._count_calls() - calls
-        health.duration, health.oldest = loop.time() - began, oldest
-        self._check_duration(source, health.duration, items)
-
-    def _count_calls(self) -> int:
-        """Return the calls to the vendor so far; sources that poll at the same time count each other's."""
-        return sum(count.calls for count in self.backend.calls.values())
-
-    def _check_duration(self, source: Source, duration: float, items: int) -> None:
-        """Log once when a poll takes longer than its interval, with the options that help."""
-        if duration <= source.interval or source.name in self._overrun:
-            return
-        self._overrun.add(source.name)
-        _LOG.warning(
-            "%s: a poll of %s takes %.0f s for %d items, longer than scan_interval.%s of %g s; raise that, or select "
-            "fewer devices (include, exclude)",
-            self.backend.name,
-            source.name,
-            duration,
-            items,
-            source.name,
-            source.interval,
-        )
 
     def _record_success(self, source: Source, health: SourceHealth) -> float:
         recovered, was_unreachable = health.error is not None, isinstance(health.error, Unreachable)

@@ -117,28 +117,6 @@ class Metrics:
         for name in sorted({*self._pollers, *known}):
             devices.add_metric((name,), known[name])
         yield from (calls, failures, available, devices)
-        yield from self._of_sources()
-
-    def _of_sources(self) -> Iterator[Metric]:
-        labels = ("backend", "source")
-        families = {
-            "age": GaugeMetricFamily(f"{PREFIX}_source_age_seconds", "Time since the last success", labels=labels),
-            "oldest_age": GaugeMetricFamily(
-                f"{PREFIX}_source_oldest_age_seconds", "Time since the last complete poll began", labels=labels
-            ),
-            "interval": GaugeMetricFamily(f"{PREFIX}_source_interval_seconds", "Configured interval", labels=labels),
-            "duration": GaugeMetricFamily(
-                f"{PREFIX}_source_duration_seconds", "Duration of the last complete poll", labels=labels
-            ),
-            "items": GaugeMetricFamily(f"{PREFIX}_source_items", "Items of the last complete poll", labels=labels),
-            "calls": GaugeMetricFamily(f"{PREFIX}_source_calls", "Calls of the last complete poll", labels=labels),
-        }
-        for name, poller in self._pollers.items():
-            for source, health in poller.health.sources.items():
-                for member, value in health.json().items():
-                    if member in families and value is not None:
-                        families[member].add_metric((name, source), value)
-        yield from families.values()
 
     def _of_mqtt(self) -> Iterator[Metric]:
         mqtt = self._mqtt

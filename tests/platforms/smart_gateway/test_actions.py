@@ -70,14 +70,14 @@ async def test_actions_of_a_backend_are_all_of_the_document(backend: tuple[Simul
         "device_list": (False, ()),
         "device_query": (False, ()),
         "device_chart": (False, ()),
-        "device_set": (False, ("details",)),
+        "device_set": (False, ("devices", "details")),
         "mapping_list": (False, ()),
         "mapping_add": (False, ("mappings",)),
         "mapping_edit": (False, ("mappings",)),
-        "mapping_delete": (True, ("mappings", "details")),
-        "mapping_assign": (False, ("mappings", "details")),
-        "mapping_reassign": (False, ("mappings", "details")),
-        "mapping_unassign": (False, ("mappings", "details")),
+        "mapping_delete": (True, ("mappings", "devices")),
+        "mapping_assign": (False, ("mappings", "devices")),
+        "mapping_reassign": (False, ("mappings", "devices")),
+        "mapping_unassign": (False, ("mappings", "devices")),
     }
     for action in run.backend.actions:
         assert action.summary
@@ -169,7 +169,7 @@ async def test_rule_actions_add_edit_assign_unassign_and_delete(backend: tuple[S
     await run.act("mapping_assign", rule=uuid, sn=SN, ip="192.168.4.60")
     await run.act("mapping_reassign", rule=uuid, sn=SN, ip="192.168.4.61")
     await run.poll()
-    assert (_rule(run, "SSH")["gateway"], _rule(run, "SSH")["subnet_ip"]) == (SN.lower(), "192.168.4.61")
+    assert (_rule(run, "SSH")["gateway"], _rule(run, "SSH")["subnet_ip"]) == ("上海1", "192.168.4.61")
     assert (await run.act("mapping_unassign", sn=SN, rules=[uuid]))["msg"] == []
     await run.poll()
     assert (_rule(run, "SSH")["gateway"], _rule(run, "SSH")["subnet_ip"]) == ("unassigned", "192.168.4.61")

@@ -64,10 +64,12 @@ async def test_responses_as_in_the_document_are_repaired() -> None:
         assert run.state(GATEWAY)["rateup"] == 12
 
 
-async def test_placeholder_values_are_absent() -> None:
+async def test_placeholder_values_are_null() -> None:
+    """Faults 1.2."""
     async with simulated() as (simulator, run):
         simulator.placeholders = True
-        await run.poll("devices")
+        await run.poll()
         state = run.state(GATEWAY)
         assert state["remark"] == ""
-        assert not {"runtime", "qos", "record_speed_up", "record_speed_down"} & set(state)
+        blank = {"runtime", "qos", "record_speed_up", "record_speed_down"}
+        assert {key: state[key] for key in blank} == dict.fromkeys(blank)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fleet2mqtt.platforms.smart_gateway.writes import NET, choice
-from tests.platforms.smart_gateway.connected import GATEWAY, NAME, OTHER, SECOND, SIM, SN, USB, WAN, simulated
+from tests.platforms.smart_gateway.connected import GATEWAY, NAME, SIM, SN, USB, WAN, simulated
 
 if TYPE_CHECKING:
     from fleet2mqtt.devices.model import Device, EntityDescription
@@ -54,16 +54,18 @@ _LINE = {
     "rateup": _RATE,
     "ratedown": _RATE,
     "rtt": "sensor duration ms measurement",
-    "used": "sensor measurement",
-    "remain": "sensor measurement",
-    "total": "sensor measurement",
+    "used": "sensor data_size kB measurement",
+    "remain": "sensor data_size kB measurement",
+    "total": "sensor data_size kB measurement",
     "innerip": "sensor diagnostic off",
     "outerip": "sensor diagnostic off",
 }
 _ADDRESS = {"ip": "text config off", "mask": "text config off", "gateway": "text config off"}
 _MODEM = {
-    "today_used_flow": "number",
-    "remain_flow": "number",
+    "today_used_flow": "sensor data_size GB total_increasing",
+    "remain_flow": "sensor data_size GB measurement",
+    "today_used_flow_correction": "number config off data_size GB",
+    "remain_flow_correction": "number config off data_size GB",
     "init_flow": "number config data_size GB",
     "iccid": "sensor diagnostic off",
     "frequency": "sensor diagnostic off",
@@ -88,7 +90,7 @@ _WIFI = {
 }
 _RULE = {
     "subnet_ip": "text",
-    "gateway": "select unassigned,172de6ac9832de,abcd21dcf318ba",
+    "gateway": "select unassigned,上海1,上海一",
     "ip": "sensor",
     "port": "sensor",
     "protocol": "sensor enum tcp,udp,tcp_udp",
@@ -103,8 +105,12 @@ def _summary(entity: EntityDescription) -> str:
     return " ".join(str(part) for part in parts if part)
 
 
+def _entities(device: Device) -> dict[str, EntityDescription]:
+    return {entity.key: entity for entity in device.entities}
+
+
 def _table(device: Device) -> dict[str, str]:
-    return {entity.key: _summary(entity) for entity in device.entities}
+    return {key: _summary(entity) for key, entity in _entities(device).items()}
 
 
 async def test_entities_of_each_device_are_complete() -> None:
@@ -112,10 +118,8 @@ async def test_entities_of_each_device_are_complete() -> None:
         await run.poll()
         assert _table(run.devices[GATEWAY]) == _GATEWAY
         assert _table(run.devices[SIM]) == _LINE | _MODEM | _ADDRESS
-        assert _table(run.devices[USB]) == {k: v for k, v in (_LINE | _WIFI | _ADDRESS).items() if k != "operator"}
-        assert _table(run.devices[WAN]) == {k: v for k, v in (_LINE | _ADDRESS).items() if k != "operator"} | {
-            "is_dhcp": "switch config off"
-        }
+        assert _table(run.devices[USB]) == _LINE | _WIFI | _ADDRESS
+        assert _table(run.devices[WAN]) == _LINE | _ADDRESS | {"is_dhcp": "switch config off"}
         assert _table(run.devices[NAME]) == _FLEET
         rule = next(device for device in run.devices.values() if device.scope == "mappings")
         assert _table(rule) == _RULE
@@ -154,33 +158,42 @@ async def test_devices_have_identity_and_via_device() -> None:
         assert (fleet.scope, fleet.via) == ("backend", None)
 
 
-async def test_data_counters_have_the_configured_unit() -> None:
-    async with simulated(units={"traffic": "kB"}) as (simulator, run):
-        simulator.query_volumes = True
+@pytest.mark.parametrize(
+    ("units", "traffic", "flow"),
+    [
+        ({}, ("data_size", "kB"), ("data_size", "GB")),
+        ({"traffic": "MB"}, ("data_size", "MB"), ("data_size", "GB")),
+        ({"traffic": None, "flow": None}, (None, None), (None, None)),
+    ],
+)
+async def test_data_counters_have_two_configurable_units(units: dict[str, Any], traffic: object, flow: object) -> None:
+    """Faults 5.5: by the document's samples the list counts in kB and the modem in GB."""
+    async with simulated(units=units) as (_, run):
         await run.poll()
-        counters = ("used", "remain", "total", "today_used_flow", "remain_flow")
-        rows = [run.devices[SIM].entity(key) for key in counters]
-        assert [(entity.device_class, entity.unit) for entity in rows if entity is not None] == [
-            ("data_size", "kB")
-        ] * 5
-        init = run.devices[SIM].entity("init_flow")
-        assert init is not None
-        assert init.unit == "GB"
+        found = {key: (entity.device_class, entity.unit) for key, entity in _entities(run.devices[SIM]).items()}
+        assert {found[key] for key in ("used", "remain", "total")} == {traffic}
+        assert {found[key] for key in ("today_used_flow", "remain_flow", "remain_flow_correction")} == {flow}
+        assert found["init_flow"] == ("data_size", "GB")
 
 
-async def test_state_of_a_gateway_sets_running_and_availability() -> None:
+@pytest.mark.parametrize("word", ["Running", "online", "1"])
+async def test_running_states_are_configurable_and_compared_without_case(word: str) -> None:
+    """Faults 2.5."""
+    async with simulated(running_states=["running", "Online", 1]) as (simulator, run):
+        simulator.set_base(SN, state=word)
+        await run.poll("devices")
+        assert run.state(GATEWAY)["running"] == "ON"
+        assert run.devices[GATEWAY].available
+
+
+@pytest.mark.parametrize(("state", "running"), [("stopped", "OFF"), ("standby", "OFF"), ("", None), ("RUNNING", "ON")])
+async def test_listed_gateway_is_available_whatever_its_state(state: str, running: str | None) -> None:
+    """Faults 2.5: `running` can be OFF only if the gateway is available."""
     async with simulated() as (simulator, run):
-        simulator.set_base(SN, state="stopped")
-        simulator.set_base(OTHER, state="")
-        await run.poll("devices")
-        assert run.state(GATEWAY)["state"] == "stopped"
-        assert run.state(GATEWAY)["running"] == "OFF"
-        assert not run.devices[GATEWAY].available
-        assert not run.devices[SIM].available
-        assert "running" not in run.state(SECOND)
-        assert run.devices[SECOND].available
-        simulator.set_base(SN, state="running")
-        await run.poll("devices")
+        simulator.set_base(SN, state=state)
+        await run.poll()
+        assert run.state(GATEWAY)["state"] == (state or None)
+        assert run.state(GATEWAY)["running"] == running
         assert run.devices[GATEWAY].available
         assert run.devices[SIM].available
 
@@ -188,19 +201,75 @@ async def test_state_of_a_gateway_sets_running_and_availability() -> None:
 async def test_position_without_fix_is_null() -> None:
     async with simulated() as (simulator, run):
         simulator.gps_zero = True
-        await run.poll("devices")
-        assert run.devices[GATEWAY].entity("gps") is None
-        simulator.gps_zero = False
-        await run.poll("devices")
-        position = run.state(GATEWAY)["gps"]
-        assert set(position) == {"latitude", "longitude"}
-        simulator.gps_missing = True
-        await run.poll("devices")
-        simulator.gps_missing = False
-        simulator.gps_zero = True
-        await run.poll("devices")
+        await run.poll()
         assert run.state(GATEWAY)["gps"] is None
-        assert run.devices[GATEWAY].entity("gps") is not None
+        simulator.gps_zero = False
+        await run.poll()
+        assert set(run.state(GATEWAY)["gps"]) == {"latitude", "longitude"}
+        simulator.gps_missing = True
+        await run.poll()
+        assert run.devices[GATEWAY].entity("gps") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "raw"),
+    [("init_flow", "initFlow", -5), ("remain_flow_correction", "remainFlow", -0.5), ("ip", "ip", "192.168.4.1/24")],
+)
+async def test_value_out_of_its_own_range_is_null_with_raw_attribute(key: str, field: str, raw: object) -> None:
+    """Faults 3.8: Home Assistant refuses the state of an entity that is out of the entity's range or pattern."""
+    async with simulated() as (simulator, run):
+        simulator.set_channel(SN, "0", **{field: raw})
+        await run.poll()
+        assert run.state(SIM)[key] is None
+        assert run.devices[SIM].attributes[key] == {"raw": raw}
+
+
+async def test_sensor_of_an_overdrawn_plan_is_negative() -> None:
+    async with simulated() as (simulator, run):
+        simulator.set_channel(SN, "0", remainFlow=-0.5)
+        await run.poll()
+        assert run.state(SIM)["remain_flow"] == -0.5
+
+
+@pytest.mark.parametrize(("field", "value"), [("operator", ""), ("frequency", ""), ("rssi", None), ("used", "")])
+async def test_blank_field_is_null_and_keeps_its_entity(field: str, value: object) -> None:
+    """Faults 1.2: also after a restart, when the field was never anything but blank."""
+    async with simulated() as (simulator, run):
+        simulator.set_channel(SN, "0", **{field: value})
+        await run.poll()
+        assert run.state(SIM)[field] is None
+        assert run.devices[SIM].entity(field) is not None
+
+
+@pytest.mark.parametrize(("area", "expected"), [("none", None), ("alias", "上海1"), ("remark", "这是备注")])
+async def test_option_area_suggests_a_field_as_area(area: str, expected: str | None) -> None:
+    """Faults 5.7."""
+    async with simulated(area=area) as (_, run):
+        await run.poll()
+        assert run.devices[GATEWAY].suggested_area == run.devices[SIM].suggested_area == expected
+
+
+async def test_names_are_those_of_the_document() -> None:
+    """Faults 5.16: 频率, not 频点; nothing says that `chain` is a radio channel, or that flows are of a plan."""
+    async with simulated() as (_, run):
+        await run.poll()
+        names = {key: (one.name.en, one.name.zh) for key, one in _entities(run.devices[SIM]).items()}
+        assert names["frequency"] == ("Frequency", "频率")
+        assert names["remain_flow"] == ("Remaining traffic", "剩余流量")
+        chain = run.devices[GATEWAY].entity("hotspot_chain")
+        assert chain is not None
+        assert chain.name.en == "Hotspot chain"
+        assert run.backend.configuration_url is None
+
+
+async def test_settings_of_one_object_are_one_group() -> None:
+    """Faults 3.6: what is written together goes out in one call."""
+    async with simulated() as (_, run):
+        await run.poll()
+        gateway, wan = _entities(run.devices[GATEWAY]), _entities(run.devices[WAN])
+        assert {gateway[key].group for key in ("lan_ip", "lan_mask", "lan_start", "lan_end")} == {"lan"}
+        assert {wan[key].group for key in ("ip", "mask", "gateway", "is_dhcp", "name")} == {"channel"}
+        assert all(one.write_group is not None for one in (*gateway.values(), *wan.values()) if one.write is not None)
 
 
 async def test_undocumented_option_is_null_with_raw_attribute() -> None:

@@ -57,7 +57,9 @@ def test_options_have_defaults() -> None:
         "query": "all",
         "set_path": "/api/v1/devices/set",
         "set_body": "minimal",
-        "units": {"traffic": None},
+        "running_states": ["running"],
+        "area": "none",
+        "units": {"traffic": "kB", "flow": "GB"},
     }
 
 
@@ -72,6 +74,11 @@ def test_options_have_defaults() -> None:
         {"set_path": "api/set"},
         {"set_body": "all"},
         {"units": {"traffic": "Mbps"}},
+        {"units": {"flow": 5}},
+        {"running_states": []},
+        {"running_states": [True]},
+        {"running_states": [" "]},
+        {"area": "group"},
         {"scan_interval": {"charts": 5}},
     ],
 )

@@ -38,8 +38,8 @@ _WRITES: list[tuple[str, str, Any, dict[str, Any]]] = [
     (SIM, "slot", "secondary", {"channel": {"0": {"slot": 2}}}),
     (SIM, "apn", "3gnet", {"channel": {"0": {"apn": "3gnet"}}}),
     (SIM, "init_flow", 120.0, {"channel": {"0": {"initFlow": 120}}}),
-    (SIM, "today_used_flow", 0.5, {"channel": {"0": {"todayUsedFlow": 0.5}}}),
-    (SIM, "remain_flow", 7, {"channel": {"0": {"remainFlow": 7}}}),
+    (SIM, "today_used_flow_correction", 0.5, {"channel": {"0": {"todayUsedFlow": 0.5}}}),
+    (SIM, "remain_flow_correction", 7, {"channel": {"0": {"remainFlow": 7}}}),
     (USB, "ssid", "Guest", {"channel": {"4": {"ssid": "Guest"}}}),
     (USB, "is_dhcp", False, {"channel": {"4": {"is_dhcp": False}}}),
     (WAN, "ip", "192.168.100.9", {"channel": {"8": {"ip": "192.168.100.9"}}}),
@@ -110,6 +110,32 @@ async def test_password_is_compared_by_digest_and_never_shown(
     assert "s3cret" not in repr(run.devices)
     assert "sealed:" not in repr([(one.state, one.attributes) for one in run.devices.values()])
     assert key not in read_state(after.entities, after.record)
+
+
+@pytest.mark.parametrize(
+    ("device", "values", "change"),
+    [
+        (
+            WAN,
+            {"is_dhcp": False, "ip": "10.0.0.2", "mask": "255.255.255.0", "gateway": "10.0.0.1"},
+            {"channel": {"8": {"is_dhcp": False, "ip": "10.0.0.2", "mask": "255.255.255.0", "gateway": "10.0.0.1"}}},
+        ),
+        (
+            GATEWAY,
+            {"lan_ip": "10.1.0.1", "lan_mask": "255.255.0.0", "lan_start": "10.1.0.9", "lan_end": "10.1.9.9"},
+            {"network": {"lan": {"ip": "10.1.0.1", "mask": "255.255.0.0", "start": "10.1.0.9", "end": "10.1.9.9"}}},
+        ),
+    ],
+)
+async def test_settings_of_one_object_are_one_call(
+    backend: tuple[Simulator, Run], device: str, values: dict[str, Any], change: dict[str, Any]
+) -> None:
+    """Faults 3.6: an address without its mask or gateway can cut off a remote site."""
+    simulator, run = backend
+    await run.write_group(device, values)
+    assert [call.body for call in calls(simulator, SET)] == [{"devices": {SN: {"base": {"sn": SN}} | change}}]
+    after = await run.read(device)
+    assert {key: after.state[key] for key in values} == {key: _shown(value) for key, value in values.items()}
 
 
 async def test_values_are_sent_in_the_vendors_types() -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fleet2mqtt.platforms.smart_gateway.actions import backend_actions
 from fleet2mqtt.platforms.smart_gateway.client import ENVELOPE, Client
 from fleet2mqtt.platforms.smart_gateway.coordinator import Coordinator
-from fleet2mqtt.platforms.smart_gateway.device_store import DeviceStore
+from fleet2mqtt.platforms.smart_gateway.device_store import Area, DeviceStore
 from fleet2mqtt.platforms.smart_gateway.entities import channel_entities
 from fleet2mqtt.platforms.smart_gateway.json_repair import parse
 from fleet2mqtt.platforms.smart_gateway.mapping_store import MappingStore
@@ -18,6 +18,7 @@ from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.sdk.device_cache import DeviceCache
 from fleet2mqtt.sdk.http_client import open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
+from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.updates import UpdateFactory
 
 __all__ = ["SCHEMA", "connect"]
@@ -29,8 +30,10 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     options = context.options
     async with open_http_client(options, envelope=ENVELOPE, pace=RateLimiter(concurrency=1), parse=parse) as api:
         gateways = DeviceStore(
-            cache=DeviceCache(backend=context.name, ids=context.ids, keep_entities=True),
-            channel_entities=channel_entities(options["units"]["traffic"]),
+            cache=DeviceCache(backend=context.name, ids=context.ids),
+            channel_entities=channel_entities(**options["units"]),
+            running_states=frozenset(options["running_states"]),
+            area=Area(options["area"]),
             queried=None if options["query"] == "all" else tuple(options["query"]),
         )
         coordinator = Coordinator(
@@ -42,6 +45,7 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             page_size=options["page_size"],
             first_page=options["first_page"],
             set_body=SetBody(options["set_body"]),
+            details=Sweep(primary_fails=context.primary_fails),
         )
         yield Backend(
             name=context.name,
@@ -53,7 +57,6 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             calls=api.calls,
             quota={"concurrency": 1},
             title="Smart gateway back end",
-            configuration_url=options["url"],
         )
 
 
@@ -64,7 +67,7 @@ def _sources(context: Context, coordinator: Coordinator) -> tuple[Source, ...]:
             interval=context.interval("devices"),
             poll=coordinator.poll_devices,
             primary=True,
-            freshness=coordinator.gateways.uptimes,
+            freshness=coordinator.gateways.freshness,
         ),
         Source(name="details", interval=context.interval("details"), poll=coordinator.poll_details),
         Source(name="mappings", interval=context.interval("mappings"), poll=coordinator.poll_mappings),

@@ -27,7 +27,9 @@ async def _device_register(coordinator: Coordinator, arguments: Arguments) -> An
 
 
 async def _device_delete(coordinator: Coordinator, arguments: Arguments) -> Any:
-    return _scrubbed(await coordinator.client.delete_device(arguments["sn"]))
+    response = await coordinator.client.delete_device(arguments["sn"])
+    coordinator.mark_gateway_deleted(arguments["sn"])
+    return _scrubbed(response)
 
 
 async def _device_list(coordinator: Coordinator, arguments: Arguments) -> Any:
@@ -78,7 +80,15 @@ async def _mapping_edit(coordinator: Coordinator, arguments: Arguments) -> Any:
 
 
 async def _mapping_delete(coordinator: Coordinator, arguments: Arguments) -> Any:
-    return _scrubbed(await coordinator.client.delete_mappings(arguments["rules"]))
+    rules = arguments["rules"]
+    try:
+        response = await coordinator.client.delete_mappings(rules)
+    except Rejected as error:
+        failed = error.data["failed"] if isinstance(error.data, dict) else rules
+        coordinator.mark_rules_deleted(set(rules) - set(failed))
+        raise
+    coordinator.mark_rules_deleted(rules)
+    return _scrubbed(response)
 
 
 async def _mapping_assign(coordinator: Coordinator, arguments: Arguments) -> Any:
@@ -92,6 +102,7 @@ async def _mapping_reassign(coordinator: Coordinator, arguments: Arguments) -> A
 async def _assign(
     coordinator: Coordinator, call: Callable[[str, str, str], Awaitable[Any]], arguments: Arguments
 ) -> Any:
+    await coordinator.check_target(arguments["rule"], arguments["sn"], arguments["ip"])
     response = await call(arguments["rule"], arguments["sn"], arguments["ip"])
     await coordinator.remember_address(arguments["rule"], arguments["ip"])
     return _scrubbed(response)
@@ -111,7 +122,7 @@ def _scrubbed(response: Mapping[str, Any]) -> Any:
 
 
 _GATEWAYS = ("devices", "details")
-_ALL = ("mappings", "details")
+_ALL = ("mappings", "devices")
 ACTIONS: tuple[ActionDescription[Coordinator], ...] = (
     ActionDescription("device_register", "Register a gateway", schemas.REGISTER, _device_register, _GATEWAYS),
     ActionDescription("device_delete", "Delete a gateway", schemas.DEVICE, _device_delete, _GATEWAYS, destructive=True),
@@ -120,7 +131,7 @@ ACTIONS: tuple[ActionDescription[Coordinator], ...] = (
         "device_query", "Return gateways by serial number, with charts on request", schemas.QUERY, _device_query
     ),
     ActionDescription("device_chart", "Return the rate and delay charts of a gateway", schemas.CHART, _device_chart),
-    ActionDescription("device_set", "Change settings of a gateway in one call", schemas.SET, _device_set, ("details",)),
+    ActionDescription("device_set", "Change settings of a gateway in one call", schemas.SET, _device_set, _GATEWAYS),
     ActionDescription("mapping_list", "Return all port mapping rules", schemas.NONE, _mapping_list),
     ActionDescription(
         "mapping_add", "Add a port mapping rule; returns its uuid", schemas.ADD, _mapping_add, ("mappings",)

@@ -43,12 +43,14 @@ class Client:
     async def list_devices(self, *, page: int, limit: int, filtration: int = 0, condition: str = "") -> dict[str, Any]:
         """Return a page of devices: `count` (of all, unfiltered) and `devices`. Document 1.1, POST devices/list."""
         body = {"page": page, "limit": limit, "filtration": filtration, "condition": condition}
-        response = await self._post("/api/v1/devices/list", body | {"sort_by": 0, "ascend": 0, "args": dict(ARGS)})
+        response = await self._post(
+            "/api/v1/devices/list", body | {"sort_by": 0, "ascend": 0, "args": dict(ARGS)}, writes=False
+        )
         return _checked(response, "devices", list, "devices/list")
 
     async def query_devices(self, sns: Iterable[str], args: Mapping[str, Any] = ARGS) -> dict[str, dict[str, Any]]:
         """Return devices by serial number, each with `state` 0 (not found) or 1. Document 1.2, POST devices/query."""
-        response = await self._post("/api/v1/devices/query", {"sns": list(sns), "args": dict(args)})
+        response = await self._post("/api/v1/devices/query", {"sns": list(sns), "args": dict(args)}, writes=False)
         items = response.get("devices") or {}
         if isinstance(items, list):  # as its table has it, against its sample
             items = {sn: item for item in items if (sn := serial_number(item))}
@@ -110,12 +112,15 @@ class Client:
         """Change the address of a gateway's rule in its LAN. Document 2.7, POST device/editMapping."""
         return await self._post("/api/v1/device/editMapping", {"rule": rule, "sn": sn, "ip": ip})
 
-    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return await self._call("POST", path, body)
+    async def _post(self, path: str, body: dict[str, Any], *, writes: bool = True) -> dict[str, Any]:
+        return await self._call("POST", path, body, writes=writes)
 
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, writes: bool = False
+    ) -> dict[str, Any]:
+        endpoint = path.removeprefix("/api/v1/")
         try:
-            return await self.api.call(method, path, endpoint=path.removeprefix("/api/v1/"), json=body)
+            return await self.api.call(method, path, endpoint=endpoint, json=body, writes=writes)
         except (Rejected, AuthenticationError) as error:
             explanation = explained(error)
             if explanation is None:

@@ -28,8 +28,8 @@ def serial_number(item: Any) -> str | None:
     return vendor_json.text(branch(branch(item).get("base")).get("sn"))
 
 
-def _objects(value: Any) -> list[Any]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _objects(value: Any) -> list[Any] | None:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else None
 
 
 def _items(value: Any) -> list[Any]:
@@ -92,7 +92,7 @@ class Base(WireModel):
     rateup: Number = None
     ratedown: Number = None
     qos: Text = None
-    mapping: Annotated[tuple[AssignedRule, ...], BeforeValidator(_objects)] = ()
+    mapping: Annotated[tuple[AssignedRule, ...] | None, BeforeValidator(_objects)] = None
     record: Annotated[Record, Branch] = Record()
     gps: Annotated[Gps, Branch] = Gps()
 
@@ -186,20 +186,18 @@ class Rule(WireModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRecord:
-    """A gateway, merged from list and query; `raw` as the vendor sent it, by branch."""
+    """A gateway, merged from list and query; `raw` as the vendor sent it, by branch.
+
+    `running` is None where the vendor sends no state.
+    """
 
     sn: str
-    found: bool
+    running: bool | None
     base: Base
     lan: Lan
     hotspot: Hotspot
     parameters: Parameters
     raw: Mapping[str, Mapping[str, Any]]
-
-    @property
-    def available(self) -> bool:
-        """False if the vendor says another state than running, or does not find the gateway in a query."""
-        return self.found and self.base.state in (None, "running")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,16 +212,11 @@ class ChannelRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleRecord:
-    """A rule, its address in its gateway's LAN, and the gateways it can be assigned to: option → serial number."""
+    """A rule, its address in its gateway's LAN, and the option of its gateway."""
 
     rule: Rule
     subnet_ip: str | None
-    gateways: Mapping[str, str]
-
-    @property
-    def gateway(self) -> str:
-        """The option of the gateway that the rule is assigned to."""
-        return next((option for option, sn in self.gateways.items() if sn == self.rule.sn), UNASSIGNED)
+    gateway: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +238,6 @@ class Writer(Protocol):
         """Set a rule's address in the LAN of its gateway, or of the gateway that it is assigned to next."""
         ...
 
-    async def set_gateway(self, uuid: str, option: str) -> Update | None:
-        """Assign a rule to a gateway, move it to another one, or unassign it."""
+    async def set_gateway(self, uuid: str, option: str, *, address: str | None = None) -> Update | None:
+        """Assign a rule to a gateway, move it to another one, or unassign it; `address` is the one in its LAN."""
         ...

@@ -8,6 +8,7 @@ from typing import Any
 
 import voluptuous as vol
 
+from fleet2mqtt.platforms.smart_gateway.device_store import Area
 from fleet2mqtt.platforms.smart_gateway.models import IPV4
 from fleet2mqtt.platforms.smart_gateway.writes import SetBody
 from fleet2mqtt.sdk.validators import identifier, scan_interval, whole
@@ -121,6 +122,17 @@ RULES = _required(rules=IDS)
 ASSIGN = _required(rule=ID, sn=ID, ip=ADDRESS)
 UNASSIGN = _required(sn=ID, rules=IDS)
 
+_DATA_SIZE = vol.Any(None, vol.In(DATA_SIZES), msg=f"expected null or one of {', '.join(DATA_SIZES)}")
+
+
+def _state(value: Any) -> str:
+    """Validate a text or number of `base.state`; compared without case."""
+    text = str(value).strip() if isinstance(value, str) or type(value) is int else ""
+    if not text:
+        raise vol.Invalid("expected a text or a number that the vendor sends as base.state")
+    return text.casefold()
+
+
 OPTIONS = {
     **scan_interval(devices=30, details=60, mappings=60),
     vol.Optional("page_size", default=50): vol.All(whole, vol.Range(min=1, max=MAX_PAGE)),
@@ -132,9 +144,10 @@ OPTIONS = {
         str, vol.Match(r"^/\S*$", msg="expected a path such as /api/v1/devices/set")
     ),
     vol.Optional("set_body", default=SetBody.MINIMAL.value): vol.In([body.value for body in SetBody]),
+    vol.Optional("running_states", default=["running"]): vol.All([_state], vol.Length(min=1)),
+    vol.Optional("area", default=Area.NONE.value): vol.In([area.value for area in Area]),
     vol.Optional("units", default=dict): {
-        vol.Optional("traffic", default=None): vol.Any(
-            None, vol.In(DATA_SIZES), msg=f"expected {', '.join(DATA_SIZES)}"
-        )
+        vol.Optional("traffic", default="kB"): _DATA_SIZE,
+        vol.Optional("flow", default="GB"): _DATA_SIZE,
     },
 }

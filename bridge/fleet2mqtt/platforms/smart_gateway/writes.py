@@ -127,6 +127,16 @@ class SettingWrite:
         return change
 
 
+async def write_settings(client: Writer, device: Device, values: Mapping[str, Any]) -> None:
+    """Send several settings of one device, by key, in one call. Raises BackendError."""
+    change: dict[str, Any] = {}
+    for key, value in values.items():
+        description = device.entity(key)
+        if description is not None and isinstance(description.write, SettingWrite):
+            change = merged(change, description.write.change(device.record, value))
+    await client.change_settings(device.record.sn, change)
+
+
 def configuration(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings in a gateway's cached data, shaped as a query returns them.
 
@@ -140,7 +150,8 @@ def configuration(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _only(leaves: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: leaves[name] for name in names if name in leaves and name not in _SECRET and name not in _COUNTERS}
+    left_out = _SECRET | _COUNTERS
+    return {name: leaves[name] for name in names if leaves.get(name) is not None and name not in left_out}
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

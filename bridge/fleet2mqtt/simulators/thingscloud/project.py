@@ -99,7 +99,7 @@ def list_device_logs(simulator: Simulator, request: ApiRequest) -> dict[str, Any
 
 
 def _logs(simulator: Simulator, device: str | None) -> dict[str, Any]:
-    newest = sorted(reversed(simulator.alarm_logs), key=lambda log: -log["create_time"])
+    newest = sorted(simulator.alarm_logs, key=lambda log: -log["create_time"])
     found = (log for log in newest if device in (None, log["device_id"]))
     created = simulator.quirks.created
     return {
