@@ -46,29 +46,107 @@ async def test_number_with_a_fraction_gets_a_small_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "identifier", "device_class"),
+    ("unit", "identifier", "name", "shown", "device_class", "state_class"),
     [
-        ("℃", "t", "temperature"),
-        ("%", "soil_humidity", "humidity"),
-        ("%", "battery", "battery"),
-        ("%", "progress", None),
-        ("V", "u", "voltage"),
-        ("mA", "i", "current"),
-        ("kW", "p", "power"),
-        ("hPa", "p", "pressure"),
-        ("lux", "light", "illuminance"),
-        ("ppm", "co2", "carbon_dioxide"),
-        ("ppm", "salt", None),
-        ("dBm", "rssi", "signal_strength"),
-        ("个", "n", None),
-        (None, "n", None),
+        ("℃", "t", "", "°C", "temperature", "measurement"),
+        ("%", "humidity", "", "%", "humidity", "measurement"),
+        ("%", "battery", "", "%", "battery", "measurement"),
+        ("%", "progress", "", "%", None, "measurement"),
+        ("V", "u", "", "V", "voltage", "measurement"),
+        ("mA", "i", "", "mA", "current", "measurement"),
+        ("KW", "p", "", "kW", "power", "measurement"),
+        ("hPa", "p", "", "hPa", "pressure", "measurement"),
+        ("hPa", "p", "大气压", "hPa", "atmospheric_pressure", "measurement"),
+        ("lux", "light", "", "lx", "illuminance", "measurement"),
+        ("ppm", "co2", "", "ppm", "carbon_dioxide", "measurement"),
+        ("ppm", "co", "", "ppm", "carbon_monoxide", "measurement"),
+        ("ppm", "salt", "", "ppm", None, "measurement"),
+        ("dBm", "rssi", "", "dBm", "signal_strength", "measurement"),
+        ("个", "n", "", "个", None, "measurement"),
+        (None, "n", "", None, None, "measurement"),
+        # Names beside units (faults 5.9).
+        ("dB", "noise", "", "dB", "sound_pressure", "measurement"),
+        ("dB", "v1", "噪声", "dB", "sound_pressure", "measurement"),
+        ("dB(A)", "v1", "", "dBA", "sound_pressure", "measurement"),
+        ("dB", "snr", "", "dB", "signal_strength", "measurement"),
+        ("dB", "gain", "", "dB", None, "measurement"),
+        ("%", "soil_humidity", "", "%", "moisture", "measurement"),
+        ("%", "v1", "土壤湿度", "%", "moisture", "measurement"),
+        ("m/s", "windSpeed", "", "m/s", "wind_speed", "measurement"),
+        ("m/s", "v1", "风速", "m/s", "wind_speed", "measurement"),
+        ("km/h", "speed", "", "km/h", "speed", "measurement"),
+        ("m/s", "window_speed", "", "m/s", "speed", "measurement"),
+        ("°", "wind_direction", "", "°", "wind_direction", "measurement_angle"),
+        ("mm", "rain", "", "mm", "precipitation", "measurement"),
+        ("mm", "v1", "今日雨量", "mm", "precipitation", "total_increasing"),
+        ("mm", "train_gap", "", "mm", "distance", "measurement"),
+        ("mm/h", "v1", "雨强", "mm/h", "precipitation_intensity", "measurement"),
+        ("ug/m3", "pm2_5", "", "µg/m³", "pm25", "measurement"),
+        ("μg/m³", "PM2.5", "", "µg/m³", "pm25", "measurement"),
+        ("µg/m³", "pm25", "", "µg/m³", "pm25", "measurement"),
+        ("ug/m³", "pm10", "", "µg/m³", "pm10", "measurement"),
+        ("ug/m³", "pm1", "", "µg/m³", "pm1", "measurement"),
+        ("W/m2", "radiation", "", "W/m²", "irradiance", "measurement"),
+        ("w/㎡", "v1", "", "W/m²", "irradiance", "measurement"),
+        ("m3", "water_total", "", "m³", "water", "total_increasing"),
+        ("立方米", "v1", "用水量", "m³", "water", "total_increasing"),
+        ("m³", "gas", "", "m³", "gas", "total_increasing"),
+        ("m³", "v1", "燃气用量", "m³", "gas", "total_increasing"),
+        ("L", "v1", "水量", "L", "water", "total_increasing"),
+        ("m³", "tank", "", "m³", "volume_storage", "measurement"),
+        ("m³", "v1", "累计流量", "m³", "volume", "total_increasing"),
+        ("m3/h", "flow", "", "m³/h", "volume_flow_rate", "measurement"),
+        ("度", "v1", "用电量", "kWh", "energy", "total_increasing"),
+        ("度", "energy", "", "kWh", "energy", "total_increasing"),
+        ("度", "temperature", "", "°C", "temperature", "measurement"),
+        ("度", "v1", "风向", "°", "wind_direction", "measurement_angle"),
+        ("度", "v1", "", "度", None, "measurement"),
+        ("kWh", "v1", "电能", "kWh", "energy", "total_increasing"),
+        ("kWh", "v1", "剩余电量", "kWh", "energy_storage", "measurement"),
+        ("pH", "v1", "酸碱度", None, "ph", "measurement"),
+        (None, "soil_ph", "", None, "ph", "measurement"),
+        ("us/cm", "ec", "", "µS/cm", "conductivity", "measurement"),
     ],
 )
-async def test_device_class_follows_the_unit(unit: str | None, identifier: str, device_class: str | None) -> None:
+async def test_device_class_follows_unit_and_names(  # noqa: PLR0913, PLR0917 - one column each
+    unit: str | None,
+    identifier: str,
+    name: str,
+    shown: str | None,
+    device_class: str | None,
+    state_class: str,
+) -> None:
     options = {} if unit is None else {"unit": unit}
-    row, _, _ = await one(attribute(identifier, 1, data_type="number", data_options=options))
-    assert row.device_class == device_class
-    assert row.unit == {"℃": "°C", "lux": "lx"}.get(unit or "", unit)
+    row, _, _ = await one(attribute(identifier, 1, data_type="number", name=name, data_options=options))
+    assert (row.unit, row.device_class, row.state_class) == (shown, device_class, state_class)
+
+
+ALLOWED = {
+    **dict.fromkeys(("energy", "gas", "volume", "water"), "total_increasing"),
+    "wind_direction": "measurement_angle",
+}
+
+
+@pytest.mark.parametrize("device_class", ["water", "gas", "volume", "energy", "wind_direction", "temperature"])
+async def test_state_class_is_one_that_home_assistant_allows(device_class: str) -> None:
+    """Home Assistant excludes `measurement` for some device classes (faults 5.9)."""
+    given = attribute("a", 5, data_type="number", data_options={"unit": "m³"})
+    row, _, _ = await one(given, attributes={"a": {"device_class": device_class}})
+    assert row.state_class == ALLOWED.get(device_class, "measurement")
+    row, _, _ = await one(given, attributes={"a": {"device_class": device_class, "state_class": "total"}})
+    assert row.state_class == "total"
+    row, _, _ = await one(given, attributes={"a": {"device_class": device_class, "state_class": ""}})
+    assert row.state_class is None
+
+
+async def test_number_outside_its_range_is_null_with_the_raw_value() -> None:
+    """Home Assistant logs an error at each such state (faults 3.8)."""
+    bounds = {"min": 5, "max": 35}
+    given = attribute("a", 85, data_type="number", attr_type="both", data_options=bounds)
+    assert (await one(given))[1:] == (None, {"raw": 85})
+    assert (await one(given | {"value": 35}))[1:] == (35, None)
+    sensor = attribute("a", 85, data_type="number", attr_type="report", data_options=bounds)
+    assert (await one(sensor))[1:] == (85, None)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +219,7 @@ async def test_override_decides_unit_name_and_device_class() -> None:
     [
         {"attributes": {"a": {"component": "button"}}},
         {"attributes": {"a": {"colour": "red"}}},
+        {"attributes": {"a": {"state_class": "average"}}},
         {"attributes": {"a": {"writable": "yes"}}},
         {"attributes": {"a": {"name": " "}}},
         {"attributes": {"a": "switch"}},

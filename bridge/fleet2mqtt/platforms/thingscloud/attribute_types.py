@@ -1,4 +1,4 @@
-"""The spellings that ThingsCloud may use for types, write modes, options and units.
+"""The spellings that ThingsCloud may use for types, write modes and options.
 
 The document leaves them open, so each is matched in every spelling that is likely.
 """
@@ -51,30 +51,6 @@ _MODE_WORDS = {
 }
 _TYPE_BY_WORD = MappingProxyType({word: type_ for type_, words in _TYPE_WORDS.items() for word in words.split()})
 _MODE_BY_WORD = MappingProxyType({word: mode for mode, words in _MODE_WORDS.items() for word in words.split()})
-_UNIT_ALIASES = MappingProxyType(
-    {"℃": "°C", "℉": "°F", "lux": "lx", "Lux": "lx", "％": "%", "dbm": "dBm", "KWh": "kWh"}
-)
-_CLASS_BY_UNIT = MappingProxyType(
-    {
-        **dict.fromkeys(("°C", "°F", "K"), "temperature"),
-        **dict.fromkeys(("V", "mV", "kV"), "voltage"),
-        **dict.fromkeys(("A", "mA"), "current"),
-        **dict.fromkeys(("W", "kW", "MW"), "power"),
-        **dict.fromkeys(("Wh", "kWh", "MWh"), "energy"),
-        **dict.fromkeys(("Pa", "hPa", "kPa", "mbar", "bar"), "pressure"),
-        **dict.fromkeys(("dBm", "dB"), "signal_strength"),
-        **dict.fromkeys(("Hz", "kHz", "MHz"), "frequency"),
-        **dict.fromkeys(("g", "kg"), "weight"),
-        **dict.fromkeys(("mm", "cm", "m", "km"), "distance"),
-        **dict.fromkeys(("m/s", "km/h"), "speed"),
-        **dict.fromkeys(("ms", "s", "min", "h"), "duration"),
-        "lx": "illuminance",
-        "VA": "apparent_power",
-    }
-)
-"""Home Assistant's device class of units that only one device class has."""
-_PERCENTS = (("humidity", ("humi", "湿度")), ("battery", ("batt", "电量")))
-_PPM = (("carbon_dioxide", ("co2", "二氧化碳")), ("carbon_monoxide", ("carbon_monoxide", "一氧化碳")))
 
 
 def _normalize(text: str | None) -> str:
@@ -104,21 +80,6 @@ def _is_point(value: Any) -> bool:
 def parse_write_mode(text: str | None) -> WriteMode:
     """Return the write mode that an `attr_type` names, in any spelling."""
     return _MODE_BY_WORD.get(_normalize(text), WriteMode.UNKNOWN)
-
-
-def parse_unit(text: Any) -> str | None:
-    """Return a unit in Home Assistant's spelling, if it has one."""
-    unit = vendor_json.text(text)
-    return None if unit is None else _UNIT_ALIASES.get(unit, unit)
-
-
-def guess_device_class(unit: str | None, *names: str | None) -> str | None:
-    """Return the device class of a unit; names of the attribute decide where a unit has several."""
-    candidates = {"%": _PERCENTS, "ppm": _PPM}.get(unit or "")
-    if candidates is None:
-        return _CLASS_BY_UNIT.get(unit or "")
-    name = " ".join(filter(None, names)).lower()
-    return next((found for found, words in candidates if any(word in name for word in words)), None)
 
 
 def first_option(options: JsonObject, *names: str) -> Any:

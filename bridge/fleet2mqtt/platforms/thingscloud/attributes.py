@@ -14,13 +14,12 @@ from fleet2mqtt.platforms.thingscloud.attribute_types import (
     AttributeType,
     WriteMode,
     first_option,
-    guess_device_class,
     infer_type,
     parse_choices,
     parse_type,
-    parse_unit,
     parse_write_mode,
 )
+from fleet2mqtt.platforms.thingscloud.device_classes import guess_device_class, guess_state_class, parse_unit
 from fleet2mqtt.platforms.thingscloud.geo import Coordinates, position
 from fleet2mqtt.platforms.thingscloud.models import AttributeInfo, DeviceRecord, DeviceWriter, JsonObject
 from fleet2mqtt.sdk import vendor_json
@@ -52,6 +51,7 @@ class AttributeOverride:
     component: Component | None = None
     unit: str | None = None
     device_class: str | None = None
+    state_class: str | None = None
     writable: bool | None = None
     name: str | None = None
 
@@ -79,6 +79,7 @@ class AttributeSpec:
     mode: WriteMode
     unit: str | None = None
     device_class: str | None = None
+    state_class: str | None = None
     choices: tuple[tuple[str, str, str], ...] = ()
     precision: int | None = None
     minimum: float = -MAX_NUMBER
@@ -111,10 +112,13 @@ def build_spec(info: AttributeInfo, key: str, options: AttributeOptions, shape: 
     data_options = info.model.data_options
     choices = _name_choices(parse_choices(data_options)) if type_ is AttributeType.ENUM else ()
     type_ = AttributeType.TEXT if type_ is AttributeType.ENUM and not choices else type_
-    unit = override.unit if override.unit is not None else parse_unit(first_option(data_options, "unit"))
-    device_class = override.device_class
-    if device_class is None:
-        device_class = guess_device_class(unit, identifier, info.model.name)
+    names = identifier, info.model.name
+    unit = override.unit if override.unit is not None else parse_unit(first_option(data_options, "unit"), *names)
+    device_class, state_class = override.device_class, override.state_class
+    if device_class is None and type_ is AttributeType.NUMBER:
+        device_class = guess_device_class(unit or None, *names)
+    if state_class is None:
+        state_class = guess_state_class(device_class, *names)
     spec = AttributeSpec(
         key=key,
         identifier=identifier,
@@ -123,6 +127,7 @@ def build_spec(info: AttributeInfo, key: str, options: AttributeOptions, shape: 
         mode=_mode(info, override, options, type_),
         unit=unit or None,
         device_class=device_class or None,
+        state_class=state_class or None,
         choices=choices,
         coordinates=options.coordinates if type_ is AttributeType.POINT else Coordinates.NONE,
     )
@@ -187,7 +192,7 @@ def to_state(spec: AttributeSpec, raw: Any) -> Value:
         return None
     match spec.type:
         case AttributeType.NUMBER:
-            return vendor_json.number(raw)
+            return _number(spec, raw)
         case AttributeType.SWITCH:
             return on_off(vendor_json.truth(raw))
         case AttributeType.ENUM:
@@ -203,6 +208,8 @@ def to_attributes(spec: AttributeSpec, raw: Any) -> Mapping[str, Any] | None:
     """Return what a state cannot carry: an option's label, an unlisted value, a long text, the content of an object."""
     if raw is None:
         return None
+    if spec.type is AttributeType.NUMBER:
+        return {"raw": raw} if spec.mode is not WriteMode.READ and _number(spec, raw) is None else None
     if spec.type is AttributeType.ENUM:
         option = _option(spec, raw)
         label = next((label for name, value, label in spec.choices if name == option and label != value), None)
@@ -215,6 +222,14 @@ def to_attributes(spec: AttributeSpec, raw: Any) -> Mapping[str, Any] | None:
 def to_text(raw: Any) -> str:
     """Return a value as text: a text as it is, anything else as JSON."""
     return raw if isinstance(raw, str) else orjson.dumps(raw).decode()
+
+
+def _number(spec: AttributeSpec, raw: Any) -> int | float | None:
+    """Return a number; None outside the range of a number entity, which Home Assistant takes for an error."""
+    number = vendor_json.number(raw)
+    if number is None or spec.mode is WriteMode.READ or spec.minimum <= number <= spec.maximum:
+        return number
+    return None
 
 
 def _option(spec: AttributeSpec, raw: Any) -> str | None:
@@ -264,7 +279,8 @@ def build_entity(spec: AttributeSpec) -> EntityDescription[DeviceRecord, DeviceW
         "source": ATTRIBUTES_SOURCE,
         "write": partial(_write, spec) if spec.mode is not WriteMode.READ else None,
     }
-    if spec.type in (AttributeType.ENUM, AttributeType.JSON, AttributeType.TEXT):
+    has_attributes = spec.type in (AttributeType.ENUM, AttributeType.JSON, AttributeType.TEXT)
+    if has_attributes or (spec.type is AttributeType.NUMBER and spec.mode is not WriteMode.READ):
         fields["attributes"] = lambda record: to_attributes(spec, record.values.get(spec.identifier))
     if spec.type is AttributeType.ENUM:
         options = tuple(name for name, _, _ in spec.choices)
@@ -294,8 +310,7 @@ _COMPONENTS = {
 def _number_fields(spec: AttributeSpec) -> dict[str, Any]:
     fields: dict[str, Any] = {"unit": spec.unit, "device_class": spec.device_class}
     if spec.mode is WriteMode.READ:
-        state_class = "total_increasing" if spec.device_class == "energy" else "measurement"
-        return fields | {"state_class": state_class, "precision": spec.precision}
+        return fields | {"state_class": spec.state_class, "precision": spec.precision}
     return fields | {"minimum": spec.minimum, "maximum": spec.maximum, "step": spec.step}
 
 

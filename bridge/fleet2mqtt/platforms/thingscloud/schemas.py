@@ -16,6 +16,8 @@ from fleet2mqtt.sdk.api import SECRET
 from fleet2mqtt.sdk.validators import identifier, scan_interval, whole
 
 MAX_TEXT = 1024
+STATE_CLASSES = ("", "measurement", "measurement_angle", "total", "total_increasing")
+"""Home Assistant's state classes; "" is none."""
 COMPONENTS = (
     *(Component.SENSOR, Component.BINARY_SENSOR, Component.NUMBER, Component.SWITCH),
     *(Component.SELECT, Component.TEXT, Component.DEVICE_TRACKER),
@@ -45,6 +47,7 @@ _OVERRIDE = vol.Schema(
         vol.Optional("component"): vol.In([component.value for component in COMPONENTS]),
         vol.Optional("unit"): str,
         vol.Optional("device_class"): str,
+        vol.Optional("state_class"): vol.In(STATE_CLASSES),
         vol.Optional("writable"): bool,
         vol.Optional("name"): single_line,
     }
