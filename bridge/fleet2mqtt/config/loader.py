@@ -36,6 +36,7 @@ from fleet2mqtt.config.yaml_reader import Document
 from fleet2mqtt.devices.selection import Detail, Override, Rule, Selection
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.sdk import api
+from fleet2mqtt.sdk import validators as sdk_validators
 
 Platforms = Mapping[str, Callable[[], api.Platform]]
 
@@ -290,7 +291,7 @@ def _push_secret(value: Any) -> Secret:
 
 def _common_rows(folder: Path) -> dict[Any, Any]:
     return {
-        vol.Required("url", msg="missing; expected a URL such as http://10.0.0.5:8080"): validators.url,
+        vol.Required("url", msg="missing; expected a URL such as http://10.0.0.5:8080"): sdk_validators.url,
         vol.Optional("time_zone", default="Asia/Shanghai"): validators.time_zone,
         vol.Optional("verify_tls", default=True): validators.flag,
         vol.Optional("ca"): validators.authorities_in(folder),

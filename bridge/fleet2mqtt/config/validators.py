@@ -13,7 +13,6 @@ from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import voluptuous as vol
@@ -159,21 +158,6 @@ def host(value: Any) -> str:
     if not given or re.search(r"[\s/@\\\[\]]", given) or _CONTROL.search(given) or given.count(":") == 1:
         raise vol.Invalid("expected a host name or an address alone, without mqtt:// and without a port")
     return given
-
-
-def url(value: Any) -> str:
-    """An HTTP base URL, without the slash at its end."""
-    given = value if isinstance(value, str) else ""
-    try:
-        parts = urlsplit(given)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or re.search(r"[\s\\]", given) or _CONTROL.search(given):
-        raise vol.Invalid("expected a URL such as http://10.0.0.5:8080")
-    if "@" in parts.netloc or "?" in given or "#" in given:
-        raise vol.Invalid("expected a URL without credentials, query and fragment")
-    return given.rstrip("/")
 
 
 def time_zone(value: Any) -> ZoneInfo:

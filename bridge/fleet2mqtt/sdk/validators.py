@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import voluptuous as vol
@@ -36,6 +38,24 @@ def _number(value: Any) -> int | float:
         message = "expected a number of seconds"
         raise vol.Invalid(message)
     return value
+
+
+_NOT_IN_URL = re.compile(r"[\s\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def url(value: Any) -> str:
+    """Validate an HTTP base URL, and return it without the slash at its end; the message does not repeat it."""
+    given = value if isinstance(value, str) else ""
+    try:
+        parts = urlsplit(given)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or _NOT_IN_URL.search(given):
+        raise vol.Invalid("expected a URL such as http://10.0.0.5:8080")
+    if "@" in parts.netloc or "?" in given or "#" in given:
+        raise vol.Invalid("expected a URL without credentials, query and fragment")
+    return given.rstrip("/")
 
 
 def zone(name: Any) -> ZoneInfo:
