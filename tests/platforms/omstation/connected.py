@@ -81,13 +81,20 @@ async def connected(url: str, shared: Shared, **own: Any) -> AsyncIterator[Run]:
 
 @asynccontextmanager
 async def simulated(
-    *, devices: int = 2, shared: Shared | None = None, **own: Any
+    *, devices: int = 2, shared: Shared | None = None, assets: bool | dict[str, Any] = False, **own: Any
 ) -> AsyncIterator[tuple[Simulator, Run]]:
-    """A simulator over HTTP, and the platform connected to it."""
+    """Serve a simulator over HTTP and connect the platform to it.
+
+    `assets` are the options of that name; True makes the simulator the asset system, too.
+    """
     async with AsyncExitStack() as stack:
         if shared is None:
             shared = Shared(Path(stack.enter_context(await asyncio.to_thread(TemporaryDirectory))))
         app = create(devices=devices)
         server = await stack.enter_async_context(TestServer(app))
-        run = await stack.enter_async_context(connected(str(server.make_url("")), shared, **own))
+        url = str(server.make_url(""))
+        if assets is True:
+            assets = {"url": url.rstrip("/"), "token": app[SIMULATOR].asset_token}
+        own |= {"assets": assets} if assets else {}
+        run = await stack.enter_async_context(connected(url, shared, **own))
         yield app[SIMULATOR], run

@@ -24,14 +24,19 @@ from tests.platforms.omstation.connected import Shared, connected
 from tests.platforms.replaying import Files, Platform, describe_error, replay_case, run_in_new_loop
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from fleet2mqtt.devices.model import Device
     from fleet2mqtt.errors import BackendError
+    from tests.platforms.context import Run
 
 _LOGIN = Path(__file__).parent / "cases/sample_login/userLogin.json"
+_ASSETS = "QueryAdminAssetListByFAssetIDs"
 _SOURCES = {
     "stations": "queryStationInfoListByOrgId",
     "lattices": "queryStationLatticeDetail",
     "authorisations": "queryAuthCollectionList",
+    "assets": _ASSETS,
 }
 
 
@@ -39,9 +44,16 @@ def replay(folder: Path) -> dict[str, Any]:
     """Return the output of a case: devices, complete inventories and, with steps, answers and requests."""
     files = Files(folder)
     with TemporaryDirectory() as shared:
-        connect = partial(connected, shared=Shared(Path(shared)))
+        connect = partial(_connected, folder, Shared(Path(shared)))
         platform = Platform(sources=_SOURCES, connected=connect, device=_device, describe_error=_describe_error)
         return run_in_new_loop(replay_case(platform, files, _Server(files).answer))
+
+
+def _connected(folder: Path, shared: Shared, url: str, **own: Any) -> AbstractAsyncContextManager[Run]:
+    """Connect to the server; with a response to the asset call it is the asset system, too."""
+    if (folder / f"{_ASSETS}.json").exists():
+        own["assets"] = {"url": url.rstrip("/"), "token": "asset-token"}
+    return connected(url, shared, **own)
 
 
 @dataclass(slots=True)

@@ -39,12 +39,18 @@ async def restarted(folder: Path, registry: Registry) -> Registry:
     return again
 
 
+async def registry_after(run: Run, names: Iterable[str]) -> Registry:
+    """Return a registry that has everything of one run."""
+    registry = Registry(time.monotonic, lambda _: ())
+    await poll(registry, run, names, settled=True)
+    return registry
+
+
 async def test_restored_values_stay_until_their_source_has_answered(tmp_path: Path) -> None:
     """Faults 1.1: the list, which comes first, makes no sum null, nor `problem`."""
     shared = Shared(tmp_path)
     async with simulated(shared=shared) as (simulator, run):
-        registry = Registry(time.monotonic, lambda _: ())
-        await poll(registry, run, ("stations", "lattices", "authorisations"), settled=True)
+        registry = await registry_after(run, ("stations", "lattices", "authorisations"))
         before = states(registry)
         assert None not in [value for key, value in before[NAME].items() if key != "org_name"]
         registry = await restarted(tmp_path, registry)
@@ -64,8 +70,7 @@ async def test_restored_values_stay_while_a_source_fails(tmp_path: Path) -> None
     """Faults 1.1: a source that fails from the start has not answered."""
     shared = Shared(tmp_path)
     async with simulated(shared=shared) as (simulator, run):
-        registry = Registry(time.monotonic, lambda _: ())
-        await poll(registry, run, ("stations", "lattices", "authorisations"), settled=True)
+        registry = await registry_after(run, ("stations", "lattices", "authorisations"))
         before = states(registry)
         registry = await restarted(tmp_path, registry)
         simulator.fault_injector.inject("status", path(LATTICES), status=500, times=1)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 from fleet2mqtt.platforms.omstation.actions import backend_actions
+from fleet2mqtt.platforms.omstation.assets import ASSETS as ASSETS_CALL
+from fleet2mqtt.platforms.omstation.assets import PREFIX, AssetClient, AssetServer
 from fleet2mqtt.platforms.omstation.auth import Session
 from fleet2mqtt.platforms.omstation.client import Client
 from fleet2mqtt.platforms.omstation.coordinator import Coordinator
 from fleet2mqtt.platforms.omstation.device_store import DeviceStore
-from fleet2mqtt.platforms.omstation.entities import AUTHORISATIONS, LATTICES, MANUFACTURER, STATIONS, TITLE
+from fleet2mqtt.platforms.omstation.entities import ASSETS, AUTHORISATIONS, LATTICES, MANUFACTURER, STATIONS, TITLE
 from fleet2mqtt.platforms.omstation.envelope import ENVELOPE, parse
 from fleet2mqtt.platforms.omstation.schemas import OPTIONS as SCHEMA
+from fleet2mqtt.platforms.omstation.schemas import check
 from fleet2mqtt.platforms.omstation.window import QueryWindow
-from fleet2mqtt.sdk.api import Backend, Context, Source
+from fleet2mqtt.sdk.api import Backend, Context, ServedCall, Source
 from fleet2mqtt.sdk.device_cache import DeviceCache
-from fleet2mqtt.sdk.http_client import open_http_client
+from fleet2mqtt.sdk.http_client import HttpClient, open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.token_store import TokenStore
 from fleet2mqtt.sdk.updates import UpdateFactory
 
-__all__ = ["SCHEMA", "connect"]
+__all__ = ["SCHEMA", "check", "connect"]
 
 CONCURRENCY = 1
 
@@ -31,18 +36,21 @@ CONCURRENCY = 1
 async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     """Open one backend; nothing is sent before the first poll, the login neither."""
     options = context.options
-    async with open_http_client(
-        options, envelope=ENVELOPE, pace=RateLimiter(concurrency=CONCURRENCY), parse=parse
-    ) as api:
+    async with AsyncExitStack() as stack:
+        limiter = RateLimiter(concurrency=CONCURRENCY)
+        api = await stack.enter_async_context(open_http_client(options, envelope=ENVELOPE, pace=limiter, parse=parse))
         session = Session(
             api=api,
             options=options,
             store=TokenStore(context.data_dir / f"{context.name}.token.json"),
         )
+        assets = await stack.enter_async_context(_asset_client(options, api)) if options["assets"]["url"] else None
         cache = DeviceCache(backend=context.name, ids=context.ids, about={"manufacturer": MANUFACTURER})
+        store = DeviceStore(cache=cache, has_assets=assets is not None)
+        server = AssetServer(find=store.find_lock, token=options["assets"]["server_token"])
         coordinator = Coordinator(
             client=Client(session=session),
-            store=DeviceStore(cache=cache),
+            store=store,
             update=UpdateFactory(context.name),
             sweep=Sweep(primary_fails=context.primary_fails),
             window=QueryWindow(
@@ -50,6 +58,7 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
                 future_days=options["window"]["future_days"],
                 as_time=options["window"]["format"] == "time",
             ),
+            assets=assets,
         )
         yield Backend(
             name=context.name,
@@ -58,11 +67,22 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             sources=_sources(context, coordinator),
             read=coordinator.read_device,
             actions=backend_actions(coordinator),
+            served=(ServedCall(prefix=PREFIX, name=ASSETS_CALL, respond=server.respond),),
             calls=api.calls,
             quota={"concurrency": CONCURRENCY},
             title=TITLE,
             manufacturer=MANUFACTURER,
         )
+
+
+@asynccontextmanager
+async def _asset_client(options: Mapping[str, Any], api: HttpClient) -> AsyncIterator[AssetClient]:
+    """Open the client of the asset system; its calls are counted with the others."""
+    own = {**options, "url": options["assets"]["url"], "headers": {}}
+    async with open_http_client(
+        own, envelope=ENVELOPE, pace=RateLimiter(concurrency=CONCURRENCY), parse=parse
+    ) as other:
+        yield AssetClient(api=replace(other, calls=api.calls), token=options["assets"]["token"])
 
 
 def _sources(context: Context, coordinator: Coordinator) -> tuple[Source, ...]:
@@ -71,6 +91,8 @@ def _sources(context: Context, coordinator: Coordinator) -> tuple[Source, ...]:
         LATTICES: coordinator.poll_lattices,
         AUTHORISATIONS: coordinator.poll_authorisations,
     }
+    if coordinator.assets is not None:
+        polls[ASSETS] = coordinator.poll_assets
     return tuple(
         Source(name=name, interval=context.interval(name), poll=poll, primary=name == STATIONS)
         for name, poll in polls.items()

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Any, NamedTuple
 
 from fleet2mqtt.devices.model import Device, Inventory
-from fleet2mqtt.platforms.omstation.entities import COMPARTMENT, LATTICES, STATION
-from fleet2mqtt.platforms.omstation.models import CompartmentRecord, Lattice, Station, StationRecord, Statistics
+from fleet2mqtt.platforms.omstation.entities import ASSETS, COMPARTMENT, LATTICES, STATION
+from fleet2mqtt.platforms.omstation.models import Asset, CompartmentRecord, Lattice, Station, StationRecord, Statistics
 from fleet2mqtt.sdk.device_cache import DeviceCache
 
 _LOG = logging.getLogger(__name__)
 
 _NOT_ANSWERED = frozenset[str]()
 _ANSWERED = frozenset((LATTICES,))
+_ASSETS_ANSWERED = frozenset((ASSETS,))
+
+MAX_ASSETS = 20_000
+"""Most locks whose data is kept, those that are in no compartment any more included."""
 
 
 class Applied(NamedTuple):
@@ -41,8 +45,14 @@ class DeviceStore:
     """The stations of one organisation by vendor id."""
 
     cache: DeviceCache
+    has_assets: bool = False
+    """True if another system is asked for the data of locks."""
     listed: bool = False
     """True once the list of stations was read."""
+    assets_swept: bool = False
+    """True once all locks were asked for."""
+    _assets: dict[str, Asset] = field(default_factory=dict)
+    _asked: set[str] = field(default_factory=set)
     _stations: dict[str, _Station] = field(default_factory=dict)
 
     def apply_stations(self, items: Iterable[Any], total: float | None) -> Applied:
@@ -94,6 +104,36 @@ class DeviceStore:
             entry.record = replace(entry.record, statistics_missed=True)
         return Applied(self.devices((id_,)))
 
+    def locks(self) -> dict[str, str]:
+        """Return the station of each lock that is in a compartment, by the lock's id."""
+        return {
+            lattice.deviceId: id_
+            for id_, entry in self._stations.items()
+            for lattice in entry.lattices.values()
+            if lattice.deviceId is not None
+        }
+
+    def apply_assets(self, asked: Collection[str], assets: Mapping[str, Asset]) -> Applied:
+        """Apply the data of the locks that were asked for; those that are not in it are unknown."""
+        stations = self.locks()
+        if len(self._assets) > MAX_ASSETS:
+            self._assets = {id_: asset for id_, asset in self._assets.items() if id_ in stations}
+        for id_ in asked:
+            self._assets.pop(id_, None)
+        self._assets.update(assets)
+        self._asked.update(asked)
+        self._asked &= stations.keys()
+        return Applied(self.devices(dict.fromkeys(stations[id_] for id_ in asked if id_ in stations)))
+
+    def find_lock(self, id_: str) -> tuple[StationRecord | None, CompartmentRecord | None, Asset | None]:
+        """Return a lock's station, compartment and data, each None where it is not known."""
+        asset = self._assets.get(id_)
+        for entry in self._stations.values():
+            for lattice in entry.lattices.values():
+                if lattice.deviceId == id_:
+                    return entry.record, CompartmentRecord(lattice=lattice), asset
+        return None, None, asset
+
     def stations(self) -> tuple[str, ...]:
         """Return the vendor ids of all stations, in the order of the list."""
         return tuple(self._stations)
@@ -120,7 +160,7 @@ class DeviceStore:
         for number, lattice in entry.lattices.items():
             yield self.cache.build(
                 self._compartment_id(id_, number),
-                CompartmentRecord(lattice=lattice),
+                self._compartment(lattice),
                 COMPARTMENT,
                 vendor_id=number,
                 scope=f"lattices:{id_}",
@@ -129,7 +169,20 @@ class DeviceStore:
                 via=station.id,
                 model="Lock station compartment",
                 source=LATTICES,
+                answered=self._answered(lattice.deviceId),
             )
+
+    def _compartment(self, lattice: Lattice) -> CompartmentRecord:
+        if not self.has_assets:
+            return CompartmentRecord(lattice=lattice)
+        asset = None if lattice.deviceId is None else self._assets.get(lattice.deviceId)
+        return CompartmentRecord(lattice=lattice, has_assets=True, asset=asset)
+
+    def _answered(self, lock: str | None) -> frozenset[str] | None:
+        """Return the sources that have answered for a compartment: its lock's data may still have to be asked for."""
+        if not self.has_assets:
+            return None
+        return _ASSETS_ANSWERED if lock is None or self.assets_swept or lock in self._asked else _NOT_ANSWERED
 
     def _compartment_id(self, id_: str, number: str) -> str:
         return self.cache.id(id_, "lattice", number)

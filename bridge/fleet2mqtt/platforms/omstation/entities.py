@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from fleet2mqtt.devices.model import Component, EntityCategory, EntityDescription, Name, Value, on_off
-from fleet2mqtt.platforms.omstation.models import CompartmentRecord, FleetRecord, StationRecord
+from fleet2mqtt.platforms.omstation.assets import UNKNOWN, known, position
+from fleet2mqtt.platforms.omstation.models import Asset, CompartmentRecord, FleetRecord, StationRecord
 from fleet2mqtt.sdk.vendor_json import iso
 
 MANUFACTURER: Final = "Jointech"
@@ -15,9 +16,11 @@ TITLE: Final = "Jiutong omstation"
 STATIONS: Final = "stations"
 LATTICES: Final = "lattices"
 AUTHORISATIONS: Final = "authorisations"
+ASSETS: Final = "assets"
 """The sources, which own the keys that they read."""
 
 DIAGNOSTIC = EntityCategory.DIAGNOSTIC
+FULL = 100
 MAX_LATITUDE = 90
 MAX_LONGITUDE = 180
 
@@ -130,6 +133,49 @@ def _lock_type(record: CompartmentRecord) -> Mapping[str, Value] | None:
     return None if lattice.deviceId is None or lattice.deviceType is None else {"device_type": lattice.deviceType}
 
 
+def _asset(
+    key: str, name: Name, value: Callable[[Asset], Value], component: Component = Component.SENSOR, **other: Any
+) -> EntityDescription[CompartmentRecord]:
+    """Return an entity of the lock in a compartment. Without a lock, or with one that nobody knows, it is unknown."""
+    return EntityDescription(
+        key=key,
+        name=name,
+        component=component,
+        value=lambda record: None if record.asset is None else value(record.asset),
+        exists=lambda record: record.has_assets,
+        source=ASSETS,
+        **other,
+    )
+
+
+def _battery(asset: Asset) -> int | float | None:
+    percent = known(asset.battery)
+    return percent if percent is not None and 0 <= percent <= FULL else None
+
+
+def _raw_battery(record: CompartmentRecord) -> Mapping[str, Value] | None:
+    """Return a battery level that is none in per cent."""
+    percent = None if record.asset is None else known(record.asset.battery)
+    return None if record.asset is None or percent is None or _battery(record.asset) is not None else {"raw": percent}
+
+
+def _online(asset: Asset) -> Value:
+    """Return ON for 1 and OFF for 0; any other status, -1 above all, is unknown."""
+    return on_off(asset.onlineStatus == 1) if asset.onlineStatus in (0, 1) else None
+
+
+def _signal(key: str, field: str, name: Name, icon: str) -> EntityDescription[CompartmentRecord]:
+    return _asset(
+        key,
+        name,
+        lambda asset: known(getattr(asset, field)),
+        state_class="measurement",
+        category=DIAGNOSTIC,
+        enabled=False,
+        icon=f"mdi:{icon}",
+    )
+
+
 FLEET: tuple[EntityDescription[FleetRecord], ...] = (
     EntityDescription(
         key="org_name",
@@ -236,5 +282,32 @@ COMPARTMENT: tuple[EntityDescription[CompartmentRecord], ...] = (
         device_class="timestamp",
         category=DIAGNOSTIC,
         enabled=False,
+    ),
+    _asset(
+        "lock_battery",
+        Name("Lock battery", "锁电量"),
+        _battery,
+        attributes=_raw_battery,
+        device_class="battery",
+        state_class="measurement",
+        unit="%",
+    ),
+    _asset("lock_online", Name("Lock online", "锁在线"), _online, Component.BINARY_SENSOR, device_class="connectivity"),
+    _asset("lock_position", Name("Lock position", "锁位置"), position, Component.DEVICE_TRACKER),
+    _asset(
+        "lock_gps_time",
+        Name("Lock positioned", "锁定位时间"),
+        lambda asset: iso(asset.gpsTime),
+        device_class="timestamp",
+    ),
+    _signal("lock_gps_signal", "gpsSignal", Name("Lock satellite signal", "锁卫星信号"), "satellite-variant"),
+    _signal("lock_gsm_signal", "gsmSignal", Name("Lock mobile signal", "锁移动信号"), "signal"),
+    _asset(
+        "lock_network_type",
+        Name("Lock network type", "锁网络类型"),
+        lambda asset: None if asset.networkType == str(UNKNOWN) else asset.networkType,
+        category=DIAGNOSTIC,
+        enabled=False,
+        icon="mdi:network-outline",
     ),
 )

@@ -77,6 +77,21 @@ class Lattice(WireModel):
     deviceType: Scalar = None
 
 
+class Asset(WireModel):
+    """An item of the asset call's `data`: a lock. `battery` in %, degrees, `gpsTime` in UTC; -1 is unknown."""
+
+    deviceId: Text = None
+    deviceType: Scalar = None
+    battery: Number = None
+    onlineStatus: Number = None
+    gpsSignal: Number = None
+    gsmSignal: Number = None
+    lat: Number = None
+    lon: Number = None
+    gpsTime: Moment = None
+    networkType: Text = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationRecord:
     """A station: its item in the list, and its sums once its lattices were read.
@@ -91,9 +106,11 @@ class StationRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompartmentRecord:
-    """A compartment of a station, with the lock in it."""
+    """A compartment of a station, with the lock in it and, where another system is asked for it, the lock's data."""
 
     lattice: Lattice
+    has_assets: bool = False
+    asset: Asset | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

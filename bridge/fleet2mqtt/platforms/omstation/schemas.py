@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ import voluptuous as vol
 
 from fleet2mqtt.sdk.api import SECRET
 from fleet2mqtt.sdk.json_schema import Described
-from fleet2mqtt.sdk.validators import identifier, scan_interval, whole
+from fleet2mqtt.sdk.validators import identifier, scan_interval, url, whole
 from fleet2mqtt.sdk.vendor_json import moment
 
 MAX_COMPARTMENTS = 9999
@@ -39,6 +39,19 @@ def text(value: Any) -> str:
 
 def _text_or_none(value: Any) -> str | None:
     return None if value is None else text(value)
+
+
+def _url_or_none(value: Any) -> str | None:
+    return None if value is None else url(value)
+
+
+def check(options: Mapping[str, Any]) -> Iterator[vol.Invalid]:
+    """Yield what is wrong in the options for lock data taken together: url and token belong together."""
+    assets = options.get("assets")
+    if isinstance(assets, Mapping) and (assets.get("url") is None) is not (assets.get("token") is None):
+        missing = "token" if assets.get("token") is None else "url"
+        other = "url" if missing == "token" else "token"
+        yield vol.Invalid(f"missing; assets.{other} is of no use without it", path=["assets", missing])
 
 
 def _date(value: Any) -> str:
@@ -238,5 +251,10 @@ OPTIONS = {
         vol.Optional("start", default=BEGINNING): _date,
         vol.Optional("future_days", default=3650): vol.All(whole, vol.Range(min=0, max=20_000)),
     },
-    **scan_interval(stations=60, lattices=60, authorisations=600),
+    vol.Optional("assets", default=dict): {
+        vol.Optional("url", default=None): _url_or_none,
+        vol.Optional("token", default=None, description=SECRET): _text_or_none,
+        vol.Optional("server_token", default=None, description=SECRET): _text_or_none,
+    },
+    **scan_interval(stations=60, lattices=60, authorisations=600, assets=300),
 }

@@ -1,7 +1,8 @@
 """The simulated omstation: its login document and public pages as an aiohttp application, oddities included.
 
-Steer it in process through `app[SIMULATOR]`, or over HTTP: `GET /_sim/state`, `POST /_sim/station`, `/_sim/lattice`,
-`/_sim/account`, `/_sim/expire_tokens`, `/_sim/quirks`, and what `fleet2mqtt.simulators.fault_injection` adds.
+Control it in process through `app[SIMULATOR]`, or over HTTP: `GET /_sim/state`, `POST /_sim/station`, `/_sim/lattice`,
+`/_sim/account`, `/_sim/asset`, `/_sim/expire_tokens`, `/_sim/quirks`, and what
+`fleet2mqtt.simulators.fault_injection` adds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from fleet2mqtt.simulators.fault_injection import FaultKind
-from fleet2mqtt.simulators.omstation import authorisations, stations
+from fleet2mqtt.simulators.omstation import assets, authorisations, stations
 from fleet2mqtt.simulators.omstation.control import control_routes
 from fleet2mqtt.simulators.omstation.data import ORG_NAME, TIME_DIFF, USER_ID, make_admin_code, utc
 from fleet2mqtt.simulators.omstation.protocol import (
@@ -116,6 +117,7 @@ def create(*, devices: int = 2, push_url: str | None = None, live: bool = False,
     app = web.Application(client_max_size=16 * 2**20)
     app[SIMULATOR] = simulator
     simulator.fault_injector.attach(app)
+    app.router.add_post(assets.PATH, assets.serve)
     app.router.add_routes([*control_routes(), *(web.post(ROOT + name, _serve) for name in _OPERATIONS)])
     if live:
         app.cleanup_ctx.append(_living)

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from fleet2mqtt.simulators.fault_injection import CONTROL, explaining
+from fleet2mqtt.simulators.omstation.assets import ASSET_FIELDS, asset
 from fleet2mqtt.simulators.omstation.protocol import Code, TokenAnswer
 from fleet2mqtt.simulators.omstation.state import SIMULATOR, Simulator
 
@@ -42,6 +43,7 @@ def control_routes() -> list[web.RouteDef]:
         web.post(CONTROL + "station", explaining(_station)),
         web.post(CONTROL + "lattice", explaining(_lattice)),
         web.post(CONTROL + "account", explaining(_account)),
+        web.post(CONTROL + "asset", explaining(_asset)),
         web.post(CONTROL + "expire_tokens", explaining(_expire_tokens)),
         web.post(CONTROL + "quirks", explaining(_quirks)),
         web.get(CONTROL + "state", _state),
@@ -89,6 +91,17 @@ async def _account(request: web.Request) -> web.Response:
     if values:
         raise AttributeError(", ".join(values))
     return web.json_response({"accounts": simulator.accounts, "expired": sorted(simulator.expired_accounts)})
+
+
+async def _asset(request: web.Request) -> web.Response:
+    """`deviceId`, and fields of the asset call to change from now on; without any it is as it was."""
+    simulator, values = request.app[SIMULATOR], await request.json()
+    id_ = values.pop("deviceId")
+    unknown = values.keys() - set(ASSET_FIELDS)
+    if unknown:
+        raise AttributeError(", ".join(sorted(unknown)))
+    simulator.asset_changes[id_] = values
+    return web.json_response(asset(simulator, id_))
 
 
 async def _expire_tokens(request: web.Request) -> web.Response:

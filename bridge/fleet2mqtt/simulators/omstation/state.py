@@ -60,6 +60,9 @@ class Simulator:
     away: list[str] = field(default_factory=list)
     collections: dict[str, Tree] = field(default_factory=dict)
     transfers: dict[str, Tree] = field(default_factory=dict)
+    asset_token: str = "A334853698EF49DC98A1C8BA65149351"  # noqa: S105 - the page's sample
+    asset_changes: dict[str, Tree] = field(default_factory=dict)  # fields of the asset call that differ, by lock
+    refused_assets: set[str] = field(default_factory=set)  # locks for which the asset call is refused
     low_inventory: int = 3
     live_seconds: float = 3.0
 
