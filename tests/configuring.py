@@ -36,12 +36,12 @@ PLATFORMS: Platforms = {"ums": lambda: cast("Platform", UMS), "locked": lambda: 
 BACKENDS = "backends: {hq: {platform: ums, url: 'http://a'}}\n"
 
 
-def faults(text: str, folder: Path | None = None) -> list[str]:
+def problems(text: str, folder: Path | None = None) -> list[str]:
     """What is wrong, without the name of the file."""
     file = (folder or Path("/nowhere")) / "f.yaml"
     with pytest.raises(ConfigError) as raised:
         parse(text, file, PLATFORMS)
-    return [fault.replace(f"{file.parent}/", "").removeprefix("f.yaml:") for fault in raised.value.faults]
+    return [problem.replace(f"{file.parent}/", "").removeprefix("f.yaml:") for problem in raised.value.problems]
 
 
 def read(text: str, folder: Path = Path("/nowhere")) -> Config:

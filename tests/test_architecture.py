@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # A package imports only packages of the layers before its own.
 LAYERS = (
-    ("errors", "aio", "redaction", "__version__"),
+    ("errors", "aio", "network", "redaction", "__version__"),
     ("devices",),
     ("outbox", "storage", "mqtt"),
     ("sdk",),

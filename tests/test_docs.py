@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from fleet2mqtt.cli.demo import options_for
+from fleet2mqtt.cli.simulate import options_for
 from fleet2mqtt.config.loader import parse
 from fleet2mqtt.contract.payloads import ResultStatus
 from fleet2mqtt.contract.topics import Topics

@@ -23,7 +23,7 @@ from fleet2mqtt.commands.replies import Replies
 from fleet2mqtt.commands.requests import RequestHandler
 from fleet2mqtt.commands.router import CommandRouter
 from fleet2mqtt.config import models
-from fleet2mqtt.config.models import Config
+from fleet2mqtt.config.models import Config, FirstRun
 from fleet2mqtt.contract.discovery import Discovery
 from fleet2mqtt.contract.payloads import OFFLINE, ONLINE
 from fleet2mqtt.contract.topics import Topics
@@ -115,6 +115,7 @@ async def _run_once(  # noqa: PLR0913, PLR0917 - as run
 ) -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(_lock(config.data_dir))
+        _log_start(config)
         broker = config.mqtt
         if broker is None:
             port = await stack.enter_async_context(embedded_broker.broker(embedded_port))
@@ -123,6 +124,13 @@ async def _run_once(  # noqa: PLR0913, PLR0917 - as run
             )
         storage = await stack.enter_async_context(_open_storage(config))
         await build(config, broker, storage, log, restart).run(stop, reload, started)
+
+
+def _log_start(config: Config) -> None:
+    backends = ", ".join(f"{name} ({each.platform})" for name, each in config.backends.items())
+    _LOG.info("fleet2mqtt %s starts with %s: backends %s", __version__, config.path, backends or "none")
+    for warning in config.warnings:
+        _LOG.warning("%s", warning)
 
 
 def build(config: Config, broker: models.MqttConfig, storage: Storage, log: MqttLog, restart: Restart) -> Application:
@@ -149,7 +157,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     limits = CommandLimits(**asdict(config.commands))
     calls = CallsInProgress()
     commands = CommandQueue(hub, registry, publisher, topics, active.backends, calls, replies, work.start, limits)
-    push_receiver = PushReceiver(hub, outbox, active.backends, active.configs)
+    push_receiver = PushReceiver(hub, outbox, active.backends, active.configs, config.push.trusted_proxies)
     connector = BackendConnector(ids=ids, data_dir=config.data_dir, outbox=outbox, active=active, selection=selection)
     backend_status = BackendStatus(hub, publisher, topics)
     unit = Unit(active, connector, hub, registry, publisher, backend_status, topics, calls, group)
@@ -170,7 +178,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     overview = Overview(registry=registry, outbox=outbox, mqtt=mqtt, status=status, pollers=active.pollers)
     push = ReplaceableServer("push", push_receiver.application, Shortcut(push_receiver.match, group))
     web = ReplaceableServer("web", partial(page.application, metrics, overview, status, mqtt, outbox, active.pollers))
-    reloader = Reloader(config, unit, push, web, limits, log, restart, housekeeping.publish_info)
+    reloader = Reloader(config, unit, push_receiver, push, web, limits, log, restart, housekeeping.publish_info)
     bridge_requests = BridgeRequests(
         hub, registry, outbox, publisher, topics, status, active.pollers, push_receiver, reloader.reload
     ).actions()
@@ -338,7 +346,10 @@ def mqtt_settings(broker: models.MqttConfig, instance: str, topics: Topics) -> S
 @asynccontextmanager
 async def _open_storage(config: Config) -> AsyncIterator[Storage]:
     limits = OutboxLimits(
-        rows=config.alarms.max_rows, bytes=config.alarms.max_bytes, history_rows=config.alarms.history_rows
+        rows=config.alarms.max_rows,
+        bytes=config.alarms.max_bytes,
+        history_rows=config.alarms.history_rows,
+        announce_backlog=config.alarms.first_run is FirstRun.TWO_DAYS,
     )
     async with open_outbox(config.data_dir / OUTBOX, limits) as outbox:
         snapshot = await asyncio.to_thread(inventory_file.load, config.data_dir / INVENTORY)

@@ -29,9 +29,9 @@ class BridgeError(Exception):
 class ConfigError(BridgeError):
     """Problems of the configuration, each as `file:line: path: what is wrong, what is allowed`."""
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 class BackendError(BridgeError):

@@ -15,13 +15,14 @@ from fleet2mqtt.config.models import Config
 from fleet2mqtt.errors import CommandError, ConfigError
 from fleet2mqtt.ops.logging import MqttLog
 from fleet2mqtt.push.http_server import ReplaceableServer
+from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.unit import Unit
 
 _LOG = logging.getLogger(__name__)
 
 APPLIED = frozenset(("backends", "commands", "push", "web"))
 """Options that are changed while the bridge runs; a change of another one starts the bridge again in its process."""
-_NOT_OPTIONS = frozenset(("path", "secrets"))
+_NOT_OPTIONS = frozenset(("path", "secrets", "warnings"))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class Reloader:
         self,
         config: Config,
         unit: Unit,
+        push_receiver: PushReceiver,
         push: ReplaceableServer,
         web: ReplaceableServer,
         limits: CommandLimits,
@@ -49,6 +51,7 @@ class Reloader:
         """`on_applied` is called after backends or options changed."""
         self._config = config
         self._unit = unit
+        self._push_receiver = push_receiver
         self._push = push
         self._web = web
         self._limits = limits
@@ -100,6 +103,8 @@ class Reloader:
             _LOG.info("%s is reloaded: nothing has changed", config.path)
             return report
         self._log.add_secrets(config.secrets)
+        for warning in config.warnings:
+            _LOG.warning("%s", warning)
         if set(options) - APPLIED:
             _LOG.info("%s is reloaded: starting again, as %s changed", config.path, ", ".join(options))
             self._restart.config = config
@@ -113,6 +118,7 @@ class Reloader:
             raise
         for name, value in asdict(config.commands).items():
             setattr(self._limits, name, value)
+        self._push_receiver.set_trusted_proxies(config.push.trusted_proxies)
         await self._unit.switch_to(prepared)
         self._config = config
         self._on_applied()

@@ -13,7 +13,6 @@ from pathlib import Path
 from fleet2mqtt.aio import TaskSet
 from fleet2mqtt.commands.calls import CallsInProgress
 from fleet2mqtt.config.models import BackendConfig
-from fleet2mqtt.config.problems import nearest
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import Device, Update
@@ -187,7 +186,6 @@ class Unit:
 
     async def _add(self, config: BackendConfig, backend: Backend, stack: AsyncExitStack) -> None:
         name = config.name
-        _log_unknown_actions(config.allow, backend)
         self._publisher.pause_backend(name)
         resume = partial(self._publisher.resume_backend, name)
         asyncio.get_running_loop().call_later(FIRST_POLLS, resume)
@@ -265,17 +263,3 @@ def _own_device(backend: Backend) -> Device:
         model=backend.platform,
         configuration_url=backend.configuration_url,
     )
-
-
-def _log_unknown_actions(allowed: tuple[str, ...], backend: Backend) -> None:
-    """Log names in `allow` that are no actions: else they would be found out only when the action is wanted."""
-    destructive = {action.name: action.destructive for action in backend.actions}
-    for name in allowed:
-        if name not in destructive:
-            _LOG.warning(
-                "backends.%s.allow: there is no action %s;%s those that have to be allowed are %s",
-                backend.name,
-                name,
-                nearest(name, destructive),
-                ", ".join(each for each in destructive if destructive[each]) or "none",
-            )

@@ -50,6 +50,38 @@ async def test_check_tries_everything_and_changes_nothing(broker: Broker, tmp_pa
     assert not (tmp_path / "data").exists()
 
 
+async def test_check_with_a_typo_in_allow_ends_with_2_and_names_the_line(tmp_path: Path) -> None:
+    backend = {"platform": "smart_gateway", "url": "http://127.0.0.1:1"}
+    ended = await fleet2mqtt("check", "-c", write(tmp_path, backends={"b": backend | {"allow": ["maping_delete"]}}))
+    assert (ended.code, ended.output) == (2, "")
+    assert "there is no action maping_delete; did you mean mapping_delete?" in ended.errors
+    assert re.match(r".*fleet2mqtt\.yaml:\d+: backends\.b\.allow\[0\]: ", ended.errors)
+
+
+async def test_check_with_the_action_of_another_platform_warns_and_goes_on(tmp_path: Path) -> None:
+    backend = {"platform": "smart_gateway", "url": "http://127.0.0.1:1"}
+    path = write(tmp_path, mqtt=None, backends={"b": backend | {"allow": ["user_logout"]}})
+    ended = await fleet2mqtt("check", "-c", path)
+    assert ended.code == 1
+    warning, valid, *_ = ended.output.splitlines()
+    assert "user_logout is an action of sangfor_ac and has no effect here" in warning
+    assert warning.endswith("(warning)")
+    assert valid == f"{path}: valid"
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "latin-1", "ascii", "utf-8"])
+async def test_dump_in_any_locale_prints_utf8(encoding: str, tmp_path: Path) -> None:
+    async with simulator("ums", "--still") as (url, _):
+        path = write(tmp_path, backends={"hq": {"platform": "ums", "url": url}})
+        program = await asyncio.create_subprocess_exec(
+            "env", f"PYTHONIOENCODING={encoding}", *BRIDGE, "dump", "hq", "-c", path, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await program.communicate()
+    assert program.returncode == 0
+    assert "分机" in output.decode("utf-8")
+    assert json.loads(output)["backend"] == "hq"
+
+
 async def test_check_tells_each_fault_in_a_line(broker: Broker, tmp_path: Path) -> None:
     async with simulator("smart_gateway", "--still") as (branch, _):
         nobody = f"http://{HOST}:{free_port()}"
@@ -109,7 +141,7 @@ async def test_check_needs_no_broker_for_the_one_inside(tmp_path: Path) -> None:
     path = tmp_path / "fleet2mqtt.yaml"
     path.write_text("backends: {}")
     ended = await fleet2mqtt("check", "-c", str(path))
-    assert (ended.code, ended.output.splitlines()[1:]) == (0, ["mqtt (the broker inside): ok"])
+    assert (ended.code, ended.output.splitlines()[1:]) == (0, ["mqtt (the embedded broker): ok"])
 
 
 @pytest.mark.parametrize("platform", MODELS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import threading
 from contextlib import asynccontextmanager
@@ -31,7 +32,7 @@ CHANNEL = "smart_gateway_172de6ac9832de_channel_0"
 
 @dataclass(slots=True, kw_only=True)
 class Demo:
-    """A running demo, and all that it has published; amqtt speaks MQTT 3.1.1 only."""
+    """A running demo, and all that it has published; the client speaks MQTT 3.1.1, as every broker does."""
 
     process: Process
     folder: Path
@@ -135,7 +136,12 @@ async def test_everything_appears_and_moves_and_obeys(demo: Demo) -> None:
     assert not [message for message in demo.seen.all("fleet2mqtt/bridge/logging") if message.json["level"] == "error"]
 
 
-async def test_its_broker_gives_a_client_only_what_it_asked_for(demo: Demo) -> None:
+async def test_embedded_broker_gives_a_client_only_what_it_subscribed_to(tmp_path: Path) -> None:
+    async with started(tmp_path, "--broker", "embedded") as demo:
+        await gives_only_what_was_subscribed_to(demo)
+
+
+async def gives_only_what_was_subscribed_to(demo: Demo) -> None:
     topic = "fleet2mqtt/bridge/info"
     await demo.seen.wait(lambda message: message.topic == topic, PATIENCE)
     other = replace(demo, client=paho.Client(CallbackAPIVersion.VERSION2), seen=Recording())
@@ -177,6 +183,30 @@ async def test_ports_that_are_taken_are_replaced(demo: Demo, tmp_path: Path) -> 
         assert look.split()[-1] != f"{demo.web}/"
 
 
+@pytest.mark.parametrize(("broker", "version"), [("embedded", "3.1.1"), ("mosquitto", "5")])
+async def test_demo_with_either_broker_says_what_home_assistant_needs(
+    broker: str, version: str, tmp_path: Path
+) -> None:
+    async with started(tmp_path, "--broker", broker) as demo:
+        assert f"with MQTT {version}" in await demo.process.says("connected to")
+        hint = "in its form choose MQTT version 3.1.1" in demo.process.output
+        assert hint is (version == "3.1.1")
+
+
+async def test_demos_started_at_once_choose_different_ports(tmp_path: Path) -> None:
+    ports = ("--port", str(free_port()), "--web-port", str(free_port()), "--devices", "1")
+    command = ("env", f"TMPDIR={tmp_path}", *BRIDGE, "demo", *ports)
+    async with running(*command) as first, running(*command) as second:
+        printed = [await process.says("  look ") for process in (first, second)]
+        connected = [await process.says("connected to") for process in (first, second)]
+        assert len({line.split()[-1] for line in printed}) == 2
+        assert len({re.findall(r"127\.0\.0\.1:\d+", line)[0] for line in connected}) == 2
+        for process in (first, second):
+            process.process.terminate()
+            assert await process.ends() == 0
+    assert entries(tmp_path) == []
+
+
 async def test_port_0_is_any_port(tmp_path: Path) -> None:
     command = (
         "demo",
@@ -192,8 +222,8 @@ async def test_port_0_is_any_port(tmp_path: Path) -> None:
         "json",
     )
     async with running("env", f"TMPDIR={tmp_path}", *BRIDGE, *command) as process:
-        said = json.loads(await process.says("connected to"))
-        assert said["logger"] == "fleet2mqtt.mqtt.client"
+        line = json.loads(await process.says("connected to"))
+        assert line["logger"] == "fleet2mqtt.mqtt.client"
         look = (await process.says("  look ")).split()[-1]
         assert (await get(f"{look}healthz"))["status"] == "ok"
 

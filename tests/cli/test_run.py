@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fleet2mqtt import __version__
 from tests.broker import HOST, Broker
 from tests.commandline import write
 from tests.process import BRIDGE, Process, running
@@ -49,6 +50,13 @@ async def test_a_signal_ends_it_after_a_goodbye(number: signal.Signals, broker: 
     assert [line for line in own[at:] if "Sending PUBACK" in line and f"({mid[1]}," in line]
     assert "Received DISCONNECT" in own[-1], "so that the broker forgets the will"
     assert "Traceback" not in bridge.output
+
+
+async def test_start_logs_version_configuration_and_backends(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    async with running(*BRIDGE, "run", "-c", path) as bridge:
+        line = await bridge.says("starts with")
+    assert f"fleet2mqtt {__version__} starts with {path}: backends hq (ums)" in line
 
 
 async def test_sighup_with_a_changed_file_applies_it(broker: Broker, tmp_path: Path) -> None:

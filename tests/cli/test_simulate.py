@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from fleet2mqtt.cli.demo import options_for
+from fleet2mqtt.cli.simulate import options_for
 from fleet2mqtt.sdk.api import platforms
 from tests.broker import HOST, free_port
 from tests.commandline import OM50, fleet2mqtt, get, post, simulator, write
@@ -42,6 +42,12 @@ async def test_simulate_tells_the_options_that_let_a_bridge_in(platform: str, tm
         ended = await fleet2mqtt("check", "-c", path)
     assert ended.code == 0, ended
     assert ended.output.splitlines()[2:] != []
+
+
+async def test_simulate_on_ipv6_prints_a_url_with_brackets() -> None:
+    async with simulator("ums", "--still", "--host", "::1") as (url, _):
+        assert re.fullmatch(r"http://\[::1\]:\d+", url)
+        assert await get(f"{url}/_sim/state")
 
 
 async def test_simulate_pushes_where_it_is_told_to(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from fleet2mqtt.config.models import (
     CommandConfig,
     Config,
     DiscoveryConfig,
-    ListenConfig,
     MqttConfig,
     PushConfig,
+    PushListenConfig,
     TlsConfig,
 )
 from fleet2mqtt.errors import ConfigError
@@ -72,13 +72,13 @@ def test_it_takes_in_every_option_of_the_bridge() -> None:
         MqttConfig,
         TlsConfig,
         DiscoveryConfig,
-        ListenConfig,
+        PushListenConfig,
         AlarmConfig,
         CommandConfig,
         PushConfig,
     )
     there = {field.name for kind in kinds for field in dataclasses.fields(kind)}
-    assert there - {"path", "secrets"} <= written
+    assert there - {"path", "secrets", "warnings"} <= written
 
 
 @pytest.mark.parametrize("name", sorted(platforms()))
@@ -95,6 +95,6 @@ def test_it_takes_in_every_common_option(whole: Config) -> None:
     backends = yaml_reader.read(whole.path.read_text(), whole.path).value["backends"]
     with pytest.raises(ConfigError) as raised:
         parse("backends: {x: {platform: ums, url: 'http://a', zzzz: 1}}", whole.path)
-    known = raised.value.faults[0].partition("allowed are ")[2].split(", ")
+    known = raised.value.problems[0].partition("allowed are ")[2].split(", ")
     assert "verify_tls" in known
     assert set(known) <= backends["hq_voip"].keys()

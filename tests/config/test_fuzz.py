@@ -1,4 +1,4 @@
-"""No text and no structure makes the configuration raise anything but faults with their place."""
+"""No text and no structure makes the configuration raise anything but problems with their place."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def faults_or_none(text: str) -> list[str]:
     try:
         parse(text, Path("/nowhere/f.yaml"), PLATFORMS)
     except ConfigError as error:
-        return error.faults
+        return error.problems
     return []
 
 
 @given(st.text() | st.lists(PIECES | st.text(max_size=3), max_size=40).map("".join))
 def test_no_text_raises_anything_but_faults(text: str) -> None:
-    for fault in faults_or_none(text):
-        assert re.match(r"/nowhere/f\.yaml:\d+: ", fault)
-        assert fault.isprintable()
+    for problem in faults_or_none(text):
+        assert re.match(r"/nowhere/f\.yaml:\d+: ", problem)
+        assert problem.isprintable()
 
 
 OPTIONS = st.sampled_from(
@@ -83,8 +83,8 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["mqtt", "backends", "push", "web", "discovery", "base_topic"]), VALUES))
 def test_no_structure_raises_anything_but_faults(value: dict[str, object]) -> None:
-    for fault in faults_or_none(json.dumps(value)):
-        assert re.match(r"/nowhere/f\.yaml:1: ", fault)
+    for problem in faults_or_none(json.dumps(value)):
+        assert re.match(r"/nowhere/f\.yaml:1: ", problem)
 
 
 def test_examples_are_the_same_each_time_and_have_no_deadline() -> None:

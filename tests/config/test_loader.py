@@ -22,10 +22,12 @@ from fleet2mqtt.config.models import (
     CommandConfig,
     Config,
     DiscoveryConfig,
+    FirstRun,
     Language,
     ListenConfig,
     MqttConfig,
     Protocol,
+    PushListenConfig,
     Secret,
     TlsConfig,
 )
@@ -36,7 +38,7 @@ from tests.configuring import BACKENDS, PLATFORMS, read
 def test_the_least_configuration_has_every_default() -> None:
     config = read(BACKENDS)
     assert config == Config(path=Path("/nowhere/f.yaml"), data_dir=Path("/nowhere/data"), backends=config.backends)
-    assert config.push == ListenConfig(host="0.0.0.0", port=8098)  # noqa: S104 - says where the default listens
+    assert config.push == PushListenConfig(host="0.0.0.0", port=8098, trusted_proxies=())  # noqa: S104 - says where the default listens
     assert config.web == ListenConfig(host="127.0.0.1", port=8099)
     assert config.secrets == frozenset()
     backend = config.backends["hq"]
@@ -64,9 +66,9 @@ base_topic: site/f2m
 discovery: {enabled: false, prefix: ha, birth_payload: up}
 language: zh-Hans
 data_dir: state
-push: {port: 0}
+push: {port: 0, trusted_proxies: [127.0.0.1, "10.1.0.0/16"]}
 web: {host: "::1", port: 0}
-alarms: {max_rows: 1, max_bytes: 1024, history_rows: 2}
+alarms: {max_rows: 1, max_bytes: 1024, history_rows: 2, first_run: 48h}
 commands: {max_age: 5, confirm_timeout: 0.5, max_pending: 3}
 backends:
   hq:
@@ -115,7 +117,8 @@ def test_every_option_of_the_bridge_is_taken(everything: Config, tmp_path: Path)
     assert (config.base_topic, config.language, config.data_dir) == ("site/f2m", Language.CHINESE, tmp_path / "state")
     assert config.discovery == DiscoveryConfig(enabled=False, prefix="ha", birth_topic="ha/status", birth_payload="up")
     assert (config.push.port, config.web) == (0, ListenConfig(host="::1", port=0))
-    assert config.alarms == AlarmConfig(max_rows=1, max_bytes=1024, history_rows=2)
+    assert config.push.trusted_proxies == (ip_network("127.0.0.1/32"), ip_network("10.1.0.0/16"))
+    assert config.alarms == AlarmConfig(max_rows=1, max_bytes=1024, history_rows=2, first_run=FirstRun.TWO_DAYS)
     assert config.commands == CommandConfig(max_age=5, confirm_timeout=0.5, max_pending=3)
     assert config.secrets == {"sesame-1", "s3cret.~_-", "Bearer abc", "sesame-2"}
 

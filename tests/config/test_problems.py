@@ -10,7 +10,7 @@ import pytest
 from fleet2mqtt.config.loader import parse
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.sdk.api import Platform
-from tests.configuring import BACKENDS, PAIRED, faults
+from tests.configuring import BACKENDS, PAIRED, problems
 
 KEYS = "alarms, backends, base_topic, commands, data_dir, discovery, language, mqtt, push, web"
 MQTT_KEYS = (
@@ -36,7 +36,7 @@ SECRET = "expected 8 or more characters of A-Z a-z 0-9 . _ ~ -"
 TAG = "unknown tag; allowed are !secret NAME and !env_var NAME [default], quote a text that begins with !"
 
 
-# One fault each: what is written, then what is said.
+# One problem each: what is written, then what is said.
 WRONG = [
     # The document.
     ("", "1: nothing in it; expected options, backends at least"),
@@ -61,7 +61,7 @@ WRONG = [
     ), "1: too large: more than 50000 values"),
     (BACKENDS + "<<: 5", "2: <<: takes a mapping, or a list of mappings"),
     (BACKENDS + "[a]: 5", "2: a key must be a plain text"),
-    (BACKENDS + BACKENDS, "2: backends: this key stands here twice; keep one"),
+    (BACKENDS + BACKENDS, "2: backends: this key is here twice; keep one"),
     (BACKENDS + "language: !sesame en", f"2: language: {TAG}"),
     (BACKENDS + "language: !secret [en]", f"2: language: {TAG}"),
     (BACKENDS + "language: !!set {en}", f"2: language: {TAG}"),
@@ -96,7 +96,10 @@ WRONG = [
     (BACKENDS + "commands: {max_age: .nan}", "2: commands.max_age: expected a number from 0.1 to 86400"),
     (BACKENDS + "commands: {max_age: .inf}", "2: commands.max_age: expected a number from 0.1 to 86400"),
     # The broker.
-    (BACKENDS + "mqtt:", "2: mqtt.host: missing; expected the broker's host, or no mqtt: at all for the one inside"),
+    (
+        BACKENDS + "mqtt:",
+        "2: mqtt.host: missing; expected the broker's host, or no mqtt: at all for the embedded broker",
+    ),
     (BACKENDS + "mqtt: {host: 'mqtt://h'}", f"2: mqtt.host: {HOST}"),
     (BACKENDS + "mqtt: {host: 'h:1883'}", f"2: mqtt.host: {HOST}"),
     (BACKENDS + "mqtt: {host: h, protocol: 4}", "2: mqtt.protocol: expected one of auto, 5, 3.1.1"),
@@ -168,18 +171,18 @@ WRONG_OPTIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "fault"), WRONG)
-def test_a_fault_says_where_and_what(text: str, fault: str) -> None:
-    said = faults(text)
-    assert said == [fault]
+@pytest.mark.parametrize(("text", "problem"), WRONG)
+def test_a_fault_says_where_and_what(text: str, problem: str) -> None:
+    said = problems(text)
+    assert said == [problem]
     assert "sesame" not in said[0]
 
 
-@pytest.mark.parametrize(("option", "fault"), WRONG_OPTIONS)
-def test_a_fault_of_a_backend_says_where_and_what(option: str, fault: str) -> None:
+@pytest.mark.parametrize(("option", "problem"), WRONG_OPTIONS)
+def test_a_fault_of_a_backend_says_where_and_what(option: str, problem: str) -> None:
     url = "" if option.startswith("url:") else "    url: http://a\n"
-    said = faults(f"backends:\n  hq:\n    platform: ums\n{url}    {option}\n")
-    assert said == [f"{5 if url else 4}: backends.hq.{fault}"]
+    said = problems(f"backends:\n  hq:\n    platform: ums\n{url}    {option}\n")
+    assert said == [f"{5 if url else 4}: backends.hq.{problem}"]
     assert "sesame" not in said[0]
 
 
@@ -203,8 +206,8 @@ backends:
     page_size: 0
   Bridge: [1]
 """
-    assert faults(text, tmp_path) == [
-        "1: mqtt.host: missing; expected the broker's host, or no mqtt: at all for the one inside",
+    assert problems(text, tmp_path) == [
+        "1: mqtt.host: missing; expected the broker's host, or no mqtt: at all for the embedded broker",
         "2: mqtt.port: expected a whole number from 1 to 65535",
         f"3: mqtt.pasword: unknown option; did you mean password? allowed are {MQTT_KEYS}",
         "3: mqtt.pasword: no secret nix in secrets.yaml",
@@ -212,7 +215,7 @@ backends:
         "5: mqtt.tls.key: expected a file that can be read; this one: no such file or directory",
         "6: language: expected one of en, zh-Hans",
         "7: base_topic: the base topic may not be the discovery prefix nor lie inside it; choose another",
-        "8: language: this key stands here twice; keep one",
+        "8: language: this key is here twice; keep one",
         f"10: backends.a.url: missing; {URL}",
         "11: backends.a.platform: unknown platform; installed are locked, ums",
         "12: backends.a.timeout: expected a number from 0.5 to 120",
@@ -235,14 +238,14 @@ def test_a_platform_tells_what_is_wrong_in_no_option_alone(options: str, expecte
     text = f"backends:\n  p: {{platform: paired, url: 'http://a',\n    {options}}}\n"
     with pytest.raises(ConfigError) as raised:
         parse(text, Path("/nowhere/f.yaml"), {"paired": lambda: cast("Platform", PAIRED)})
-    assert [fault.removeprefix("/nowhere/f.yaml:") for fault in raised.value.faults] == expected
+    assert [problem.removeprefix("/nowhere/f.yaml:") for problem in raised.value.problems] == expected
 
 
 def test_a_file_without_certificates_vouches_for_nobody(tmp_path: Path) -> None:
     for name, content in (("key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), ("empty", "")):
         (tmp_path / name).write_text(content)
     text = "mqtt: {host: h, tls: {ca: key.pem}}\nbackends: {hq: {platform: ums, url: 'https://a', ca: empty}}"
-    assert faults(text, tmp_path) == [
+    assert problems(text, tmp_path) == [
         "1: mqtt.tls.ca: expected a file with certificates in PEM",
         "2: backends.hq.ca: expected a file with certificates in PEM",
     ]

@@ -9,7 +9,7 @@ import pytest
 from fleet2mqtt.config.loader import load
 from fleet2mqtt.config.models import MqttConfig, Secret, TlsConfig
 from fleet2mqtt.errors import ConfigError
-from tests.configuring import BACKENDS, PLATFORMS, faults, read
+from tests.configuring import BACKENDS, PLATFORMS, problems, read
 
 
 def test_secrets_are_read_as_they_are_written(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_secrets_are_read_as_they_are_written(tmp_path: Path) -> None:
             "\nlang: !sesame x",
             ["secrets.yaml:2: lang: expected a text that is not empty; quote one that begins with !"],
         ),
-        ("lang: en\nlang: sesame", ["secrets.yaml:2: lang: this name stands here twice; keep one"]),
+        ("lang: en\nlang: sesame", ["secrets.yaml:2: lang: this name is here twice; keep one"]),
         ("lang: en\n[sesame]: en", ["secrets.yaml:2: a name must be a plain text"]),
         ("- sesame", ["secrets.yaml:1: expected lines like NAME: VALUE"]),
         ("lang: *sesame", ["secrets.yaml:1: not YAML: found undefined alias; quote a text that begins with * or &"]),
@@ -45,17 +45,17 @@ def test_secrets_are_read_as_they_are_written(tmp_path: Path) -> None:
 def test_a_fault_of_secrets_tells_none(tmp_path: Path, secrets: str | None, expected: list[str]) -> None:
     if secrets is not None:
         (tmp_path / "secrets.yaml").write_text(secrets)
-    assert faults(BACKENDS + "language: !secret lang", tmp_path) == expected
+    assert problems(BACKENDS + "language: !secret lang", tmp_path) == expected
 
 
 def test_a_secret_needs_a_name() -> None:
-    assert faults(BACKENDS + "language: !secret") == ["2: language: expected !secret NAME"]
+    assert problems(BACKENDS + "language: !secret") == ["2: language: expected !secret NAME"]
 
 
 def test_a_check_that_repeats_the_value_does_not_tell_a_secret(tmp_path: Path) -> None:
     (tmp_path / "secrets.yaml").write_text("word: sesame-9")
     text = "backends: {x: {platform: ums, url: 'http://a', mode: !secret word}}"
-    assert faults(text, tmp_path) == ["1: backends.x.mode: *** not match for fast"]
+    assert problems(text, tmp_path) == ["1: backends.x.mode: *** not match for fast"]
 
 
 def test_the_environment_gives_texts_numbers_and_switches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,23 +72,23 @@ def test_the_environment_gives_texts_numbers_and_switches(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("value", "fault"),
+    ("value", "problem"),
     [
         ("F2M_NONE", "the environment variable F2M_NONE is not set, and no default is given"),
         ("", "expected !env_var NAME or !env_var NAME default"),
         ("A=B", "expected !env_var NAME or !env_var NAME default"),
     ],
 )
-def test_a_fault_of_the_environment(monkeypatch: pytest.MonkeyPatch, value: str, fault: str) -> None:
+def test_a_fault_of_the_environment(monkeypatch: pytest.MonkeyPatch, value: str, problem: str) -> None:
     monkeypatch.delenv("F2M_NONE", raising=False)
-    assert faults(BACKENDS + f"language: !env_var {value}") == [f"2: language: {fault}"]
+    assert problems(BACKENDS + f"language: !env_var {value}") == [f"2: language: {problem}"]
 
 
 def test_a_file_that_cannot_be_read_is_one_fault(tmp_path: Path) -> None:
     def told(name: str | Path) -> list[str]:
         with pytest.raises(ConfigError) as raised:
             load(tmp_path / name, PLATFORMS)
-        return raised.value.faults
+        return raised.value.problems
 
     (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xe9\n")
     (tmp_path / "empty.yaml").write_bytes(b"")

@@ -62,7 +62,7 @@ async def test_a_full_disk_refuses_pushes_and_serves_again(site: Site) -> None:
             assert (await site.push(alarm))[0] == 200
         await bridge.event_count(60)
         assert sorted(event["seq"] for event in bridge.events()) == list(range(1, 61))
-        await remote.process.says("are taken in again")
+        await remote.process.says("are accepted again")
         assert not remote.unwell(), remote.process.output[-3000:]
 
 

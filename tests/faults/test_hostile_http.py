@@ -130,7 +130,7 @@ async def test_a_sender_that_breaks_off_is_counted_and_nobody_is_told(
 
 
 async def test_who_says_nothing_is_shown_out() -> None:
-    listener = await start_http_server(web.Application(), HOST, 0, patience=0.2)
+    listener = await start_http_server(web.Application(), HOST, 0, idle_timeout=0.2)
     port = listener.addresses[0][1]
     try:
         for said in (b"", b"POST / HTTP/1.1\r\nHost", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
@@ -141,7 +141,7 @@ async def test_who_says_nothing_is_shown_out() -> None:
 
 
 async def test_the_oldest_makes_room_for_the_next() -> None:
-    listener = await start_http_server(web.Application(), HOST, 0, room=5)
+    listener = await start_http_server(web.Application(), HOST, 0, max_connections=5)
     port = listener.addresses[0][1]
     connections = []
     try:

@@ -155,7 +155,7 @@ async def test_a_flood_of_rubbish_leaves_memory_as_it_is_and_says_so_once(site: 
     assert remote.rss() - before < GROWTH
     assert len([line for line in remote.process.lines if "cannot be read" in line]) == 1
     assert (await site.push(site.ums.raise_alarm(MAC, push=False)))[0] == 200
-    await remote.process.says("are taken in again")
+    await remote.process.says("are accepted again")
     await remote.bridge.event_count(1)
 
 

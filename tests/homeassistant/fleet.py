@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import yaml
 
-from fleet2mqtt.cli.demo import options_for
+from fleet2mqtt.cli.simulate import options_for
 from tests.broker import HOST, Broker, free_port
 from tests.process import BRIDGE, Process, running
 

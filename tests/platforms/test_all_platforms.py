@@ -8,7 +8,7 @@ from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from fleet2mqtt.cli.demo import options_for
+from fleet2mqtt.cli.simulate import options_for
 from fleet2mqtt.sdk.api import platforms
 from tests.bridge_under_test import RunningBridge, run_bridge, serve
 from tests.broker import HOST, Broker, free_port

@@ -45,11 +45,15 @@ class Kitchen:
 
 
 @asynccontextmanager
-async def open_kitchen(patience: float = PATIENCE, room: int = 100) -> AsyncIterator[tuple[Kitchen, HttpServer]]:
+async def open_kitchen(
+    idle_timeout: float = PATIENCE, max_connections: int = 100
+) -> AsyncIterator[tuple[Kitchen, HttpServer]]:
     kitchen = Kitchen()
     async with asyncio.TaskGroup() as group:
         shortcut = Shortcut(kitchen.match, group)
-        listener = await start_http_server(web.Application(), HOST, 0, shortcut=shortcut, patience=patience, room=room)
+        listener = await start_http_server(
+            web.Application(), HOST, 0, shortcut=shortcut, idle_timeout=idle_timeout, max_connections=max_connections
+        )
         try:
             yield kitchen, listener
         finally:
@@ -137,7 +141,7 @@ async def test_a_fault_ends_one_request_and_not_the_service(caplog: pytest.LogCa
 
 async def test_who_asks_nothing_is_shown_out() -> None:
     async with (
-        open_kitchen(patience=0.2) as (kitchen, listener),
+        open_kitchen(idle_timeout=0.2) as (kitchen, listener),
         guest(listener) as regular,
         guest(listener) as mute,
     ):
@@ -148,7 +152,7 @@ async def test_who_asks_nothing_is_shown_out() -> None:
 
 
 async def test_the_oldest_makes_room_once_it_has_its_answer() -> None:
-    async with open_kitchen(room=2) as (kitchen, listener), guest(listener) as busy:
+    async with open_kitchen(max_connections=2) as (kitchen, listener), guest(listener) as busy:
         busy.writer.write(b"order soup")
         await wait_until(lambda: kitchen.begun, "it to be under way")
         async with guest(listener) as idle, guest(listener) as third, guest(listener) as fourth:

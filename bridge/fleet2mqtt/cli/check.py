@@ -1,7 +1,8 @@
-"""Looking without running: `check` tries everything read-only, `dump` reads one inventory."""
+"""`fleet2mqtt check`: a configuration is validated, and everything in it tried read-only."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import secrets
 import tempfile
@@ -11,23 +12,39 @@ from dataclasses import replace
 from pathlib import Path
 
 from fleet2mqtt.app import mqtt_settings
+from fleet2mqtt.cli.process import FAILED, OK, configure_logging, print_line
+from fleet2mqtt.config.loader import load
 from fleet2mqtt.config.models import Config
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.selection import SelectionFilter
 from fleet2mqtt.errors import BackendError, Disconnected
 from fleet2mqtt.mqtt import MqttClient
+from fleet2mqtt.network import authority
 from fleet2mqtt.outbox import open_outbox
-from fleet2mqtt.sdk.api import Backend
+from fleet2mqtt.sdk.api import Backend, Source
 from fleet2mqtt.unit import ActiveBackends, BackendConnector
 
-BROKER_PATIENCE = 25.0
-"""Seconds that `check` gives the broker."""
+BROKER_TIMEOUT = 25.0
+"""Seconds that the broker has to accept a connection."""
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Validate a configuration and try the broker and each backend; print a line for each."""
+    config = load(options.config)
+    configure_logging(options, config)
+    for warning in config.warnings:
+        print_line(f"{warning} (warning)")
+    print_line(f"{options.config}: valid")
+    report = await check(config)
+    for tried, problem in report:
+        print_line(f"{tried}: {problem or 'ok'}")
+    return FAILED if any(problem for _, problem in report) else OK
 
 
 @asynccontextmanager
 async def open_backends(config: Config) -> AsyncIterator[dict[str, Backend]]:
-    """The backends, with nothing kept: a look leaves the data directory alone."""
+    """Connect the backends with a temporary data directory: that of the configuration stays as it is."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-")))
         outbox = await stack.enter_async_context(open_outbox(folder / "outbox.sqlite"))
@@ -38,36 +55,37 @@ async def open_backends(config: Config) -> AsyncIterator[dict[str, Backend]]:
 
 
 async def check(config: Config) -> list[tuple[str, str | None]]:
-    """Try the broker and each backend's primary sources; gives what was tried, and its fault if any."""
+    """Try the broker and the primary sources of each backend; return what was tried, and its problem if any."""
     report = [await _check_broker(config)]
     async with open_backends(config) as backends:
         for backend in backends.values():
             for source in backend.sources:
                 if source.primary:
-                    fault = await _first(backend, source.name)
-                    report.append((f"{backend.name} ({backend.platform}, {source.name})", fault))
+                    problem = await _poll_first_page(source)
+                    report.append((f"{backend.name} ({backend.platform}, {source.name})", problem))
     return report
 
 
 async def _check_broker(config: Config) -> tuple[str, str | None]:
     if config.mqtt is None:
-        return "mqtt (the broker inside)", None
-    name = f"mqtt {config.mqtt.host}:{config.mqtt.port}"
+        return "mqtt (the embedded broker)", None
+    address = authority(config.mqtt.host, config.mqtt.port)
+    name = f"mqtt {address}"
     settings = mqtt_settings(config.mqtt, "", Topics(config.base_topic, config.discovery.prefix))
-    # An id of its own: with that of the bridge it would take over the connection of one that runs.
+    # A client id of its own: with that of the bridge it would take over the session of one that runs.
     settings = replace(settings, client_id=f"fleet2mqtt-check-{secrets.token_hex(3)}")
     mqtt = MqttClient(settings, ())
     try:
-        async with asyncio.timeout(BROKER_PATIENCE):
+        async with asyncio.timeout(BROKER_TIMEOUT):
             return f"{name}, MQTT {await mqtt.probe()}", None
     except TimeoutError:
-        return name, f"no answer within {BROKER_PATIENCE:g} s"
+        return name, f"no answer within {BROKER_TIMEOUT:g} s"
     except Disconnected as error:
-        return name, str(error).removeprefix(f"{config.mqtt.host}:{config.mqtt.port}: ")
+        return name, str(error).removeprefix(f"{address}: ").removeprefix(f"{config.mqtt.host}:{config.mqtt.port}: ")
 
 
-async def _first(backend: Backend, source_name: str) -> str | None:
-    source = next(source for source in backend.sources if source.name == source_name)
+async def _poll_first_page(source: Source) -> str | None:
+    """Poll a source until its first update; return the error if that fails."""
     try:
         async for _ in source.poll():
             break

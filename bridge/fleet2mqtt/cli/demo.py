@@ -1,120 +1,152 @@
-"""See it work: an embedded broker, a simulator of every platform, and the bridge between them."""
+"""`fleet2mqtt demo`: a broker, a simulator of every platform, and the bridge between them."""
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import yaml
-from aiohttp import web
 
+from fleet2mqtt import app
+from fleet2mqtt.cli.ports import HOST, reserved_port
+from fleet2mqtt.cli.process import OK, configure_logging, print_line, stop_on_signals
+from fleet2mqtt.cli.simulate import SimulatorOptions, options_for, simulator
 from fleet2mqtt.config import loader
-from fleet2mqtt.config.models import BackendConfig, Config
+from fleet2mqtt.config.models import BackendConfig, Config, Protocol
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.mqtt import embedded_broker
-from fleet2mqtt.push.http_server import cannot_listen, start_http_server
 from fleet2mqtt.sdk.api import platforms
 
-HOST = "127.0.0.1"
-SIMULATORS = "fleet2mqtt.simulators"
-"""The entry point group of simulators, by the platform's name."""
-OFTEN = 5.0
-"""Seconds between two polls of whatever is polled."""
+SCAN_INTERVAL = 5.0
+"""Seconds between two polls of every source."""
+BROKER_START = 30.0
+"""Seconds that mosquitto has to listen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Ports and sizes of a demo. A port that is taken is replaced by a free one."""
+class DemoOptions:
+    """Ports and sizes of a demo. A port that is in use is replaced by a free one."""
 
     mqtt_port: int = 1883
     web_port: int = 8099
     devices: int = 4
     language: str = "en"
+    broker: str = "auto"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """Where and how a simulator plays."""
-
-    host: str = HOST
-    port: int = 0
-    devices: int = 2
-    push: str | None = None
-    live: bool = True
-
-
-@asynccontextmanager
-async def simulator(platform: str, stage: Stage) -> AsyncIterator[str]:
-    """Serve a platform's simulator; gives its URL. Raises ConfigError where it cannot start_http_server."""
-    app: web.Application = _simulator(platform).create(devices=stage.devices, push_url=stage.push, live=stage.live)
-    try:
-        runner = await start_http_server(app, stage.host, stage.port)
-    except OSError as error:
-        fault = cannot_listen(error, stage.host, stage.port)
-        raise ConfigError([f"{fault}; choose another --port or --host"]) from error
-    try:
-        port = runner.addresses[0][1]
-        yield f"http://{stage.host}:{port}"
-    finally:
-        await runner.cleanup()
-
-
-def options_for(platform: str) -> dict[str, Any]:
-    """What a backend's configuration needs beside the URL of the platform's simulator."""
-    return dict(getattr(_simulator(platform), "DEMO", {}))
+async def run(options: argparse.Namespace) -> int:
+    """Run the demo until SIGTERM or Ctrl-C; print what there is to see."""
+    demo = DemoOptions(
+        mqtt_port=options.port,
+        web_port=options.web_port,
+        devices=options.devices,
+        language=options.language,
+        broker=options.broker,
+    )
+    stop = stop_on_signals()
+    async with open_demo(demo) as (config, about):
+        print_line(about)
+        await app.run(config, configure_logging(options, config), stop)
+    return OK
 
 
 @asynccontextmanager
-async def prepared(layout: Layout) -> AsyncIterator[tuple[Config, str]]:
-    """Everything around the bridge, running; gives its configuration and a text that says what to look at."""
+async def open_demo(options: DemoOptions) -> AsyncIterator[tuple[Config, str]]:
+    """Run everything around the bridge; yield its configuration and a text about what there is to see."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-demo-")))
-        mqtt = await stack.enter_async_context(embedded_broker.broker(embedded_broker.free_port(layout.mqtt_port)))
-        web_port, push_port = embedded_broker.free_port(layout.web_port), embedded_broker.free_port()
+        mqtt_port, web_port, push_port = (
+            stack.enter_context(reserved_port(port)) for port in (options.mqtt_port, options.web_port, 0)
+        )
+        protocol = await stack.enter_async_context(_broker(mqtt_port, folder, options.broker))
         backends: dict[str, Any] = {}
         for platform in sorted(platforms()):
             secret = secrets.token_urlsafe(12)
             push = f"http://{HOST}:{push_port}/push/{platform}/{secret}"
-            url = await stack.enter_async_context(simulator(platform, Stage(devices=layout.devices, push=push)))
-            options = {"platform": platform, "url": url, "push": {"secret": secret}}
-            backends[platform] = options | options_for(platform)
-        written = {
-            "mqtt": {"host": HOST, "port": mqtt, "protocol": embedded_broker.PROTOCOL},
-            "language": layout.language,
+            simulated = SimulatorOptions(devices=options.devices, push=push)
+            url = await stack.enter_async_context(simulator(platform, simulated))
+            backends[platform] = {"platform": platform, "url": url, "push": {"secret": secret}} | options_for(platform)
+        values = {
+            "mqtt": {"host": HOST, "port": mqtt_port, "protocol": protocol},
+            "language": options.language,
             "push": {"host": HOST, "port": push_port},
             "web": {"host": HOST, "port": web_port},
             "backends": backends,
         }
-        configured = loader.parse(yaml.safe_dump(written), folder / "demo.yaml")
-        lively = {name: _lively(each) for name, each in configured.backends.items()}
-        yield replace(configured, data_dir=folder / "data", backends=lively), _about(mqtt, web_port, configured)
+        config = loader.parse(yaml.safe_dump(values), folder / "demo.yaml")
+        frequent = {name: _polled_often(each) for name, each in config.backends.items()}
+        about = _about(config.base_topic, frequent, mqtt_port, web_port, protocol)
+        yield replace(config, data_dir=folder / "data", backends=frequent), about
 
 
-def _lively(backend: BackendConfig) -> BackendConfig:
-    """Polled so often that something is seen to happen."""
-    intervals = {source: min(seconds, OFTEN) for source, seconds in backend.options["scan_interval"].items()}
+@asynccontextmanager
+async def _broker(port: int, folder: Path, wanted: str) -> AsyncIterator[str]:
+    """Run mosquitto where it is installed, else the embedded broker; yield the MQTT version that it speaks."""
+    # Debian keeps the broker outside an ordinary user's PATH.
+    mosquitto = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    if mosquitto is None and wanted == "mosquitto":
+        raise ConfigError(["mosquitto is not installed; leave --broker out for the embedded broker"])
+    if mosquitto is None or wanted == "embedded":
+        async with embedded_broker.broker(port):
+            yield Protocol.V311.value
+        return
+    configuration = folder / "mosquitto.conf"
+    configuration.write_text(f"listener {port} {HOST}\nallow_anonymous true\nlog_type error\n", encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        mosquitto, "-c", str(configuration), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        await _wait_until_listening(process, port)
+        yield Protocol.V5.value
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+
+
+async def _wait_until_listening(process: asyncio.subprocess.Process, port: int) -> None:
+    """Wait until mosquitto accepts connections. Raises ConfigError if it does not."""
+    try:
+        async with asyncio.timeout(BROKER_START):
+            while process.returncode is None:
+                try:
+                    _, writer = await asyncio.open_connection(HOST, port)
+                except OSError:
+                    await asyncio.sleep(0.05)
+                else:
+                    writer.close()
+                    return
+    except TimeoutError:
+        pass
+    raise ConfigError([f"mosquitto does not start on port {port}; choose another --port"])
+
+
+def _polled_often(backend: BackendConfig) -> BackendConfig:
+    intervals = {source: min(seconds, SCAN_INTERVAL) for source, seconds in backend.options["scan_interval"].items()}
     return replace(backend, options={**backend.options, "scan_interval": intervals})
 
 
-def _simulator(platform: str) -> Any:
-    return entry_points(group=SIMULATORS)[platform].load()
-
-
-def _about(mqtt: int, web_port: int, configured: Config) -> str:
-    base = configured.base_topic
-    names = ", ".join(configured.backends)
+def _about(base: str, backends: dict[str, BackendConfig], mqtt_port: int, web_port: int, protocol: str) -> str:
+    add = f"add the MQTT integration with host {HOST}, port {mqtt_port}"
+    hint = (
+        "" if protocol == Protocol.V5.value else "; in its form choose MQTT version 3.1.1,\n  which this broker speaks"
+    )
+    names = ", ".join(backends)
     return f"""\
 The demo runs: {names} are simulated, nothing leaves this machine. Ctrl-C ends it and leaves nothing behind.
 
   look    http://{HOST}:{web_port}/
-  watch   mosquitto_sub -p {mqtt} -v -t '{base}/device/+/state'
-  alarms  mosquitto_sub -p {mqtt} -v -t '{base}/alarm/event/#'
-  switch  mosquitto_pub -p {mqtt} -t {base}/device/smart_gateway_172de6ac9832de_channel_0/set/enable -m ON
-  Home Assistant: add the MQTT integration with host {HOST}, port {mqtt}; everything appears by itself.
+  watch   mosquitto_sub -p {mqtt_port} -v -t '{base}/device/+/state'
+  alarms  mosquitto_sub -p {mqtt_port} -v -t '{base}/alarm/event/#'
+  switch  mosquitto_pub -p {mqtt_port} -t {base}/device/smart_gateway_172de6ac9832de_channel_0/set/enable -m ON
+  Home Assistant: {add}{hint}; everything appears by itself.
 """

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from fleet2mqtt.cli.check import open_backends
+from fleet2mqtt.cli.process import FAILED, OK, configure_logging, print_line
+from fleet2mqtt.config.loader import load
 from fleet2mqtt.config.models import Config
-from fleet2mqtt.contract.payloads import stamp
+from fleet2mqtt.contract.payloads import dumps, stamp
 from fleet2mqtt.devices.model import Device
-from fleet2mqtt.errors import BackendError
+from fleet2mqtt.errors import BackendError, ConfigError
+from fleet2mqtt.redaction import Redaction
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Print the devices of one backend with their states, without secrets."""
+    config = load(options.config)
+    if options.backend not in config.backends:
+        known = ", ".join(config.backends)
+        raise ConfigError([f"{options.config}: there is no backend {options.backend}; there is {known}"])
+    configure_logging(options, config)
+    inventory = await dump(config, options.backend)
+    print_line(dumps(_redacted(inventory, Redaction(config.secrets))).decode())
+    return FAILED if inventory["faults"] else OK
 
 
 async def dump(config: Config, name: str) -> dict[str, Any]:
-    """One inventory of a backend: every source polled once; secrets were dropped where its answers were parsed."""
+    """Poll every source of a backend once; return its devices. Secrets were dropped where responses were parsed."""
     async with open_backends(config) as backends:
         backend = backends[name]
         devices: dict[str, Device] = {}
-        faults = {}
+        problems = {}
         for source in backend.sources:
             try:
                 async for update in source.poll():
                     devices |= {device.id: device for device in update.devices}
             except BackendError as error:
-                faults[source.name] = str(error)
+                problems[source.name] = str(error)
         return {
             "backend": name,
             "platform": backend.platform,
             "at": stamp(),
-            "faults": faults,
+            "faults": problems,
             "devices": [_device(device) for device in devices.values()],
         }
 
@@ -43,3 +60,16 @@ def _device(device: Device) -> dict[str, Any]:
         "state": device.state,
         "attributes": device.attributes,
     }
+
+
+def _redacted(value: Any, redact: Redaction) -> Any:
+    """Return a JSON value with every text in it redacted: in the finished JSON that could break a string or a name."""
+    match value:
+        case str():
+            return redact(value)
+        case Mapping():
+            return {key: _redacted(item, redact) for key, item in value.items()}
+        case list() | tuple():
+            return [_redacted(item, redact) for item in value]
+        case _:
+            return value

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from fleet2mqtt import __version__, app, redaction
-from fleet2mqtt.cli import check, demo, dump
-from fleet2mqtt.config.loader import load
-from fleet2mqtt.config.models import Config
-from fleet2mqtt.contract.payloads import dumps
+from fleet2mqtt import __version__
+from fleet2mqtt.cli import check, demo, dump, run, simulate
+from fleet2mqtt.cli.process import FAILED, INTERRUPTED, WRONG, use_utf8
 from fleet2mqtt.errors import BridgeError, ConfigError
-from fleet2mqtt.ops import logging
 from fleet2mqtt.sdk.api import platforms
-
-OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 _EPILOG = """\
 exit codes: 0 all went well (SIGTERM and Ctrl-C end run, demo and simulate well), 1 something failed while running,
@@ -28,23 +21,24 @@ exit codes: 0 all went well (SIGTERM and Ctrl-C end run, demo and simulate well)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code."""
+    """Run one command; return the exit code."""
+    use_utf8()
     options = _parser().parse_args(arguments)
     try:
         return int(asyncio.run(options.run(options)))
     except KeyboardInterrupt:
         return INTERRUPTED
     except (BridgeError, OSError) as error:
-        return _explain([error])
+        return _report([error])
     except BaseExceptionGroup as group:  # from the TaskGroup that everything runs in
         expected, bugs = group.split((BridgeError, OSError))
         if bugs is not None or expected is None:
             raise
-        return _explain(list(_leaves(expected)))
+        return _report(list(_leaves(expected)))
 
 
-def _explain(errors: Sequence[BaseException]) -> int:
-    """Say in a line each what went wrong; gives the exit code."""
+def _report(errors: Sequence[BaseException]) -> int:
+    """Print a line for each error; return the exit code."""
     for error in errors:
         print(error if isinstance(error, ConfigError) else f"fleet2mqtt: {error}", file=sys.stderr)  # noqa: T201
     return WRONG if any(isinstance(error, ConfigError) for error in errors) else FAILED
@@ -83,19 +77,19 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     _add_config(parser)
     _add_log(parser)
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=run.run)
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "check",
         help="try a configuration without changing anything",
-        description="Validate the configuration, then try the broker and each backend, read-only. Names each fault "
+        description="Validate the configuration, then try the broker and each backend, read-only. Names each problem "
         "with its file and line, and what was not reached.",
     )
     _add_config(parser)
     _add_log(parser, "warning")
-    parser.set_defaults(run=_check)
+    parser.set_defaults(run=check.run)
 
 
 def _add_dump(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -108,26 +102,32 @@ def _add_dump(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("backend", metavar="BACKEND", help="its name in the configuration")
     _add_config(parser)
     _add_log(parser, "warning")
-    parser.set_defaults(run=_dump)
+    parser.set_defaults(run=dump.run)
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "demo",
         help="see it work: a broker, a simulator of every platform, and the bridge",
-        description="Start an embedded MQTT broker, a simulator of every platform, and the bridge between them, all on "
+        description="Start an MQTT broker, a simulator of every platform, and the bridge between them, all on "
         "this machine. Values move, alarms come, commands work. Nothing is left behind.",
     )
     parser.add_argument("--port", type=_port, default=1883, help="MQTT port (default 1883; another if it is taken)")
     parser.add_argument(
         "--web-port", type=_port, default=8099, help="port of the web page (default 8099; another if it is taken)"
     )
+    parser.add_argument(
+        "--broker",
+        choices=("auto", "mosquitto", "embedded"),
+        default="auto",
+        help="mosquitto speaks MQTT 5, the embedded broker 3.1.1 (default auto: mosquitto if it is installed)",
+    )
     parser.add_argument("--devices", type=_count, default=4, help="devices of each platform (default 4)")
     parser.add_argument(
         "--language", choices=("en", "zh-Hans"), default="en", help="language of entity names (default en)"
     )
     _add_log(parser)
-    parser.set_defaults(run=_demo)
+    parser.set_defaults(run=demo.run)
 
 
 def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -147,7 +147,7 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument("--push", metavar="URL", help="where it pushes to: http://HOST:8098/push/BACKEND/SECRET")
     parser.add_argument("--still", action="store_true", help="nothing happens by itself")
-    parser.set_defaults(run=_simulate)
+    parser.set_defaults(run=simulate.run)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -176,86 +176,6 @@ def _whole(text: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
         raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}")
     return int(text)
-
-
-async def _run(options: argparse.Namespace) -> int:
-    config = load(options.config)
-    reload = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
-    await app.run(config, _logging(options, config), _stop_on_signals(), reload=reload)
-    return OK
-
-
-async def _check(options: argparse.Namespace) -> int:
-    config = load(options.config)
-    _logging(options, config)
-    print(f"{options.config}: valid")  # noqa: T201
-    report = await check.check(config)
-    for tried, fault in report:
-        print(f"{tried}: {fault or 'ok'}")  # noqa: T201
-    return FAILED if any(fault for _, fault in report) else OK
-
-
-async def _dump(options: argparse.Namespace) -> int:
-    config = load(options.config)
-    if options.backend not in config.backends:
-        known = ", ".join(config.backends)
-        raise ConfigError([f"{options.config}: there is no backend {options.backend}; there is {known}"])
-    _logging(options, config)
-    found = await dump.dump(config, options.backend)
-    print(dumps(_redacted(found, redaction.Redaction(config.secrets))).decode())  # noqa: T201
-    return FAILED if found["faults"] else OK
-
-
-async def _demo(options: argparse.Namespace) -> int:
-    layout = demo.Layout(
-        mqtt_port=options.port, web_port=options.web_port, devices=options.devices, language=options.language
-    )
-    stop = _stop_on_signals()
-    async with demo.prepared(layout) as (config, about):
-        print(about, flush=True)  # noqa: T201
-        await app.run(config, _logging(options, config), stop)
-    return OK
-
-
-async def _simulate(options: argparse.Namespace) -> int:
-    stop = _stop_on_signals()  # before a word is printed: who waits for it may end us at once
-    async with demo.simulator(
-        options.platform,
-        demo.Stage(
-            host=options.host, port=options.port, devices=options.devices, push=options.push, live=not options.still
-        ),
-    ) as url:
-        print(f"{options.platform} simulator on {url}", flush=True)  # noqa: T201
-        for name, value in demo.options_for(options.platform).items():
-            print(f"  {name}: {dumps(value).decode()}", flush=True)  # noqa: T201
-        await stop.wait()
-    return OK
-
-
-def _redacted(value: Any, redact: redaction.Redaction) -> Any:
-    """A value of JSON with every text in it redacted: in the finished JSON that could break a string or a name."""
-    match value:
-        case str():
-            return redact(value)
-        case Mapping():
-            return {key: _redacted(item, redact) for key, item in value.items()}
-        case list() | tuple():
-            return [_redacted(item, redact) for item in value]
-        case _:
-            return value
-
-
-def _logging(options: argparse.Namespace, config: Config) -> logging.MqttLog:
-    redact = redaction.Redaction(config.secrets)
-    return logging.configure(options.log_level, as_json=options.log_format == "json", redact=redact)
-
-
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
 
 
 if __name__ == "__main__":

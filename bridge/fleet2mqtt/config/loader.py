@@ -1,4 +1,7 @@
-"""The configuration file: YAML, checked as a whole, as frozen data. Every option is in fleet2mqtt.example.yaml."""
+"""Loading of the configuration file: YAML, validated as a whole, as frozen data.
+
+Every option is in fleet2mqtt.example.yaml.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from fleet2mqtt.config import validators, yaml_reader
+from fleet2mqtt.config import actions, validators, yaml_reader
 from fleet2mqtt.config.models import (
     BASE_TOPIC,
     PREFIX,
@@ -23,6 +26,7 @@ from fleet2mqtt.config.models import (
     CommandConfig,
     Config,
     DiscoveryConfig,
+    FirstRun,
     Language,
     MqttConfig,
     Protocol,
@@ -43,58 +47,61 @@ Platforms = Mapping[str, Callable[[], api.Platform]]
 _BIG = 2**31 - 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,23}")
 _BACKENDS = "expected a mapping, a name: with platform: and url: under it"
-_PUSH_SECRET = "8 or more characters of A-Z a-z 0-9 . _ ~ -"  # noqa: S105 - says what one looks like
+_PUSH_SECRET = "8 or more characters of A-Z a-z 0-9 . _ ~ -"  # noqa: S105 - describes a valid one
 _port = validators.whole(0, 65_535)
 _topic = validators.matching(
     r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", "a topic of a-z A-Z 0-9 _ - with / only between its levels, no wildcard"
 )
 
 
-def load(path: Path, platforms: Platforms | None = None) -> Config:
-    """Read a configuration file. Raises ConfigError with every fault there is."""
-    return parse(yaml_reader.load_text(path), path, platforms)
+def load(file: Path, platforms: Platforms | None = None) -> Config:
+    """Load a configuration file. Raises ConfigError with all of its problems."""
+    return parse(yaml_reader.load_text(file), file, platforms)
 
 
-def parse(text: str, path: Path, platforms: Platforms | None = None) -> Config:
-    """Read a configuration that would stand in `path`. Raises ConfigError with every fault there is."""
-    document = yaml_reader.read(text, path)
+def parse(text: str, file: Path, platforms: Platforms | None = None) -> Config:
+    """Parse the text of a configuration that is in `file`. Raises ConfigError with all of its problems."""
+    document = yaml_reader.read(text, file)
     if document.value is None:
-        raise ConfigError(
-            [str(Problem(file=path, line=1, message="nothing in it; expected options, backends at least"))]
-        )
-    faults = [*document.faults, *(document.fault(keys, words) for keys, words in _contradictions(document))]
+        empty = Problem(file=file, line=1, message="nothing in it; expected options, backends at least")
+        raise ConfigError([str(empty)])
+    installed = api.platforms() if platforms is None else platforms
+    problems = [*document.problems, *(document.problem(path, text) for path, text in _contradictions(document))]
     values: dict[str, Any] = {}
     try:
-        found = api.platforms() if platforms is None else platforms
-        values = vol.Schema(validators.section(_rows(path.absolute().parent, found)))(document.value)
+        values = vol.Schema(validators.section(_options(file.absolute().parent, installed)))(document.value)
     except vol.MultipleInvalid as error:
-        told = (
+        reported = (
             each
             for each in error.errors
-            if isinstance(each, validators.KeyFault) or not document.is_broken(_keys(each))
+            if isinstance(each, validators.KeyProblem) or not document.is_broken(_path(each))
         )
-        faults += [_fault(document, each) for each in told]
-    if faults:
-        faults.sort(key=lambda fault: (fault.file != path, fault.line, fault.column))
-        raise ConfigError(list(dict.fromkeys(map(str, faults))))
-    config = Config(**({"data_dir": path.absolute().parent / "data"} | values), path=path)
+        problems += [_problem(document, each) for each in reported]
+    unknown, warnings = actions.unknown_actions(document, installed)
+    problems += unknown
+    if problems:
+        problems.sort(key=lambda problem: (problem.file != file, problem.line, problem.column))
+        raise ConfigError(list(dict.fromkeys(map(str, problems))))
+    defaults = {"data_dir": file.absolute().parent / "data"}
+    config = Config(**(defaults | values), path=file, warnings=tuple(map(str, warnings)))
     return replace(config, secrets=document.secrets | frozenset(filter(None, hidden(config))))
 
 
-def _keys(error: vol.Invalid) -> OptionPath:
+def _path(error: vol.Invalid) -> OptionPath:
     return tuple(key if isinstance(key, int) else str(key) for key in error.path)
 
 
-def _fault(document: Document, error: vol.Invalid) -> Problem:
-    message = validators.wording(error)
-    value = document.at(_keys(error))
-    if isinstance(value, str) and value in document.secrets:  # some checks of voluptuous repeat the value
+def _problem(document: Document, error: vol.Invalid) -> Problem:
+    path, message = _path(error), validators.message_of(error)
+    value = document.at(path)
+    if isinstance(value, str) and value in document.secrets:  # some validators of voluptuous repeat the value
         message = message.replace(value, "***")
-    return document.fault(_keys(error), message)
+    return document.problem(path, message)
 
 
-def _rows(folder: Path, platforms: Platforms) -> dict[Any, Any]:
+def _options(folder: Path, platforms: Platforms) -> dict[Any, Any]:
     listen = {vol.Optional("host"): validators.host, vol.Optional("port"): _port}
+    push = listen | {vol.Optional("trusted_proxies"): validators.networks_or_none}
     discovery = {
         vol.Optional("enabled"): validators.flag,
         vol.Optional("prefix"): _topic,
@@ -107,6 +114,7 @@ def _rows(folder: Path, platforms: Platforms) -> dict[Any, Any]:
         vol.Optional("max_rows"): validators.whole(1, _BIG),
         vol.Optional("max_bytes"): validators.whole(1024, 1 << 40),
         vol.Optional("history_rows"): validators.whole(1, _BIG),
+        vol.Optional("first_run"): validators.choice(FirstRun),
     }
     commands = {
         vol.Optional("max_age"): validators.number(0.1, 86_400),
@@ -114,23 +122,23 @@ def _rows(folder: Path, platforms: Platforms) -> dict[Any, Any]:
         vol.Optional("max_pending"): validators.whole(1, 100_000),
     }
     return {
-        vol.Optional("mqtt"): _making(_mqtt, _mqtt_rows(folder)),
+        vol.Optional("mqtt"): _section_of(_mqtt, _mqtt_options(folder)),
         vol.Optional("base_topic"): _topic,
-        vol.Optional("discovery"): _making(_discovery, discovery),
+        vol.Optional("discovery"): _section_of(_discovery, discovery),
         vol.Optional("language"): validators.choice(Language),
         vol.Optional("data_dir"): validators.path_in(folder),
-        vol.Optional("push"): _making(partial(replace, PUSH), listen),
-        vol.Optional("web"): _making(partial(replace, WEB), listen),
-        vol.Optional("alarms"): _making(AlarmConfig, alarms),
-        vol.Optional("commands"): _making(CommandConfig, commands),
+        vol.Optional("push"): _section_of(partial(replace, PUSH), push),
+        vol.Optional("web"): _section_of(partial(replace, WEB), listen),
+        vol.Optional("alarms"): _section_of(AlarmConfig, alarms),
+        vol.Optional("commands"): _section_of(CommandConfig, commands),
         vol.Required("backends", msg=f"missing; {_BACKENDS}"): partial(_backends, folder=folder, platforms=platforms),
     }
 
 
-def _mqtt_rows(folder: Path) -> dict[Any, Any]:
+def _mqtt_options(folder: Path) -> dict[Any, Any]:
     return {
         vol.Required(
-            "host", msg="missing; expected the broker's host, or no mqtt: at all for the one inside"
+            "host", msg="missing; expected the broker's host, or no mqtt: at all for the embedded broker"
         ): validators.host,
         vol.Optional("port"): validators.whole(1, 65_535),
         vol.Optional("username"): validators.text,
@@ -145,9 +153,10 @@ def _mqtt_rows(folder: Path) -> dict[Any, Any]:
     }
 
 
-def _making(make: Callable[..., Any], rows: Mapping[Any, Any]) -> validators.Check:
-    check = validators.section(rows)
-    return lambda value: make(**check(value))
+def _section_of(build: Callable[..., Any], options: Mapping[Any, Any]) -> validators.Validator:
+    """Return the validator of a section that calls `build` with its options."""
+    section = validators.section(options)
+    return lambda value: build(**section(value))
 
 
 def _secret(value: Any) -> Secret:
@@ -162,14 +171,14 @@ def _tls(value: Any, *, folder: Path) -> TlsConfig | None:
     if isinstance(value, bool | str):
         return TlsConfig() if validators.flag(value) else None
     file = validators.file_in(folder)
-    rows = {
+    options = {
         vol.Optional("ca"): validators.authorities_in(folder),
         vol.Optional("certificate"): file,
         vol.Optional("key"): file,
         vol.Optional("verify"): validators.flag,
     }
-    made: TlsConfig = _making(TlsConfig, rows)(value)
-    return made
+    built: TlsConfig = _section_of(TlsConfig, options)(value)
+    return built
 
 
 def _discovery(**values: Any) -> DiscoveryConfig:
@@ -181,43 +190,43 @@ def _backends(value: Any, *, folder: Path, platforms: Platforms) -> Mapping[str,
     value = {} if value is None else value
     if not isinstance(value, dict):
         raise vol.Invalid(_BACKENDS)
-    made = {}
-    faults: list[vol.Invalid] = []
+    backends = {}
+    problems: list[vol.Invalid] = []
     for name, given in value.items():
         if not _NAME.fullmatch(name) or name == "bridge":
-            words = "expected a name of a-z 0-9 _ -, 24 at most, the first no _ or -; and not bridge"
-            faults.append(validators.KeyFault(words, [name]))
+            message = "expected a name of a-z 0-9 _ -, 24 at most, the first no _ or -; and not bridge"
+            problems.append(validators.KeyProblem(message, [name]))
         try:
-            made[name] = _backend(name, given, folder=folder, platforms=platforms)
+            backends[name] = _backend(name, given, folder=folder, platforms=platforms)
         except vol.Invalid as error:
             error.prepend([name])
-            faults += error.errors if isinstance(error, vol.MultipleInvalid) else [error]
-    if faults:
-        raise vol.MultipleInvalid(faults)
-    return MappingProxyType(made)
+            problems += error.errors if isinstance(error, vol.MultipleInvalid) else [error]
+    if problems:
+        raise vol.MultipleInvalid(problems)
+    return MappingProxyType(backends)
 
 
 def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> BackendConfig:
     platform = given.get("platform") if isinstance(given, dict) else None
     known = platforms.get(platform) if isinstance(platform, str) else None
     special = known().SCHEMA if known else {}
-    common = {marker: check for marker, check in _common_rows(folder).items() if marker not in special}
+    common = {marker: validate for marker, validate in _common_options(folder).items() if marker not in special}
     own = {
         vol.Required("platform", msg=f"missing; installed are {', '.join(sorted(platforms)) or 'none'}"): partial(
-            validators.one_of, names=platforms, what="platform"
+            validators.one_of, names=platforms, kind="platform"
         ),
-        vol.Optional("push"): _making(PushConfig, _push_rows()),
+        vol.Optional("push"): _section_of(PushConfig, _push_options()),
         vol.Optional("allow"): validators.actions,
         vol.Optional("stale_after"): validators.number(0, _BIG),
     }
     selection = _selection_options()
-    faults = api.contradictions(known(), given) if known else []  # which other faults do not hide
+    problems = api.contradictions(known(), given) if known else []  # which other problems do not hide
     try:
         values = validators.section(common | dict(special) | own | selection, extra=known is None)(given)
     except vol.MultipleInvalid as error:
-        raise vol.MultipleInvalid([*error.errors, *faults]) from error
-    if faults:
-        raise vol.MultipleInvalid(faults)
+        raise vol.MultipleInvalid([*error.errors, *problems]) from error
+    if problems:
+        raise vol.MultipleInvalid(problems)
     selected = {str(marker): values.pop(str(marker)) for marker in selection if str(marker) in values}
     mine = {str(marker): values.pop(str(marker)) for marker in own if str(marker) in values}
     secrets = frozenset(_secret_options(special, values))
@@ -237,7 +246,7 @@ def _selection_options() -> dict[Any, Any]:
         vol.Optional("include"): validators.each(_rule, "expected a list of rules such as [{group: Branch*}]"),
         vol.Optional("exclude"): validators.each(_rule, "expected a list of rules such as [{model: OM20*}]"),
         vol.Optional("entities"): validators.choice(Detail),
-        vol.Optional("overrides"): partial(_overrides, check=_making(Override, override)),
+        vol.Optional("overrides"): partial(_overrides, validate=_section_of(Override, override)),
     }
 
 
@@ -245,27 +254,27 @@ def _rule(value: Any) -> Rule:
     pattern = validators.text
     attributes = dict.fromkeys(("id", "name", "model", "group", "tag", "location"), pattern)
     kind = validators.matching(r"[a-z_]+", "the kind of a sub-device such as line")
-    options = {vol.Optional(name): check for name, check in attributes.items()} | {vol.Optional("kind"): kind}
+    options = {vol.Optional(name): validate for name, validate in attributes.items()} | {vol.Optional("kind"): kind}
     values = validators.section(options)(value)
     if not values:
         raise vol.Invalid(f"expected one of {', '.join((*attributes, 'kind'))} at least")
     return Rule(**values)
 
 
-def _overrides(value: Any, *, check: validators.Check) -> Mapping[str, Override]:
+def _overrides(value: Any, *, validate: validators.Validator) -> Mapping[str, Override]:
     given = {} if value is None else value
     if not isinstance(given, dict):
         raise vol.Invalid("expected a mapping, lines like key: {enabled: false}")
-    made, problems = {}, []
+    built, problems = {}, []
     for key, override in given.items():
         try:
-            made[key] = check(override)
+            built[key] = validate(override)
         except vol.Invalid as error:
             error.prepend([key])
             problems += error.errors if isinstance(error, vol.MultipleInvalid) else [error]
     if problems:
         raise vol.MultipleInvalid(problems)
-    return MappingProxyType(made)
+    return MappingProxyType(built)
 
 
 def _secret_options(schema: Mapping[Any, Any], values: Mapping[str, Any]) -> Iterator[str]:
@@ -278,7 +287,7 @@ def _secret_options(schema: Mapping[Any, Any], values: Mapping[str, Any]) -> Ite
             yield str(value)
 
 
-def _push_rows() -> dict[Any, Any]:
+def _push_options() -> dict[Any, Any]:
     return {
         vol.Required("secret", msg=f"missing; expected {_PUSH_SECRET}"): _push_secret,
         vol.Optional("allow"): validators.networks,
@@ -289,7 +298,7 @@ def _push_secret(value: Any) -> Secret:
     return Secret(validators.matching(r"[A-Za-z0-9._~-]{8,}", _PUSH_SECRET)(value))
 
 
-def _common_rows(folder: Path) -> dict[Any, Any]:
+def _common_options(folder: Path) -> dict[Any, Any]:
     return {
         vol.Required("url", msg="missing; expected a URL such as http://10.0.0.5:8080"): sdk_validators.url,
         vol.Optional("time_zone", default="Asia/Shanghai"): validators.time_zone,
@@ -301,16 +310,16 @@ def _common_rows(folder: Path) -> dict[Any, Any]:
 
 
 def _contradictions(document: Document) -> Iterator[tuple[OptionPath, str]]:
-    """What is wrong in no option alone. Told from the file as it stands, so that other faults do not hide it."""
-    base = _sound(document, ("base_topic",), _topic, BASE_TOPIC)
-    prefix = _sound(document, ("discovery", "prefix"), _topic, PREFIX)
+    """Yield what is wrong in no option alone; found in the file as it is, so that other problems do not hide it."""
+    base = _valid(document, ("base_topic",), _topic, BASE_TOPIC)
+    prefix = _valid(document, ("discovery", "prefix"), _topic, PREFIX)
     if base and prefix and f"{base}/".startswith(f"{prefix}/"):
-        place: OptionPath = ("base_topic",) if document.at(("base_topic",)) else ("discovery", "prefix")
-        yield place, "the base topic may not be the discovery prefix nor lie inside it; choose another"
+        path: OptionPath = ("base_topic",) if document.at(("base_topic",)) else ("discovery", "prefix")
+        yield path, "the base topic may not be the discovery prefix nor lie inside it; choose another"
     push, web = (
         (
-            _sound(document, (name, "host"), validators.host, default.host),
-            _sound(document, (name, "port"), _port, default.port),
+            _valid(document, (name, "host"), validators.host, default.host),
+            _valid(document, (name, "port"), _port, default.port),
         )
         for name, default in (("push", PUSH), ("web", WEB))
     )
@@ -322,10 +331,10 @@ def _contradictions(document: Document) -> Iterator[tuple[OptionPath, str]]:
         yield ("mqtt", "tls", "key"), "a key needs a certificate beside it"
 
 
-def _sound(document: Document, keys: OptionPath, check: validators.Check, default: Any) -> Any:
-    """The value of an option, None where it is wrong by itself."""
-    value = document.at(keys)
+def _valid(document: Document, path: OptionPath, validate: validators.Validator, default: Any) -> Any:
+    """Return the value of an option, None where it is wrong by itself."""
+    value = document.at(path)
     try:
-        return default if value is None else check(value)
+        return default if value is None else validate(value)
     except vol.Invalid:
         return None

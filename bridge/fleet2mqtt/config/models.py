@@ -1,4 +1,4 @@
-"""What is configured, as frozen data with its defaults. fleet2mqtt.config.loader reads it from a file."""
+"""Models of the configuration: frozen data with defaults. fleet2mqtt.config.loader builds them from a file."""
 
 from __future__ import annotations
 
@@ -20,18 +20,25 @@ EVERYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 class Language(StrEnum):
-    """Of entity names."""
+    """Language of entity names."""
 
     ENGLISH = "en"
     CHINESE = "zh-Hans"
 
 
 class Protocol(StrEnum):
-    """Of MQTT; `auto` is 5 where the broker has it, else 3.1.1."""
+    """MQTT version; `auto` is 5 where the broker has it, else 3.1.1."""
 
     AUTO = "auto"
     V5 = "5"
     V311 = "3.1.1"
+
+
+class FirstRun(StrEnum):
+    """Alarms that are published as events although they were raised before the first run."""
+
+    NONE = "none"
+    TWO_DAYS = "48h"
 
 
 class Secret:
@@ -46,7 +53,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself."""
+        """Return the text itself."""
         return self._text
 
     def __repr__(self) -> str:
@@ -104,17 +111,25 @@ class ListenConfig:
     port: int
 
 
-PUSH = ListenConfig(host="0.0.0.0", port=8098)  # noqa: S104 - vendors' systems are on other machines
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushListenConfig(ListenConfig):
+    """Where pushes are received; the X-Forwarded-For header of `trusted_proxies`, and of nobody else, is believed."""
+
+    trusted_proxies: tuple[Network, ...] = ()
+
+
+PUSH = PushListenConfig(host="0.0.0.0", port=8098)  # noqa: S104 - vendors' systems are on other machines
 WEB = ListenConfig(host="127.0.0.1", port=8099)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmConfig:
-    """The bounds of what waits for the broker, in alarms and bytes, and how many published ones are remembered."""
+    """Bounds of the outbox in alarms and bytes, of the history in alarms, and what a first run publishes."""
 
     max_rows: int = 100_000
     max_bytes: int = 256 << 20
     history_rows: int = 100_000
+    first_run: FirstRun = FirstRun.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +143,7 @@ class CommandConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushConfig:
-    """What a vendor's pushes need: the secret in their URL and an address in `allow`."""
+    """Conditions for a vendor's pushes: the secret in their URL and an address in `allow`."""
 
     secret: Secret
     allow: tuple[Network, ...] = EVERYWHERE
@@ -154,10 +169,10 @@ class BackendConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The whole configuration. `mqtt` None means the broker inside.
+    """The whole configuration. `mqtt` None means the embedded broker.
 
     `secrets` are the texts that no output may show: all that `!secret` gave, passwords, push secrets, the values of
-    headers, and the backends' options of a name in wire.SECRET_KEYS.
+    headers, and the backends' options of a name in redaction.SECRET_KEYS.
     """
 
     path: Path
@@ -166,16 +181,18 @@ class Config:
     base_topic: str = BASE_TOPIC
     discovery: DiscoveryConfig = field(default_factory=DiscoveryConfig)
     language: Language = Language.ENGLISH
-    push: ListenConfig = PUSH
+    push: PushListenConfig = PUSH
     web: ListenConfig = WEB
     alarms: AlarmConfig = field(default_factory=AlarmConfig)
     commands: CommandConfig = field(default_factory=CommandConfig)
     backends: Mapping[str, BackendConfig]
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    """What does no harm and has no effect, as `file:line: option: message`."""
 
 
 def hidden(config: Config) -> Iterator[str]:
-    """The texts that are secret wherever they stand in a configuration."""
+    """Yield the texts that are secret wherever they are in a configuration."""
     if config.mqtt and config.mqtt.password:
         yield config.mqtt.password.reveal()
     for each in config.backends.values():

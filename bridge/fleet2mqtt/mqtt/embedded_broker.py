@@ -41,16 +41,6 @@ async def broker(port: int = PORT) -> AsyncIterator[int]:
         await amqtt.shutdown()
 
 
-def free_port(preferred: int = 0) -> int:
-    """Return this port if it is free on loopback, else another one; 0 is any."""
-    if preferred and not _is_in_use(preferred):
-        return preferred
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _is_in_use(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,8 +1,8 @@
-"""Listening for HTTP: how many may come in, for how long they may dawdle, and what is answered without ceremony.
+"""HTTP server: listens, bounds the connections and their idle time, and serves an application.
 
-aiohttp answers whatever comes. Only what a `Shortcut` knows at first sight, a whole request in one piece, is answered
-past it (docs/decisions/0011-plain-pushes-pass-aiohttp-by.md); a connection that brings anything else is aiohttp's from
-then on.
+aiohttp responds to every request. Only one that a `Shortcut` matches, a whole request in one piece, is responded to
+without it (docs/decisions/0011-plain-pushes-pass-aiohttp-by.md); a connection that sends anything else is aiohttp's
+from then on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import asyncio
 import logging
 import os
 import resource
-from collections.abc import Callable, Coroutine
+import socket
+from collections.abc import Callable, Coroutine, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,25 +21,27 @@ from aiohttp.http import HttpProcessingError
 
 from fleet2mqtt.config.models import ListenConfig
 from fleet2mqtt.errors import ConfigError
+from fleet2mqtt.network import authority
 
-_LOG = logging.getLogger("fleet2mqtt.http")
-_LISTENING = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
-PATIENCE = 30.0
-"""Seconds that a sender has for the head of a request, for its body, and between two requests."""
+IDLE_TIMEOUT = 30.0
+"""Seconds that a client has for the head of a request, for its body, and between two requests."""
 MAX_CONNECTIONS = 1_000
-"""Connections to a listener above which the oldest makes room; fewer where the process may not open enough files."""
-BROKEN = (ClientError, HttpProcessingError, ConnectionError, web.RequestPayloadError)
-"""What aiohttp raises for a sender that goes away or sends what is no HTTP."""
-_FAULT = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+"""Connections above which the oldest is closed; fewer where the process may not open enough files."""
+CLIENT_ERRORS = (ClientError, HttpProcessingError, ConnectionError, web.RequestPayloadError)
+"""aiohttp's exceptions for a client that disconnects or sends what is not HTTP."""
+_SERVER_ERROR = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _LINGER = 2.0
-_LAST_ANSWERS = 1.0
+_LAST_RESPONSES = 1.0
 _BACKLOG = 512
+_ANY_IPV6 = "::"
+_MAX_REPORTED = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """`recognise(data, remote)` gives the work that ends in a whole HTTP answer, or None: that is for aiohttp.
+    """Responses without aiohttp. `match(data, remote)` returns the work that ends in a whole response, or None.
 
     The work is done in `group`.
     """
@@ -49,52 +52,52 @@ class Shortcut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionPool:
-    """What the connections of one listener share; `inside` has them by age."""
+    """The open connections of one server, oldest first."""
 
     runner: web.AppRunner
     shortcut: Shortcut | None
-    patience: float
-    room: int
-    inside: dict[_Connection, None] = field(default_factory=dict)
+    idle_timeout: float
+    max_connections: int
+    connections: dict[_Connection, None] = field(default_factory=dict)
 
-    def enter(self) -> asyncio.Protocol:
-        """Take a connection in; where that makes too many, the oldest go."""
-        inside = tuple(self.inside)
-        for oldest in inside[: max(0, len(inside) - 2 * self.room + 1)]:
+    def add(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection; if there are too many, close the oldest."""
+        connections = tuple(self.connections)
+        for oldest in connections[: max(0, len(connections) - 2 * self.max_connections + 1)]:
             oldest.force_close()
-        for oldest in inside[: max(0, len(inside) - self.room + 1)]:
+        for oldest in connections[: max(0, len(connections) - self.max_connections + 1)]:
             oldest.close()
         return _Connection(self)
 
 
 class _Connection(asyncio.Protocol):
-    """One sender: the shortcut's as long as each request of its is recognised, then aiohttp's."""
+    """One client's connection: the shortcut's as long as it matches each request, then aiohttp's."""
 
-    def __init__(self, house: ConnectionPool) -> None:
-        self._house = house
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
         self._handler: web.RequestHandler | None = None
         self._task: asyncio.Task[None] | None = None
         self._early = b""
-        self._leaving = False
+        self._closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP has no other
         self._transport = transport
-        self._house.inside[self] = None
-        if self._house.shortcut is None:
+        self._pool.connections[self] = None
+        if self._pool.shortcut is None:
             self._hand_over()
             return
         self._remote = str((transport.get_extra_info("peername") or ("",))[0])
         self._loop = asyncio.get_running_loop()
-        self._heard = self._loop.time()
-        self._timer = self._loop.call_later(self._house.patience, self._look)
+        self._active_at = self._loop.time()
+        self._timer = self._loop.call_later(self._pool.idle_timeout, self._check_idle)
 
     def data_received(self, data: bytes) -> None:
         if self._handler is not None:
             self._handler.data_received(data)
         elif self._task is not None:
             self._early += data
-            self._transport.pause_reading()  # it has not waited for its answer
+            self._transport.pause_reading()  # it has not waited for its response
         else:
             self._receive(data)
 
@@ -106,22 +109,22 @@ class _Connection(asyncio.Protocol):
         if self._handler is not None:
             self._handler.pause_writing()
         else:
-            self._transport.abort()  # it asks and asks, and reads no answer
+            self._transport.abort()  # it sends requests and reads no response
 
     def resume_writing(self) -> None:
         if self._handler is not None:
             self._handler.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._house.inside.pop(self, None)
+        self._pool.connections.pop(self, None)
         if self._handler is not None:
             self._handler.connection_lost(exc)
         else:
             self._timer.cancel()
 
     def close(self) -> None:
-        """Close it, once what is under way has its answer."""
-        self._leaving = True
+        """Close it after the response in progress."""
+        self._closing = True
         if self._handler is not None:
             self._handler.close()
         elif self._task is None:
@@ -135,31 +138,31 @@ class _Connection(asyncio.Protocol):
 
     @property
     def task(self) -> asyncio.Task[None] | None:
-        """What is under way by the shortcut."""
+        """The task of the shortcut's response in progress."""
         return self._task
 
     def _receive(self, data: bytes) -> None:
-        shortcut = self._house.shortcut
+        shortcut = self._pool.shortcut
         work = shortcut.match(data, self._remote) if shortcut else None
         if work is None or shortcut is None:
             self._timer.cancel()
             self._hand_over()
             self.data_received(data)
         else:
-            self._task = shortcut.group.create_task(self._answer(work), name="push")
+            self._task = shortcut.group.create_task(self._respond(work), name="push")
 
-    async def _answer(self, work: Coroutine[Any, Any, bytes]) -> None:
+    async def _respond(self, work: Coroutine[Any, Any, bytes]) -> None:
         try:
-            answer = await work
-        except Exception:  # noqa: BLE001 - as in aiohttp one sender's fault does not end the service of all
-            _LOG.exception("a request cannot be answered")
-            answer, self._leaving = _FAULT, True
+            response = await work
+        except Exception:  # noqa: BLE001 - as in aiohttp one client's request does not end the service of all
+            _LOG.exception("an HTTP request cannot be responded to")
+            response, self._closing = _SERVER_ERROR, True
         self._task = None
-        self._heard = self._loop.time()
+        self._active_at = self._loop.time()
         if self._transport.is_closing():
             return
-        self._transport.write(answer)
-        if self._leaving:
+        self._transport.write(response)
+        if self._closing:
             self._transport.close()
         elif self._early:
             early, self._early = self._early, b""
@@ -167,16 +170,16 @@ class _Connection(asyncio.Protocol):
             self._receive(early)
 
     def _hand_over(self) -> None:
-        assert self._house.runner.server is not None  # noqa: S101 - it has been set up
-        self._handler = self._house.runner.server()
+        assert self._pool.runner.server is not None  # noqa: S101 - it has been set up
+        self._handler = self._pool.runner.server()
         self._handler.connection_made(self._transport)
 
-    def _look(self) -> None:
-        """Show out who has said nothing for too long. One timer that looks again costs less than one a request."""
-        patience = self._house.patience
-        left = patience if self._task is not None else self._heard + patience - self._loop.time()
+    def _check_idle(self) -> None:
+        """Close a connection that was idle for too long. One timer that repeats costs less than one a request."""
+        timeout = self._pool.idle_timeout
+        left = timeout if self._task is not None else self._active_at + timeout - self._loop.time()
         if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
+            self._timer = self._loop.call_later(left, self._check_idle)
         else:
             self._transport.close()
 
@@ -185,61 +188,97 @@ class _Connection(asyncio.Protocol):
 class HttpServer:
     """An application that is being served."""
 
-    _house: ConnectionPool
+    _pool: ConnectionPool
     _server: asyncio.Server
 
     @property
     def addresses(self) -> list[Any]:
-        """Where it listens: host and port first."""
-        return [socket.getsockname() for socket in self._server.sockets]
+        """Socket addresses that it listens on: host and port first."""
+        return [listening.getsockname() for listening in self._server.sockets]
 
     async def cleanup(self) -> None:
-        """Take nothing more in, let what is under way end, and close."""
+        """Accept no more connections, finish the responses in progress, and close."""
         self._server.close()
-        connections = tuple(self._house.inside)
+        connections = tuple(self._pool.connections)
         for connection in connections:
             connection.close()
         if tasks := [connection.task for connection in connections if connection.task is not None]:
-            await asyncio.wait(tasks, timeout=_LAST_ANSWERS)
-        await self._house.runner.cleanup()
+            await asyncio.wait(tasks, timeout=_LAST_RESPONSES)
+        await self._pool.runner.cleanup()
         for connection in connections:
             connection.force_close()
 
 
-async def start_http_server(  # noqa: PLR0913 - an address, and what bounds those who come
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """aiohttp's log of one server, without clients that disconnect or send what is not HTTP: anybody can connect.
+
+    A request without a Host header is reported once per message, for it comes from an old HTTP client that means it.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__(logger, {})
+        self._reported: set[str] = set()
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log unless the cause is the client's."""
+        error = kwargs.get("exc_info")
+        error = error[1] if isinstance(error, tuple) else error
+        if not isinstance(error, CLIENT_ERRORS):
+            super().log(level, msg, *args, **kwargs)
+        elif isinstance(error, HttpProcessingError) and "'Host'" in error.message:
+            text = str(msg) % args if args else str(msg)
+            if text not in self._reported and len(self._reported) < _MAX_REPORTED:
+                self._reported.add(text)
+                self.logger.warning("%s: HTTP/1.1 without a Host header is refused (400)", text)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Return the message as it is."""
+        return msg, kwargs
+
+
+async def start_http_server(  # noqa: PLR0913 - an address, and the bounds of its connections
     app: web.Application,
     host: str,
     port: int,
     *,
     shortcut: Shortcut | None = None,
-    patience: float = PATIENCE,
-    room: int = MAX_CONNECTIONS,
+    idle_timeout: float = IDLE_TIMEOUT,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> HttpServer:
-    """Serve an application until `cleanup`. Raises OSError.
+    """Serve an application until `cleanup`; `::` serves IPv4, too. Raises OSError.
 
-    A connection is closed when it has asked nothing for `patience` seconds; above `room` connections the oldest is
-    closed once it has its answer, above twice as many at once.
+    A connection is closed after `idle_timeout` seconds without a request; above `max_connections` the oldest is closed
+    after its response, above twice as many at once.
     """
-    _LOG.addFilter(_is_worth_a_word)
     runner = web.AppRunner(
         app,
         access_log=None,
         handle_signals=False,
-        shutdown_timeout=_LAST_ANSWERS,
-        keepalive_timeout=patience,
+        shutdown_timeout=_LAST_RESPONSES,
+        keepalive_timeout=idle_timeout,
         lingering_time=_LINGER,
-        logger=_LOG,
+        logger=_ServerLog(_LOG),
     )
     await runner.setup()
     try:
-        house = ConnectionPool(runner=runner, shortcut=shortcut, patience=patience, room=min(room, _room()))
-        # The loop takes in as many at once, before one of them can be shown out.
-        backlog = min(_BACKLOG, house.room)
-        server = await asyncio.get_running_loop().create_server(house.enter, host, port, backlog=backlog)
+        pool = ConnectionPool(
+            runner=runner,
+            shortcut=shortcut,
+            idle_timeout=idle_timeout,
+            max_connections=min(max_connections, _file_limit()),
+        )
+        # The event loop accepts as many at once, before one of them can be closed.
+        backlog = min(_BACKLOG, pool.max_connections)
+        loop = asyncio.get_running_loop()
+        if host == _ANY_IPV6 and socket.has_dualstack_ipv6():
+            listening = socket.create_server((host, port), family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=True)
+            server = await loop.create_server(pool.add, sock=listening, backlog=backlog)
+        else:
+            server = await loop.create_server(pool.add, host, port, backlog=backlog)
     except BaseException:
         await asyncio.shield(runner.cleanup())
         raise
-    return HttpServer(house, server)
+    return HttpServer(pool, server)
 
 
 class ReplaceableServer:
@@ -286,21 +325,15 @@ class ReplaceableServer:
             remedy = f"choose another {self._option}.port or {self._option}.host"
             raise ConfigError([f"{self._option}: {cannot_listen(error, host, port)}; {remedy}"]) from error
         self._address = (host, port)
-        _LISTENING.info("%s listens on %s:%d", self._option, *self._server.addresses[0][:2])
+        _LOG.info("%s listens on %s", self._option, authority(*self._server.addresses[0][:2]))
 
 
 def cannot_listen(error: OSError, host: str, port: int) -> str:
     """Return why there is no server at an address, without asyncio's words, which tell the address twice."""
     reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror
-    return f"cannot listen on {host}:{port}: {reason}"
+    return f"cannot listen on {authority(host, port)}: {reason}"
 
 
-def _room() -> int:
-    """How many connections leave enough of the files that a process may open to the other listener and the vendors."""
+def _file_limit() -> int:
+    """Return how many connections leave enough of the process's open files to the other server and the vendors."""
     return max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
-
-
-def _is_worth_a_word(record: logging.LogRecord) -> bool:
-    """Whether what goes wrong while serving is ours; anybody can connect and send what is no HTTP, or go away."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, BROKEN)

@@ -6,6 +6,9 @@ A platform is a module named by an entry point of the group `fleet2mqtt.platform
 
     SCHEMA: dict                    its own options, voluptuous; the common ones are in fleet2mqtt.config.loader
     connect(context)                an async context manager that gives a Backend, without asking the vendor anything
+    ACTIONS: tuple[ActionDescription, ...]
+                                    optional: the table of its actions, by which names in `allow` are validated
+    FORMER_ACTIONS: frozenset[str]  optional: names of actions that earlier versions had
     check(options)                  optional: what is wrong in no option alone, as an iterable of vol.Invalid with the
                                     path of the option to change; `options` as the file has them, right or wrong
 """
@@ -203,6 +206,17 @@ def contradictions(platform: Platform, options: Mapping[str, Any]) -> list[vol.I
     """Return what a platform's own check finds wrong in a backend's options as the file has them."""
     check = getattr(platform, "check", None)
     return [] if check is None else list(check(options))
+
+
+def action_table(platform: Platform) -> tuple[ActionDescription, ...] | None:
+    """Return the table of a platform's actions, None for a platform that has none to be read before it is connected."""
+    table: tuple[ActionDescription, ...] | None = getattr(platform, "ACTIONS", None)
+    return table
+
+
+def former_actions(platform: Platform) -> frozenset[str]:
+    """Return the names of actions that earlier versions of a platform had."""
+    return getattr(platform, "FORMER_ACTIONS", frozenset())
 
 
 def _loader(load: Callable[[], Any]) -> Callable[[], Platform]:

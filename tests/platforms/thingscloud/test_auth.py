@@ -93,7 +93,7 @@ def test_options_without_exactly_one_login_are_problems(login: list[str], faults
     file = tmp_path / "f.yaml"
     with pytest.raises(ConfigError) as raised:
         parse(text + "".join(f"    {line}\n" for line in login), file)
-    assert [fault.removeprefix(f"{file}:") for fault in raised.value.faults] == faults
+    assert [fault.removeprefix(f"{file}:") for fault in raised.value.problems] == faults
 
 
 @pytest.mark.parametrize("login", [SERVER, ADMIN, SERVER | {"account": None, "password": None}])

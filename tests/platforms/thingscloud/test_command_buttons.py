@@ -91,4 +91,4 @@ def test_invalid_button_is_a_configuration_problem(option: str, fault: str) -> N
     text = f"backends:\n  t: {{platform: thingscloud, url: 'http://a', {login},\n    buttons: "
     with pytest.raises(ConfigError) as raised:
         parse(f"{text}{option}}}\n", Path("/nowhere/f.yaml"))
-    assert raised.value.faults == [f"/nowhere/f.yaml:3: backends.t.{fault}"]
+    assert raised.value.problems == [f"/nowhere/f.yaml:3: backends.t.{fault}"]

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fleet2mqtt.cli.demo import options_for
+from fleet2mqtt.cli.simulate import options_for
 from fleet2mqtt.simulators.thingscloud import SIMULATOR, create
 from tests.bridge_under_test import RunningBridge, run_bridge, serve
 from tests.broker import HOST, free_port

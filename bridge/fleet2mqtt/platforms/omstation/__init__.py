@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from fleet2mqtt.platforms.omstation.actions import backend_actions
+from fleet2mqtt.platforms.omstation.actions import ACTIONS, backend_actions
 from fleet2mqtt.platforms.omstation.assets import ASSETS as ASSETS_CALL
 from fleet2mqtt.platforms.omstation.assets import PREFIX, AssetClient, AssetServer
 from fleet2mqtt.platforms.omstation.auth import Session
@@ -27,7 +27,7 @@ from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.token_store import TokenStore
 from fleet2mqtt.sdk.updates import UpdateFactory
 
-__all__ = ["SCHEMA", "check", "connect"]
+__all__ = ["ACTIONS", "SCHEMA", "check", "connect"]
 
 CONCURRENCY = 1
 

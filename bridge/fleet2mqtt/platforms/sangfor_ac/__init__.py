@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from fleet2mqtt.platforms.sangfor_ac.actions import site_actions
+from fleet2mqtt.platforms.sangfor_ac.actions import ACTIONS, site_actions
 from fleet2mqtt.platforms.sangfor_ac.appliance import Box
 from fleet2mqtt.platforms.sangfor_ac.capabilities import Features
 from fleet2mqtt.platforms.sangfor_ac.client import Client
@@ -32,7 +32,7 @@ from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.sdk.http_client import HttpClient, open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
-__all__ = ["SCHEMA", "connect"]
+__all__ = ["ACTIONS", "SCHEMA", "connect"]
 
 _LANGUAGES = {"zh": "zh-CN", "en": "en-US"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fleet2mqtt.platforms.smart_gateway.actions import backend_actions
+from fleet2mqtt.platforms.smart_gateway.actions import ACTIONS, backend_actions
 from fleet2mqtt.platforms.smart_gateway.client import ENVELOPE, Client
 from fleet2mqtt.platforms.smart_gateway.coordinator import Coordinator
 from fleet2mqtt.platforms.smart_gateway.device_store import Area, DeviceStore
@@ -21,7 +21,7 @@ from fleet2mqtt.sdk.rate_limiter import RateLimiter
 from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.updates import UpdateFactory
 
-__all__ = ["SCHEMA", "connect"]
+__all__ = ["ACTIONS", "SCHEMA", "connect"]
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fleet2mqtt.platforms.thingscloud.actions import build_actions
+from fleet2mqtt.platforms.thingscloud.actions import ACTIONS, build_actions
 from fleet2mqtt.platforms.thingscloud.alarm_matching import AlarmMatcher
 from fleet2mqtt.platforms.thingscloud.alarms import Backfill
 from fleet2mqtt.platforms.thingscloud.auth import TokenProvider, check, credentials_from
@@ -18,7 +18,7 @@ from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.sdk.http_client import open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
-__all__ = ["SCHEMA", "check", "connect"]
+__all__ = ["ACTIONS", "SCHEMA", "check", "connect"]
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fleet2mqtt.platforms.ums.actions import actions
+from fleet2mqtt.platforms.ums.actions import ACTIONS, actions
 from fleet2mqtt.platforms.ums.backfill import Backfill
 from fleet2mqtt.platforms.ums.client import ENVELOPE, Client, base_url
 from fleet2mqtt.platforms.ums.coordinator import Coordinator
@@ -17,7 +17,7 @@ from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.sdk.http_client import open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
-__all__ = ["SCHEMA", "connect"]
+__all__ = ["ACTIONS", "SCHEMA", "connect"]
 
 CONCURRENCY = 2
 
