@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import voluptuous as vol
-from voluptuous_openapi import convert
+
+from fleet2mqtt.sdk.json_schema import json_schema
 
 BINDING = {"enable": True, "name": "a", "addr_type": "mac", "addr": "1.1.1.1", "limitlogon": True}
 LOCK = {"deviceType": 701, "deviceId": "a"}
@@ -63,7 +64,7 @@ def test_an_id_may_be_a_whole_number(platform: str, action: str, others: dict[st
     schema = schema_of(platform, action)
     assert schema({**others, name: NUMBER}) == schema({**others, name: str(NUMBER)})
     assert isinstance(schema({**others, name: NUMBER})[name], str)
-    described = convert(schema, openapi_version="3.1.0")["properties"][name]
+    described = json_schema(schema.schema)["properties"][name]
     assert {"type": "integer"} in [{"type": each["type"]} for each in described["anyOf"]]
     for wrong in (True, float(NUMBER), -NUMBER, None, [NUMBER]):
         with pytest.raises(vol.MultipleInvalid):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
 from typing import Any
 
 import voluptuous as vol
@@ -28,11 +30,35 @@ class Described:
         return self._validate(value)
 
 
+class ArgumentSchema(dict[Any, Any]):
+    """A mapping of arguments, with JSON Schema keywords about several of them together.
+
+    `ArgumentSchema({...}, minProperties=2)` only describes: the action itself refuses what the keywords forbid.
+    """
+
+    def __init__(self, schema: Mapping[Any, Any], **keywords: Any) -> None:
+        super().__init__(schema)
+        self.keywords = keywords
+
+
 def json_schema(schema: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the JSON Schema of a mapping of arguments: no other members, and lengths of lists as numbers of items."""
     converted: dict[str, Any] = convert(vol.Schema(dict(schema)), openapi_version="3.1.0", custom_serializer=_serialize)
     corrected: dict[str, Any] = _correct(converted)
-    return corrected
+    together = [{"not": {"required": sorted(pair)}} for pair in _exclusive_pairs(schema)]
+    if isinstance(schema, ArgumentSchema):
+        together.append(schema.keywords)
+    return corrected | {"allOf": together} if together else corrected
+
+
+def _exclusive_pairs(schema: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of arguments that exclude each other, of which the converter says nothing."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for marker in schema:
+        if isinstance(marker, vol.Exclusive):
+            groups[marker.group_of_exclusion].append(marker.schema)
+    for names in groups.values():
+        yield from combinations(names, 2)
 
 
 def _serialize(schema: Any) -> Any:

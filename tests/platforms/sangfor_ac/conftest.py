@@ -1,4 +1,4 @@
-"""A simulator, and the platform on one with one of each kind watched."""
+"""Fixtures: a simulator, and the platform connected to one, with one of each kind watched."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def ac() -> AsyncIterator[Ac]:
-    """A simulator with the document's own data, and a client that signs."""
+    """Return a simulator with the document's own data, and a client that signs."""
     async with running() as started:
         yield started
 
 
 @pytest.fixture
 async def fresh() -> AsyncIterator[tuple[Simulator, Run]]:
-    """Nothing has been asked yet."""
+    """Return a simulator and a backend that has sent nothing."""
     async with simulated(watch=WATCH) as (simulator, run):
         yield simulator, run
 
 
 @pytest.fixture
 async def polled(fresh: tuple[Simulator, Run]) -> tuple[Simulator, Run]:
-    """Every source has been polled once; those calls are forgotten."""
+    """Return a simulator and a backend whose sources were polled once; the recorded calls are cleared."""
     simulator, run = fresh
     await run.poll()
     simulator.fault_injector.calls.clear()

@@ -1,4 +1,4 @@
-"""The platform as connect() gives it, on a running simulator, with what the core would lend it."""
+"""The platform as connect() returns it, on a running simulator, with the context of the core."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ SOURCES = ("status", "online_users", "policies", "groups", "libraries", "binding
 
 
 def context(url: str, assignments: dict[str, str] | None = None, **own: Any) -> Context:
-    """What the core gives to connect(). `allow` is what the core may pass on of the backend's own options."""
+    """Return the argument of connect(). `allow` is one of the backend's common options."""
     extra = {"allow": own.pop("allow")} if "allow" in own else {}
     chosen = options(sangfor_ac.SCHEMA, url, {"key": KEY, "spacing": 0} | own) | extra
     return lent(NAME, chosen, {} if assignments is None else assignments, Path())
 
 
 def calls(simulator: Simulator, path: str) -> list[Call]:
-    """The calls the simulator got at this path, oldest first."""
+    """Return the calls that the simulator received at this path, oldest first."""
     return [call for call in simulator.fault_injector.calls if call.path == f"/v1/{path}"]
 
 
 def body_of(simulator: Simulator, path: str) -> dict[str, Any]:
-    """What was sent to this path last, without the signature."""
+    """Return the body last sent to this path, without the signature."""
     body = calls(simulator, path)[-1].body
     return {key: value for key, value in body.items() if key not in {"random", "md5"}}
 
 
 @asynccontextmanager
 async def connected(url: str, assignments: dict[str, str] | None = None, **own: Any) -> AsyncIterator[Run]:
-    """The platform connected to `url`; `own` are its own options."""
+    """Connect the platform to `url`; `own` are its own options."""
     async with sangfor_ac.connect(context(url, assignments, **own)) as backend:
         yield Run(backend)
 
@@ -58,7 +58,7 @@ async def connected(url: str, assignments: dict[str, str] | None = None, **own: 
 async def simulated(
     *, devices: int = 2, assignments: dict[str, str] | None = None, **own: Any
 ) -> AsyncIterator[tuple[Simulator, Run]]:
-    """A simulator over HTTP, and the platform connected to it."""
+    """Run a simulator over HTTP, and the platform connected to it."""
     async with AsyncExitStack() as stack:
         app = create(devices=devices)
         server = await stack.enter_async_context(TestServer(app))

@@ -1,12 +1,12 @@
-"""A case folder put through the platform: a server that answers with its files, and connect() in front of it.
+"""Replay of a case folder: a server that responds with its files, and the platform connected to it.
 
 Files are named by the call: `GET_policy_netpolicy.json`, `DELETE_group.json` for POST group?_method=DELETE, and so on;
-`….2.json` is the second answer, the last one repeats; what has no file is 404. They are bytes as a server would send
-them, so they need not be JSON. `options.json` holds options; `steps.json` says what happens:
+`….2.json` is the second response, the last one repeats; a call without a file is 404. They are sent as they are, so
+they need not be JSON. `options.json` holds options; `steps.json` lists what is done:
 
     {"poll": "status"}   {"action": "group_delete", "arguments": {…}}   {"set": ["<device>", "<key>", <value>]}
 
-Without steps the sources that have an answer are polled. With them expected.json also has what they answered and the
+Without steps the sources that have a response are polled. With them expected.json also has their results and the
 requests that were made, without their signatures.
 """
 
@@ -37,7 +37,7 @@ _SOURCES = {
 
 
 def replay(folder: Path) -> dict[str, Any]:
-    """What came of a case: devices, complete inventories and, with steps, answers and requests."""
+    """Return the output of a case: devices, complete inventories and, with steps, results and requests."""
     files = Files(folder)
     platform = Platform(sources=_SOURCES, connected=connected, device=_device)
     return run_in_new_loop(replay_case(platform, files, _Server(files).answer))
@@ -53,19 +53,19 @@ class _Server:
         body = await request.json() if request.method == "POST" else None
         signed = query if body is None else body
         assert _signed(signed)
-        told = {"call": f"{request.method} {path}", "query": query, "body": body}
-        self.files.requests.append({name: value for name, value in told.items() if value})
+        described = {"call": f"{request.method} {path}", "query": query, "body": body}
+        self.files.requests.append({name: value for name, value in described.items() if value})
         name = f"{query.get('_method', request.method)}_{path.replace('/', '_')}"
         return self.files.respond(name)
 
 
 def _signed(fields: dict[str, Any]) -> bool:
-    """Whether the signature is right; takes it out."""
+    """Return True if the signature is right, and remove it."""
     random, md5 = fields.pop("random"), fields.pop("md5")
     return bool(md5 == hashlib.md5(f"{KEY}{random}".encode()).hexdigest())  # noqa: S324 - the vendor's
 
 
 def _device(device: Device) -> dict[str, Any]:
-    told = {"name": device.name, "available": device.available, "via": device.via, "state": dict(device.state)}
+    described = {"name": device.name, "available": device.available, "via": device.via, "state": dict(device.state)}
     optional = {"sw_version": device.sw_version, "attributes": dict(device.attributes)}
-    return told | {key: value for key, value in optional.items() if value}
+    return described | {key: value for key, value in optional.items() if value}

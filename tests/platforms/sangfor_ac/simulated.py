@@ -1,4 +1,4 @@
-"""A running AC simulator, and calls as its document wants them."""
+"""A running AC simulator, and calls as the document has them."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ PROTECTED = {"code": 1, "message": "The operation isn't allowed!"}
 
 
 def signed(random: str, key: str = KEY) -> dict[str, str]:
-    """Give the two fields of the permission check."""
+    """Return the two fields of the permission check."""
     return {"random": random, "md5": hashlib.md5(f"{key}{random}".encode()).hexdigest()}  # noqa: S324 - the vendor's
 
 
 class Ac:
-    """A running simulator and what a client gets from it."""
+    """A running simulator and a client that signs."""
 
     def __init__(self, client: TestClient[Any, Any], simulator: Simulator) -> None:
         self.client = client
@@ -75,7 +75,7 @@ class Ac:
         return (await self.post(ONLINE, body, "GET"))["data"]
 
     async def status(self, path: str) -> int:
-        """Give the HTTP status of a GET, redirects not followed."""
+        """Return the HTTP status of a GET, redirects not followed."""
         async with self.client.get(f"/v1/{path}", params=self.sign(), allow_redirects=False) as response:
             return response.status
 

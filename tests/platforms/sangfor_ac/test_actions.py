@@ -1,4 +1,4 @@
-"""The actions there are, what of their arguments is refused before anything is sent; those for groups and figures."""
+"""Actions: their table, arguments that are refused before anything is sent, and those for groups and figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.platforms.context import Run
 
 
-_GROUPS, _BINDINGS, _ONLINE, _USERS = ("groups",), ("bindings",), ("online_users",), ("users",)
+_GROUPS, _BINDINGS, _ONLINE, _USERS = ("groups",), ("bindings",), ("online_users", "status"), ("users",)
 
 
 _CHANGES = ("list", "add", "delete", "modify")
@@ -102,7 +102,7 @@ _REFUSED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-async def test_which_there_are(fresh: tuple[Simulator, Run]) -> None:
+async def test_actions_of_backend_are_complete(fresh: tuple[Simulator, Run]) -> None:
     _, run = fresh
     assert {action.name: (action.destructive, action.refresh) for action in run.backend.actions} == _ACTIONS
     for action in run.backend.actions:
@@ -112,7 +112,9 @@ async def test_which_there_are(fresh: tuple[Simulator, Run]) -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments"), _REFUSED)
-async def test_arguments_are_checked_first(fresh: tuple[Simulator, Run], name: str, arguments: dict[str, Any]) -> None:
+async def test_action_wrong_arguments_sends_nothing(
+    fresh: tuple[Simulator, Run], name: str, arguments: dict[str, Any]
+) -> None:
     simulator, run = fresh
     with pytest.raises(vol.Invalid):
         await run.act(name, **arguments)
@@ -138,17 +140,17 @@ async def test_arguments_are_checked_first(fresh: tuple[Simulator, Run], name: s
         {"scan_interval": {"status": 0}},
     ],
 )
-def test_options_are_checked(options: dict[str, Any]) -> None:
+def test_options_wrong_value_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(vol.Invalid):
         vol.Schema(sangfor_ac.SCHEMA)({"key": "k"} | options)
 
 
-def test_a_key_is_needed() -> None:
+def test_options_without_key_are_refused() -> None:
     with pytest.raises(vol.Invalid, match="the shared key"):
         vol.Schema(sangfor_ac.SCHEMA)({})
 
 
-async def test_groups_from_adding_to_deleting(fresh: tuple[Simulator, Run]) -> None:
+async def test_group_actions_add_modify_and_delete(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
     assert (await run.act("group_add", path="/hello/new"))["code"] == 0
     assert body_of(simulator, "group") == {"path": "/hello/new", "desc": ""}
@@ -167,7 +169,7 @@ async def test_groups_from_adding_to_deleting(fresh: tuple[Simulator, Run]) -> N
         await run.act("group_delete", path="/hello/new")
 
 
-async def test_policies_of_a_group(fresh: tuple[Simulator, Run]) -> None:
+async def test_group_policy_actions_change_the_list(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
     path = "group/netpolicy"
     assert await run.act("group_policy_list", path="/hello") == {"policy": ["policy1", "policy2"]}
@@ -187,7 +189,7 @@ async def test_policies_of_a_group(fresh: tuple[Simulator, Run]) -> None:
         await run.act("group_policy_list", path="/nobody")
 
 
-async def test_policies_as_the_ac_has_them(fresh: tuple[Simulator, Run]) -> None:
+async def test_policy_lists_return_the_vendors_items(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
     simulator.braces_for_empty = True
     net = (await run.act("net_policy_list"))["policies"]
@@ -199,7 +201,7 @@ async def test_policies_as_the_ac_has_them(fresh: tuple[Simulator, Run]) -> None
     assert flux[0]["children"][0]["children"] == []
 
 
-async def test_throughput_and_ranks(fresh: tuple[Simulator, Run]) -> None:
+async def test_status_actions_return_throughput_and_ranks(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
     assert await run.act("throughput", unit="bytes") == {
         "send": 1_560_000,
@@ -210,7 +212,7 @@ async def test_throughput_and_ranks(fresh: tuple[Simulator, Run]) -> None:
     assert (await run.act("throughput", interface="eth2"))["send"] == 310_000
     users = (await run.act("user_rank", users=["a"]))["rank"]
     assert body_of(simulator, "status/user-rank") == {"filter": {"top": 10, "line": "0", "users": ["a"]}}
-    assert [row["ip"] for row in users] == ["1.1.1.1"]
+    assert [item["ip"] for item in users] == ["1.1.1.1"]
     assert users[0]["detail"]["data"]
     apps = (await run.act("app_rank", top=2, line="2"))["rank"]
     assert body_of(simulator, "status/app-rank") == {"filter": {"top": 2, "line": "2"}}
@@ -218,6 +220,6 @@ async def test_throughput_and_ranks(fresh: tuple[Simulator, Run]) -> None:
     assert apps[0]["user_data"]["data"]
 
 
-async def test_nothing_is_sent_before_it_is_asked_for() -> None:
+async def test_connect_sends_nothing() -> None:
     async with connected("http://127.0.0.1:1") as run:
         assert not run.backend.calls

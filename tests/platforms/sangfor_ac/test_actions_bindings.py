@@ -1,4 +1,4 @@
-"""The actions for bindings: what they send, and what they answer."""
+"""Actions for bindings: requests and responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SAMPLE = {"desc": "", "mac": "11-11-11-11-11-11", "ip": "1.1.1.2"}
 
 
-async def test_user_bindings(fresh: tuple[Simulator, Run]) -> None:
+async def test_user_binding_actions_add_search_and_delete(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
     path = "bindinfo/user-bindinfo"
     await run.act("user_binding_add", **BINDING, noauth={"enable": True, "indate": 1_900_000_000})
@@ -29,7 +29,7 @@ async def test_user_bindings(fresh: tuple[Simulator, Run]) -> None:
     assert await run.act("user_binding_delete", addr="1.1.1.9") == SUCCESS
     assert body_of(simulator, path) == {"addr": "1.1.1.9"}
     assert await run.act("user_binding_search", search="1.1.1.9") == {"bindings": []}
-    await run.act("user_binding_add", **found)  # a row as it was found can be added again
+    await run.act("user_binding_add", **found)  # a item as it was found can be added again
     pair = BINDING | {"addr_type": "ipmac", "addr": "1.1.1.9+aa:bb:cc:dd:ee:ff"}
     await run.act("user_binding_add", **pair)
     assert body_of(simulator, path) == pair | {
@@ -48,7 +48,7 @@ async def test_user_bindings(fresh: tuple[Simulator, Run]) -> None:
     assert "noauth" not in (await run.act("user_binding_search", search="1.1.1.2"))["bindings"][0]
 
 
-async def test_ip_mac_bindings(fresh: tuple[Simulator, Run]) -> None:
+async def test_ip_mac_binding_actions_add_search_and_delete(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
     assert await run.act("ip_mac_binding_search", search="1.1.1.2") == {"bindings": [SAMPLE]}
     assert await run.act("ip_mac_binding_search", search="11:11:11:11:11:11") == {"bindings": [SAMPLE]}
@@ -65,7 +65,7 @@ async def test_ip_mac_bindings(fresh: tuple[Simulator, Run]) -> None:
     assert (caught.value.code, caught.value.endpoint) == (404, "GET ipmac-bindinfo")
 
 
-async def test_the_fault_of_the_other_path_counts(fresh: tuple[Simulator, Run]) -> None:
+async def test_ip_mac_search_other_path_fails_raises_its_error(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
     simulator.fault_injector.inject("status", "/v1/ipmac-bindinfo", status=404)
     simulator.fault_injector.inject("error", "/v1/bindinfo/ipmac-bindinfo", code=5, text="no")
@@ -74,13 +74,13 @@ async def test_the_fault_of_the_other_path_counts(fresh: tuple[Simulator, Run]) 
     assert caught.value.endpoint == "GET bindinfo/ipmac-bindinfo"
 
 
-async def test_a_binding_that_is_not_found_in_chinese() -> None:
+async def test_ip_mac_search_not_found_in_chinese_is_empty() -> None:
     async with simulated(language="zh") as (_, run):
         assert await run.act("ip_mac_binding_search", search="1.1.1.3") == {"bindings": []}
 
 
 @pytest.mark.parametrize("text", ["绑定不存在", "There is no data!", "The user doesn't exist", "record not found"])
-async def test_ways_to_say_that_something_is_not_there(fresh: tuple[Simulator, Run], text: str) -> None:
+async def test_search_not_found_in_any_text_is_empty(fresh: tuple[Simulator, Run], text: str) -> None:
     simulator, run = fresh
     simulator.fault_injector.inject("error", text=text)
     assert await run.act("ip_mac_binding_search", search="1.1.1.3") == {"bindings": []}

@@ -1,4 +1,4 @@
-"""The actions for users, online and local: what they send, and what they answer."""
+"""Actions for users, online and local: requests and responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.platforms.context import Run
 
 
-async def test_online_users(fresh: tuple[Simulator, Run]) -> None:
+async def test_online_users_action_filters(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
     found = await run.act("online_users", filter={"type": "user", "value": ["a"]})
     assert body_of(simulator, "online-users") == {
@@ -23,9 +23,9 @@ async def test_online_users(fresh: tuple[Simulator, Run]) -> None:
         "filter": {"type": "user", "value": ["a"]},
     }
     assert found["truncated"] is False
-    assert "1.1.1.1" in [row["ip"] for row in found["users"]]
+    assert "1.1.1.1" in [item["ip"] for item in found["users"]]
     found = await run.act("online_users", filter={"type": "mac", "value": ["11:11:11:11:11:11"]})
-    assert [row["name"] for row in found["users"]] == ["a"]
+    assert [item["name"] for item in found["users"]] == ["a"]
     ranges = [{"first": "1.1.1.0", "last": "1.1.1.9"}, "10.0.0.0-10.255.255.255"]
     found = await run.act("online_users", filter={"type": "ip", "value": ranges})
     assert body_of(simulator, "online-users")["filter"]["value"] == ["1.1.1.0-1.1.1.9", "10.0.0.0-10.255.255.255"]
@@ -37,7 +37,7 @@ async def test_online_users(fresh: tuple[Simulator, Run]) -> None:
     assert not simulator.fault_injector.calls
 
 
-async def test_more_than_a_hundred_online_users() -> None:
+async def test_online_users_action_more_than_100_is_truncated() -> None:
     async with simulated(devices=101) as (_, run):
         found = await run.act("online_users")
         assert (found["count"], found["truncated"], len(found["users"])) == (101, True, 100)
@@ -45,14 +45,14 @@ async def test_more_than_a_hundred_online_users() -> None:
         assert rest["truncated"] is False
 
 
-async def test_another_way_to_write_ranges() -> None:
+async def test_online_users_action_range_template_is_used() -> None:
     async with simulated(ip_range_template="{last}~{first}") as (simulator, run):
         with pytest.raises(Rejected):
             await run.act("online_users", filter={"type": "ip", "value": [{"first": "1.1.1.1", "last": "1.1.1.2"}]})
         assert body_of(simulator, "online-users")["filter"]["value"] == ["1.1.1.2~1.1.1.1"]
 
 
-async def test_logging_in_and_out(fresh: tuple[Simulator, Run]) -> None:
+async def test_login_and_logout_actions_send_vendor_fields(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
     path = "online-users"
     assert await run.act("user_logout", ip="1.1.1.1") == SUCCESS
@@ -68,7 +68,7 @@ async def test_logging_in_and_out(fresh: tuple[Simulator, Run]) -> None:
     assert simulator.online["1.1.1.1"]["father_path"] == "/default"
 
 
-async def test_local_users(fresh: tuple[Simulator, Run]) -> None:
+async def test_local_user_actions_get_and_search(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
     user = (await run.act("user_get", name="a"))["user"]
     assert (user["name"], user["father_path"]) == ("a", "/default")
@@ -82,7 +82,7 @@ async def test_local_users(fresh: tuple[Simulator, Run]) -> None:
         "extend": {"user_status": "enabled"},
     }
     assert found["truncated"] is False
-    assert "a" in [row["name"] for row in found["users"]]
+    assert "a" in [item["name"] for item in found["users"]]
     span = {"start": "9.9.9.1", "end": "9.9.9.20"}
     assert await run.act("user_search", search_type="ip", search_value=span) == {"truncated": False, "users": []}
     simulator.fault_injector.calls.clear()
@@ -92,7 +92,7 @@ async def test_local_users(fresh: tuple[Simulator, Run]) -> None:
     assert not simulator.fault_injector.calls
 
 
-async def test_local_users_from_adding_to_deleting(fresh: tuple[Simulator, Run]) -> None:
+async def test_local_user_actions_add_modify_and_delete(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
     extended = {"enable": False, "self_pass": {"enable": True, "password": "s3cret"}, "custom_cfg": {"部门": "研发"}}
     plain = {"name": "b", "desc": "x", "father_path": "/hello", "expire_time": "2030-01-02 03:04:00"}
@@ -122,7 +122,7 @@ async def test_local_users_from_adding_to_deleting(fresh: tuple[Simulator, Run])
     assert not simulator.fault_injector.calls
 
 
-async def test_local_users_where_extension_fields_are_flat() -> None:
+async def test_local_user_actions_flat_extension_fields_are_sent_flat() -> None:
     async with simulated(user_fields="flat") as (simulator, run):
         simulator.flat_user_fields = True
         await run.act("user_add", name="b", enable=False, father_path="/hello")
@@ -135,7 +135,7 @@ async def test_local_users_where_extension_fields_are_flat() -> None:
         assert body_of(simulator, "user")["data"] == {"desc": "x"}
 
 
-async def test_a_local_user_of_another_name_is_not_taken_for_it(fresh: tuple[Simulator, Run]) -> None:
+async def test_user_get_other_name_is_not_returned(fresh: tuple[Simulator, Run]) -> None:
     simulator, run = fresh
     simulator.fault_injector.inject("garbage", text='{"code": 0, "data": [{"name": "ab"}, {"name": "a", "desc": "x"}]}')
     assert await run.act("user_get", name="a") == {"user": {"name": "a", "desc": "x"}}
@@ -147,7 +147,9 @@ async def test_a_local_user_of_another_name_is_not_taken_for_it(fresh: tuple[Sim
     ("kind", "before", "more"),
     [("net", ["经理专用"], ["hello", "policy1"]), ("flux", [], ["下载限速", "视频会议保障"])],
 )
-async def test_policies_of_a_user(fresh: tuple[Simulator, Run], kind: str, before: list[str], more: list[str]) -> None:
+async def test_user_policy_actions_list_add_delete_and_modify(
+    fresh: tuple[Simulator, Run], kind: str, before: list[str], more: list[str]
+) -> None:
     simulator, run = fresh
     name, path = f"user_{kind}_policy", f"user/{kind}policy"
     assert await run.act(f"{name}_list", user="a") == {"policy": before}
@@ -166,7 +168,7 @@ async def test_policies_of_a_user(fresh: tuple[Simulator, Run], kind: str, befor
         await run.act(f"{name}_list", user="nobody")
 
 
-async def test_more_than_a_hundred_local_users() -> None:
+async def test_user_search_100_results_are_truncated() -> None:
     async with simulated(devices=150) as (_, run):
         found = await run.act("user_search", search_value="")
         assert (found["truncated"], len(found["users"])) == (True, 100)

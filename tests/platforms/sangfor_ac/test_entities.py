@@ -1,4 +1,4 @@
-"""Every row there is, with its component, category and unit, and the value that the AC says."""
+"""Entity descriptions: component, category, unit and value of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleet2mqtt.platforms.sangfor_ac.entities import row_key
+from fleet2mqtt.platforms.sangfor_ac.entities import entity_key
 from tests.platforms.sangfor_ac.connected import BOUND, GROUP, HELLO, NAME, PAIR, USER, WATCH, connected, simulated
 
 if TYPE_CHECKING:
@@ -33,20 +33,22 @@ _BOX: dict[str, tuple[str, Any]] = {
     "log_record": ("sensor total_increasing", 58231),
     "sys_time": ("sensor diagnostic off timestamp", None),  # it moves
     "version": ("sensor diagnostic", "AC13.0.18.046 Build20210909"),
-    "user_rank": ("sensor diagnostic off data_size B measurement", 15_348_046),
+    "user_rank": ("sensor diagnostic off data_rate B/s measurement", 15_348_046),
     "app_rank": ("sensor diagnostic off", "HTTP"),
 }
+_LATER = "2099-12-31T00:00:00+08:00"
 _LIBRARIES = {
-    "kav": ("2021-09-01", "2021-09-08", "ON", "OFF"),
-    "url": ("2021-09-06", "2021-09-06", "ON", "OFF"),
-    "up": ("2021-08-30", "2021-08-30", "ON", "OFF"),
-    "contchk": ("2021-09-03", "2021-09-07", "ON", "ON"),
-    "trace": ("2021-09-02", "2021-09-02", "OFF", "OFF"),
+    "kav": ("2021-09-01", "2021-09-08", "ON", _LATER, "OFF"),
+    "url": ("2021-09-06", "2021-09-06", "ON", _LATER, "OFF"),
+    "up": ("2021-08-30", "2021-08-30", "ON", _LATER, "OFF"),
+    "contchk": ("2021-09-03", "2021-09-07", "ON", "2021-08-31T00:00:00+08:00", "ON"),
+    "trace": ("2021-09-02", "2021-09-02", "OFF", _LATER, "OFF"),
 }
 _LIBRARY = {
     "current": "sensor diagnostic",
     "new": "sensor diagnostic",
     "enable": "binary_sensor diagnostic",
+    "expire": "sensor diagnostic timestamp",
     "is_expired": "binary_sensor diagnostic problem",
 }
 _CHANNEL: dict[str, tuple[str, Any]] = {
@@ -74,7 +76,6 @@ _USER: dict[str, tuple[str, Any]] = {
     "terminal": ("sensor enum unknown,mobile,pc,multi", "pc"),
     "authway": ("sensor enum none,password,sms,single_sign_on,auth_free,unknown", "password"),
     "login_time": ("sensor timestamp", None),  # it moves
-    "online_time": ("sensor duration s measurement", None),
     "enable": ("binary_sensor", "ON"),
     "expire_time": ("sensor timestamp", None),
 }
@@ -94,26 +95,26 @@ async def guarded() -> AsyncIterator[tuple[Simulator, Run]]:
         yield simulator, run
 
 
-def _words(row: EntityDescription) -> str:
-    flags = (row.category, "" if row.enabled else "off", "secret" if row.secret else "")
-    parts = (row.component, *flags, row.device_class, row.unit, row.state_class, ",".join(row.options))
+def _describe(item: EntityDescription) -> str:
+    flags = (item.category, "" if item.enabled else "off", "secret" if item.secret else "")
+    parts = (item.component, *flags, item.device_class, item.unit, item.state_class, ",".join(item.options))
     return " ".join(str(part) for part in parts if part)
 
 
 def _table(device: Device) -> dict[str, str]:
-    return {row.key: _words(row) for row in device.entities}
+    return {item.key: _describe(item) for item in device.entities}
 
 
-def _same(device: Device, rows: dict[str, tuple[str, Any]], *moving: str) -> None:
-    assert _table(device) == {key: words for key, (words, _) in rows.items()}
-    for key, (_, value) in rows.items():
+def _same(device: Device, items: dict[str, tuple[str, Any]], *moving: str) -> None:
+    assert _table(device) == {key: words for key, (words, _) in items.items()}
+    for key, (_, value) in items.items():
         if key in moving:
             assert device.state[key] is not None
         else:
             assert (key, device.state[key]) == (key, value)
 
 
-async def test_rows_of_the_box(guarded: tuple[Simulator, Run]) -> None:
+async def test_appliance_entities_have_values(guarded: tuple[Simulator, Run]) -> None:
     _, run = guarded
     libraries = {
         f"library_{name}_{field}": (words, value)
@@ -128,17 +129,17 @@ async def test_rows_of_the_box(guarded: tuple[Simulator, Run]) -> None:
     assert str(box.state["sys_time"]).endswith("+08:00")
 
 
-async def test_ranks_name_nobody(guarded: tuple[Simulator, Run]) -> None:
+async def test_ranks_contain_no_personal_data(guarded: tuple[Simulator, Run]) -> None:
     simulator, run = guarded
     ranked = run.devices[NAME].attributes["user_rank"]["rank"]
-    assert [set(row) for row in ranked] == [{"group", "up", "down", "total", "session", "status"}] * 2
+    assert [set(item) for item in ranked] == [{"group", "up", "down", "total", "session", "status"}] * 2
     assert run.devices[NAME].attributes["app_rank"]["rank"][0]["line_name"] == "线路1"
     said = repr(run.devices[NAME].attributes)
-    assert not [row["name"] for row in simulator.online.values() if repr(row["name"]) in said]
-    assert not [row["ip"] for row in simulator.online.values() if row["ip"] in said]
+    assert not [item["name"] for item in simulator.online.values() if repr(item["name"]) in said]
+    assert not [item["ip"] for item in simulator.online.values() if item["ip"] in said]
 
 
-async def test_rows_of_policies(guarded: tuple[Simulator, Run]) -> None:
+async def test_policy_entities_have_values(guarded: tuple[Simulator, Run]) -> None:
     _, run = guarded
     assert _table(run.devices[HELLO]) == {"status": "binary_sensor"}
     assert run.state(HELLO) == {"status": "ON"}
@@ -163,18 +164,18 @@ async def test_rows_of_policies(guarded: tuple[Simulator, Run]) -> None:
         "is_low_speed": False,
     }
     child = run.devices[run.named("flux_policies", "下载限速/默认通道")]
-    assert child.name == "下载限速/默认通道"
+    assert child.name == "Channel 下载限速/默认通道"
     assert child.attributes["policy_enable"]["parent"] == "下载限速"
     assert (child.via, child.manufacturer) == (NAME, "Sangfor")
     assert run.state(run.named("flux_policies", "下载限速"))["policy_enable"] == "OFF"
 
 
-async def test_rows_of_what_is_watched(guarded: tuple[Simulator, Run]) -> None:
+async def test_watched_entities_have_values(guarded: tuple[Simulator, Run]) -> None:
     _, run = guarded
     _same(run.devices[GROUP], _GROUP)
-    assert run.devices[GROUP].name == "/hello"
+    assert (run.devices[GROUP].name, run.devices[GROUP].model) == ("Group /hello", "User group")
     assert run.devices[GROUP].attributes["netpolicy"] == {"policies": ["policy1", "policy2"]}
-    _same(run.devices[USER], _USER, "login_time", "online_time")
+    _same(run.devices[USER], _USER, "login_time")
     assert run.devices[USER].attributes == {
         "online": {"logins": 1, "ips": ["1.1.1.1"]},
         "expire_time": {"enable": False},
@@ -195,29 +196,29 @@ async def test_rows_of_what_is_watched(guarded: tuple[Simulator, Run]) -> None:
     }
 
 
-async def test_every_row_has_both_names_and_a_key_of_its_own(guarded: tuple[Simulator, Run]) -> None:
+async def test_entities_have_two_names_and_unique_keys(guarded: tuple[Simulator, Run]) -> None:
     _, run = guarded
     for device in run.devices.values():
-        keys = [row.key for row in device.entities]
+        keys = [item.key for item in device.entities]
         assert len(keys) == len(set(keys))
         assert all(key == key.lower() and key.replace("_", "").isalnum() for key in keys)
-        assert all(row.name.en and row.name.zh and row.name.en != row.name.zh for row in device.entities)
+        assert all(item.name.en and item.name.zh and item.name.en != item.name.zh for item in device.entities)
 
 
-def test_keys_of_names_that_are_alike_differ() -> None:
+def test_entity_key_similar_names_differ() -> None:
     names = ("guest", "Guest", "guest-net", "guest_net", "guest net", "guest.net", "策略", "策略-2", "x" * 60, "x" * 61)
-    keys = [row_key(name) for name in names]
+    keys = [entity_key(name) for name in names]
     assert keys[0] == "guest"
     assert keys[3] == "guest_net"
     assert len(set(keys)) == len(names)
     assert all(len(key) <= 40 and key.replace("_", "").isalnum() for key in keys)
 
 
-async def test_the_backend_itself() -> None:
+async def test_backend_has_sources_and_quota() -> None:
     async with connected("http://127.0.0.1:1/v1", spacing=0.5) as run:
         backend = run.backend
         assert (backend.name, backend.platform, backend.title) == (NAME, "sangfor_ac", "Sangfor AC")
-        assert (backend.manufacturer, backend.configuration_url) == ("Sangfor", "http://127.0.0.1:1/v1")
+        assert (backend.manufacturer, backend.configuration_url) == ("Sangfor", None)  # the API has no console
         assert backend.quota == {"concurrency": 1, "spacing": 0.5}
         assert [(one.name, one.interval, one.primary) for one in backend.sources] == [
             ("status", 60.0, True),

@@ -1,4 +1,4 @@
-"""The simulated AC against its document: the permission check and chapter 1."""
+"""The simulated AC against its document: permission check and chapter 1."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def raw(ac: Ac, path: str, **options: Any) -> Any:
         return await response.json()
 
 
-async def test_random_and_md5_belong_in_the_query_of_a_get(ac: Ac) -> None:
+async def test_simulator_get_signature_elsewhere_is_refused(ac: Ac) -> None:
     assert (await ac.get(VERSION))["code"] == 0
     wrong: tuple[dict[str, Any], ...] = (
         {},
@@ -53,7 +53,7 @@ async def test_random_and_md5_belong_in_the_query_of_a_get(ac: Ac) -> None:
             assert await response.json() == NO_RANDOM
 
 
-async def test_random_and_md5_belong_in_the_body_of_a_post(ac: Ac) -> None:
+async def test_simulator_post_signature_elsewhere_is_refused(ac: Ac) -> None:
     url = f"{ONLINE}?_method=GET"
     wrong: tuple[dict[str, Any], ...] = (
         {"json": {}},
@@ -68,7 +68,7 @@ async def test_random_and_md5_belong_in_the_body_of_a_post(ac: Ac) -> None:
     assert (await raw(ac, f"{url}&random=x&md5=y", json=signed("r")))["code"] == 0
 
 
-async def test_a_random_works_once_within_the_hour(ac: Ac) -> None:
+async def test_simulator_random_repeated_within_an_hour_is_refused(ac: Ac) -> None:
     for answer in (0, 1):
         async with ac.client.get(f"/v1/{VERSION}", params=signed("once")) as response:
             assert (await response.json())["code"] == answer
@@ -79,7 +79,7 @@ async def test_a_random_works_once_within_the_hour(ac: Ac) -> None:
     assert len(ac.simulator.reused_randoms) == 2
 
 
-async def test_a_random_that_a_fault_saw_is_used(ac: Ac) -> None:
+async def test_simulator_random_seen_by_a_fault_is_used(ac: Ac) -> None:
     ac.simulator.fault_injector.inject("status", times=1)
     async with ac.client.get(f"/v1/{VERSION}", params=signed("seen")) as response:
         assert response.status == 500
@@ -94,18 +94,18 @@ async def test_a_random_that_a_fault_saw_is_used(ac: Ac) -> None:
     "fields",
     [signed("r", "another key"), {"random": "r", "md5": signed("r")["md5"].upper()}, {"random": "r", "md5": "0"}],
 )
-async def test_a_wrong_md5_is_refused(ac: Ac, fields: dict[str, str]) -> None:
+async def test_simulator_wrong_md5_is_refused(ac: Ac, fields: dict[str, str]) -> None:
     assert await raw(ac, f"{ONLINE}?_method=GET", json=fields) == NOT_PERMITTED
 
 
-async def test_the_key_can_be_another(ac: Ac) -> None:
+async def test_simulator_other_key_is_accepted(ac: Ac) -> None:
     ac.simulator.key = "密钥"
     assert await ac.get(VERSION) == NOT_PERMITTED
     async with ac.client.get(f"/v1/{VERSION}", params=signed("r", "密钥")) as response:
         assert (await response.json())["code"] == 0
 
 
-async def test_method_belongs_in_the_query(ac: Ac) -> None:
+async def test_simulator_method_elsewhere_is_refused(ac: Ac) -> None:
     assert await ac.post(ONLINE, {"_method": "GET"}) == BAD_FORMAT
     assert await ac.post(ONLINE, {"_method": "GET"}, "GET") == BAD_FORMAT
     assert await ac.post(ONLINE, {}, "get") == BAD_FORMAT
@@ -113,7 +113,7 @@ async def test_method_belongs_in_the_query(ac: Ac) -> None:
     assert await ac.get(VERSION, _method="GET") == BAD_FORMAT
 
 
-async def test_what_is_not_there(ac: Ac) -> None:
+async def test_simulator_unknown_path_is_404(ac: Ac) -> None:
     assert await ac.status("status/nothing") == 404
     assert await ac.status("status/version/") == 404
     async with ac.client.get("/status/version", params=ac.sign()) as response:
@@ -125,15 +125,15 @@ async def test_what_is_not_there(ac: Ac) -> None:
 
 
 @pytest.mark.parametrize(("name", "data"), READINGS.items())
-async def test_status_values(ac: Ac, name: str, data: Any) -> None:
+async def test_simulator_status_returns_values(ac: Ac, name: str, data: Any) -> None:
     assert await ac.get(f"status/{name}") == {"code": 0, "message": "Successfully", "data": data}
 
 
-async def test_libraries_and_time(ac: Ac) -> None:
-    rows = (await ac.get(LIBRARIES))["data"]
-    assert {row["type"] for row in rows} == {"kav", "url", "up", "contchk", "trace"}
-    assert set(rows[0]) == {"name", "type", "current", "new", "expire", "enable", "is_expired"}
-    assert {row["is_expired"] for row in rows} == {0, 1}
+async def test_simulator_libraries_and_clock_have_document_form(ac: Ac) -> None:
+    items = (await ac.get(LIBRARIES))["data"]
+    assert {item["type"] for item in items} == {"kav", "url", "up", "contchk", "trace"}
+    assert set(items[0]) == {"name", "type", "current", "new", "expire", "enable", "is_expired"}
+    assert {item["is_expired"] for item in items} == {0, 1}
     here = (await ac.get("status/sys-time"))["data"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", here)
     ac.simulator.utc_offset_hours -= 24
@@ -148,36 +148,36 @@ async def test_libraries_and_time(ac: Ac) -> None:
         ({"unit": "bytes", "interface": "eth2"}, {"send": 310_000, "recv": 905_000, "unit": "bytes"}),
     ],
 )
-async def test_throughput(ac: Ac, wanted: dict[str, str], data: dict[str, Any]) -> None:
+async def test_simulator_throughput_returns_unit(ac: Ac, wanted: dict[str, str], data: dict[str, Any]) -> None:
     assert (await ac.post(THROUGHPUT, {"filter": wanted}, "GET"))["data"] == data
 
 
-async def test_throughput_is_strict_and_does_not_look_beside_the_filter(ac: Ac) -> None:
+async def test_simulator_throughput_wrong_filter_is_refused(ac: Ac) -> None:
     assert (await ac.post(THROUGHPUT, {"unit": "bits"}, "GET"))["data"]["unit"] == "bytes"
     wrong: tuple[Any, ...] = ({"unit": "kbps"}, {"unit": 8}, {"interface": "eth9"}, [])
     for wanted in wrong:
         assert await ac.post(THROUGHPUT, {"filter": wanted}, "GET") == BAD_FORMAT
 
 
-async def test_rankings() -> None:
+async def test_simulator_ranks_are_sorted_and_filtered() -> None:
     async with running(devices=40) as ac:
         ac.simulator.online["1.1.1.1"]["frozen"] = True
         everyone = (await ac.post("status/user-rank", {"filter": {"top": 1000, "line": "0"}}, "GET"))["data"]
         assert len(everyone) == 40
-        assert [row["total"] for row in everyone] == sorted((row["total"] for row in everyone), reverse=True)
-        assert all(sum(app["total"] for app in row["detail"]["data"]) == row["total"] for row in everyone)
-        assert not next(row for row in everyone if row["name"] == "a")["status"]
+        assert [item["total"] for item in everyone] == sorted((item["total"] for item in everyone), reverse=True)
+        assert all(sum(app["total"] for app in item["detail"]["data"]) == item["total"] for item in everyone)
+        assert not next(item for item in everyone if item["name"] == "a")["status"]
         assert len((await ac.post("status/user-rank", {}, "GET"))["data"]) == 10
         chosen = {"groups": ["/default"], "users": ["zhangwei"], "top": 99}
-        groups = {row["group"] for row in (await ac.post("status/user-rank", {"filter": chosen}, "GET"))["data"]}
+        groups = {item["group"] for item in (await ac.post("status/user-rank", {"filter": chosen}, "GET"))["data"]}
         assert groups == {"/default"}
         for one in ({"users": ["a"]}, {"ips": ["1.1.1.0-1.1.1.9"]}):
-            assert [row["ip"] for row in (await ac.post("status/user-rank", {"filter": one}, "GET"))["data"]] == [
+            assert [item["ip"] for item in (await ac.post("status/user-rank", {"filter": one}, "GET"))["data"]] == [
                 "1.1.1.1"
             ]
         apps = (await ac.post("status/app-rank", {"filter": {"top": 99, "line": "2"}}, "GET"))["data"]
-        assert {row["line_name"] for row in apps} == {"线路2"}
-        assert all(row["user_data"]["count"] >= len(row["user_data"]["data"]) > 0 for row in apps)
+        assert {item["line_name"] for item in apps} == {"线路2"}
+        assert all(item["user_data"]["count"] >= len(item["user_data"]["data"]) > 0 for item in apps)
         assert (await ac.post("status/app-rank", {"filter": {"groups": ["/nobody"]}}, "GET"))["data"] == []
         for wrong in ({"top": "5"}, {"top": 0}, {"line": 0}, {"line": "9"}, {"groups": "/default"}):
             assert await ac.post("status/app-rank", {"filter": wrong}, "GET") == BAD_FORMAT

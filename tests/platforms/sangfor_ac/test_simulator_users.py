@@ -32,7 +32,7 @@ async def found(ac: Ac, kind: str, value: Any, **extend: Any) -> list[str]:
     return [user["name"] for user in (await ac.post(USER, body, "GET"))["data"]]
 
 
-async def test_a_user_is_added_changed_and_deleted(ac: Ac) -> None:
+async def test_simulator_user_add_modify_and_delete(ac: Ac) -> None:
     bound = [{"ip": "10.9.9.9", "mac": "AA-BB-CC-DD-EE-FF"}]
     extend = {"bind_cfg": bound, "self_pass": {"enable": True, "password": "secret"}}
     assert (await ac.post(USER, {"name": "b", "father_path": "/hello", "desc": "x", "extend": extend}))["code"] == 0
@@ -74,13 +74,13 @@ async def test_a_user_is_added_changed_and_deleted(ac: Ac) -> None:
         ({"search_type": "user", "search_value": "", "extend": {"user_status": "on"}}, "GET"),
     ],
 )
-async def test_users_are_strict(ac: Ac, body: dict[str, Any], method: str | None) -> None:
+async def test_simulator_user_wrong_body_is_refused(ac: Ac, body: dict[str, Any], method: str | None) -> None:
     before = set(ac.simulator.users)
     assert await ac.post(USER, body, method) == BAD_FORMAT
     assert set(ac.simulator.users) == before
 
 
-async def test_users_are_searched() -> None:
+async def test_simulator_user_search() -> None:
     async with running(devices=150) as ac:
         ac.simulator.users["a"] |= {"enable": False, "bind_cfg": [{"ip": "9.9.9.9", "mac": SAMPLE_MAC}]}
         assert len(await found(ac, "user", "")) == 100
@@ -92,7 +92,7 @@ async def test_users_are_searched() -> None:
         assert await found(ac, "user", "a", father_path="/nobody") == []
 
 
-async def test_user_bindings_are_the_sample(ac: Ac) -> None:
+async def test_simulator_user_bindings_are_the_sample(ac: Ac) -> None:
     answer = await ac.get(USER_BINDINGS, search="a")
     assert {name: answer[name] for name in SUCCESS} == SUCCESS
     assert answer["data"][0] == {
@@ -105,21 +105,21 @@ async def test_user_bindings_are_the_sample(ac: Ac) -> None:
         "limitlogon": True,
         "noauth": {"enable": True, "indate": 0},
     }
-    assert [(row["addr"], row["addr_type"]) for row in answer["data"]] == [
+    assert [(item["addr"], item["addr_type"]) for item in answer["data"]] == [
         ("1.1.1.2", "ip"),
         (SAMPLE_MAC, "mac"),
         (PAIR, "ipmac"),
     ]
     assert len((await ac.get(USER_BINDINGS, search=SAMPLE_MAC))["data"]) == 2
-    assert [row["addr"] for row in (await ac.get(USER_BINDINGS, search=SAMPLE_IP))["data"]] == [PAIR]
+    assert [item["addr"] for item in (await ac.get(USER_BINDINGS, search=SAMPLE_IP))["data"]] == [PAIR]
     assert (await ac.get(USER_BINDINGS, search="1.1.1"))["data"] == []
     assert await ac.get(USER_BINDINGS) == BAD_FORMAT
 
 
-async def test_user_bindings_are_added_and_deleted(ac: Ac) -> None:
+async def test_simulator_user_bindings_add_and_delete(ac: Ac) -> None:
     assert await ac.post(USER_BINDINGS, BINDING | {"noauth": {"enable": True, "expire_time": 1900000000}}) == SUCCESS
-    row = (await ac.get(USER_BINDINGS, search=SAMPLE_IP))["data"][-1]
-    assert (row["addr"], row["noauth"]) == (SAMPLE_IP, {"enable": True, "indate": 1900000000})
+    item = (await ac.get(USER_BINDINGS, search=SAMPLE_IP))["data"][-1]
+    assert (item["addr"], item["noauth"]) == (SAMPLE_IP, {"enable": True, "indate": 1900000000})
     assert await ac.post(USER_BINDINGS, BINDING) == EXISTS
     assert await ac.post(USER_BINDINGS, BINDING | {"name": "b"}) == SUCCESS
     assert await ac.post(USER_BINDINGS, {"addr": SAMPLE_IP}, "DELETE") == SUCCESS  # all three, the pair too
@@ -130,7 +130,7 @@ async def test_user_bindings_are_added_and_deleted(ac: Ac) -> None:
     assert await ac.post(USER_BINDINGS, {"addr": PAIR}, "DELETE") == BAD_FORMAT
     ac.simulator.deletes_pairs = True
     assert await ac.post(USER_BINDINGS, {"addr": PAIR}, "DELETE") == SUCCESS
-    assert [row["addr"] for row in ac.simulator.bindings] == ["1.1.1.2", SAMPLE_MAC]
+    assert [item["addr"] for item in ac.simulator.bindings] == ["1.1.1.2", SAMPLE_MAC]
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ async def test_user_bindings_are_added_and_deleted(ac: Ac) -> None:
         {"desc": None},
     ],
 )
-async def test_a_user_binding_is_strict(ac: Ac, changes: dict[str, Any]) -> None:
+async def test_simulator_user_binding_wrong_field_is_refused(ac: Ac, changes: dict[str, Any]) -> None:
     assert await ac.post(USER_BINDINGS, BINDING | changes) == BAD_FORMAT
     assert len(ac.simulator.bindings) == 3
 
 
-async def test_ipmac_bindings(ac: Ac) -> None:
+async def test_simulator_ip_mac_bindings(ac: Ac) -> None:
     sample = SUCCESS | {"data": {"desc": "", "mac": SAMPLE_MAC, "ip": "1.1.1.2"}}
     assert await ac.get(IPMAC_QUERY, search="1.1.1.2") == sample
     assert await ac.get(IPMAC_QUERY, search=SAMPLE_MAC) == sample
@@ -173,21 +173,21 @@ async def test_ipmac_bindings(ac: Ac) -> None:
         assert await ac.post(IPMAC_BINDINGS, wrong) == BAD_FORMAT
 
 
-async def test_online_users_are_the_sample(ac: Ac) -> None:
+async def test_simulator_online_users_are_the_sample(ac: Ac) -> None:
     body = {"status": "all", "terminal": "all", "filter": {"type": "user", "value": ["a"]}}
     answer = await ac.post(ONLINE, body, "GET")
     assert {name: answer[name] for name in SUCCESS} == SUCCESS
-    row = next(row for row in answer["data"]["users"] if row["name"] == "a")
+    item = next(item for item in answer["data"]["users"] if item["name"] == "a")
     sample = {"name": "a", "show_name": "a", "father_path": "/default", "ip": SAMPLE_IP, "mac": SAMPLE_MAC}
-    assert {name: row[name] for name in sample} == sample
-    assert set(row) == {*sample, "terminal", "authway", "login_time", "online_time"}
-    assert (row["terminal"], row["authway"]) == (2, 1)
-    assert row["online_time"] >= 8
-    assert row["login_time"] <= time.time() - 8
+    assert {name: item[name] for name in sample} == sample
+    assert set(item) == {*sample, "terminal", "authway", "login_time", "online_time"}
+    assert (item["terminal"], item["authway"]) == (2, 1)
+    assert item["online_time"] >= 8
+    assert item["login_time"] <= time.time() - 8
     assert (await ac.online())["count"] == (await ac.online(filter={}))["count"] == 2
 
 
-async def test_at_most_a_hundred_online_users_come() -> None:
+async def test_simulator_online_users_at_most_100_are_listed() -> None:
     async with running(devices=250) as ac:
         answer = await ac.online()
         assert (answer["count"], len(answer["users"])) == (250, 100)
@@ -198,16 +198,16 @@ async def test_at_most_a_hundred_online_users_come() -> None:
         assert (both["count"], len(both["users"])) == (100, 100)
         terminals = [await ac.online(terminal=kind) for kind in ("mobile", "pc", "multi")]
         for number, part in enumerate(terminals, 1):
-            assert {row["terminal"] for row in part["users"]} == {number}
+            assert {item["terminal"] for item in part["users"]} == {number}
         assert 0 < sum(part["count"] for part in terminals) < 250  # some are not identified
         statuses = [(await ac.online(status=status))["count"] for status in ("frozen", "active")]
         assert sum(statuses) == 250
         assert statuses[0] > 0
         mac = answer["users"][7]["mac"]
         by_mac = await ac.online(filter={"type": "mac", "value": [mac.lower()]})
-        assert [row["mac"] for row in by_mac["users"]] == [mac]
+        assert [item["mac"] for item in by_mac["users"]] == [mac]
         fuzzy = await ac.online(filter={"type": "user", "value": ["zhangwei"]})
-        assert {row["name"] for row in fuzzy["users"]} > {"zhangwei"}
+        assert {item["name"] for item in fuzzy["users"]} > {"zhangwei"}
 
 
 @pytest.mark.parametrize(
@@ -225,21 +225,21 @@ async def test_at_most_a_hundred_online_users_come() -> None:
         {"filter": {"type": "mac", "value": ["111111111111"]}},
     ],
 )
-async def test_the_query_for_online_users_is_strict(ac: Ac, body: dict[str, Any]) -> None:
+async def test_simulator_online_users_wrong_body_is_refused(ac: Ac, body: dict[str, Any]) -> None:
     assert await ac.post(ONLINE, body, "GET") == BAD_FORMAT
 
 
-async def test_a_user_is_kicked_and_logged_in(ac: Ac) -> None:
+async def test_simulator_user_logout_and_login(ac: Ac) -> None:
     assert await ac.post(ONLINE, {"ip": SAMPLE_IP}, "DELETE") == SUCCESS
     assert await ac.post(ONLINE, {"ip": SAMPLE_IP}, "DELETE") == NOT_FOUND
     assert (await ac.get("status/online-user"))["data"] == 1
     login = {"ip": SAMPLE_IP, "name": "a", "show_name": "甲", "group": "/hello", "mac": SAMPLE_MAC}
     assert await ac.post(ONLINE, login) == SUCCESS
-    row = (await ac.online(filter={"type": "ip", "value": [SAMPLE_IP]}))["users"][0]
-    assert (row["show_name"], row["father_path"], row["mac"], row["authway"]) == ("甲", "/hello", SAMPLE_MAC, 3)
+    item = (await ac.online(filter={"type": "ip", "value": [SAMPLE_IP]}))["users"][0]
+    assert (item["show_name"], item["father_path"], item["mac"], item["authway"]) == ("甲", "/hello", SAMPLE_MAC, 3)
     assert await ac.post(ONLINE, {"ip": SAMPLE_IP, "name": "b", "father_path": "/hello"}) == SUCCESS
-    row = (await ac.online(filter={"type": "ip", "value": [SAMPLE_IP]}))["users"][0]
-    assert (row["name"], row["father_path"]) == ("b", "/default")
+    item = (await ac.online(filter={"type": "ip", "value": [SAMPLE_IP]}))["users"][0]
+    assert (item["name"], item["father_path"]) == ("b", "/default")
     for wrong in ({"ip": "1"}, {"name": ""}, {"group": "hello"}, {"mac": "1"}, {"name": 5}, {"ip": None}):
         assert await ac.post(ONLINE, login | wrong) == BAD_FORMAT
     assert await ac.post(ONLINE, login | {"group": "/nobody"}) == NOT_FOUND

@@ -1,4 +1,4 @@
-"""Every row that can be set: what goes out, and that the read-back shows it."""
+"""Entities that write: the requests, and the state that the read-back shows."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ async def allowed() -> AsyncIterator[tuple[Simulator, Run]]:
         yield simulator, run
 
 
-async def test_what_can_be_set(allowed: tuple[Simulator, Run]) -> None:
+async def test_writable_entities_are_complete(allowed: tuple[Simulator, Run]) -> None:
     _, run = allowed
-    writable = {(device.id, row.key) for device in run.devices.values() for row in device.entities if row.write}
+    writable = {(device.id, item.key) for device in run.devices.values() for item in device.entities if item.write}
     policies = ("hello", "policy1", "policy2", "f889ecd9", "8b258a9a")
     assert writable == {(USER, "logout"), *((GROUP, f"netpolicy_{policy}") for policy in policies)}
 
@@ -42,7 +42,7 @@ async def test_what_can_be_set(allowed: tuple[Simulator, Run]) -> None:
         ("netpolicy_f889ecd9", True, "add", "全员审计"),
     ],
 )
-async def test_a_policy_is_attached_and_taken_off(
+async def test_policy_switch_attaches_and_detaches(
     allowed: tuple[Simulator, Run], key: str, value: bool, opr: str, policy: str
 ) -> None:
     simulator, run = allowed
@@ -61,7 +61,7 @@ async def test_a_policy_is_attached_and_taken_off(
     assert [call.method for call in calls(simulator, POLICIES)] == ["POST", "GET"]
 
 
-async def test_a_policy_that_is_not_there_any_more(allowed: tuple[Simulator, Run]) -> None:
+async def test_policy_switch_deleted_policy_is_rejected(allowed: tuple[Simulator, Run]) -> None:
     simulator, run = allowed
     simulator.net_policies.pop(0)
     with pytest.raises(Rejected, match="There is no data") as caught:
@@ -69,7 +69,7 @@ async def test_a_policy_that_is_not_there_any_more(allowed: tuple[Simulator, Run
     assert (caught.value.code, caught.value.endpoint) == (1, "POST group/netpolicy")
 
 
-async def test_a_policy_of_everybody_stays() -> None:
+async def test_policy_switch_policy_for_all_stays_on() -> None:
     async with simulated(watch={"groups": ["/default"]}) as (simulator, run):
         await run.poll("policies", "groups")
         group = run.named("groups", "/default")
@@ -80,7 +80,7 @@ async def test_a_policy_of_everybody_stays() -> None:
         assert (await run.read(group)).state["netpolicy_f889ecd9"] == "ON"
 
 
-async def test_a_yes_that_does_nothing_shows_in_the_read_back(allowed: tuple[Simulator, Run]) -> None:
+async def test_policy_switch_without_effect_shows_in_read_back(allowed: tuple[Simulator, Run]) -> None:
     simulator, run = allowed
     simulator.fault_injector.inject("noop", times=1)
     await run.write(GROUP, "netpolicy_hello", value=True)
@@ -88,7 +88,7 @@ async def test_a_yes_that_does_nothing_shows_in_the_read_back(allowed: tuple[Sim
 
 
 @pytest.mark.parametrize("how", ["lost_answer", "code_missing"])
-async def test_a_lost_answer_is_ambiguous_and_the_read_back_tells(allowed: tuple[Simulator, Run], how: str) -> None:
+async def test_policy_switch_lost_response_is_ambiguous(allowed: tuple[Simulator, Run], how: str) -> None:
     simulator, run = allowed
     if how == "code_missing":
         simulator.code_missing = True
@@ -100,7 +100,7 @@ async def test_a_lost_answer_is_ambiguous_and_the_read_back_tells(allowed: tuple
     assert (await run.read(GROUP)).state["netpolicy_hello"] == "ON"
 
 
-async def test_a_user_is_logged_out_wherever_it_is(allowed: tuple[Simulator, Run]) -> None:
+async def test_logout_button_ends_every_login(allowed: tuple[Simulator, Run]) -> None:
     simulator, run = allowed
     await run.act("user_login", ip="7.7.7.7", name="a")
     await run.act("user_login", ip="7.7.7.8", name="ab")
@@ -118,18 +118,18 @@ async def test_a_user_is_logged_out_wherever_it_is(allowed: tuple[Simulator, Run
 
 
 @pytest.mark.parametrize("allow", [(), ("group_delete",)])
-async def test_there_is_no_button_where_logging_out_is_not_allowed(allow: tuple[str, ...]) -> None:
+async def test_logout_button_not_allowed_is_absent(allow: tuple[str, ...]) -> None:
     async with simulated(watch=WATCH, allow=allow) as (_, run):
         await run.poll("online_users")
         assert run.devices[USER].entity("logout") is None
 
 
-async def test_the_button_refuses_where_the_core_does_not_tell_what_is_allowed() -> None:
+async def test_logout_button_allow_unknown_refuses() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         await run.poll("online_users")
-        row = run.devices[USER].entity("logout")
-        assert row is not None
-        assert row.component is Component.BUTTON
+        item = run.devices[USER].entity("logout")
+        assert item is not None
+        assert item.component is Component.BUTTON
         simulator.fault_injector.calls.clear()
         with pytest.raises(CommandError, match="allow names user_logout") as caught:
             await run.write(USER, "logout", None)

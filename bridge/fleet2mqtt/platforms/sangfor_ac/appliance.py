@@ -1,79 +1,66 @@
-"""What is known of the AC itself, as the backend's own device."""
+"""The appliance: what is known of the AC itself, as the backend's own device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from datetime import tzinfo
+from typing import Any
 
-from fleet2mqtt.devices.model import Device, EntityDescription, existing, read_attributes, read_state
-from fleet2mqtt.platforms.sangfor_ac.device_cache import MANUFACTURER
-from fleet2mqtt.platforms.sangfor_ac.entities import BOX, library_rows, row_key
-from fleet2mqtt.platforms.sangfor_ac.models import BoxRecord, Library
-
-if TYPE_CHECKING:
-    from fleet2mqtt.platforms.sangfor_ac.session import Row
+from fleet2mqtt.devices.model import Device
+from fleet2mqtt.platforms.sangfor_ac.entities import ApplianceEntity, appliance_entities, entity_key, library_entities
+from fleet2mqtt.platforms.sangfor_ac.models import ApplianceRecord, Item, Library
+from fleet2mqtt.sdk.device_cache import DeviceCache
 
 
 @dataclass(slots=True, kw_only=True)
-class Box:
-    """The AC. `clock` is what its own said in the last round; `spoke` says that it ever told a figure."""
+class Appliance:
+    """The AC. `clock` is its own clock as of the last poll cycle; `has_figures` that it ever answered a status call.
 
-    name: str
-    url: str
-    record: BoxRecord = field(default_factory=BoxRecord)
+    `answered` are the sources of which every call has been answered, or has been given up.
+    """
+
+    cache: DeviceCache
+    zone: tzinfo
+    interfaces: tuple[str, ...] = ()
+    rank_unit: str = "B/s"
+    record: ApplianceRecord = field(default_factory=ApplianceRecord)
     clock: str | None = None
-    spoke: bool = False
-    _device: Device | None = None
-    _library_rows: dict[tuple[str, str], tuple[EntityDescription, ...]] = field(default_factory=dict)
+    has_figures: bool = False
+    answered: frozenset[str] = frozenset()
+    _library_entities: dict[tuple[str, str], tuple[ApplianceEntity, ...]] = field(default_factory=dict)
+    _figures: tuple[ApplianceEntity, ...] = ()
 
-    def learn(self, **news: Any) -> None:
-        """Fields of the record that are known now."""
-        self.record = replace(self.record, **news)
+    def apply(self, **figures: Any) -> None:
+        """Apply fields of the record."""
+        self.record = replace(self.record, **figures)
 
-    def take_libraries(self, rows: Iterable[Row]) -> None:
-        """The rule libraries; none at all is no news."""
-        found = [Library.model_validate(row) for row in rows]
-        types = [library.type for library in found]
-        keyed = [(_library_key(library, types), library) for library in found if library.type or library.name]
+    def apply_libraries(self, items: Iterable[Item]) -> None:
+        """Apply the rule libraries; an empty list is not believed."""
+        libraries = [Library.model_validate(item, context={"zone": self.zone}) for item in items]
+        types = [library.type for library in libraries]
+        keyed = [(_library_key(library, types), library) for library in libraries if library.type or library.name]
         if keyed:
-            self.learn(libraries=tuple(dict(keyed).items()))
+            self.apply(libraries=tuple(dict(keyed).items()))
 
     def device(self) -> Device:
-        """The AC as a device; the same object while nothing changes."""
-        if self._device is None or self._device.record != self.record:
-            self._device = self._made()
-        return self._device
+        """Return the AC as a device; the same object while nothing changes."""
+        self._figures = self._figures or appliance_entities(self.interfaces, self.rank_unit)
+        entities = self.cache.intern((*self._figures, *self._libraries()))
+        version = self.record.version
+        return self.cache.backend_device(self.record, entities, model="AC", sw_version=version, answered=self.answered)
 
-    def _made(self) -> Device:
-        rows = (*existing(BOX, self.record), *self._libraries())
-        return Device(
-            id=self.name,
-            backend=self.name,
-            vendor_id=self.name,
-            scope="backend",
-            name=self.name,
-            entities=rows,
-            state=read_state(rows, self.record),
-            attributes=read_attributes(rows, self.record),
-            manufacturer=MANUFACTURER,
-            model="AC",
-            sw_version=self.record.version,
-            configuration_url=self.url,
-            record=self.record,
-        )
-
-    def _libraries(self) -> Iterable[EntityDescription]:
+    def _libraries(self) -> Iterable[ApplianceEntity]:
         for key, library in self.record.libraries:
             name = library.name or library.type or key
-            table = self._library_rows.get((key, name))
+            table = self._library_entities.get((key, name))
             if table is None:
-                table = self._library_rows[key, name] = library_rows(key, name)
-            yield from existing(table, self.record)
+                table = self._library_entities[key, name] = library_entities(key, name)
+            yield from table
 
 
 def _library_key(library: Library, types: list[str | None]) -> str:
-    """The type, with the name where several are of that type."""
+    """Return the type as a key, with the name where several are of that type."""
     if library.type and types.count(library.type) == 1:
-        return row_key(library.type)
-    return row_key("\x1f".join(part for part in (library.type, library.name) if part))
+        return entity_key(library.type)
+    return entity_key("\x1f".join(part for part in (library.type, library.name) if part))

@@ -1,25 +1,43 @@
-"""What the AC sends, by its own names, and the records that the rows read. Sangfor document 2.15, 3, 4.1, 4.2, 5.1.
+"""What the AC sends, by its own names, and the records that entity descriptions read. Sangfor document 2.15, 3 to 5.1.
 
-Chapter 1 (status) is cut off in the document; its fields are those of public clients, see README.md.
+Chapter 1 (status) is missing in the document; its fields are those of public clients, see README.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
+from fleet2mqtt.devices.model import Device, Update
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.vendor_json import EmptyList, Moment, Number, Text, Truth, WireModel
 
+Item = dict[str, Any]
+"""A list item as the AC sends it."""
+
 UNLIMITED = -1
+BITS_PER_BYTE = 8
 _MAC_DIGITS = 12
 
 
-def mac_of(text: str) -> str | None:
-    """A MAC in any notation as the AC writes it, 11-11-11-11-11-11; None for what is none."""
+class Writer(Protocol):
+    """What entity descriptions need of the backend's client to write."""
+
+    async def write_group_policies(self, group: Device, attached: Mapping[str, bool]) -> None:
+        """Attach net policies to a group, or detach them."""
+        ...
+
+    async def write_logout(self, user: Device) -> Update:
+        """Log a user out at every address."""
+        ...
+
+
+def normalize_mac(text: str) -> str | None:
+    """Return a MAC in any notation as the AC writes it, 11-11-11-11-11-11; None for what is none."""
     digits = "".join(character for character in text if character not in ":-. ").upper()
     if len(digits) != _MAC_DIGITS or not set(digits) <= set("0123456789ABCDEF"):
         return None
@@ -42,16 +60,16 @@ def _bandwidths(value: Any) -> tuple[int | float | None, ...] | None:
 
 
 def _rate(value: Any) -> int | float | None:
-    alone = not isinstance(value, str) or not any(character.isalpha() for character in value)
-    return vendor_json.number(value) if alone else None  # "12 Kbps" is something else than what `unit` says
+    without_unit = not isinstance(value, str) or not any(character.isalpha() for character in value)
+    return vendor_json.number(value) if without_unit else None  # "12 Kbps" contradicts the member `unit`
 
 
 def _expiry(value: Any) -> Any:
     return value if isinstance(value, dict) else {"date": value}
 
 
-def _account(value: Any) -> Any:
-    """With the extension fields, which some sources have flat and some under `extend`, in one place."""
+def _flatten_extend(value: Any) -> Any:
+    """Return an account with the extension fields in one place: they are flat, or under `extend`."""
     extend = value.get("extend") if isinstance(value, dict) else None
     return {**extend, **value} if isinstance(extend, dict) else value
 
@@ -63,12 +81,12 @@ Bandwidths = Annotated[tuple[int | float | None, int | float | None] | None, Bef
 """Up and down, bit/s; None for unlimited."""
 
 
-def _as(*names: str, default: Any = None) -> Any:
+def _aliases(*names: str, default: Any = None) -> Any:
     return Field(default=default, validation_alias=AliasChoices(*names))
 
 
 class PolicyInfo(WireModel):
-    """`policy_info` of a net policy; the texts are in the device's language."""
+    """`policy_info` of a net policy; the texts are in the AC's language."""
 
     name: Text = None
     type: Text = None
@@ -87,34 +105,34 @@ class UserInfo(WireModel):
 
 
 class NetPolicy(WireModel):
-    """A row of policy/netpolicy, the Sangfor document 3.1."""
+    """An item of policy/netpolicy, Sangfor document 3.1."""
 
     policy_info: Annotated[PolicyInfo, Object] = PolicyInfo()
     user_info: Annotated[UserInfo, Object] = UserInfo()
 
 
 class FluxPolicy(WireModel):
-    """A channel of policy/fluxpolicy, as the Sangfor document 3.2 prints it, tabulates it, and as devices send it."""
+    """A channel of policy/fluxpolicy, as Sangfor document 3.2 prints it, tabulates it, and as devices send it."""
 
     id: Text = None
-    father: Text = _as("fatherID", "father_id")
+    father: Text = _aliases("fatherID", "father_id")
     name: Text = None
-    applications: Text = _as("target_applications", "service")
-    ip_group: Text = _as("ip_group", "targetip_group")
-    active_time: Text = _as("active_time", "time")
+    applications: Text = _aliases("target_applications", "service")
+    ip_group: Text = _aliases("ip_group", "targetip_group", "di")
+    active_time: Text = _aliases("active_time", "time")
     line: Text = None
     priority: Text = None
-    policy_enable: Truth = _as("policy_enable", "status")
-    assured_bandwidth: Bandwidths = _as("assured_bandwidth", "assured")
-    max_bandwidth: Bandwidths = _as("max_bandwidth", "max")
-    single_user_limit: Bandwidths = _as("single_user_limit", "single")
+    policy_enable: Truth = _aliases("policy_enable", "status")
+    assured_bandwidth: Bandwidths = _aliases("assured_bandwidth", "assured")
+    max_bandwidth: Bandwidths = _aliases("max_bandwidth", "max")
+    single_user_limit: Bandwidths = _aliases("single_user_limit", "single")
     is_default_child: Truth = None
     is_low_speed: Truth = None
-    children: Annotated[tuple[Any, ...], EmptyList] = _as("children", "childrens", default=())
+    children: Annotated[tuple[Any, ...], EmptyList] = _aliases("children", "childrens", default=())
 
 
 class OnlineUser(WireModel):
-    """A row of online-users, the Sangfor document 5.1."""
+    """An item of online-users, Sangfor document 5.1."""
 
     name: Text = None
     show_name: Text = None
@@ -132,11 +150,11 @@ class Expiry(WireModel):
 
     enable: Truth = None
     date: Text = None
-    moment: Moment = _as("date")
+    moment: Moment = _aliases("date")
 
 
 class Account(WireModel):
-    """The answer of user?name=, as public sources have it, without what is personal."""
+    """The response of user?name=, as public sources have it, without what is personal."""
 
     enable: Truth = None
     expire_time: Annotated[Expiry | None, BeforeValidator(_expiry)] = None
@@ -144,11 +162,11 @@ class Account(WireModel):
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, value: Any) -> Any:
-        return _account(value)
+        return _flatten_extend(value)
 
     @property
     def expires(self) -> datetime | None:
-        """When it does; None for never, and where it is not known."""
+        """Time when the account expires; None for never, and where it is not known."""
         expiry = self.expire_time
         return None if expiry is None or expiry.enable is False else expiry.moment
 
@@ -161,7 +179,7 @@ class NoAuth(WireModel):
 
 
 class UserBinding(WireModel):
-    """A row of bindinfo/user-bindinfo, the Sangfor document 4.1."""
+    """An item of bindinfo/user-bindinfo, Sangfor document 4.1."""
 
     enable: Truth = None
     desc: Text = None
@@ -174,7 +192,7 @@ class UserBinding(WireModel):
 
 
 class IpMacBinding(WireModel):
-    """The answer of ipmac-bindinfo, the Sangfor document 4.2."""
+    """The response of ipmac-bindinfo, Sangfor document 4.2."""
 
     ip: Text = None
     mac: Text = None
@@ -182,13 +200,17 @@ class IpMacBinding(WireModel):
 
 
 class Library(WireModel):
-    """A row of status/insidelib: a rule library and its versions."""
+    """An item of status/insidelib: a rule library.
+
+    `enable` says whether it is updated automatically; `expire` is the end of its update licence.
+    """
 
     name: Text = None
     type: Text = None
     current: Text = None
     new: Text = None
     expire: Text = None
+    expires: Moment = _aliases("expire")
     enable: Truth = None
     is_expired: Truth = None
 
@@ -201,20 +223,23 @@ class Throughput(WireModel):
     unit: Text = None
 
     def bits(self, direction: str) -> int | float | None:
-        """`send` or `recv` in bit/s."""
+        """Return `send` or `recv` in bit/s; None in a unit that is not known."""
         amount: int | float | None = getattr(self, direction)
-        return amount if amount is None or (self.unit or "").lower().startswith("bit") else amount * 8
+        unit = (self.unit or "bytes").lower()
+        if amount is None or unit.startswith("bit"):
+            return amount
+        return amount * BITS_PER_BYTE if unit.startswith("byte") else None
 
 
 class LogCounters(WireModel):
-    """status/log."""
+    """status/log: numbers of blocked and of recorded requests."""
 
     block: Number = None
     record: Number = None
 
 
 class UserRank(WireModel):
-    """A row of status/user-rank in bytes, without whose it is; `status` false is frozen."""
+    """An item of status/user-rank without the person's name and address; `status` false is frozen."""
 
     group: Text = None
     up: Number = None
@@ -225,7 +250,7 @@ class UserRank(WireModel):
 
 
 class AppRank(WireModel):
-    """A row of status/app-rank in bytes, without its users."""
+    """An item of status/app-rank without its users."""
 
     app: Text = None
     line: Text = None
@@ -238,8 +263,8 @@ class AppRank(WireModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BoxRecord:
-    """The AC as it is known now; None for what it has not said yet."""
+class ApplianceRecord:
+    """The AC as it is known now. A field is None until its call has answered, or once it no longer does."""
 
     version: str | None = None
     online_user: int | float | None = None
@@ -249,21 +274,29 @@ class BoxRecord:
     disk_usage: int | float | None = None
     bandwidth_usage: int | float | None = None
     throughput: Throughput | None = None
+    interfaces: tuple[tuple[str, Throughput | None], ...] = ()
+    """Throughput of single interfaces, by name."""
     log: LogCounters | None = None
-    sys_time: datetime | None = None
+    sys_time: str | None = None
+    """The AC's clock as it writes it."""
+    system_time: datetime | None = None
     user_rank: tuple[UserRank, ...] | None = None
     app_rank: tuple[AppRank, ...] | None = None
     libraries: tuple[tuple[str, Library], ...] = ()
-    """By the key of their rows."""
+    """By the key of their entities."""
 
     def library(self, key: str) -> Library:
-        """The library with this key."""
+        """Return the library with this key."""
         return dict(self.libraries).get(key, Library())
+
+    def interface(self, name: str) -> Throughput | None:
+        """Return the throughput of an interface."""
+        return dict(self.interfaces).get(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRecord:
-    """A flux policy and what it is a child of."""
+    """A bandwidth channel and the name of its parent."""
 
     channel: FluxPolicy
     parent: str | None
@@ -271,7 +304,7 @@ class ChannelRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRecord:
-    """A watched group: the net policies attached to it."""
+    """A watched group and the net policies attached to it; `found` is False where the AC has no such group."""
 
     path: str
     policies: tuple[str, ...] | None
@@ -280,17 +313,19 @@ class GroupRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRecord:
-    """A watched user: where it is online, the newest login first, None where that is not known; and its account.
+    """A watched user: where it is online, the newest login first, and its account.
 
-    `seen` says that the AC tells who is online at all. `account` is None where it has none of that name.
+    `logins` is None where that is not known, `account` where the AC has none of that name. `has_presence` says that the
+    AC answers at all who is online, `can_log_out` that there is a button to log the user out.
     """
 
     name: str
+    can_log_out: bool
+    has_presence: bool = False
     logins: tuple[OnlineUser, ...] | None = None
-    logout: bool
-    """Whether there is a button to log it out."""
-    seen: bool = False
     account: Account | None = None
+    account_missed: bool = False
+    """So many sweeps missed the account that its values are not known any more."""
 
     @property
     def login(self) -> OnlineUser:
@@ -300,8 +335,13 @@ class UserRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindingRecord:
-    """A watched search: the bindings of users that it finds, and the one of an IP with a MAC."""
+    """A watched search: the user bindings that it finds, and the binding of an IP with a MAC; None until answered.
+
+    A part whose call was missed by several sweeps has `…_missed`: its values are not known any more.
+    """
 
     search: str
-    users: tuple[UserBinding, ...] | None
-    pair: tuple[IpMacBinding, ...] | None
+    users: tuple[UserBinding, ...] | None = None
+    pair: tuple[IpMacBinding, ...] | None = None
+    users_missed: bool = False
+    pair_missed: bool = False

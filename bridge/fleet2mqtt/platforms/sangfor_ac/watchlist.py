@@ -1,147 +1,238 @@
-"""What is known of what the option `watch` names: groups, users, bindings."""
+"""The watchlist: what is known of the groups, users and bindings that the option `watch` names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias
 
-from fleet2mqtt.devices.model import Device, EntityDescription
-from fleet2mqtt.platforms.sangfor_ac.entities import BINDING, GROUP, USER, policy_switch
+from fleet2mqtt.devices.model import Device, Inventory
+from fleet2mqtt.errors import BackendError
+from fleet2mqtt.platforms.sangfor_ac.entities import (
+    BINDING_ENTITIES,
+    BINDINGS,
+    GROUP_ENTITIES,
+    GROUPS,
+    ONLINE_USERS,
+    USER_ENTITIES,
+    USERS,
+    GroupEntity,
+    policy_switch,
+)
 from fleet2mqtt.platforms.sangfor_ac.models import (
     Account,
     BindingRecord,
     GroupRecord,
     IpMacBinding,
+    Item,
     OnlineUser,
     UserBinding,
     UserRecord,
-    mac_of,
+    normalize_mac,
 )
+from fleet2mqtt.sdk.device_cache import DeviceCache, NewestFirst
 
-if TYPE_CHECKING:
-    from fleet2mqtt.platforms.sangfor_ac.device_cache import Shelf
-    from fleet2mqtt.platforms.sangfor_ac.session import Row
+Outcome: TypeAlias = tuple[float, Iterable[Item]] | BackendError
+"""What became of a call: the request time and its items, or its error."""
 
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+_PRESENCE, _ACCOUNT = "presence:", "account:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """The option `watch`: vendor ids by kind."""
+
+    groups: tuple[str, ...]
+    users: tuple[str, ...]
+    bindings: tuple[str, ...]
+
+
+def watch_inventory(cache: DeviceCache, scope: str, kind: str, vendor_ids: Iterable[str]) -> Inventory:
+    """Return the inventory of a watchlist, which is the operator's own: complete, also when it is empty."""
+    ids = frozenset(cache.id(kind, vendor_id) for vendor_id in vendor_ids)
+    return Inventory(scope=scope, ids=ids, confirmed_empty=not ids)
+
+
+def _about(cache: DeviceCache, scope: str, vendor_id: str, name: str, model: str) -> dict[str, Any]:
+    return {"vendor_id": vendor_id, "scope": scope, "name": name, "model": model, "via": cache.backend}
 
 
 @dataclass(slots=True, kw_only=True)
 class Groups:
-    """The watched groups. Each has a switch for every net policy that is known."""
+    """The watched groups. Each has a switch for every net policy that the AC lists."""
 
-    shelf: Shelf
-    _known: dict[str, GroupRecord] = field(default_factory=dict)
-    _asked: dict[str, float] = field(default_factory=dict)
-    _switches: dict[str, EntityDescription] = field(default_factory=dict)
+    cache: DeviceCache
+    _records: dict[str, GroupRecord] = field(default_factory=dict)
+    _newest: NewestFirst = field(default_factory=NewestFirst)
+    _missed: set[str] = field(default_factory=set)
+    _switches: dict[str, GroupEntity] = field(default_factory=dict)
 
-    def learn(self, path: str, policies: tuple[str, ...] | None, requested_at: float) -> None:
-        """The policies of a group; None where the AC has no such group, which is unavailable then.
-
-        What was asked for before that which is known (`began`) does not count.
-        """
-        if _outdated(self._asked, path, requested_at):
+    def apply(self, path: str, policies: tuple[str, ...] | None, requested_at: float) -> None:
+        """Apply the policies of a group; None where the AC has no such group, which is unavailable then."""
+        if not self._newest.accept(path, requested_at):
             return
-        before = self._known.get(path)
+        self._missed.discard(path)
+        before = self._records.get(path)
         kept = before.policies if policies is None and before is not None else policies
-        self._known[path] = GroupRecord(path=path, policies=kept, found=policies is not None)
+        self._records[path] = GroupRecord(path=path, policies=kept, found=policies is not None)
 
-    def devices(self, policies: Iterable[str]) -> tuple[Device, ...]:
-        """Every group heard of, with switches for these policies and those it has."""
-        return tuple(self._device(record, policies) for record in self._known.values())
+    def apply_missed(self, path: str) -> None:
+        """Make a group unavailable that several sweeps missed."""
+        self._missed.add(path)
+        self._records.setdefault(path, GroupRecord(path=path, policies=None, found=True))
 
-    def _device(self, record: GroupRecord, policies: Iterable[str]) -> Device:
+    def devices(self, policies: Iterable[str], *, policies_known: bool) -> tuple[Device, ...]:
+        """Return every group that was read, with switches for these policies and those it has."""
+        return tuple(self._build(record, policies, policies_known=policies_known) for record in self._records.values())
+
+    def policy(self, key: str) -> str | None:
+        """Return the net policy of a switch."""
+        return next((policy for policy, switch in self._switches.items() if switch.key == key), None)
+
+    def _build(self, record: GroupRecord, policies: Iterable[str], *, policies_known: bool) -> Device:
         names = dict.fromkeys((*policies, *(record.policies or ())))
-        rows = (*GROUP, *(self._switch(name) for name in names))
-        return self.shelf.device(record.path, record, rows, name=record.path, available=record.found)
+        entities = self.cache.intern((*GROUP_ENTITIES, *(self._switch(name) for name in names)))
+        answered = policies_known and record.policies is not None
+        return self.cache.build(
+            self.cache.id("group", record.path),
+            record,
+            entities,
+            **_about(self.cache, "groups", record.path, f"Group {record.path}", "User group"),
+            source=GROUPS,
+            available=record.found and record.path not in self._missed,
+            answered=frozenset((GROUPS,)) if answered else frozenset(),
+        )
 
-    def _switch(self, policy: str) -> EntityDescription:
-        known = self._switches.get(policy)
-        if known is None:
-            known = self._switches[policy] = policy_switch(policy)
-        return known
+    def _switch(self, policy: str) -> GroupEntity:
+        switch = self._switches.get(policy)
+        if switch is None:
+            switch = self._switches[policy] = policy_switch(policy)
+        return switch
 
 
 @dataclass(slots=True, kw_only=True)
 class Users:
-    """The watched users. `logout` says whether there is a button to log them out.
+    """The watched users. `can_log_out` says whether there is a button to log them out.
 
-    Two sources tell of one device: of each, what was asked for before that which is known (`began`) does not count.
+    Two sources are about one device: of each, data that was requested before what is known is not applied.
     """
 
-    shelf: Shelf
+    cache: DeviceCache
     zone: tzinfo
-    logout: bool
-    _known: dict[str, UserRecord] = field(default_factory=dict)
-    _seen: dict[str, float] = field(default_factory=dict)
-    _asked: dict[str, float] = field(default_factory=dict)
+    can_log_out: bool
+    _records: dict[str, UserRecord] = field(default_factory=dict)
+    _newest: NewestFirst = field(default_factory=NewestFirst)
+    _answered: dict[str, frozenset[str]] = field(default_factory=dict)
 
-    def logins(self, name: str, rows: Iterable[Row]) -> tuple[OnlineUser, ...]:
-        """The rows that are of this very user, the newest login first: the AC also finds names that are alike."""
-        found = [OnlineUser.model_validate(row, context={"zone": self.zone}) for row in rows]
-        mine = [login for login in found if login.name == name]
-        return tuple(sorted(mine, key=lambda login: login.login_time or _LONG_AGO, reverse=True))
+    def logins(self, name: str, items: Iterable[Item]) -> tuple[OnlineUser, ...]:
+        """Return the items that are of this very user, newest login first: the AC also finds names that are alike."""
+        listed = [OnlineUser.model_validate(item, context={"zone": self.zone}) for item in items]
+        own = [login for login in listed if login.name == name]
+        return tuple(sorted(own, key=lambda login: login.login_time or _EARLIEST, reverse=True))
 
-    def see(self, name: str, logins: tuple[OnlineUser, ...] | None, requested_at: float) -> None:
-        """Where a user is online; None where that could not be found out, and what was known stays."""
+    def apply_presence(self, name: str, logins: tuple[OnlineUser, ...] | None, requested_at: float) -> None:
+        """Apply where a user is online; None where that could not be found out, and what was known stays."""
         before = self._record(name)
-        if not _outdated(self._seen, name, requested_at):
-            self._known[name] = replace(before, seen=True, logins=before.logins if logins is None else logins)
+        if self._newest.accept(_PRESENCE + name, requested_at):
+            known = before.logins if logins is None else logins
+            self._records[name] = replace(before, has_presence=True, logins=known)
+            self._record_answer(name, ONLINE_USERS)
 
-    def learn(self, name: str, account: Row | None, requested_at: float) -> None:
-        """The account of a user, as the AC tells it; None where there is none of that name."""
-        found = None if account is None else Account.model_validate(account, context={"zone": self.zone})
-        if not _outdated(self._asked, name, requested_at):
-            self._known[name] = replace(self._record(name), account=found)
+    def apply_presence_missed(self, name: str) -> None:
+        """Make it unknown where a user is online, after several sweeps that missed it."""
+        self._records[name] = replace(self._record(name), logins=None)
+        self._record_answer(name, ONLINE_USERS)
+
+    def apply_account(self, name: str, account: Item | None, requested_at: float) -> None:
+        """Apply the account of a user; None where there is none of that name."""
+        parsed = None if account is None else Account.model_validate(account, context={"zone": self.zone})
+        if self._newest.accept(_ACCOUNT + name, requested_at):
+            self._records[name] = replace(self._record(name), account=parsed, account_missed=False)
+            self._record_answer(name, USERS)
+
+    def apply_account_missed(self, name: str) -> None:
+        """Make the account of a user unknown, after several sweeps that missed it."""
+        self._records[name] = replace(self._record(name), account_missed=True)
+        self._record_answer(name, USERS)
 
     def devices(self, *names: str) -> tuple[Device, ...]:
-        """Those of these users that were heard of."""
-        known = ((name, self._known[name]) for name in names if name in self._known)
-        return tuple(self.shelf.device(name, record, USER, name=name) for name, record in known)
+        """Return those of these users that were read."""
+        return tuple(self._build(self._records[name]) for name in names if name in self._records)
+
+    def _build(self, record: UserRecord) -> Device:
+        return self.cache.build(
+            self.cache.id("user", record.name),
+            record,
+            USER_ENTITIES,
+            **_about(self.cache, "users", record.name, f"User {record.name}", "User"),
+            answered=self._answered.get(record.name, frozenset()),
+        )
 
     def _record(self, name: str) -> UserRecord:
-        return self._known.get(name) or UserRecord(name=name, logout=self.logout)
+        return self._records.get(name) or UserRecord(name=name, can_log_out=self.can_log_out)
+
+    def _record_answer(self, name: str, source: str) -> None:
+        self._answered[name] = self._answered.get(name, frozenset()) | {source}
 
 
 @dataclass(slots=True, kw_only=True)
 class Bindings:
-    """The watched searches."""
+    """The watched searches. A search for an IP or a MAC is for a pair of both, too."""
 
-    shelf: Shelf
-    _known: dict[str, BindingRecord] = field(default_factory=dict)
+    cache: DeviceCache
+    _records: dict[str, BindingRecord] = field(default_factory=dict)
+    _newest: NewestFirst = field(default_factory=NewestFirst)
 
-    def learn(self, search: str, users: Iterable[Row] | None, pair: Iterable[Row] | None) -> Device:
-        """What a search finds; None for what was not answered, of which the last answer stays."""
-        before = self._known.get(search) or BindingRecord(search=search, users=None, pair=None)
-        found = before.users if users is None else _of_users(search, users)
-        paired = before.pair if pair is None else _of_pairs(search, pair)
-        self._known[search] = record = BindingRecord(search=search, users=found, pair=paired)
-        return self.shelf.device(search, record, BINDING, name=search)
+    def apply_users(self, search: str, outcome: Outcome, *, missed: bool = False) -> None:
+        """Apply the user bindings that a search finds; `missed` makes them unknown if the outcome is an error."""
+        if isinstance(outcome, BackendError):
+            if missed:
+                self._records[search] = replace(self.record(search), users_missed=True)
+            return
+        requested_at, items = outcome
+        bindings = [UserBinding.model_validate(item) for item in items]
+        matching = tuple(one for one in bindings if _matches(search, one.name) or _matches_part(search, one.addr))
+        if self._newest.accept(f"users:{search}", requested_at):
+            self._records[search] = replace(self.record(search), users=matching, users_missed=False)
+
+    def apply_pair(self, search: str, outcome: Outcome, *, missed: bool = False) -> None:
+        """Apply the IP-MAC pair that a search finds; `missed` makes it unknown if the outcome is an error."""
+        if isinstance(outcome, BackendError):
+            if missed:
+                self._records[search] = replace(self.record(search), pair_missed=True)
+            return
+        requested_at, items = outcome
+        bindings = [IpMacBinding.model_validate(item) for item in items]
+        matching = tuple(one for one in bindings if _matches(search, one.ip) or _matches(search, one.mac))
+        if self._newest.accept(f"pair:{search}", requested_at):
+            self._records[search] = replace(self.record(search), pair=matching, pair_missed=False)
+
+    def record(self, search: str) -> BindingRecord:
+        """Return what is known of a search."""
+        return self._records.get(search) or BindingRecord(search=search)
+
+    def devices(self, search: str, *, settled: bool) -> tuple[Device, ...]:
+        """Return the device of a search, if it was read; `settled` says that no call of it is awaited any more."""
+        record = self._records.get(search)
+        if record is None:
+            return ()
+        device = self.cache.build(
+            self.cache.id("binding", search),
+            record,
+            BINDING_ENTITIES,
+            **_about(self.cache, "bindings", search, f"Binding {search}", "Binding"),
+            source=BINDINGS,
+            answered=frozenset((BINDINGS,)) if settled else frozenset(),
+        )
+        return (device,)
 
 
-def _outdated(asked: dict[str, float], name: str, requested_at: float) -> bool:
-    """Whether newer news is known; what was asked for now is the newest then."""
-    if requested_at < asked.get(name, requested_at):
-        return True
-    asked[name] = requested_at
-    return False
+def _matches_part(search: str, addr: str | None) -> bool:
+    return _matches(search, addr) or any(_matches(search, part) for part in (addr or "").split("+"))
 
 
-def _of_users(search: str, rows: Iterable[Row]) -> tuple[UserBinding, ...]:
-    found = (UserBinding.model_validate(row) for row in rows)
-    return tuple(row for row in found if _is(search, row.name) or _is_part(search, row.addr))
-
-
-def _of_pairs(search: str, rows: Iterable[Row]) -> tuple[IpMacBinding, ...]:
-    found = (IpMacBinding.model_validate(row) for row in rows)
-    return tuple(row for row in found if _is(search, row.ip) or _is(search, row.mac))
-
-
-def _is_part(search: str, addr: str | None) -> bool:
-    return _is(search, addr) or any(_is(search, part) for part in (addr or "").split("+"))
-
-
-def _is(search: str, text: str | None) -> bool:
-    """Whether a text is what was searched for: the AC may also find what only begins alike."""
-    return text is not None and (text == search or (mac_of(text) or text) == mac_of(search))
+def _matches(search: str, text: str | None) -> bool:
+    """Return True if a text is what was searched for: the AC may also find what only begins alike."""
+    return text is not None and (text == search or (normalize_mac(text) or text) == normalize_mac(search))

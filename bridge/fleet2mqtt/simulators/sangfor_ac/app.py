@@ -1,7 +1,7 @@
-"""A Sangfor AC to test against: the AC document as an aiohttp application, faults and oddities included.
+"""A simulated Sangfor AC: its document as an aiohttp application, with injected faults and deviations.
 
-What the document lacks (chapter 1, most of 2, the permission check) follows public sources. Steer it in process through
-`app[SIMULATOR]`, or over HTTP as `simulator_control` says, and by what `fleet2mqtt.simulators.fault_injection` adds.
+Chapter 1, most of 2 and the permission check, which the document lacks, follow public sources. Control it through
+`app[SIMULATOR]` in process, or over HTTP at the paths of `control` and of `fleet2mqtt.simulators.fault_injection`.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _ARRIVAL: ContextVar[Arrival] = ContextVar("arrival")
 
 
 def create(*, devices: int = 2, push_url: str | None = None, live: bool = False, seed: int = 1) -> web.Application:
-    """Give an AC with `devices` online users, the document's first; it pushes nothing, so `push_url` is unused."""
+    """Return an AC with `devices` online users, the document's first; it pushes nothing, so `push_url` is unused."""
     del push_url
-    simulator = Simulator(rng=random.Random(seed))  # noqa: S311 - made-up data that must come out the same again
+    simulator = Simulator(rng=random.Random(seed))  # noqa: S311 - generated data that must come out the same again
     simulator.populate(devices)
-    app = web.Application(client_max_size=16 * 2**20, middlewares=[_note])
+    app = web.Application(client_max_size=16 * 2**20, middlewares=[_record_call])
     app[SIMULATOR] = simulator
     simulator.fault_injector.attach(app)
     app.router.add_routes([*control_routes(), web.route("*", "/{path:.*}", _serve)])
@@ -62,16 +62,16 @@ def create(*, devices: int = 2, push_url: str | None = None, live: bool = False,
 
 
 @web.middleware
-async def _note(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Note each call, those too that a fault takes: a random that a fault has seen is used."""
+async def _record_call(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Record each call, those too that a fault ends: a random that a fault has seen is used."""
     if not request.path.startswith(CONTROL):
         at, (given, _) = time.monotonic(), await _presented(request)
-        _ARRIVAL.set(request.app[SIMULATOR].note(given, at))
+        _ARRIVAL.set(request.app[SIMULATOR].record_call(given, at))
     return await handler(request)
 
 
 async def _presented(request: web.Request) -> tuple[str | None, str | None]:
-    """Give `random` and `md5` from where they belong: the query of a GET, the JSON body of a POST."""
+    """Return `random` and `md5` from where they belong: the query of a GET, the JSON body of a POST."""
     place = request.query if request.method == "GET" else await _body(request)
     given, md5 = place.get("random"), place.get("md5")
     if isinstance(given, str) and given and isinstance(md5, str) and md5:
@@ -133,7 +133,7 @@ async def _carry_out(simulator: Simulator, request: web.Request) -> Tree:
 
 
 def _interface(simulator: Simulator, request: web.Request) -> dict[tuple[str, str], Operation]:
-    """Give what can be done at a path, by method and `_method`; HTTP 404 where there is nothing."""
+    """Return the operations of a path, by method and `_method`. Raises HTTP 404 where there is none."""
     name = request.path.removeprefix(_ROOT) if request.path.startswith(_ROOT) else ""
     moved = simulator.ipmac_under_bindinfo and name.endswith("ipmac-bindinfo")
     if moved and name == "ipmac-bindinfo":

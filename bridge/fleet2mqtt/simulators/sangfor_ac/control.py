@@ -1,18 +1,14 @@
-"""Steering a simulated AC from another process: the paths under `/_sim/`, JSON in and out, 400 for what is wrong."""
+"""Control of a simulated AC from another process: the paths under `/_sim/`, JSON in and out, 400 for errors."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from fleet2mqtt.simulators.fault_injection import CONTROL, explaining
-from fleet2mqtt.simulators.sangfor_ac.protocol import Chapter
-from fleet2mqtt.simulators.sangfor_ac.state import SIMULATOR, overlay
-
-if TYPE_CHECKING:
-    from fleet2mqtt.simulators.sangfor_ac.protocol import Tree
-    from fleet2mqtt.simulators.sangfor_ac.state import Simulator
+from fleet2mqtt.simulators.sangfor_ac.protocol import Chapter, Tree
+from fleet2mqtt.simulators.sangfor_ac.state import SIMULATOR, Simulator, overlay
 
 _SETTINGS = ("key", "min_spacing", "answer_delay", "row_limit", "utc_offset_hours")
 _SETS = ("missing_chapters", "redirects", "empty_bodies")
@@ -45,7 +41,7 @@ def control_routes() -> list[web.RouteDef]:
 
 
 def quirks(simulator: Simulator) -> Tree:
-    """Give all switches and settings as JSON has them."""
+    """Return all switches and settings as JSON has them."""
     plain = {name: getattr(simulator, name) for name in (*_SETTINGS, *_SWITCHES)}
     return plain | {name: sorted(getattr(simulator, name)) for name in _SETS}
 
@@ -93,11 +89,11 @@ async def _policy(request: web.Request) -> web.Response:
     simulator, values = request.app[SIMULATOR], await request.json()
     name = values.pop("name")
     policy = simulator.net_policy(name)
-    row = simulator.flux_policy(name) if policy is None else policy["policy_info"]
-    if row is None:
+    item = simulator.flux_policy(name) if policy is None else policy["policy_info"]
+    if item is None:
         raise KeyError(name)
-    overlay(row, values)
-    return web.json_response(row)
+    overlay(item, values)
+    return web.json_response(item)
 
 
 async def _binding(request: web.Request) -> web.Response:
@@ -108,7 +104,7 @@ async def _binding(request: web.Request) -> web.Response:
         del simulator.ipmac[values["ip"]]
     elif remove:
         addr = values["addr"]
-        simulator.bindings[:] = [row for row in simulator.bindings if row["addr"] != addr]
+        simulator.bindings[:] = [item for item in simulator.bindings if item["addr"] != addr]
     elif "ip" in values:
         simulator.bind_ip(**values)
     else:

@@ -1,14 +1,11 @@
-"""What a simulated AC starts with: the samples of its document, then made-up ones."""
+"""Initial data of a simulated AC: the samples of its document, then generated items."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from random import Random
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fleet2mqtt.simulators.sangfor_ac.protocol import Tree
-
+from fleet2mqtt.simulators.sangfor_ac.protocol import Tree
 
 VERSION = "AC13.0.18.046 Build20210909"
 SAMPLE_USER = "a"
@@ -48,14 +45,14 @@ _CREATED = datetime(2021, 9, 9, 8, 30, tzinfo=UTC)
 
 
 def make_user(name: str, show_name: str, father_path: str) -> Tree:
-    """Give a local user as `user?name=` shows it, AC document chapter 2 (public sources)."""
+    """Return a local user as `user?name=` shows it, Sangfor document chapter 2 (public sources)."""
     return {
         "name": name,
         "show_name": show_name,
         "desc": "",
         "father_path": father_path,
         "create": f"{_CREATED:%Y-%m-%d %H:%M:%S}",
-        "create_flag": 0,
+        "create_flag": False,
         "policy": [],
         "expire_time": {"enable": False, "date": ""},
         "enable": True,
@@ -69,7 +66,7 @@ def make_user(name: str, show_name: str, father_path: str) -> Tree:
 
 
 def make_online(name: str, ip: str, mac: str, login_time: int) -> Tree:
-    """Give an online user, AC document 5.1, and what only rankings and filters tell: frozen, line, apps (bytes)."""
+    """Return an online user, Sangfor document 5.1, and more for ranks and filters: frozen, line, apps (B/s)."""
     return {
         "name": name,
         "show_name": name,
@@ -87,19 +84,19 @@ def make_online(name: str, ip: str, mac: str, login_time: int) -> Tree:
 
 
 def sample_online(now: int) -> Tree:
-    """Give the user of AC document 5.1, who has been online for 8 s."""
+    """Return the user of Sangfor document 5.1, online for 8 s."""
     return make_online(SAMPLE_USER, SAMPLE_IP, SAMPLE_MAC, now - 8)
 
 
-def drawn_online(index: int, rng: Random, now: int) -> Tree:
-    """Give the `index`-th made-up online user; no two have a name or an address in common."""
+def generate_online(index: int, rng: Random, now: int) -> Tree:
+    """Return the `index`-th generated online user; no two have a name or an address in common."""
     family, given = _FAMILIES[index % len(_FAMILIES)], _GIVEN[index // len(_FAMILIES) % len(_GIVEN)]
     number = index // (len(_FAMILIES) * len(_GIVEN))
     third, fourth = divmod(index, 250)
     ip = f"10.{1 + third // 250}.{third % 250}.{fourth + 2}"
     mac = "-".join(f"{byte:02X}" for byte in (0x3C, *rng.randbytes(2), *index.to_bytes(3, "big")))
-    row = make_online(f"{family[0]}{given[0]}{number or ''}", ip, mac, now - rng.randrange(60, 36_000))
-    return row | {
+    item = make_online(f"{family[0]}{given[0]}{number or ''}", ip, mac, now - rng.randrange(60, 36_000))
+    return item | {
         "show_name": f"{family[1]}{given[1]}{number or ''}",
         "father_path": rng.choice(_HOUSES),
         "terminal": rng.choice((0, 1, 1, 2, 2, 2, 3)),
@@ -112,7 +109,7 @@ def drawn_online(index: int, rng: Random, now: int) -> Tree:
 
 
 def sample_net_policies() -> list[Tree]:
-    """Give the policy of AC document 3.1, those that 2.14 names, one for all users and one for a single user."""
+    """Return the policy of Sangfor document 3.1, those that 2.14 names, one for all users and one for a single user."""
     policies = [_net_policy(name) for name in NET_POLICIES]
     policies[2]["policy_info"] |= {"status": False, "depict": "已停用"}
     policies[3]["policy_info"] |= {"type": "上网审计策略"}
@@ -144,7 +141,7 @@ def _net_policy(name: str) -> Tree:
 
 
 def sample_flux_policies() -> list[Tree]:
-    """Give the channels of AC document 3.2 and made-up ones, nested; bit/s up and down, "-1" without a limit."""
+    """Return the channels of Sangfor document 3.2 and generated ones, nested; bit/s up and down, "-1" for unlimited."""
     first = _channel(
         FLUX_POLICIES[0], "DNS,游戏,金融行情,金融交易,网络会议,ICMP,远程登录,网上银行", (20, 20), (100, 100)
     )
@@ -182,8 +179,8 @@ def _channel(
 
 
 def sample_bindings() -> list[Tree]:
-    """Give the three rows of AC document 4.1."""
-    rows = (("1.1.1.2", "ip", True), (SAMPLE_MAC, "mac", False), (f"{SAMPLE_IP}+{SAMPLE_MAC}", "ipmac", False))
+    """Return the three items of Sangfor document 4.1."""
+    items = (("1.1.1.2", "ip", True), (SAMPLE_MAC, "mac", False), (f"{SAMPLE_IP}+{SAMPLE_MAC}", "ipmac", False))
     return [
         {
             "enable": True,
@@ -195,12 +192,12 @@ def sample_bindings() -> list[Tree]:
             "limitlogon": True,
             "noauth": {"enable": noauth, "indate": 0},
         }
-        for addr, kind, noauth in rows
+        for addr, kind, noauth in items
     ]
 
 
 def sample_status() -> Tree:
-    """Give what chapter 1 (public sources) tells; interfaces carry bytes a second."""
+    """Return the data of chapter 1 (public sources); interfaces carry bytes a second."""
     return {
         "version": VERSION,
         "session-num": 1280,

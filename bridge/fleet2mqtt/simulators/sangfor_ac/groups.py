@@ -1,16 +1,13 @@
-"""Groups and policies of a simulated AC: AC document 2.12 to 2.15 and chapter 3, and what public sources add."""
+"""Groups and policies of a simulated AC: Sangfor document 2.12 to 2.15 and chapter 3, and what public sources add."""
 
 from __future__ import annotations
 
 import re
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fleet2mqtt.simulators.sangfor_ac.protocol import Problem, check_group, check_texts, optional, require
-
-if TYPE_CHECKING:
-    from fleet2mqtt.simulators.sangfor_ac.protocol import Tree
-    from fleet2mqtt.simulators.sangfor_ac.state import Call, Simulator
+from fleet2mqtt.simulators.sangfor_ac.protocol import Problem, Tree, check_group, check_texts, optional, require
+from fleet2mqtt.simulators.sangfor_ac.state import Call, Simulator
 
 _FIXED = ("/", "/default")
 _IN_TABLE = {"ip_group": "targetip_group", "children": "childrens"}
@@ -26,7 +23,7 @@ def add_group(call: Call) -> str:
 
 
 def delete_group(call: Call) -> str:
-    """AC document 2.12; the root and the default group stay."""
+    """Sangfor document 2.12; the root and the default group stay."""
     path = _known(call.simulator, call.body["path"])
     require(path not in _FIXED, Problem.PROTECTED)
     call.simulator.remove_group(path)
@@ -34,13 +31,13 @@ def delete_group(call: Call) -> str:
 
 
 def modify_group(call: Call) -> str:
-    """AC document 2.13."""
+    """Sangfor document 2.13."""
     call.simulator.groups[_known(call.simulator, call.body["path"])] = call.body["desc"]
     return "Modify group success!"
 
 
 def set_group_policies(call: Call) -> str:
-    """AC document 2.14."""
+    """Sangfor document 2.14."""
     group = _known(call.simulator, call.body["group"])
     before = call.simulator.group_policies.get(group, [])
     call.simulator.group_policies[group] = changed(call, before, "net")
@@ -48,15 +45,15 @@ def set_group_policies(call: Call) -> str:
 
 
 def get_group_policies(call: Call) -> list[str]:
-    """AC document 2.15."""
+    """Sangfor document 2.15."""
     group = _known(call.simulator, call.query["path"])
     return [] if call.finds_nothing() else call.simulator.group_policies.get(group, [])
 
 
 def changed(call: Call, before: list[str], kind: str) -> list[str]:
-    """Give the policies that `opr` and `policy` make of those before; `modify` replaces them.
+    """Return the policies that `opr` and `policy` make of those before; `modify` replaces them.
 
-    What applies to all users, or to a single one, cannot be taken away.
+    A policy that applies to all users, or to a single one, cannot be detached.
     """
     simulator, opr, names = call.simulator, call.body["opr"], check_texts(call.body["policy"])
     known = simulator.net_policy if kind == "net" else simulator.flux_policy
@@ -70,17 +67,17 @@ def changed(call: Call, before: list[str], kind: str) -> list[str]:
 
 
 def list_net_policies(call: Call) -> list[Tree]:
-    """AC document 3.1."""
+    """Sangfor document 3.1."""
     return [] if call.finds_nothing() else call.simulator.net_policies
 
 
 def list_flux_policies(call: Call) -> list[Tree]:
-    """AC document 3.2, nested; or flat as devices answer it."""
+    """Sangfor document 3.2, nested; or flat as devices answer it."""
     if call.finds_nothing():
         return []
     if call.simulator.device_fluxpolicy:
         return _flat(call.simulator)
-    return [_table_spelled(row) if call.simulator.table_spelling else row for row in call.simulator.flux_policies]
+    return [_table_spelled(item) if call.simulator.table_spelling else item for item in call.simulator.flux_policies]
 
 
 def _known(simulator: Simulator, path: Any) -> str:
@@ -96,17 +93,21 @@ def _is_fixed(simulator: Simulator, name: str) -> bool:
 def _flat(simulator: Simulator) -> list[Tree]:
     numbers, father = count(1), "father_id" if simulator.old_father_id else "fatherID"
     ids: dict[int, int] = {}
-    rows = []
+    items = []
     for above, channel in simulator.channels():
         ids[id(channel)] = next(numbers)
-        row = {"id": ids[id(channel)], "name": channel["name"], father: 0 if above is None else ids[id(above)]}
-        row |= {"di": channel["ip_group"], "object": channel["target_users"], "service": channel["target_applications"]}
-        row |= {"time": channel["active_time"], "status": channel["policy_enable"]}
-        row |= {"assured": channel["assured_bandwidth"], "max": channel["max_bandwidth"]}
-        rows.append(row | {"single": channel["single_user_limit"]})
-    return rows
+        item = {"id": ids[id(channel)], "name": channel["name"], father: 0 if above is None else ids[id(above)]}
+        item |= {
+            "di": channel["ip_group"],
+            "object": channel["target_users"],
+            "service": channel["target_applications"],
+        }
+        item |= {"time": channel["active_time"], "status": channel["policy_enable"]}
+        item |= {"assured": channel["assured_bandwidth"], "max": channel["max_bandwidth"]}
+        items.append(item | {"single": channel["single_user_limit"]})
+    return items
 
 
 def _table_spelled(channel: Tree) -> Tree:
-    row = {_IN_TABLE.get(name, name): value for name, value in channel.items()}
-    return row | {"childrens": [_table_spelled(child) for child in channel["children"]]}
+    item = {_IN_TABLE.get(name, name): value for name, value in channel.items()}
+    return item | {"childrens": [_table_spelled(child) for child in channel["children"]]}

@@ -1,15 +1,12 @@
-"""Make users of a simulated AC come and go, and its counters and rates move."""
+"""Live mode of a simulated AC: users come and go, counters and rates move."""
 
 from __future__ import annotations
 
 import time
 from random import Random
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fleet2mqtt.simulators.sangfor_ac.protocol import Tree
-    from fleet2mqtt.simulators.sangfor_ac.state import Simulator
-
+from fleet2mqtt.simulators.sangfor_ac.protocol import Tree
+from fleet2mqtt.simulators.sangfor_ac.state import Simulator
 
 _USERS_A_STEP = 500  # so that ten thousand users do not hold the event loop
 _RETURNS, _COMES, _GOES, _FREEZES = 0.3, 0.1, 0.2, 0.01  # chances in one step; fewer come where all are there
@@ -22,7 +19,7 @@ _WANDER = {  # field: step, lowest, highest
 
 
 def step(simulator: Simulator, away: list[Tree]) -> None:
-    """Let a second pass; `away` are the users who have gone, to return one day."""
+    """Advance by a second; `away` are the users who went offline and may return."""
     rng, status = simulator.rng, simulator.status
     for name, (stride, lowest, highest) in _WANDER.items():
         status[name] = min(highest, max(lowest, status[name] + rng.randint(-stride, stride)))
@@ -31,20 +28,19 @@ def step(simulator: Simulator, away: list[Tree]) -> None:
             rates[name] = max(10_000, rate + rng.randint(-(rate // 10), rate // 10) + rng.randint(-500, 500))
     status["log"]["record"] += rng.randrange(1, 40)
     status["log"]["block"] += rng.randrange(3)
-    for row in rng.sample(list(simulator.online.values()), min(len(simulator.online), _USERS_A_STEP)):
-        _use(row, rng)
+    for item in rng.sample(list(simulator.online.values()), min(len(simulator.online), _USERS_A_STEP)):
+        _use(item, rng)
     _come_and_go(simulator, away)
 
 
-def _use(row: Tree, rng: Random) -> None:
+def _use(item: Tree, rng: Random) -> None:
     if rng.random() < _FREEZES:
-        row["frozen"] = not row["frozen"]
-    if row["frozen"]:
+        item["frozen"] = not item["frozen"]
+    if item["frozen"]:
         return
-    row["session"] = max(1, row["session"] + rng.randint(-3, 3))
-    volume = rng.choice(list(row["apps"].values()))
-    volume[0] += rng.randrange(50_000)
-    volume[1] += rng.randrange(500_000)
+    item["session"] = max(1, item["session"] + rng.randint(-3, 3))
+    rates = rng.choice(list(item["apps"].values()))
+    rates[:] = [max(0, rates[0] + rng.randint(-50_000, 50_000)), max(0, rates[1] + rng.randint(-500_000, 500_000))]
 
 
 def _come_and_go(simulator: Simulator, away: list[Tree]) -> None:
@@ -54,7 +50,7 @@ def _come_and_go(simulator: Simulator, away: list[Tree]) -> None:
     if rng.random() >= (_RETURNS if len(online) < simulator.usual else _COMES):
         return
     if not away:
-        simulator.draw_user(now)
+        simulator.generate_user(now)
         return
     back = away.pop(rng.randrange(len(away)))
     if back["ip"] not in online:

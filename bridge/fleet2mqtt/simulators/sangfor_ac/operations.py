@@ -1,4 +1,4 @@
-"""The table of what a simulated AC can do: interfaces S1 to S25 by path, transport method and `_method`."""
+"""The table of a simulated AC's operations: S1 to S25 by path, transport method and `_method`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OPR = (("opr", str), ("policy", list))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One interface: what it requires in the body and in the query, and its `message` of success.
+    """One operation: the fields it requires in the body and in the query, and its `message` of success.
 
     `done` is the `data` of a write that was not carried out.
     """

@@ -1,9 +1,9 @@
-"""How a simulated AC talks: its refusals in two languages, its permission check, and the checks of what it is sent."""
+"""The protocol of a simulated AC: refusals in two languages, permission check, and checks of requests."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from hashlib import md5
 from ipaddress import AddressValueError, IPv4Address
@@ -17,7 +17,7 @@ TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 
 
 class Problem(StrEnum):
-    """Why the AC says no."""
+    """Reasons for which the AC refuses."""
 
     LOCAL_ONLY = "local_only"
     DISABLED = "disabled"
@@ -33,7 +33,7 @@ class Problem(StrEnum):
 
 
 class Chapter(StrEnum):
-    """The chapters of the AC document; firmware and a BBC centre lack some."""
+    """The chapters of the Sangfor document; firmware and a BBC centre lack some."""
 
     STATUS = "status"
     USERS = "users"
@@ -42,7 +42,7 @@ class Chapter(StrEnum):
     ONLINE = "online-users"
 
 
-# Chinese, English: the AC document, chapter 四, then what devices were seen to say, in the one language it was seen in.
+# Chinese, English: Sangfor document, part 四, then texts of devices, in the one language they were seen in.
 # No source has the last three.
 _NO_RANDOM = "The random string and MD5 value of permission check can't be empty!"
 _FORMAT = "请求的接口数据格式不正确!"
@@ -63,26 +63,26 @@ TEXTS: Mapping[Problem, tuple[str, str]] = {
 
 
 class RefusalError(Exception):
-    """The AC's "no": HTTP 200, code 1 and a text."""
+    """A refusal of the AC: HTTP 200, code 1 and a text."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         self.problem = problem
 
     def text(self, *, chinese: bool) -> str:
-        """Give the text in the language that was asked for."""
+        """Return the text in the language that was asked for."""
         return TEXTS[self.problem][0 if chinese else 1]
 
 
 def digest(key: str, random: str) -> str:
-    """Give the value of `md5` that goes with `random`."""
+    """Return the value of `md5` that goes with `random`."""
     return md5(f"{key}{random}".encode()).hexdigest()  # noqa: S324 - the vendor's choice
 
 
-def check_fields(body: Tree, fields: tuple[tuple[str, type], ...]) -> None:
+def check_fields(body: Tree, fields: Iterable[tuple[str, type | tuple[type, ...]]]) -> None:
     """Refuse a body in which a required field is missing or of another JSON type (true is no number)."""
     for name, kind in fields:
-        require(type(body.get(name)) is kind)
+        require(type(body.get(name)) in (kind if isinstance(kind, tuple) else (kind,)))
 
 
 def require(given: object, problem: Problem = Problem.FORMAT) -> None:
@@ -92,21 +92,21 @@ def require(given: object, problem: Problem = Problem.FORMAT) -> None:
 
 
 def optional(body: Tree, name: str, default: Any) -> Any:
-    """Give a field that need not be there, and has the default's type if it is."""
+    """Return a field that need not be there, and has the default's type if it is."""
     value = body.get(name, default)
     require(type(value) is type(default))
     return value
 
 
 def check_texts(value: Any) -> list[str]:
-    """Give a list of texts, or refuse it."""
+    """Return a list of texts, or refuse it."""
     require(isinstance(value, list) and all(isinstance(text, str) for text in value))
     texts: list[str] = value
     return texts
 
 
 def check_ip(text: Any) -> int:
-    """Give an IPv4 address as a number, or refuse it."""
+    """Return an IPv4 address as a number, or refuse it."""
     require(isinstance(text, str))
     try:
         return int(IPv4Address(text))
@@ -115,7 +115,7 @@ def check_ip(text: Any) -> int:
 
 
 def check_range(text: str) -> tuple[int, int]:
-    """Give the first and the last of an address or of a range "a-b", or refuse it."""
+    """Return the first and the last of an address or of a range "a-b", or refuse it."""
     first, _, last = text.partition("-")
     ends = check_ip(first), check_ip(last if "-" in text else first)
     require(ends[0] <= ends[1])
@@ -123,25 +123,25 @@ def check_range(text: str) -> tuple[int, int]:
 
 
 def check_mac(text: Any) -> str:
-    """Give a MAC address in capitals, or refuse it."""
+    """Return a MAC address in capitals, or refuse it."""
     require(isinstance(text, str) and MAC.fullmatch(text))
     return str(text).upper()
 
 
 def check_group(path: Any) -> str:
-    """Give a group's path, or refuse it: no leading slash, or more than 15 levels."""
+    """Return a group's path, or refuse it: no leading slash, or more than 15 levels."""
     require(isinstance(path, str) and GROUP.fullmatch(path))
     return str(path)
 
 
 def check_time(text: Any) -> str:
-    """Give "YYYY-MM-DD hh:mm:ss" or "", or refuse it."""
+    """Return "YYYY-MM-DD hh:mm:ss" or "", or refuse it."""
     require(isinstance(text, str) and (text == "" or TIME.fullmatch(text)))
     return str(text)
 
 
 def braces_for_empty(value: Any) -> Any:
-    """Give the value with `{}` in the place of every empty array."""
+    """Return the value with `{}` in the place of every empty array."""
     if isinstance(value, dict):
         return {name: braces_for_empty(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -150,7 +150,7 @@ def braces_for_empty(value: Any) -> Any:
 
 
 def number_texts(value: Any) -> Any:
-    """Give a number, or the numbers right in an object, as texts."""
+    """Return a number, or the numbers right in an object, as texts."""
     if isinstance(value, dict):
         return {name: number_texts(part) if _is_number(part) else part for name, part in value.items()}
     return str(value) if _is_number(value) else value

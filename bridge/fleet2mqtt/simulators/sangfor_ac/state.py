@@ -1,4 +1,4 @@
-"""What a simulated AC holds: users, groups, policies, bindings, and how it deviates from its document."""
+"""The state of a simulated AC: users, groups, policies, bindings, and its deviations from the document."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -17,7 +17,7 @@ from fleet2mqtt.simulators.sangfor_ac.data import (
     GROUPS,
     ONE_USERS_POLICY,
     SAMPLE_USER,
-    drawn_online,
+    generate_online,
     make_online,
     make_user,
     sample_bindings,
@@ -26,25 +26,23 @@ from fleet2mqtt.simulators.sangfor_ac.data import (
     sample_online,
     sample_status,
 )
-
-if TYPE_CHECKING:
-    from fleet2mqtt.simulators.sangfor_ac.protocol import Tree
+from fleet2mqtt.simulators.sangfor_ac.protocol import Tree
 
 HOUR = 3600.0
-_EVERY = 5  # one made-up user in so many has bindings
+_EVERY = 5  # one generated user in so many has bindings
 
 
-def overlay(row: Tree, fields: Tree) -> Tree:
-    """Change fields of a row and give it. Raises KeyError for those it has not, and then changes nothing."""
-    unknown = fields.keys() - row.keys()
+def overlay(item: Tree, fields: Tree) -> Tree:
+    """Change fields of an item and return it. Raises KeyError for fields it lacks, and then changes nothing."""
+    unknown = fields.keys() - item.keys()
     if unknown:
         raise KeyError(*unknown)
-    row |= fields
-    return row
+    item |= fields
+    return item
 
 
 class Arrival(NamedTuple):
-    """What is known of a call as it comes in: seconds since the one before, and whether its `random` was used."""
+    """A call that arrives: seconds since the one before, and whether its `random` was used."""
 
     gap: float
     reused: bool
@@ -52,7 +50,7 @@ class Arrival(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Simulator:
-    """The vendor's state as plain data, what was noted of the calls, and what steers the device.
+    """The vendor's state as plain data, records of the calls, and the settings of the device.
 
     Every switch is off by default. Paths in switches are patterns as in a shell, from `/v1/` on.
     """
@@ -87,7 +85,7 @@ class Simulator:
     missing_as_text: bool = False  # they refuse the format; otherwise they are HTTP 404
     redirects: set[str] = field(default_factory=set)  # HTTP 302, as from a wrong port
     empty_bodies: set[str] = field(default_factory=set)  # HTTP 200 and nothing, the call carried out
-    code_missing: bool = False  # successful POSTs say no `code`
+    code_missing: bool = False  # successful POSTs have no `code`
     braces_for_empty: bool = False  # empty arrays are `{}`
     numbers_as_text: bool = False  # in chapter 1
     device_fluxpolicy: bool = False  # flat, as a 13.0.18 answers
@@ -107,9 +105,9 @@ class Simulator:
     row_limit: int = 100
     utc_offset_hours: float = 8.0  # of sys-time
 
-    drifted: int = 0  # rows by which the online list has turned under DRIFT
+    drifted: int = 0  # items by which the online list has turned under DRIFT
     usual: int = 0  # online users to begin with
-    drawn: int = 0  # online users made up so far
+    generated: int = 0  # online users generated so far
 
     def populate(self, devices: int) -> None:
         """Start with so many online users, the document's first, and the rest of its samples."""
@@ -127,45 +125,45 @@ class Simulator:
             sample = sample_online(now)
             self.online[sample["ip"]] = sample
         for _ in range(devices - 1):
-            self.draw_user(now)
+            self.generate_user(now)
 
-    def draw_user(self, now: int) -> Tree:
-        """Let a made-up user, of whom the AC has an account, come online."""
-        row = drawn_online(self.drawn, self.rng, now)
-        self.online[row["ip"]] = row
-        self.users[row["name"]] = make_user(row["name"], row["show_name"], row["father_path"])
-        if self.drawn % _EVERY == _EVERY - 1:
-            addr = f"{row['ip']}+{row['mac']}"
-            self.bind_user(row["name"], addr, addr_type="ipmac")
-            self.bind_ip(row["ip"], row["mac"])
-        self.drawn += 1
-        return row
+    def generate_user(self, now: int) -> Tree:
+        """Bring a generated user, of whom the AC has an account, online; return the item."""
+        item = generate_online(self.generated, self.rng, now)
+        self.online[item["ip"]] = item
+        self.users[item["name"]] = make_user(item["name"], item["show_name"], item["father_path"])
+        if self.generated % _EVERY == _EVERY - 1:
+            addr = f"{item['ip']}+{item['mac']}"
+            self.bind_user(item["name"], addr, addr_type="ipmac")
+            self.bind_ip(item["ip"], item["mac"])
+        self.generated += 1
+        return item
 
     def log_in(self, ip: str, name: str, mac: str = "", **fields: Any) -> Tree:
-        """Let a user come online at an address, in the place of who was; `fields` are others of 5.1, or KeyError."""
-        row = overlay(make_online(name, ip, mac, int(time.time())), fields)
+        """Bring a user online at an address, replacing the user there; `fields` are others of 5.1, or KeyError."""
+        item = overlay(make_online(name, ip, mac, int(time.time())), fields)
         self.online.pop(ip, None)
-        self.online[ip] = row
+        self.online[ip] = item
         return self.online[ip]
 
     def log_out(self, ip: str) -> None:
-        """Let whoever is online at an address go. Raises KeyError."""
+        """Take the user at an address offline. Raises KeyError."""
         del self.online[ip]
 
     def add_user(self, name: str, show_name: str = "", father_path: str = "/default", **fields: Any) -> Tree:
-        """Add a local user, or replace it; `fields` are others of its row, or KeyError."""
+        """Add a local user, or replace it; `fields` are others of its item, or KeyError."""
         self.users[name] = overlay(make_user(name, show_name or name, father_path), fields)
         return self.users[name]
 
     def remove_user(self, name: str) -> None:
-        """Forget a local user with its policies and bindings. Raises KeyError."""
+        """Remove a local user with its policies and bindings. Raises KeyError."""
         del self.users[name]
         for policies in self.user_policies.values():
             policies.pop(name, None)
-        self.bindings[:] = [row for row in self.bindings if row["name"] != name]
+        self.bindings[:] = [item for item in self.bindings if item["name"] != name]
 
     def remove_group(self, path: str) -> None:
-        """Forget a group, those below it, and their users. Raises KeyError."""
+        """Remove a group, those below it, and their users. Raises KeyError."""
         del self.groups[path]
         self.group_policies.pop(path, None)
         below = {other for other in self.groups if other.startswith(f"{path}/")}
@@ -178,8 +176,8 @@ class Simulator:
     def bind_user(self, name: str, addr: str, *, addr_type: str = "ip", **fields: Any) -> Tree:
         """Bind a user to an address; `fields` are others of 4.1, or KeyError."""
         kind = {"addr": addr, "addr_type": addr_type, "time": self.local_time("%Y-%m-%d"), "limitlogon": True}
-        row = {"enable": True, "desc": "", "name": name, **kind, "noauth": {"enable": False, "indate": 0}}
-        self.bindings.append(overlay(row, fields))
+        item = {"enable": True, "desc": "", "name": name, **kind, "noauth": {"enable": False, "indate": 0}}
+        self.bindings.append(overlay(item, fields))
         return self.bindings[-1]
 
     def bind_ip(self, ip: str, mac: str, desc: str = "") -> Tree:
@@ -188,25 +186,25 @@ class Simulator:
         return self.ipmac[ip]
 
     def net_policy(self, name: str) -> Tree | None:
-        """Give a net policy."""
-        return next((row for row in self.net_policies if row["policy_info"]["name"] == name), None)
+        """Return a net policy."""
+        return next((item for item in self.net_policies if item["policy_info"]["name"] == name), None)
 
     def flux_policy(self, name: str) -> Tree | None:
-        """Give a channel, wherever in the tree it is."""
-        return next((row for _, row in self.channels() if row["name"] == name), None)
+        """Return a channel, wherever in the tree it is."""
+        return next((item for _, item in self.channels() if item["name"] == name), None)
 
     def channels(self, above: Tree | None = None) -> Iterator[tuple[Tree | None, Tree]]:
-        """Give each channel with the one it is in, parents first."""
-        for row in self.flux_policies if above is None else above["children"]:
-            yield above, row
-            yield from self.channels(row)
+        """Return each channel with the one it is in, parents first."""
+        for item in self.flux_policies if above is None else above["children"]:
+            yield above, item
+            yield from self.channels(item)
 
     def local_time(self, form: str) -> str:
-        """Give the device's own time, which says no zone."""
+        """Return the device's own time, which has no zone."""
         return time.strftime(form, time.gmtime(time.time() + self.utc_offset_hours * HOUR))
 
-    def note(self, random: str | None, at: float) -> Arrival:
-        """Note a call that came in at `at` (monotonic)."""
+    def record_call(self, random: str | None, at: float) -> Arrival:
+        """Record a call that arrived at `at` (monotonic)."""
         gap = at - self.arrivals[-1] if self.arrivals else float("inf")
         self.arrivals.append(at)
         return Arrival(gap=gap, reused=random is not None and self._is_reused(random))
@@ -225,7 +223,7 @@ class Simulator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A call that was let through."""
+    """A call that passed the permission check."""
 
     simulator: Simulator
     path: str
@@ -233,7 +231,7 @@ class Call:
     body: Tree
 
     def finds_nothing(self) -> bool:
-        """Use up a fault that makes lists look empty, if one waits."""
+        """Return True if a fault makes lists look empty; uses it up."""
         return self.simulator.fault_injector.take(self.path, FaultKind.EMPTY) is not None
 
 

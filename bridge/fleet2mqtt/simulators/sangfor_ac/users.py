@@ -1,13 +1,14 @@
-"""Local users of a simulated AC: AC document chapter 2, of which only public sources tell."""
+"""Local users of a simulated AC: chapter 2, which only public sources describe."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fleet2mqtt.simulators.sangfor_ac.groups import changed
 from fleet2mqtt.simulators.sangfor_ac.protocol import (
     Problem,
+    Tree,
     check_fields,
     check_group,
     check_ip,
@@ -17,16 +18,13 @@ from fleet2mqtt.simulators.sangfor_ac.protocol import (
     optional,
     require,
 )
+from fleet2mqtt.simulators.sangfor_ac.state import Call, Simulator
 
-if TYPE_CHECKING:
-    from fleet2mqtt.simulators.sangfor_ac.protocol import Tree
-    from fleet2mqtt.simulators.sangfor_ac.state import Call, Simulator
-
-_EXTENSIONS: dict[str, type] = {
+_EXTENSIONS: dict[str, type | tuple[type, ...]] = {
     "enable": bool,
     "self_pass": dict,
     "bind_cfg": list,
-    "custom_cfg": dict,
+    "custom_cfg": (dict, list),  # a list of objects by the types of a public client
     "logout": bool,
     "common_user": dict,
     "limit_ipmac": dict,
@@ -79,13 +77,13 @@ def search_users(call: Call) -> list[Tree]:
     require(status in ("all", *_SHOWN))
     if call.finds_nothing():
         return []
-    rows = (user for user in simulator.users.values() if matches(user) and path in ("", user["father_path"]))
-    rows = (user for user in rows if status == "all" or user["enable"] is _SHOWN[status])
-    return [_shown(simulator, user) for user in rows][: simulator.row_limit]
+    items = (user for user in simulator.users.values() if matches(user) and path in ("", user["father_path"]))
+    items = (user for user in items if status == "all" or user["enable"] is _SHOWN[status])
+    return [_shown(simulator, user) for user in items][: simulator.row_limit]
 
 
 def policies_of_user(kind: str) -> Callable[[Call], list[str]]:
-    """Give the call that reads the "net" or "flux" policies of a user."""
+    """Return the call that reads the "net" or "flux" policies of a user."""
 
     def get(call: Call) -> list[str]:
         user = call.query["user"]
@@ -96,7 +94,7 @@ def policies_of_user(kind: str) -> Callable[[Call], list[str]]:
 
 
 def set_policies_of_user(kind: str) -> Callable[[Call], str]:
-    """Give the call that changes the "net" or "flux" policies of a user."""
+    """Return the call that changes the "net" or "flux" policies of a user."""
 
     def change(call: Call) -> str:
         user, policies = call.body["user"], call.simulator.user_policies[kind]
@@ -109,7 +107,7 @@ def set_policies_of_user(kind: str) -> Callable[[Call], str]:
 
 
 def _fields(simulator: Simulator, body: Tree) -> Tree:
-    """Give what a body sets; flat extension fields have no effect on the devices that were tried."""
+    """Return the fields that a body sets; flat extension fields have no effect on the devices that were tried."""
     fields: Tree = {name: optional(body, name, "") for name in ("desc", "show_name") if name in body}
     if "expire_time" in body:
         date = check_time(body["expire_time"])
@@ -127,7 +125,8 @@ def _fields(simulator: Simulator, body: Tree) -> Tree:
 
 
 def _shown(simulator: Simulator, user: Tree) -> Tree:
-    policies = simulator.user_policies["net"].get(user["name"], [])
+    names = simulator.user_policies["net"].get(user["name"], [])
+    policies = [policy["policy_info"] for name in names if (policy := simulator.net_policy(name))]
     shown = user | {"policy": policies, "self_pass": user["self_pass"] | {"password": ""}}
     if simulator.expiry_as_text:
         shown["expire_time"] = shown["expire_time"]["date"]
@@ -146,7 +145,7 @@ def _by_ip(value: Any) -> Callable[[Tree], bool]:
     first, last = check_ip(value.get("start")), check_ip(value.get("end"))
 
     def matches(user: Tree) -> bool:
-        ends = [check_range(row["ip"]) for row in user["bind_cfg"] if row.get("ip")]
+        ends = [check_range(item["ip"]) for item in user["bind_cfg"] if item.get("ip")]
         return any(low <= last and first <= high for low, high in ends)
 
     return matches
@@ -154,4 +153,4 @@ def _by_ip(value: Any) -> Callable[[Tree], bool]:
 
 def _by_mac(value: Any) -> Callable[[Tree], bool]:
     mac = check_mac(value)
-    return lambda user: any(row.get("mac", "").upper() == mac for row in user["bind_cfg"])
+    return lambda user: any(item.get("mac", "").upper() == mac for item in user["bind_cfg"])

@@ -1,4 +1,4 @@
-"""Answers otherwise than the document has them, and what is not taken for news."""
+"""Coordinator: responses that differ from the document, and responses that say nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("quirk", "rows"),
+    ("quirk", "items"),
     [
         ({}, {"send": 12_480_000, "recv": 58_440_000}),
         ({"unit_ignored": True}, {"send": 12_480_000, "recv": 58_440_000}),
@@ -24,25 +24,23 @@ if TYPE_CHECKING:
     ],
 )
 @pytest.mark.parametrize("unit", ["bits", "bytes"])
-async def test_throughput_trusts_the_unit_of_the_answer(
-    quirk: dict[str, bool], rows: dict[str, int], unit: str
-) -> None:
+async def test_throughput_unit_of_response_decides(quirk: dict[str, bool], items: dict[str, int], unit: str) -> None:
     async with simulated(throughput={"unit": unit}) as (simulator, run):
         for name, value in quirk.items():
             setattr(simulator, name, value)
         await run.poll("status")
         assert calls(simulator, "status/throughput")[0].body["filter"] == {"unit": unit}
-        assert {name: run.state(NAME)[f"throughput_{name}"] for name in rows} == rows
+        assert {name: run.state(NAME)[f"throughput_{name}"] for name in items} == items
 
 
-async def test_throughput_of_one_interface() -> None:
+async def test_throughput_interface_option_is_sent() -> None:
     async with simulated(throughput={"interface": "eth2"}) as (simulator, run):
         await run.poll("status")
         assert calls(simulator, "status/throughput")[0].body["filter"] == {"unit": "bits", "interface": "eth2"}
         assert run.state(NAME)["throughput_send"] == 2_480_000
 
 
-async def test_numbers_as_texts_and_braces_for_lists(polled: tuple[Simulator, Run]) -> None:
+async def test_responses_numbers_as_texts_and_braces_give_same_state(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     before = {id_: dict(device.state) for id_, device in run.devices.items()}
     simulator.numbers_as_text = True
@@ -61,22 +59,23 @@ async def test_numbers_as_texts_and_braces_for_lists(polled: tuple[Simulator, Ru
 
 
 @pytest.mark.parametrize("old", [False, True])
-async def test_channels_as_devices_send_them(old: bool) -> None:
+async def test_channels_flat_form_is_parsed(old: bool) -> None:
     async with simulated() as (simulator, run):
         simulator.device_fluxpolicy = True
         simulator.old_father_id = old
         await run.poll("policies")
         channel = run.devices[run.named("flux_policies", "1")]
-        assert (channel.name, channel.id) == ("时延敏感型应用保障", f"{NAME}_flux_policy_1")
+        assert (channel.name, channel.id) == ("Channel 时延敏感型应用保障", f"{NAME}_flux_policy_1")
+        assert channel.attributes["policy_enable"]["ip_group"] == "全部"  # `di`, faults 4.6
         assert channel.state["policy_enable"] == "ON"
         assert channel.state["max_bandwidth_down"] == 100_000_000
         assert channel.state["single_user_limit_up"] is None
         child = run.devices[run.named("flux_policies", "2")]
-        assert child.name == "时延敏感型应用保障/视频会议保障"
+        assert child.name == "Channel 时延敏感型应用保障/视频会议保障"
         assert child.state["single_user_limit_down"] == 8_000_000
 
 
-async def test_channels_as_the_table_spells_them() -> None:
+async def test_channels_table_spelling_is_parsed() -> None:
     async with simulated() as (simulator, run):
         await run.poll("policies")
         before = {id_: device for id_, device in run.devices.items() if device.scope == "flux_policies"}
@@ -86,7 +85,7 @@ async def test_channels_as_the_table_spells_them() -> None:
         assert len(before) == 4
 
 
-async def test_an_answer_without_data_is_no_news(polled: tuple[Simulator, Run]) -> None:
+async def test_response_without_data_keeps_state(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     before = {id_: dict(device.state) for id_, device in run.devices.items()}
     simulator.empty_bodies = {"*"}
@@ -99,7 +98,7 @@ async def test_an_answer_without_data_is_no_news(polled: tuple[Simulator, Run]) 
     assert run.state(NAME)["cpu_usage"] == before[NAME]["cpu_usage"]
 
 
-async def test_nothing_but_success_publishes_no_zeros() -> None:
+async def test_response_only_success_publishes_no_zeros() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         simulator.fault_injector.inject("garbage", text='{"code": 0, "message": "Successfully"}')
         for source in SOURCES:
@@ -110,7 +109,7 @@ async def test_nothing_but_success_publishes_no_zeros() -> None:
 
 
 @pytest.mark.parametrize("data", ["null", '""', "[]", "{}", '"x"', "false", '{"x": 1}'])
-async def test_odd_data_does_no_harm(data: str) -> None:
+async def test_response_odd_data_publishes_nothing(data: str) -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         simulator.fault_injector.inject("garbage", text=f'{{"code": 0, "data": {data}}}')
         for source in SOURCES:

@@ -1,4 +1,4 @@
-"""A system that answers what it does not have with the document's 未知错误 (part 4), as a BBC centre may."""
+"""Capabilities: a system that refuses what it lacks with the document's 未知错误 (part 四), as a BBC centre may."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _system(asked: list[str], *, policies: bool) -> web.Application:
     return app
 
 
-async def test_chapters_that_are_refused_cost_only_themselves() -> None:
+async def test_status_refused_net_policies_are_polled() -> None:
     asked = list[str]()
     async with TestServer(_system(asked, policies=True)) as server, connected(str(server.make_url(""))) as run:
         await run.poll("status")
@@ -35,7 +35,7 @@ async def test_chapters_that_are_refused_cost_only_themselves() -> None:
         assert asked == ["/v1/policy/netpolicy"]
 
 
-async def test_a_system_that_refuses_everything_is_not_there() -> None:
+async def test_every_call_refused_fails() -> None:
     async with TestServer(_system([], policies=False)) as server, connected(str(server.make_url(""))) as run:
         with pytest.raises(Rejected, match="未知错误"):
             await run.poll("status")

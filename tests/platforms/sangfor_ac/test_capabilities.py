@@ -1,4 +1,4 @@
-"""Systems that lack some calls, for good or for now, and what is no AC at all."""
+"""Capabilities: systems that lack some calls, for good or for now, and servers that are no AC at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from fleet2mqtt.errors import Ambiguous, AuthenticationError, InvalidResponse, Rejected
-from fleet2mqtt.platforms.sangfor_ac.capabilities import RETRY, Features, Round
+from fleet2mqtt.platforms.sangfor_ac.capabilities import RETRY_INTERVAL, Capabilities, PollCycle
+from fleet2mqtt.sdk.sweep import Sweep
 from tests.platforms.sangfor_ac.connected import GROUP, HELLO, NAME, SOURCES, USER, WATCH, calls, connected, simulated
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def _missing(simulator: Simulator, how: str, chapters: set[str]) -> None:
         simulator.missing_as_text = how == "text"
 
 
-async def test_a_bbc_centre(caplog: pytest.LogCaptureFixture) -> None:
+async def test_bbc_centre_missing_chapters_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         simulator.bbc_centre = True
         await run.poll()
@@ -41,12 +42,13 @@ async def test_a_bbc_centre(caplog: pytest.LogCaptureFixture) -> None:
         assert (await run.read(USER)).state["enable"] == "ON"
         assert run.state(NAME) == {}
         said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        assert len(said) == 4
-        assert said[0].startswith("ac does without status/version, status/online-user, ")
+        assert len(said) == 5
+        assert said[0].startswith("ac: the system has no status/version, status/online-user, ")
         assert [text.split(",")[0] for text in said[1:]] == [
-            "ac does without online-users",
-            "ac does without status/insidelib",
-            "ac does without bindinfo/user-bindinfo",
+            "ac: the system has no online-users",
+            "ac: the system has no status/insidelib",
+            "ac: the system has no bindinfo/user-bindinfo",
+            "ac: the system has no ipmac-bindinfo",
         ]
         simulator.fault_injector.calls.clear()
         caplog.clear()
@@ -66,7 +68,7 @@ async def test_a_bbc_centre(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("how", ["404", "text", "redirect"])
 @pytest.mark.parametrize("chapter", ["status", "online-users", "bindings"])
-async def test_a_chapter_that_is_missing_costs_nothing_else(chapter: str, how: str) -> None:
+async def test_chapter_missing_others_are_polled(chapter: str, how: str) -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         _missing(simulator, how, {chapter})
         await run.poll()
@@ -76,14 +78,14 @@ async def test_a_chapter_that_is_missing_costs_nothing_else(chapter: str, how: s
         everything = {"backend", "net_policies", "flux_policies", "groups", "users", "bindings"}
         assert everything - scopes == lost
         path = {"status": "status/version", "online-users": "online-users", "bindings": "bindinfo/user-bindinfo"}
-        assert len(calls(simulator, path[chapter])) == 1
+        assert len(calls(simulator, path[chapter])) == (2 if chapter == "bindings" else 1)  # each search, once
         assert ("cpu_usage" in run.state(NAME)) is (chapter != "status")
         assert ("online" in run.state(USER)) is (chapter != "online-users")
         assert run.state(USER)["enable"] == "ON"
 
 
 @pytest.mark.parametrize("how", ["404", "text", "redirect"])
-async def test_without_local_users_the_watched_ones_are_seen_nevertheless(how: str) -> None:
+async def test_local_users_missing_presence_is_polled(how: str) -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         if how == "404":
             simulator.fault_injector.inject("status", "/v1/user", status=404)
@@ -100,7 +102,7 @@ async def test_without_local_users_the_watched_ones_are_seen_nevertheless(how: s
         assert len(calls(simulator, "user")) == 1
 
 
-async def test_a_single_call_that_is_missing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_call_missing_is_left_out_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject("status", "/v1/status/app-rank", status=404)
         await run.poll("status")
@@ -111,7 +113,7 @@ async def test_a_single_call_that_is_missing(caplog: pytest.LogCaptureFixture) -
         assert len([record for record in caplog.records if "status/app-rank" in record.getMessage()]) == 1
 
 
-async def test_policies_can_be_missing() -> None:
+async def test_policies_missing_groups_have_attached_switches() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         simulator.missing_chapters = {"policies"}
         await run.poll()
@@ -120,7 +122,7 @@ async def test_policies_can_be_missing() -> None:
         assert run.ids("groups") is None
 
 
-async def test_firmware_that_answers_a_chapter_with_nothing_lacks_it() -> None:
+async def test_status_empty_bodies_chapter_is_missing() -> None:
     async with simulated() as (simulator, run):
         simulator.empty_bodies = {"/v1/status/*"}
         await run.poll("status")
@@ -131,7 +133,7 @@ async def test_firmware_that_answers_a_chapter_with_nothing_lacks_it() -> None:
         assert len(calls(simulator, "policy/netpolicy")) == 2
 
 
-async def test_what_told_figures_before_and_tells_none_now_is_not_well() -> None:
+async def test_status_empty_bodies_after_figures_fails() -> None:
     async with simulated() as (simulator, run):
         await run.poll("status")
         simulator.empty_bodies = {"/v1/status/*"}
@@ -143,7 +145,7 @@ async def test_what_told_figures_before_and_tells_none_now_is_not_well() -> None
         await run.poll("status")
 
 
-async def test_a_wrong_port_or_https_is_told_so() -> None:
+async def test_redirection_error_names_the_url() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         simulator.redirects = {"*"}
         for source in SOURCES:
@@ -155,7 +157,7 @@ async def test_a_wrong_port_or_https_is_told_so() -> None:
         assert run.state(NAME)["cpu_usage"] == 12
 
 
-async def test_what_is_no_ac_is_not_taken_for_one_without_features() -> None:
+async def test_server_without_calls_fails_and_names_the_url() -> None:
     async with TestServer(web.Application()) as server, connected(str(server.make_url("")), watch=WATCH) as run:
         for _ in range(2):
             for source in SOURCES:
@@ -164,7 +166,7 @@ async def test_what_is_no_ac_is_not_taken_for_one_without_features() -> None:
                 assert caught.value.code == 404
 
 
-async def test_an_ac_that_is_away_for_a_while_lacks_nothing_afterwards() -> None:
+async def test_ac_answers_nothing_for_a_while_no_call_stays_missing() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         await run.poll()
         simulator.fault_injector.inject("status", status=404)
@@ -179,16 +181,16 @@ async def test_an_ac_that_is_away_for_a_while_lacks_nothing_afterwards() -> None
         assert calls(simulator, "status/cpu-usage")
 
 
-async def test_a_call_that_fails_costs_the_others_nothing_but_three_do(caplog: pytest.LogCaptureFixture) -> None:
+async def test_status_call_fails_others_are_polled_unless_three_fail(caplog: pytest.LogCaptureFixture) -> None:
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject("reset", "/v1/status/session-num")
         simulator.fault_injector.inject("error", "/v1/status/log")
         await run.poll("status")
         await run.poll("status")
         assert not {"session_num", "log_block"} & set(run.state(NAME))
-        assert sorted(record.getMessage().partition(": ")[0] for record in caplog.records) == [
-            "ac fails at status/log",
-            "ac fails at status/session-num",
+        assert sorted(record.getMessage().partition(" fails")[0] + " fails" for record in caplog.records) == [
+            "ac: status/log fails",
+            "ac: status/session-num fails",
         ]
         assert run.state(NAME)["disk_usage"] == 23
         simulator.fault_injector.inject("reset", "/v1/status/*-usage")
@@ -198,10 +200,10 @@ async def test_a_call_that_fails_costs_the_others_nothing_but_three_do(caplog: p
         assert len(calls(simulator, "status/disk-usage")) == 0
 
 
-async def test_what_is_missing_is_tried_again_after_an_hour(caplog: pytest.LogCaptureFixture) -> None:
+async def test_missing_call_is_repeated_after_an_hour(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     now = 0.0
-    features = Features(backend=NAME, clock=lambda: now)
+    capabilities = Capabilities(backend=NAME, clock=lambda: now)
     asked = 0
     there = False
 
@@ -213,19 +215,19 @@ async def test_what_is_missing_is_tried_again_after_an_hour(caplog: pytest.LogCa
         return "answer"
 
     async def turn() -> str | None:
-        one = Round(features)
-        answer = await one.ask("x", call)
-        one.close()
+        cycle = PollCycle(capabilities=capabilities, sweep=Sweep())
+        answer = await cycle.call("x", call)
+        cycle.close()
         return answer
 
-    features.have("y")
-    for now in (0.0, 1.0, RETRY - 1, RETRY, RETRY + 1, 2 * RETRY - 1):  # noqa: B007 - the clock reads it
+    capabilities.mark_supported("y")
+    for now in (0.0, 1.0, RETRY_INTERVAL - 1, RETRY_INTERVAL, RETRY_INTERVAL + 1, 2 * RETRY_INTERVAL - 1):  # noqa: B007 - the clock reads it
         assert await turn() is None
     assert asked == 2
     there = True
-    for now in (2 * RETRY, 2 * RETRY + 1):  # noqa: B007 - as above
+    for now in (2 * RETRY_INTERVAL, 2 * RETRY_INTERVAL + 1):  # noqa: B007 - as above
         assert await turn() == "answer"
     assert [record.getMessage() for record in caplog.records] == [
-        "ac does without x, which it does not have: x: HTTP 404",
-        "ac answers x now",
+        "ac: the system has no x, left out: x: HTTP 404",
+        "ac: x is answered again",
     ]

@@ -1,4 +1,4 @@
-"""How the simulated AC can be made to fail and to change."""
+"""The simulated AC: fault injection, control over HTTP, live mode."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.waiting import wait_until
 CHINESE = {"Accept-Language": "zh-CN,zh;q=0.9"}
 
 
-async def test_an_injected_error_comes_in_the_envelope(ac: Ac) -> None:
+async def test_simulator_injected_error_has_the_envelope(ac: Ac) -> None:
     fault_injector = ac.simulator.fault_injector
     fault_injector.inject("error", "*/online-users", code=7, text="no", times=1)
     assert await ac.post(ONLINE, {}, "GET") == {"code": 7, "message": "no"}
@@ -46,7 +46,7 @@ async def test_an_injected_error_comes_in_the_envelope(ac: Ac) -> None:
     assert (await ac.post(ONLINE, {}, "GET", **CHINESE))["message"] == "未知错误,获取数据失败!"
 
 
-async def test_everything_can_look_empty(ac: Ac) -> None:
+async def test_simulator_fault_empty_lists_are_empty(ac: Ac) -> None:
     ac.simulator.fault_injector.inject("empty")
     for path, query in (
         (LIBRARIES, {}),
@@ -64,7 +64,7 @@ async def test_everything_can_look_empty(ac: Ac) -> None:
     assert await ac.get(IPMAC_QUERY, search="1.1.1.2") == NOT_FOUND
 
 
-async def test_a_write_can_do_nothing(ac: Ac) -> None:
+async def test_simulator_fault_noop_changes_nothing(ac: Ac) -> None:
     def everything() -> str:
         simulator = ac.simulator
         return json.dumps([simulator.groups, simulator.bindings, simulator.ipmac, list(simulator.online)])
@@ -79,17 +79,17 @@ async def test_a_write_can_do_nothing(ac: Ac) -> None:
     assert everything() == before
 
 
-async def test_the_hundred_can_drift() -> None:
+async def test_simulator_fault_drift_moves_the_list() -> None:
     async with running(devices=300) as ac:
-        still = [row["ip"] for row in (await ac.online())["users"]]
+        still = [item["ip"] for item in (await ac.online())["users"]]
         ac.simulator.fault_injector.inject("drift")
         for turn in (1, 2):
             answer = await ac.online()
             assert answer["count"] == 300
-            assert [row["ip"] for row in answer["users"]][: 100 - turn] == still[turn:]
+            assert [item["ip"] for item in answer["users"]][: 100 - turn] == still[turn:]
 
 
-async def test_it_is_steered_over_http(ac: Ac) -> None:
+async def test_simulator_control_over_http(ac: Ac) -> None:
     steps: tuple[tuple[str, dict[str, Any]], ...] = (
         ("online", {"ip": SAMPLE_IP, "frozen": True}),
         ("online", {"ip": "7.7.7.7", "name": "b", "father_path": "/hello"}),
@@ -110,7 +110,7 @@ async def test_it_is_steered_over_http(ac: Ac) -> None:
     for path, body in steps:
         assert await ac.control(path, body) == 200
     state = await ac.state()
-    assert [(row["name"], row["frozen"]) for row in state["online"].values()] == [("a", True), ("b", False)]
+    assert [(item["name"], item["frozen"]) for item in state["online"].values()] == [("a", True), ("b", False)]
     assert (state["users"]["b"]["desc"], state["users"]["b"]["enable"]) == ("new", False)
     assert state["group_policies"]["/new"] == ["hello"]
     assert not {"/hello", "/hello/world"} & set(state["groups"])
@@ -118,8 +118,8 @@ async def test_it_is_steered_over_http(ac: Ac) -> None:
     assert not state["flux_policies"][0]["children"][0]["policy_enable"]
     assert "7.7.7.7" in state["ipmac"]
     assert "1.1.1.2" not in state["ipmac"]
-    assert [row["enable"] for row in state["bindings"] if row["name"] == "b"] == [False]
-    assert SAMPLE_MAC not in [row["addr"] for row in state["bindings"]]
+    assert [item["enable"] for item in state["bindings"] if item["name"] == "b"] == [False]
+    assert SAMPLE_MAC not in [item["addr"] for item in state["bindings"]]
     assert (await ac.get("status/cpu-usage"))["data"] == "99"
     assert await ac.status(NET_POLICIES) == 404
     state = await ac.state()
@@ -151,20 +151,20 @@ async def test_it_is_steered_over_http(ac: Ac) -> None:
         ("quirks", []),
     ],
 )
-async def test_wrong_steering_is_refused(ac: Ac, path: str, body: Any) -> None:
+async def test_simulator_control_wrong_body_is_refused(ac: Ac, path: str, body: Any) -> None:
     before = await ac.state()
     assert await ac.control(path, body) == 400
     assert await ac.state() == before
 
 
-async def test_a_live_ac_moves() -> None:
+async def test_simulator_live_mode_counters_grow() -> None:
     async with running(devices=20, live=True) as ac:
         before = ac.simulator.status["log"]["record"]
         await wait_until(lambda: ac.simulator.status["log"]["record"] > before, "the log to grow")
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "sangfor_ac simulator"]
 
 
-def test_users_come_and_go() -> None:
+def test_simulator_live_mode_users_come_and_go() -> None:
     simulator, away = Simulator(rng=Random(1)), []  # type: ignore[var-annotated]  # noqa: S311
     simulator.populate(30)
     seen, rates = set(), set()
@@ -175,22 +175,22 @@ def test_users_come_and_go() -> None:
     assert min(seen) < 30 < max(seen) < 60
     assert len(rates) > 100
     assert 2 <= simulator.status["cpu-usage"] <= 98
-    assert set(simulator.online) == {row["ip"] for row in simulator.online.values()}
+    assert set(simulator.online) == {item["ip"] for item in simulator.online.values()}
 
 
-async def test_as_many_users_as_wanted_and_always_the_same() -> None:
+async def test_simulator_users_are_reproducible() -> None:
     async with running(devices=300) as one, running(devices=1000) as more, running(devices=300, seed=2) as other:
-        first = [row["mac"] for row in one.simulator.online.values()]
+        first = [item["mac"] for item in one.simulator.online.values()]
         assert len(first) == 300
-        assert first == [row["mac"] for row in more.simulator.online.values()][:300]
-        assert first[1:] != [row["mac"] for row in other.simulator.online.values()][1:]
-        rows = more.simulator.online.values()
+        assert first == [item["mac"] for item in more.simulator.online.values()][:300]
+        assert first[1:] != [item["mac"] for item in other.simulator.online.values()][1:]
+        items = more.simulator.online.values()
         for name in ("name", "ip", "mac"):
-            assert len({row[name] for row in rows}) == 1000
+            assert len({item[name] for item in items}) == 1000
         assert (await more.get("status/online-user"))["data"] == 1000
 
 
 @pytest.mark.parametrize("devices", [0, 1])
-async def test_fewer_users_than_usual(devices: int) -> None:
+async def test_simulator_few_users(devices: int) -> None:
     async with running(devices=devices) as ac:
         assert (await ac.online())["count"] == devices

@@ -1,4 +1,4 @@
-"""What is watched: newer news wins whichever source it is from, and what is no longer watched goes."""
+"""Watchlist: newer data wins in every source, and devices that are no longer watched are removed."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import Update
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import BackendError
-from fleet2mqtt.platforms.sangfor_ac.device_cache import Shelf
 from fleet2mqtt.platforms.sangfor_ac.watchlist import Groups, Users
+from fleet2mqtt.sdk.device_cache import DeviceCache
 from tests.platforms.sangfor_ac.connected import BOUND, GROUP, NAME, PAIR, SOURCES, USER, WATCH, simulated
 
-ROW = {"name": "a", "ip": "1.1.1.1", "login_time": 1526352600}
+LOGIN = {"name": "a", "ip": "1.1.1.1", "login_time": 1526352600}
 ACCOUNT = {"name": "a", "enable": True}
 
 
-def _shelf(scope: str) -> Shelf:
-    return Shelf(backend=NAME, ids=Ids(), scope=scope, kind=scope)
+def _cache() -> DeviceCache:
+    return DeviceCache(backend=NAME, ids=Ids())
 
 
-def test_of_a_user_newer_news_of_each_kind_wins() -> None:
-    users = Users(shelf=_shelf("users"), zone=ZoneInfo("Asia/Shanghai"), logout=False)
+def test_user_older_data_of_each_source_is_not_applied() -> None:
+    users = Users(cache=_cache(), zone=ZoneInfo("Asia/Shanghai"), can_log_out=False)
     assert users.devices("a") == ()
-    users.see("a", users.logins("a", [ROW]), requested_at=5)
-    users.learn("a", ACCOUNT, requested_at=2)
+    users.apply_presence("a", users.logins("a", [LOGIN]), requested_at=5)
+    users.apply_account("a", ACCOUNT, requested_at=2)
     for logins, account, requested_at in (((), None, 1), (None, ACCOUNT | {"enable": "1"}, 6)):
-        users.see("a", logins, requested_at)
-        users.learn("a", account, requested_at)
+        users.apply_presence("a", logins, requested_at)
+        users.apply_account("a", account, requested_at)
         (user,) = users.devices("a", "b")
         assert (user.state["online"], user.state["ip"], user.state["enable"]) == ("ON", "1.1.1.1", "ON")
-    users.see("a", (), requested_at=7)
-    users.learn("a", None, requested_at=7)
+    users.apply_presence("a", (), requested_at=7)
+    users.apply_account("a", None, requested_at=7)
     (user,) = users.devices("a")
     assert (user.state["online"], user.state.get("enable")) == ("OFF", None)
 
 
-def test_of_a_group_newer_news_wins() -> None:
-    groups = Groups(shelf=_shelf("groups"))
-    groups.learn("/a", ("p",), requested_at=5)
-    groups.learn("/a", (), requested_at=4)
-    groups.learn("/a", None, requested_at=4)
-    (group,) = groups.devices(())
+def test_group_older_data_is_not_applied() -> None:
+    groups = Groups(cache=_cache())
+    groups.apply("/a", ("p",), requested_at=5)
+    groups.apply("/a", (), requested_at=4)
+    groups.apply("/a", None, requested_at=4)
+    (group,) = groups.devices((), policies_known=True)
     assert (group.state["netpolicy"], group.available) == (1, True)
 
 
@@ -53,7 +53,7 @@ def _registry() -> Registry:
     return Registry(time.monotonic, lambda _: ())
 
 
-async def test_no_source_takes_anothers_news_for_old() -> None:
+async def test_sources_of_one_device_concurrent_polls_all_are_applied() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         registry = _registry()
 
@@ -74,7 +74,7 @@ async def test_no_source_takes_anothers_news_for_old() -> None:
         assert (user["online"], user["enable"]) == ("OFF", "OFF")
 
 
-async def test_what_is_no_longer_watched_goes_after_two_rounds_of_an_ac_that_answers() -> None:
+async def test_watchlist_shortened_devices_are_removed_after_two_polls() -> None:
     assignments: dict[str, str] = {}
     registry, moments = _registry(), count()
 
@@ -98,7 +98,7 @@ async def test_what_is_no_longer_watched_goes_after_two_rounds_of_an_ac_that_ans
         assert set(registry.devices) == everything - watched
 
 
-async def test_a_dead_ac_takes_nothing_with_it() -> None:
+async def test_ac_unavailable_sends_no_inventory() -> None:
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject("status", status=503)
         for source in SOURCES:

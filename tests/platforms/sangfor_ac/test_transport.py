@@ -1,4 +1,4 @@
-"""The signature of each attempt, where `_method` goes, what is asked again, and what is never sent twice."""
+"""Transport: the signature of each attempt, the place of `_method`, repeated readings and writes that are sent once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GROUP_ADD = {"path": "/new", "desc": "x"}
         (Verb.DELETE, "POST", "?_method=DELETE"),
     ],
 )
-def test_a_request(verb: Verb, method: str, suffix: str) -> None:
+def test_sign_verb_decides_method_and_place(verb: Verb, method: str, suffix: str) -> None:
     request = sign("密钥", Call(verb=verb, path="online-users"), {"ip": "1.1.1.1"})
     assert (request.method, request.path) == (method, f"/v1/online-users{suffix}")
     fields = dict((request.params if method == "GET" else request.json) or {})
@@ -47,12 +47,12 @@ def test_a_request(verb: Verb, method: str, suffix: str) -> None:
     ("path", "fields"), [("online-users", {"_method": "GET"}), ("online-users?_method=PUT", {}), ("user?name=a", {})]
 )
 @pytest.mark.parametrize("verb", list(Verb))
-def test_a_method_that_would_get_lost_is_a_bug(verb: Verb, path: str, fields: dict[str, str]) -> None:
+def test_sign_method_elsewhere_raises(verb: Verb, path: str, fields: dict[str, str]) -> None:
     with pytest.raises(AssertionError, match="_method"):
         sign(KEY, Call(verb=verb, path=path), fields)
 
 
-async def test_every_call_is_signed_afresh() -> None:
+async def test_calls_have_signatures_of_their_own() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         await run.poll()
         await run.poll()
@@ -70,7 +70,7 @@ async def test_every_call_is_signed_afresh() -> None:
                 assert call.body is None
 
 
-async def test_calls_come_one_at_a_time_and_apart() -> None:
+async def test_calls_are_sequential_and_spaced() -> None:
     async with simulated(spacing=0.02, watch=WATCH) as (simulator, run):
         simulator.busy_when_concurrent = True
         clock = asyncio.get_running_loop().time
@@ -82,7 +82,7 @@ async def test_calls_come_one_at_a_time_and_apart() -> None:
         assert all(count.failures == 0 for count in run.backend.calls.values())
 
 
-async def test_a_reading_is_asked_again_when_the_ac_is_busy() -> None:
+async def test_reading_busy_is_repeated() -> None:
     async with simulated(spacing=0.001) as (simulator, run):
         simulator.fault_injector.inject("error", "/v1/status/version", code=1, text="系统繁忙,请稍后再试!", times=3)
         await run.poll("status")
@@ -92,7 +92,7 @@ async def test_a_reading_is_asked_again_when_the_ac_is_busy() -> None:
         assert simulator.reused_randoms == []
 
 
-async def test_a_reading_gives_up_when_the_ac_stays_busy() -> None:
+async def test_reading_busy_too_often_fails() -> None:
     async with simulated(spacing=0.001) as (simulator, run):
         simulator.fault_injector.inject("error", "/v1/online-users", code=1, text="系统繁忙,请稍后再试!")
         with pytest.raises(RateLimited, match="系统繁忙"):
@@ -100,7 +100,7 @@ async def test_a_reading_gives_up_when_the_ac_stays_busy() -> None:
         assert len(calls(simulator, "online-users")) == 4
 
 
-async def test_a_write_is_sent_once_when_the_ac_is_busy() -> None:
+async def test_write_busy_is_sent_once() -> None:
     async with simulated(spacing=0.001) as (simulator, run):
         simulator.fault_injector.inject("error", "/v1/group", code=1, text="系统繁忙,请稍后再试!")
         with pytest.raises(RateLimited):
@@ -117,7 +117,9 @@ async def test_a_write_is_sent_once_when_the_ac_is_busy() -> None:
         ("key", "another", {"en": "Permission check failed!", "zh": "权限校验失败!"}),
     ],
 )
-async def test_nobody_lets_us_in(switch: str, value: object, text: dict[str, str], language: str) -> None:
+async def test_refusal_of_permission_is_authentication_error(
+    switch: str, value: object, text: dict[str, str], language: str
+) -> None:
     async with simulated(language=language, watch=WATCH) as (simulator, run):
         setattr(simulator, switch, value)
         for source in SOURCES:
@@ -130,7 +132,7 @@ async def test_nobody_lets_us_in(switch: str, value: object, text: dict[str, str
 
 
 @pytest.mark.parametrize("text", ["Need request from local!", "只支持本地请求!"])
-async def test_local_requests_only(text: str) -> None:
+async def test_local_requests_only_is_authentication_error(text: str) -> None:
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject("error", text=text)
         with pytest.raises(AuthenticationError):
@@ -150,7 +152,7 @@ async def test_local_requests_only(text: str) -> None:
         ("error", {}, Rejected, 1),
     ],
 )
-async def test_what_goes_wrong_has_a_name(
+async def test_failure_has_error_class_and_keeps_state(
     kind: str, options: dict[str, Any], error: type[BackendError], code: object
 ) -> None:
     async with simulated(watch=WATCH) as (simulator, run):
@@ -166,7 +168,7 @@ async def test_what_goes_wrong_has_a_name(
         await run.poll()
 
 
-async def test_nobody_there() -> None:
+async def test_no_server_is_unreachable() -> None:
     async with connected("http://127.0.0.1:1") as run:
         with pytest.raises(Unreachable):
             await run.poll("status")
@@ -176,7 +178,7 @@ async def test_nobody_there() -> None:
     ("kind", "options"),
     [("malformed", {}), ("garbage", {}), ("status", {"status": 500}), ("lost_answer", {}), ("reset", {})],
 )
-async def test_a_write_whose_answer_tells_nothing_is_ambiguous(kind: str, options: dict[str, Any]) -> None:
+async def test_write_broken_response_is_ambiguous(kind: str, options: dict[str, Any]) -> None:
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject(kind, "/v1/group", **options)
         with pytest.raises(Ambiguous):
@@ -186,7 +188,7 @@ async def test_a_write_whose_answer_tells_nothing_is_ambiguous(kind: str, option
 
 
 @pytest.mark.parametrize("quirk", ["empty_bodies", "code_missing"])
-async def test_a_write_that_is_answered_without_a_code_is_ambiguous(quirk: str) -> None:
+async def test_write_response_without_code_is_ambiguous(quirk: str) -> None:
     async with simulated() as (simulator, run):
         setattr(simulator, quirk, {"*"} if quirk == "empty_bodies" else True)
         with pytest.raises(Ambiguous, match="not known") as caught:
@@ -196,7 +198,7 @@ async def test_a_write_that_is_answered_without_a_code_is_ambiguous(quirk: str) 
         assert simulator.groups["/new"] == "x"
 
 
-async def test_a_reading_may_come_without_a_code() -> None:
+async def test_reading_response_without_code_counts() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         simulator.fault_injector.inject("garbage", "/v1/online-users", text='{"data": {"count": 0, "users": []}}')
         await run.poll("online_users")
@@ -208,15 +210,15 @@ async def test_a_reading_may_come_without_a_code() -> None:
         assert caught.value.code == "no_code"
 
 
-async def test_a_base_url_that_ends_with_v1() -> None:
+async def test_url_ends_with_version_is_accepted() -> None:
     async with simulated() as (simulator, other):
-        base = other.backend.configuration_url
+        base = other.backend.client.client.transport.http.base
         async with connected(f"{base}/v1") as run:
             await run.poll("status")
             assert simulator.fault_injector.calls[0].path == "/v1/status/version"
 
 
-async def test_the_key_is_told_to_nobody() -> None:
+async def test_key_appears_in_no_output() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         await run.poll()
         simulator.key = "another"

@@ -1,4 +1,4 @@
-"""The sources: what they ask, what stays the same object, and what an inventory is."""
+"""Coordinator: polls, objects that stay the same, inventories, and reading single devices."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 GROUPS = "group/netpolicy"
 
 
-async def test_nothing_is_sent_before_the_first_poll() -> None:
+async def test_backend_before_first_poll_sends_nothing() -> None:
     async with simulated(watch=WATCH) as (simulator, run):
         assert not simulator.fault_injector.calls
         assert tuple(source.name for source in run.backend.sources) == SOURCES
 
 
-async def test_the_same_objects_while_nothing_changes(polled: tuple[Simulator, Run]) -> None:
+async def test_poll_unchanged_returns_same_objects(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     before = dict(run.devices)
     for update in await run.poll("policies", "groups", "libraries", "bindings"):
@@ -35,19 +35,19 @@ async def test_the_same_objects_while_nothing_changes(polled: tuple[Simulator, R
     assert [id_ for id_, device in run.devices.items() if before[id_] is not device] == [HELLO]
 
 
-async def test_ids_stay_across_runs_and_orders() -> None:
+async def test_ids_other_order_stay() -> None:
     assignments: dict[str, str] = {}
     async with simulated(watch=WATCH, assignments=assignments) as (_, run):
         await run.poll()
-        before = {id_: tuple(sorted(row.key for row in device.entities)) for id_, device in run.devices.items()}
+        before = {id_: tuple(sorted(item.key for item in device.entities)) for id_, device in run.devices.items()}
     async with simulated(watch=WATCH, assignments=assignments) as (simulator, run):
         simulator.net_policies.reverse()
         simulator.flux_policies.reverse()
         await run.poll(*reversed(SOURCES))
-        assert {id_: tuple(sorted(row.key for row in one.entities)) for id_, one in run.devices.items()} == before
+        assert {id_: tuple(sorted(item.key for item in one.entities)) for id_, one in run.devices.items()} == before
 
 
-async def test_a_policy_that_is_gone_leaves_the_inventory_and_an_empty_list_does_not_count(
+async def test_net_policy_deleted_leaves_inventory_and_empty_list_is_not_believed(
     polled: tuple[Simulator, Run],
 ) -> None:
     simulator, run = polled
@@ -65,26 +65,26 @@ async def test_a_policy_that_is_gone_leaves_the_inventory_and_an_empty_list_does
     assert run.devices[GROUP].entity("netpolicy_policy1") is not None
 
 
-async def test_switches_follow_the_policies(polled: tuple[Simulator, Run]) -> None:
+async def test_group_switches_follow_the_net_policies(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     simulator.net_policies.pop(0)
     simulator.net_policies[1]["policy_info"]["name"] = "renamed"
     await run.poll("policies")
-    keys = {row.key for row in run.devices[GROUP].entities}
+    keys = {item.key for item in run.devices[GROUP].entities}
     assert keys >= {"netpolicy", "netpolicy_policy1", "netpolicy_policy2", "netpolicy_renamed"}
     assert "netpolicy_hello" not in keys
     assert run.state(GROUP)["netpolicy_renamed"] == "OFF"
     assert run.state(GROUP)["netpolicy_policy2"] == "ON"
 
 
-async def test_groups_need_no_policies_to_be_known() -> None:
+async def test_groups_before_policies_have_attached_switches() -> None:
     async with simulated(watch=WATCH) as (_, run):
         await run.poll("groups")
         assert set(run.state(GROUP)) == {"netpolicy", "netpolicy_policy1", "netpolicy_policy2"}
         assert run.inventories == []
 
 
-async def test_a_group_that_is_not_there_is_unavailable(polled: tuple[Simulator, Run]) -> None:
+async def test_group_deleted_is_unavailable(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     removed = simulator.groups.pop("/hello")
     await run.poll("groups")
@@ -96,7 +96,7 @@ async def test_a_group_that_is_not_there_is_unavailable(polled: tuple[Simulator,
     assert (await run.read(GROUP)).available
 
 
-async def test_a_group_that_never_was() -> None:
+async def test_group_unknown_is_unavailable() -> None:
     async with simulated(watch={"groups": ["/nobody", "/hello"]}) as (simulator, run):
         await run.poll("policies", "groups")
         nobody = run.devices[run.named("groups", "/nobody")]
@@ -105,14 +105,14 @@ async def test_a_group_that_never_was() -> None:
         assert [call.query["path"] for call in calls(simulator, GROUPS)] == ["/nobody", "/hello"]
 
 
-async def test_a_group_with_a_chinese_name_is_encoded() -> None:
+async def test_group_chinese_path_is_encoded() -> None:
     async with simulated(watch={"groups": ["/研发部"]}) as (simulator, run):
         await run.poll("groups")
         assert calls(simulator, GROUPS)[0].query["path"] == "/研发部"
         assert run.state(run.named("groups", "/研发部"))["netpolicy"] == 0
 
 
-async def test_a_binding_that_is_gone(polled: tuple[Simulator, Run]) -> None:
+async def test_binding_deleted_has_no_values(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     simulator.bindings.clear()
     simulator.ipmac.clear()
@@ -122,7 +122,7 @@ async def test_a_binding_that_is_gone(polled: tuple[Simulator, Run]) -> None:
     assert run.ids("bindings") == {BOUND, PAIR}
 
 
-async def test_bindings_that_only_begin_alike_do_not_count() -> None:
+async def test_binding_similar_address_is_not_counted() -> None:
     async with simulated(watch={"bindings": ["1.1.1."]}) as (simulator, run):
         simulator.fuzzy_bindings = True
         await run.poll("bindings")
@@ -130,7 +130,7 @@ async def test_bindings_that_only_begin_alike_do_not_count() -> None:
         assert run.state(run.named("bindings", "1.1.1."))["user_bindings"] == 0
 
 
-async def test_a_mac_in_any_notation() -> None:
+async def test_binding_mac_notation_is_normalized() -> None:
     async with simulated(watch={"bindings": ["11:11:11:11:11:11"]}) as (simulator, run):
         await run.poll("bindings")
         state = run.state(run.named("bindings", "11-11-11-11-11-11"))
@@ -138,7 +138,7 @@ async def test_a_mac_in_any_notation() -> None:
         assert {call.query["search"] for call in simulator.fault_injector.calls} == {"11-11-11-11-11-11"}
 
 
-async def test_the_other_path_of_ip_mac_bindings(polled: tuple[Simulator, Run]) -> None:
+async def test_ip_mac_bindings_path_missing_other_is_used(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     await run.poll("bindings")
     assert len(calls(simulator, "bindinfo/ipmac-bindinfo")) == 0
@@ -151,7 +151,7 @@ async def test_the_other_path_of_ip_mac_bindings(polled: tuple[Simulator, Run]) 
     assert run.state(PAIR)["mac"] is None
 
 
-async def test_the_path_of_ip_mac_bindings_may_redirect(polled: tuple[Simulator, Run]) -> None:
+async def test_ip_mac_bindings_path_redirects_other_is_used(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     simulator.ipmac_under_bindinfo = True
     simulator.redirects = {"/v1/ipmac-bindinfo"}
@@ -160,7 +160,7 @@ async def test_the_path_of_ip_mac_bindings_may_redirect(polled: tuple[Simulator,
     assert run.state(PAIR)["mac"] == "AA-BB-CC-DD-EE-FF"
 
 
-async def test_the_clock_tells_whether_the_data_is_alive(polled: tuple[Simulator, Run]) -> None:
+async def test_freshness_is_the_acs_clock(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     fresh = run.source("status").freshness
     assert fresh is not None
@@ -174,7 +174,7 @@ async def test_the_clock_tells_whether_the_data_is_alive(polled: tuple[Simulator
     assert fresh() is None
 
 
-async def test_reading_single_devices(polled: tuple[Simulator, Run]) -> None:
+async def test_read_device_returns_present_state(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     simulator.status["cpu-usage"] = 99
     simulator.net_policies[0]["policy_info"]["status"] = False
@@ -195,7 +195,7 @@ async def test_reading_single_devices(polled: tuple[Simulator, Run]) -> None:
     assert [device.id for device in update.devices] == [GROUP]
 
 
-async def test_reading_what_is_not_there(polled: tuple[Simulator, Run]) -> None:
+async def test_read_device_unlisted_is_rejected(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     simulator.net_policies.pop(0)
     with pytest.raises(Rejected) as caught:
