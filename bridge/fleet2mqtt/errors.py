@@ -8,6 +8,7 @@ BridgeError
 │   ├── InvalidResponse     an answer came that is not the vendor's API (HTML, half a JSON, wrong types)
 │   ├── Rejected            the vendor said no, with its code and text
 │   │   └── RateLimited     … for now: back off and try again
+│   ├── Unconfirmed         the vendor accepted a write whose effect cannot be confirmed
 │   └── AuthenticationError credentials, whitelist or token: no retry helps until someone acts
 ├── CommandError            what a set or a request asked for cannot be tried; nothing was sent
 ├── OutboxError             the alarm is not on disk
@@ -78,6 +79,12 @@ class RateLimited(Rejected):
     """The vendor refused for now."""
 
     kind = "busy"
+
+
+class Unconfirmed(BackendError):
+    """The vendor accepted a write, but its effect cannot be confirmed: the device is offline, for instance."""
+
+    kind = "unconfirmed"
 
 
 class AuthenticationError(BackendError):

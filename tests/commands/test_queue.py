@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleet2mqtt.commands.queue import CommandLimits
-from fleet2mqtt.errors import Ambiguous, Rejected, Unreachable
+from fleet2mqtt.errors import Ambiguous, Rejected, Unconfirmed, Unreachable
 from tests.commands.command_bench import Vendor, bench
 from tests.waiting import wait_until
 
@@ -114,6 +114,17 @@ async def test_button_with_a_visible_effect_ends_by_that_effect(
         result = (await parts.results(1))["log_out"]
     assert (result["status"], result["observed"]) == (status, None)
     assert result["error"] is None or result["error"]["code"] in {"not_shown", "ambiguous", "unreachable", "rejected"}
+
+
+@pytest.mark.parametrize("key", ["name", "restart"])
+async def test_write_that_cannot_be_confirmed_ends_unconfirmed(broker: Broker, tmp_path: Path, key: str) -> None:
+    """The vendor shows the value, but says that the device has not got it (faults 3.4)."""
+    vendor = Vendor(error=Unconfirmed("the device is offline", code="device_offline"))
+    async with bench(broker, tmp_path, vendor) as parts:
+        parts.submit(**{key: "PRESS" if key == "restart" else "old"})
+        result = (await parts.results(1))[key]
+    assert (result["status"], result["error"]["code"]) == ("unconfirmed", "device_offline")
+    assert result["observed"] == ("old" if key == "name" else None)
 
 
 async def test_button_whose_response_was_lost_ends_confirmed_by_its_effect(broker: Broker, tmp_path: Path) -> None:

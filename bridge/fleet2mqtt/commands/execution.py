@@ -14,7 +14,15 @@ from fleet2mqtt.contract import values
 from fleet2mqtt.contract.payloads import ErrorDetail, ResultStatus
 from fleet2mqtt.devices.model import Component, Device, EntityDescription, Update, Value
 from fleet2mqtt.devices.registry import Registry
-from fleet2mqtt.errors import Ambiguous, BackendError, CommandError, InvalidResponse, OutboxError, Unreachable
+from fleet2mqtt.errors import (
+    Ambiguous,
+    BackendError,
+    CommandError,
+    InvalidResponse,
+    OutboxError,
+    Unconfirmed,
+    Unreachable,
+)
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.sdk.api import Backend
 
@@ -71,6 +79,11 @@ class CommandExecution:
             ambiguous = error
         except OutboxError as error:
             _LOG.warning("%s: what the response shows is not accepted: %s", self.device.id, error)
+        except Unconfirmed as error:
+            self._written = True
+            await self._read_back()
+            self._end_all(ResultStatus.UNCONFIRMED, error_detail(error))
+            return
         except BackendError as error:
             await self._refused(error)
             return
