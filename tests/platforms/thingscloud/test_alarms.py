@@ -274,6 +274,15 @@ async def test_alarms_of_several_rules_are_cleared_separately() -> None:
         assert oldest.alarm_key == "a"
 
 
+async def test_alarm_raised_and_cleared_within_a_second_is_not_active() -> None:
+    """The log is listed newest first, with times in seconds: the clear must not be taken for the earlier one."""
+    both = [log_item("2", status=0, ts=NOW // 1000), log_item("1", ts=NOW // 1000)]
+    async with running(project_with_logs(*both, OLD)) as run:
+        await run.poll("devices", "alarms")
+        assert [(id_, cleared) for id_, cleared in run.alarms] == [(f"{NAME}:1", False), (f"{NAME}:2", True)]
+        assert run.state()["problem"] == "OFF"
+
+
 async def test_log_item_that_changes_to_cleared_clears_its_alarm() -> None:
     project = project_with_logs(log_item("1", ts=ago(hours=1)), OLD)
     async with running(project) as run:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fleet2mqtt.contract.values import state_value
-from fleet2mqtt.errors import Ambiguous, Rejected
+from fleet2mqtt.errors import Ambiguous, Rejected, Unconfirmed
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, THIRD, calls, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
 
@@ -42,6 +42,7 @@ async def test_write_sends_one_call_and_is_read_back(key: str, value: Any, metho
         await run.write(DEVICE, key, value)
         (call,) = calls(simulator, CONTROL)
         assert (call.method, call.body) == (method, {key: sent})
+        assert len(calls(simulator, f"device/{FIRST}")) == (1 if method == "POST" else 0)  # is it online?
         assert type(call.body[key]) is type(sent)
         before = len(simulator.fault_injector.calls)
         after = await run.read(DEVICE)
@@ -167,4 +168,31 @@ async def test_lost_response_to_a_write_is_not_repeated() -> None:
         with pytest.raises(Ambiguous):
             await run.write(DEVICE, "relay1", value=False)
         assert len(calls(simulator, CONTROL)) == 1
+        assert (await run.read(DEVICE)).state["relay1"] == "OFF"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+async def test_write_to_an_offline_device_is_unconfirmed(listed: bool) -> None:
+    """The cloud accepts and shows the value, the device did not get it (faults 3.4)."""
+    async with simulated() as (simulator, run):
+        simulator.quirks.send_changes_cloud = True
+        await run.poll("devices", "attributes")
+        simulator.set_online(FIRST, online=False)
+        if listed:
+            await run.poll("devices")
+        with pytest.raises(Unconfirmed, match="offline") as unconfirmed:
+            await run.write(DEVICE, "relay1", value=False)
+        assert unconfirmed.value.code == "device_offline"
+        assert (await run.read(DEVICE)).state["relay1"] == "OFF"  # the cloud's copy
+        assert simulator.actual(FIRST)["relay1"] is True
+        await run.write(DEVICE, "note", "x")  # which is the cloud's own
+        simulator.set_online(FIRST, online=True)
+        await run.write(DEVICE, "relay1", value=False)
+
+
+async def test_write_is_not_failed_by_the_question_whether_the_device_is_online() -> None:
+    async with simulated() as (simulator, run):
+        await run.poll("devices", "attributes")
+        simulator.fault_injector.inject("status", f"*/device/{FIRST}", status=500)
+        await run.write(DEVICE, "relay1", value=False)
         assert (await run.read(DEVICE)).state["relay1"] == "OFF"

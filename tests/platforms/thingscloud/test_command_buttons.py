@@ -9,7 +9,7 @@ import pytest
 
 from fleet2mqtt.config.loader import parse
 from fleet2mqtt.devices.model import Component
-from fleet2mqtt.errors import ConfigError, Rejected
+from fleet2mqtt.errors import ConfigError, Rejected, Unconfirmed
 from fleet2mqtt.simulators.thingscloud import Simulator
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, Run, calls, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
@@ -50,6 +50,16 @@ async def test_refused_button_raises_the_vendors_text() -> None:
         simulator.fault_injector.inject("error", "*/command", code=1001, text="设备离线")
         with pytest.raises(Rejected, match="设备离线"):
             await run.write(DEVICE, "command_restart", None)
+
+
+async def test_button_of_an_offline_device_is_unconfirmed() -> None:
+    async with simulated(buttons={"restart": RESTART}) as (simulator, run):
+        await run.poll("devices")
+        simulator.set_online(FIRST, online=False)
+        with pytest.raises(Unconfirmed) as unconfirmed:
+            await run.write(DEVICE, "command_restart", None)
+        assert unconfirmed.value.code == "device_offline"
+        assert len(sent(simulator)) == 1
 
 
 async def test_button_is_limited_to_types_or_devices() -> None:

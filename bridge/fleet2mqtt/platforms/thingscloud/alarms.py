@@ -216,6 +216,7 @@ class Backfill:
             for index, (log, entry) in enumerate(entries)
             if self._is_new(entry, float("-inf") if known and index < known[0] else oldest)
         ]
+        new.reverse()  # of the same second, the one that is listed later was raised earlier
         new.sort(key=lambda pair: pair[1].at)
         for start in range(0, len(new), CHUNK):
             chunk = new[start : start + CHUNK]

@@ -40,4 +40,4 @@ def build_button(key: str, button: CommandButton) -> EntityDescription:
 
 
 async def _press(button: CommandButton, writer: DeviceWriter, device: Device, _: Any) -> None:
-    await writer.send_command(device.vendor_id, button.method, button.params)
+    await writer.press_command(device, button.method, button.params)

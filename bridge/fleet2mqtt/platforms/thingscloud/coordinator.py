@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin
-from fleet2mqtt.errors import BackendError
+from fleet2mqtt.errors import BackendError, Unconfirmed
 from fleet2mqtt.platforms.thingscloud.attributes import ATTRIBUTES_SOURCE, AttributeOptions
 from fleet2mqtt.platforms.thingscloud.client import Client, device_path
 from fleet2mqtt.platforms.thingscloud.device_store import DeviceStore
@@ -22,6 +23,8 @@ from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Context
 from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.updates import UpdateFactory
+
+_LOG = logging.getLogger(__name__)
 
 CHUNK = 50
 """Devices after which a sweep orders the remaining ones again."""
@@ -149,10 +152,30 @@ class Coordinator:
         return self._read_back(requested_at, self.store.device(vendor_id) if listed else None)
 
     async def write_attributes(self, device: Device, values: JsonObject, *, cloud: bool) -> None:
-        """Send values to a device, or change the cloud's copy only. Raises BackendError."""
+        """Send values to a device, or change the cloud's copy only.
+
+        Raises BackendError; Unconfirmed where the cloud accepted them for a device that is offline.
+        """
         write = self.client.put_attributes if cloud else self.client.send_attributes
         self._written[device.vendor_id] = "attributes", time.monotonic()
         await write(device.vendor_id, values)
+        if not cloud:
+            await self._require_online(device.vendor_id)
+
+    async def press_command(self, device: Device, method: str, params: Mapping[str, Any]) -> None:
+        """Send a command to a device. Raises BackendError; Unconfirmed where the device is offline."""
+        await self.send_command(device.vendor_id, method, params)
+        await self._require_online(device.vendor_id)
+
+    async def _require_online(self, vendor_id: str) -> None:
+        """Raise Unconfirmed for a device that is offline: the cloud accepts and shows what the device did not get."""
+        try:
+            await self._read_info(vendor_id)
+        except BackendError as error:  # the write was accepted; the list told whether the device is online
+            _LOG.debug("%s: whether the device is online cannot be read: %s", vendor_id, error)
+        if self.store.is_online(vendor_id) is False:
+            message = "ThingsCloud accepted it, but the device is offline and did not get it"
+            raise Unconfirmed(message, endpoint="device", code="device_offline")
 
     async def send_command(
         self, vendor_id: str, method: str, params: Mapping[str, Any], number: int | None = None

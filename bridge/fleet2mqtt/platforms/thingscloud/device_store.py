@@ -135,6 +135,11 @@ class DeviceStore:
         """Return the vendor ids of the devices that were listed."""
         return tuple(self._entries)
 
+    def is_online(self, vendor_id: str) -> bool | None:
+        """Return whether a device is online, as far as the list tells."""
+        entry = self._entries.get(vendor_id)
+        return None if entry is None else entry.record.info.online
+
     def find_by_key(self, device_key: str | None) -> str | None:
         """Return the vendor id of the device with this `device_key`."""
         found = (vendor_id for vendor_id, entry in self._entries.items() if entry.record.info.device_key == device_key)

@@ -202,7 +202,10 @@ class ProjectRecord:
 
 
 class DeviceWriter(Protocol):
-    """The writes that entity descriptions make. Each raises BackendError."""
+    """The writes that entity descriptions make.
+
+    Each raises BackendError; Unconfirmed where the cloud accepted it for a device that is offline.
+    """
 
     async def write_attributes(self, device: Device, values: JsonObject, *, cloud: bool) -> None:
         """Send values to a device, or change the cloud's copy only."""
@@ -212,8 +215,6 @@ class DeviceWriter(Protocol):
         """Give a device another name."""
         ...
 
-    async def send_command(
-        self, vendor_id: str, method: str, params: Mapping[str, Any], number: int | None = None
-    ) -> JsonObject:
+    async def press_command(self, device: Device, method: str, params: Mapping[str, Any]) -> None:
         """Send a command to a device."""
         ...

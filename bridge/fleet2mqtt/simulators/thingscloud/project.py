@@ -99,7 +99,8 @@ def list_device_logs(simulator: Simulator, request: ApiRequest) -> dict[str, Any
 
 
 def _logs(simulator: Simulator, device: str | None) -> dict[str, Any]:
-    newest = sorted(simulator.alarm_logs, key=lambda log: -log["create_time"])
+    newest = [*reversed(simulator.alarm_logs)]  # so that the order is that of the logs within a millisecond, too
+    newest.sort(key=lambda log: -log["create_time"])
     found = (log for log in newest if device in (None, log["device_id"]))
     created = simulator.quirks.created
     return {

@@ -38,6 +38,7 @@ class Quirks:
     series_timestamp: bool = False  # `timestamp` for `ts` in series
     drifting_pages: bool = False  # a device moves to the page that was just read, another one is missed
     no_expires_in: bool = False
+    send_changes_cloud: bool = False  # what is sent to a device is the cloud's copy at once, delivered or not
     create_time_ms: bool = False  # milliseconds; off: seconds
     token_401: bool = False  # HTTP 401 for a token that is missing, unknown or expired; off: 200 with result false
     ignores_page_records: bool = False  # of the device lists, where it is undocumented

@@ -155,6 +155,8 @@ class Simulator:
         found = self.devices[device]
         reached = found.online and not found.deaf
         self.sent.append(Sent(kind, device, body, reached, now_ms()))
+        if kind == "attributes" and self.quirks.send_changes_cloud:
+            self.set_cloud(device, body)
         if not reached or kind != "attributes":
             return
         if not self.device_delay:
