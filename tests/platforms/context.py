@@ -1,4 +1,4 @@
-"""What the core lends a platform under test, and what a hub would take in from it."""
+"""The context of a platform under test, and its updates as a hub would accept them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def options(
 
 
 def lent(name: str, chosen: Mapping[str, Any], assignments: dict[str, str], folder: Path) -> Context:
-    """What connect() gets, for a platform that must not keep anything."""
+    """Return the argument of connect(), for a platform that must not save a checkpoint."""
 
     async def save_checkpoint(device: str, text: str) -> None:
         raise AssertionError((device, text))
@@ -46,7 +46,7 @@ def lent(name: str, chosen: Mapping[str, Any], assignments: dict[str, str], fold
 
 @dataclass(slots=True)
 class Shared:
-    """What outlives a run: id claims, kept texts, and the data directory."""
+    """Id assignments, checkpoints and the data directory, which survive a restart."""
 
     folder: Path = field(default_factory=Path)
     assignments: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What the replays of all platforms share: serve a case folder, run its steps, return the output."""
+"""Replay of case folders, shared by all platforms: serve a case folder, run its steps, return the output."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """What is specific to a platform.
+    """The parts of a replay that are specific to a platform.
 
     `sources` maps a source to the files that its requests are served from (a glob), `device` returns a device as
     expected.json has it.

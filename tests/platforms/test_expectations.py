@@ -1,4 +1,4 @@
-"""What a case asserts: the keys that it lists, and nothing else."""
+"""A case asserts the keys that it lists, and nothing else."""
 
 from __future__ import annotations
 

@@ -23,5 +23,5 @@ async def omstation() -> AsyncIterator[Omstation]:
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Shared:
-    """What survives a restart, in a directory of this test."""
+    """Return what survives a restart, in a directory of this test."""
     return Shared(tmp_path)

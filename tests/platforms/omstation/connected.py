@@ -29,7 +29,7 @@ ACCOUNT = {"username": "admin", "password": "123456"}
 
 @dataclass(slots=True)
 class Shared:
-    """What survives a restart: the data directory and id assignments, as the core has them on disk."""
+    """The data directory and the id assignments, which survive a restart."""
 
     folder: Path
     assignments: dict[str, str] = field(default_factory=dict)

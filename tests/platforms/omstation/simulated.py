@@ -43,7 +43,7 @@ def station(**changes: Any) -> dict[str, Any]:
 
 
 class Omstation:
-    """A running simulator and what a client, once it has logged in, gets from it."""
+    """A running simulator, and a client that has logged in."""
 
     def __init__(self, client: TestClient[Any, Any], simulator: Simulator) -> None:
         self.client = client
@@ -51,14 +51,14 @@ class Omstation:
         self.headers: dict[str, str] = {}
 
     async def log_in(self, **changes: Any) -> Any:
-        """The answer; what holds of it is sent from here on."""
+        """Log in and return the response; its token is sent from here on."""
         answer = await self.call(SIGN_IN, LOGIN | changes)
         if answer["code"] == 200:
             self.headers["token"] = answer["data"]["tokenId"]
         return answer
 
     async def call(self, call: str, body: Any, **headers: str) -> Any:
-        """The whole answer."""
+        """Return the whole response."""
         async with self.client.post(path(call), json=body, headers=self.headers | headers) as response:
             assert response.status == 200
             assert response.content_type == "application/json"
@@ -67,7 +67,7 @@ class Omstation:
         return answer
 
     async def data(self, call: str, body: Any) -> Any:
-        """The data of an answer that has to be a success."""
+        """Return the data of a response that has to be a success."""
         answer = await self.call(call, body)
         assert answer["code"] == 200, answer
         return answer["data"]
@@ -80,12 +80,12 @@ class Omstation:
         return list((await self.data(STATIONS, {"orgId": ORG}))["stationInfoList"])
 
     async def lattices(self, station_id: str | None = None) -> Any:
-        """The lattices of a station, the first unless it is said, by their numbers."""
+        """Return the lattices of a station, by default the first, by their numbers."""
         station_id = station_id or self.first
-        rows = (await self.data(LATTICES, DAY | {"id": station_id}))["stationLatticeInfoList"]
-        return {row["latticeNo"]: row for row in rows}
+        items = (await self.data(LATTICES, DAY | {"id": station_id}))["stationLatticeInfoList"]
+        return {item["latticeNo"]: item for item in items}
 
-    async def steer(self, name: str, body: Any) -> Any:
+    async def control(self, name: str, body: Any) -> Any:
         async with self.client.post(f"/_sim/{name}", json=body) as response:
             assert response.status == 200, await response.text()
             return await response.json()

@@ -1,4 +1,4 @@
-"""Every action with what the vendor answers, or its refusal; what is checked before anything is sent."""
+"""The actions: requests, responses, refusals, and arguments that are refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def writes(simulator: Simulator) -> dict[str, tuple[str, dict[str, Any]]]:
 
 async def test_actions_of_a_backend_are_the_documented_ones() -> None:
     async with simulated() as (_, run):
-        told = {action.name: (action.destructive, action.refresh) for action in run.backend.actions}
+        offered = {action.name: (action.destructive, action.refresh) for action in run.backend.actions}
         stations, open_ = ("stations", "lattices"), ("authorisations",)
-        assert told == {
+        assert offered == {
             "station_list": (False, ()),
             "station_get": (False, ()),
             "station_add": (False, stations),
@@ -82,7 +82,7 @@ async def test_actions_of_a_backend_are_the_documented_ones() -> None:
 async def test_station_list_returns_stations_and_sums() -> None:
     async with simulated() as (simulator, run):
         data = await run.act("station_list")
-        assert [row["id"] for row in data["stationInfoList"]] == [*simulator.stations]
+        assert [item["id"] for item in data["stationInfoList"]] == [*simulator.stations]
         assert data["stationStatistics"]["sumStationCount"] == 2
 
 
@@ -90,7 +90,7 @@ async def test_station_get_returns_the_compartments_of_a_window() -> None:
     async with simulated() as (simulator, run):
         id_ = next(iter(simulator.stations))
         data = await run.act("station_get", id=id_)
-        assert [row["latticeNo"] for row in data["stationLatticeInfoList"]] == [f"A{n}" for n in range(1, 13)]
+        assert [item["latticeNo"] for item in data["stationLatticeInfoList"]] == [f"A{n}" for n in range(1, 13)]
         assert data["stationStatistics"]["sumLatticeCount"] == 12
         for window in (DAY, {"startTime": "2024-02-28T08:00:00+08:00", "endTime": "2024-02-29 00:00:00"}):
             await run.act("station_get", id=id_, **window)
@@ -195,13 +195,15 @@ async def test_authorisation_list_omits_authorisation_codes() -> None:
     async with simulated() as (simulator, run):
         data = await run.act("authorisation_list", pageNum=2, pageSize=4)
         assert (data["total"], len(data["data"])) == (9, 4)
-        assert {row["phoneNum"] for row in data["data"]} <= {row["phoneNum"] for row in simulator.collections.values()}
+        assert {item["phoneNum"] for item in data["data"]} <= {
+            item["phoneNum"] for item in simulator.collections.values()
+        }
         every = (await run.act("authorisation_list"))["data"]
-        codes = {row["authCode"] for row in simulator.collections.values()}
+        codes = {item["authCode"] for item in simulator.collections.values()}
         assert codes
         assert not [code for code in codes if f"'{code}'" in str(every)]
-        assert all("authCode" not in row for row in every)
-        assert {row["status"] for row in (await run.act("authorisation_list", status=4))["data"]} == {4}
+        assert all("authCode" not in item for item in every)
+        assert {item["status"] for item in (await run.act("authorisation_list", status=4))["data"]} == {4}
         found = await run.act("authorisation_list", key="DRIVER3@", **DAY)
         assert found["data"] == []
         assert calls(simulator, COLLECTIONS)[-1].body == {
@@ -217,8 +219,8 @@ async def test_authorisation_list_omits_authorisation_codes() -> None:
 async def test_transfer_list_filters_by_status() -> None:
     async with simulated() as (simulator, run):
         data = await run.act("authorisation_transfer_list", status=1)
-        assert {row["status"] for row in data["data"]} == {1}
-        assert all("authCode" not in row for row in data["data"])
+        assert {item["status"] for item in data["data"]} == {1}
+        assert all("authCode" not in item for item in data["data"])
         assert calls(simulator, TRANSFERS)[-1].body["orgId"] == ORG
         assert calls(simulator, TRANSFERS)[-1].body["startTime"] == "2000-01-01"
 
@@ -227,11 +229,11 @@ async def test_authorisation_poll_keeps_no_personal_data() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
         personal = {
-            row[name]
+            item[name]
             for table in (simulator.collections, simulator.transfers)
-            for row in table.values()
+            for item in table.values()
             for name in ("phoneNum", "email", "toUser", "authCode")
-            if row.get(name)
+            if item.get(name)
         }
         shown = repr([(device.state, device.attributes, device.record) for device in run.devices.values()])
         assert len(personal) > 9
@@ -376,7 +378,7 @@ async def test_authorisation_poll_counts_anew() -> None:
     async with simulated() as (simulator, run):
         await run.poll("authorisations")
         before = run.state(NAME)["open_authorisations"]
-        next(row for row in simulator.collections.values() if row["status"] == 1)["status"] = 3
+        next(item for item in simulator.collections.values() if item["status"] == 1)["status"] = 3
         await run.poll("authorisations")
         assert run.state(NAME)["open_authorisations"] == before - 1
 

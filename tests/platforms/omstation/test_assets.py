@@ -173,7 +173,7 @@ async def test_failing_asset_system_leaves_the_cabinets_alone(fault: dict[str, A
 
 
 async def test_one_failing_batch_does_not_end_the_sweep() -> None:
-    """Faults 2.1: two batches in a row that fail do, and the next sweep goes on there."""
+    """Faults 2.1: two batches in a item that fail do, and the next sweep goes on there."""
     async with simulated(devices=20, assets=True) as (simulator, run):
         await run.poll()
         total = len(locks(simulator))

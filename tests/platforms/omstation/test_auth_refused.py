@@ -119,7 +119,7 @@ async def test_unreachable_vendor_raises_unreachable(shared: Shared) -> None:
 
 
 async def vendor(shared: Shared, answer: dict[str, Any], **own: Any) -> BackendError:
-    """What comes of a poll where a vendor answers the login so, and repeats what it got to everything else."""
+    """Return the error of a poll; the vendor responds to the login with `answer`, and to all else with its token."""
 
     async def handle(request: web.Request) -> web.Response:
         if request.path.endswith("userLogin"):
@@ -145,8 +145,8 @@ async def test_login_without_token_or_organisation_is_an_invalid_response(shared
 
 
 async def test_errors_contain_no_secret(shared: Shared) -> None:
-    said = {"tokenId": "secret-A33", "adminCode": "secret-code", "orgId": "O"}
-    error = await vendor(shared, {"code": 200, "data": said})
+    data = {"tokenId": "secret-A33", "adminCode": "secret-code", "orgId": "O"}
+    error = await vendor(shared, {"code": 200, "data": data})
     assert (type(error), str(error)) == (Rejected, "cannot use ***")
     assert error.__cause__ is None
     assert "secret-code" not in shared.file.read_text()

@@ -28,28 +28,28 @@ def available(run: Run) -> set[bool]:
 
 def take_one(simulator: Simulator, station: str) -> str:
     """Remove a lock from a station; return the device id of its compartment."""
-    row = next(row for row in simulator.lattices[station] if row["deviceId"])
-    simulator.take_lock(station, row["latticeNo"])
-    return device_of(station, row["latticeNo"])
+    item = next(item for item in simulator.lattices[station] if item["deviceId"])
+    simulator.take_lock(station, item["latticeNo"])
+    return device_of(station, item["latticeNo"])
 
 
 async def test_compartment_shows_the_vendors_values() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
-        for id_, rows in simulator.lattices.items():
-            for row in rows:
-                device = run.devices[device_of(id_, row["latticeNo"])]
+        for id_, items in simulator.lattices.items():
+            for item in items:
+                device = run.devices[device_of(id_, item["latticeNo"])]
                 assert dict(device.state) == {
-                    "occupied": _shown(row["deviceId"]),
-                    "device_id": row["deviceId"] or None,
-                    "connect_power": _shown(row["connectPower"]),
-                    "is_full": _shown(row["isFull"]),
-                    "is_failure": _shown(row["isFailure"]),
-                    "lock_status": row["lockStatus"],
-                    "update_time": f"{row['updateTime'][:23]}+00:00",
+                    "occupied": _shown(item["deviceId"]),
+                    "device_id": item["deviceId"] or None,
+                    "connect_power": _shown(item["connectPower"]),
+                    "is_full": _shown(item["isFull"]),
+                    "is_failure": _shown(item["isFailure"]),
+                    "lock_status": item["lockStatus"],
+                    "update_time": f"{item['updateTime'][:23]}+00:00",
                 }
-                film = {"occupied": {"file_url": row["fileUrl"].partition("?")[0]}} if "fileUrl" in row else {}
-                lock = {"device_id": {"device_type": row["deviceType"]}} if row["deviceId"] else {}
+                film = {"occupied": {"file_url": item["fileUrl"].partition("?")[0]}} if "fileUrl" in item else {}
+                lock = {"device_id": {"device_type": item["deviceType"]}} if item["deviceId"] else {}
                 assert device.attributes == film | lock
         assert {device.state["lock_status"] for device in run.of("lattices")} == {-1, 0, 1}
 
@@ -99,7 +99,7 @@ async def test_failing_station_costs_only_its_own_compartments(caplog: pytest.Lo
     async with simulated(devices=3) as (simulator, run):
         await run.poll()
         first, second, third = simulator.stations
-        kept, rows = simulator.stations[second], simulator.lattices[second]
+        kept, items = simulator.stations[second], simulator.lattices[second]
         simulator.remove_station(second)  # the list told us of it, so it is asked for
         emptied = [take_one(simulator, station) for station in (first, third)]
         for polled, there in ((1, True), (2, True), (3, False), (4, False)):
@@ -110,7 +110,7 @@ async def test_failing_station_costs_only_its_own_compartments(caplog: pytest.Lo
         assert [record.message for record in caplog.records] == [
             f"cabinets: the compartments of station {second} cannot be read"
         ]
-        simulator.stations[second], simulator.lattices[second] = kept, rows
+        simulator.stations[second], simulator.lattices[second] = kept, items
         await run.poll("lattices")
         assert available(run) == {True}
         assert [record.message for record in caplog.records][1:] == [
@@ -263,10 +263,10 @@ async def test_station_removed_during_a_sweep_is_ignored() -> None:
         first, second = simulator.stations
         updates = run.source("lattices").poll()
         run.take(await anext(updates))
-        kept, rows = simulator.stations[second], simulator.lattices[second]
+        kept, items = simulator.stations[second], simulator.lattices[second]
         simulator.remove_station(second)
         await run.poll("stations")
-        simulator.stations[second], simulator.lattices[second] = kept, rows
+        simulator.stations[second], simulator.lattices[second] = kept, items
         late = [update async for update in updates]
         assert [[device.scope for device in update.devices] for update in late] == [["backend"]]
         assert run.ids("stations") == {device_of(first)}

@@ -78,12 +78,12 @@ async def test_devices_have_the_documented_entities() -> None:
 async def test_station_shows_the_vendors_values() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
-        for id_, said in simulator.stations.items():
+        for id_, listed in simulator.stations.items():
             device, sums = run.devices[device_of(id_)], simulator.sums(id_)
             assert {key: device.state[key] for key in _SUMS} == {key: sums[field] for key, field in _SUMS.items()}
-            assert device.state["total_count"] == said["totalCount"]
+            assert device.state["total_count"] == listed["totalCount"]
             assert device.state["problem"] == "ON"
-            assert device.attributes == {"total_count": {"device_id": said["deviceId"]}}
+            assert device.attributes == {"total_count": {"device_id": listed["deviceId"]}}
         first, second = simulator.stations.values()
         assert run.state(device_of(first["id"]))["position"] == {
             "latitude": first["centerLat"],
@@ -100,16 +100,16 @@ async def test_organisation_shows_the_vendors_values() -> None:
         assert (state["sum_station_count"], state["problem"]) == (3, "ON")
         assert (state["org_name"], state["time_diff"]) == ("Jiutong IoT", 28800)
         assert state["login_time"].endswith("+00:00")
-        found = [row["status"] for row in simulator.collections.values()]
+        found = [item["status"] for item in simulator.collections.values()]
         assert state["open_authorisations"] == found.count(0) + found.count(1) > 0
         assert run.devices[NAME].attributes == {
             "open_authorisations": {"unused": found.count(0), "in_use": found.count(1)}
         }
-        assert state["open_transfers"] == [row["status"] for row in simulator.transfers.values()].count(0)
+        assert state["open_transfers"] == [item["status"] for item in simulator.transfers.values()].count(0)
         assert {call.body["pageSize"] for name in (COLLECTIONS, TRANSFERS) for call in calls(simulator, name)} == {1}
         for id_ in simulator.stations:
-            for row in simulator.lattices[id_]:
-                simulator.change_lattice(id_, row["latticeNo"], isFailure=0)
+            for item in simulator.lattices[id_]:
+                simulator.change_lattice(id_, item["latticeNo"], isFailure=0)
         await run.poll("stations")
         assert run.state(NAME)["problem"] == "OFF"
 
@@ -117,12 +117,12 @@ async def test_organisation_shows_the_vendors_values() -> None:
 async def test_devices_have_stable_ids_and_names() -> None:
     async with simulated() as (simulator, run):
         await run.poll()
-        id_, said = next(iter(simulator.stations.items()))
+        id_, listed = next(iter(simulator.stations.items()))
         own, station, lattice = (run.devices[name] for name in (NAME, device_of(id_), device_of(id_, "A1")))
         assert (own.scope, own.via, own.name, own.manufacturer) == ("backend", None, NAME, "Jointech")
         assert own.configuration_url is run.backend.configuration_url is None  # its url is an API, no console
         assert (station.vendor_id, station.scope, station.via) == (id_, "stations", NAME)
-        assert station.name == said["stationName"]
+        assert station.name == listed["stationName"]
         assert (lattice.vendor_id, lattice.scope, lattice.via) == ("A1", f"lattices:{id_}", station.id)
         assert lattice.name == f"{station.name} A1"
         assert run.ids("stations") == {device_of(station) for station in simulator.stations}
@@ -130,7 +130,7 @@ async def test_devices_have_stable_ids_and_names() -> None:
         simulator.change_station(id_, stationName="Elsewhere")
         await run.poll("stations")
         assert run.devices[device_of(id_)].name == "Elsewhere"
-        assert run.devices[device_of(id_, "A1")].name == f"{said['stationName']} A1"
+        assert run.devices[device_of(id_, "A1")].name == f"{listed['stationName']} A1"
         await run.poll("lattices")
         assert run.devices[device_of(id_, "A1")].name == "Elsewhere A1"
 
@@ -242,8 +242,8 @@ async def test_read_updates_the_device(of: str) -> None:
         id_ = next(iter(simulator.stations))
         simulator.take_lock(id_, "A1")
         simulator.change_station(id_, totalCount=11)
-        row = next(row for row in simulator.collections.values() if row["status"] == 0)
-        row["status"] = 2
+        item = next(item for item in simulator.collections.values() if item["status"] == 0)
+        item["status"] = 2
         wanted = {"own": NAME, "station": device_of(id_), "lattice": device_of(id_, "A1")}[of]
         update = await run.backend.read(run.devices[wanted])
         run.take(update)

@@ -60,20 +60,20 @@ async def test_simulator_sums_agree_with_its_lattices(omstation: Omstation) -> N
     total = dict.fromkeys(SUMS, 0)
     for known in await omstation.stations():
         data = await omstation.data(LATTICES, DAY | {"id": known["id"]})
-        rows, sums = data["stationLatticeInfoList"], data["stationStatistics"]
-        assert [row["latticeNo"] for row in rows] == [f"A{index}" for index in range(1, 13)]
-        assert {row["stationId"] for row in rows} == {known["id"]}
-        stored = [row for row in rows if row["deviceId"]]
+        items, sums = data["stationLatticeInfoList"], data["stationStatistics"]
+        assert [item["latticeNo"] for item in items] == [f"A{index}" for index in range(1, 13)]
+        assert {item["stationId"] for item in items} == {known["id"]}
+        stored = [item for item in items if item["deviceId"]]
         assert sums == {
             "sumStationCount": 1,
             "sumLowInventoryCount": 0,
             "sumInStorageCount": len(stored),
-            "sumAvailableCount": sum(not row["isFailure"] for row in stored),
-            "sumFullChargeCount": sum(row["isFull"] for row in stored),
-            "sumAbnormalCount": sum(row["isFailure"] for row in rows),
-            "sumLatticeCount": len(rows),
-            "sumEmptyLatticeCount": len(rows) - len(stored),
-            "sumInChargeCount": sum(row["connectPower"] and not row["isFull"] for row in stored),
+            "sumAvailableCount": sum(not item["isFailure"] for item in stored),
+            "sumFullChargeCount": sum(item["isFull"] for item in stored),
+            "sumAbnormalCount": sum(item["isFailure"] for item in items),
+            "sumLatticeCount": len(items),
+            "sumEmptyLatticeCount": len(items) - len(stored),
+            "sumInChargeCount": sum(item["connectPower"] and not item["isFull"] for item in stored),
         }
         assert all(sums[name] for name in SUMS if name != "sumLowInventoryCount")
         total = {name: total[name] + sums[name] for name in SUMS}
@@ -81,14 +81,14 @@ async def test_simulator_sums_agree_with_its_lattices(omstation: Omstation) -> N
 
 
 async def test_simulator_lattice_has_the_pages_fields(omstation: Omstation) -> None:
-    rows = list((await omstation.lattices()).values())
-    for row in rows:
-        assert set(row) - {"fileUrl"} == set(LATTICE)
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", row["updateTime"])
-        assert row["deviceType"] == int(row["deviceId"][:3] or 0)
-    assert {row["lockStatus"] for row in rows} == {-1, 0, 1}
-    films = [row["fileUrl"] for row in rows if "fileUrl" in row]
-    assert 0 < len(films) < len(rows)
+    items = list((await omstation.lattices()).values())
+    for item in items:
+        assert set(item) - {"fileUrl"} == set(LATTICE)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", item["updateTime"])
+        assert item["deviceType"] == int(item["deviceId"][:3] or 0)
+    assert {item["lockStatus"] for item in items} == {-1, 0, 1}
+    films = [item["fileUrl"] for item in items if "fileUrl" in item]
+    assert 0 < len(films) < len(items)
     assert all(re.search(r"\.mp4\?token=[0-9A-F]{32}$", film) for film in films)
 
 
@@ -123,7 +123,7 @@ async def test_simulator_adds_and_updates_a_station(omstation: Omstation, lang: 
     assert await omstation.call(UPDATE_STATION, change, lang=lang) == DONE
     changed = (await omstation.stations())[-1]
     assert (changed["id"], changed["stationName"], changed["totalCount"]) == (added["id"], "Yard 2", 2)
-    assert {no: row["deviceId"] for no, row in (await omstation.lattices(added["id"])).items()} == {
+    assert {no: item["deviceId"] for no, item in (await omstation.lattices(added["id"])).items()} == {
         "B1": "",
         "B2": lock,
     }
@@ -165,7 +165,7 @@ async def test_simulator_refuses_invalid_stations(omstation: Omstation, changes:
     for call, body in ((ADD_STATION, station()), (UPDATE_STATION, station(id=omstation.first))):
         answer = await omstation.call(call, without(body, changes))
         assert (answer["code"], answer["data"]) == (102, None)
-    assert [row["totalCount"] for row in await omstation.stations()] == [12, 12]
+    assert [item["totalCount"] for item in await omstation.stations()] == [12, 12]
 
 
 async def test_simulator_refuses_wrong_ids_and_languages(omstation: Omstation) -> None:

@@ -31,7 +31,7 @@ async def test_simulator_asset_has_the_pages_fields(omstation: Omstation) -> Non
     assert [list(item) for item in response["data"]] == [list(FIELDS)] * 2
     assert [item["deviceId"] for item in response["data"]] == [first, second]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", response["data"][0]["gpsTime"])
-    await omstation.steer("asset", {"deviceId": first, "battery": -1})
+    await omstation.control("asset", {"deviceId": first, "battery": -1})
     assert (await call(omstation, {"assetIds": first}))["data"][0]["battery"] == -1
 
 

@@ -36,11 +36,11 @@ async def listed(omstation: Omstation, call: str = COLLECTIONS, **changes: Any) 
 async def test_simulator_collections_have_the_pages_fields(omstation: Omstation) -> None:
     data = await omstation.data(COLLECTIONS, PAGE)
     assert (list(data), data["total"], data["size"]) == (["total", "size", "data"], 9, 1)
-    rows = data["data"]
-    assert all(set(row) >= LISTED for row in rows)
-    assert {row["deviceTypes"] for row in rows} == {"701", "701,705", "701,705,709"}
-    assert [row["createTime"] for row in rows] == sorted((row["createTime"] for row in rows), reverse=True)
-    assert all(len(row["authCode"]) == 6 for row in rows)
+    items = data["data"]
+    assert all(set(item) >= LISTED for item in items)
+    assert {item["deviceTypes"] for item in items} == {"701", "701,705", "701,705,709"}
+    assert [item["createTime"] for item in items] == sorted((item["createTime"] for item in items), reverse=True)
+    assert all(len(item["authCode"]) == 6 for item in items)
 
 
 @pytest.mark.parametrize(("call", "statuses"), [(COLLECTIONS, (-1, 0, 1, 2, 3, 4)), (TRANSFERS, (-1, 0, 1))])
@@ -48,23 +48,23 @@ async def test_simulator_filters_lists_by_status(omstation: Omstation, call: str
     everything = await listed(omstation, call)
     found = {status: await listed(omstation, call, status=status) for status in statuses}
     assert all(found.values())
-    assert all(row["status"] == status for status, rows in found.items() for row in rows)
-    assert sum(len(rows) for rows in found.values()) == len(everything)
+    assert all(item["status"] == status for status, items in found.items() for item in items)
+    assert sum(len(items) for items in found.values()) == len(everything)
 
 
 async def test_simulator_filters_lists_by_text_and_date(omstation: Omstation) -> None:
-    assert [row["toUser"] for row in await listed(omstation, key="DRIVER3@")] == ["Driver 3"]
+    assert [item["toUser"] for item in await listed(omstation, key="DRIVER3@")] == ["Driver 3"]
     assert await listed(omstation, key="nobody") == []
     assert await listed(omstation, orgId="other") == []
-    days = [row["createTime"][:10] for row in await listed(omstation)]
+    days = [item["createTime"][:10] for item in await listed(omstation)]
     found = await listed(omstation, startTime=days[3], endTime=days[1])
-    assert [row["createTime"][:10] for row in found] == [day for day in days if days[3] <= day <= days[1]]
+    assert [item["createTime"][:10] for item in found] == [day for day in days if days[3] <= day <= days[1]]
 
 
 async def test_simulator_accepts_page_numbers_as_numbers_and_texts(omstation: Omstation) -> None:
-    ids = [row["id"] for row in await listed(omstation)]
+    ids = [item["id"] for item in await listed(omstation)]
     pages = [await omstation.data(COLLECTIONS, PAGE | {"pageNum": page, "pageSize": "4"}) for page in (1, "2", 3, 4)]
-    assert [[row["id"] for row in page["data"]] for page in pages] == [ids[:4], ids[4:8], ids[8:], []]
+    assert [[item["id"] for item in page["data"]] for page in pages] == [ids[:4], ids[4:8], ids[8:], []]
     assert [(page["total"], page["size"]) for page in pages] == [(9, 1), (9, 2), (9, 3), (9, 4)]
     omstation.simulator.size_is_page_size = True
     assert (await omstation.data(COLLECTIONS, PAGE | {"pageNum": 2, "pageSize": 4}))["size"] == 4
@@ -149,10 +149,10 @@ async def test_simulator_refuses_invalid_collections(omstation: Omstation, chang
 
 
 async def test_simulator_changes_a_transfer(omstation: Omstation) -> None:
-    row = (await listed(omstation, TRANSFERS))[0]
+    item = (await listed(omstation, TRANSFERS))[0]
     shares = json.dumps([{"deviceType": 701, "count": 2}, {"deviceType": "705", "count": "1"}])
-    assert await omstation.call(UPDATE_TRANSFER, TRANSFER | {"id": row["id"], "authInfo": shares}) == DONE
-    assert (await listed(omstation, TRANSFERS))[0] == row | {"authInfo": shares} | PERSON
+    assert await omstation.call(UPDATE_TRANSFER, TRANSFER | {"id": item["id"], "authInfo": shares}) == DONE
+    assert (await listed(omstation, TRANSFERS))[0] == item | {"authInfo": shares} | PERSON
     assert await omstation.call(UPDATE_TRANSFER, TRANSFER) == DONE
     assert len(await listed(omstation, TRANSFERS)) == 6
 

@@ -1,4 +1,4 @@
-"""How the simulated omstation can be made to deviate and to fail."""
+"""Deviations and injected faults of the simulated omstation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOCKS = {"orgId": ORG, "deviceInfoList": [{"deviceType": 701, "deviceId": "70188
 
 
 def writes(omstation: Omstation) -> dict[str, Any]:
-    """Each write with a body that it takes."""
+    """Return each write with a body that it accepts."""
     collection, transfer = next(iter(omstation.simulator.collections)), next(iter(omstation.simulator.transfers))
     return {
         ADD_STATION: station(),
@@ -45,7 +45,7 @@ def writes(omstation: Omstation) -> dict[str, Any]:
 
 
 def tables(omstation: Omstation) -> tuple[str, ...]:
-    """What writes change, as it is now."""
+    """Return the data that writes change, as it is now."""
     simulator = omstation.simulator
     return tuple(
         str(table) for table in (simulator.stations, simulator.devices, simulator.collections, simulator.transfers)
@@ -82,11 +82,11 @@ async def test_simulator_texts_can_be_null(omstation: Omstation) -> None:
     assert {data[name] for name in ("orgName", "webTheme", "adminCode", "dateFormat")} == {None}
     known = (await omstation.stations())[0]
     assert (known["orgName"], known["deviceId"], known["path"]) == (None, None, None)
-    rows = (await omstation.lattices()).values()
-    assert "" not in {row["deviceId"] for row in rows}
-    assert None in {row["deviceId"] for row in rows}
-    assert None in {row["fileUrl"] for row in rows}
-    assert {row["descInfo"] for row in await listed(omstation)} == {None}
+    items = (await omstation.lattices()).values()
+    assert "" not in {item["deviceId"] for item in items}
+    assert None in {item["deviceId"] for item in items}
+    assert None in {item["fileUrl"] for item in items}
+    assert {item["descInfo"] for item in await listed(omstation)} == {None}
 
 
 async def test_simulator_sums_can_be_texts(omstation: Omstation) -> None:
@@ -137,7 +137,7 @@ async def test_simulator_lists_can_be_empty(omstation: Omstation) -> None:
 
 async def test_simulator_pages_can_drift(omstation: Omstation) -> None:
     async def read() -> list[str]:
-        return [row["id"] for page in (1, 2, 3) for row in await listed(omstation, pageNum=page, pageSize=3)]
+        return [item["id"] for page in (1, 2, 3) for item in await listed(omstation, pageNum=page, pageSize=3)]
 
     still = await read()
     omstation.simulator.fault_injector.inject("drift")
@@ -151,4 +151,4 @@ async def test_simulator_lost_response_was_carried_out(omstation: Omstation) -> 
     omstation.simulator.fault_injector.inject("lost_answer", path(ADD_STATION), times=1)
     with pytest.raises(aiohttp.ClientError):
         await omstation.call(ADD_STATION, station())
-    assert [row["stationName"] for row in await omstation.stations()][2:] == ["Yard"]
+    assert [item["stationName"] for item in await omstation.stations()][2:] == ["Yard"]

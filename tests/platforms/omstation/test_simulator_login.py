@@ -92,9 +92,9 @@ async def test_simulator_account_can_be_locked_and_expire() -> None:
         answer = await omstation.log_in()
         assert (answer["code"], answer["message"]) == (103, "Account is locked")
         assert omstation.simulator.bad_logins == {"admin": 2}
-        await omstation.steer("account", {"userName": "admin", "unlock": True, "expired": True})
+        await omstation.control("account", {"userName": "admin", "unlock": True, "expired": True})
         assert (await omstation.log_in())["code"] == 106
-        await omstation.steer("account", {"userName": "admin", "expired": False})
+        await omstation.control("account", {"userName": "admin", "expired": False})
         assert (await omstation.log_in())["code"] == 200
         assert omstation.simulator.login_count == 5
 

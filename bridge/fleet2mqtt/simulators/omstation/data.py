@@ -195,16 +195,16 @@ def _make_authorisation(rng: Random, number: int, status: int) -> Tree:
 
 def make_collections(rng: Random) -> list[Tree]:
     """Return authorisations to take locks: one or two of each status, all three types."""
-    rows = []
+    items = []
     for number in range(9):
-        row = _make_authorisation(rng, number, COLLECTION_STATUSES[number % len(COLLECTION_STATUSES)])
+        item = _make_authorisation(rng, number, COLLECTION_STATUSES[number % len(COLLECTION_STATUSES)])
         start = datetime.now(UTC) - timedelta(hours=number)
-        row |= {"type": number % 3, "startTime": None, "endTime": None}
-        if row["type"] == PERIOD:
-            row |= {"startTime": clock_time(start), "endTime": clock_time(start + timedelta(days=1))}
-        row["deviceTypes"] = ",".join(str(kind) for kind in DEVICE_TYPES[: 1 + number % 3])
-        rows.append(row)
-    return rows
+        item |= {"type": number % 3, "startTime": None, "endTime": None}
+        if item["type"] == PERIOD:
+            item |= {"startTime": clock_time(start), "endTime": clock_time(start + timedelta(days=1))}
+        item["deviceTypes"] = ",".join(str(kind) for kind in DEVICE_TYPES[: 1 + number % 3])
+        items.append(item)
+    return items
 
 
 def make_transfers(rng: Random) -> list[Tree]:

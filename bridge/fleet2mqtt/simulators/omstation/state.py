@@ -32,15 +32,15 @@ from fleet2mqtt.simulators.omstation.data import (
 )
 from fleet2mqtt.simulators.omstation.protocol import DEVICE_TYPES, Code, RefusalError, TokenAnswer, Tree, md5_hex
 
-_FIXED = frozenset({"id", "stationId"})  # what the rows are found by
-_STATIONS_A_STEP = 500  # so that ten thousand stations do not hold the event loop
+_FIXED = frozenset({"id", "stationId"})  # the members that identify an item
+_STATIONS_A_STEP = 500  # so that ten thousand stations do not block the event loop
 
 
 @dataclass(slots=True, kw_only=True)
 class Simulator:
-    """The vendor's state as plain data and what steers it.
+    """The vendor's state as plain data, and the switches that change its behaviour.
 
-    `stations`, `collections` and `transfers` are rows by id, `lattices` the rows of a station by its id, `charge` per
+    `stations`, `collections` and `transfers` are items by id, `lattices` the items of a station by its id, `charge` per
     cent by lattice id, `devices` the type of each known lock, `away` the locks in no lattice. Ids and lattice numbers
     that are not there raise KeyError. Every switch is off by default.
     """
@@ -50,7 +50,7 @@ class Simulator:
     org_id: str = ORG_ID
     accounts: dict[str, str] = field(default_factory=lambda: {"admin": "123456"})  # plain passwords
     expired_accounts: set[str] = field(default_factory=set)
-    tokens: dict[str, str] = field(default_factory=dict)  # whose each token is
+    tokens: dict[str, str] = field(default_factory=dict)  # user by token
     login_count: int = 0  # tries, good and bad
     bad_logins: Counter[str] = field(default_factory=Counter)  # since the last good one
     stations: dict[str, Tree] = field(default_factory=dict)
@@ -82,8 +82,8 @@ class Simulator:
         """Start with so many stations, twelve lattices each, and a few authorisations."""
         for _ in range(stations):
             self.add_station()
-        self.collections = {row["id"]: row for row in make_collections(self.rng)}
-        self.transfers = {row["id"]: row for row in make_transfers(self.rng)}
+        self.collections = {item["id"]: item for item in make_collections(self.rng)}
+        self.transfers = {item["id"]: item for item in make_transfers(self.rng)}
 
     def add_station(self, *, lattices: int = LATTICES, **fields: Any) -> Tree:
         """Add a station of full, charging, empty and failed lattices; `fields` as for `change_station`."""
@@ -102,23 +102,23 @@ class Simulator:
 
     def keep_station(self, station: Tree, slots: list[Tree], count: int) -> None:
         """Store a station and give it `count` lattices; those whose numbers it had stay, the locks of others go."""
-        before = {row["latticeNo"]: row for row in self.lattices.get(station["id"], ())}
-        rows = []
+        before = {item["latticeNo"]: item for item in self.lattices.get(station["id"], ())}
+        items = []
         for index, number in enumerate(lattice_numbers(slots, count), 1):
-            row = before.pop(number, None) or make_lattice(self.rng, station["id"], index, number)
-            rows.append(row | {"index": index})
-            self.charge.setdefault(row["id"], 0)
-        for row in before.values():
-            self._forget(row)
+            item = before.pop(number, None) or make_lattice(self.rng, station["id"], index, number)
+            items.append(item | {"index": index})
+            self.charge.setdefault(item["id"], 0)
+        for item in before.values():
+            self._forget(item)
         station |= {"totalCount": count, "latticeAssetList": slots}
         self.stations[station["id"]] = station
-        self.lattices[station["id"]] = rows
+        self.lattices[station["id"]] = items
 
     def remove_station(self, station_id: str) -> None:
         """Forget a station; its locks are away."""
         del self.stations[station_id]
-        for row in self.lattices.pop(station_id):
-            self._forget(row)
+        for item in self.lattices.pop(station_id):
+            self._forget(item)
 
     def change_station(self, station_id: str, /, **fields: Any) -> Tree:
         """Set fields as the list of stations names them. Raises AttributeError for others, and for the id."""
@@ -128,7 +128,7 @@ class Simulator:
 
     def lattice(self, station_id: str, number: str) -> Tree:
         """Return a lattice by its `latticeNo`."""
-        found = next((row for row in self.lattices[station_id] if row["latticeNo"] == number), None)
+        found = next((item for item in self.lattices[station_id] if item["latticeNo"] == number), None)
         if found is None:
             raise KeyError(number)
         return found
@@ -136,19 +136,19 @@ class Simulator:
     def change_lattice(self, station_id: str, number: str, /, **fields: Any) -> Tree:
         """Set fields of a lattice, updated now unless they say when. Raises AttributeError for others, and for ids."""
         self._check(fields, LATTICE_FIELDS, _FIXED)
-        row = self.lattice(station_id, number)
-        row |= {"updateTime": nanoseconds()} | fields
-        return row
+        item = self.lattice(station_id, number)
+        item |= {"updateTime": nanoseconds()} | fields
+        return item
 
     def take_lock(self, station_id: str, number: str) -> str:
         """Somebody takes the lock out of a lattice, and is filmed; its id. Raises ValueError where there is none."""
-        row = self.lattice(station_id, number)
-        device_id: str = row["deviceId"]
+        item = self.lattice(station_id, number)
+        device_id: str = item["deviceId"]
         if not device_id:
             raise ValueError(f"lattice {number} is empty")
         emptied = {"deviceId": "", "deviceType": 0, "connectPower": 0, "isFull": 0, "lockStatus": 1}
         self.change_lattice(station_id, number, **emptied, fileUrl=make_film(self.rng))
-        self.charge[row["id"]] = 0
+        self.charge[item["id"]] = 0
         self.away.append(device_id)
         return device_id
 
@@ -157,8 +157,8 @@ class Simulator:
 
         Raises ValueError where the lattice is not empty or the lock not away.
         """
-        row = self.lattice(station_id, number)
-        if row["deviceId"]:
+        item = self.lattice(station_id, number)
+        if item["deviceId"]:
             raise ValueError(f"lattice {number} is not empty")
         if device_id is None:
             device_id = self.away[0] if self.away else self._new_device()
@@ -173,9 +173,9 @@ class Simulator:
 
     def set_charge(self, station_id: str, number: str, percent: int) -> None:
         """Charge a lock to so many per cent; at 100 it is full."""
-        row = self.lattice(station_id, number)
-        self.charge[row["id"]] = min(percent, 100)
-        if row["isFull"] != (full := int(percent >= 100)):
+        item = self.lattice(station_id, number)
+        self.charge[item["id"]] = min(percent, 100)
+        if item["isFull"] != (full := int(percent >= 100)):
             self.change_lattice(station_id, number, isFull=full)
 
     def sums(self, *station_ids: str, only: Callable[[Tree], bool] = lambda _: True) -> dict[str, int]:
@@ -214,31 +214,31 @@ class Simulator:
     def happen(self) -> None:
         """Let locks charge, and one lock be taken or returned."""
         chosen = self.rng.sample(list(self.stations), min(len(self.stations), _STATIONS_A_STEP))
-        for row in self._rows(chosen):
-            if row["deviceId"] and row["connectPower"] and not row["isFull"] and not row["isFailure"]:
-                percent = self.charge[row["id"]] + self.rng.randint(3, 12)
-                self.set_charge(row["stationId"], row["latticeNo"], percent)
-        sound = [row for row in self._rows(chosen) if not row["isFailure"]]
-        full = [row for row in sound if row["deviceId"] and row["isFull"]]
-        empty = [row for row in sound if not row["deviceId"]]
+        for item in self._items(chosen):
+            if item["deviceId"] and item["connectPower"] and not item["isFull"] and not item["isFailure"]:
+                percent = self.charge[item["id"]] + self.rng.randint(3, 12)
+                self.set_charge(item["stationId"], item["latticeNo"], percent)
+        sound = [item for item in self._items(chosen) if not item["isFailure"]]
+        full = [item for item in sound if item["deviceId"] and item["isFull"]]
+        empty = [item for item in sound if not item["deviceId"]]
         if empty and self.away and (not full or self.rng.random() < len(self.away) / (len(self.away) + 2)):
-            row = self.rng.choice(empty)
-            self.return_lock(row["stationId"], row["latticeNo"], charge=self.rng.randrange(5, 60))
+            item = self.rng.choice(empty)
+            self.return_lock(item["stationId"], item["latticeNo"], charge=self.rng.randrange(5, 60))
         elif full:
-            row = self.rng.choice(full)
-            self.take_lock(row["stationId"], row["latticeNo"])
+            item = self.rng.choice(full)
+            self.take_lock(item["stationId"], item["latticeNo"])
 
     def _end_sessions(self, user: str) -> None:
-        self.tokens = {token: whose for token, whose in self.tokens.items() if whose != user}
+        self.tokens = {token: owner for token, owner in self.tokens.items() if owner != user}
 
-    def _rows(self, station_ids: list[str]) -> Iterator[Tree]:
+    def _items(self, station_ids: list[str]) -> Iterator[Tree]:
         for station_id in station_ids:
             yield from self.lattices[station_id]
 
-    def _forget(self, row: Tree) -> None:
-        self.charge.pop(row["id"], None)
-        if row["deviceId"]:
-            self.away.append(row["deviceId"])
+    def _forget(self, item: Tree) -> None:
+        self.charge.pop(item["id"], None)
+        if item["deviceId"]:
+            self.away.append(item["deviceId"])
 
     def _new_device(self) -> str:
         number = len(self.devices)

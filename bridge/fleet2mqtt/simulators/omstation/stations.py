@@ -35,13 +35,13 @@ MOST_LATTICES = 200
 def list_stations(simulator: Simulator, body: Tree, path: str) -> Tree:
     """Serve `queryStationInfoListByOrgId`; another organisation has none."""
     stations = list(simulator.stations.values()) if body["orgId"] == simulator.org_id else []
-    rows = [dict(station) for station in stations]
+    items = [dict(station) for station in stations]
     if simulator.fault_injector.take(path, FaultKind.EMPTY):  # against its own sums
-        rows = []
+        items = []
     if simulator.null_strings:
         texts = ("deviceId", "orgName", "path")
-        rows = [row | dict.fromkeys(texts) for row in rows]
-    return {"stationInfoList": rows, "stationStatistics": _shown(simulator, simulator.sums(*_ids(stations)))}
+        items = [item | dict.fromkeys(texts) for item in items]
+    return {"stationInfoList": items, "stationStatistics": _shown(simulator, simulator.sums(*_ids(stations)))}
 
 
 def list_lattices(simulator: Simulator, body: Tree, path: str) -> Tree:
@@ -51,16 +51,16 @@ def list_lattices(simulator: Simulator, body: Tree, path: str) -> Tree:
     refuse_unless(start <= end, "startTime is after endTime")
     refuse_unless(station_id in simulator.stations, "id")
 
-    def counts(row: Tree) -> bool:
-        return not simulator.window_filters_sums or start <= parse_time(row["updateTime"]).date() <= end
+    def counts(item: Tree) -> bool:
+        return not simulator.window_filters_sums or start <= parse_time(item["updateTime"]).date() <= end
 
     answer: Tree = {"stationStatistics": _shown(simulator, simulator.sums(station_id, only=counts))}
-    rows = [dict(row) for row in simulator.lattices[station_id]]
+    items = [dict(item) for item in simulator.lattices[station_id]]
     if simulator.fault_injector.take(path, FaultKind.EMPTY):
-        rows = []
+        items = []
     if simulator.null_strings:
-        rows = [row | {name: row.get(name) or None for name in ("deviceId", "fileUrl")} for row in rows]
-    return answer if simulator.lattices_missing else answer | {"stationLatticeInfoList": rows}
+        items = [item | {name: item.get(name) or None for name in ("deviceId", "fileUrl")} for item in items]
+    return answer if simulator.lattices_missing else answer | {"stationLatticeInfoList": items}
 
 
 def add_station(simulator: Simulator, body: Tree, _: str) -> None:

@@ -1,4 +1,4 @@
-"""How the simulated omstation can be changed, and what happens in it by itself."""
+"""Control of the simulated omstation, and its changes in live mode."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.waiting import wait_until
 
 
 async def test_simulator_counts_stations_with_low_inventory(omstation: Omstation) -> None:
-    for number, row in (await omstation.lattices()).items():
-        if row["deviceId"] and not row["isFailure"]:
+    for number, item in (await omstation.lattices()).items():
+        if item["deviceId"] and not item["isFailure"]:
             omstation.simulator.take_lock(omstation.first, number)
     sums = (await omstation.data(STATIONS, {"orgId": ORG}))["stationStatistics"]
     assert sums["sumLowInventoryCount"] == 1
@@ -58,19 +58,19 @@ async def test_simulator_new_lock_has_its_own_number(omstation: Omstation) -> No
 
 
 async def test_simulator_is_controlled_over_http(omstation: Omstation) -> None:
-    added = await omstation.steer("station", {"stationName": "New", "lattices": 3})
-    await omstation.steer("station", {"id": added["id"], "stationName": "Newer"})
+    added = await omstation.control("station", {"stationName": "New", "lattices": 3})
+    await omstation.control("station", {"id": added["id"], "stationName": "Newer"})
     first = omstation.first
-    await omstation.steer("lattice", {"stationId": first, "latticeNo": "A1", "take": True})
+    await omstation.control("lattice", {"stationId": first, "latticeNo": "A1", "take": True})
     lock = {"device_id": "7018800009", "charge": 50}
-    await omstation.steer("lattice", {"stationId": first, "latticeNo": "A1", "return": lock})
-    await omstation.steer("lattice", {"stationId": first, "latticeNo": "A1", "charge": 100, "isFailure": 1})
-    row = (await omstation.lattices())["A1"]
-    assert (row["deviceId"], row["isFull"], row["isFailure"]) == ("7018800009", 1, 1)
+    await omstation.control("lattice", {"stationId": first, "latticeNo": "A1", "return": lock})
+    await omstation.control("lattice", {"stationId": first, "latticeNo": "A1", "charge": 100, "isFailure": 1})
+    item = (await omstation.lattices())["A1"]
+    assert (item["deviceId"], item["isFull"], item["isFailure"]) == ("7018800009", 1, 1)
     assert [known["stationName"] for known in await omstation.stations()][2:] == ["Newer"]
-    await omstation.steer("station", {"id": first, "remove": True})
-    await omstation.steer("quirks", {"statistics_as_text": True, "token_answer": "403", "lock_after": 3})
-    await omstation.steer("account", {"userName": "admin", "password": "other"})
+    await omstation.control("station", {"id": first, "remove": True})
+    await omstation.control("quirks", {"statistics_as_text": True, "token_answer": "403", "lock_after": 3})
+    await omstation.control("account", {"userName": "admin", "password": "other"})
     assert await omstation.status(STATIONS, {"orgId": ORG}) == 403
     assert (await omstation.log_in())["code"] == 103
     async with omstation.client.get("/_sim/state") as response:
@@ -79,11 +79,11 @@ async def test_simulator_is_controlled_over_http(omstation: Omstation) -> None:
     assert first not in state["lattices"]
     assert (state["accounts"], state["bad_logins"], state["tokens"]) == ({"admin": "other"}, {"admin": 1}, {})
     assert (state["statistics_as_text"], state["null_strings"], state["lock_after"]) == (True, False, 3)
-    await omstation.steer("account", {"userName": "admin", "password": "123456"})
+    await omstation.control("account", {"userName": "admin", "password": "123456"})
     await omstation.log_in()
-    await omstation.steer("expire_tokens", {})
+    await omstation.control("expire_tokens", {})
     assert await omstation.status(STATIONS, {"orgId": ORG}) == 403
-    await omstation.steer("account", {"userName": "admin", "password": None})
+    await omstation.control("account", {"userName": "admin", "password": None})
     assert (await omstation.log_in())["code"] == 103
 
 
@@ -120,8 +120,8 @@ async def test_simulator_ids_cannot_be_changed(omstation: Omstation) -> None:
 def test_simulator_with_the_same_seed_has_the_same_stations() -> None:
     def drawn(seed: int) -> list[Any]:
         simulator = create(devices=5, seed=seed)[SIMULATOR]
-        rows = [row for rows in simulator.lattices.values() for row in rows]
-        return [*simulator.stations, *([row["id"], row["deviceId"], row.get("fileUrl")] for row in rows)]
+        items = [item for items in simulator.lattices.values() for item in items]
+        return [*simulator.stations, *([item["id"], item["deviceId"], item.get("fileUrl")] for item in items)]
 
     assert drawn(7) == drawn(7)
     assert drawn(7) != drawn(8)
@@ -130,11 +130,11 @@ def test_simulator_with_the_same_seed_has_the_same_stations() -> None:
 @pytest.mark.parametrize("devices", [0, 1, 7])
 async def test_simulator_has_the_requested_number_of_stations(devices: int) -> None:
     async with running(devices=devices) as omstation:
-        rows = await omstation.stations()
-        assert len(rows) == devices
-        assert sum(row["centerLat"] == 0.0 for row in rows) == (devices + 3) // 5
+        items = await omstation.stations()
+        assert len(items) == devices
+        assert sum(item["centerLat"] == 0.0 for item in items) == (devices + 3) // 5
         simulator = omstation.simulator
-        stored = [row["deviceId"] for rows in simulator.lattices.values() for row in rows if row["deviceId"]]
+        stored = [item["deviceId"] for items in simulator.lattices.values() for item in items if item["deviceId"]]
         assert len(stored) == len(set(stored)) == len(simulator.devices)
         simulator.happen()
 
@@ -142,7 +142,7 @@ async def test_simulator_has_the_requested_number_of_stations(devices: int) -> N
 def test_simulator_live_locks_charge_and_move() -> None:
     simulator = create()[SIMULATOR]
     charging = [
-        row for rows in simulator.lattices.values() for row in rows if row["connectPower"] and not row["isFull"]
+        item for items in simulator.lattices.values() for item in items if item["connectPower"] and not item["isFull"]
     ]
     ever_away: set[str] = set()
     back: set[str] = set()
@@ -152,11 +152,11 @@ def test_simulator_live_locks_charge_and_move() -> None:
         away = set(simulator.away)
         back |= ever_away - away
         ever_away |= away
-        filled |= {row["id"] for row in charging if row["isFull"]}
-        stored = {row["deviceId"] for rows in simulator.lattices.values() for row in rows} - {""}
+        filled |= {item["id"] for item in charging if item["isFull"]}
+        stored = {item["deviceId"] for items in simulator.lattices.values() for item in items} - {""}
         assert stored | away == simulator.devices.keys()
         assert not stored & away
-    assert filled == {row["id"] for row in charging}
+    assert filled == {item["id"] for item in charging}
     assert back
 
 
