@@ -114,6 +114,18 @@ async def test_a_bad_state_counts_as_a_bad_signal_does(hass: HomeAssistant, told
     assert whats(told) == ["bad -60 dBm, 7", "good -60 dBm, 1"]
 
 
+async def test_failover_without_bad_states_counts_no_state_as_bad(hass: HomeAssistant, told: list[ServiceCall]) -> None:
+    """Faults 5.18: 0 is the state of the document's own healthy sample."""
+    hass.states.async_set(SIGNAL, GOOD)
+    hass.states.async_set(STATE, "1")
+    await failover(hass, state=[STATE])
+    hass.states.async_set(STATE, "0")
+    await measure(hass, GOOD)
+    assert whats(told) == []
+    await measure(hass, BAD)
+    assert whats(told) == ["bad -120 dBm, 0"]
+
+
 @pytest.mark.parametrize(("signal", "expected"), [(BAD, ["bad -120 dBm"]), ("-103", []), (GOOD, ["good -60 dBm"])])
 async def test_run_by_hand_a_failover_does_what_the_channel_asks_for(
     hass: HomeAssistant, told: list[ServiceCall], signal: str, expected: list[str]
