@@ -23,6 +23,7 @@ SCHEMA = {
     vol.Required("ids"): vol.All([vol.All(identifier, vol.Length(min=1))], vol.Length(min=1, max=2)),
     vol.Optional("on"): Described(_date, type="string", pattern=r"^\d{4}-\d\d-\d\d$"),
     vol.Optional("slots"): [{vol.Required("index"): whole}],
+    vol.Optional("place"): vol.All({vol.Optional("x"): whole, vol.Optional("y"): whole}, vol.Length(min=1)),
 }
 
 
@@ -38,6 +39,9 @@ SCHEMA = {
         ({"ids": ["a"], "slots": [{"index": 1}]}, True),
         ({"ids": ["a"], "slots": [{"index": 1, "colour": "red"}]}, False),
         ({"ids": ["a"], "slots": [{"index": "1"}]}, False),
+        ({"ids": ["a"], "place": {"y": 1}}, True),
+        ({"ids": ["a"], "place": {}}, False),
+        ({"ids": [-7]}, False),
         ({"ids": ["a"], "colour": "red"}, False),
         ({}, False),
     ],

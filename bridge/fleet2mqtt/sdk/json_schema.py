@@ -10,7 +10,12 @@ from typing import Any
 import voluptuous as vol
 from voluptuous_openapi import UNSUPPORTED, convert
 
-_LENGTHS = {"minLength": "minItems", "maxLength": "maxItems"}
+from fleet2mqtt.sdk.validators import identifier
+
+_LENGTHS = {
+    "array": {"minLength": "minItems", "maxLength": "maxItems"},
+    "object": {"minLength": "minProperties", "maxLength": "maxProperties"},
+}
 
 
 class Described:
@@ -42,7 +47,7 @@ class ArgumentSchema(dict[Any, Any]):
 
 
 def json_schema(schema: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the JSON Schema of a mapping of arguments: no other members, and lengths of lists as numbers of items."""
+    """Return the JSON Schema of a mapping of arguments: no other members, and lengths of lists and objects by count."""
     converted: dict[str, Any] = convert(vol.Schema(dict(schema)), openapi_version="3.1.0", custom_serializer=_serialize)
     corrected: dict[str, Any] = _correct(converted)
     together = [{"not": {"required": sorted(pair)}} for pair in _exclusive_pairs(schema)]
@@ -62,6 +67,8 @@ def _exclusive_pairs(schema: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _serialize(schema: Any) -> Any:
+    if schema is identifier:
+        return {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]}
     return dict(schema.schema) if isinstance(schema, Described) else UNSUPPORTED
 
 
@@ -77,6 +84,6 @@ def _correct(value: Any) -> Any:
     }
     if corrected.get("type") == "object" and isinstance(corrected.get("properties"), dict):
         corrected.setdefault("additionalProperties", False)
-    if corrected.get("type") == "array":
-        corrected = {_LENGTHS.get(name, name): member for name, member in corrected.items()}
-    return corrected
+    kind = corrected.get("type")
+    lengths = _LENGTHS.get(kind, {}) if isinstance(kind, str) else {}
+    return {lengths.get(name, name): member for name, member in corrected.items()}

@@ -11,6 +11,7 @@ import voluptuous as vol
 from fleet2mqtt.platforms.smart_gateway.device_store import Area
 from fleet2mqtt.platforms.smart_gateway.models import IPV4
 from fleet2mqtt.platforms.smart_gateway.writes import SetBody
+from fleet2mqtt.sdk.json_schema import Described
 from fleet2mqtt.sdk.validators import identifier, scan_interval, whole
 
 MAX_PAGE = 1000
@@ -20,9 +21,11 @@ DATA_SIZES = (
     *("KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"),
 )
 _PORTS = re.compile(r"\d{1,5}(?:-\d{1,5})?(?:,\d{1,5}(?:-\d{1,5})?)*\Z", re.ASCII)
+_PORT = r"0{0,4}(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_RANGE = rf" *{_PORT} *(?:- *{_PORT} *)?"
 
 
-def ports(value: Any) -> str:
+def _ports(value: Any) -> str:
     """Validate the vendor's list of ports: "1935,22000-22010"."""
     text = str(value).replace(" ", "") if isinstance(value, str) or type(value) is int else ""
     if not _PORTS.match(text):
@@ -32,6 +35,15 @@ def ports(value: Any) -> str:
         if not 1 <= int(first) <= int(last or first) <= MAX_PORT:
             raise vol.Invalid(f"{part!r} is no port or range of ports from 1 to {MAX_PORT}")
     return text
+
+
+PORTS = Described(
+    _ports,
+    anyOf=[
+        {"type": "string", "pattern": rf"^{_RANGE}(?:,{_RANGE})*$"},
+        {"type": "integer", "minimum": 1, "maximum": MAX_PORT},
+    ],
+)
 
 
 def _not_boolean(value: Any) -> Any:
@@ -109,13 +121,13 @@ SET = {
 }
 """The fields that document 1.2 marks with `**`."""
 ADD = {
-    **_required(name=NAME, ip=ADDRESS, port=ports, protocol=PROTOCOL),
+    **_required(name=NAME, ip=ADDRESS, port=PORTS, protocol=PROTOCOL),
     vol.Optional("mark", default=""): TEXT,
 }
 EDIT = {
     vol.Required("uuid"): ID,
     **_optional(
-        name=NAME, ip=ADDRESS, port=ports, protocol=PROTOCOL, mark=TEXT, devName=TEXT, sn=OPTIONAL_ID, devType=TEXT
+        name=NAME, ip=ADDRESS, port=PORTS, protocol=PROTOCOL, mark=TEXT, devName=TEXT, sn=OPTIONAL_ID, devType=TEXT
     ),
 }
 RULES = _required(rules=IDS)
