@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp.test_utils import TestServer
 
 from fleet2mqtt.errors import Ambiguous, AuthenticationError, InvalidResponse, RateLimited, Rejected, Unreachable
+from fleet2mqtt.simulators.smart_gateway import create
 from tests.platforms.smart_gateway.connected import GATEWAY, SN, connected, simulated
 
 if TYPE_CHECKING:
@@ -73,3 +76,14 @@ async def test_placeholder_values_are_null() -> None:
         assert state["remark"] == ""
         blank = {"runtime", "qos", "record_speed_up", "record_speed_down"}
         assert {key: state[key] for key in blank} == dict.fromkeys(blank)
+
+
+@pytest.mark.parametrize("suffix", ["", "/api/v1", "/api/v1/"])
+async def test_url_as_the_document_prints_it_is_accepted(suffix: str) -> None:
+    """Faults 4.8."""
+    async with AsyncExitStack() as stack:
+        app = create(devices=2)
+        server = await stack.enter_async_context(TestServer(app))
+        run = await stack.enter_async_context(connected(str(server.make_url("")).rstrip("/") + suffix))
+        await run.poll()
+        assert run.state(GATEWAY)["alias"] == "上海1"

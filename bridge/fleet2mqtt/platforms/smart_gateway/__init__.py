@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fleet2mqtt.platforms.smart_gateway.actions import ACTIONS, backend_actions
-from fleet2mqtt.platforms.smart_gateway.client import ENVELOPE, Client
+from fleet2mqtt.platforms.smart_gateway.client import API, ENVELOPE, Client
 from fleet2mqtt.platforms.smart_gateway.coordinator import Coordinator
 from fleet2mqtt.platforms.smart_gateway.device_store import Area, DeviceStore
 from fleet2mqtt.platforms.smart_gateway.entities import channel_entities
@@ -27,7 +27,7 @@ __all__ = ["ACTIONS", "SCHEMA", "connect"]
 @asynccontextmanager
 async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     """Open one backend; nothing is sent before the first poll."""
-    options = context.options
+    options = {**context.options, "url": context.options["url"].removesuffix(API)}
     async with open_http_client(options, envelope=ENVELOPE, pace=RateLimiter(concurrency=1), parse=parse) as api:
         gateways = DeviceStore(
             cache=DeviceCache(backend=context.name, ids=context.ids),

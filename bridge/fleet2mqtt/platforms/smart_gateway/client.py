@@ -12,6 +12,8 @@ from fleet2mqtt.platforms.smart_gateway.error_codes import classify, explained
 from fleet2mqtt.platforms.smart_gateway.models import serial_number
 from fleet2mqtt.sdk.http_client import Envelope, HttpClient
 
+API = "/api/v1"
+"""The path that every documented call begins with. The url may end with it, as the document prints it."""
 ENVELOPE = Envelope(member="code", success=(0, "0"), texts=("msg", "message"), classify=classify)
 
 ARGS: Mapping[str, Any] = MappingProxyType(
@@ -44,13 +46,13 @@ class Client:
         """Return a page of devices: `count` (of all, unfiltered) and `devices`. Document 1.1, POST devices/list."""
         body = {"page": page, "limit": limit, "filtration": filtration, "condition": condition}
         response = await self._post(
-            "/api/v1/devices/list", body | {"sort_by": 0, "ascend": 0, "args": dict(ARGS)}, writes=False
+            f"{API}/devices/list", body | {"sort_by": 0, "ascend": 0, "args": dict(ARGS)}, writes=False
         )
         return _checked(response, "devices", list, "devices/list")
 
     async def query_devices(self, sns: Iterable[str], args: Mapping[str, Any] = ARGS) -> dict[str, dict[str, Any]]:
         """Return devices by serial number, each with `state` 0 (not found) or 1. Document 1.2, POST devices/query."""
-        response = await self._post("/api/v1/devices/query", {"sns": list(sns), "args": dict(args)}, writes=False)
+        response = await self._post(f"{API}/devices/query", {"sns": list(sns), "args": dict(args)}, writes=False)
         items = response.get("devices") or {}
         if isinstance(items, list):  # as its table has it, against its sample
             items = {sn: item for item in items if (sn := serial_number(item))}
@@ -72,45 +74,45 @@ class Client:
 
     async def register_device(self, sn: str, alias: str) -> dict[str, Any]:
         """Register a device. Document 1.5, POST devices/regist."""
-        return await self._post("/api/v1/devices/regist", {"sn": sn, "alias": alias})
+        return await self._post(f"{API}/devices/regist", {"sn": sn, "alias": alias})
 
     async def delete_device(self, sn: str) -> dict[str, Any]:
         """Delete a device. Document 1.6, POST devices/delete (the method by its example)."""
-        return await self._post("/api/v1/devices/delete", {"sn": sn})
+        return await self._post(f"{API}/devices/delete", {"sn": sn})
 
     async def list_mappings(self) -> list[dict[str, Any]]:
         """Return all port mapping rules. Document 2.1, GET mapping/list."""
-        response = await self._call("GET", "/api/v1/mapping/list")
+        response = await self._call("GET", f"{API}/mapping/list")
         items: list[Any] = _checked(response, "list", list, "mapping/list")["list"]
         return [item for item in items if isinstance(item, dict)]
 
     async def add_mapping(self, rule: Mapping[str, Any]) -> dict[str, Any]:
         """Add a rule: `name, ip, port, protocol, mark`. Document 2.2, POST mapping/add; the response has no uuid."""
-        return await self._post("/api/v1/mapping/add", dict(rule))
+        return await self._post(f"{API}/mapping/add", dict(rule))
 
     async def edit_mapping(self, rule: Mapping[str, Any]) -> dict[str, Any]:
         """Change a rule; `rule` has all its fields. Document 2.3, POST mapping/edit.
 
         Its table says `addr` and its example `ip` for the external address; both are sent.
         """
-        return await self._post("/api/v1/mapping/edit", {**rule, "addr": rule["ip"], "port": str(rule["port"])})
+        return await self._post(f"{API}/mapping/edit", {**rule, "addr": rule["ip"], "port": str(rule["port"])})
 
     async def delete_mappings(self, rules: list[str]) -> dict[str, Any]:
         """Delete rules by uuid; Rejected names those that were not deleted. Document 2.4, POST mapping/delete."""
-        return _all_done(await self._post("/api/v1/mapping/delete", {"rules": rules}), "mapping/delete", len(rules))
+        return _all_done(await self._post(f"{API}/mapping/delete", {"rules": rules}), "mapping/delete", len(rules))
 
     async def assign_mapping(self, rule: str, sn: str, ip: str) -> dict[str, Any]:
         """Assign a rule to a gateway, `ip` in its LAN. Document 2.5, POST device/addMapping."""
-        return await self._post("/api/v1/device/addMapping", {"rule": rule, "sn": sn, "ip": ip})
+        return await self._post(f"{API}/device/addMapping", {"rule": rule, "sn": sn, "ip": ip})
 
     async def unassign_mappings(self, sn: str, rules: list[str]) -> dict[str, Any]:
         """Unassign rules from a gateway; Rejected names those that stayed. Document 2.6, POST device/deleteMapping."""
-        response = await self._post("/api/v1/device/deleteMapping", {"sn": sn, "rules": rules})
+        response = await self._post(f"{API}/device/deleteMapping", {"sn": sn, "rules": rules})
         return _all_done(response, "device/deleteMapping", len(rules))
 
     async def reassign_mapping(self, rule: str, sn: str, ip: str) -> dict[str, Any]:
         """Change the address of a gateway's rule in its LAN. Document 2.7, POST device/editMapping."""
-        return await self._post("/api/v1/device/editMapping", {"rule": rule, "sn": sn, "ip": ip})
+        return await self._post(f"{API}/device/editMapping", {"rule": rule, "sn": sn, "ip": ip})
 
     async def _post(self, path: str, body: dict[str, Any], *, writes: bool = True) -> dict[str, Any]:
         return await self._call("POST", path, body, writes=writes)
@@ -118,7 +120,7 @@ class Client:
     async def _call(
         self, method: str, path: str, body: dict[str, Any] | None = None, *, writes: bool = False
     ) -> dict[str, Any]:
-        endpoint = path.removeprefix("/api/v1/")
+        endpoint = path.removeprefix(f"{API}/")
         try:
             return await self.api.call(method, path, endpoint=endpoint, json=body, writes=writes)
         except (Rejected, AuthenticationError) as error:
