@@ -32,6 +32,7 @@ SCHEMA = {
     [
         ({"ids": ["a"]}, True),
         ({"ids": ["a", 7]}, True),
+        ({"ids": ["a", -7]}, False),
         ({"ids": []}, False),
         ({"ids": ["a", "b", "c"]}, False),
         ({"ids": ["a"], "on": "2024-03-07"}, True),

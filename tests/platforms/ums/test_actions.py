@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
 import voluptuous as vol
-from voluptuous_openapi import convert
 
 from fleet2mqtt.errors import CommandError, Rejected
+from fleet2mqtt.sdk.api import describe
+from fleet2mqtt.sdk.json_schema import json_schema
 from tests.platforms.ums.connected import simulated
 
 OM50 = "000EA93D022E"
@@ -30,7 +32,7 @@ async def test_actions_cover_each_documented_call() -> None:
         for action in run.backend.actions:
             assert action.summary
             assert action.destructive is (action.name == "login")  # it takes a password (faults 5.17)
-            assert convert(vol.Schema(action.schema))["type"] == "object"
+            assert json_schema(action.schema)["type"] == "object"
 
 
 @pytest.mark.parametrize(
@@ -74,26 +76,65 @@ async def test_event_statistics_window_is_sent_or_refused() -> None:
             await run.act("event_statistics", startTime="2021-03-09 18:55:40", endTime="2021-03-09 17:55:40")
 
 
+INVALID: list[tuple[str, dict[str, Any]]] = [
+    ("device_list", {"limit": 0}),
+    ("device_list", {"limit": 1001}),
+    ("device_list", {"limit": True}),
+    ("device_list", {"offset": -1}),
+    ("device_list", {"page": 1}),
+    ("alarm_history", {}),
+    ("alarm_history", {"metric_history_producer": "../../etc"}),
+    ("alarm_history", {"metric_history_producer": [OM50]}),
+    ("alarm_statistics", {}),
+    ("alarm_statistics", {"macs": ""}),
+    ("alarm_statistics", {"macs": " , "}),
+    ("alarm_statistics", {"macs": []}),
+    ("alarm_statistics", {"macs": [7]}),
+    ("alarm_statistics", {"macs": [OM50, "x"]}),
+    ("alarm_statistics", {"macs": f"{OM50} {OM50}"}),
+    ("event_statistics", {"startTime": "2021-03-09T17:55:40"}),
+    ("event_statistics", {"startTime": "2021-3-9 17:55:40"}),
+    ("event_statistics", {"endTime": 7}),
+    ("event_statistics", {"endTime": "2021-13-09 17:55:40"}),
+    ("fxo_status", {"device_mac": "000EA93D022"}),
+    ("fxo_status", {"device_mac": 7}),
+    ("login", {"account": "", "password": "x"}),
+    ("login", {"account": -7, "password": "x"}),
+    ("login", {"account": "sysadmin"}),
+]
+VALID: list[tuple[str, dict[str, Any]]] = [
+    ("device_list", {"limit": 1000, "offset": 0}),
+    ("alarm_history", {"metric_history_producer": "00:0e:a9:3d:02:2e"}),
+    ("alarm_statistics", {"macs": OM50}),
+    ("alarm_statistics", {"macs": f"{OM50}, 00-0e-a9-61-0b-cc,"}),
+    ("alarm_statistics", {"macs": [OM50, 112233445566]}),
+    ("alarm_statistics", {"macs": 112233445566}),
+    ("event_statistics", {"startTime": "2021-03-09 17:55:40", "endTime": "2021-03-09 18:55:40"}),
+    ("fxo_status", {"device_mac": 112233445566}),
+    ("login", {"account": 7, "password": ""}),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("device_list", {"limit": 0}),
-        ("device_list", {"limit": 1001}),
-        ("device_list", {"offset": -1}),
-        ("device_list", {"page": 1}),
-        ("alarm_history", {}),
-        ("alarm_history", {"metric_history_producer": "../../etc"}),
-        ("alarm_statistics", {"macs": ""}),
-        ("alarm_statistics", {"macs": []}),
-        ("alarm_statistics", {"macs": [7]}),
-        ("event_statistics", {"startTime": "2021-03-09T17:55:40"}),
-        ("event_statistics", {"endTime": "2021-02-30 00:00:00"}),
-        ("event_statistics", {"endTime": 7}),
-        ("fxo_status", {"device_mac": "000EA93D022"}),
-        ("login", {"account": "", "password": "x"}),
-        ("login", {"account": "sysadmin"}),
-    ],
+    ("name", "arguments", "accepted"), [(*case, True) for case in VALID] + [(*case, False) for case in INVALID]
 )
+async def test_published_schema_accepts_what_the_action_accepts(
+    name: str, arguments: dict[str, Any], *, accepted: bool
+) -> None:
+    """Faults 4.9."""
+    async with simulated() as (_, run):
+        action = next(action for action in run.backend.actions if action.name == name)
+    published = describe(action)["arguments"]
+    assert jsonschema.Draft202012Validator(published).is_valid(arguments) is accepted
+    try:
+        vol.Schema(dict(action.schema))(arguments)
+    except vol.Invalid:
+        assert not accepted
+    else:
+        assert accepted
+
+
+@pytest.mark.parametrize(("name", "arguments"), [*INVALID, ("event_statistics", {"endTime": "2021-02-30 00:00:00"})])
 async def test_invalid_arguments_are_refused_before_sending(name: str, arguments: dict[str, Any]) -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(vol.Invalid):
