@@ -332,7 +332,7 @@ ACTIONS = (
         platform="ums",
         changes=False,
         fields={
-            vol.Required("macs"): TEXTS,
+            vol.Required("macs"): SOME_TEXTS,
         },
     ),
     Action(
