@@ -21,6 +21,7 @@ from fleet2mqtt.devices.model import (
     read_attributes,
     read_state,
 )
+from fleet2mqtt.sdk.limits import limit
 
 
 @dataclass(slots=True)
@@ -68,12 +69,13 @@ class DeviceCache:
             keys = entry.keys | {entity.key for entity in entities}
             entities = tuple(entity for entity in descriptions if entity.key in keys)
         entities = self.intern(entities)
+        state, attributes = limit(read_state(entities, record), read_attributes(entities, record))
         device = Device(
             id=id_,
             backend=self.backend,
             entities=entities,
-            state=read_state(entities, record),
-            attributes=read_attributes(entities, record),
+            state=state,
+            attributes=attributes,
             record=record,
             **{**self.about, **about},
         )

@@ -290,3 +290,19 @@ async def test_undocumented_option_is_null_with_raw_attribute() -> None:
 )
 def test_choice_accepts_number_or_text(raw: object, option: str | None) -> None:
     assert choice(NET, raw) == option
+
+
+async def test_long_port_list_and_many_rules_stay_within_home_assistants_limits() -> None:
+    """Faults 5.6."""
+    async with simulated() as (simulator, run):
+        ports = ",".join(map(str, range(20_000, 20_100)))
+        uuid = simulator.add_rule("many", "192.168.16.56", ports, 0)
+        for number in range(200):
+            simulator.add_rule(f"rule {number}", "192.168.16.56", f"{30_000 + number}", 0)
+        await run.poll()
+        rule = f"{NAME}_mapping_{uuid}"
+        assert len(run.state(rule)["port"]) == 255
+        assert run.devices[rule].attributes["port"] == {"text": ports}
+        rules = run.devices[NAME].attributes["mapping_count"]
+        assert len(rules["rules"]) + rules["omitted"] == run.state(NAME)["mapping_count"] == 204
+        assert len((await run.act("mapping_list"))["list"]) == 204
