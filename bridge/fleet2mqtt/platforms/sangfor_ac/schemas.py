@@ -200,10 +200,11 @@ LOGIN = {
 """`father_path`, as online users have it, is sent as `group`."""
 USER = _required(name=_ID)
 _BIND = _optional(ip=ip, mac=mac, out_time=_TEXT, bindgoal=_WORD, desc=_TEXT)
+_CUSTOM = Described(vol.Any(dict, [dict]), type=["object", "array"], items={"type": "object"})
 _EXTENSIONS = _optional(
     enable=bool,
     self_pass=_optional(enable=bool, password=_WORD, modify_once=bool),
-    custom_cfg=vol.Any(dict, [dict]),
+    custom_cfg=_CUSTOM,
     logout=bool,
     common_user=_optional(allow_change=bool, enable=bool),
     limit_ipmac=vol.Any([_WORD], {**_required(enable=bool), **_optional(ipmac=[_WORD])}),
@@ -237,7 +238,7 @@ USER_SEARCH = ArgumentSchema(
         ),
         vol.Optional("extend"): {
             **_optional(father_path=path, user_status=vol.In(["all", "enabled", "disabled"]), public=bool),
-            **_optional(custom_cfg=vol.Any(dict, [dict]), expire=_optional(start=_TEXT, end=_TEXT)),
+            **_optional(custom_cfg=_CUSTOM, expire=_optional(start=_TEXT, end=_TEXT)),
         },
     },
     anyOf=[
