@@ -118,3 +118,14 @@ async def test_sweep_batch_fails_as_one_item_and_misses_all() -> None:
     assert {item for item in ITEMS if sweep.is_missed(item)} == set("abcd")
     sweep.record_success(*"abcd")
     assert not any(map(sweep.is_missed, ITEMS))
+
+
+async def test_sweep_items_left_out_are_missed_without_an_error() -> None:
+    """Faults 2.3."""
+    sweep = Sweep()
+    for _ in range(MISSED_SWEEPS):
+        sweep.order(ITEMS)
+        sweep.record_success(*"abc")
+        sweep.record_missing("d")
+        sweep.close()
+    assert [sweep.is_missed(item) for item in "abcd"] == [False, False, False, True]

@@ -66,8 +66,8 @@ class Sweep:
         self.close()
 
     def record_success(self, *items: str) -> None:
-        """Record that an item was read, or the items of a batch."""
-        self._last = items[-1]
+        """Record that an item was read, or the items of a batch; of an empty one that nothing failed."""
+        self._last = items[-1] if items else self._last
         self._answered += 1
         for item in items:
             self._misses.pop(item, None)
@@ -83,6 +83,10 @@ class Sweep:
         self._failing[item] = error
         if len(self._failing) >= DIFFERENT_ITEMS and self._is_system_wide(error) and self.primary_fails():
             raise error
+
+    def record_missing(self, *items: str) -> None:
+        """Record that a response left items out: they are missed, but nothing failed."""
+        self._misses.update(items)
 
     def close(self) -> None:
         """End a sweep. Raises the last error if no item was read."""

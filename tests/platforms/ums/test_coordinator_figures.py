@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
+import orjson
 import pytest
 from aiohttp import web
 
@@ -107,6 +108,7 @@ class Counting:
     def __init__(self, count: int) -> None:
         self.macs = [f"{number:012X}" for number in range(count)]
         self.instead: dict[str, int | dict[str, Any]] = {}
+        self.left_out: set[str] = set()
         self.batches: list[list[str]] = []
 
     async def poll(self, run: Run) -> dict[str, Any]:
@@ -127,7 +129,7 @@ class Counting:
         for mac in macs:
             if mac in self.instead:
                 return self.instead[mac]
-        items = [{"metric_history_producer": mac, "all": "7"} for mac in macs]
+        items = [{"metric_history_producer": mac, "all": "7"} for mac in macs if mac not in self.left_out]
         return {"meta": {"totalResults": len(items)}, "metricHistoryStatistics": items}
 
 
@@ -200,6 +202,31 @@ async def test_events_poll_counts_the_last_hour() -> None:
         row = fleet.entity("events_total")
         assert row is not None
         assert not row.enabled
+
+
+async def test_events_beyond_what_the_recorder_takes_are_counted_only() -> None:
+    """Faults 5.6: attributes over 16 KiB are a warning of Home Assistant's recorder."""
+    events = [
+        {"event_id": n, "total": n, **dict.fromkeys(("metric_history_name", "metric_history_desc"), f"eEMS_NOTIFY_{n}")}
+        for n in range(200)
+    ]
+    async with scripted(lambda _: {"meta": {"totalResults": 200}, "events_statistics": events}, page_size=200) as run:
+        await run.poll("events")
+        attributes = run.devices[NAME].attributes["events_total"]
+        assert [event["total"] for event in attributes["events"]] == list(range(199, 149, -1))
+        assert attributes["omitted"] == 150
+        assert len(orjson.dumps(attributes)) < 16 * 1024
+        assert run.devices[NAME].state["events_total"] == sum(range(200))
+
+
+async def test_counts_that_responses_leave_out_are_unknown_after_three_polls() -> None:
+    """Faults 2.3."""
+    vendor = Counting(2)
+    async with scripted(vendor) as run:
+        await vendor.poll(run)
+        vendor.left_out.add(vendor.macs[0])
+        for expected in (7, 7, None):
+            assert await vendor.poll(run) == {vendor.macs[0]: expected, vendor.macs[1]: 7}
 
 
 async def test_read_of_the_fleet_returns_newest_status() -> None:

@@ -105,8 +105,7 @@ class Coordinator:
                         yield self._discard_counts(part)
                     else:
                         rejections.any_success = True
-                        sweep.record_success(*part)
-                        yield self.update(devices=self.store.apply_counts(*result))
+                        yield self._apply_counts(part, *result)
             except BackendError as error:
                 sweep.record_failure(batch[-1], error, batch[:-1])
                 yield self._discard_counts(batch)
@@ -208,6 +207,14 @@ class Coordinator:
             self.update(at, origin=UpdateOrigin.PUSH, devices=[self.store.merge(mac, members, at)])
             for mac, members, at in held
         ]
+
+    def _apply_counts(self, macs: Sequence[str], items: list[Item], period: str | None) -> Update:
+        answered = {normalize_mac(item.get("metric_history_producer")) for item in items}
+        self._counts_sweep.record_success(*(mac for mac in macs if mac in answered))
+        missing = [mac for mac in macs if mac not in answered]
+        self._counts_sweep.record_missing(*missing)
+        counted = self.store.apply_counts(items, period)
+        return self.update(devices=[*counted, *self._discard_counts(missing).devices])
 
     def _discard_counts(self, macs: Iterable[str]) -> Update:
         missed = (mac for mac in macs if self._counts_sweep.is_missed(mac))

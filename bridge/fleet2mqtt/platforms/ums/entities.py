@@ -26,6 +26,8 @@ UNKNOWN: Final = "unknown"
 DEFAULT_GROUP: Final = "默认"
 """`group_info` of a gateway without a group, the UMS document 3.1."""
 
+MAX_EVENTS = 50
+"""Kinds of events in the attributes; the action `event_statistics` returns all."""
 LINES, STATISTICS, STATUS, EVENTS = "lines", "statistics", "status", "events"
 """Sources that own entities of a device that another source lists."""
 
@@ -299,6 +301,15 @@ LINE_ENTITIES: EntityDescriptions[Line, LineTester] = (
 )
 
 
+def _frequent_events(fleet: FleetRecord) -> dict[str, Any] | None:
+    """Return the most frequent events: Home Assistant's recorder takes 16 KiB of attributes."""
+    if not fleet.events:
+        return None
+    frequent = sorted(fleet.events, key=lambda count: -(count.total or 0))[:MAX_EVENTS]
+    omitted = len(fleet.events) - len(frequent)
+    return {"events": [count.model_dump() for count in frequent]} | ({"omitted": omitted} if omitted else {})
+
+
 def _counted(member: str) -> Callable[[FleetRecord], bool]:
     """Return the condition that the newest online count has a member, blank or not."""
     return lambda fleet: fleet.status is not None and member in fleet.status.model_fields_set
@@ -351,7 +362,7 @@ FLEET_ENTITIES: EntityDescriptions[FleetRecord, LineTester] = (
         value=lambda fleet: None if fleet.events is None else sum(count.total or 0 for count in fleet.events),
         exists=lambda fleet: fleet.events is not None,
         source=EVENTS,
-        attributes=lambda fleet: {"events": [count.model_dump() for count in fleet.events]} if fleet.events else None,
+        attributes=_frequent_events,
         enabled=False,
         state_class="measurement",
         icon="mdi:counter",
