@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.test_utils import TestServer
@@ -30,9 +31,11 @@ def calls(simulator: Simulator, path: str) -> list[Call]:
 
 @asynccontextmanager
 async def connected(url: str, shared: Shared | None = None, **own: Any) -> AsyncIterator[Run]:
-    """Connect the platform to `url`; `own` are its own options."""
+    """Connect the platform to `url`; `own` are its own options, `selects` and `is_enabled` the operator's selection."""
+    selection = {name: own.pop(name) for name in ("selects", "is_enabled") if name in own}
     chosen = options(smart_gateway.SCHEMA, url, own)
-    async with smart_gateway.connect((shared or Shared()).context(NAME, chosen)) as backend:
+    context = replace((shared or Shared()).context(NAME, chosen), **selection)
+    async with smart_gateway.connect(context) as backend:
         yield Run(backend)
 
 

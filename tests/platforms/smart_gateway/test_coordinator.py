@@ -486,3 +486,28 @@ async def test_rule_is_read_although_its_gateway_refuses_a_query() -> None:
         rule = run.named("mappings", "ebfa83fe9b9aa6a83fe")
         simulator.query_failures[SN] = 7006
         assert (await run.read(rule)).state["gateway"] == "上海1"
+
+
+# Selection by the operator
+
+
+async def test_excluded_gateway_is_listed_and_not_queried() -> None:
+    async with simulated(selects=lambda device: device.vendor_id != SN) as (simulator, run):
+        await run.poll()
+        assert {tuple(call.body["sns"]) for call in calls(simulator, QUERY)} == {(OTHER,)}
+        assert run.ids("gateways") == {GATEWAY, SECOND}
+
+
+async def test_details_that_no_enabled_entity_shows_are_not_queried() -> None:
+    async with simulated(is_enabled=lambda entity: entity.source != "details") as (simulator, run):
+        await run.poll()
+        assert not calls(simulator, QUERY)
+        assert run.state(GATEWAY)["remark"] == "这是备注"
+        assert run.devices[SIM].answered is None
+
+
+async def test_sub_devices_have_a_kind_for_rules_of_selection() -> None:
+    async with simulated() as (_, run):
+        await run.poll()
+        kinds = {device.scope.partition(":")[0]: device.kind for device in run.devices.values()}
+        assert kinds == {"gateways": None, "channels": "channel", "mappings": "rule", "backend": None}

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from fleet2mqtt.devices.model import EntityDescriptions
 from fleet2mqtt.platforms.smart_gateway.actions import ACTIONS, backend_actions
 from fleet2mqtt.platforms.smart_gateway.client import API, ENVELOPE, Client
 from fleet2mqtt.platforms.smart_gateway.coordinator import Coordinator
 from fleet2mqtt.platforms.smart_gateway.device_store import Area, DeviceStore
-from fleet2mqtt.platforms.smart_gateway.entities import channel_entities
+from fleet2mqtt.platforms.smart_gateway.entities import DETAILS, GATEWAY, channel_entities
 from fleet2mqtt.platforms.smart_gateway.json_repair import parse
 from fleet2mqtt.platforms.smart_gateway.mapping_store import MappingStore
+from fleet2mqtt.platforms.smart_gateway.models import ChannelRecord, Writer
 from fleet2mqtt.platforms.smart_gateway.schemas import OPTIONS as SCHEMA
 from fleet2mqtt.platforms.smart_gateway.writes import SetBody
 from fleet2mqtt.sdk.api import Backend, Context, Source
@@ -29,12 +31,13 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     """Open one backend; nothing is sent before the first poll."""
     options = {**context.options, "url": context.options["url"].removesuffix(API)}
     async with open_http_client(options, envelope=ENVELOPE, pace=RateLimiter(concurrency=1), parse=parse) as api:
+        channels = channel_entities(**options["units"])
         gateways = DeviceStore(
             cache=DeviceCache(backend=context.name, ids=context.ids),
-            channel_entities=channel_entities(**options["units"]),
+            channel_entities=channels,
             running_states=frozenset(options["running_states"]),
             area=Area(options["area"]),
-            queried=None if options["query"] == "all" else tuple(options["query"]),
+            queried=_queried(context, options["query"], channels),
         )
         coordinator = Coordinator(
             client=Client(api=api, set_path=options["set_path"]),
@@ -46,6 +49,7 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             first_page=options["first_page"],
             set_body=SetBody(options["set_body"]),
             details=Sweep(primary_fails=context.primary_fails),
+            selects=context.selects,
         )
         yield Backend(
             name=context.name,
@@ -58,6 +62,16 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             quota={"concurrency": 1},
             title="Smart gateway back end",
         )
+
+
+def _queried(
+    context: Context, query: str | list[str], channels: EntityDescriptions[ChannelRecord, Writer]
+) -> tuple[str, ...] | None:
+    """Return the gateways whose details are polled, None for all; no gateway where no entity needs them."""
+    tables: tuple[EntityDescriptions, ...] = (GATEWAY, channels)
+    if not any(context.is_enabled(entity) for table in tables for entity in table if entity.source == DETAILS):
+        return ()
+    return None if query == "all" else tuple(query)
 
 
 def _sources(context: Context, coordinator: Coordinator) -> tuple[Source, ...]:

@@ -35,7 +35,8 @@ _SYSTEM_WIDE = (AuthenticationError, RateLimited, Unreachable)
 class Coordinator:
     """One smart gateway backend. `save_checkpoint(device id, text)` puts a rule's address on disk.
 
-    `first_page` is the number of the list's first page: the option at first, corrected once the vendor's is known.
+    `selects` returns False for a device that the options exclude. `first_page` is the number of the list's first page:
+    the option at first, corrected once the vendor's is known.
     """
 
     client: Client
@@ -47,6 +48,7 @@ class Coordinator:
     first_page: int
     set_body: SetBody
     details: Sweep
+    selects: Callable[[Device], bool]
     _refused: set[str] = field(default_factory=set)
     """Gateways whose details could not be read last time: they are asked for one by one."""
     _unlisted: Counter[str] = field(default_factory=Counter)
@@ -99,12 +101,10 @@ class Coordinator:
         A refused batch is halved until the gateways are found that it is refused for. From then on those are asked for
         apart from the others, some of them one by one.
         """
-        if self.gateways.count is None and not self.gateways.serial_numbers():
+        if self.gateways.count is None and not self.gateways.serial_numbers() and self.gateways.queried != ():
             async for update in self.poll_devices():
                 yield update
-        listed = self.gateways.serial_numbers()
-        chosen = self.gateways.queried
-        wanted = self.details.order(sn for sn in listed if chosen is None or sn in chosen)
+        wanted = self.details.order(sn for sn in self.gateways.serial_numbers() if self._has_details(sn))
         self._refused.intersection_update(wanted)
         refused = [sn for sn in wanted if sn in self._refused]
         for batch in _batches([sn for sn in wanted if sn not in self._refused]):
@@ -115,6 +115,11 @@ class Coordinator:
                 yield update
         yield self.update(devices=self.mappings.devices())
         self.details.close()
+
+    def _has_details(self, sn: str) -> bool:
+        """Return True for a gateway that the options select."""
+        chosen, device = self.gateways.queried, self.gateways.cache.get(self.gateways.cache.id(sn))
+        return (chosen is None or sn in chosen) and (device is None or self.selects(device))
 
     async def _poll_batch(self, batch: list[str], *, halve: bool) -> AsyncIterator[Update]:
         """Query some gateways; yield an update for each part that was read. Raises BackendError to end the sweep."""

@@ -320,6 +320,7 @@ class DeviceStore:
             self.channel_entities if self._has_details(record.sn) else self._channel_entities_without_details,
             vendor_id=key,
             scope=f"channels:{gateway.vendor_id}",
+            kind="channel",
             name=f"{gateway.name} {channel.name}",
             via=gateway.id,
             **{**about, "available": about["available"] and channel.filled},

@@ -216,10 +216,13 @@ def _assigned_rules(r: GatewayRecord) -> Mapping[str, Value] | None:
 
 GATEWAY: EntityDescriptions[GatewayRecord, Writer] = (
     _text("alias", "Alias", "别名", "base.alias", lambda r: r.base.alias, category=CONFIG, icon="mdi:rename-outline"),
-    _sensor("state", "State", "运行状态", "base.state", lambda r: r.base.state, icon="mdi:state-machine"),
+    _sensor(
+        "state", "State", "运行状态", "base.state", lambda r: r.base.state, icon="mdi:state-machine", essential=True
+    ),
     _sensor(
         *("running", "Running", "运行中", "base.state"),
         lambda r: on_off(r.running),
+        essential=True,
         component=Component.BINARY_SENSOR,
         device_class="running",
     ),
@@ -330,9 +333,11 @@ _UPLINK: EntityDescriptions[ChannelRecord, Writer] = (
         enabled=False,
         icon="mdi:rename-outline",
     ),
-    _switch("enable", "Enabled", "启用", "channel.enable", lambda r: r.channel.enable),
-    _diagnostic("state", "State", "状态", "channel.state", lambda r: r.channel.state, icon="mdi:state-machine"),
-    _strength("signal", "Signal", "信号强度", "channel.signal", lambda r: r.channel.signal, unit="dBm"),
+    _switch("enable", "Enabled", "启用", "channel.enable", lambda r: r.channel.enable, essential=True),
+    _diagnostic(
+        "state", "State", "状态", "channel.state", lambda r: r.channel.state, icon="mdi:state-machine", essential=True
+    ),
+    _strength("signal", "Signal", "信号强度", "channel.signal", lambda r: r.channel.signal, unit="dBm", essential=True),
     _sensor("operator", "Operator", "运营商", "channel.operator", lambda r: r.channel.operator, icon="mdi:radio-tower"),
     _sensor("type", "Network type", "网络制式", "channel.type", lambda r: r.channel.type, icon="mdi:signal-5g"),
     _rate("rateup", "Upload rate", "上行速率", "channel.rateup", lambda r: r.channel.rateup),
@@ -369,6 +374,7 @@ def _flow_counters(size: Mapping[str, Any]) -> EntityDescriptions[ChannelRecord,
             *("remain_flow", "Remaining traffic", "剩余流量", "channel.remainFlow"),
             lambda r: r.channel.remainFlow,
             state_class="measurement",
+            essential=True,
             **size,
         ),
         _number(
@@ -499,6 +505,7 @@ def rule_entities(options: tuple[str, ...] | None) -> EntityDescriptions[RuleRec
     return (
         EntityDescription(
             key="subnet_ip",
+            essential=True,
             name=Name("Sub-net IP", "子网 IP"),
             component=Component.TEXT,
             value=lambda r: _address(r.subnet_ip),
@@ -513,6 +520,7 @@ def rule_entities(options: tuple[str, ...] | None) -> EntityDescriptions[RuleRec
         ),
         EntityDescription(
             key="gateway",
+            essential=True,
             name=Name("Gateway", "网关"),
             value=lambda r: r.gateway,
             attributes=lambda r: {"sn": r.rule.sn} if r.rule.sn is not None else None,
@@ -540,6 +548,7 @@ def _all_rules(r: BackendRecord) -> Mapping[str, Value] | None:
 BACKEND: EntityDescriptions[BackendRecord, Writer] = (
     EntityDescription(
         key="count",
+        essential=True,
         name=Name("Gateways", "网关数量"),
         value=lambda r: r.count,
         exists=lambda _: True,
@@ -549,6 +558,7 @@ BACKEND: EntityDescriptions[BackendRecord, Writer] = (
     ),
     EntityDescription(
         key="mapping_count",
+        essential=True,
         name=Name("Port mapping rules", "端口映射规则数"),
         value=lambda r: None if r.rules is None else len(r.rules),
         exists=lambda _: True,

@@ -127,6 +127,7 @@ class MappingStore:
             self._entities,
             vendor_id=uuid,
             scope="mappings",
+            kind="rule",
             source=MAPPINGS,
             answered=frozenset((MAPPINGS, DEVICES) if is_known else (MAPPINGS,)),
             name=rule.name or uuid,
