@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleet2mqtt.ops.logging import BURST, MqttLog, Plain, configure
-from fleet2mqtt.ops.logging import Json as JsonFormat
+from fleet2mqtt.ops.logging import BURST, JsonFormatter, MqttLog, TextFormatter, configure
 from fleet2mqtt.redaction import Redaction
 
 if TYPE_CHECKING:
@@ -52,36 +51,36 @@ def test_the_longest_secret_is_looked_for_first() -> None:
 
 
 def test_a_line_for_people_hides_them_in_the_traceback_too() -> None:
-    line = Plain(REDACT).format(record("got %s", CANARY))
+    line = TextFormatter(REDACT).format(record("got %s", CANARY))
     assert "WARNING fleet2mqtt.x: got ***" in line
     assert "Traceback" in line
     assert CANARY not in line
 
 
 def test_a_line_for_programs_is_json() -> None:
-    line = json.loads(JsonFormat(REDACT).format(record("got %s", CANARY)))
+    line = json.loads(JsonFormatter(REDACT).format(record("got %s", CANARY)))
     assert (line["level"], line["logger"], line["message"]) == ("warning", "fleet2mqtt.x", "got ***")
     assert CANARY not in line["exception"]
     plain = logging.LogRecord("fleet2mqtt.x", logging.INFO, "x.py", 1, "fine", (), None)
-    assert json.loads(JsonFormat(REDACT).format(plain)).keys() == {"ts", "level", "logger", "message"}
+    assert json.loads(JsonFormatter(REDACT).format(plain)).keys() == {"ts", "level", "logger", "message"}
 
 
 async def test_mqtt_gets_what_is_said_until_it_is_too_much() -> None:
     log = MqttLog(REDACT)
     log.handle(record("before there is a loop"))
     log.bind(asyncio.get_running_loop())
-    taking = asyncio.create_task(log.take())
+    taking = asyncio.create_task(log.dequeue())
     for number in range(int(BURST) + 20):
         log.handle(record("%d %s", number, CANARY))
     assert json.loads(await taking) == {"level": "warning", "logger": "fleet2mqtt.x", "message": "0 ***"}
-    assert json.loads(await log.take())["message"] == "1 ***"
+    assert json.loads(await log.dequeue())["message"] == "1 ***"
     assert log.dropped >= 20
 
 
 async def test_a_record_from_another_thread_wakes_the_loop() -> None:
     log = MqttLog(REDACT)
     log.bind(asyncio.get_running_loop())
-    taking = asyncio.create_task(log.take())
+    taking = asyncio.create_task(log.dequeue())
     await asyncio.to_thread(log.handle, record("from afar"))
     assert json.loads(await taking)["message"] == "from afar"
 

@@ -79,7 +79,7 @@ async def test_metrics_count_what_happened(tmp_path: Path, broker: Broker) -> No
         await wait_until(lambda: not parts.outbox.depth, "both alarms to be published")
         parts.commands.submit(Command(device="nobody", key="x", value=1, deadline=1e12))
         await wait_until(lambda: parts.commands.ended, "the command to end")
-        async with TestClient(TestServer(parts.ingress.application())) as pushes:
+        async with TestClient(TestServer(parts.push_receiver.application())) as pushes:
             await pushes.post("/push/hq/wrong/event")
         after = await parts.samples()
     expected = {

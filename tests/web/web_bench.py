@@ -109,7 +109,7 @@ class Bench:
     publisher: Publisher
     status: Status
     commands: CommandQueue
-    ingress: PushReceiver
+    push_receiver: PushReceiver
     client: TestClient[web.Request, web.Application]
 
     async def json(self, path: str, expected: int = 200) -> Any:
@@ -166,7 +166,7 @@ async def bench(
         commands = CommandQueue(
             hub, registry, publisher, TOPICS, backends, CallsInProgress(), replies, spawn, CommandLimits()
         )
-        ingress = PushReceiver(hub, outbox, backends, {})
+        push_receiver = PushReceiver(hub, outbox, backends, {})
         status = Status(
             instance="1",
             version="9.8.7",
@@ -185,7 +185,7 @@ async def bench(
                 spawn(work, "mqtt")
             await wait_until(lambda: mqtt.connected, "the broker")
         overview = Overview(registry=registry, outbox=shown_outbox or outbox, mqtt=mqtt, status=status, pollers=pollers)
-        metrics = Metrics(hub, registry, mqtt, status, pollers, ingress, commands, latency)
+        metrics = Metrics(hub, registry, mqtt, status, pollers, push_receiver, commands, latency)
         app = page.application(metrics, overview, status, mqtt, outbox, pollers)
         async with TestClient(TestServer(app)) as client:
             yield Bench(
@@ -194,7 +194,7 @@ async def bench(
                 publisher=publisher,
                 status=status,
                 commands=commands,
-                ingress=ingress,
+                push_receiver=push_receiver,
                 client=client,
             )
         for task in running:

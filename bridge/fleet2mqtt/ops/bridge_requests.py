@@ -1,4 +1,4 @@
-"""The bridge's own requests: `bridge/request/<name>`."""
+"""Requests that the bridge responds to itself: `bridge/request/<name>`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FORMER_LOGGER = re.compile(r"^bridge(?=\.|$)")
 
 @dataclass(frozen=True, slots=True)
 class BridgeRequests:
-    """What the bridge's own requests need."""
+    """The bridge's requests, and the components that they read and change."""
 
     hub: Hub
     registry: Registry
@@ -53,11 +53,11 @@ class BridgeRequests:
     topics: Topics
     status: Status
     pollers: Mapping[str, Poller]
-    ingress: PushReceiver
+    push_receiver: PushReceiver
     reload: Callable[[], Awaitable[dict[str, Any]]]
 
     def actions(self) -> dict[str, Action]:
-        """The requests by name."""
+        """Return the requests by name."""
         listed = (
             Action(name="health", summary="The bridge's and every backend's health, now.", schema={}, run=self._health),
             Action(
@@ -77,7 +77,7 @@ class BridgeRequests:
         return {action.name: action for action in listed}
 
     def _operations(self) -> tuple[Action, ...]:
-        """The requests that do something."""
+        """Return the requests that change something."""
         return (
             Action(
                 name="refresh", summary="Poll a backend, or all, now.", schema=_DEVICE_OR_BACKEND, run=self._refresh
@@ -192,15 +192,15 @@ class BridgeRequests:
         op, number = arguments["op"], arguments.get("id")
         if op == "list":
             letters = await self.outbox.dead_letters(arguments["after"], arguments["limit"])
-            return {"dead_letters": [_letter(letter) for letter in letters], "total": self.outbox.dead}
+            return {"dead_letters": [_dead_letter(letter) for letter in letters], "total": self.outbox.dead}
         if op == "discard":
             if number is None or not await self.outbox.discard(number):
                 raise CommandError("unknown_dead_letter", f"there is no dead letter {number}")
             return {"discarded": number}
-        numbers = [number] if number is not None else await self._all_letters(arguments["limit"])
+        numbers = [number] if number is not None else await self._all_dead_letters(arguments["limit"])
         return {"retried": {str(each): await self._retry(each) for each in numbers}}
 
-    async def _all_letters(self, limit: int) -> list[int]:
+    async def _all_dead_letters(self, limit: int) -> list[int]:
         return [letter.id for letter in await self.outbox.dead_letters(0, limit)]
 
     async def _retry(self, number: int) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class BridgeRequests:
         if letter is None:
             raise CommandError("unknown_dead_letter", f"there is no dead letter {number}")
         try:
-            await self.ingress.retry(letter.backend, letter.kind, letter.body.encode())
+            await self.push_receiver.retry(letter.backend, letter.kind, letter.body.encode())
         except (BackendError, OutboxError) as error:
             return part_report(error)
         await self.outbox.discard(number)
@@ -228,7 +228,7 @@ def _device(device: Device) -> dict[str, Any]:
     }
 
 
-def _letter(letter: Any) -> dict[str, Any]:
+def _dead_letter(letter: Any) -> dict[str, Any]:
     return {
         "id": letter.id,
         "backend": letter.backend,

@@ -100,7 +100,7 @@ class Housekeeping:
     async def run_log(self, log: MqttLog) -> None:
         """Publish warnings on `bridge/logging`, until cancelled; without a connection they wait for one."""
         while True:
-            line = await log.take()
+            line = await log.dequeue()
             try:
                 await self._publish_log_line(line)
             except Refused:

@@ -1,4 +1,4 @@
-"""Logging: one line a record, secrets blotted out, warnings also on MQTT."""
+"""Logging: one line per record, without secrets; warnings also on MQTT."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ PER_SECOND = 10.0
 BURST = 50.0
 
 
-class Plain(logging.Formatter):
-    """`2026-11-22T08:00:00.000+00:00 WARNING fleet2mqtt.polling: text`."""
+class TextFormatter(logging.Formatter):
+    """Formats records as `2026-11-22T08:00:00.000+00:00 WARNING fleet2mqtt.polling: text`."""
 
     def __init__(self, redact: Redaction) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
         self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record, redacted, traceback included."""
+        """Return one record, redacted, with its traceback."""
         return self._redact(f"{stamp()} {super().format(record)}")
 
 
-class Json(logging.Formatter):
-    """One JSON object a line."""
+class JsonFormatter(logging.Formatter):
+    """Formats records as one JSON object per line."""
 
     def __init__(self, redact: Redaction) -> None:
         super().__init__()
         self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record, redacted."""
+        """Return one record, redacted."""
         fields: dict[str, Any] = {
             "ts": stamp(),
             "level": record.levelname.lower(),
@@ -51,7 +51,7 @@ class Json(logging.Formatter):
 
 
 class MqttLog(logging.Handler):
-    """Keeps warnings for `bridge/logging`: bounded and rate-limited, what is over is counted."""
+    """Queue of warnings for `bridge/logging`, bounded and rate-limited; what does not fit is counted."""
 
     def __init__(self, redact: Redaction) -> None:
         super().__init__(logging.WARNING)
@@ -60,7 +60,7 @@ class MqttLog(logging.Handler):
         self._allowance = BURST
         self._last = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = asyncio.Event()
+        self._available = asyncio.Event()
         self.dropped = 0
 
     def add_secrets(self, secrets: Iterable[str]) -> None:
@@ -68,11 +68,11 @@ class MqttLog(logging.Handler):
         self._redact.add(secrets)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wake this loop when there is something to say; records may come from any thread."""
+        """Wake this event loop when there is a line; records may come from any thread."""
         self._loop = loop
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one record, or count it."""
+        """Enqueue one record, or count it as dropped."""
         now = time.monotonic()
         self._allowance = min(BURST, self._allowance + (now - self._last) * PER_SECOND)
         self._last = now
@@ -86,20 +86,20 @@ class MqttLog(logging.Handler):
             "message": self._redact(record.getMessage()),
         }
         self._waiting.append(dumps(line))
-        self._loop.call_soon_threadsafe(self._news.set)
+        self._loop.call_soon_threadsafe(self._available.set)
 
-    async def take(self) -> bytes:
-        """The next line, waiting for one."""
+    async def dequeue(self) -> bytes:
+        """Wait for the next line and return it."""
         while not self._waiting:
-            self._news.clear()
-            await self._news.wait()
+            self._available.clear()
+            await self._available.wait()
         return self._waiting.popleft()
 
 
 def configure(level: str, *, as_json: bool, redact: Redaction) -> MqttLog:
-    """Log to standard error from `level` up; gives the handler that feeds MQTT."""
+    """Log to standard error from `level` up; return the handler whose lines go to MQTT."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Json(redact) if as_json else Plain(redact))
+    handler.setFormatter(JsonFormatter(redact) if as_json else TextFormatter(redact))
     mqtt = MqttLog(redact)
     root = logging.getLogger()
     for old in tuple(root.handlers):

@@ -1,10 +1,11 @@
-"""What the bridge says of itself: `bridge/info` and `bridge/health`. Allow-lists: nothing gets in by accident."""
+"""Figures about the bridge: `bridge/info` and `bridge/health`. They are allow-lists: nothing gets in by accident."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import resource
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +18,13 @@ from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.sdk.api import Backend, describe
 
-_TICK = 0.5
+_LOOP_CHECK = 0.5
 _STATM = Path("/proc/self/statm")
 
 
 @dataclass(slots=True)
 class Status:
-    """Collects what the parts count. `counters` give dropped messages by reason."""
+    """Collects the figures of the components. `counters` count dropped messages by reason."""
 
     instance: str
     version: str
@@ -33,10 +34,12 @@ class Status:
     counters: Sequence[Counter[str]]
     log_dropped: Callable[[], int]
     started_at: datetime = field(default_factory=now)
+    started: float = field(default_factory=time.monotonic)
+    """The start by a clock that nobody sets."""
     loop_lag: float = 0.0
 
     def info(self) -> dict[str, Any]:
-        """The retained `bridge/info`."""
+        """Return the content of `bridge/info`."""
         return {
             "id": self.instance,
             "version": self.version,
@@ -53,11 +56,11 @@ class Status:
         }
 
     def health(self) -> dict[str, Any]:
-        """The retained `bridge/health`: times in seconds, sizes in bytes."""
+        """Return the content of `bridge/health`: times in seconds, sizes in bytes."""
         oldest = self.outbox.oldest
         return {
             "started_at": stamp(self.started_at),
-            "uptime": round((now() - self.started_at).total_seconds()),
+            "uptime": round(time.monotonic() - self.started),
             "outbox": {
                 "depth": self.outbox.depth,
                 "bytes": self.outbox.size,
@@ -77,7 +80,7 @@ class Status:
         }
 
     def dropped(self) -> dict[str, int]:
-        """What was lost or refused, by reason."""
+        """Return how many messages were lost or refused, by reason."""
         total: Counter[str] = Counter()
         for counter in self.counters:
             total.update(counter)
@@ -89,7 +92,7 @@ class Status:
         return {reason: count for reason, count in sorted(total.items()) if count}
 
     def fingerprint(self) -> Iterable[Any]:
-        """What makes a change of health worth saying before its time."""
+        """Return the figures whose change is published before the next health message is due."""
         return self.outbox.depth > 0, self.outbox.dead, self.dropped(), self.mqtt.protocol, self.mqtt.reconnects
 
     async def watch_loop(self) -> None:
@@ -97,13 +100,13 @@ class Status:
         loop = asyncio.get_running_loop()
         while True:
             before = loop.time()
-            await asyncio.sleep(_TICK)
-            self.loop_lag = max(0.0, loop.time() - before - _TICK)
+            await asyncio.sleep(_LOOP_CHECK)
+            self.loop_lag = max(0.0, loop.time() - before - _LOOP_CHECK)
 
 
 def rss() -> int:
-    """Resident memory of this process in bytes."""
+    """Return the resident memory of this process in bytes."""
     try:
         return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # no Linux: the highest it ever was
+    except OSError:  # not Linux: the highest it ever was
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

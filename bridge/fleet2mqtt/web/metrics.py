@@ -1,4 +1,4 @@
-"""`/metrics`: the counters that the parts keep anyway, read when a scraper asks.
+"""Metrics: `/metrics` for Prometheus, from the counters of the components at the moment of the request.
 
 Labels are names that the operator gave and words of our own: never a device, a person or anything a vendor said.
 """
@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
 from fleet2mqtt.commands.queue import CommandQueue
-from fleet2mqtt.contract.payloads import ResultStatus as Ended
+from fleet2mqtt.contract.payloads import ResultStatus
 from fleet2mqtt.devices.builtin_entities import is_backend
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.devices.registry import Registry
@@ -27,7 +27,7 @@ from fleet2mqtt.push.receiver import PushReceiver
 
 PREFIX = "fleet2mqtt"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
-"""Seconds; an alarm that waited for the broker took as long as that was away."""
+"""Seconds; an alarm that waited for the broker took as long as that was unavailable."""
 RESULTS = ("accepted", "broken", "busy", "failed", "full", "malformed", "refused", "too_large")
 """A counter that begins at 0 shows its first step as one."""
 
@@ -43,7 +43,7 @@ def publish_latency() -> Histogram:
 
 
 class Metrics:
-    """One scrape's worth of figures for each call of `text`."""
+    """Collector of the bridge's metrics."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - the components that count
         self,
@@ -52,7 +52,7 @@ class Metrics:
         mqtt: MqttClient,
         status: Status,
         pollers: Mapping[str, Poller],
-        ingress: PushReceiver,
+        push_receiver: PushReceiver,
         commands: CommandQueue,
         latency: Histogram,
     ) -> None:
@@ -62,19 +62,19 @@ class Metrics:
         self._mqtt = mqtt
         self._status = status
         self._pollers = pollers
-        self._ingress = ingress
+        self._push_receiver = push_receiver
         self._commands = commands
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._registry.register(latency)
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """The figures in the format that `accept` asks for, and its content type."""
+        """Return the metrics in the format that `accept` requests, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
     def collect(self) -> Iterator[Metric]:
-        """What prometheus-client asks a collector for."""
+        """Yield the metrics: the interface of a collector of prometheus-client."""
         health = self._status.health()
         yield from self._of_alarms(health)
         yield from self._of_backends()
@@ -82,12 +82,12 @@ class Metrics:
         yield from self._of_process(health)
 
     def describe(self) -> Iterable[Metric]:
-        """No names up front: registering must not read the counters."""
+        """Return no names: registering must not read the counters."""
         return ()
 
     def _of_alarms(self, health: Mapping[str, Any]) -> Iterator[Metric]:
-        pushes = dict.fromkeys(RESULTS, 0) | self._ingress.counted
-        yield _counters("pushes", "Pushes from vendors by what became of them", "result", pushes)
+        pushes = dict.fromkeys(RESULTS, 0) | self._push_receiver.counted
+        yield _counters("pushes", "Pushes from vendors by outcome", "result", pushes)
         yield _counters(
             "alarms",
             "New alarm events by severity",
@@ -124,17 +124,17 @@ class Metrics:
         yield _counter("mqtt_reconnects", "Connections after the first", mqtt.reconnects)
         yield _counter("mqtt_published", "Messages that the broker has taken", mqtt.published)
         yield _counters("dropped", "Messages lost or refused", "reason", self._status.dropped())
-        ended = {status.value: self._commands.ended[status] for status in Ended}
-        yield _counters("commands", "Commands by how they ended", "status", ended)
+        ended = {status.value: self._commands.ended[status] for status in ResultStatus}
+        yield _counters("commands", "Commands by result status", "status", ended)
         yield _gauge("commands_pending", "Commands that wait or run", self._commands.pending)
 
     def _of_process(self, health: Mapping[str, Any]) -> Iterator[Metric]:
-        yield _gauge("loop_lag_seconds", "How late the event loop is", health["loop_lag"])
-        yield _gauge("start_time_seconds", "When the bridge was started", self._status.started_at.timestamp())
+        yield _gauge("loop_lag_seconds", "Delay of the event loop", health["loop_lag"])
+        yield _gauge("start_time_seconds", "Start of the bridge", self._status.started_at.timestamp())
         memory = GaugeMetricFamily("process_resident_memory_bytes", "Resident memory")
         memory.add_metric((), health["rss"])
         yield memory
-        yield InfoMetricFamily(f"{PREFIX}_build", "What is running", value={"version": self._status.version})
+        yield InfoMetricFamily(f"{PREFIX}_build", "Version that is running", value={"version": self._status.version})
 
 
 def _gauge(name: str, words: str, value: float) -> Metric:

@@ -1,4 +1,4 @@
-"""`/api/status`: what the page shows. An allow-list, like everything that leaves the bridge."""
+"""Overview: the content of `/api/status`. An allow-list, like everything that leaves the bridge."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BACKEND = ("available", "last_success", "error", "next_try", "stale_since")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """The state of everything at one moment."""
+    """State of the bridge, its backends and devices at one moment."""
 
     registry: Registry
     outbox: Outbox
@@ -32,8 +32,8 @@ class Overview:
     status: Status
     pollers: Mapping[str, Poller]
 
-    async def json(self, wanted: str) -> dict[str, Any]:
-        """All there is to show, with the devices in whose names, ids or availability `wanted` stands."""
+    async def json(self, text: str) -> dict[str, Any]:
+        """Return the overview, with the devices whose id, name, model, backend or availability contains a text."""
         health = self.status.health()
         return {
             "now": stamp(),
@@ -44,14 +44,14 @@ class Overview:
             },
             "backends": [_backend(name, poller) for name, poller in self.pollers.items()],
             "alarms": await self._alarms(),
-            "devices": self._devices(wanted.casefold()),
+            "devices": self._devices(text.casefold()),
         }
 
     async def _alarms(self) -> dict[str, dict[str, int]] | None:
         try:
             return await self.outbox.summary(now())
         except OutboxError:
-            return None  # a sick disk is to be seen on this page, not to take it away
+            return None  # the page shows a failing disk, so it must not fail with it
 
     def _devices(self, wanted: str) -> dict[str, Any]:
         all_ = {
@@ -65,12 +65,12 @@ class Overview:
         }
 
     def _text(self, device: Device) -> str:
-        """Where the filter looks."""
+        """Return the text that the filter searches."""
         word = "online" if self._online(device) else "offline"
         return "\n".join((device.id, device.name, device.model or "", device.backend, word)).casefold()
 
     def _online(self, device: Device) -> bool:
-        """As a hub sees it: a device whose backend is away is away."""
+        """Return a device's availability as consumers see it: that of its backend counts, too."""
         poller = self.pollers.get(device.backend)
         return device.available and poller is not None and poller.health.available
 
@@ -86,7 +86,7 @@ class Overview:
 
 
 def _values(device: Device) -> Iterable[tuple[str, Any, str | None]]:
-    """The first values that say what the device is about: name, value and unit."""
+    """Return the first values of entities that are enabled and not diagnostic: name, value and unit."""
     found = (
         (row.name.en, device.state[row.key], row.unit)
         for row in device.entities

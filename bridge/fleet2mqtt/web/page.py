@@ -1,4 +1,4 @@
-"""What people and probes see, on a listener of its own: `/`, `/api/status`, `/healthz`, `/readyz`, `/metrics`.
+"""The web application for people and probes: `/`, `/api/status`, `/healthz`, `/readyz`, `/metrics`.
 
 Nothing here changes anything: there is GET and HEAD, and nothing else. Nobody is asked who they are, so the listener
 is on loopback unless configured otherwise; whoever opens it lets others read the fleet's names and states.
@@ -24,9 +24,9 @@ from fleet2mqtt.web.metrics import Metrics
 from fleet2mqtt.web.overview import Overview
 
 LATE = 5.0
-"""Seconds that the event loop may be late and still count as alive."""
+"""Seconds that the event loop may be late while the process counts as alive."""
 REFUSING = 60.0
-"""Seconds for which an alarm that was not taken in makes the bridge unready."""
+"""Seconds for which a refused alarm makes the bridge not ready."""
 MAX_FILTER = 200
 
 _FILE = Path(__file__).with_name("page.html")
@@ -53,7 +53,7 @@ def application(  # noqa: PLR0913, PLR0917 - what is shown, and what readiness i
 
 
 class Pages:
-    """The handlers."""
+    """HTTP handlers."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - as application
         self,
@@ -74,15 +74,15 @@ class Pages:
         self._refusals = Refusals(outbox)
 
     async def page(self, _: web.Request) -> web.Response:
-        """The page for people."""
+        """Respond with the page for people."""
         return web.Response(text=self._html, content_type="text/html", charset="utf-8")
 
     async def status(self, request: web.Request) -> web.Response:
-        """What the page shows, as JSON; `?filter=` narrows the devices."""
+        """Respond with the overview that the page shows; `?filter=` selects devices."""
         return _json(200, await self._overview.json(request.query.get("filter", "")[:MAX_FILTER].strip()))
 
     async def healthz(self, _: web.Request) -> web.Response:
-        """Whether the process is worth keeping: 200 while its event loop is on time, 503 while it is 5 s late or more.
+        """Respond whether the process is worth keeping: 200 while its event loop is on time, 503 while it is 5 s late.
 
         Neither the broker nor a vendor matters here: a restart would not bring them back.
         """
@@ -91,7 +91,7 @@ class Pages:
         return _json(503 if late else 200, {"status": "late" if late else "ok", "loop_lag": round(lag, 4)})
 
     async def readyz(self, _: web.Request) -> web.Response:
-        """Whether the bridge does its work from end to end: 200 or 503, with the reasons.
+        """Respond whether the bridge does its work from end to end: 200 or 503, with the reasons.
 
         Ready is: the broker is connected, no alarm had to be refused lately (outbox full or disk failing), and each
         backend is available; before the first polls have succeeded none is. For monitoring: unready, the bridge still
@@ -108,12 +108,12 @@ class Pages:
         )
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """Figures for Prometheus."""
+        """Respond with metrics for Prometheus."""
         body, content_type = self._metrics.text(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def secure(self, _: web.Request, response: web.StreamResponse) -> None:
-        """Nothing is fetched from elsewhere, framed, guessed at or kept; only the page's own script and style count."""
+        """Forbid fetching from elsewhere, framing, sniffing, caching, and all but the page's own script and style."""
         response.headers["Content-Security-Policy"] = self._policy
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["X-Frame-Options"] = "DENY"
@@ -122,7 +122,7 @@ class Pages:
 
 
 class Refusals:
-    """Whether the outbox, full or with a failing disk, refused alarms lately: that is when something gets lost."""
+    """Recent refusals of alarms by the outbox, full or with a failing disk: then something is lost."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -130,7 +130,7 @@ class Refusals:
         self._until = 0.0
 
     def recent(self) -> bool:
-        """Whether there were any in the last 60 s, or since this was last asked."""
+        """Return True if there were any in the last 60 s, or since the last call."""
         refused, clock = sum(self._outbox.refused.values()), asyncio.get_running_loop().time()
         if refused != self._seen:
             self._seen, self._until = refused, clock + REFUSING
@@ -138,7 +138,7 @@ class Refusals:
 
 
 def _policy(html: str) -> str:
-    """A Content-Security-Policy that lets exactly the inline style and script of the page run."""
+    """Return the Content-Security-Policy that allows exactly the inline style and script of the page."""
     style, script = (
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         for tag in ("style", "script")
