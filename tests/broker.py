@@ -124,6 +124,11 @@ class Broker:
         assert self._process is not None, "the broker is not running"
         self._process.send_signal(signal.SIGCONT)
 
+    def reload(self) -> None:
+        """Read passwords and access rules again."""
+        assert self._process is not None, "the broker is not running"
+        self._process.send_signal(signal.SIGHUP)
+
     async def restart(self) -> None:
         """Come back on the same port, with every retained message and session gone."""
         await self.stop()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import trustme
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
 
@@ -22,11 +23,12 @@ class Certificates:
     client_key: Path
 
 
-def make_certificates(directory: Path) -> Certificates:
+def make_certificates(directory: Path, client_until: datetime | None = None) -> Certificates:
+    """Create an authority and the certificates that it signs; that of the client expires at `client_until`."""
     directory.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA()
     server = authority.issue_cert("127.0.0.1", "localhost")
-    client = authority.issue_cert("client@fleet2mqtt.test", common_name="fleet2mqtt")
+    client = authority.issue_cert("client@fleet2mqtt.test", common_name="fleet2mqtt", not_after=client_until)
     made = Certificates(
         ca=directory / "ca.pem",
         server_certificate=directory / "server.pem",

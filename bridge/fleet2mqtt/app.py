@@ -34,7 +34,7 @@ from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.devices.selection import SelectionFilter
 from fleet2mqtt.errors import ConfigError, OutboxError
 from fleet2mqtt.hub import Hub
-from fleet2mqtt.mqtt import Message, MqttClient, Settings, embedded_broker, tls_context
+from fleet2mqtt.mqtt import Message, MqttClient, Settings, TlsFiles, embedded_broker
 from fleet2mqtt.ops.backend_status import BackendStatus
 from fleet2mqtt.ops.bridge_requests import BridgeRequests
 from fleet2mqtt.ops.housekeeping import Housekeeping
@@ -322,11 +322,13 @@ async def _announce(publisher: Publisher, _: object, __: Device, ___: object) ->
 
 def mqtt_settings(broker: models.MqttConfig, instance: str, topics: Topics) -> Settings:
     """Return what the MQTT client needs of the configuration. Raises ConfigError for TLS files that cannot be used."""
-    tls = broker.tls
-    try:
-        trust = tls and tls_context(ca=tls.ca, certificate=tls.certificate, key=tls.key, verify=tls.verify)
-    except OSError as error:
-        raise ConfigError([f"mqtt.tls: {error}"]) from error
+    tls = None
+    if broker.tls is not None:
+        tls = TlsFiles(**asdict(broker.tls))
+        try:
+            tls.load()
+        except OSError as error:
+            raise ConfigError([error.strerror or str(error)]) from error
     return Settings(
         host=broker.host,
         port=broker.port,
@@ -335,7 +337,7 @@ def mqtt_settings(broker: models.MqttConfig, instance: str, topics: Topics) -> S
         password=broker.password.reveal() if broker.password else None,
         protocol=broker.protocol,
         keepalive=broker.keepalive,
-        tls=trust or None,
+        tls=tls,
         will_topic=topics.state,
         will_payload=OFFLINE,
         will_delay=broker.will_delay,

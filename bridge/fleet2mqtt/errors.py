@@ -15,7 +15,7 @@ BridgeError
 │   └── OutboxFull          … because the bound is reached
 └── MqttError               a message did not reach the broker
     ├── Disconnected        … because there is no connection; sent again after the next one
-    └── Refused             … and never will: too large, or refused by the broker
+    └── Refused             … because it is too large, or the broker refuses it
 """
 
 from __future__ import annotations
@@ -118,8 +118,14 @@ class Disconnected(MqttError):
 
 
 class Refused(MqttError):
-    """The broker will not take this message; `reason` is a lower snake case word for the dropped counter."""
+    """The broker does not accept a message; `reason` is a lower snake case word for the dropped counter.
 
-    def __init__(self, message: str, *, reason: str) -> None:
+    `temporary` says that the same message may be accepted later; `retry_after` is then the smallest number of seconds
+    until that, 0 if unknown.
+    """
+
+    def __init__(self, message: str, *, reason: str, temporary: bool = False, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.reason = reason
+        self.temporary = temporary
+        self.retry_after = retry_after

@@ -20,7 +20,7 @@ from tests.broker import HOST
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, PINGREQ, PINGRESP = (1, 2, 3, 4, 8, 9, 12, 13)
+CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, PINGREQ, PINGRESP, DISCONNECT = (1, 2, 3, 4, 8, 9, 12, 13, 14)
 V5 = 5
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Never
 
 import pytest
 
+from fleet2mqtt.errors import Disconnected
+from fleet2mqtt.mqtt import MqttClient, Settings
 from tests.broker import HOST, Broker, free_port
 from tests.mqtt.fake_broker import SUBSCRIBE, FakeBroker, Packet, Peer, read_packet
 from tests.mqtt.subject import COMMANDS, STATE
@@ -82,6 +84,39 @@ async def test_connect_closed_without_connack_tries_the_other_version(start: Sta
         assert subject.mqtt.last_error == "the broker closed the connection in place of an answer"
 
 
+async def test_connect_without_an_answer_falls_back_at_once(start: Start) -> None:
+    """A broker that ignores a CONNECT of MQTT 5; at the next connection MQTT 5 is tried again (faults.md 5.2)."""
+
+    async def talk(peer: Peer) -> None:
+        if peer.connect.version == 5:
+            await peer.reader.read()
+            return
+        await peer.greet()
+        await peer.receive()  # the first message that is published breaks the connection
+
+    async with FakeBroker(talk) as broker:
+        subject = start(broker.port)
+        await subject.connected()
+        assert [connect.version for connect in broker.connects] == [5, 4]
+        assert subject.mqtt.last_error == "no answer to CONNECT within 3 s"
+        await subject.mqtt.submit("a", b"")
+        await subject.connected(2)
+
+    assert [connect.version for connect in broker.connects] == [5, 4, 5, 4]
+
+
+async def test_probe_of_a_silent_broker_ends() -> None:
+    async def talk(peer: Peer) -> None:
+        await peer.reader.read()
+
+    async with FakeBroker(talk) as broker:
+        mqtt = MqttClient(Settings(host=HOST, port=broker.port, client_id="probe", will_topic=STATE), [])
+        with pytest.raises(Disconnected, match="no answer to CONNECT"):
+            await mqtt.probe()
+
+    assert [connect.version for connect in broker.connects] == [5, 4, 5]
+
+
 async def test_configured_version_is_never_changed(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     async def talk(peer: Peer) -> None:
         peer.writer.write(UNSUPPORTED_V5)
@@ -138,7 +173,7 @@ async def test_right_password_connects(start_broker: StartBroker, start: Start) 
     await start(broker.port, username="fleet", password="right").connected()
 
 
-async def test_refused_subscription_is_logged_with_its_filter(
+async def test_refused_subscription_is_logged_and_tried_again(
     start_broker: StartBroker, start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rules = tmp_path / "acl"
@@ -146,16 +181,20 @@ async def test_refused_subscription_is_logged_with_its_filter(
     broker = await start_broker(extra=f"acl_file {rules}")
     subject = start(broker.port)
     await subject.connected()
+    caplog.set_level(logging.INFO)
 
     # mosquitto grants every subscription and delivers nothing; others refuse.
     async def talk(peer: Peer) -> None:
         await peer.greet()
         packet = await read_packet(peer.reader)
         await peer.send(9, packet.mid + b"\0\x87")
+        granted = await read_packet(peer.reader)
+        await peer.send(9, granted.mid + b"\0\1")
         await peer.serve()
 
     async with FakeBroker(talk) as strict:
-        await start(strict.port).connected()
+        await start(strict.port, resubscribe_first=0.1).connected()
+        await wait_until(lambda: f"grants subscriptions now: {COMMANDS}" in caplog.text, lambda: caplog.text)
 
     [warning] = warnings(caplog)
     assert f"{COMMANDS} (not authorized)" in warning

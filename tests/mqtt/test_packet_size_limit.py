@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleet2mqtt.errors import Disconnected, Refused
-from tests.mqtt.fake_broker import FakeBroker
-from tests.mqtt.holding import Holding
+from tests.waiting import wait_for_answer
 
 if TYPE_CHECKING:
     from tests.broker import Broker
@@ -64,44 +63,55 @@ async def test_limit_that_is_not_announced_is_inferred(
     await subject.connected(3)
 
     for size in (25_000, 30_000):
-        with pytest.raises(Refused, match=r"dropped the connection twice over 25000 bytes on too/large") as caught:
+        with pytest.raises(Refused, match=r"closes the connection over 25000 bytes on too/large") as caught:
             await subject.mqtt.publish("another", bytes(size))
-        assert caught.value.reason == "too_large"
+        assert (caught.value.reason, caught.value.temporary) == ("too_large", True)
     await subject.mqtt.publish("fits", bytes(19_000))
 
     assert subject.mqtt.dropped == {"too_large": 2}
     assert subject.ups == 3
-    assert "25000 bytes on too/large: 25000 and more are refused from now on" in caplog.text
+    assert "25000 bytes and more are withheld for 60 s" in caplog.text
 
 
-async def test_messages_beside_the_cause_are_not_inferred_next(
+async def test_inferred_limit_expires(start_broker: StartBroker, start: Start) -> None:
+    broker = await start_broker(extra="max_packet_size 20000")
+    subject = start(broker.port, protocol="3.1.1", withhold_first=2.0)
+    for attempt in (1, 2):
+        await subject.connected(attempt)
+        with pytest.raises(Disconnected):
+            await subject.mqtt.publish("too/large", bytes(25_000))
+    await subject.connected(3)
+    with pytest.raises(Refused):
+        await subject.mqtt.publish("too/large", bytes(25_000))
+
+    broker.extra = ""
+    await broker.restart()
+    await subject.connected(4)
+
+    async def published() -> bool:
+        try:
+            await subject.mqtt.publish("too/large", bytes(25_000))
+        except Refused:
+            return False
+        return True
+
+    await wait_for_answer(published, "the limit to expire")
+    await subject.mqtt.publish("larger", bytes(30_000))
+
+
+async def test_messages_beside_the_cause_are_not_withheld(
     start_broker: StartBroker, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What came along each time must not be taken for the next culprit."""
     broker = await start_broker(extra="max_packet_size 20000")
     subject = start(broker.port, protocol="3.1.1")
-    for attempt, size in enumerate((30_000, 30_000, 25_000, 25_000), 1):
+    for attempt, (topic, size) in enumerate((("a", 30_000), ("a", 30_000), ("c", 25_000), ("c", 25_000)), 1):
         await subject.connected(attempt)
-        futures = [await subject.mqtt.submit(topic, bytes(length)) for topic, length in (("a", size), ("b", 15_000))]
-        for outcome in await asyncio.gather(*futures, return_exceptions=True):
-            assert isinstance(outcome, Disconnected)
+        outcomes = await asyncio.gather(
+            subject.mqtt.publish(topic, bytes(size)), subject.mqtt.publish("b", bytes(15_000)), return_exceptions=True
+        )
+        assert {type(outcome) for outcome in outcomes} == {Disconnected}
     await subject.connected(5)
     await subject.mqtt.publish("b", bytes(15_000))
     assert "30000 bytes on a" in caplog.text
-    assert "25000 bytes on a" in caplog.text
+    assert "25000 bytes on c" in caplog.text
     assert "15000 bytes on b" not in caplog.text
-
-
-async def test_message_in_flight_once_or_small_is_not_inferred(start: Start) -> None:
-    holding = Holding()
-    async with FakeBroker(holding.talk) as broker:
-        subject = start(broker.port)
-        for attempt, size in enumerate((9_999, 9_999, 12_000, 13_000, 12_000), 1):
-            await subject.connected(attempt)
-            future = await subject.mqtt.submit("a", bytes(size))
-            await holding.holds(attempt)
-            holding.hang_up()
-            with pytest.raises(Disconnected):
-                await future
-
-    assert subject.mqtt.dropped == {}

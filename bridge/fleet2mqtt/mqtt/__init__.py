@@ -4,6 +4,8 @@ client           MqttClient: one connection after another, with back-off between
 connection       one connection, and the protocol negotiation
 network_loop     paho's socket on the event loop
 flow_control     order and bound of messages in flight; packet size limit
+withheld         messages over which the broker closes the connection
+refusal_log      log messages about refused messages
 settings         settings of a connection; messages in both directions
 embedded_broker  amqtt on loopback
 paho_overrides, amqtt_overrides: what relies on private members of these libraries
@@ -12,6 +14,6 @@ paho_overrides, amqtt_overrides: what relies on private members of these librari
 from __future__ import annotations
 
 from fleet2mqtt.mqtt.client import MqttClient
-from fleet2mqtt.mqtt.settings import Message, Settings, tls_context
+from fleet2mqtt.mqtt.settings import Message, Settings, TlsFiles
 
-__all__ = ["Message", "MqttClient", "Settings", "tls_context"]
+__all__ = ["Message", "MqttClient", "Settings", "TlsFiles"]

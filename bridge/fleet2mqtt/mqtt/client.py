@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Never
 
@@ -15,9 +16,17 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from fleet2mqtt.errors import Disconnected, MqttError, Refused
-from fleet2mqtt.mqtt.connection import Connection, ConnectionEnded, DisconnectCause, ProtocolNegotiation, Version
+from fleet2mqtt.mqtt.connection import (
+    Connection,
+    ConnectionEnded,
+    DisconnectCause,
+    ProtocolNegotiation,
+    RefusedSubscription,
+    Version,
+)
 from fleet2mqtt.mqtt.flow_control import PacketSizeLimit, PublishCounters
 from fleet2mqtt.mqtt.settings import Message, Outgoing, Settings, properties
+from fleet2mqtt.mqtt.withheld import WithheldMessages
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,7 +98,10 @@ class ReconnectBackoff:
             return f"{broker}: the broker refuses us: {str(error).lower()}; {remedy}"
         if error.cause is DisconnectCause.CLOSED and self._losses >= _SUSPICIOUS_LOSSES:
             # At a session takeover many brokers close the older connection without a reason.
-            return f"{broker}: {error}, again: does another client use the client id {settings.client_id!r}?"
+            question = f"does another client use the client id {settings.client_id!r}?"
+            if error.inflight:
+                question = f"does an access rule forbid a message of ours, or {question}"
+            return f"{broker}: {error}, again: {question}"
         return f"{broker}: {error}"
 
 
@@ -105,17 +117,24 @@ class MqttClient:
 
     def __init__(self, settings: Settings, subscriptions: Sequence[tuple[str, int]]) -> None:
         self.connected = False
+        self.acknowledging = True
+        """False while the broker fails to acknowledge messages within `ack_warning` seconds."""
         self.reconnects = 0
         self.last_error: str | None = None
         self._settings = settings
         self._subscriptions = subscriptions
         self._negotiation = ProtocolNegotiation.of(settings.protocol)
         self._size_limit = PacketSizeLimit(max_payload=settings.max_payload)
+        self._withheld = WithheldMessages(first=settings.withhold_first, longest=settings.withhold_longest)
         self._counters = PublishCounters()
         self._connection: Connection | None = None
         self._backoff = ReconnectBackoff(settings)
         self._ever_connected = False
         self._closed = asyncio.Event()
+        self._connected_at = 0.0
+        self._refused_subscriptions: list[RefusedSubscription] = []
+        self._resubscribe_at = 0.0
+        self._resubscribe_delay = settings.resubscribe_first
 
     @property
     def protocol(self) -> str | None:
@@ -126,6 +145,12 @@ class MqttClient:
     def max_packet(self) -> int | None:
         """The packet size limit that the broker announced in bytes, None without one."""
         return self._size_limit.max_packet
+
+    @property
+    def oldest_unacknowledged_age(self) -> float | None:
+        """Seconds that the oldest unacknowledged message has been in flight, None without one."""
+        oldest = None if self._connection is None else self._connection.window.oldest()
+        return None if oldest is None else oldest[1]
 
     @property
     def published(self) -> int:
@@ -165,17 +190,18 @@ class MqttClient:
 
     async def probe(self) -> str:
         """Connect and disconnect once; return the MQTT version. Raises Disconnected with what to do."""
-        silent = 0
+        unanswered = 0
         while True:
-            connection = Connection(self._settings, self._negotiation, self._counters, lambda _: None)
+            connection = self._new_connection(lambda _: None)
             try:
                 await connection.open()
                 await connection.disconnect()
             except ConnectionEnded as error:
-                silent += error.cause is DisconnectCause.SILENT  # perhaps the broker does not speak this version
-                if not self._negotiation.on_error(error) and (
-                    error.cause is not DisconnectCause.SILENT or silent >= _MAX_PROBES
-                ):
+                # Without an answer, perhaps the broker does not speak this version.
+                without_answer = error.cause in (DisconnectCause.SILENT, DisconnectCause.CLOSED_EARLY)
+                unanswered += without_answer
+                again = self._negotiation.on_error(error)
+                if unanswered >= _MAX_PROBES or not (again or without_answer):
                     raise Disconnected(self._backoff.describe(error)) from error
             else:
                 return str(connection.version)
@@ -208,6 +234,7 @@ class MqttClient:
         message = Outgoing(topic=topic, payload=payload, retain=retain, qos=qos, properties=extra)
         try:
             self._size_limit.check(message)
+            self._withheld.check(topic, len(payload), asyncio.get_running_loop().time())
         except Refused as error:
             self._counters.dropped[error.reason] += 1
             raise
@@ -245,7 +272,7 @@ class MqttClient:
     async def _connect_and_serve(
         self, on_message: Callable[[Message], None], on_connected: Callable[[], None]
     ) -> Never:
-        connection = Connection(self._settings, self._negotiation, self._counters, on_message)
+        connection = self._new_connection(on_message)
         try:
             await connection.open()
             self._negotiation.confirm()
@@ -258,26 +285,76 @@ class MqttClient:
             self._connection = None
             connection.abort()
 
-    def _start(self, refused: list[str]) -> None:
+    def _new_connection(self, on_message: Callable[[Message], None]) -> Connection:
+        return Connection(self._settings, self._negotiation, self._counters, self._withheld, on_message)
+
+    def _start(self, refused: list[RefusedSubscription]) -> None:
         if self._closed.is_set():
             raise ConnectionEnded(DisconnectCause.LEFT, "closed while it connected")
         self._backoff.on_connected()
         settings = self._settings
         _LOG.info("connected to %s:%d with MQTT %s", settings.host, settings.port, self._negotiation.version)
         if refused:
-            _LOG.warning("the broker refuses subscriptions, check its access rules: %s", ", ".join(refused))
+            _LOG.warning("the broker refuses subscriptions, check its access rules: %s", _list(refused))
+        self._refused_subscriptions = refused
+        self._resubscribe_delay = settings.resubscribe_first
+        self._connected_at = asyncio.get_running_loop().time()
+        self._resubscribe_at = self._connected_at + self._resubscribe_delay
         self.reconnects += self._ever_connected
         self.connected = self._ever_connected = True
 
     async def _serve(self, connection: Connection) -> Never:
         loop = asyncio.get_running_loop()
-        since = loop.time()
         try:
-            await connection.run()
+            await connection.run(partial(self._on_tick, connection))
         except ConnectionEnded as error:
-            self._backoff.on_ended(loop.time() - since)
+            lasted = loop.time() - self._connected_at
+            self._backoff.on_ended(lasted)
+            if lasted >= self._settings.stable_after:
+                self._withheld.on_stable()
             if error.cause is DisconnectCause.CLOSED:
-                inferred = self._size_limit.on_closed(connection.window.unacknowledged())
-                if inferred is not None:
-                    _LOG.error("%s", inferred)
+                inflight = connection.window.unacknowledged()
+                error.inflight = len(inflight)
+                withheld = self._withheld.on_closed(inflight, error.code, str(error), loop.time())
+                if withheld is not None:
+                    _LOG.error("%s", withheld)
             raise
+
+    def _on_tick(self, connection: Connection) -> None:
+        now = asyncio.get_running_loop().time()
+        self._check_acknowledgements(connection, now)
+        if self._refused_subscriptions and now >= self._resubscribe_at:
+            self._resubscribe_delay = min(2 * self._resubscribe_delay, self._settings.resubscribe_longest)
+            self._resubscribe_at = now + self._resubscribe_delay
+            subscriptions = [subscription for subscription, _ in self._refused_subscriptions]
+            connection.subscribe_again(subscriptions, self._on_subscribed_again)
+
+    def _check_acknowledgements(self, connection: Connection, now: float) -> None:
+        settings = self._settings
+        topic, age = connection.window.oldest() or ("", 0.0)
+        if age >= settings.ack_timeout:
+            connection.end_unacknowledged(topic, age)
+        if age >= settings.ack_warning:
+            if self.acknowledging:
+                _LOG.warning(
+                    "the broker has not acknowledged a message on %s for %.0f s; after %.0f s the bridge reconnects "
+                    "and sends everything again",
+                    topic,
+                    age,
+                    settings.ack_timeout,
+                )
+            self.acknowledging = False
+        elif not self.acknowledging and now >= self._connected_at + settings.ack_warning:
+            self.acknowledging = True
+            _LOG.info("the broker acknowledges messages again")
+
+    def _on_subscribed_again(self, refused: list[RefusedSubscription]) -> None:
+        still = {subscription for subscription, _ in refused}
+        granted = [each for each in self._refused_subscriptions if each[0] not in still]
+        self._refused_subscriptions = refused
+        if granted:
+            _LOG.info("the broker grants subscriptions now: %s", ", ".join(topic for (topic, _), _ in granted))
+
+
+def _list(refused: Sequence[RefusedSubscription]) -> str:
+    return ", ".join(f"{topic} ({reason})" for (topic, _), reason in refused)

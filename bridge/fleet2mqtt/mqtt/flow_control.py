@@ -4,38 +4,56 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeVar
 
 from fleet2mqtt.errors import Disconnected, MqttError, Refused
+from fleet2mqtt.mqtt.refusal_log import RefusalLog
 from fleet2mqtt.mqtt.settings import Outgoing
+from fleet2mqtt.mqtt.withheld import WithheldMessages
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
 class PublishCounters:
-    """Messages acknowledged and dropped, over all connections."""
+    """Messages acknowledged and refused, over all connections."""
 
     published: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    refusals: RefusalLog = field(default_factory=RefusalLog)
+
+
+class _Inflight(NamedTuple):
+    message: Outgoing
+    acknowledged: asyncio.Future[None]
+    sent_at: float
+
+
+_QOS_0_PROCESSED = 2.0  # seconds after which a broker has processed a QoS 0 message, or closed the connection
 
 
 class InflightWindow:
     """The messages of one connection, in order. `send` hands one to the connection and returns its packet id.
 
     A broker delays its acknowledgements when messages come in batches, so each acknowledgement sends the next message
-    at once.
+    at once. A suspect is sent when nothing is in flight, and nothing is sent before its acknowledgement.
     """
 
-    def __init__(self, size: int, send: Callable[[Outgoing], int], counters: PublishCounters) -> None:
+    def __init__(
+        self, size: int, send: Callable[[Outgoing], int], counters: PublishCounters, withheld: WithheldMessages
+    ) -> None:
         """`size` is the largest number of messages in flight."""
+        self._loop = asyncio.get_running_loop()
         self._size = size
         self._send = send
         self._counters = counters
+        self._withheld = withheld
         self._closed: str | None = None
-        self._inflight: dict[int, tuple[Outgoing, asyncio.Future[None]]] = {}
+        self._alone = False
+        self._recent_qos_0: deque[_Inflight] = deque(maxlen=10)
+        self._inflight: dict[int, _Inflight] = {}
         self._waiting: deque[tuple[Outgoing, asyncio.Future[asyncio.Future[None]]]] = deque()
 
     def limit(self, size: int) -> None:
@@ -49,9 +67,9 @@ class InflightWindow:
         """
         if self._closed is not None:
             raise Disconnected(self._closed)
-        if len(self._inflight) < self._size:
+        if not self._waiting and self._may_start(message):
             return self._start(message)
-        started: asyncio.Future[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
+        started: asyncio.Future[asyncio.Future[None]] = self._loop.create_future()
         self._waiting.append((message, started))
         return await started
 
@@ -60,42 +78,79 @@ class InflightWindow:
         sent = self._inflight.pop(mid, None)
         if sent is None:
             return
+        self._alone = False
+        message = sent.message
+        self._withheld.on_acknowledged(message.topic, len(message.payload))
         if refusal is None:
             self._counters.published += 1
-            if not sent[1].done():
-                sent[1].set_result(None)
+            if not sent.acknowledged.done():
+                sent.acknowledged.set_result(None)
         else:
             self._counters.dropped[refusal.reason] += 1
-            _fail(sent[1], refusal)
-        while self._waiting and len(self._inflight) < self._size:
-            message, started = self._waiting.popleft()
-            if not started.done():
-                started.set_result(self._start(message))
+            if refusal.temporary:
+                self._counters.refusals.add(str(refusal), message.topic)
+            _fail(sent.acknowledged, refusal)
+        while self._waiting:
+            message, started = self._waiting[0]
+            if started.done():  # its sender was cancelled
+                self._waiting.popleft()
+                continue
+            if not self._may_start(message):
+                break
+            self._waiting.popleft()
+            started.set_result(self._start(message))
 
     def close(self, reason: str) -> None:
         """Fail every message that has not been acknowledged."""
         if self._closed is not None:
             return
         self._closed = reason
-        for _, acknowledged in self._inflight.values():
-            _fail(acknowledged, Disconnected(reason))
+        for sent in self._inflight.values():
+            _fail(sent.acknowledged, Disconnected(reason))
         for _, started in self._waiting:
             _fail(started, Disconnected(reason))
         self._waiting.clear()
 
-    def unacknowledged(self) -> Iterator[tuple[str, int]]:
-        """Return topic and payload size of the messages in flight, also after the end of the connection."""
-        return ((message.topic, len(message.payload)) for message, _ in self._inflight.values())
+    def unacknowledged(self) -> list[tuple[str, int]]:
+        """Return topic and payload size of the messages in flight, also after the end of the connection.
+
+        Messages at QoS 0 are among them until the broker must have processed them.
+        """
+        processed = self._loop.time() - _QOS_0_PROCESSED
+        recent = (sent for sent in self._recent_qos_0 if sent.sent_at > processed)
+        messages = [sent.message for sent in (*self._inflight.values(), *recent)]
+        return list({message.topic: len(message.payload) for message in messages}.items())
+
+    def oldest(self) -> tuple[str, float] | None:
+        """Return topic and age in seconds of the message that has been in flight for longest, None without one."""
+        sent = next(iter(self._inflight.values()), None)
+        return None if sent is None else (sent.message.topic, self._loop.time() - sent.sent_at)
+
+    def _may_start(self, message: Outgoing) -> bool:
+        if self._alone or len(self._inflight) >= self._size:
+            return False
+        return not (self._inflight and self._is_suspect(message))
+
+    def _is_suspect(self, message: Outgoing) -> bool:
+        withheld = self._withheld
+        return withheld.has_suspects and withheld.is_suspect(message.topic, len(message.payload))
 
     def _start(self, message: Outgoing) -> asyncio.Future[None]:
-        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        acknowledged: asyncio.Future[None] = self._loop.create_future()
+        qos = message.qos
+        now = self._loop.time()
+        if self._is_suspect(message):
+            self._alone = True
+            message = replace(message, qos=1)  # without an acknowledgement nobody knows whether it was the cause
         try:
             mid = self._send(message)
         except Disconnected as error:
             _fail(acknowledged, error)
             return acknowledged
-        self._inflight[mid] = (message, acknowledged)
+        sent = self._inflight[mid] = _Inflight(message, acknowledged, now)
         if message.qos == 0:
+            self._recent_qos_0.append(sent)
+        if qos == 0:
             acknowledged.set_result(None)
         return acknowledged
 
@@ -106,22 +161,15 @@ def _fail(future: asyncio.Future[T], error: MqttError) -> None:
         future.exception()  # a sender need not wait, and asyncio logs an exception that nobody has fetched
 
 
-MIN_SUSPECT_SIZE = 10_000
-"""Bytes; no sensible broker refuses smaller messages."""
-
-
 @dataclass(slots=True, kw_only=True)
 class PacketSizeLimit:
-    """The limits of a message's size. `max_packet` is what the broker announced for a packet, None without a limit.
+    """The configured and announced limits of a message's size.
 
-    A broker that speaks MQTT 3.1.1 closes the connection over a message that is too large. Of the messages that were
-    in flight both times when it closed twice, the largest is taken for the cause.
+    `max_packet` is what the broker announced for a packet, None without a limit.
     """
 
     max_payload: int
     max_packet: int | None = None
-    _inferred: tuple[str, int] | None = None
-    _suspects: frozenset[tuple[str, int]] = frozenset()
 
     def check(self, message: Outgoing) -> None:
         """Raise Refused, `too_large`, for a message that exceeds a limit."""
@@ -130,19 +178,6 @@ class PacketSizeLimit:
             limit = f"the limit here is {self.max_payload}"
         elif self.max_packet is not None and message.packet_size > self.max_packet:
             limit = f"the broker takes packets of {self.max_packet} bytes at most"
-        elif self._inferred is not None and payload >= self._inferred[1]:
-            limit = f"the broker dropped the connection twice over {self._inferred[1]} bytes on {self._inferred[0]}"
         else:
             return
         raise Refused(f"{message.topic}: {payload} bytes are too large: {limit}", reason="too_large")
-
-    def on_closed(self, unacknowledged: Iterable[tuple[str, int]]) -> str | None:
-        """Record what was in flight when the broker closed the connection; return what was inferred, if anything."""
-        large = frozenset((topic, size) for topic, size in unacknowledged if size >= MIN_SUSPECT_SIZE)
-        again = large & self._suspects
-        self._suspects = large
-        if not again:
-            return None
-        topic, size = self._inferred = max(again, key=lambda each: each[1])
-        self._suspects = frozenset()  # messages beside the cause are no suspects of the next time
-        return f"the broker closes the connection over {size} bytes on {topic}: {size} and more are refused from now on"

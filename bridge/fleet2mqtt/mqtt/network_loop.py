@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Never
 
@@ -76,11 +77,15 @@ class NetworkLoop:
             raise TimeoutError(str(error) or f"no connection within {_CONNECT_TIMEOUT:g} s") from error
         self._attach()
 
-    async def run(self) -> Never:
-        """Serve the connection until it ends; raises the exception of `closed`, or what a callback raised."""
+    async def run(self, on_tick: Callable[[], None]) -> Never:
+        """Serve the connection until it ends; raises the exception of `closed`, or what a callback raised.
+
+        `on_tick` is called every second.
+        """
         while not self.closed.done():
             await asyncio.wait((self.closed,), timeout=_TICK)
             self._client.loop_misc()
+            on_tick()
         self.closed.result()
 
     def abort(self) -> None:

@@ -15,7 +15,7 @@ class Settings:
 
     `protocol` is "5", "3.1.1" or "auto": MQTT 5 if the broker speaks it, else 3.1.1. With MQTT 5 nothing is published
     on `will_topic` if a new connection is made within `will_delay`. `inflight` is the largest number of messages in
-    flight.
+    flight. After `ack_warning` without a PUBACK the client is not `acknowledging`, after `ack_timeout` it reconnects.
     """
 
     host: str
@@ -26,11 +26,17 @@ class Settings:
     password: str | None = field(default=None, repr=False)
     protocol: str = "auto"
     keepalive: int = 30
-    tls: ssl.SSLContext | None = None
+    tls: TlsFiles | None = None
     will_payload: bytes = b"offline"
     will_delay: int = 10
     max_payload: int = 1024 * 1024
     inflight: int = 64
+    ack_warning: float = 10.0
+    ack_timeout: float = 30.0
+    withhold_first: float = 60.0
+    withhold_longest: float = 3600.0
+    resubscribe_first: float = 30.0
+    resubscribe_longest: float = 600.0
     backoff_first: float = 1.0
     backoff_max: float = 60.0
     stable_after: float = 60.0
@@ -63,23 +69,41 @@ class _ClosingSocket(ssl.SSLSocket):
             raise
 
 
-def tls_context(
-    *, ca: str | None = None, certificate: str | None = None, key: str | None = None, verify: bool = True
-) -> ssl.SSLContext:
-    """Return the TLS context of a connection to the broker.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """TLS towards the broker. `ca` is the authority that signed its certificate, the system's authorities if None.
 
-    `ca` is the authority that signed the broker's certificate, the system's authorities if None; `certificate` and
-    `key` are the client's own. All are paths of PEM files. Raises OSError if a file cannot be read, ssl.SSLError if it
-    is not PEM.
+    `certificate` and `key` are the client's own. All are paths of PEM files, which are read at each connection, so that
+    renewed ones are used without a restart.
     """
-    context = ssl.create_default_context(cafile=ca)
-    context.sslsocket_class = _ClosingSocket
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if certificate is not None:
-        context.load_cert_chain(certificate, key)
-    return context
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    verify: bool = True
+
+    def load(self) -> ssl.SSLContext:
+        """Read the files. Raises OSError that names what cannot be read, or is not PEM."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            raise _named("mqtt.tls.ca", self.ca, error) from error
+        context.sslsocket_class = _ClosingSocket
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.certificate is not None:
+            try:
+                context.load_cert_chain(self.certificate, self.key)
+            except OSError as error:
+                option = "mqtt.tls.certificate" if self.key is None else "mqtt.tls.certificate and key"
+                raise _named(option, f"{self.certificate}, {self.key or 'no key'}", error) from error
+        return context
+
+
+def _named(option: str, path: str | None, error: OSError) -> OSError:
+    reason = (error.reason if isinstance(error, ssl.SSLError) else error.strerror) or str(error)
+    return OSError(error.errno, f"{option}: {path}: {reason.lower().replace('_', ' ')}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

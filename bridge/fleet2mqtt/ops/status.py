@@ -57,7 +57,7 @@ class Status:
 
     def health(self) -> dict[str, Any]:
         """Return the content of `bridge/health`: times in seconds, sizes in bytes."""
-        oldest = self.outbox.oldest
+        oldest, age = self.outbox.oldest, self.mqtt.oldest_unacknowledged_age
         return {
             "started_at": stamp(self.started_at),
             "uptime": round(time.monotonic() - self.started),
@@ -74,6 +74,7 @@ class Status:
                 "reconnects": self.mqtt.reconnects,
                 "published": self.mqtt.published,
                 "last_error": self.mqtt.last_error,
+                "oldest_unacknowledged_age": None if age is None else round(age),
             },
             "loop_lag": round(self.loop_lag, 4),
             "rss": rss(),
@@ -93,7 +94,15 @@ class Status:
 
     def fingerprint(self) -> Iterable[Any]:
         """Return the figures whose change is published before the next health message is due."""
-        return self.outbox.depth > 0, self.outbox.dead, self.dropped(), self.mqtt.protocol, self.mqtt.reconnects
+        mqtt = self.mqtt
+        return (
+            self.outbox.depth > 0,
+            self.outbox.dead,
+            self.dropped(),
+            mqtt.protocol,
+            mqtt.reconnects,
+            mqtt.acknowledging,
+        )
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop is, until cancelled."""

@@ -13,17 +13,18 @@ from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.errors import Disconnected, OutboxError, Refused
 from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.outbox import AlarmEvent, Outbox
+from fleet2mqtt.sdk.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
 
 BATCH = 500
-TOO_LARGE = "too_large"
 DISK_RETRY_DELAY = 5.0
 """Seconds before a failed read or write of the outbox is tried again."""
 RECORD_INTERVAL = 0.02
 """Seconds between two transactions that record acknowledged events: one for many under load, one for each otherwise."""
-REFUSED_RETRY_DELAY = 60.0
-"""Seconds before an event that the broker refused is published again."""
+FIRST_REFUSED_DELAY = 5.0
+LONGEST_REFUSED_DELAY = 300.0
+"""Seconds before events that the broker refused are published again; doubled as long as it refuses them."""
 
 
 class AlarmPublisher:
@@ -46,6 +47,8 @@ class AlarmPublisher:
         self._new_acknowledged = asyncio.Event()
         self._pass = 0
         self._after = 0
+        self._backoff = Backoff(first=FIRST_REFUSED_DELAY, longest=LONGEST_REFUSED_DELAY)
+        self._retry_timer: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
         """Publish new events."""
@@ -102,6 +105,9 @@ class AlarmPublisher:
 
     def _start_over(self) -> None:
         """Publish from the oldest unpublished event on."""
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
         self._pass += 1
         self._after = 0
         self._work.set()
@@ -121,6 +127,8 @@ class AlarmPublisher:
     def _on_acknowledged(self, event: AlarmEvent, topic: str, future: asyncio.Future[None]) -> None:
         error = None if future.cancelled() else future.exception()
         if error is None and not future.cancelled():
+            if self._retry_timer is None:
+                self._backoff.record_success()
             if self._observe is not None:
                 self._observe((now() - event.received_at).total_seconds())
             self._record(event)
@@ -128,16 +136,17 @@ class AlarmPublisher:
             self._on_refused(event, topic, error)
 
     def _on_refused(self, event: AlarmEvent, topic: str, refusal: Refused) -> None:
-        """Count and log a refused event; one that is too large stays in the alarm history, any other is tried again.
+        """Count a refused event; one that may be accepted later is published again after a back-off.
 
-        A refusal for another reason (access rules, a quota) can be lifted at the broker.
+        Any other is logged, and stays in the alarm history.
         """
         self.dropped[refusal.reason] += 1
-        _LOG.error("alarm %s (seq %d) is not published on %s: %s", event.id, event.seq, topic, refusal)
-        if refusal.reason == TOO_LARGE:
+        if not refusal.temporary:
+            _LOG.error("alarm %s (seq %d) is not published on %s: %s", event.id, event.seq, topic, refusal)
             self._record(event)
-        else:
-            self._start_over_later(REFUSED_RETRY_DELAY)
+        elif self._retry_timer is None:
+            delay = max(self._backoff.record_failure(), refusal.retry_after)
+            self._retry_timer = asyncio.get_running_loop().call_later(delay, self._start_over)
 
     def _record(self, event: AlarmEvent) -> None:
         self._acknowledged.add(event.seq)

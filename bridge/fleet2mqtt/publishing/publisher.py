@@ -10,7 +10,9 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable
+from enum import StrEnum
 from functools import partial
+from typing import NamedTuple
 
 from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.contract import payloads
@@ -22,13 +24,35 @@ from fleet2mqtt.devices.registry import Changes, Registry
 from fleet2mqtt.errors import Disconnected, Refused
 from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.publishing.discovery_queue import DiscoveryQueue
+from fleet2mqtt.publishing.retry_queue import RetryQueue
 
 _LOG = logging.getLogger(__name__)
 
 MAX_REPLIES = 10_000
+MAX_REPLY_ATTEMPTS = 20
+"""Times that a reply is refused before it is dropped, more than an hour later; its topic may be forbidden for good."""
 STATE_REMOVAL_DELAY = 2.0
 """Seconds between the discovery message that removes a device and the clearing of its states, which Home Assistant
 still reads."""
+
+
+class _Kind(StrEnum):
+    """Kinds of publications."""
+
+    RETAINED = "retained"
+    DELETION = "deletion"
+    DISCOVERY = "discovery"
+    AVAILABILITY = "availability"
+    ATTRIBUTES = "attributes"
+    STATE = "state"
+    REPLY = "reply"
+
+
+class _Publication(NamedTuple):
+    """What is published again if the broker refused it: `key` is a topic, a device id, or the id of a reply."""
+
+    kind: _Kind
+    key: str | int
 
 
 class Publisher:
@@ -57,12 +81,15 @@ class Publisher:
         self._with_attributes: set[str] = set()
         """Devices whose attributes were published, and are published as empty once there are none."""
         self._logged_refusals: set[str] = set()
+        self._retries: RetryQueue[_Publication] = RetryQueue()
+        self._retry_timer: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
 
     def on_connected(self) -> None:
         """Publish again what was not acknowledged, and announce, on a new connection."""
         self._replies.extendleft(reversed(self._unacknowledged_replies.values()))
         self._unacknowledged_replies.clear()
+        self._retries.clear()
         self.announce()
 
     def announce(self) -> None:
@@ -163,7 +190,8 @@ class Publisher:
             await self._publish_retained(topic)
         for topic in self._due_deletions():
             self._sent[topic] = 0
-            await self._submit(topic, EMPTY, done=partial(self.pending_deletions.discard, topic))
+            publication = _Publication(_Kind.DELETION, topic)
+            await self._submit(topic, EMPTY, publication, done=partial(self.pending_deletions.discard, topic))
         states, self._changed_states = self._changed_states, {}
         for id_ in states:
             if self._discovery_queue.is_published(id_):  # else the state follows the discovery message
@@ -176,7 +204,7 @@ class Publisher:
     async def _publish_retained(self, topic: str) -> None:
         payload = self._retained.get(topic)
         if payload is not None:
-            await self._submit(topic, payload)
+            await self._submit(topic, payload, _Publication(_Kind.RETAINED, topic))
 
     async def _publish_state(self, id_: str) -> None:
         """Publish availability, attributes and state of a device."""
@@ -185,16 +213,21 @@ class Publisher:
             return
         if self._sent_availability.get(id_) is not device.available:
             self._sent_availability[id_] = device.available
-            await self._submit(self._topics.device(id_, "availability"), availability(device.available))
+            payload = availability(device.available)
+            topic = self._topics.device(id_, "availability")
+            await self._submit(topic, payload, _Publication(_Kind.AVAILABILITY, id_))
         if device.attributes or id_ in self._with_attributes:
             self._with_attributes.add(id_)
-            await self._submit_changed(self._topics.device(id_, "attributes"), dumps(device.attributes))
-        await self._submit(
-            self._topics.device(id_, "state"), payloads.state(device, self._registry.state_meta.get(id_))
-        )
+            topic = self._topics.device(id_, "attributes")
+            await self._submit_changed(topic, dumps(device.attributes), _Publication(_Kind.ATTRIBUTES, id_))
+        payload = payloads.state(device, self._registry.state_meta.get(id_))
+        await self._submit(self._topics.device(id_, "state"), payload, _Publication(_Kind.STATE, id_))
 
     async def _publish_reply(self, reply: Reply) -> None:
+        publication = _Publication(_Kind.REPLY, id(reply))
         self._unacknowledged_replies[id(reply)] = reply
+        if len(self._unacknowledged_replies) > MAX_REPLIES:
+            self._drop_reply(next(iter(self._unacknowledged_replies)), "answers_full")
         if reply.device is not None and not self._discovery_queue.is_published(reply.device):
             await self._publish_device(reply.device)
         elif reply.device in self._changed_states:
@@ -202,7 +235,9 @@ class Publisher:
             self._changed_states.pop(reply.device, None)
         done = partial(self._unacknowledged_replies.pop, id(reply), None)
         for payload in filter(None, (reply.payload, reply.short)):
-            if await self._submit(reply.topic, payload, retain=False, correlation=reply.correlation, done=done):
+            if await self._submit(
+                reply.topic, payload, publication, retain=False, correlation=reply.correlation, done=done
+            ):
                 break
 
     async def _publish_next_discovery(self) -> None:
@@ -229,12 +264,13 @@ class Publisher:
 
     async def _publish_discovery(self, discovery: Discovery, device: Device) -> None:
         topic = self._topics.discovery(device.id)
+        publication = _Publication(_Kind.DISCOVERY, device.id)
         if removed := dict(self._registry.removed_components.get(device.id, {})):
             payload = dumps(discovery.config_with_removals(device, removed))
-            await self._submit(topic, payload, done=partial(self._on_components_removed, device))
+            await self._submit(topic, payload, publication, done=partial(self._on_components_removed, device))
             self._sent.pop(topic, None)
             return
-        await self._submit_changed(topic, dumps(discovery.config(device)))
+        await self._submit_changed(topic, dumps(discovery.config(device)), publication)
 
     def _on_components_removed(self, device: Device) -> None:
         """Enqueue the device once more, without the components that Home Assistant was told to remove."""
@@ -266,41 +302,107 @@ class Publisher:
         topics = [self._topics.device(id_, name) for name in ("state", "attributes", "availability")]
         return topics if self._discovery is None else [self._topics.discovery(id_), *topics]
 
-    async def _submit_changed(self, topic: str, payload: bytes) -> None:
+    async def _submit_changed(self, topic: str, payload: bytes, publication: _Publication) -> None:
         """Send a retained message unless it was the last one sent on this connection."""
         if self._sent.get(topic) != hash(payload):
             self._sent[topic] = hash(payload)
-            await self._submit(topic, payload)
+            await self._submit(topic, payload, publication)
 
-    async def _submit(
+    async def _submit(  # noqa: PLR0913 - the parts of a message
         self,
         topic: str,
         payload: bytes,
+        publication: _Publication,
         *,
         retain: bool = True,
         correlation: bytes | None = None,
         done: Callable[[], object] | None = None,
     ) -> bool:
-        """Send a message in order; return False if it is refused at once. A refused message is not sent again."""
+        """Send a message in order; return False if it is refused for good before it is sent.
+
+        `publication` is published again if the message is refused for now. `done` is called once it is acknowledged, or
+        refused for good.
+        """
         try:
             future = await self._mqtt.submit(topic, payload, retain=retain, response=correlation)
         except Refused as refusal:
-            self._on_refused(topic, refusal, done)
-            return False
-        future.add_done_callback(partial(self._on_acknowledged, topic, done))
+            self._on_refused(topic, refusal, publication, done)
+            return refusal.temporary
+        future.add_done_callback(partial(self._on_acknowledged, topic, publication, done))
         return True
 
-    def _on_acknowledged(self, topic: str, done: Callable[[], object] | None, future: asyncio.Future[None]) -> None:
+    def _on_acknowledged(
+        self,
+        topic: str,
+        publication: _Publication,
+        done: Callable[[], object] | None,
+        future: asyncio.Future[None],
+    ) -> None:
         error = None if future.cancelled() else future.exception()
         if isinstance(error, Refused):
-            self._on_refused(topic, error, done)
-        elif error is None and not future.cancelled() and done is not None:
-            done()
+            self._on_refused(topic, error, publication, done)
+        elif error is None and not future.cancelled():
+            if self._retries:
+                self._retries.forget(publication)
+            if done is not None:
+                done()
 
-    def _on_refused(self, topic: str, refusal: Refused, done: Callable[[], object] | None) -> None:
+    def _on_refused(
+        self, topic: str, refusal: Refused, publication: _Publication, done: Callable[[], object] | None
+    ) -> None:
+        """Count a refused message; one that may be accepted later is published again, any other is logged once."""
         self.dropped[refusal.reason] += 1
+        if refusal.temporary:
+            now = asyncio.get_running_loop().time()
+            attempts = self._retries.add(publication, now, refusal.retry_after)
+            if publication.kind is _Kind.REPLY and attempts >= MAX_REPLY_ATTEMPTS:
+                self._drop_reply(int(publication.key), "answers_refused")
+            self._schedule_retries()
+            return
         if topic not in self._logged_refusals:
             self._logged_refusals.add(topic)
             _LOG.warning("%s is not published: %s", topic, refusal)
         if done is not None:
             done()
+
+    def _drop_reply(self, key: int, reason: str) -> None:
+        self._unacknowledged_replies.pop(key, None)
+        self._retries.forget(_Publication(_Kind.REPLY, key))
+        self.dropped[reason] += 1
+
+    def _schedule_retries(self) -> None:
+        due = self._retries.next_due()
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+        self._retry_timer = None if due is None else asyncio.get_running_loop().call_at(due, self._publish_refused)
+
+    def _publish_refused(self) -> None:
+        """Request again what was refused and is due."""
+        for publication in self._retries.dequeue(asyncio.get_running_loop().time()):
+            self._request(publication)
+        self._schedule_retries()
+        self._work.set()
+
+    def _request(self, publication: _Publication) -> None:
+        kind, key = publication
+        if kind is _Kind.REPLY:
+            if (reply := self._unacknowledged_replies.get(int(key))) is not None:
+                self._replies.append(reply)
+            return
+        name = str(key)
+        device = self._registry.devices.get(name)
+        if kind is _Kind.RETAINED:
+            self.republish(name)
+        elif kind is _Kind.DELETION:
+            self._sent.pop(name, None)
+        elif device is None:
+            self._retries.forget(publication)
+        elif kind is _Kind.DISCOVERY:
+            self._sent.pop(self._topics.discovery(name), None)
+            self._discovery_queue.enqueue(name, device.backend, asyncio.get_running_loop().time())
+        else:  # the state is published together with availability and attributes
+            if kind is _Kind.AVAILABILITY:
+                self._sent_availability.pop(name, None)
+            elif kind is _Kind.ATTRIBUTES:
+                self._sent.pop(self._topics.device(name, "attributes"), None)
+            self._changed_states[name] = None

@@ -123,6 +123,11 @@ class Metrics:
         yield _gauge("mqtt_connected", "Whether there is a connection to the broker", mqtt.connected)
         yield _counter("mqtt_reconnects", "Connections after the first", mqtt.reconnects)
         yield _counter("mqtt_published", "Messages that the broker has taken", mqtt.published)
+        yield _gauge(
+            "mqtt_oldest_unacknowledged_age_seconds",
+            "Age of the oldest message that the broker has not acknowledged; 0 without any",
+            mqtt.oldest_unacknowledged_age or 0,
+        )
         yield _counters("dropped", "Messages lost or refused", "reason", self._status.dropped())
         ended = {status.value: self._commands.ended[status] for status in ResultStatus}
         yield _counters("commands", "Commands by result status", "status", ended)

@@ -93,13 +93,14 @@ class Pages:
     async def readyz(self, _: web.Request) -> web.Response:
         """Respond whether the bridge does its work from end to end: 200 or 503, with the reasons.
 
-        Ready is: the broker is connected, no alarm had to be refused lately (outbox full or disk failing), and each
-        backend is available; before the first polls have succeeded none is. For monitoring: unready, the bridge still
-        takes pushes in and keeps the alarms, so no traffic should be steered by this, and no restart.
+        Ready is: the broker is connected and acknowledges messages, no alarm had to be refused lately (outbox full or
+        disk failing), and each backend is available; before the first polls have succeeded none is. For monitoring:
+        unready, the bridge still takes pushes in and keeps the alarms, so no traffic should be steered by this, and no
+        restart.
         """
         outbox = self._status.health()["outbox"]
         backends = {name: poller.health.available for name, poller in self._pollers.items()}
-        accepting, broker = not self._refusals.recent(), self._mqtt.connected
+        accepting, broker = not self._refusals.recent(), self._mqtt.connected and self._mqtt.acknowledging
         ready = broker and accepting and all(backends.values())
         levels = {key: outbox[key] for key in ("depth", "bytes", "oldest_age")}
         return _json(
