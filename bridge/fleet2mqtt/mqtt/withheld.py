@@ -57,9 +57,9 @@ class WithheldMessages:
         if not self._topics:
             return
         for reason, entry in (
+            ("too_large", self._size if self._size is not None and size >= self._size.size else None),
             ("refused_closed_connection", self._topics.get(topic)),
             ("refused_closed_connection", self._levels.get(_first_level(topic))),
-            ("too_large", self._size if self._size is not None and size >= self._size.size else None),
         ):
             if entry is not None and entry.until > now:
                 wait = entry.until - now
