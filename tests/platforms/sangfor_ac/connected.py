@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from fleet2mqtt.platforms import sangfor_ac
@@ -15,6 +18,8 @@ from tests.platforms.context import Run, lent, options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from aiohttp.typedefs import Handler
 
     from fleet2mqtt.simulators.fault_injection import Call
 
@@ -54,13 +59,32 @@ async def connected(url: str, assignments: dict[str, str] | None = None, **own: 
         yield Run(backend)
 
 
+@dataclass(slots=True)
+class Refusals:
+    """HTTP statuses by the item that a request is for: the path of a group, the name of a user, or a search.
+
+    A search for several users is named by all of them: `a,b`.
+    """
+
+    statuses: dict[str, int] = field(default_factory=dict)
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        body = json.loads(await request.read() or b"{}")
+        names = [*map(request.query.get, ("path", "name", "search")), ",".join(body.get("filter", {}).get("value", ()))]
+        status = next((self.statuses[name] for name in names if name in self.statuses), None)
+        return await handler(request) if status is None else web.Response(status=status)
+
+
 @asynccontextmanager
 async def simulated(
-    *, devices: int = 2, assignments: dict[str, str] | None = None, **own: Any
+    *, devices: int = 2, assignments: dict[str, str] | None = None, refusals: Refusals | None = None, **own: Any
 ) -> AsyncIterator[tuple[Simulator, Run]]:
     """Run a simulator over HTTP, and the platform connected to it."""
     async with AsyncExitStack() as stack:
         app = create(devices=devices)
+        if refusals is not None:
+            app.middlewares.append(refusals.middleware)
         server = await stack.enter_async_context(TestServer(app))
         run = await stack.enter_async_context(connected(str(server.make_url("")), assignments, **own))
         yield app[SIMULATOR], run

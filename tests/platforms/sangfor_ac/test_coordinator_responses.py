@@ -40,6 +40,54 @@ async def test_throughput_interface_option_is_sent() -> None:
         assert run.state(NAME)["throughput_send"] == 2_480_000
 
 
+async def test_throughput_interfaces_have_entities_of_their_own() -> None:
+    """Defect 4.6."""
+    async with simulated(throughput={"interfaces": ["eth0", "eth2"]}) as (simulator, run):
+        await run.poll("status")
+        filters = [call.body["filter"] for call in calls(simulator, "status/throughput")]
+        assert filters == [{"unit": "bits"}, *({"unit": "bits", "interface": name} for name in ("eth0", "eth2"))]
+        state = run.state(NAME)
+        keys = ("throughput_send", "throughput_eth0_send", "throughput_eth2_send", "throughput_eth2_recv")
+        assert [state[key] for key in keys] == [12_480_000, 10_000_000, 2_480_000, 7_240_000]
+
+
+@pytest.mark.parametrize(("unit", "device_class"), [("B/s", "data_rate"), ("kbit/s", "data_rate"), ("B", "data_size")])
+async def test_rank_unit_option_decides_device_class(unit: str, device_class: str) -> None:
+    """Defect 4.5."""
+    async with simulated(rank_unit=unit) as (_, run):
+        await run.poll("status")
+        rank = run.devices[NAME].entity("user_rank")
+        assert rank is not None
+        assert (rank.unit, rank.device_class) == (unit, device_class)
+        assert run.devices[NAME].attributes["app_rank"]["unit"] == unit
+
+
+async def test_group_policies_as_objects_are_parsed(polled: tuple[Simulator, Run]) -> None:
+    """Defect 4.6."""
+    simulator, run = polled
+    text = '{"code": 0, "data": [{"name": "policy1", "type": "x"}, {"policy_info": {"name": "hello"}}]}'
+    simulator.fault_injector.inject("garbage", "/v1/group/netpolicy", text=text)
+    await run.poll("groups")
+    state = run.state(GROUP)
+    assert [state[f"netpolicy_{name}"] for name in ("policy1", "policy2", "hello")] == ["ON", "OFF", "ON"]
+    simulator.fault_injector.clear()
+    text = '{"code": 0, "data": ["policy1", {"type": "x"}]}'
+    simulator.fault_injector.inject("garbage", "/v1/group/netpolicy", text=text)
+    with pytest.raises(InvalidResponse, match="without a name"):
+        await run.poll("groups")
+    assert run.state(GROUP) == state
+
+
+async def test_channel_line_as_number_is_a_text(polled: tuple[Simulator, Run]) -> None:
+    """Defect 4.6."""
+    simulator, run = polled
+    simulator.flux_policies[0]["line"] = 1
+    await run.poll("policies", "status")
+    channel = run.devices[run.named("flux_policies", simulator.flux_policies[0]["name"])]
+    assert channel.attributes["policy_enable"]["line"] == "1"
+    assert {item["line"] for item in run.devices[NAME].attributes["app_rank"]["rank"]} <= {"1", "2"}
+
+
 async def test_responses_numbers_as_texts_and_braces_give_same_state(polled: tuple[Simulator, Run]) -> None:
     simulator, run = polled
     before = {id_: dict(device.state) for id_, device in run.devices.items()}

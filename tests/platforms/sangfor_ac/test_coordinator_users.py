@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fleet2mqtt.errors import Rejected
-from tests.platforms.sangfor_ac.connected import USER, WATCH, calls, simulated
+from tests.platforms.sangfor_ac.connected import NAME, USER, WATCH, calls, simulated
 
 if TYPE_CHECKING:
     from fleet2mqtt.simulators.sangfor_ac.app import Simulator
@@ -29,6 +29,29 @@ async def test_presence_whole_list_needs_one_call(polled: tuple[Simulator, Run])
     assert (gone.pop("online"), gone.pop("enable")) == ("OFF", "ON")
     assert set(gone.values()) == {None}
     assert run.ids("users") == {USER}
+
+
+async def test_online_count_belongs_to_one_call() -> None:
+    """Defect 3.7: the list of online users counts only what the status call does not."""
+    async with simulated(devices=5) as (simulator, run):
+        simulator.row_limit = 3
+        text = '{"code": 0, "message": "Success", "data": {"count": 50, "users": []}}'
+        simulator.fault_injector.inject("garbage", "/v1/online-users", text=text)
+        for source in ("status", "online_users", "status", "online_users"):
+            await run.poll(source)
+            assert run.state(NAME)["online_user"] == 5
+
+
+@pytest.mark.parametrize("fault", [{"kind": "status", "status": 404}, {"kind": "error"}])
+async def test_online_count_call_cannot_be_had_list_is_counted(fault: dict[str, Any]) -> None:
+    """Defect 3.7."""
+    async with simulated(devices=5) as (simulator, run):
+        simulator.fault_injector.inject(path="/v1/status/online-user", **fault)
+        for _ in range(3):
+            await run.poll("status", "online_users")
+        assert run.state(NAME)["online_user"] == 5
+        await run.poll("status")
+        assert run.state(NAME)["online_user"] == 5
 
 
 @pytest.mark.parametrize("text", [False, True])
@@ -125,7 +148,23 @@ async def test_presence_two_logins_newest_is_shown(polled: tuple[Simulator, Run]
     assert run.devices[USER].attributes["online"] == {"logins": 2, "ips": ["7.7.7.7", "1.1.1.1"]}
 
 
+async def test_online_time_login_time_missing_is_shown(polled: tuple[Simulator, Run]) -> None:
+    """Defect 5.16: with a login time it would only cause a state with each poll."""
+    simulator, run = polled
+    await run.poll("online_users")
+    assert run.devices[USER].entity("online_time") is None
+    before = run.devices[USER]
+    simulator.online["1.1.1.1"]["login_time"] -= 0
+    await run.poll("online_users")
+    assert run.devices[USER] is before
+    text = '{"code": 0, "data": {"count": 1, "users": [{"name": "a", "ip": "1.1.1.1", "online_time": 8}]}}'
+    simulator.fault_injector.inject("garbage", "/v1/online-users", text=text)
+    await run.poll("online_users")
+    assert run.state(USER)["online_time"] == 8
+
+
 async def test_login_unknown_enumeration_is_unknown_with_raw(polled: tuple[Simulator, Run]) -> None:
+    """Defect 3.9."""
     simulator, run = polled
     simulator.online["1.1.1.1"] |= {"terminal": 7, "authway": 9}
     await run.poll("online_users")

@@ -70,6 +70,17 @@ async def test_calls_have_signatures_of_their_own() -> None:
                 assert call.body is None
 
 
+@pytest.mark.parametrize("kind", ["reset", "lost_answer"])
+async def test_reading_connection_lost_is_not_repeated_with_its_signature(kind: str) -> None:
+    async with simulated() as (simulator, run):
+        simulator.fault_injector.inject(kind, "/v1/status/session-num", times=1)
+        await run.poll("status")
+        assert simulator.reused_randoms == []
+        assert len(calls(simulator, "status/session-num")) == 1
+        await run.poll("status")
+        assert run.state(NAME)["session_num"] == 1280
+
+
 async def test_calls_are_sequential_and_spaced() -> None:
     async with simulated(spacing=0.02, watch=WATCH) as (simulator, run):
         simulator.busy_when_concurrent = True

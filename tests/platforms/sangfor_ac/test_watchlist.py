@@ -98,6 +98,16 @@ async def test_watchlist_shortened_devices_are_removed_after_two_polls() -> None
         assert set(registry.devices) == everything - watched
 
 
+async def test_watchlist_empty_inventory_is_confirmed() -> None:
+    """Defect 3.10."""
+    async with simulated() as (_, run):
+        await run.poll()
+        watched = [one for one in run.inventories if one.scope in ("groups", "users", "bindings")]
+        assert {(one.scope, one.ids, one.confirmed_empty) for one in watched} == {
+            (scope, frozenset(), True) for scope in ("groups", "users", "bindings")
+        }
+
+
 async def test_ac_unavailable_sends_no_inventory() -> None:
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject("status", status=503)

@@ -117,6 +117,36 @@ async def test_logout_button_ends_every_login(allowed: tuple[Simulator, Run]) ->
     assert caught.value.code == "not_online"
 
 
+@pytest.mark.parametrize(("fault", "confirmed"), [(None, True), ("noop", False)])
+async def test_logout_button_is_confirmed_by_its_effect(
+    allowed: tuple[Simulator, Run], fault: str | None, confirmed: bool
+) -> None:
+    """Defect 3.3."""
+    simulator, run = allowed
+    button = run.devices[USER].entity("logout")
+    assert button is not None
+    assert button.confirmed is not None
+    if fault is not None:
+        simulator.fault_injector.inject(fault, f"/v1/{ONLINE}")
+    await run.write(USER, "logout", None)
+    assert button.confirmed(await run.read(USER)) is confirmed
+
+
+async def test_policy_switches_of_one_set_are_written_together(allowed: tuple[Simulator, Run]) -> None:
+    """Defect 3.6."""
+    simulator, run = allowed
+    switch = run.devices[GROUP].entity("netpolicy_hello")
+    assert switch is not None
+    assert switch.write_group is not None
+    values = {"netpolicy_hello": True, "netpolicy_f889ecd9": True, "netpolicy_policy1": False}
+    assert {run.devices[GROUP].entity(key).group for key in values} == {"netpolicy"}  # type: ignore[union-attr]
+    await switch.write_group(run.backend.client, run.devices[GROUP], values)
+    sent = [(call.body["opr"], call.body["policy"]) for call in calls(simulator, POLICIES)]
+    assert sent == [("add", ["hello", "全员审计"]), ("del", ["policy1"])]
+    after = await run.read(GROUP)
+    assert {key: after.state[key] for key in values} == dict(zip(values, ("ON", "ON", "OFF"), strict=True))
+
+
 @pytest.mark.parametrize("allow", [(), ("group_delete",)])
 async def test_logout_button_not_allowed_is_absent(allow: tuple[str, ...]) -> None:
     async with simulated(watch=WATCH, allow=allow) as (_, run):

@@ -144,6 +144,8 @@ _ID = Described(
 _IDS = vol.All([_ID], vol.Length(min=1))
 _UNIT = vol.In(["bits", "bytes"])
 _STAMP = vol.All(whole, vol.Range(min=0))
+_CUSTOM = Described(vol.Any(dict, [dict]), anyOf=[{"type": "object"}, {"type": "array", "items": {"type": "object"}}])
+"""One public client has an object here, another a list of objects."""
 _RANGE = _required(first=ip, last=ip)
 _SPAN = _required(start=ip, end=ip)
 
@@ -200,7 +202,6 @@ LOGIN = {
 """`father_path`, as online users have it, is sent as `group`."""
 USER = _required(name=_ID)
 _BIND = _optional(ip=ip, mac=mac, out_time=_TEXT, bindgoal=_WORD, desc=_TEXT)
-_CUSTOM = Described(vol.Any(dict, [dict]), type=["object", "array"], items={"type": "object"})
 _EXTENSIONS = _optional(
     enable=bool,
     self_pass=_optional(enable=bool, password=_WORD, modify_once=bool),
