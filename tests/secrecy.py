@@ -53,6 +53,8 @@ CONFIGURED = {
     "account": "canary-account-84e3",
     "password of the account": "canary-password-95f4",
     "password of omstation": PASSWORD,
+    "token of the asset system": "canary-asset-token-1c5e",
+    "token of the asset server": "canary-asset-server-2d6f",
     "and what is sent for it": md5(PASSWORD.encode(), usedforsecurity=False).hexdigest(),
 }
 """What the operator wrote."""
@@ -171,6 +173,7 @@ def _plant(found: dict[str, Vendor]) -> None:
     """Let the vendors know the secrets that they are asked with, and have some of their own."""
     found["office"].simulator.key = CONFIGURED["key of the AC"]
     found["cabinets"].simulator.accounts = {"admin": PASSWORD}
+    found["cabinets"].simulator.asset_token = CONFIGURED["token of the asset system"]
     things, admins = found["things"].simulator, found["admins"].simulator
     things.access_key, things.secret_key = CONFIGURED["access_key"], CONFIGURED["secret_key"]
     admins.admin["account"], admins.password = CONFIGURED["account"], CONFIGURED["password of the account"]
@@ -212,7 +215,16 @@ def configuration(folder: Path, broker: Broker, urls: dict[str, str]) -> str:
     own: dict[str, dict[str, Any]] = {
         "hq": {"allow": ["login"]},
         "office": {"key": CONFIGURED["key of the AC"], "spacing": 0},
-        "cabinets": {"username": "admin", "password": PASSWORD, "allow": list(ACTIONS["cabinets"])},
+        "cabinets": {
+            "username": "admin",
+            "password": PASSWORD,
+            "allow": list(ACTIONS["cabinets"]),
+            "assets": {
+                "url": urls["cabinets"],
+                "token": CONFIGURED["token of the asset system"],
+                "server_token": CONFIGURED["token of the asset server"],
+            },
+        },
         "things": {
             **{name: CONFIGURED[name] for name in ("access_key", "secret_key")},
             "allow": list(ACTIONS["things"]),

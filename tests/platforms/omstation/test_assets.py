@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import voluptuous as vol
 
-from fleet2mqtt.errors import AuthenticationError, BackendError, InvalidResponse, Rejected
+from fleet2mqtt.errors import AuthenticationError, BackendError, InvalidResponse, Rejected, Unreachable
 from fleet2mqtt.platforms import omstation
 from tests.platforms.omstation.connected import NAME, Shared, connected, device_of, simulated, url_of
 from tests.platforms.omstation.simulated import LATTICES, path
@@ -309,5 +309,22 @@ async def test_assets_wait_for_the_first_sweep_over_the_stations() -> None:
         simulator.fault_injector.inject("status", path(LATTICES), status=500)
         with pytest.raises(InvalidResponse):
             await run.poll("lattices")
-        await run.poll("assets")  # does not wait for a second one
+        with pytest.raises(InvalidResponse) as raised:  # does not wait for a second one
+            await run.poll("assets")
+        assert raised.value.code == 500
         assert not asked(simulator)
+        simulator.fault_injector.clear()
+        await run.poll("lattices", "assets")
+        assert asked(simulator)
+
+
+async def test_assets_do_not_wait_for_an_omstation_that_cannot_be_reached(shared: Shared) -> None:
+    async with simulated(shared=shared) as (_, run):
+        url = url_of(run)
+    own = {"url": url.rstrip("/"), "token": "asset-token"}
+    async with connected(url, shared, assets=own) as run:
+        for name in ("stations", "lattices"):
+            with pytest.raises(Unreachable):
+                await run.poll(name)
+        with pytest.raises(Unreachable):
+            await run.poll("assets")

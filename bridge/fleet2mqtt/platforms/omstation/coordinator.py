@@ -11,7 +11,7 @@ from typing import Any
 
 from fleet2mqtt.devices.model import Device, Update, UpdateOrigin
 from fleet2mqtt.errors import BackendError, InvalidResponse, RateLimited, Rejected
-from fleet2mqtt.platforms.omstation.assets import BATCH_SIZE, AssetClient
+from fleet2mqtt.platforms.omstation.assets import ASSETS, BATCH_SIZE, AssetClient
 from fleet2mqtt.platforms.omstation.client import COLLECTIONS, LATTICES, STATIONS, TRANSFERS, Client
 from fleet2mqtt.platforms.omstation.device_store import Applied, DeviceStore, parse_statistics
 from fleet2mqtt.platforms.omstation.entities import AUTHORISATIONS, FLEET
@@ -45,6 +45,7 @@ class Coordinator:
     fleet: FleetRecord = field(default_factory=FleetRecord)
     _answered: frozenset[str] = frozenset()
     _lattices_swept: asyncio.Event = field(default_factory=asyncio.Event)
+    _lattices_error: BackendError | None = None
     _failed_batches: int = 0
 
     def __post_init__(self) -> None:
@@ -61,15 +62,19 @@ class Coordinator:
 
         A station that fails is skipped. Raises BackendError if none can be read.
         """
-        if not self.store.listed:
-            async for update in self.poll_stations():
-                yield update
         try:
+            if not self.store.listed:
+                async for update in self.poll_stations():
+                    yield update
             async for id_, outcome in self.sweep.run(self.store.stations(), self._sweep_station):
                 if not isinstance(outcome, BackendError):
                     yield outcome
                 elif self.sweep.is_missed(id_):
                     yield self._update(time.monotonic(), self.store.apply_missed(id_))
+            self._lattices_error = None
+        except BackendError as error:
+            self._lattices_error = error
+            raise
         finally:
             self._lattices_swept.set()
 
@@ -83,11 +88,15 @@ class Coordinator:
         """Ask the asset system for all locks in compartments, a batch at a time, after they were read once.
 
         A batch that is rejected is halved down to the lock that it is rejected for. A lock that three sweeps missed is
-        unknown. Raises BackendError if none can be read, or if several batches in a row cannot.
+        unknown. Raises BackendError if none can be read, if several batches in a row cannot, or if it is not known yet
+        which locks there are.
         """
         if self.assets is None:
             return
         await self._wait_for_lattices()
+        if not self.store.is_read:
+            error = self._lattices_error or Rejected("the compartments were not read yet", code="not_read")
+            raise type(error)(str(error), endpoint=ASSETS, code=error.code)  # one vendor's failure, so of one kind
         ids = self.asset_sweep.order(sorted(self.store.locks()))
         for batch in (ids[start : start + BATCH_SIZE] for start in range(0, len(ids), BATCH_SIZE)):
             async for update in self._read_assets(self.assets, batch):

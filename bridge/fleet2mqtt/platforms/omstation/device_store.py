@@ -104,6 +104,11 @@ class DeviceStore:
             entry.record = replace(entry.record, statistics_missed=True)
         return Applied(self.devices((id_,)))
 
+    @property
+    def is_read(self) -> bool:
+        """True if the stations are listed, and the compartments of at least one of them were read."""
+        return self.listed and (not self._stations or any(entry.answered for entry in self._stations.values()))
+
     def locks(self) -> dict[str, str]:
         """Return the station of each lock that is in a compartment, by the lock's id."""
         return {
