@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MODELS = {"smart_gateway": ("IG200",), "ums": ("OM50", "MX100G", "HX4G")}
 
 
-async def test_check_tries_everything_and_changes_nothing(broker: Broker, tmp_path: Path) -> None:
+async def test_check_of_everything_reachable_ends_with_0_and_changes_nothing(broker: Broker, tmp_path: Path) -> None:
     async with simulator("ums", "--still") as (ums, _), simulator("smart_gateway", "--still") as (branch, _):
         backends = {
             "hq": {"platform": "ums", "url": ums},
@@ -82,7 +82,7 @@ async def test_dump_in_any_locale_prints_utf8(encoding: str, tmp_path: Path) -> 
     assert json.loads(output)["backend"] == "hq"
 
 
-async def test_check_tells_each_fault_in_a_line(broker: Broker, tmp_path: Path) -> None:
+async def test_check_with_failing_backends_prints_a_line_for_each(broker: Broker, tmp_path: Path) -> None:
     async with simulator("smart_gateway", "--still") as (branch, _):
         nobody = f"http://{HOST}:{free_port()}"
         backends = {
@@ -99,7 +99,7 @@ async def test_check_tells_each_fault_in_a_line(broker: Broker, tmp_path: Path) 
     assert hq.startswith(f"hq (ums, devices): device_list: no connection to {nobody}")
 
 
-async def test_check_tells_that_the_broker_is_down(tmp_path: Path) -> None:
+async def test_check_with_the_broker_down_says_so(tmp_path: Path) -> None:
     port = free_port()
     ended = await fleet2mqtt("check", "-c", write(tmp_path, mqtt={"host": HOST, "port": port}, backends={}))
     assert ended.code == 1
@@ -107,7 +107,7 @@ async def test_check_tells_that_the_broker_is_down(tmp_path: Path) -> None:
     assert ended.output.splitlines()[1:] == [f"mqtt {HOST}:{port}: Connection refused"]
 
 
-async def test_check_tells_that_the_password_is_wrong(start_broker: StartBroker, tmp_path: Path) -> None:
+async def test_check_with_a_wrong_password_says_so(start_broker: StartBroker, tmp_path: Path) -> None:
     broker = await start_broker(users={"fleet": "right-one"})
     mqtt = {"host": HOST, "port": broker.port, "username": "fleet", "password": "wrong-one"}
     ended = await fleet2mqtt("check", "-c", write(tmp_path, mqtt=mqtt, backends={}))
@@ -119,7 +119,7 @@ async def test_check_tells_that_the_password_is_wrong(start_broker: StartBroker,
     )
 
 
-async def test_check_tells_that_whoever_is_there_is_no_broker(tmp_path: Path) -> None:
+async def test_check_with_something_that_is_no_broker_says_so(tmp_path: Path) -> None:
     visits = 0
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -137,7 +137,7 @@ async def test_check_tells_that_whoever_is_there_is_no_broker(tmp_path: Path) ->
     assert visits == 3, "twice with MQTT 5, then with 3.1.1"
 
 
-async def test_check_needs_no_broker_for_the_one_inside(tmp_path: Path) -> None:
+async def test_check_without_mqtt_block_needs_no_broker(tmp_path: Path) -> None:
     path = tmp_path / "fleet2mqtt.yaml"
     path.write_text("backends: {}")
     ended = await fleet2mqtt("check", "-c", str(path))
@@ -145,7 +145,7 @@ async def test_check_needs_no_broker_for_the_one_inside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("platform", MODELS)
-async def test_dump_gives_an_inventory_as_json(platform: str, tmp_path: Path) -> None:
+async def test_dump_of_a_backend_prints_its_inventory_as_json(platform: str, tmp_path: Path) -> None:
     async with simulator(platform, "--still", "--devices", "3") as (url, _):
         path = write(tmp_path, backends={"hq": {"platform": platform, "url": url}})
         ended = await fleet2mqtt("dump", "hq", "-c", path)
@@ -161,7 +161,7 @@ async def test_dump_gives_an_inventory_as_json(platform: str, tmp_path: Path) ->
     assert not (tmp_path / "data").exists()
 
 
-async def test_dump_of_a_vendor_that_is_down_says_so(tmp_path: Path) -> None:
+async def test_dump_with_the_vendor_down_says_so(tmp_path: Path) -> None:
     ended = await fleet2mqtt("dump", "hq", "-c", write(tmp_path))
     assert ended.code == 1
     found = json.loads(ended.output)
@@ -169,7 +169,7 @@ async def test_dump_of_a_vendor_that_is_down_says_so(tmp_path: Path) -> None:
     assert "no connection to" in found["faults"]["devices"]
 
 
-async def test_dump_of_a_backend_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+async def test_dump_of_an_unknown_backend_names_the_known_ones(tmp_path: Path) -> None:
     path = write(tmp_path)
     ended = await fleet2mqtt("dump", "hp", "-c", path)
     assert (ended.code, ended.output) == (2, "")
@@ -185,7 +185,7 @@ def started_in(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("started_in")
-async def test_ctrl_c_while_looking_is_no_success(tmp_path: Path) -> None:
+async def test_ctrl_c_during_check_or_dump_is_no_success(tmp_path: Path) -> None:
     async with simulator("ums", "--still") as (url, _):
         await post(f"{url}/_sim/faults", {"kind": "hang", "path": "/s1/*"})
         path = write(tmp_path, backends={"hq": {"platform": "ums", "url": url, "timeout": 60}})

@@ -75,7 +75,9 @@ async def test_version() -> None:
         ("demo --devices many", "--devices: expected a whole number"),
     ],
 )
-def test_a_wrong_command_line_is_told_in_a_line(arguments: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_command_line_is_explained_in_a_line(
+    arguments: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments.split())
     output, errors = capsys.readouterr()
@@ -106,7 +108,7 @@ FAULTS = (
 
 
 @pytest.mark.parametrize("command", ["run", "check", "dump hq"])
-def test_every_fault_of_a_configuration_is_told_with_its_line(
+def test_wrong_configuration_prints_every_problem_with_its_line(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "fleet2mqtt.yaml"
@@ -124,7 +126,7 @@ def test_every_fault_of_a_configuration_is_told_with_its_line(
 
 @pytest.mark.parametrize("command", ["run", "check", "dump hq"])
 @pytest.mark.parametrize(("name", "told"), [("missing.yaml", "no such file"), ("", "is a directory")])
-def test_a_file_that_cannot_be_read_is_named(
+def test_configuration_that_cannot_be_read_is_named(
     command: str, name: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = main([*command.split(), "-c", str(tmp_path / name)])
@@ -133,7 +135,7 @@ def test_a_file_that_cannot_be_read_is_named(
     assert re.fullmatch(rf"{re.escape(str(tmp_path / name))}: cannot be read: .*{told}.*\n", errors)
 
 
-async def test_a_faulty_configuration_ends_the_process_with_2(tmp_path: Path) -> None:
+async def test_wrong_configuration_ends_the_process_with_2(tmp_path: Path) -> None:
     path = tmp_path / "fleet2mqtt.yaml"
     path.write_text("backends: 5")
     ended = await fleet2mqtt("run", "-c", str(path))
@@ -142,7 +144,7 @@ async def test_a_faulty_configuration_ends_the_process_with_2(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("option", ["push", "web"])
-async def test_a_port_that_is_taken_is_told_with_what_to_do(option: str, taken: int, tmp_path: Path) -> None:
+async def test_port_in_use_is_reported_with_what_to_do(option: str, taken: int, tmp_path: Path) -> None:
     ended = await fleet2mqtt(
         "run", "-c", write(tmp_path, **{option: {"host": HOST, "port": taken}}), "--log-level", "warning"
     )
@@ -151,14 +153,14 @@ async def test_a_port_that_is_taken_is_told_with_what_to_do(option: str, taken: 
     assert ended.errors == f"{reason}; choose another {option}.port or {option}.host\n"
 
 
-async def test_a_simulators_port_that_is_taken_is_told_with_what_to_do(taken: int) -> None:
+async def test_simulator_port_in_use_is_reported_with_what_to_do(taken: int) -> None:
     ended = await fleet2mqtt("simulate", "ums", "--port", str(taken))
     assert ended.code == 2
     told = f"cannot listen on {HOST}:{taken}: address already in use; choose another --port or --host\n"
     assert ended.errors == told
 
 
-async def test_two_bridges_do_not_share_a_data_directory(tmp_path: Path) -> None:
+async def test_data_directory_of_a_running_bridge_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path)
     async with running(*BRIDGE, "run", "-c", path) as first:
         await first.says("web listens on")
@@ -168,7 +170,7 @@ async def test_two_bridges_do_not_share_a_data_directory(tmp_path: Path) -> None
         assert first.process.returncode is None
 
 
-async def test_a_data_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+async def test_data_directory_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     ended = await fleet2mqtt("run", "-c", write(tmp_path, data_dir="file/data"))
     assert ended.code == 2

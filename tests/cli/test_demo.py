@@ -112,7 +112,7 @@ def listen(demo: Demo, topic: str = "#") -> None:
     assert subscribed.wait(PATIENCE)
 
 
-async def test_everything_appears_and_moves_and_obeys(demo: Demo) -> None:
+async def test_demo_publishes_devices_alarms_and_results(demo: Demo) -> None:
     await wait_until(lambda: CHANNEL in demo.configs(), lambda: f"{CHANNEL}: {sorted(demo.configs())}", PATIENCE)
     await wait_until(lambda: min(demo.below().values()) >= DEVICES, lambda: f"{DEVICES} each: {demo.below()}", PATIENCE)
     await demo.all_announced()
@@ -152,7 +152,7 @@ async def gives_only_what_was_subscribed_to(demo: Demo) -> None:
     other.client.loop_stop()
 
 
-async def test_what_it_prints_leads_to_what_there_is(demo: Demo) -> None:
+async def test_demo_text_names_addresses_that_exist(demo: Demo) -> None:
     text = demo.process.output
     assert f"{demo.web}/" in text
     assert f"mosquitto_sub -p {demo.port} " in text
@@ -162,7 +162,7 @@ async def test_what_it_prints_leads_to_what_there_is(demo: Demo) -> None:
     assert (await get(f"{demo.web}/healthz"))["status"] == "ok"
 
 
-async def test_ctrl_c_ends_it_and_leaves_nothing_behind(demo: Demo) -> None:
+async def test_demo_after_ctrl_c_leaves_nothing_behind(demo: Demo) -> None:
     await demo.seen.wait(lambda message: message.topic == "fleet2mqtt/bridge/info", PATIENCE)
     assert entries(demo.folder)
     demo.process.process.send_signal(signal.SIGINT)
@@ -171,7 +171,7 @@ async def test_ctrl_c_ends_it_and_leaves_nothing_behind(demo: Demo) -> None:
     assert "Traceback" not in demo.process.output
 
 
-async def test_ports_that_are_taken_are_replaced(demo: Demo, tmp_path: Path) -> None:
+async def test_demo_with_ports_in_use_takes_others(demo: Demo, tmp_path: Path) -> None:
     second = tmp_path / "second"
     second.mkdir()
     ports = ("--port", str(demo.port), "--web-port", demo.web.rpartition(":")[2])
@@ -207,7 +207,7 @@ async def test_demos_started_at_once_choose_different_ports(tmp_path: Path) -> N
     assert entries(tmp_path) == []
 
 
-async def test_port_0_is_any_port(tmp_path: Path) -> None:
+async def test_demo_with_port_0_takes_any_port(tmp_path: Path) -> None:
     command = (
         "demo",
         "--port",

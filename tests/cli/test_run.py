@@ -33,7 +33,9 @@ async def address(bridge: Process, option: str) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_after_a_goodbye(number: signal.Signals, broker: Broker, tmp_path: Path) -> None:
+async def test_run_after_a_signal_publishes_offline_and_ends_with_0(
+    number: signal.Signals, broker: Broker, tmp_path: Path
+) -> None:
     async with broker.record(STATE) as seen:
         async with running(*BRIDGE, "run", "-c", write(tmp_path, mqtt=mqtt(broker))) as bridge:
             await seen.wait(lambda message: message.text == "online")
@@ -78,7 +80,7 @@ async def test_sighup_with_a_changed_file_applies_it(broker: Broker, tmp_path: P
         assert await bridge.ends() == 0
 
 
-async def test_it_ends_as_well_without_a_broker(tmp_path: Path) -> None:
+async def test_run_without_a_broker_ends_with_0_after_a_signal(tmp_path: Path) -> None:
     async with running(*BRIDGE, "run", "-c", write(tmp_path)) as bridge:
         await bridge.says("no connection to")
         bridge.process.terminate()
@@ -86,7 +88,7 @@ async def test_it_ends_as_well_without_a_broker(tmp_path: Path) -> None:
     assert "Traceback" not in bridge.output
 
 
-async def test_a_wrong_password_is_said_with_its_remedy_and_tried_again(
+async def test_wrong_broker_password_is_logged_with_its_remedy_and_retried(
     start_broker: StartBroker, tmp_path: Path
 ) -> None:
     broker = await start_broker(users={"fleet": "right-one"})
@@ -98,7 +100,7 @@ async def test_a_wrong_password_is_said_with_its_remedy_and_tried_again(
         assert "wrong-one" not in bridge.output
 
 
-async def test_a_log_in_json_is_json_in_every_line(broker: Broker, tmp_path: Path) -> None:
+async def test_json_log_is_json_in_every_line(broker: Broker, tmp_path: Path) -> None:
     path = write(tmp_path, mqtt=mqtt(broker))
     async with running(*BRIDGE, "run", "-c", path, "--log-format", "json", "--log-level", "debug") as bridge:
         await bridge.says("connected to")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("platform", sorted(platforms()))
-async def test_simulate_plays_a_vendor_and_can_be_steered(platform: str) -> None:
+async def test_simulate_serves_a_vendors_api_with_fault_injection(platform: str) -> None:
     async with simulator(platform, "--devices", "5") as (url, process):
         assert re.fullmatch(rf"http://{HOST}:\d+", url)
         assert await get(f"{url}/_sim/state")
@@ -32,7 +32,7 @@ async def test_simulate_plays_a_vendor_and_can_be_steered(platform: str) -> None
 
 
 @pytest.mark.parametrize("platform", sorted(platforms()))
-async def test_simulate_tells_the_options_that_let_a_bridge_in(platform: str, tmp_path: Path) -> None:
+async def test_simulate_prints_the_options_that_a_backend_needs(platform: str, tmp_path: Path) -> None:
     async with simulator(platform) as (url, process):
         told = {}
         for name in options_for(platform):
@@ -50,7 +50,7 @@ async def test_simulate_on_ipv6_prints_a_url_with_brackets() -> None:
         assert await get(f"{url}/_sim/state")
 
 
-async def test_simulate_pushes_where_it_is_told_to(tmp_path: Path) -> None:
+async def test_simulate_with_push_posts_to_that_url(tmp_path: Path) -> None:
     port = free_port()
     push = f"http://{HOST}:{port}/push/hq/push-secret"
     async with simulator("ums", "--still", "--push", push) as (url, _):
@@ -67,7 +67,7 @@ async def test_simulate_pushes_where_it_is_told_to(tmp_path: Path) -> None:
     assert (answer["kind"], answer["status"], answer["reply"]["code"]) == ("event", 200, 0)
 
 
-async def test_a_simulator_lives_unless_it_is_to_stand_still() -> None:
+async def test_simulate_still_changes_nothing_by_itself() -> None:
     async with simulator("smart_gateway") as (moving, _), simulator("smart_gateway", "--still") as (still, _):
 
         async def signals(url: str) -> list[Any]:

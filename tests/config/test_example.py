@@ -41,13 +41,13 @@ def whole(tmp_path: Path) -> Config:
     return load(file)
 
 
-def test_it_loads_as_it_is() -> None:
+def test_example_as_it_is_loads() -> None:
     config = load(EXAMPLE)
     assert config.mqtt is None
     assert {backend.platform for backend in config.backends.values()} == platforms().keys()
 
 
-def test_what_is_left_out_shows_the_default(whole: Config) -> None:
+def test_example_option_left_out_shows_its_default(whole: Config) -> None:
     plain = load(EXAMPLE)
     for section in ("base_topic", "discovery", "language", "push", "web", "alarms", "commands"):
         assert getattr(whole, section) == getattr(plain, section)
@@ -65,7 +65,7 @@ def test_what_is_left_out_shows_the_default(whole: Config) -> None:
         assert (backend.allow, backend.stale_after) == (plain.backends[name].allow, plain.backends[name].stale_after)
 
 
-def test_it_takes_in_every_option_of_the_bridge() -> None:
+def test_example_contains_every_option_of_the_bridge() -> None:
     written = set(re.findall(r"^ *#?(\w+):", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE))
     kinds: tuple[Any, ...] = (
         Config,
@@ -82,7 +82,7 @@ def test_it_takes_in_every_option_of_the_bridge() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(platforms()))
-def test_it_takes_in_every_option_of_a_platform(whole: Config, name: str) -> None:
+def test_example_contains_every_option_of_a_platform(whole: Config, name: str) -> None:
     backends = yaml_reader.read(whole.path.read_text(), whole.path).value["backends"]
     written = next(each for each in backends.values() if each["platform"] == name)
     for marker, rows in platforms()[name]().SCHEMA.items():
@@ -91,7 +91,7 @@ def test_it_takes_in_every_option_of_a_platform(whole: Config, name: str) -> Non
             assert set(written[str(marker)]) == {str(inner) for inner in rows}
 
 
-def test_it_takes_in_every_common_option(whole: Config) -> None:
+def test_example_contains_every_common_option(whole: Config) -> None:
     backends = yaml_reader.read(whole.path.read_text(), whole.path).value["backends"]
     with pytest.raises(ConfigError) as raised:
         parse("backends: {x: {platform: ums, url: 'http://a', zzzz: 1}}", whole.path)

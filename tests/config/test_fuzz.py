@@ -58,7 +58,7 @@ def faults_or_none(text: str) -> list[str]:
 
 
 @given(st.text() | st.lists(PIECES | st.text(max_size=3), max_size=40).map("".join))
-def test_no_text_raises_anything_but_faults(text: str) -> None:
+def test_parse_any_text_raises_only_config_error(text: str) -> None:
     for problem in faults_or_none(text):
         assert re.match(r"/nowhere/f\.yaml:\d+: ", problem)
         assert problem.isprintable()
@@ -82,12 +82,12 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["mqtt", "backends", "push", "web", "discovery", "base_topic"]), VALUES))
-def test_no_structure_raises_anything_but_faults(value: dict[str, object]) -> None:
+def test_parse_any_structure_raises_only_config_error(value: dict[str, object]) -> None:
     for problem in faults_or_none(json.dumps(value)):
         assert re.match(r"/nowhere/f\.yaml:1: ", problem)
 
 
-def test_examples_are_the_same_each_time_and_have_no_deadline() -> None:
+def test_hypothesis_profile_in_ci_is_reproducible_without_deadline() -> None:
     """By default hypothesis makes up others in each run, and fails a test whose machine was busy for 0.2 s."""
     now = settings()
     assert (now.derandomize, now.deadline) == (True, None)

@@ -35,7 +35,7 @@ from fleet2mqtt.sdk import api
 from tests.configuring import BACKENDS, PLATFORMS, read
 
 
-def test_the_least_configuration_has_every_default() -> None:
+def test_config_with_backends_only_has_every_default() -> None:
     config = read(BACKENDS)
     assert config == Config(path=Path("/nowhere/f.yaml"), data_dir=Path("/nowhere/data"), backends=config.backends)
     assert config.push == PushListenConfig(host="0.0.0.0", port=8098, trusted_proxies=())  # noqa: S104 - says where the default listens
@@ -96,7 +96,7 @@ def everything(tmp_path: Path) -> Config:
     return read(EVERYTHING, tmp_path)
 
 
-def test_every_option_of_the_bridge_is_taken(everything: Config, tmp_path: Path) -> None:
+def test_config_with_every_option_of_the_bridge_has_its_values(everything: Config, tmp_path: Path) -> None:
     config = everything
     tls = TlsConfig(
         ca=f"{tmp_path}/ca.pem", certificate=f"{tmp_path}/cert.pem", key=f"{tmp_path}/key.pem", verify=False
@@ -123,7 +123,7 @@ def test_every_option_of_the_bridge_is_taken(everything: Config, tmp_path: Path)
     assert config.secrets == {"sesame-1", "s3cret.~_-", "Bearer abc", "sesame-2"}
 
 
-def test_every_common_option_of_a_backend_is_taken(everything: Config, tmp_path: Path) -> None:
+def test_backend_with_every_common_option_has_its_values(everything: Config, tmp_path: Path) -> None:
     backend = everything.backends["hq"]
     assert backend.options["url"] == "https://[fe80::1]:444/base"
     assert (backend.options["verify_tls"], backend.options["ca"]) == (False, f"{tmp_path}/ca.pem")
@@ -146,26 +146,26 @@ def test_every_common_option_of_a_backend_is_taken(everything: Config, tmp_path:
         (", tls: true, port: 1883", 1883, TlsConfig()),
     ],
 )
-def test_the_port_follows_tls(options: str, port: int, tls: TlsConfig | None) -> None:
+def test_mqtt_port_left_out_follows_tls(options: str, port: int, tls: TlsConfig | None) -> None:
     assert read(f"mqtt: {{host: h{options}}}\n" + BACKENDS).mqtt == MqttConfig(host="h", port=port, tls=tls)
 
 
 @pytest.mark.parametrize("section", ["discovery", "alarms", "commands", "push", "web"])
-def test_a_section_left_empty_has_its_defaults(section: str) -> None:
+def test_section_left_empty_has_its_defaults(section: str) -> None:
     assert read(f"{section}:\n" + BACKENDS) == read(BACKENDS)
 
 
 @pytest.mark.parametrize("text", ["backends: {}", "backends:"])
-def test_a_bridge_may_have_no_backends_yet(text: str) -> None:
+def test_backends_left_empty_are_accepted(text: str) -> None:
     assert read(text).backends == {}
 
 
-def test_a_platform_may_have_its_own_view_of_a_common_option() -> None:
+def test_common_option_that_a_platform_redefines_is_the_platforms() -> None:
     options = read("backends: {x: {platform: locked, url: 'http://a', password: p}}").backends["x"].options
     assert (options["verify_tls"], options["password"]) == (False, "p")
 
 
-def test_pushes_are_let_in_from_everywhere_by_default() -> None:
+def test_push_allow_left_out_allows_every_address() -> None:
     push = read("backends: {x: {platform: ums, url: 'http://a', push: {secret: 12345678a}}}").backends["x"].push
     assert push
     assert push.allow == EVERYWHERE
@@ -175,7 +175,7 @@ def test_pushes_are_let_in_from_everywhere_by_default() -> None:
     ]
 
 
-def test_anchors_and_merges_share_options() -> None:
+def test_anchors_and_merge_keys_share_options() -> None:
     config = read(
         """
 backends:
@@ -193,7 +193,7 @@ backends:
     assert told == {"a": ("http://a", 5.0, 7), "b": ("http://b", 5.0, 7), "c": ("http://a", 6.0, 7)}
 
 
-def test_a_secret_shows_only_when_asked() -> None:
+def test_secret_shows_only_by_reveal() -> None:
     config = read("mqtt: {host: h, username: u, password: sesame-7}\n" + BACKENDS)
     assert config.mqtt
     password = config.mqtt.password
@@ -209,7 +209,7 @@ def test_a_secret_shows_only_when_asked() -> None:
     assert "sesame" not in "".join([*shown, orjson.dumps(config.mqtt, default=str).decode()])
 
 
-def test_paths_are_relative_to_the_file_and_not_to_where_one_stands(
+def test_relative_paths_start_at_the_file_not_at_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "etc").mkdir()
@@ -225,7 +225,7 @@ def test_paths_are_relative_to_the_file_and_not_to_where_one_stands(
     assert config.mqtt.tls == TlsConfig(ca=f"{tmp_path}/etc/ca.pem")
 
 
-def test_secret_options_of_a_platform_are_secret_at_any_depth(tmp_path: Path) -> None:
+def test_secret_options_of_a_platform_at_any_depth_are_secret(tmp_path: Path) -> None:
     own = {
         vol.Required("key", description=api.SECRET): str,
         vol.Optional("other", default=dict): {vol.Optional("token", default=None, description=api.SECRET): str},

@@ -172,21 +172,21 @@ WRONG_OPTIONS = [
 
 
 @pytest.mark.parametrize(("text", "problem"), WRONG)
-def test_a_fault_says_where_and_what(text: str, problem: str) -> None:
+def test_problem_of_an_option_names_line_option_and_what_is_allowed(text: str, problem: str) -> None:
     said = problems(text)
     assert said == [problem]
     assert "sesame" not in said[0]
 
 
 @pytest.mark.parametrize(("option", "problem"), WRONG_OPTIONS)
-def test_a_fault_of_a_backend_says_where_and_what(option: str, problem: str) -> None:
+def test_problem_of_a_backend_names_line_option_and_what_is_allowed(option: str, problem: str) -> None:
     url = "" if option.startswith("url:") else "    url: http://a\n"
     said = problems(f"backends:\n  hq:\n    platform: ums\n{url}    {option}\n")
     assert said == [f"{5 if url else 4}: backends.hq.{problem}"]
     assert "sesame" not in said[0]
 
 
-def test_all_faults_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
+def test_problems_of_a_file_are_reported_together_in_order_of_lines(tmp_path: Path) -> None:
     (tmp_path / "secrets.yaml").write_text("good: x\nempty:\n")
     text = """mqtt:
   port: 0
@@ -234,14 +234,14 @@ backends:
         ("high: x", ["3: backends.p.high: expected a whole number"]),
     ],
 )
-def test_a_platform_tells_what_is_wrong_in_no_option_alone(options: str, expected: list[str]) -> None:
+def test_check_of_a_platform_reports_contradictions_between_options(options: str, expected: list[str]) -> None:
     text = f"backends:\n  p: {{platform: paired, url: 'http://a',\n    {options}}}\n"
     with pytest.raises(ConfigError) as raised:
         parse(text, Path("/nowhere/f.yaml"), {"paired": lambda: cast("Platform", PAIRED)})
     assert [problem.removeprefix("/nowhere/f.yaml:") for problem in raised.value.problems] == expected
 
 
-def test_a_file_without_certificates_vouches_for_nobody(tmp_path: Path) -> None:
+def test_ca_file_without_certificates_is_a_problem(tmp_path: Path) -> None:
     for name, content in (("key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), ("empty", "")):
         (tmp_path / name).write_text(content)
     text = "mqtt: {host: h, tls: {ca: key.pem}}\nbackends: {hq: {platform: ums, url: 'https://a', ca: empty}}"

@@ -12,7 +12,7 @@ from fleet2mqtt.errors import ConfigError
 from tests.configuring import BACKENDS, PLATFORMS, problems, read
 
 
-def test_secrets_are_read_as_they_are_written(tmp_path: Path) -> None:
+def test_secret_that_reads_as_a_number_stays_a_text(tmp_path: Path) -> None:
     (tmp_path / "secrets.yaml").write_text("pin: 007\ntoken: 'a b'\nport: 1884\n")
     config = read(
         "mqtt: {host: h, port: !secret port, username: u, password: !secret pin}\n"
@@ -42,23 +42,25 @@ def test_secrets_are_read_as_they_are_written(tmp_path: Path) -> None:
         ("lang: *sesame", ["secrets.yaml:1: not YAML: found undefined alias; quote a text that begins with * or &"]),
     ],
 )
-def test_a_fault_of_secrets_tells_none(tmp_path: Path, secrets: str | None, expected: list[str]) -> None:
+def test_problem_in_the_secrets_file_repeats_no_secret(
+    tmp_path: Path, secrets: str | None, expected: list[str]
+) -> None:
     if secrets is not None:
         (tmp_path / "secrets.yaml").write_text(secrets)
     assert problems(BACKENDS + "language: !secret lang", tmp_path) == expected
 
 
-def test_a_secret_needs_a_name() -> None:
+def test_secret_without_a_name_is_a_problem() -> None:
     assert problems(BACKENDS + "language: !secret") == ["2: language: expected !secret NAME"]
 
 
-def test_a_check_that_repeats_the_value_does_not_tell_a_secret(tmp_path: Path) -> None:
+def test_validator_that_repeats_its_value_repeats_no_secret(tmp_path: Path) -> None:
     (tmp_path / "secrets.yaml").write_text("word: sesame-9")
     text = "backends: {x: {platform: ums, url: 'http://a', mode: !secret word}}"
     assert problems(text, tmp_path) == ["1: backends.x.mode: *** not match for fast"]
 
 
-def test_the_environment_gives_texts_numbers_and_switches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_as_text_number_or_switch_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("F2M_PORT", "1884")
     monkeypatch.setenv("F2M_HOST", "broker")
     monkeypatch.delenv("F2M_NONE", raising=False)
@@ -79,12 +81,14 @@ def test_the_environment_gives_texts_numbers_and_switches(monkeypatch: pytest.Mo
         ("A=B", "expected !env_var NAME or !env_var NAME default"),
     ],
 )
-def test_a_fault_of_the_environment(monkeypatch: pytest.MonkeyPatch, value: str, problem: str) -> None:
+def test_environment_variable_that_is_not_set_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, value: str, problem: str
+) -> None:
     monkeypatch.delenv("F2M_NONE", raising=False)
     assert problems(BACKENDS + f"language: !env_var {value}") == [f"2: language: {problem}"]
 
 
-def test_a_file_that_cannot_be_read_is_one_fault(tmp_path: Path) -> None:
+def test_file_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
     def told(name: str | Path) -> list[str]:
         with pytest.raises(ConfigError) as raised:
             load(tmp_path / name, PLATFORMS)

@@ -66,7 +66,7 @@ def writes(site: Site) -> int:
     return sum(call.path == SET for call in site.gateways.fault_injector.calls)
 
 
-async def test_a_plain_value_is_confirmed(site: Site, bridge: RunningBridge) -> None:
+async def test_set_key_with_a_plain_value_ends_confirmed(site: Site, bridge: RunningBridge) -> None:
     for wanted in ("OFF", "ON"):
         result = await bridge.set_key(CHANNEL, "enable", wanted)
         assert result.keys() == {"transaction", "device", "key", "status", "requested", "observed", "error", "ts"}
@@ -75,7 +75,7 @@ async def test_a_plain_value_is_confirmed(site: Site, bridge: RunningBridge) -> 
         assert enabled(site) == (wanted == "ON")
 
 
-async def test_an_object_of_keys_ends_in_a_result_for_each(bridge: RunningBridge) -> None:
+async def test_set_with_several_keys_ends_in_a_result_for_each(bridge: RunningBridge) -> None:
     token = bridge.transaction()
     wanted = {"today_used_flow_correction": 12.5, "remain_flow_correction": 3}
     await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", {**wanted, "transaction": token})
@@ -85,7 +85,7 @@ async def test_an_object_of_keys_ends_in_a_result_for_each(bridge: RunningBridge
     assert {result["status"] for result in found.values()} == {"confirmed"}
 
 
-async def test_set_then_state_then_result(site: Site, bridge: RunningBridge) -> None:
+async def test_set_publishes_state_before_result(site: Site, bridge: RunningBridge) -> None:
     wanted = other(site)
     token = bridge.transaction()
     await bridge.set(CHANNEL, {"enable": wanted, "transaction": token})
@@ -98,7 +98,7 @@ async def test_set_then_state_then_result(site: Site, bridge: RunningBridge) -> 
     assert passed[shown[-1]].json["_meta"]["source"] == "command"
 
 
-async def test_what_the_vendor_takes_and_does_not_do_is_unconfirmed(site: Site, bridge: RunningBridge) -> None:
+async def test_set_that_the_vendor_accepts_without_effect_ends_unconfirmed(site: Site, bridge: RunningBridge) -> None:
     wanted, truth = other(site), "ON" if enabled(site) else "OFF"
     site.gateways.fault_injector.inject("noop", SET)
     result = await bridge.set(CHANNEL, {"enable": wanted})
@@ -107,7 +107,7 @@ async def test_what_the_vendor_takes_and_does_not_do_is_unconfirmed(site: Site, 
     assert bridge.state(CHANNEL)["enable"] == truth
 
 
-async def test_a_refusal_comes_with_the_vendors_code_and_text(site: Site, bridge: RunningBridge) -> None:
+async def test_set_that_the_vendor_rejects_ends_with_its_code_and_text(site: Site, bridge: RunningBridge) -> None:
     truth = "ON" if enabled(site) else "OFF"
     site.gateways.fault_injector.inject("error", SET, code=7006)
     result = await bridge.set(CHANNEL, {"enable": other(site)})
@@ -117,7 +117,7 @@ async def test_a_refusal_comes_with_the_vendors_code_and_text(site: Site, bridge
     assert (result["observed"], bridge.state(CHANNEL)["enable"]) == (truth, truth)
 
 
-async def test_a_lost_answer_is_settled_by_the_read_back(site: Site, bridge: RunningBridge) -> None:
+async def test_set_whose_response_is_lost_ends_by_the_read_back(site: Site, bridge: RunningBridge) -> None:
     before, wanted = writes(site), other(site)
     site.gateways.fault_injector.inject("lost_answer", SET, times=1)
     result = await bridge.set(CHANNEL, {"enable": wanted})
@@ -125,7 +125,7 @@ async def test_a_lost_answer_is_settled_by_the_read_back(site: Site, bridge: Run
     assert writes(site) == before + 1
 
 
-async def test_a_lost_call_is_not_sent_again(site: Site, bridge: RunningBridge) -> None:
+async def test_set_whose_call_is_lost_is_not_sent_again(site: Site, bridge: RunningBridge) -> None:
     before, wanted = writes(site), other(site)
     site.gateways.fault_injector.inject("reset", SET, times=1)
     result = await bridge.set(CHANNEL, {"enable": wanted})
@@ -134,7 +134,7 @@ async def test_a_lost_call_is_not_sent_again(site: Site, bridge: RunningBridge) 
     assert writes(site) == before + 1
 
 
-async def test_a_command_past_its_time_is_not_sent(site: Site, bridge: RunningBridge) -> None:
+async def test_command_past_its_deadline_ends_expired_without_a_write(site: Site, bridge: RunningBridge) -> None:
     before = writes(site)
     past = datetime.now(UTC) - timedelta(seconds=1)
     result = await bridge.set(CHANNEL, {"enable": other(site), "expires_at": past.isoformat()})
@@ -142,7 +142,7 @@ async def test_a_command_past_its_time_is_not_sent(site: Site, bridge: RunningBr
     assert writes(site) == before
 
 
-async def test_a_newer_command_takes_the_place_of_one_that_is_under_way(site: Site, bridge: RunningBridge) -> None:
+async def test_command_in_progress_is_superseded_by_a_newer_one(site: Site, bridge: RunningBridge) -> None:
     first, second = other(site), "ON" if enabled(site) else "OFF"
     site.gateways.fault_injector.inject("hang", SET, times=1)
     tokens = [bridge.transaction() for _ in range(3)]
@@ -171,7 +171,7 @@ INVALID: tuple[tuple[str, str, Any, str], ...] = (
 
 
 @pytest.mark.parametrize("case", INVALID)
-async def test_what_cannot_be_tried_is_invalid(
+async def test_command_that_cannot_be_tried_ends_invalid(
     site: Site, bridge: RunningBridge, case: tuple[str, str, Any, str]
 ) -> None:
     device, key, payload, code = case
@@ -185,7 +185,7 @@ async def test_what_cannot_be_tried_is_invalid(
     "payload",
     ["", "{", "[]", '"ON"', "{}", '{"transaction": {}}', '{"transaction": true}', '{"enable": "ON", "expires_at": 5}'],
 )
-async def test_what_is_no_command_is_malformed(bridge: RunningBridge, payload: str) -> None:
+async def test_set_with_a_malformed_payload_ends_invalid(bridge: RunningBridge, payload: str) -> None:
     before = len(bridge.results(CHANNEL))
     await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", payload)
     await wait_until(lambda: len(bridge.results(CHANNEL)) > before, "a result")
@@ -193,7 +193,7 @@ async def test_what_is_no_command_is_malformed(bridge: RunningBridge, payload: s
     assert (result["status"], result["error"]["code"], result["key"]) == ("invalid", "malformed", None)
 
 
-async def test_who_sent_what_is_refused_knows_the_result_by_its_transaction(bridge: RunningBridge) -> None:
+async def test_refused_set_has_its_transaction_in_the_result(bridge: RunningBridge) -> None:
     for token in ("soon", 1):
         result = await bridge.set(CHANNEL, {"enable": "ON", "expires_at": "soon", "transaction": token})
         assert (result["status"], result["error"]["code"]) == ("invalid", "malformed")
@@ -201,7 +201,7 @@ async def test_who_sent_what_is_refused_knows_the_result_by_its_transaction(brid
     assert (await bridge.result(CHANNEL, "read"))["status"] == "confirmed"
 
 
-async def test_the_same_transaction_again_gives_the_same_answer_and_no_second_write(
+async def test_transaction_repeated_gets_the_same_result_without_a_second_write(
     site: Site, bridge: RunningBridge
 ) -> None:
     command = {"enable": other(site), "transaction": "once"}
@@ -213,7 +213,7 @@ async def test_the_same_transaction_again_gives_the_same_answer_and_no_second_wr
     assert writes(site) == before + 1
 
 
-async def test_the_same_transaction_again_while_it_runs_gets_its_answer_too(site: Site, bridge: RunningBridge) -> None:
+async def test_transaction_repeated_in_progress_gets_its_result_too(site: Site, bridge: RunningBridge) -> None:
     before = writes(site)
     topic = f"fleet2mqtt/device/{CHANNEL}/set"
     site.gateways.fault_injector.inject("slow", SET, seconds=0.03, times=1)
@@ -229,7 +229,7 @@ async def test_the_same_transaction_again_while_it_runs_gets_its_answer_too(site
     assert writes(site) == before + 1
 
 
-async def test_a_response_topic_gets_the_result_with_its_correlation(site: Site, bridge: RunningBridge) -> None:
+async def test_response_topic_gets_the_result_with_its_correlation_data(site: Site, bridge: RunningBridge) -> None:
     properties = reply_to("my/answers", b"\x01\x02")
     topic = f"fleet2mqtt/device/{CHANNEL}/set/enable"
     await bridge.broker.publish(topic, other(site), properties=properties)
@@ -238,7 +238,7 @@ async def test_a_response_topic_gets_the_result_with_its_correlation(site: Site,
 
 
 @pytest.mark.parametrize(("device", "key"), [(GATEWAY, "hotspot_passwd"), (f"{GATEWAY}_channel_4", "wifi_key")])
-async def test_a_secret_is_confirmed_and_never_shown(
+async def test_set_of_a_secret_ends_confirmed_and_shows_it_nowhere(
     bridge: RunningBridge, caplog: pytest.LogCaptureFixture, device: str, key: str
 ) -> None:
     caplog.set_level("DEBUG")
@@ -254,14 +254,14 @@ async def test_a_secret_is_confirmed_and_never_shown(
     assert key not in bridge.state(device)
 
 
-async def test_a_press_is_confirmed_and_shows_what_it_found(bridge: RunningBridge) -> None:
+async def test_press_ends_confirmed_and_shows_its_findings(bridge: RunningBridge) -> None:
     before = bridge.state(LINE)["voltage"]
     result = await bridge.set_key(VOIP, "test_fxo", "PRESS")
     assert (result["status"], result["requested"]) == ("confirmed", "PRESS")
     await wait_until(lambda: bridge.state(LINE)["voltage"] != before, "another voltage")
 
 
-async def test_get_reads_the_device_now(site: Site, bridge: RunningBridge) -> None:
+async def test_get_reads_the_device_at_the_vendor(site: Site, bridge: RunningBridge) -> None:
     site.gateways.set_base(SN, remark="under the roof")
     token = bridge.transaction()
     await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {"transaction": token})

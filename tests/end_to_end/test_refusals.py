@@ -48,7 +48,7 @@ def writes(site: Site) -> int:
 
 
 @pytest.mark.parametrize("topic", [f"device/{CHANNEL}/set/enable", "bridge/request/announce"])
-async def test_a_retained_command_is_refused_with_one_warning_at_every_start(site: Site, topic: str) -> None:
+async def test_retained_command_at_start_is_refused_with_one_warning(site: Site, topic: str) -> None:
     topic = f"fleet2mqtt/{topic}"
     await site.broker.publish(topic, "{}" if "request" in topic else "OFF", retain=True)
     for _ in range(2):
@@ -74,7 +74,7 @@ async def test_a_retained_command_is_refused_with_one_warning_at_every_start(sit
 @pytest.mark.parametrize(
     ("topic", "payload", "transaction"), [("set/enable", "ON", None), ("set", {"enable": "ON", "transaction": 7}, 7)]
 )
-async def test_a_retained_command_is_refused_while_the_bridge_runs_too(
+async def test_retained_command_while_running_is_refused(
     site: Site, bridge: RunningBridge, topic: str, payload: Any, transaction: int | None
 ) -> None:
     await site.broker.publish(f"fleet2mqtt/device/{CHANNEL}/{topic}", payload, retain=True)
@@ -86,7 +86,7 @@ async def test_a_retained_command_is_refused_while_the_bridge_runs_too(
     assert writes(site) == 0
 
 
-async def test_more_commands_than_may_wait_end_at_once(site: Site, bridge: RunningBridge) -> None:
+async def test_commands_above_the_bound_end_queue_full(site: Site, bridge: RunningBridge) -> None:
     site.gateways.fault_injector.inject("hang", SET)
     names = ("alias", "remark", "hotspot_name")
     tokens = [bridge.transaction() for _ in names]
@@ -99,7 +99,7 @@ async def test_more_commands_than_may_wait_end_at_once(site: Site, bridge: Runni
     assert (await bridge.result(GATEWAY, tokens[1]))["status"] == "confirmed"
 
 
-async def test_a_vendor_that_is_gone_is_a_failure(site: Site, bridge: RunningBridge) -> None:
+async def test_set_with_the_vendor_down_ends_failed(site: Site, bridge: RunningBridge) -> None:
     await site.stop_vendors()
     result = await bridge.set(CHANNEL, {"enable": "ON"})
     assert (result["status"], result["error"]["code"], result["observed"]) == ("failed", "unreachable", "OFF")
@@ -107,7 +107,7 @@ async def test_a_vendor_that_is_gone_is_a_failure(site: Site, bridge: RunningBri
     assert (result["status"], result["error"]["code"]) == ("failed", "unreachable")
 
 
-async def test_commands_under_way_end_when_the_bridge_is_stopped(site: Site, bridge: RunningBridge) -> None:
+async def test_commands_in_progress_at_stop_end_failed(site: Site, bridge: RunningBridge) -> None:
     site.gateways.fault_injector.inject("hang", "/api/v1/devices/*")
     token = bridge.transaction()
     async with site.broker.record("#") as seen:
@@ -119,7 +119,7 @@ async def test_commands_under_way_end_when_the_bridge_is_stopped(site: Site, bri
     assert [(result["transaction"], result["status"]) for result in results] == [(token, "failed")]
 
 
-async def test_a_poll_under_way_does_not_undo_a_command(site: Site, bridge: RunningBridge) -> None:
+async def test_poll_in_progress_does_not_undo_a_command(site: Site, bridge: RunningBridge) -> None:
     before = bridge.state(GATEWAY)["alias"]
     site.gateways.fault_injector.inject("slow", LIST, times=1, seconds=0.0)
     site.gateways.fault_injector.calls.clear()
@@ -131,7 +131,7 @@ async def test_a_poll_under_way_does_not_undo_a_command(site: Site, bridge: Runn
     assert bridge.history(GATEWAY, "alias") == [before, "tower"]
 
 
-async def test_what_a_press_measured_is_not_undone_by_a_poll_begun_before(site: Site, bridge: RunningBridge) -> None:
+async def test_poll_begun_before_a_press_does_not_undo_its_findings(site: Site, bridge: RunningBridge) -> None:
     before = bridge.state(LINE)["voltage"]
     site.ums.fault_injector.calls.clear()
     site.ums.fault_injector.inject("slow", DETECT, times=1, seconds=0.0005)
@@ -144,7 +144,7 @@ async def test_what_a_press_measured_is_not_undone_by_a_poll_begun_before(site: 
     assert history[0] == before
 
 
-async def test_the_refresh_button_brings_the_backends_own_figures_too(site: Site, bridge: RunningBridge) -> None:
+async def test_refresh_button_updates_the_backends_own_figures(site: Site, bridge: RunningBridge) -> None:
     site.ums.add_device()
     row = site.ums.count_devices()
     result = await bridge.set_key("hq_voip", "refresh", "PRESS")
@@ -152,13 +152,13 @@ async def test_the_refresh_button_brings_the_backends_own_figures_too(site: Site
     await bridge.shows("hq_voip", "total", row["total"])
 
 
-async def test_the_refresh_button_says_what_fails(site: Site, bridge: RunningBridge) -> None:
+async def test_refresh_button_with_a_failing_source_ends_with_its_error(site: Site, bridge: RunningBridge) -> None:
     site.gateways.fault_injector.inject("error", "/api/v1/mapping/list", code=7001)
     result = await bridge.set_key("branch", "refresh", "PRESS")
     assert (result["status"], result["error"]["code"]) == ("rejected", 7001)
 
 
-async def test_two_refreshes_during_one_poll_both_end(site: Site, bridge: RunningBridge) -> None:
+async def test_refreshes_during_one_poll_both_end(site: Site, bridge: RunningBridge) -> None:
     site.gateways.fault_injector.inject("hang", "/api/v1/mapping/list", times=1, seconds=0.2)
     tasks = [asyncio.create_task(bridge.refresh(backend="branch")) for _ in range(3)]
     for number, task in enumerate(tasks):
@@ -166,13 +166,13 @@ async def test_two_refreshes_during_one_poll_both_end(site: Site, bridge: Runnin
         assert {"devices", "details", "mappings"} == task.result()["branch"].keys()
 
 
-async def test_the_announce_button_announces(bridge: RunningBridge) -> None:
+async def test_announce_button_publishes_everything_again(bridge: RunningBridge) -> None:
     before = len(bridge.seen.all(f"fleet2mqtt/device/{CHANNEL}/availability"))
     assert (await bridge.set_key("bridge", "announce", "PRESS"))["status"] == "confirmed"
     await wait_until(lambda: len(bridge.seen.all(f"fleet2mqtt/device/{CHANNEL}/availability")) > before, "it again")
 
 
-async def test_a_reply_may_not_go_where_the_bridge_listens(site: Site, bridge: RunningBridge) -> None:
+async def test_response_topic_that_the_bridge_subscribes_to_is_ignored(site: Site, bridge: RunningBridge) -> None:
     for topic in (f"fleet2mqtt/device/{CHANNEL}/set/name", "homeassistant/device/x/config"):
         properties = reply_to(topic, b"")
         before = len(bridge.results(GATEWAY))
@@ -182,14 +182,14 @@ async def test_a_reply_may_not_go_where_the_bridge_listens(site: Site, bridge: R
     assert site.gateways.gateways[SN]["base"]["remark"] == "x"
 
 
-async def test_a_write_that_shows_late_is_waited_for(site: Site) -> None:
+async def test_write_that_shows_late_ends_confirmed(site: Site) -> None:
     async with site.bridge(commands={"confirm_timeout": PATIENCE}) as bridge:
         await bridge.settle()
         site.gateways.apply_delay = 0.05
         assert (await bridge.set(CHANNEL, {"enable": "ON"}))["observed"] == "ON"
 
 
-async def test_what_outlasts_its_time_ends_with_a_timeout(site: Site) -> None:
+async def test_request_past_its_deadline_ends_with_timeout(site: Site) -> None:
     patient = {"timeout": 30}
     async with site.bridge(branch=patient, commands={"max_age": 2, "confirm_timeout": 5}) as bridge:
         await bridge.settle()
@@ -207,7 +207,7 @@ async def test_what_outlasts_its_time_ends_with_a_timeout(site: Site) -> None:
         assert answer["error"]["code"] == "timeout"
 
 
-async def test_what_outlasts_the_bridge_is_told_so(site: Site) -> None:
+async def test_request_in_progress_at_stop_ends_stopped(site: Site) -> None:
     async with site.bridge(branch={"timeout": 30}) as bridge:
         await bridge.settle()
         site.gateways.fault_injector.inject("hang", "/api/v1/devices/*")

@@ -42,7 +42,7 @@ def bridge(site: Site, running: RunningBridge) -> RunningBridge:
     return running
 
 
-async def test_health_is_the_bridges_and_every_backends(bridge: RunningBridge) -> None:
+async def test_request_health_returns_the_bridges_and_every_backends(bridge: RunningBridge) -> None:
     answer = await bridge.ask("health")
     assert answer.keys() == {"transaction", "status", "data", "error"}
     assert answer["data"]["bridge"]["outbox"]["depth"] == 0
@@ -52,7 +52,7 @@ async def test_health_is_the_bridges_and_every_backends(bridge: RunningBridge) -
     }
 
 
-async def test_devices_come_page_by_page(bridge: RunningBridge) -> None:
+async def test_request_devices_returns_pages(bridge: RunningBridge) -> None:
     whole = await bridge.devices()
     found: list[str] = []
     after, more = "", True
@@ -67,7 +67,7 @@ async def test_devices_come_page_by_page(bridge: RunningBridge) -> None:
     assert {device["backend"] for device in only} == {"branch"}
 
 
-async def test_alarms_come_after_a_seq(site: Site, bridge: RunningBridge) -> None:
+async def test_request_alarms_returns_those_after_a_seq(site: Site, bridge: RunningBridge) -> None:
     start = (await bridge.ask("alarms", limit=1000))["data"]["last_seq"]
     raised = [site.ums.raise_alarm(MAC, push=False)["id"] for _ in range(5)]
     await bridge.refresh(backend="hq_voip")
@@ -80,7 +80,7 @@ async def test_alarms_come_after_a_seq(site: Site, bridge: RunningBridge) -> Non
     assert sorted(told) == sorted(f"hq_voip:{id_}" for id_ in raised)
 
 
-async def test_refresh_polls_what_is_named(site: Site, bridge: RunningBridge) -> None:
+async def test_request_refresh_polls_the_backend_named(site: Site, bridge: RunningBridge) -> None:
     site.gateways.set_base(SN, remark="fresh")
     site.gateways.fault_injector.inject("error", "/api/v1/mapping/list", code=7001)
     report = await bridge.refresh(device=CHANNEL)
@@ -98,14 +98,14 @@ async def test_action_allowed_that_is_another_platforms_is_logged_at_the_start(b
     await wait_until(lambda: any(logged in warning for warning in bridge.warnings()), "a warning")
 
 
-async def test_log_level_lasts_until_it_is_changed_again(bridge: RunningBridge) -> None:
+async def test_request_log_level_changes_the_logger(bridge: RunningBridge) -> None:
     for level in ("debug", "info", "warning"):
         answer = await bridge.ask("log_level", level=level, logger="bridge.test")
         assert answer["data"] == {"level": level, "logger": "bridge.test"}
         assert logging.getLogger("fleet2mqtt.test").level == logging.getLevelNamesMapping()[level.upper()]
 
 
-async def test_dead_letters_are_listed_tried_again_and_discarded(site: Site, bridge: RunningBridge) -> None:
+async def test_request_dead_letters_lists_retries_and_discards(site: Site, bridge: RunningBridge) -> None:
     for body in (b'{"password": "sesame"', b"[]"):
         assert (await site.push(body))[0] == 400
     listed = (await bridge.ask("dead_letters"))["data"]
@@ -150,7 +150,7 @@ FAULTS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
 
 
 @pytest.mark.parametrize("case", FAULTS)
-async def test_what_is_wrong_with_a_request_is_said(
+async def test_request_that_is_wrong_ends_with_code_and_reason(
     site: Site, bridge: RunningBridge, case: tuple[str, str, dict[str, Any], str]
 ) -> None:
     name, where, arguments, code = case
@@ -166,7 +166,7 @@ async def test_what_is_wrong_with_a_request_is_said(
 
 
 @pytest.mark.parametrize("payload", [b"{", b"[1]", b"5", b"\xff", b'{"transaction": [1]}', b'{"transaction": true}'])
-async def test_what_is_no_object_is_malformed(bridge: RunningBridge, payload: bytes) -> None:
+async def test_request_that_is_no_object_ends_malformed(bridge: RunningBridge, payload: bytes) -> None:
     topic = "fleet2mqtt/bridge/response/health"
     seen = len(bridge.seen.all(topic))
     await bridge.broker.publish("fleet2mqtt/bridge/request/health", payload)
@@ -174,7 +174,7 @@ async def test_what_is_no_object_is_malformed(bridge: RunningBridge, payload: by
     assert bridge.seen.all(topic)[-1].json["error"]["code"] == "malformed"
 
 
-async def test_who_asked_what_is_malformed_knows_the_response_by_its_transaction(bridge: RunningBridge) -> None:
+async def test_malformed_request_has_its_transaction_in_the_response(bridge: RunningBridge) -> None:
     topic = "fleet2mqtt/bridge/response/health"
     first = await bridge.ask("health", transaction="mine")
     for malformed in ({"expires_at": "soon"}, {}):
@@ -185,7 +185,7 @@ async def test_who_asked_what_is_malformed_knows_the_response_by_its_transaction
     assert again == first, "a refusal takes no answer's place"
 
 
-async def test_a_vendors_refusal_keeps_its_code(site: Site, bridge: RunningBridge) -> None:
+async def test_action_that_the_vendor_rejects_ends_with_its_code(site: Site, bridge: RunningBridge) -> None:
     answer = await bridge.ask("device_register", BRANCH, sn=SN, alias="again")
     assert answer["error"]["code"] == 7007
     site.gateways.fault_injector.inject("reset", "/api/v1/devices/regist")
@@ -193,7 +193,9 @@ async def test_a_vendors_refusal_keeps_its_code(site: Site, bridge: RunningBridg
     assert answer["error"]["code"] == "connection_lost"
 
 
-async def test_a_transaction_again_gets_the_same_answer_and_runs_once(site: Site, bridge: RunningBridge) -> None:
+async def test_request_transaction_repeated_gets_the_same_response_and_runs_once(
+    site: Site, bridge: RunningBridge
+) -> None:
     def calls() -> int:
         return sum(call.path.endswith("/regist") for call in site.gateways.fault_injector.calls)
 
@@ -211,14 +213,14 @@ async def test_a_transaction_again_gets_the_same_answer_and_runs_once(site: Site
     assert calls() == before + 1
 
 
-async def test_a_response_topic_gets_the_response_with_its_correlation(bridge: RunningBridge) -> None:
+async def test_response_topic_gets_the_response_with_its_correlation_data(bridge: RunningBridge) -> None:
     properties = reply_to("requester/7", b"seven")
     await bridge.broker.publish("fleet2mqtt/bridge/request/health", properties=properties)
     answer = await bridge.seen.wait(lambda message: message.topic == "requester/7")
     assert (answer.json["status"], answer.correlation) == ("ok", b"seven")
 
 
-async def test_port_mappings_from_the_first_to_the_last(site: Site, bridge: RunningBridge) -> None:
+async def test_actions_on_port_mappings_add_change_and_delete(site: Site, bridge: RunningBridge) -> None:
     rule = {"name": "Camera", "ip": "192.168.16.60", "port": "554,8000-8010", "protocol": 2}
     uuid = (await bridge.ask("mapping_add", BRANCH, **rule))["data"]["uuid"]
     device = f"branch_mapping_{uuid}"
@@ -242,7 +244,7 @@ async def test_port_mappings_from_the_first_to_the_last(site: Site, bridge: Runn
     assert FREE_RULE in site.gateways.rules
 
 
-async def test_info_lists_the_actions_with_a_json_schema_of_their_arguments(bridge: RunningBridge) -> None:
+async def test_info_lists_actions_with_json_schemas(bridge: RunningBridge) -> None:
     info = bridge.seen.latest("fleet2mqtt/bridge/info")
     assert info
     actions = {action["name"]: action for backend in info.json["backends"].values() for action in backend["actions"]}
@@ -272,7 +274,7 @@ def check_schema(schema: dict[str, Any]) -> None:
         check_schema(each)
 
 
-async def test_live_figures_of_a_vendor_are_asked_for_by_action(bridge: RunningBridge) -> None:
+async def test_action_returns_live_figures_of_the_vendor(bridge: RunningBridge) -> None:
     answer = await bridge.ask("fxo_status", "backend/hq_voip", device_mac=MAC, limit=2)
     assert len(answer["data"]["detects"]) == 2
     assert VOIP in await bridge.devices()

@@ -39,25 +39,25 @@ def root() -> Iterator[logging.Logger]:
     logging.getLogger("fleet2mqtt").setLevel(ours)
 
 
-def test_known_secrets_and_secret_names_are_blotted_out() -> None:
+def test_redaction_replaces_known_secrets_and_values_of_secret_names() -> None:
     assert REDACT(f"token {CANARY}!") == "token ***!"
     assert REDACT('{"password": "unknown one"}') == '{"password": "***"}'
     assert REDACT("abcdef") == "abcdef"  # too short to be looked for
     assert Redaction()("nothing to hide") == "nothing to hide"
 
 
-def test_the_longest_secret_is_looked_for_first() -> None:
+def test_redaction_of_overlapping_secrets_replaces_the_longest() -> None:
     assert Redaction(("sesame", "sesame-open"))("sesame-open") == "***"
 
 
-def test_a_line_for_people_hides_them_in_the_traceback_too() -> None:
+def test_text_log_redacts_tracebacks() -> None:
     line = TextFormatter(REDACT).format(record("got %s", CANARY))
     assert "WARNING fleet2mqtt.x: got ***" in line
     assert "Traceback" in line
     assert CANARY not in line
 
 
-def test_a_line_for_programs_is_json() -> None:
+def test_json_log_line_is_json() -> None:
     line = json.loads(JsonFormatter(REDACT).format(record("got %s", CANARY)))
     assert (line["level"], line["logger"], line["message"]) == ("warning", "fleet2mqtt.x", "got ***")
     assert CANARY not in line["exception"]
@@ -65,7 +65,7 @@ def test_a_line_for_programs_is_json() -> None:
     assert json.loads(JsonFormatter(REDACT).format(plain)).keys() == {"ts", "level", "logger", "message"}
 
 
-async def test_mqtt_gets_what_is_said_until_it_is_too_much() -> None:
+async def test_mqtt_log_above_its_rate_drops_and_counts() -> None:
     log = MqttLog(REDACT)
     log.handle(record("before there is a loop"))
     log.bind(asyncio.get_running_loop())
@@ -77,7 +77,7 @@ async def test_mqtt_gets_what_is_said_until_it_is_too_much() -> None:
     assert log.dropped >= 20
 
 
-async def test_a_record_from_another_thread_wakes_the_loop() -> None:
+async def test_mqtt_log_record_of_another_thread_wakes_the_event_loop() -> None:
     log = MqttLog(REDACT)
     log.bind(asyncio.get_running_loop())
     taking = asyncio.create_task(log.dequeue())
@@ -86,7 +86,7 @@ async def test_a_record_from_another_thread_wakes_the_loop() -> None:
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_it_goes_to_standard_error_from_the_level_up(
+def test_log_goes_to_standard_error_from_its_level_up(
     root: logging.Logger, capsys: pytest.CaptureFixture[str], *, as_json: bool
 ) -> None:
     mqtt = configure("info", as_json=as_json, redact=REDACT)

@@ -85,7 +85,7 @@ async def guest(listener: HttpServer) -> AsyncIterator[Guest]:
         writer.transport.abort()
 
 
-async def test_who_does_not_wait_is_answered_in_order() -> None:
+async def test_pipelined_requests_get_their_responses_in_order() -> None:
     async with open_kitchen() as (kitchen, listener), guest(listener) as hasty:
         hasty.writer.write(b"order soup")
         await wait_until(lambda: kitchen.begun, "the first to be under way")
@@ -95,7 +95,7 @@ async def test_who_does_not_wait_is_answered_in_order() -> None:
         assert kitchen.begun == [b"soup", b"fish"]
 
 
-async def test_what_is_not_recognised_is_for_aiohttp_from_then_on() -> None:
+async def test_connection_with_an_unmatched_request_is_aiohttps_from_then_on() -> None:
     async with open_kitchen() as (kitchen, listener), guest(listener) as fickle:
         kitchen.gate.set()
         fickle.writer.write(b"order soup")
@@ -107,7 +107,7 @@ async def test_what_is_not_recognised_is_for_aiohttp_from_then_on() -> None:
         assert kitchen.begun == [b"soup"]
 
 
-async def test_what_is_under_way_ends_before_the_doors_close() -> None:
+async def test_response_in_progress_ends_before_the_server_closes() -> None:
     async with open_kitchen() as (kitchen, listener), guest(listener) as late, guest(listener) as silent:
         late.writer.write(b"order soup")
         await wait_until(lambda: kitchen.begun, "it to be under way")
@@ -118,7 +118,7 @@ async def test_what_is_under_way_ends_before_the_doors_close() -> None:
         await closing
 
 
-async def test_who_leaves_early_disturbs_nobody() -> None:
+async def test_client_that_disconnects_early_does_no_harm() -> None:
     async with open_kitchen() as (kitchen, listener):
         async with guest(listener) as early:
             early.writer.write(b"order soup")
@@ -129,7 +129,7 @@ async def test_who_leaves_early_disturbs_nobody() -> None:
             assert await next_one.hear(b"fish.") == b"fish."
 
 
-async def test_a_fault_ends_one_request_and_not_the_service(caplog: pytest.LogCaptureFixture) -> None:
+async def test_exception_in_one_request_leaves_the_service_running(caplog: pytest.LogCaptureFixture) -> None:
     async with open_kitchen() as (kitchen, listener), guest(listener) as unlucky, guest(listener) as next_one:
         kitchen.gate.set()
         unlucky.writer.write(b"order poison")
@@ -139,7 +139,7 @@ async def test_a_fault_ends_one_request_and_not_the_service(caplog: pytest.LogCa
         assert await next_one.hear(b".") == b"fish."
 
 
-async def test_who_asks_nothing_is_shown_out() -> None:
+async def test_idle_connection_is_closed_after_the_timeout() -> None:
     async with (
         open_kitchen(idle_timeout=0.2) as (kitchen, listener),
         guest(listener) as regular,
@@ -151,7 +151,7 @@ async def test_who_asks_nothing_is_shown_out() -> None:
         assert await mute.gone() == b""
 
 
-async def test_the_oldest_makes_room_once_it_has_its_answer() -> None:
+async def test_oldest_connection_above_the_bound_is_closed_after_its_response() -> None:
     async with open_kitchen(max_connections=2) as (kitchen, listener), guest(listener) as busy:
         busy.writer.write(b"order soup")
         await wait_until(lambda: kitchen.begun, "it to be under way")
@@ -183,7 +183,7 @@ WRITINGS = {
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 7])
-async def test_however_a_push_is_written_it_is_taken_in(tmp_path: Path, pieces: int) -> None:
+async def test_push_in_any_valid_form_is_accepted(tmp_path: Path, pieces: int) -> None:
     async with open_site(tmp_path) as site, site.bridge(branch=None) as bridge:
         for name, head in WRITINGS.items():
             body = json.dumps({"id": f"{name} {pieces}", "metric_history_producer": MAC}).encode()

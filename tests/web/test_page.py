@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from tests.broker import Broker
 
 
-async def test_healthz_tells_of_a_late_event_loop_and_of_nothing_else(tmp_path: Path) -> None:
+async def test_healthz_with_a_late_event_loop_only_is_503(tmp_path: Path) -> None:
     async with bench(tmp_path, Vendor("hq", error=AuthenticationError("no"))) as parts:
         assert await parts.json("/healthz") == {"status": "ok", "loop_lag": 0.0}
         parts.status.loop_lag = 5.0
         assert await parts.json("/healthz", 503) == {"status": "late", "loop_lag": 5.0}
 
 
-async def test_readyz_wants_a_broker(tmp_path: Path) -> None:
+async def test_readyz_without_a_broker_is_503(tmp_path: Path) -> None:
     async with bench(tmp_path, Vendor("hq")) as parts:
         outbox = {"accepting": True, "depth": 0, "bytes": 0, "oldest_age": None}
         expected = {"ready": False, "broker": False, "outbox": outbox, "backends": {"hq": True}}
@@ -49,7 +49,7 @@ async def test_readyz_wants_a_broker(tmp_path: Path) -> None:
         ((Vendor("hq"), Vendor("branch", error=AuthenticationError("no"))), False),
     ],
 )
-async def test_readyz_wants_each_backend(
+async def test_readyz_with_one_backend_unavailable_is_503(
     tmp_path: Path, broker: Broker, vendors: tuple[Vendor, ...], ready: bool
 ) -> None:
     async with bench(tmp_path, *vendors, broker=broker) as parts:
@@ -58,7 +58,7 @@ async def test_readyz_wants_each_backend(
         assert body["backends"] == {vendor.name: vendor.error is None for vendor in vendors}
 
 
-async def test_readyz_tells_when_alarms_are_refused(tmp_path: Path, broker: Broker) -> None:
+async def test_readyz_after_refused_alarms_is_503(tmp_path: Path, broker: Broker) -> None:
     vendor = Vendor("hq")
     async with bench(tmp_path, vendor, broker=broker, limits=OutboxLimits(rows=1)) as parts:
         await parts.json("/readyz")
@@ -69,7 +69,7 @@ async def test_readyz_tells_when_alarms_are_refused(tmp_path: Path, broker: Brok
         assert body["outbox"]["accepting"] is False
 
 
-async def test_metrics_count_what_happened(tmp_path: Path, broker: Broker) -> None:
+async def test_metrics_after_pushes_and_commands_count_them(tmp_path: Path, broker: Broker) -> None:
     vendor = Vendor("hq", devices=(device(1), device(2)), calls={"device_list": Calls(7, 2)})
     down = Vendor("branch", error=AuthenticationError("no"))
     async with bench(tmp_path, vendor, down, broker=broker) as parts:
@@ -108,7 +108,7 @@ async def test_metrics_count_what_happened(tmp_path: Path, broker: Broker) -> No
     assert after[("process_resident_memory_bytes",)] > 1 << 20
 
 
-async def test_metrics_show_what_waits_and_what_was_dropped(tmp_path: Path) -> None:
+async def test_metrics_show_outbox_and_dropped_messages(tmp_path: Path) -> None:
     vendor = Vendor("hq")
     async with bench(tmp_path, vendor) as parts:
         await parts.hub.accept(vendor.update(alarms=(alarm(1),)))
@@ -120,7 +120,7 @@ async def test_metrics_show_what_waits_and_what_was_dropped(tmp_path: Path) -> N
         assert samples[("alarm_publish_seconds_count",)] == samples[("mqtt_connected",)] == 0
 
 
-async def test_metrics_come_as_openmetrics_when_asked_for(tmp_path: Path) -> None:
+async def test_metrics_requested_as_openmetrics_are_openmetrics(tmp_path: Path) -> None:
     async with bench(tmp_path) as parts:
         wanted = {"Accept": "application/openmetrics-text; version=1.0.0"}
         async with parts.client.get("/metrics", headers=wanted) as answer:
@@ -147,7 +147,7 @@ async def test_status_shows_bridge_backends_and_alarms(tmp_path: Path) -> None:
     assert body["alarms"]["active"]["critical"] == 0
 
 
-async def test_status_shows_devices_as_they_are_and_no_secret(tmp_path: Path) -> None:
+async def test_status_shows_device_states_and_no_secret(tmp_path: Path) -> None:
     names = ("总部语音网关", "<script>alert(1)</script>", "R&D \ud83d")
     vendor = Vendor("hq", devices=tuple(device(n, name=name) for n, name in enumerate(names)))
     vendor.devices += (device(3, available=False),)
@@ -160,7 +160,7 @@ async def test_status_shows_devices_as_they_are_and_no_secret(tmp_path: Path) ->
     assert devices["rows"][0]["values"] == [["Signal", -70, "dBm"], ["Enabled", "ON", None]]
 
 
-async def test_devices_of_a_backend_that_is_down_are_offline(tmp_path: Path) -> None:
+async def test_status_with_a_backend_unavailable_shows_its_devices_offline(tmp_path: Path) -> None:
     vendor = Vendor("hq", devices=(device(1),), error=AuthenticationError("no"))
     async with bench(tmp_path, vendor) as parts:
         await parts.hub.accept(vendor.update())
@@ -172,7 +172,7 @@ async def test_devices_of_a_backend_that_is_down_are_offline(tmp_path: Path) -> 
     ("wanted", "ids"),
     [("om20", ["hq_0001"]), ("网关", ["hq_0001"]), ("hq_0003", ["hq_0003"]), ("OFFLINE", ["hq_0002"]), ("none", [])],
 )
-async def test_devices_can_be_filtered(tmp_path: Path, wanted: str, ids: list[str]) -> None:
+async def test_status_with_a_filter_shows_matching_devices(tmp_path: Path, wanted: str, ids: list[str]) -> None:
     devices = (device(1, name="网关", model="OM20"), device(2, available=False), device(3))
     async with bench(tmp_path, Vendor("hq", devices=devices)) as parts:
         found = (await parts.json(f"/api/status?filter={wanted}"))["devices"]
@@ -180,20 +180,20 @@ async def test_devices_can_be_filtered(tmp_path: Path, wanted: str, ids: list[st
         assert (found["matching"], found["total"]) == (len(ids), 3)
 
 
-async def test_no_more_than_500_devices_are_sent(tmp_path: Path) -> None:
+async def test_status_with_more_than_500_devices_shows_500(tmp_path: Path) -> None:
     async with bench(tmp_path, Vendor("hq", devices=tuple(map(device, range(501))))) as parts:
         devices = (await parts.json("/api/status"))["devices"]
         assert (len(devices["rows"]), devices["matching"], devices["total"]) == (500, 501, 501)
 
 
-async def test_a_sick_outbox_does_not_take_the_page_away(tmp_path: Path) -> None:
+async def test_status_with_a_failing_outbox_still_responds(tmp_path: Path) -> None:
     async with open_outbox(tmp_path / "other.sqlite") as closed:
         pass
     async with bench(tmp_path, shown_outbox=closed) as parts:
         assert (await parts.json("/api/status"))["alarms"] is None
 
 
-async def test_the_page_needs_nothing_from_elsewhere_and_only_its_own_script_runs(tmp_path: Path) -> None:
+async def test_page_loads_nothing_from_elsewhere_and_allows_only_its_own_script(tmp_path: Path) -> None:
     async with bench(tmp_path) as parts, parts.client.get("/") as answer:
         assert (answer.status, answer.content_type, answer.charset) == (200, "text/html", "utf-8")
         html, policy = await answer.text(), answer.headers["Content-Security-Policy"]
@@ -207,7 +207,7 @@ async def test_the_page_needs_nothing_from_elsewhere_and_only_its_own_script_run
 
 
 @pytest.mark.parametrize("path", ["/", "/api/status", "/healthz", "/readyz", "/metrics", "/nothing"])
-async def test_there_is_only_reading_and_each_answer_is_guarded(tmp_path: Path, path: str) -> None:
+async def test_web_application_is_read_only_with_security_headers(tmp_path: Path, path: str) -> None:
     async with bench(tmp_path) as parts:
         for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
             async with parts.client.request(method, path) as answer:
