@@ -57,7 +57,7 @@ def test_options_have_defaults() -> None:
         "query": "all",
         "set_path": "/api/v1/devices/set",
         "set_body": "minimal",
-        "running_states": ["running"],
+        "running_states": ["running", "online", "1"],
         "area": "none",
         "units": {"traffic": "kB", "flow": "GB"},
     }

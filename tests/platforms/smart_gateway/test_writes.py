@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fleet2mqtt.devices.model import read_state
-from fleet2mqtt.errors import Ambiguous, Rejected
+from fleet2mqtt.errors import Ambiguous, Rejected, Unconfirmed
 from fleet2mqtt.platforms.smart_gateway import writes
 from fleet2mqtt.sdk import vendor_json
 from tests.platforms.smart_gateway.connected import GATEWAY, SET, SIM, SN, USB, WAN, calls, simulated
@@ -233,6 +233,27 @@ async def test_write_to_an_offline_gateway_is_rejected(backend: tuple[Simulator,
         await run.write(SIM, "apn", "3gnet")
     assert caught.value.code == 7006
     assert caught.value.endpoint == "devices/set"
+
+
+async def test_write_that_cannot_reach_the_gateway_is_unconfirmed(backend: tuple[Simulator, Run]) -> None:
+    """Faults 3.4: a read-back would show the vendor's copy."""
+    simulator, run = backend
+    simulator.running_state = "offline"  # it takes the change all the same
+    simulator.set_base(SN, state="offline")
+    await run.poll("devices")
+    await run.write(GATEWAY, "remark", "kept by the vendor")
+    with pytest.raises(Unconfirmed, match="'offline'") as caught:
+        await run.write(SIM, "apn", "3gnet")
+    assert caught.value.code == "device_offline"
+    with pytest.raises(Unconfirmed):
+        await run.write_group(GATEWAY, {"lan_ip": "10.0.0.1", "lan_mask": "255.0.0.0"})
+    simulator.query_failures[SN] = 7006
+    with pytest.raises(Unconfirmed):
+        await run.write(SIM, "apn", "cmnet")
+    simulator.query_failures.clear()
+    simulator.running_state = "running"
+    simulator.set_base(SN, state="running")
+    await run.write(SIM, "apn", "cmnet")  # the last known state was old
 
 
 async def test_lost_response_is_ambiguous_and_read_back_decides(backend: tuple[Simulator, Run]) -> None:

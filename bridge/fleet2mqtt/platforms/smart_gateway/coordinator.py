@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet2mqtt.devices.model import Device, Update, UpdateOrigin
-from fleet2mqtt.errors import AuthenticationError, BackendError, CommandError, RateLimited, Rejected, Unreachable
+from fleet2mqtt.errors import (
+    AuthenticationError,
+    BackendError,
+    CommandError,
+    RateLimited,
+    Rejected,
+    Unconfirmed,
+    Unreachable,
+)
 from fleet2mqtt.platforms.smart_gateway import assignment
 from fleet2mqtt.platforms.smart_gateway.client import Client
 from fleet2mqtt.platforms.smart_gateway.device_store import DeviceStore
@@ -184,7 +192,7 @@ class Coordinator:
         for sn in (sn for sn in holders if sn is not None):
             try:
                 devices += await self._query([sn], is_read_back=True)
-            except Rejected as error:  # a gateway that is offline; which rules it has is in the list of rules
+            except Rejected as error:  # a gateway that is offline; the list of rules has been read
                 _LOG.debug("%s: gateway %s cannot be read: %s", self.update.backend, sn, error)
         return devices
 
@@ -281,6 +289,33 @@ class Coordinator:
         )
 
     # Writes
+
+    async def write_settings(self, sn: str, change: Mapping[str, Any]) -> None:
+        """Send changed settings of one gateway. Raises BackendError.
+
+        Raises Unconfirmed for settings of the gateway itself while it does not run: a read-back then shows the vendor's
+        copy. Alias, remark, pin and lock are the vendor's own.
+        """
+        await self.change_settings(sn, change)
+        if {"network", "channel"}.isdisjoint(change) or self._is_running(sn) is not False:
+            return
+        await self._read_again(sn)
+        record = self.gateways.record(sn)
+        if record is not None and record.running is False:
+            name, state = record.base.alias or sn, record.base.state
+            message = f"the vendor took the change, but gateway {name} does not run (its state is {state!r})"
+            raise Unconfirmed(message, endpoint=self.client.set_path, code="device_offline")
+
+    def _is_running(self, sn: str) -> bool | None:
+        record = self.gateways.record(sn)
+        return None if record is None else record.running
+
+    async def _read_again(self, sn: str) -> None:
+        """Read a gateway whose last known state may be old; where that fails, the old one counts."""
+        try:
+            await self._query([sn], is_read_back=True)
+        except BackendError as error:
+            _LOG.debug("%s: gateway %s cannot be read: %s", self.update.backend, sn, error)
 
     async def change_settings(self, sn: str, change: Mapping[str, Any]) -> dict[str, Any]:
         """Send changed settings of one gateway; the option `set_body` may put all its other settings around them.

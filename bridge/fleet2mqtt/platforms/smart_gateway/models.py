@@ -230,8 +230,8 @@ class BackendRecord:
 class Writer(Protocol):
     """What the entities' write functions need of the coordinator."""
 
-    async def change_settings(self, sn: str, change: Mapping[str, Any]) -> dict[str, Any]:
-        """Send changed settings of one gateway, shaped as a query returns them; return the vendor's response."""
+    async def write_settings(self, sn: str, change: Mapping[str, Any]) -> None:
+        """Send changed settings of one gateway, shaped as a query returns them."""
         ...
 
     async def set_subnet_ip(self, uuid: str, address: str) -> Update | None:

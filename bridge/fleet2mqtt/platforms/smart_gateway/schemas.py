@@ -156,7 +156,7 @@ OPTIONS = {
         str, vol.Match(r"^/\S*$", msg="expected a path such as /api/v1/devices/set")
     ),
     vol.Optional("set_body", default=SetBody.MINIMAL.value): vol.In([body.value for body in SetBody]),
-    vol.Optional("running_states", default=["running"]): vol.All([_state], vol.Length(min=1)),
+    vol.Optional("running_states", default=["running", "online", "1"]): vol.All([_state], vol.Length(min=1)),
     vol.Optional("area", default=Area.NONE.value): vol.In([area.value for area in Area]),
     vol.Optional("units", default=dict): {
         vol.Optional("traffic", default="kB"): _DATA_SIZE,

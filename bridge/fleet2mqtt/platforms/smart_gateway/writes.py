@@ -112,7 +112,7 @@ class SettingWrite:
 
     async def __call__(self, client: Writer, device: Device, value: Any) -> None:
         """Send the setting. Raises BackendError."""
-        await client.change_settings(device.record.sn, self.change(device.record, value))
+        await client.write_settings(device.record.sn, self.change(device.record, value))
 
     def change(self, record: GatewayRecord | ChannelRecord, value: Any) -> dict[str, Any]:
         """Return what to set, shaped as a query returns it."""
@@ -134,7 +134,7 @@ async def write_settings(client: Writer, device: Device, values: Mapping[str, An
         description = device.entity(key)
         if description is not None and isinstance(description.write, SettingWrite):
             change = merged(change, description.write.change(device.record, value))
-    await client.change_settings(device.record.sn, change)
+    await client.write_settings(device.record.sn, change)
 
 
 def configuration(raw: Mapping[str, Any]) -> dict[str, Any]:
