@@ -65,7 +65,7 @@ GRACE = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """What the data directory holds: the open outbox, the inventory of the last run and the instance id."""
+    """Content of the data directory: the open outbox, the inventory of the last run and the instance id."""
 
     outbox: Outbox
     snapshot: Snapshot
@@ -268,7 +268,7 @@ class Application:
     def _start_loops(self, loops: TaskSet) -> None:
         loops.start(self.publisher.run(), "publisher")
         loops.start(self.alarm_publisher.run(), "alarms")
-        loops.start(self.alarm_publisher.run_recording(), "alarm marks")
+        loops.start(self.alarm_publisher.run_recording(), "alarm acknowledgements")
         loops.start(self.housekeeping.run_health(), "health")
         loops.start(self.housekeeping.run_alarm_summary(), "alarm summary")
         loops.start(self.housekeeping.run_log(self.log), "logging")

@@ -25,7 +25,7 @@ def redact(text: str) -> str:
 _SHORTEST = 4
 """A configured secret shorter than this would blot out half the log."""
 _SCHEME = re.compile(r"(?:basic|bearer|digest|token|apikey) +", re.IGNORECASE)
-"""What an Authorization header begins with; a vendor may repeat what follows it alone."""
+"""Scheme of an Authorization header; a vendor may repeat the part after it alone."""
 
 
 class Redaction:
@@ -38,9 +38,9 @@ class Redaction:
     def add(self, secrets: Iterable[str]) -> None:
         """Replace these secrets, too, from now on: those of a configuration that was reloaded."""
         whole = self._secrets = self._secrets | frozenset(secrets)
-        alone = {_SCHEME.sub("", word, count=1) for word in whole if _SCHEME.match(word)}
-        words = sorted((word for word in whole | alone if len(word) >= _SHORTEST), key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, words))) if words else None
+        alone = {_SCHEME.sub("", text, count=1) for text in whole if _SCHEME.match(text)}
+        texts = sorted((text for text in whole | alone if len(text) >= _SHORTEST), key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, texts))) if texts else None
 
     def __call__(self, text: str) -> str:
         """Return the text without secrets."""

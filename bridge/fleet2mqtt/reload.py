@@ -27,7 +27,7 @@ _NOT_OPTIONS = frozenset(("path", "secrets", "warnings"))
 
 @dataclass(slots=True, kw_only=True)
 class Restart:
-    """Whether the bridge is to be started again with another configuration."""
+    """Request to start the bridge again with another configuration."""
 
     requested: asyncio.Event = field(default_factory=asyncio.Event)
     config: Config | None = None

@@ -35,7 +35,7 @@ class Link:
         return len(self._waiting)
 
     async def request(
-        self, backend: str | None, action: str, arguments: Mapping[str, Any], patience: float | None = None
+        self, backend: str | None, action: str, arguments: Mapping[str, Any], seconds: float | None = None
     ) -> Any:
         """Send a request; return the response's data. Raises HomeAssistantError, translated."""
         transaction = secrets.token_hex(8)
@@ -43,7 +43,7 @@ class Link:
         try:
             payload = json_dumps({**arguments, "transaction": transaction})
             await mqtt.async_publish(self.hass, self.topics.request(backend, action), payload, 1, retain=False)
-            async with asyncio.timeout(self.timeout if patience is None else patience):
+            async with asyncio.timeout(self.timeout if seconds is None else seconds):
                 said = await answer
         except TimeoutError as error:
             raise failure("no_answer", action=action) from error

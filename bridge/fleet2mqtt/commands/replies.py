@@ -59,7 +59,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a command ended."""
+    """Outcome of a command: status, requested and observed value, error."""
 
     status: ResultStatus
     requested: Any = None

@@ -105,7 +105,7 @@ class DiscoveryConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenConfig:
-    """Where an HTTP server listens; port 0 lets the system choose."""
+    """Address of an HTTP server; port 0 lets the system choose."""
 
     host: str
     port: int
@@ -113,7 +113,7 @@ class ListenConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushListenConfig(ListenConfig):
-    """Where pushes are received; the X-Forwarded-For header of `trusted_proxies`, and of nobody else, is believed."""
+    """Address at which pushes are received; only `trusted_proxies` are believed their X-Forwarded-For header."""
 
     trusted_proxies: tuple[Network, ...] = ()
 
@@ -134,7 +134,7 @@ class AlarmConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandConfig:
-    """How old a command may be and how long its read-back may take, in seconds, and how many may wait at once."""
+    """Bounds of commands: age and duration of the read-back in seconds, and number of waiting commands."""
 
     max_age: float = 60.0
     confirm_timeout: float = 10.0
@@ -188,7 +188,7 @@ class Config:
     backends: Mapping[str, BackendConfig]
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
-    """What does no harm and has no effect, as `file:line: option: message`."""
+    """Options without effect, which do no harm, as `file:line: option: message`."""
 
 
 def hidden(config: Config) -> Iterator[str]:

@@ -95,9 +95,9 @@ MAX_STATE = 255
 
 def last_alarm(body: Mapping[str, Any]) -> dict[str, Value]:
     """Return the state of the last alarm entities for the body of an alarm event."""
-    words = body["description"] or body["description_en"] or body["name"]
+    text = body["description"] or body["description_en"] or body["name"]
     return {
-        "last_alarm": str(words)[:MAX_STATE],
+        "last_alarm": str(text)[:MAX_STATE],
         "last_alarm_time": body["raised_at"],
         "last_alarm_severity": body["severity"],
     }

@@ -124,7 +124,7 @@ class EntityDescription(Generic[RecordT, ClientT]):
     maximum: float | None = None
     step: float | None = None
     pattern: str | None = None
-    """What a text must match as a whole; without anchors."""
+    """Regular expression that a text must match as a whole; without anchors."""
     secret: bool = False
     """Write-only: neither shown in a state nor repeated in a result."""
 
@@ -230,7 +230,7 @@ class Alarm:
 class Inventory:
     """A complete, successful list of one scope: every device id that the vendor has there now.
 
-    An empty list removes nothing, unless it is `confirmed_empty`: the vendor said in so many words that there are none.
+    An empty list removes nothing, unless it is `confirmed_empty`: the vendor states that there are none.
     """
 
     scope: str

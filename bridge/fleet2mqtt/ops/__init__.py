@@ -1,1 +1,1 @@
-"""What the bridge reports of itself, its own requests, logging, and periodic work."""
+"""Reports of the bridge about itself, bridge requests, logging, and periodic work."""

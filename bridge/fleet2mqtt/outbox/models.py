@@ -1,4 +1,4 @@
-"""What the outbox stores: alarm events as they are published, and pushes that could not be parsed."""
+"""Content of the outbox: alarm events as they are published, and pushes that could not be parsed."""
 
 from __future__ import annotations
 

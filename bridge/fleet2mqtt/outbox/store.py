@@ -186,7 +186,7 @@ def _insert(db: sqlite3.Connection, into: str, rows: Sequence[tuple[Any, ...]], 
     for start in range(0, len(rows), ROWS_A_STATEMENT):
         part = rows[start : start + ROWS_A_STATEMENT]
         db.execute(
-            f"INSERT INTO {into} VALUES {', '.join([row] * len(part))} {conflict}",  # noqa: S608 - our own words
+            f"INSERT INTO {into} VALUES {', '.join([row] * len(part))} {conflict}",  # noqa: S608 - constants of this module
             list(chain.from_iterable(part)),
         )
 

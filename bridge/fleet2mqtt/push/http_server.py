@@ -329,7 +329,7 @@ class ReplaceableServer:
 
 
 def cannot_listen(error: OSError, host: str, port: int) -> str:
-    """Return why there is no server at an address, without asyncio's words, which tell the address twice."""
+    """Return why there is no server at an address, without asyncio's text, which has the address twice."""
     reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror
     return f"cannot listen on {authority(host, port)}: {reason}"
 

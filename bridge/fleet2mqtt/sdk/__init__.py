@@ -1,1 +1,1 @@
-"""What a platform is written with."""
+"""The SDK: building blocks for platforms."""

@@ -137,7 +137,7 @@ class Backend(Generic[ClientT]):
     """One configured instance of a platform, ready to be polled and commanded.
 
     `client` is what the rows' `write` gets. `read(device)` asks the vendor for this device now (a read-back, a `get`)
-    and gives the Update that says it; it raises BackendError. `calls` counts by endpoint; `quota` says in words for
+    and returns the update; it raises BackendError. `calls` counts by endpoint; `quota` tells in text for
     people what rate the vendor gets at most.
     """
 
@@ -160,8 +160,8 @@ class Backend(Generic[ClientT]):
 class Context:
     """Argument of `connect`: the backend's name, its validated options, ids, and storage for checkpoints.
 
-    `watermark(device)` is the text last given to `keep(device, text)`, across restarts: how far a device's alarm
-    history has been read.
+    `checkpoint(device)` is the text last given to `save_checkpoint(device, text)`, across restarts: how far the alarm
+    history of a device was read.
     """
 
     name: str

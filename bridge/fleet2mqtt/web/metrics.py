@@ -1,6 +1,6 @@
 """Metrics: `/metrics` for Prometheus, from the counters of the components at the moment of the request.
 
-Labels are names that the operator gave and words of our own: never a device, a person or anything a vendor said.
+Labels are names from the configuration and fixed texts: never a device, a person or a vendor's text.
 """
 
 from __future__ import annotations
@@ -142,16 +142,16 @@ class Metrics:
         yield InfoMetricFamily(f"{PREFIX}_build", "Version that is running", value={"version": self._status.version})
 
 
-def _gauge(name: str, words: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"{PREFIX}_{name}", words, value=value)
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)
 
 
-def _counter(name: str, words: str, value: float) -> Metric:
-    return CounterMetricFamily(f"{PREFIX}_{name}", words, value=value)
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"{PREFIX}_{name}", text, value=value)
 
 
-def _counters(name: str, words: str, label: str, values: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(f"{PREFIX}_{name}", words, labels=(label,))
+def _counters(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=(label,))
     for value, count in sorted(values.items()):
         family.add_metric((value,), count)
     return family

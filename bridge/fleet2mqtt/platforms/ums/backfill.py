@@ -50,7 +50,7 @@ _EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """How far the history of a gateway was read: the ids at its new end, the time of the newest, and its length."""
+    """Progress in the history of a gateway: the ids at its new end, the time of the newest, and its length."""
 
     ids: tuple[str, ...]
     at: datetime | None = None
