@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import voluptuous as vol
 
-from .action import BOOLEAN, DATETIME, MAPPING, SOME_TEXTS, STRING, TEXT, TEXTS, Action, integer, one_of
+from .action import ANY, BOOLEAN, DATETIME, MAPPING, SOME_TEXTS, STRING, TEXT, TEXTS, Action, integer, one_of
 
 ACTIONS = (
     Action(
@@ -302,7 +302,7 @@ ACTIONS = (
             vol.Required("device"): TEXT,
             vol.Required("identifier"): TEXT,
             vol.Required("type"): one_of("text", "json", "hex"),
-            vol.Required("msg"): MAPPING,
+            vol.Required("msg"): ANY,
             vol.Optional("push_mode"): one_of("mqtt", "tcp"),
         },
         renamed={"device": "device_id"},

@@ -6,12 +6,15 @@ import json
 import time
 from typing import Any
 
+import jsonschema
 import pytest
 import voluptuous as vol
 
 from fleet2mqtt.errors import CommandError, Rejected
+from fleet2mqtt.platforms.thingscloud.actions import ACTIONS
 from fleet2mqtt.sdk.api import describe
-from tests.platforms.thingscloud.connected import ADMIN, DEVICE, FIRST, SECOND, Run, calls, simulated
+from fleet2mqtt.sdk.json_schema import json_schema
+from tests.platforms.thingscloud.connected import ADMIN, DEVICE, FIRST, NAME, SECOND, Run, calls, simulated
 from tests.platforms.thingscloud.project import Project, running
 
 DAY = 86_400_000
@@ -197,8 +200,13 @@ async def test_device_is_created_and_deleted() -> None:
         with pytest.raises(Rejected) as refused:
             await run.act("device_delete", device_id=FIRST)
         assert refused.value.code == 403
+        await run.poll("devices")
         assert await run.act("device_delete", device_id=made["id"]) == {}
         assert made["id"] not in simulator.devices
+        await run.poll("devices")
+        assert run.updates[-1].removed == (f"{NAME}_{made['id']}",)  # at once, not after two lists (faults 3.10)
+        await run.poll("devices")
+        assert not run.updates[-1].removed
 
 
 async def test_certificate_is_returned_to_the_requester_only() -> None:
@@ -262,28 +270,90 @@ async def test_admin_without_admin_login_is_refused_unsent() -> None:
         assert (await run.act("admin"))["account"] == "admin"
 
 
-@pytest.mark.parametrize(
-    ("action", "arguments"),
-    [
-        ("device_get", {}),
-        ("device_get", {"device_id": ""}),
-        ("device_get", {"device_id": 5.5}),
-        ("device_list", {"page": 0}),
-        ("device_list", {"page": True}),
-        ("device_command", {"device_id": "a", "method": "m", "params": []}),
-        ("device_data", {"device_id": "a", "identifier": "i", "type": "xml", "msg": "x"}),
-        ("device_data", {"device_id": "a", "identifier": "i", "type": "text", "msg": "x", "push_mode": "http"}),
-        ("device_attributes_set", {"device_id": "a", "attributes": {}}),
-        ("attributes_remove", {"device_id": "a", "keys": []}),
-        ("attribute_history", {"device_id": "a", "identifier": "i", "page_records": 101}),
-        ("device_tags_set", {"device_id": "a", "tags": {"x": 1}}),
-        ("device_groups_set", {"device_id": "a"}),
-        ("standard_infos_set", {"device_id": "a", "info_type": "x", "value": {"a": {}}}),
-        ("customer_create", {"name": "a", "account": "b"}),
-        ("customer_password_set", {"customer_id": "a", "password": ""}),
-        ("project", {"x": 1}),
-    ],
-)
+INVALID: list[tuple[str, dict[str, Any]]] = [
+    ("device_get", {}),
+    ("device_get", {"device_id": ""}),
+    ("device_get", {"device_id": 5.5}),
+    ("device_list", {"page": 0}),
+    ("device_list", {"page": True}),
+    ("device_command", {"device_id": "a", "method": "m", "params": []}),
+    ("device_data", {"device_id": "a", "identifier": "i", "type": "xml", "msg": "x"}),
+    ("device_data", {"device_id": "a", "identifier": "i", "type": "text", "msg": "x", "push_mode": "http"}),
+    ("device_attributes_set", {"device_id": "a", "attributes": {}}),
+    ("attributes_remove", {"device_id": "a", "keys": []}),
+    ("attribute_history", {"device_id": "a", "identifier": "i", "page_records": 101}),
+    ("device_tags_set", {"device_id": "a", "tags": {"x": 1}}),
+    ("device_groups_set", {"device_id": "a"}),
+    ("standard_infos_set", {"device_id": "a", "info_type": "x", "value": {"a": {}}}),
+    ("customer_create", {"name": "a", "account": "b"}),
+    ("customer_password_set", {"customer_id": "a", "password": ""}),
+    ("project", {"x": 1}),
+    ("device_data", {"device_id": "a", "identifier": "i", "type": "text", "msg": 5}),
+    ("device_data", {"device_id": "a", "identifier": "i", "type": "text", "msg": ["x"]}),
+    ("device_attributes_set", {"device_id": "a", "attributes": "relay1"}),
+    ("cloud_attributes_set", {"device_id": "a", "attributes": ["relay1"]}),
+    ("device_attributes_set", {"device_id": "a", "attributes": {"": 1}}),
+    ("device_tags_set", {"device_id": "a", "tags": {}}),
+    ("device_tags_set", {"device_id": "a", "tags": "x"}),
+    ("customer_tags_set", {"customer_id": "a", "tags": {}}),
+    ("extend_infos_set", {"device_id": "a", "infos": {}}),
+    ("extend_infos_set", {"device_id": "a", "infos": {"x": None}}),
+    ("standard_infos_set", {"device_id": "a", "info_type": "x", "value": {}}),
+    ("device_create", {"name": "a", "tags": {"x": 1}}),
+    ("device_groups_set", {"device_id": "a", "groups": [""]}),
+]
+REFUSED_BY_THE_ACTION: list[tuple[str, dict[str, Any]]] = [
+    ("device_data", {"device_id": "a", "identifier": "i", "type": "text", "msg": {}}),
+    ("device_data", {"device_id": "a", "identifier": "i", "type": "json", "msg": "x"}),
+    ("device_data", {"device_id": "a", "identifier": "i", "type": "hex", "msg": "01 0"}),
+    ("attribute_history", {"device_id": "a", "identifier": "i", "start_time": 1}),
+    ("device_info_set", {"device_id": "a"}),
+    ("customer_info_set", {"customer_id": "a"}),
+]
+VALID: list[tuple[str, dict[str, Any]]] = [
+    ("device_command", {"device_id": "a", "method": "m", "params": {"x": [1]}, "id": 5}),
+    ("device_data", {"device_id": "a", "identifier": "i", "type": "text", "msg": "t:45,u=31"}),
+    ("device_data", {"device_id": "a", "identifier": "i", "type": "hex", "msg": "01 03 FF"}),
+    ("device_data", {"device_id": 7, "identifier": "i", "type": "json", "msg": {"led": "ON"}, "push_mode": "tcp"}),
+    ("device_attributes_set", {"device_id": "a", "attributes": {"relay1": True, "t": 5.5, "o": {}, "l": []}}),
+    ("cloud_attributes_set", {"device_id": "a", "attributes": {"note": "x"}}),
+    ("attribute_history", {"device_id": "a", "identifier": "i", "start_time": 1, "end_time": 2, "pages": 3}),
+    ("device_tags_set", {"device_id": "a", "tags": {"floor": "1", "x": ""}}),
+    ("device_groups_set", {"device_id": "a", "groups": []}),
+    ("device_info_set", {"device_id": "a", "descr": ""}),
+    ("device_create", {"name": "a", "tags": {}}),
+    ("customer_create", {"name": "a", "account": "b", "password": "c", "tags": {}, "mobile": 139}),
+    ("extend_infos_set", {"device_id": "a", "infos": {"x": "a", "y": True, "z": 1.5}}),
+    ("standard_infos_set", {"device_id": "a", "info_type": "location", "value": {"floor": 3}}),
+]
+
+
+def _schema(name: str) -> Any:
+    return next(action.schema for action in ACTIONS if action.name == name)
+
+
+@pytest.mark.parametrize(("action", "arguments"), VALID)
+def test_published_schema_accepts_what_the_action_accepts(action: str, arguments: dict[str, Any]) -> None:
+    """Faults 4.9."""
+    vol.Schema(dict(_schema(action)))(arguments)
+    jsonschema.validate(arguments, json_schema(_schema(action)))
+
+
+@pytest.mark.parametrize(("action", "arguments"), [*INVALID, *REFUSED_BY_THE_ACTION])
+def test_published_schema_refuses_what_the_action_refuses(action: str, arguments: dict[str, Any]) -> None:
+    """Faults 4.9."""
+    assert not jsonschema.Draft202012Validator(json_schema(_schema(action))).is_valid(arguments)
+
+
+@pytest.mark.parametrize(("action", "arguments"), REFUSED_BY_THE_ACTION)
+async def test_arguments_that_contradict_each_other_are_refused_unsent(action: str, arguments: dict[str, Any]) -> None:
+    async with simulated() as (simulator, run):
+        with pytest.raises(CommandError):
+            await run.act(action, **arguments)
+        assert not simulator.fault_injector.calls
+
+
+@pytest.mark.parametrize(("action", "arguments"), INVALID)
 async def test_invalid_arguments_are_refused_unsent(action: str, arguments: dict[str, Any]) -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(vol.Invalid):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from fleet2mqtt.devices.model import Update, UpdateOrigin
 from fleet2mqtt.errors import Ambiguous, AuthenticationError, InvalidResponse, RateLimited, Rejected
 from fleet2mqtt.sdk.rate_limiter import command_priority
 from tests.platforms.context import Shared
-from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, simulated
+from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, connected, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
 
 
@@ -222,3 +225,29 @@ async def test_total_missed_by_several_polls_is_null() -> None:
             unknown = [state.get(key) is None for key in ("device_total", "project", "customers")]
             assert unknown == [missed == 3] * 3
         assert (state["normal_total"], state["types"]) == (1, 3)
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/api/v1", "/api/v1/"])
+async def test_url_with_or_without_the_documents_path_is_accepted(suffix: str) -> None:
+    """The document prints `https://<api-endpoint>/api/v1/…` (faults 4.8)."""
+    project = Project()
+
+    async def respond(request: web.Request) -> web.Response:
+        raw = await request.read()
+        info = project.answer(request, json.loads(raw) if raw else None)
+        return web.json_response({"result": True, "info": info or {"access_token": "t"}})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", respond)
+    async with TestServer(app) as server, connected(str(server.make_url("")).rstrip("/") + suffix) as run:
+        await run.poll("devices")
+        assert set(run.devices) == {DEVICE}
+    assert [path for _, path, _ in project.requests] == ["access_token", "devices"]
+
+
+async def test_configuration_url_is_not_the_api() -> None:
+    """No console is at the API's address (faults 5.16)."""
+    async with simulated() as (_, run):
+        await run.poll()
+        assert run.backend.configuration_url is None
+        assert {device.configuration_url for device in run.devices.values()} == {None}

@@ -24,7 +24,7 @@ __all__ = ["ACTIONS", "SCHEMA", "check", "connect"]
 @asynccontextmanager
 async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     """Open one project. Nothing is requested until a source is polled."""
-    options = context.options
+    options = {**context.options, "url": base_url(context.options["url"])}
     limiter = RateLimiter(concurrency=1, spacing=1 / options["rate"])
     async with open_http_client(options, envelope=ENVELOPE, pace=limiter, parse=parse) as api:
         tokens = TokenProvider(api, credentials_from(options), context.data_dir / f"{context.name}.token.json")
@@ -42,8 +42,12 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             quota={"concurrency": 1, "requests_per_second": options["rate"]},
             title=TITLE,
             manufacturer=MANUFACTURER,
-            configuration_url=options["url"],
         )
+
+
+def base_url(url: str) -> str:
+    """Return the URL that paths are appended to: the document prints it with and without /api/v1."""
+    return url.removesuffix("/api/v1")
 
 
 def _sources(context: Context, coordinator: Coordinator, backfill: Backfill) -> tuple[Source, ...]:

@@ -160,6 +160,12 @@ async def _device_create(coordinator: Coordinator, arguments: Arguments) -> Any:
     return await coordinator.client.post("device", "device_create", arguments)
 
 
+async def _device_delete(coordinator: Coordinator, arguments: Arguments) -> Any:
+    response = await coordinator.client.call("DELETE", device_path(arguments["device_id"]), "device_delete")
+    coordinator.mark_deleted(arguments["device_id"])
+    return response
+
+
 async def _type_infos(coordinator: Coordinator, arguments: Arguments) -> Any:
     path = build_path("device_type", arguments["device_type_id"], "extend_infos")
     return await coordinator.client.get(path, "device_type_extend_infos")
@@ -220,7 +226,7 @@ ACTIONS = (
     ActionDescription("device_create", "Create a device", schemas.CREATE, _device_create, _DEVICES_META),
     ActionDescription(
         *("device_delete", "Delete a device (refused within a day of its last message)", schemas.DEVICE),
-        *(_device_call("DELETE", "", "device_delete"), _DEVICES_META, True),
+        *(_device_delete, _DEVICES_META, True),
     ),
     ActionDescription(
         *("extend_infos_get", "Extended information of a device", schemas.DEVICE),

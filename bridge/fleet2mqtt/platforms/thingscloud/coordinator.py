@@ -65,6 +65,8 @@ class Coordinator:
         self._listing = asyncio.Lock()
         self._listed = False
         self._empty_lists = 0
+        self._deleted: set[str] = set()
+        """Vendor ids of devices that the vendor deleted for us."""
         self._written: dict[str, tuple[str, float]] = {}
         self._values_sweep = _DeviceSweep(ATTRIBUTES_SOURCE, Sweep(primary_fails=context.primary_fails))
         self._schema_sweep = _DeviceSweep(SCHEMA_SOURCE, Sweep(primary_fails=context.primary_fails))
@@ -96,7 +98,10 @@ class Coordinator:
             if seen or self._empty_lists >= EMPTY_LISTS_BEFORE_REMOVAL:
                 self.store.retain(seen)
             ids = frozenset(map(self.store.device_id, seen))
-            yield self.update(requested_at, inventories=[Inventory(scope="devices", ids=ids, confirmed_empty=not ids)])
+            removed = [self.store.device_id(vendor_id) for vendor_id in self._deleted - seen]
+            self._deleted.clear()
+            inventory = Inventory(scope="devices", ids=ids, confirmed_empty=not ids)
+            yield self.update(requested_at, inventories=[inventory], removed=removed)
 
     async def poll_attributes(self) -> AsyncIterator[Update]:
         """Read the values of every device, with their definitions where those are not known yet."""
@@ -190,6 +195,10 @@ class Coordinator:
         """Give a device another name. Raises BackendError."""
         self._written[device.vendor_id] = "name", time.monotonic()
         await self.client.put(device_path(device.vendor_id, "info"), "device_info_set", {"name": name})
+
+    def mark_deleted(self, vendor_id: str) -> None:
+        """Remember that the vendor deleted a device for us: it is removed as soon as the list lacks it."""
+        self._deleted.add(vendor_id)
 
     def apply_groups(self, vendor_id: str, info: JsonObject) -> None:
         """Apply the groups that a device's own information names."""

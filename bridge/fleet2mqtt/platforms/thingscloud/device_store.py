@@ -115,7 +115,6 @@ class DeviceStore:
         self._cache = DeviceCache(backend=context.name, ids=context.ids)
         self._newest = NewestFirst()
         self._zone = context.zone
-        self._url: str = context.options["url"]
         self._options = options
         self._keys = EntityKeys(backend=context.name, assignments=context.ids.assignments)
         self._entries: dict[str, _DeviceEntry] = {}
@@ -340,7 +339,6 @@ class DeviceStore:
             PROJECT_ENTITIES,
             manufacturer=MANUFACTURER,
             model="thingscloud",
-            configuration_url=self._url,
             answered=self._answered,
         )
 

@@ -13,6 +13,7 @@ from fleet2mqtt.platforms.thingscloud.attributes import AttributeOverride
 from fleet2mqtt.platforms.thingscloud.command_buttons import CommandButton
 from fleet2mqtt.platforms.thingscloud.geo import Coordinates
 from fleet2mqtt.sdk.api import SECRET
+from fleet2mqtt.sdk.json_schema import ArgumentSchema, Described
 from fleet2mqtt.sdk.validators import identifier, scan_interval, whole
 
 MAX_TEXT = 1024
@@ -113,10 +114,23 @@ NUMBER = vol.All(identifier, vol.Length(max=MAX_TEXT))
 """A text that may consist of digits alone: a telephone number."""
 PAGE = vol.All(whole, vol.Range(min=1))
 MILLISECONDS = vol.All(whole, vol.Range(min=0))
-VALUES = vol.All({NON_EMPTY: object}, vol.Length(min=1))
-TAGS = vol.All({NON_EMPTY: TEXT}, vol.Length(min=1))
-INFO = vol.Any(str, bool, int, float)
+_KEYS_SCHEMA = {"minLength": 1, "maxLength": MAX_TEXT}
+_TEXT_SCHEMA = {"type": "string", "maxLength": MAX_TEXT}
+
+
+def _object(values: Any, least: int, **schema: Any) -> Described:
+    """Return the validator of an object with at least so many members, and their schema."""
+    members = {"type": "object", "minProperties": least, "propertyNames": _KEYS_SCHEMA}
+    return Described(vol.All({NON_EMPTY: values}, vol.Length(min=least)), **members, **schema)
+
+
+VALUES = _object(object, 1)
+TAGS = _object(TEXT, 1, additionalProperties=_TEXT_SCHEMA)
+ANY_TAGS = _object(TEXT, 0, additionalProperties=_TEXT_SCHEMA)
+INFOS = _object(vol.Any(str, bool, int, float), 1, additionalProperties={"type": ["string", "boolean", "number"]})
 HEX = re.compile(r"\s*[0-9A-Fa-f]{2}(?:\s*[0-9A-Fa-f]{2})*\s*")
+MESSAGE = Described(vol.Any(str, dict), anyOf=[{"type": "string"}, {"type": "object"}])
+"""A text, or an object where the type is json."""
 
 
 def arguments(required: Mapping[str, Any] | None = None, **optional: Any) -> dict[Any, Any]:
@@ -129,29 +143,44 @@ DEVICE = arguments({"device_id": ID})
 CUSTOMER = arguments({"customer_id": ID})
 NONE: dict[Any, Any] = {}
 LIST = arguments(page=PAGE, type=ID, group=ID)
-HISTORY = {
-    **arguments({"device_id": ID, "identifier": ID}, start_time=MILLISECONDS, end_time=MILLISECONDS),
-    vol.Optional("page", default=1): PAGE,
-    vol.Optional("pages", default=1): vol.All(whole, vol.Range(min=1, max=50)),
-    vol.Optional("page_records", default=20): vol.All(whole, vol.Range(min=1, max=100)),
-}
+HISTORY = ArgumentSchema(
+    {
+        **arguments({"device_id": ID, "identifier": ID}, start_time=MILLISECONDS, end_time=MILLISECONDS),
+        vol.Optional("page", default=1): PAGE,
+        vol.Optional("pages", default=1): vol.All(whole, vol.Range(min=1, max=50)),
+        vol.Optional("page_records", default=20): vol.All(whole, vol.Range(min=1, max=100)),
+    },
+    dependentRequired={"start_time": ["end_time"], "end_time": ["start_time"]},
+)
 COMMAND = {
     **arguments({"device_id": ID, "method": NON_EMPTY}, id=whole),
     vol.Optional("params", default=dict): dict,
 }
-DATA = {
-    **arguments({"device_id": ID, "identifier": ID, "type": vol.In(["hex", "text", "json"])}),
-    vol.Required("msg"): vol.Any(str, dict),
-    vol.Optional("push_mode", default="mqtt"): vol.In(["mqtt", "tcp"]),
-}
+DATA = ArgumentSchema(
+    {
+        **arguments({"device_id": ID, "identifier": ID, "type": vol.In(["hex", "text", "json"])}),
+        vol.Required("msg"): MESSAGE,
+        vol.Optional("push_mode", default="mqtt"): vol.In(["mqtt", "tcp"]),
+    },
+    allOf=[
+        {"if": {"properties": {"type": {"const": kind}}}, "then": {"properties": {"msg": message}}}
+        for kind, message in (
+            ("json", {"type": "object"}),
+            ("text", {"type": "string"}),
+            ("hex", {"type": "string", "pattern": f"^{HEX.pattern}$"}),
+        )
+    ],
+)
 SET = arguments({"device_id": ID, "attributes": VALUES})
 KEYS = arguments({"device_id": ID, "keys": IDS})
 DEVICE_TAGS = arguments({"device_id": ID, "tags": TAGS})
 GROUPS = arguments({"device_id": ID, "groups": [ID]})
-DEVICE_INFO = arguments({"device_id": ID}, name=NON_EMPTY, descr=TEXT, device_key=NUMBER)
-CREATE = arguments({"name": NON_EMPTY}, descr=TEXT, type=ID, tags={NON_EMPTY: TEXT}, device_key=ID)
-STANDARD = arguments({"device_id": ID, "info_type": NON_EMPTY, "value": vol.All({NON_EMPTY: INFO}, vol.Length(min=1))})
-EXTENDED = arguments({"device_id": ID, "infos": vol.All({NON_EMPTY: INFO}, vol.Length(min=1))})
+DEVICE_INFO = ArgumentSchema(
+    arguments({"device_id": ID}, name=NON_EMPTY, descr=TEXT, device_key=NUMBER), minProperties=2
+)
+CREATE = arguments({"name": NON_EMPTY}, descr=TEXT, type=ID, tags=ANY_TAGS, device_key=ID)
+STANDARD = arguments({"device_id": ID, "info_type": NON_EMPTY, "value": INFOS})
+EXTENDED = arguments({"device_id": ID, "infos": INFOS})
 TYPE = arguments({"device_type_id": ID})
 LOGS = arguments(device_id=ID, page=PAGE)
 CUSTOMER_DEVICES = arguments({"customer_id": ID}, page=PAGE)
@@ -160,9 +189,11 @@ CUSTOMER_CREATE = arguments(
     descr=TEXT,
     email=TEXT,
     mobile=NUMBER,
-    tags={NON_EMPTY: TEXT},
+    tags=ANY_TAGS,
 )
-CUSTOMER_INFO = arguments({"customer_id": ID}, name=NON_EMPTY, descr=TEXT, email=TEXT, mobile=NUMBER)
+CUSTOMER_INFO = ArgumentSchema(
+    arguments({"customer_id": ID}, name=NON_EMPTY, descr=TEXT, email=TEXT, mobile=NUMBER), minProperties=2
+)
 CUSTOMER_PASSWORD = arguments({"customer_id": ID, "password": NON_EMPTY})
 CUSTOMER_TAGS = arguments({"customer_id": ID, "tags": TAGS})
 AUTH = arguments({"account": ID, "password": NON_EMPTY})
