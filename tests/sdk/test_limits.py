@@ -35,6 +35,7 @@ def test_text_of_the_largest_length_is_unchanged() -> None:
         {"text": "x" * 20_000, "rules": [RULE] * 5},
         {"rules": [{"text": "x" * 20_000}, RULE]},
         {"nested": {"text": "x" * 20_000}, "raw": 7},
+        {"text": '"\x01' * 10_000},
     ],
 )
 def test_large_attributes_are_cut_to_what_the_recorder_stores(attributes: dict[str, Any]) -> None:
@@ -45,6 +46,13 @@ def test_large_attributes_are_cut_to_what_the_recorder_stores(attributes: dict[s
     assert cut["omitted"] == sum(len(value) - len(kept) for value, kept in parts)
     assert all(value[: len(kept)] == kept for value, kept in parts)
     assert cut.get("raw") == attributes.get("raw")
+
+
+def test_attributes_whose_names_alone_are_too_large_are_left_out_in_part() -> None:
+    cut = limit_attributes({f"group-{number:08}": "x" for number in range(3000)})
+    assert len(json.dumps(cut, separators=(",", ":")).encode()) <= MAX_ATTRIBUTES
+    assert len(cut) > 500
+    assert cut["omitted"] >= 3000 - (len(cut) - 1)
 
 
 def test_attributes_that_fit_are_the_same_object() -> None:

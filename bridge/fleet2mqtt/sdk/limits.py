@@ -19,7 +19,7 @@ MAX_ATTRIBUTES = 15_000
 TEXT = "text"
 """The attribute with a whole text whose state is cut."""
 OMITTED = "omitted"
-"""The attribute with the number of list items, or characters of a text, that are left out."""
+"""The attribute with the number of list items, characters of a text, or attributes that are left out."""
 _DIGITS = 20
 
 
@@ -42,6 +42,10 @@ def limit_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     smallest = len("null")
     left = MAX_ATTRIBUTES - _size(kept) - _DIGITS - sum(_size(name) + len(":,") + smallest for name in attributes)
     for name, value in sorted(attributes.items(), key=lambda pair: isinstance(pair[1], list | str)):
+        if left < 0:  # not even all names fit
+            left += _size(name) + len(":,") + smallest
+            kept[OMITTED] += 1
+            continue
         kept[name] = _cut(value, left + smallest)
         if kept[name] is not value and isinstance(value, list | str):
             kept[OMITTED] += len(value) - len(kept[name])
@@ -61,7 +65,15 @@ def _cut(value: Any, limit_: int) -> Any:
                 break
             count += 1
         return value[:count]
-    return value.encode()[: max(limit_ - 2, 0)].decode(errors="ignore") if isinstance(value, str) else None
+    return _cut_text(value, limit_) if isinstance(value, str) else None
+
+
+def _cut_text(text: str, limit_: int) -> str:
+    """Return the beginning of a text that takes at most so many bytes as JSON, which escapes some characters."""
+    cut = text.encode(errors="replace")[: max(limit_ - 2, 0)].decode(errors="ignore")
+    while cut and (excess := _size(cut) - limit_) > 0:
+        cut = cut[: -max(excess // 6, 1)]
+    return cut
 
 
 def _size(value: Any) -> int:
