@@ -157,6 +157,16 @@ async def test_long_text_is_whole_in_the_attributes() -> None:
     assert (await one(attribute("a", "x" * 255)))[1:] == ("x" * 255, None)
 
 
+@pytest.mark.parametrize("value", ["长" * 20_000, ["长" * 100] * 300, {"a": {"b": "x" * 20_000}}])
+async def test_large_value_is_cut_to_what_can_be_recorded(value: Any) -> None:
+    """Home Assistant's recorder stores 16 KiB of attributes (faults 5.6)."""
+    _, state, more = await one(attribute("a", value))
+    assert len(state) == 255
+    assert 14_000 < len(orjson.dumps(more)) <= 15_000
+    assert more["omitted"] > 0
+    assert (value if isinstance(value, str) else orjson.dumps(value).decode()).startswith(more["text"])
+
+
 @pytest.mark.parametrize(
     "options",
     [

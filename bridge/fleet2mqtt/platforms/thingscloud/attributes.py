@@ -23,10 +23,10 @@ from fleet2mqtt.platforms.thingscloud.device_classes import guess_device_class, 
 from fleet2mqtt.platforms.thingscloud.geo import Coordinates, position
 from fleet2mqtt.platforms.thingscloud.models import AttributeInfo, DeviceRecord, DeviceWriter, JsonObject
 from fleet2mqtt.sdk import vendor_json
+from fleet2mqtt.sdk.limits import MAX_ATTRIBUTES, MAX_STATE, TEXT
 
 ATTRIBUTES_SOURCE = "attributes"
 UNKNOWN = "unknown"
-MAX_STATE = 255
 MAX_NUMBER = 2**53 - 1
 """The bound of a number without one: Home Assistant's default is 100, and a time in ms is beyond 10**9."""
 MIN_STEP = 0.001
@@ -200,12 +200,11 @@ def to_state(spec: AttributeSpec, raw: Any) -> Value:
         case AttributeType.POINT:
             return position(raw, spec.coordinates)
         case AttributeType.TEXT | AttributeType.JSON:
-            text = to_text(raw)
-            return text if len(text) <= MAX_STATE else text[: MAX_STATE - 1] + "…"
+            return to_text(raw) if spec.type is AttributeType.TEXT else shorten(to_text(raw))
 
 
 def to_attributes(spec: AttributeSpec, raw: Any) -> Mapping[str, Any] | None:
-    """Return what a state cannot carry: an option's label, an unlisted value, a long text, the content of an object."""
+    """Return what a state cannot carry: an option's label, an unlisted value, the content of an object."""
     if raw is None:
         return None
     if spec.type is AttributeType.NUMBER:
@@ -214,14 +213,23 @@ def to_attributes(spec: AttributeSpec, raw: Any) -> Mapping[str, Any] | None:
         option = _option(spec, raw)
         label = next((label for name, value, label in spec.choices if name == option and label != value), None)
         return {"raw": raw} if option is None else {"label": label} if label else None
-    if spec.type is AttributeType.JSON:
-        return {"value": raw}
-    return {"text": to_text(raw)} if spec.type is AttributeType.TEXT and len(to_text(raw)) > MAX_STATE else None
+    return whole_value(raw) if spec.type is AttributeType.JSON else None
 
 
 def to_text(raw: Any) -> str:
     """Return a value as text: a text as it is, anything else as JSON."""
     return raw if isinstance(raw, str) else orjson.dumps(raw).decode()
+
+
+def shorten(text: str) -> str:
+    """Return a text that a state can carry."""
+    return text if len(text) <= MAX_STATE else text[: MAX_STATE - 1] + "…"
+
+
+def whole_value(raw: Any) -> Mapping[str, Any]:
+    """Return the attributes with an object or list; as a text, which can be cut, if it is too large to be recorded."""
+    text = to_text(raw)
+    return {"value": raw} if len(text.encode()) < MAX_ATTRIBUTES - len('{"value":}') else {TEXT: text}
 
 
 def _number(spec: AttributeSpec, raw: Any) -> int | float | None:
@@ -279,7 +287,7 @@ def build_entity(spec: AttributeSpec) -> EntityDescription[DeviceRecord, DeviceW
         "source": ATTRIBUTES_SOURCE,
         "write": partial(_write, spec) if spec.mode is not WriteMode.READ else None,
     }
-    has_attributes = spec.type in (AttributeType.ENUM, AttributeType.JSON, AttributeType.TEXT)
+    has_attributes = spec.type in (AttributeType.ENUM, AttributeType.JSON)
     if has_attributes or (spec.type is AttributeType.NUMBER and spec.mode is not WriteMode.READ):
         fields["attributes"] = lambda record: to_attributes(spec, record.values.get(spec.identifier))
     if spec.type is AttributeType.ENUM:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from fleet2mqtt.devices.model import Component, Device, EntityCategory, EntityDescription, Name, Value, on_off
-from fleet2mqtt.platforms.thingscloud.attributes import MAX_STATE, to_text
+from fleet2mqtt.platforms.thingscloud.attributes import shorten, to_text, whole_value
 from fleet2mqtt.platforms.thingscloud.models import DeviceRecord, DeviceWriter, ExtendInfo, JsonObject, ProjectRecord
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.vendor_json import iso
@@ -58,7 +58,7 @@ def _device_attributes(record: DeviceRecord) -> Mapping[str, Any]:
 
 
 def _event_method(record: DeviceRecord) -> str | None:
-    return None if record.event is None else (record.event.method or "")[:MAX_STATE]
+    return None if record.event is None else shorten(record.event.method or "")
 
 
 def _event_attributes(record: DeviceRecord) -> Mapping[str, Any] | None:
@@ -132,12 +132,11 @@ def build_extended_entity(key: str, info: ExtendInfo) -> DeviceEntity:
         raw = content(record)
         if raw is None or isinstance(raw, int | float):
             return on_off(raw) if isinstance(raw, bool) else raw
-        text = to_text(raw)
-        return text if len(text) <= MAX_STATE else text[: MAX_STATE - 1] + "…"
+        return raw if isinstance(raw, str) else shorten(to_text(raw))
 
     def attributes(record: DeviceRecord) -> Mapping[str, Any] | None:
         raw = content(record)
-        return {"value": raw} if isinstance(raw, dict | list) else None
+        return whole_value(raw) if isinstance(raw, dict | list) else None
 
     return EntityDescription(
         key=key,
