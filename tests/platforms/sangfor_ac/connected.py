@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,10 @@ SOURCES = ("status", "online_users", "policies", "groups", "libraries", "binding
 def context(url: str, assignments: dict[str, str] | None = None, **own: Any) -> Context:
     """Return the argument of connect(). `allow` is one of the backend's common options."""
     extra = {"allow": own.pop("allow")} if "allow" in own else {}
+    primary_fails = own.pop("primary_fails", lambda: False)
     chosen = options(sangfor_ac.SCHEMA, url, {"key": KEY, "spacing": 0} | own) | extra
-    return lent(NAME, chosen, {} if assignments is None else assignments, Path())
+    lent_context = lent(NAME, chosen, {} if assignments is None else assignments, Path())
+    return replace(lent_context, primary_fails=primary_fails)
 
 
 def calls(simulator: Simulator, path: str) -> list[Call]:

@@ -41,10 +41,10 @@ async def test_bbc_centre_missing_chapters_are_left_out(caplog: pytest.LogCaptur
         assert run.state(USER) == {"enable": "ON", "expire_time": None}
         assert (await run.read(USER)).state["enable"] == "ON"
         assert run.state(NAME) == {}
-        said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        assert len(said) == 5
-        assert said[0].startswith("ac: the system has no status/version, status/online-user, ")
-        assert [text.split(",")[0] for text in said[1:]] == [
+        messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert len(messages) == 5
+        assert messages[0].startswith("ac: the system has no status/version, status/online-user, ")
+        assert [text.split(",")[0] for text in messages[1:]] == [
             "ac: the system has no online-users",
             "ac: the system has no status/insidelib",
             "ac: the system has no bindinfo/user-bindinfo",
@@ -206,12 +206,12 @@ async def test_missing_call_is_repeated_after_an_hour(caplog: pytest.LogCaptureF
     caplog.set_level(logging.INFO)
     now = 0.0
     capabilities = Capabilities(backend=NAME, clock=lambda: now)
-    asked = 0
+    attempts = 0
     there = False
 
     async def call() -> str:
-        nonlocal asked
-        asked += 1
+        nonlocal attempts
+        attempts += 1
         if not there:
             raise Rejected("x: HTTP 404", endpoint="x", code=404)
         return "answer"
@@ -225,7 +225,7 @@ async def test_missing_call_is_repeated_after_an_hour(caplog: pytest.LogCaptureF
     capabilities.mark_supported("y")
     for now in (0.0, 1.0, RETRY_INTERVAL - 1, RETRY_INTERVAL, RETRY_INTERVAL + 1, 2 * RETRY_INTERVAL - 1):  # noqa: B007 - the clock reads it
         assert await turn() is None
-    assert asked == 2
+    assert attempts == 2
     there = True
     for now in (2 * RETRY_INTERVAL, 2 * RETRY_INTERVAL + 1):  # noqa: B007 - as above
         assert await turn() == "answer"

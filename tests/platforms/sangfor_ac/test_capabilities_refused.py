@@ -12,11 +12,11 @@ from tests.platforms.sangfor_ac.connected import NAME, connected
 POLICY = {"policy_info": {"name": "p1", "status": True}, "user_info": {}}
 
 
-def _system(asked: list[str], *, policies: bool) -> web.Application:
+def _system(paths: list[str], *, policies: bool) -> web.Application:
     app = web.Application()
 
     async def answer(request: web.Request) -> web.Response:
-        asked.append(request.path)
+        paths.append(request.path)
         if policies and request.path == "/v1/policy/netpolicy":
             return web.json_response({"code": 0, "message": "Successfully", "data": [POLICY]})
         return web.json_response({"code": 1, "message": "未知错误,获取数据失败!"})
@@ -26,13 +26,13 @@ def _system(asked: list[str], *, policies: bool) -> web.Application:
 
 
 async def test_status_refused_net_policies_are_polled() -> None:
-    asked = list[str]()
-    async with TestServer(_system(asked, policies=True)) as server, connected(str(server.make_url(""))) as run:
+    paths = list[str]()
+    async with TestServer(_system(paths, policies=True)) as server, connected(str(server.make_url(""))) as run:
         await run.poll("status")
         assert run.state(f"{NAME}_net_policy_p1") == {"status": "ON"}
-        asked.clear()
+        paths.clear()
         await run.poll("status")
-        assert asked == ["/v1/policy/netpolicy"]
+        assert paths == ["/v1/policy/netpolicy"]
 
 
 async def test_every_call_refused_fails() -> None:

@@ -210,4 +210,4 @@ async def test_read_device_unlisted_is_rejected(polled: tuple[Simulator, Run]) -
     simulator.fault_injector.clear()
     simulator.redirects = {"*/ipmac-bindinfo"}
     simulator.ipmac.clear()
-    assert (await run.read(PAIR)).state["mac"] == "11-11-11-11-11-11"  # nobody said otherwise
+    assert (await run.read(PAIR)).state["mac"] == "11-11-11-11-11-11"  # as known from the poll before

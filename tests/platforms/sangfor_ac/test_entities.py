@@ -106,7 +106,7 @@ def _table(device: Device) -> dict[str, str]:
 
 
 def _same(device: Device, items: dict[str, tuple[str, Any]], *moving: str) -> None:
-    assert _table(device) == {key: words for key, (words, _) in items.items()}
+    assert _table(device) == {key: description for key, (description, _) in items.items()}
     for key, (_, value) in items.items():
         if key in moving:
             assert device.state[key] is not None
@@ -117,9 +117,9 @@ def _same(device: Device, items: dict[str, tuple[str, Any]], *moving: str) -> No
 async def test_appliance_entities_have_values(guarded: tuple[Simulator, Run]) -> None:
     _, run = guarded
     libraries = {
-        f"library_{name}_{field}": (words, value)
+        f"library_{name}_{field}": (description, value)
         for name, values in _LIBRARIES.items()
-        for (field, words), value in zip(_LIBRARY.items(), values, strict=True)
+        for (field, description), value in zip(_LIBRARY.items(), values, strict=True)
     }
     box = run.devices[NAME]
     _same(box, _BOX | libraries, "sys_time")
@@ -134,9 +134,9 @@ async def test_ranks_contain_no_personal_data(guarded: tuple[Simulator, Run]) ->
     ranked = run.devices[NAME].attributes["user_rank"]["rank"]
     assert [set(item) for item in ranked] == [{"group", "up", "down", "total", "session", "status"}] * 2
     assert run.devices[NAME].attributes["app_rank"]["rank"][0]["line_name"] == "线路1"
-    said = repr(run.devices[NAME].attributes)
-    assert not [item["name"] for item in simulator.online.values() if repr(item["name"]) in said]
-    assert not [item["ip"] for item in simulator.online.values() if item["ip"] in said]
+    text = repr(run.devices[NAME].attributes)
+    assert not [item["name"] for item in simulator.online.values() if repr(item["name"]) in text]
+    assert not [item["ip"] for item in simulator.online.values() if item["ip"] in text]
 
 
 async def test_policy_entities_have_values(guarded: tuple[Simulator, Run]) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from fleet2mqtt.errors import AuthenticationError, BackendError, RateLimited
+from fleet2mqtt.errors import AuthenticationError, BackendError, RateLimited, Rejected
 from fleet2mqtt.sdk.sweep import MISSED_SWEEPS
 from tests.platforms.sangfor_ac.connected import (
     BOUND,
@@ -134,6 +134,28 @@ async def test_account_missed_three_times_is_unknown_and_presence_stays() -> Non
             assert run.state(USER)["enable"] == ("ON" if missed < MISSED_SWEEPS else None)
         assert run.state(USER)["online"] == "ON"
         assert run.devices[USER].entity("enable") is not None
+
+
+@pytest.mark.parametrize("primary_fails", [False, True])
+async def test_presence_and_libraries_missed_three_times_are_unknown(primary_fails: bool) -> None:
+    """Defect 2.3: on devices that other sources read as well; while the whole AC fails they stay."""
+    async with simulated(watch={"users": ["a"]}, primary_fails=lambda: primary_fails) as (simulator, run):
+        await run.poll()
+        entities = {entity.key for entity in run.devices[NAME].entities}
+        for path in ("online-users", "status/insidelib"):
+            simulator.fault_injector.inject("error", f"/v1/{path}")
+        for missed in range(1, MISSED_SWEEPS + 1):
+            for source in ("online_users", "libraries"):
+                with pytest.raises(Rejected):
+                    await run.poll(source)
+            known = missed < MISSED_SWEEPS or primary_fails
+            assert run.state(USER)["online"] == ("ON" if known else None)
+            assert run.state(NAME)["library_kav_current"] == ("2021-09-01" if known else None)
+        assert run.state(USER)["enable"] == "ON"
+        assert {entity.key for entity in run.devices[NAME].entities} == entities
+        simulator.fault_injector.clear()
+        await run.poll("online_users", "libraries")
+        assert (run.state(USER)["online"], run.state(NAME)["library_kav_enable"]) == ("ON", "ON")
 
 
 async def test_pair_missed_three_times_is_unknown_and_user_bindings_stay() -> None:

@@ -98,8 +98,8 @@ async def test_reading_busy_is_repeated() -> None:
         simulator.fault_injector.inject("error", "/v1/status/version", code=1, text="系统繁忙,请稍后再试!", times=3)
         await run.poll("status")
         assert run.state(NAME)["version"] == "AC13.0.18.046 Build20210909"
-        asked = calls(simulator, "status/version")
-        assert len(asked) == len({call.query["random"] for call in asked}) == 4
+        attempts = calls(simulator, "status/version")
+        assert len(attempts) == len({call.query["random"] for call in attempts}) == 4
         assert simulator.reused_randoms == []
 
 
@@ -235,5 +235,5 @@ async def test_key_appears_in_no_output() -> None:
         simulator.key = "another"
         with pytest.raises(AuthenticationError) as caught:
             await run.poll("status")
-        told = repr((run.devices, caught.value, run.backend, run.backend.client, simulator.fault_injector.calls))
-        assert KEY not in told.replace(repr(simulator), "")
+        output = repr((run.devices, caught.value, run.backend, run.backend.client, simulator.fault_injector.calls))
+        assert KEY not in output.replace(repr(simulator), "")

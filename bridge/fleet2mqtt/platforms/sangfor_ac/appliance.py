@@ -43,6 +43,14 @@ class Appliance:
         if keyed:
             self.apply(libraries=tuple(dict(keyed).items()))
 
+    def apply_libraries_missed(self) -> None:
+        """Make the values of the libraries unknown, after several polls that missed them; the entities stay."""
+        blank = [
+            (key, library.model_copy(update=dict.fromkeys(library.model_fields_set - {"name", "type"})))
+            for key, library in self.record.libraries
+        ]
+        self.apply(libraries=tuple(blank))
+
     def device(self) -> Device:
         """Return the AC as a device; the same object while nothing changes."""
         self._figures = self._figures or appliance_entities(self.interfaces, self.rank_unit)

@@ -37,6 +37,7 @@ class Capabilities:
     is_reachable: bool = False
     _missing_until: dict[str, float] = field(default_factory=dict)
     _misses: Counter[str] = field(default_factory=Counter)
+    _logged: set[str] = field(default_factory=set)
 
     def is_missing(self, name: str) -> bool:
         """Return True if the system lacks this call and it is not yet to be tried again."""
@@ -49,8 +50,9 @@ class Capabilities:
     def mark_supported(self, name: str) -> None:
         """Record that this call was answered; log it if it was not before."""
         self.is_reachable = True
-        failed = self._misses.pop(name, 0)
-        if self._missing_until.pop(name, None) is not None or failed:
+        self._misses.pop(name, None)
+        if self._missing_until.pop(name, None) is not None or name in self._logged:
+            self._logged.discard(name)
             _LOG.info("%s: %s is answered again", self.backend, name)
 
     def mark_missing(self, errors: Mapping[str, BackendError]) -> None:
@@ -60,12 +62,16 @@ class Capabilities:
         if new:
             _LOG.warning("%s: the system has no %s, left out: %s", self.backend, ", ".join(new), errors[new[0]])
 
-    def record_failures(self, errors: Mapping[str, BackendError]) -> None:
-        """Record that these calls failed while others were answered; log each once."""
+    def record_failure(self, name: str) -> None:
+        """Record that this call failed in a poll cycle."""
+        self._misses[name] += 1
+
+    def log_failures(self, errors: Mapping[str, BackendError]) -> None:
+        """Log the calls that failed while others were answered, each once."""
         for name, error in errors.items():
-            if not self._misses[name]:
+            if name not in self._logged:
+                self._logged.add(name)
                 _LOG.warning("%s: %s fails: %s", self.backend, name, error)
-            self._misses[name] += 1
 
     def reset(self) -> None:
         """Forget what is missing: nothing answers, so it may be no AC at all, or not now."""
@@ -98,6 +104,7 @@ class PollCycle:
                 self.missing[name] = error
             else:
                 self.failed[name] = error
+                self.capabilities.record_failure(name)
                 if not isinstance(error, InvalidResponse):  # which came from the system: it is there
                     self.sweep.record_failure(name, error)
                 if isinstance(error, Unreachable):  # the host: every other call would wait as long
@@ -115,7 +122,7 @@ class PollCycle:
         self.capabilities.mark_missing(self.missing)
         if self.failed and not self.answered:
             raise next(iter(self.failed.values()))
-        self.capabilities.record_failures(self.failed)
+        self.capabilities.log_failures(self.failed)
 
 
 @dataclass(slots=True, kw_only=True)

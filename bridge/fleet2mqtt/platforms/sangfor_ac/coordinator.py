@@ -125,8 +125,14 @@ class Coordinator:
     async def poll_libraries(self) -> AsyncIterator[Update]:
         """Poll the rule libraries."""
         cycle = self._cycle(LIBRARIES)
-        items = await cycle.call(LIBRARY_LIST, self.client.insidelib)
-        cycle.close()
+        try:
+            items = await cycle.call(LIBRARY_LIST, self.client.insidelib)
+            cycle.close()
+        except BackendError:
+            if self._is_missed(LIBRARY_LIST):
+                self.store.appliance.apply_libraries_missed()
+                yield self.update(devices=(self.store.appliance.device(),))
+            raise
         if items is not None:
             self.store.appliance.apply_libraries(items)
         if items or self.capabilities.is_unavailable(LIBRARY_LIST):
@@ -170,8 +176,15 @@ class Coordinator:
         """Poll how many users are online, and which of the watched ones."""
         cycle = self._cycle("online_users")
         requested_at = time.monotonic()
-        everyone = await cycle.call(ONLINE, partial(self.client.online_users, EVERYONE))
-        cycle.close()
+        try:
+            everyone = await cycle.call(ONLINE, partial(self.client.online_users, EVERYONE))
+            cycle.close()
+        except BackendError:
+            if self._is_missed(ONLINE):
+                for name in self.watch.users:
+                    self.store.users.apply_presence_missed(name)
+                yield self.update(devices=self.store.users.devices(*self.watch.users))
+            raise
         if everyone is None:
             return
         # `online_user` belongs to status/online-user; only an AC that does not answer that is counted here.
@@ -365,6 +378,10 @@ class Coordinator:
                 figure = name.removeprefix("status/").replace("-", "_")
                 more = {"system_time": None} if figure == "sys_time" else {}
                 self.store.appliance.apply(**{figure: None}, **more)
+
+    def _is_missed(self, name: str) -> bool:
+        """Return True if several polls in a row missed this call although the AC works."""
+        return self.capabilities.is_unavailable(name) and not self.primary_fails()
 
     def _counts_online(self) -> bool:
         """Return True if online users are counted by the list of them, in place of the call that owns the key."""
