@@ -196,6 +196,19 @@ def test_restored_value_entity_not_there_yet_stays(registry: Registry) -> None:
     assert registry.removed_components == {}
 
 
+def test_restored_value_of_a_release_that_knew_no_sources_stays(registry: Registry) -> None:
+    """Descriptions in an inventory file of release 0.1.0 name no source."""
+    old = row("voltage")
+    registry.restore([device(record=None, entities=(LISTED, old), state=dict(BOTH))], {}, {})
+    for entities in ((LISTED, READ), (LISTED,)):
+        state = {entity.key: None for entity in entities} | {"signal": -61}
+        take(registry, device(entities=entities, state=state, answered=frozenset()), settled=False)
+        assert registry.devices["hq_1"].state == {"signal": -61, "voltage": 48}
+    read = device(entities=(LISTED, READ), state={"signal": -61, "voltage": None}, answered=frozenset(["lines"]))
+    take(registry, read, settled=False)
+    assert registry.devices["hq_1"].state == {"signal": -61, "voltage": None}
+
+
 def test_restored_value_source_answers_blank_is_null(registry: Registry) -> None:
     restored(registry)
     read = device(entities=(LISTED, READ), state={"signal": -61, "voltage": None}, answered=frozenset(["lines"]))

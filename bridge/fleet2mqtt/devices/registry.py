@@ -322,18 +322,19 @@ class Registry:
         A device that does not say who has answered keeps the values of the last run until each source of its backend
         has answered.
         """
+        restored = self._restored.get(device.id)
         if device.answered is not None:
-            own = {entity.key for entity in device.entities if _has_answered(entity, device)}
-            restored = self._restored.get(device.id)
+            given = {entity.key: entity for entity in device.entities}
             if restored is not None:
-                restored -= own
+                restored -= {key for key, entity in given.items() if _has_answered(entity, device)}
+            settled = device.backend in self._settled
             return [
                 entity.key
                 for entity in current.entities
-                if entity.key in current.state and entity.key not in own and not _has_answered(entity, device)
-                if current.state[entity.key] is not None and device.state.get(entity.key) is None
+                if current.state.get(entity.key) is not None and device.state.get(entity.key) is None
+                if not _has_answered(given.get(entity.key, entity), device)
+                or (entity.key not in given and not settled and restored is not None and entity.key in restored)
             ]
-        restored = self._restored.get(device.id)
         if restored is None:
             return ()
         restored -= {key for key in restored if device.state.get(key) is not None}
