@@ -178,7 +178,21 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     overview = Overview(registry=registry, outbox=outbox, mqtt=mqtt, status=status, pollers=active.pollers)
     push = ReplaceableServer("push", push_receiver.application, Shortcut(push_receiver.match, group))
     web = ReplaceableServer("web", partial(page.application, metrics, overview, status, mqtt, outbox, active.pollers))
-    reloader = Reloader(config, unit, push_receiver, push, web, limits, log, restart, housekeeping.publish_info)
+    connect = partial(mqtt_settings, instance=instance, topics=topics)
+    reloader = Reloader(
+        config,
+        unit,
+        push_receiver,
+        push,
+        web,
+        limits,
+        mqtt,
+        publisher,
+        connect,
+        log,
+        restart,
+        housekeeping.publish_info,
+    )
     bridge_requests = BridgeRequests(
         hub, registry, outbox, publisher, topics, status, active.pollers, push_receiver, reloader.reload
     ).actions()

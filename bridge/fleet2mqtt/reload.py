@@ -8,20 +8,24 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from fleet2mqtt.aio import wait_for_first
+from fleet2mqtt.aio import wait_for_first, wait_until
 from fleet2mqtt.commands.queue import CommandLimits
 from fleet2mqtt.config import loader
-from fleet2mqtt.config.models import Config
+from fleet2mqtt.config.models import Config, MqttConfig
 from fleet2mqtt.errors import CommandError, ConfigError
+from fleet2mqtt.mqtt import MqttClient, Settings
 from fleet2mqtt.ops.logging import MqttLog
+from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.push.http_server import ReplaceableServer
 from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.unit import Unit
 
 _LOG = logging.getLogger(__name__)
 
-APPLIED = frozenset(("backends", "commands", "push", "web"))
+APPLIED = frozenset(("backends", "commands", "mqtt", "push", "web"))
 """Options that are changed while the bridge runs; a change of another one starts the bridge again in its process."""
+LAST_RESPONSE = 1.0
+"""Seconds that the response to a reload has before the connection to the broker is replaced."""
 _NOT_OPTIONS = frozenset(("path", "secrets", "warnings"))
 
 
@@ -44,17 +48,24 @@ class Reloader:
         push: ReplaceableServer,
         web: ReplaceableServer,
         limits: CommandLimits,
+        mqtt: MqttClient,
+        publisher: Publisher,
+        mqtt_settings: Callable[[MqttConfig], Settings],
         log: MqttLog,
         restart: Restart,
         on_applied: Callable[[], None],
     ) -> None:
-        """`on_applied` is called after backends or options changed."""
+        """`mqtt_settings` raises ConfigError. `on_applied` is called after backends or options changed."""
         self._config = config
         self._unit = unit
         self._push_receiver = push_receiver
         self._push = push
         self._web = web
         self._limits = limits
+        self._mqtt = mqtt
+        self._publisher = publisher
+        self._mqtt_settings = mqtt_settings
+        self._new_settings: Settings | None = None
         self._log = log
         self._restart = restart
         self._on_applied = on_applied
@@ -77,6 +88,7 @@ class Reloader:
                     _finish(waiters, error)
                 else:
                     _finish(waiters, report)
+                    await self._reconnect()
         finally:
             for waiter in (*waiters, *self._waiters):
                 waiter.cancel()
@@ -96,6 +108,14 @@ class Reloader:
             message = f"the configuration is not reloaded, the running one stays:\n{error}"
             raise CommandError("invalid_configuration", message) from error
 
+    async def _reconnect(self) -> None:
+        """Connect with the new settings, after the response has left by the present connection."""
+        settings, self._new_settings = self._new_settings, None
+        if settings is not None:
+            await asyncio.sleep(0)  # whoever waits for this reload hands its response to the publisher in its next step
+            await wait_until(lambda: self._publisher.idle, LAST_RESPONSE)
+            self._mqtt.replace_settings(settings)
+
     async def _apply(self, config: Config) -> dict[str, Any]:
         options = changed_options(self._config, config)
         report: dict[str, Any] = {"added": [], "removed": [], "changed": [], "options": options, "restarted": False}
@@ -105,11 +125,12 @@ class Reloader:
         self._log.add_secrets(config.secrets)
         for warning in config.warnings:
             _LOG.warning("%s", warning)
-        if set(options) - APPLIED:
+        if set(options) - APPLIED or (config.mqtt is None) is not (self._config.mqtt is None):
             _LOG.info("%s is reloaded: starting again, as %s changed", config.path, ", ".join(options))
             self._restart.config = config
             self._restart.requested.set()
             return report | {"restarted": True}
+        settings = self._mqtt_settings(config.mqtt) if config.mqtt and "mqtt" in options else None
         prepared = await self._unit.prepare(config.backends)
         try:
             await self._replace_servers(config)
@@ -119,6 +140,9 @@ class Reloader:
         for name, value in asdict(config.commands).items():
             setattr(self._limits, name, value)
         self._push_receiver.set_trusted_proxies(config.push.trusted_proxies)
+        if settings is not None and config.mqtt is not None:
+            self._new_settings = settings
+            self._publisher.set_discovery_rate(config.mqtt.discovery_rate)
         await self._unit.switch_to(prepared)
         self._config = config
         self._on_applied()

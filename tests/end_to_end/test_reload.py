@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.bridge_under_test import CHANNEL, GATEWAY, VOIP, RunningBridge, Site, open_site
-from tests.broker import HOST, free_port
+from tests.broker import HOST, Broker, free_port
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -159,6 +159,38 @@ async def test_http_server_whose_port_is_taken_is_rejected_and_nothing_changes(s
             assert f"web: cannot listen on {HOST}:{port}" in answer["error"]["message"]
             assert [accepts(port) for port in (site.push_port, site.web_port)] == [True, True]
             assert set(await bridge.refresh()) == {"hq_voip", "branch"}
+
+
+async def test_changed_broker_options_connect_again_and_leave_the_backends_connected(site: Site) -> None:
+    async with site.bridge() as bridge:
+        await bridge.refresh()
+        calls = len(site.gateways.fault_injector.calls)
+        edit(site, lambda options: options["mqtt"].update(client_id="another", protocol="3.1.1", discovery_rate=50))
+        assert await reload(bridge) == report(options=["mqtt"])
+        topic = "fleet2mqtt/bridge/info"
+        await bridge.seen.wait(lambda each: each.topic == topic and each.json["mqtt_protocol"] == "3.1.1")
+        assert (await bridge.ask("devices", limit=1))["status"] == "ok"
+        assert len(site.gateways.fault_injector.calls) == calls
+        assert "another" in site.broker.log()
+
+
+async def test_broker_options_that_cannot_be_used_are_rejected(site: Site) -> None:
+    async with site.bridge() as bridge:
+        (site.folder / "cert.pem").write_text("no certificate")
+        tls = {"certificate": "cert.pem"}
+        edit(site, lambda options: options["mqtt"].update(tls=tls))
+        assert (await bridge.ask("reload"))["error"]["code"] == "invalid_configuration"
+        assert (await bridge.ask("devices", limit=1))["status"] == "ok"
+
+
+async def test_move_to_another_broker_by_a_reload(site: Site, tmp_path: Path) -> None:
+    async with site.bridge() as bridge, Broker(directory=tmp_path / "other") as other, other.record("#") as seen:
+        await bridge.refresh()
+        edit(site, lambda options: options["mqtt"].update(port=other.port))
+        assert await reload(bridge) == report(options=["mqtt"])
+        await seen.wait(lambda each: (each.topic, each.text) == ("fleet2mqtt/bridge/state", "online"))
+        await seen.wait(lambda each: (each.topic, each.text) == ("fleet2mqtt/backend/branch/availability", "online"))
+        await bridge.seen.wait(lambda each: (each.topic, each.text) == ("fleet2mqtt/bridge/state", "offline"))
 
 
 async def test_option_that_needs_it_starts_the_bridge_again_in_its_process(site: Site) -> None:

@@ -15,6 +15,7 @@ from typing import Never
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.errors import Disconnected, MqttError, Refused
 from fleet2mqtt.mqtt.connection import (
     Connection,
@@ -131,6 +132,8 @@ class MqttClient:
         self._backoff = ReconnectBackoff(settings)
         self._ever_connected = False
         self._closed = asyncio.Event()
+        self._replaced = asyncio.Event()
+        """Set when other settings are to be used at once."""
         self._connected_at = 0.0
         self._refused_subscriptions: list[RefusedSubscription] = []
         self._resubscribe_at = 0.0
@@ -181,12 +184,29 @@ class MqttClient:
                 lost, self.connected = self.connected, False
                 if lost:
                     on_disconnected(str(error))
-                if not self._closed.is_set() and not self._negotiation.on_error(error):
-                    await asyncio.sleep(self._backoff.next_delay(error, lost=lost))
+                if self._replaced.is_set():
+                    self._use_replaced_settings()
+                elif not self._closed.is_set() and not self._negotiation.on_error(error):
+                    await wait_for_event(self._replaced, self._backoff.next_delay(error, lost=lost))
             finally:
                 self.connected = False
         forever: asyncio.Future[Never] = asyncio.get_running_loop().create_future()
         await forever
+
+    def replace_settings(self, settings: Settings) -> None:
+        """Connect again with other settings. A broker that is left for another one publishes the will."""
+        self._settings = settings
+        self._replaced.set()
+        if self._connection is not None:
+            self._connection.abort()
+
+    def _use_replaced_settings(self) -> None:
+        self._replaced.clear()
+        settings = self._settings
+        self._negotiation = ProtocolNegotiation.of(settings.protocol)
+        self._size_limit = PacketSizeLimit(max_payload=settings.max_payload)
+        self._withheld = WithheldMessages(first=settings.withhold_first, longest=settings.withhold_longest)
+        self._backoff = ReconnectBackoff(settings)
 
     async def probe(self) -> str:
         """Connect and disconnect once; return the MQTT version. Raises Disconnected with what to do."""

@@ -29,6 +29,10 @@ class DiscoveryQueue:
         self._published: dict[str, float] = {}
         self._paused: dict[str, dict[str, None]] = {}
 
+    def set_rate(self, rate: float) -> None:
+        """Dequeue so many devices per second from now on."""
+        self._rate = rate
+
     def __contains__(self, device: str) -> bool:
         return device in self._due or device in self._later
 

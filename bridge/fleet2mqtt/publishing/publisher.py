@@ -92,6 +92,10 @@ class Publisher:
         self._retries.clear()
         self.announce()
 
+    def set_discovery_rate(self, rate: float) -> None:
+        """Publish so many discovery messages per second from now on."""
+        self._discovery_queue.set_rate(rate)
+
     def announce(self) -> None:
         """Publish discovery, state and availability of everything again, whatever was sent before."""
         changed = (device for device in self._changed_states if device in self._registry.devices)
