@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from fleet2mqtt.devices.model import Inventory, UpdateOrigin
+from fleet2mqtt.devices.model import Inventory, Update, UpdateOrigin
+from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import Ambiguous, InvalidResponse, Rejected
 from fleet2mqtt.simulators.ums.data import Line
 from tests.platforms.context import Shared
-from tests.platforms.ums.connected import NAME, scripted, simulated
+from tests.platforms.ums.connected import NAME, Run, scripted, simulated
 
 OM50, MX100G = "000EA93D022E", "000EA9610BCC"
 OM50_ID, MX100G_ID = f"{NAME}_000ea93d022e", f"{NAME}_000ea9610bcc"
@@ -336,3 +338,28 @@ async def test_line_test_is_not_repeated_after_a_connection_error() -> None:
         with pytest.raises(Ambiguous):
             await run.press(OM50_ID, "test_fxo")
         assert len(simulator.fault_injector.calls) == 1
+
+
+async def test_response_that_another_source_overtakes_is_not_lost() -> None:
+    """Lines requested before and received after the alarm counts of their gateway change it all the same."""
+    registry = Registry(clock=time.monotonic, added_entities=lambda _: ())
+    runs: list[Run] = []
+
+    def accept(updates: list[Update]) -> None:
+        for update in updates:
+            registry.accept(update, "")
+
+    async def answer(request: web.Request) -> dict[str, Any]:
+        if request.path.endswith("/detect"):
+            accept(await runs[0].poll("statistics"))
+            return {"meta": {"totalResults": 1}, "detects": [{"line": "FXO-7", "con_state": "2"}]}
+        if request.path.endswith("/statistics"):
+            counts = [{"metric_history_producer": OM50, "all": "7"}]
+            return {"meta": {"totalResults": 1}, "metricHistoryStatistics": counts}
+        return {"meta": {"totalResults": 1}, "devices": [{"device_mac": OM50}]}
+
+    async with scripted(answer) as run:
+        runs.append(run)
+        accept(await run.poll("devices"))
+        accept(await run.poll("lines"))
+        assert {"alarms_total", "test_fxo"} <= {entity.key for entity in registry.devices[OM50_ID].entities}

@@ -30,7 +30,12 @@ MAX_REJECTIONS = 16
 
 
 class Coordinator:
-    """The polls, the line test and the read-back of one UMS."""
+    """The polls, the line test and the read-back of one UMS.
+
+    The device store has the newest data of each source, and refuses what was requested before that. So an update has no
+    request time of its own: a gateway is made of several sources, and what one of them requested later does not make
+    the others' newer responses older.
+    """
 
     def __init__(self, context: Context, client: Client) -> None:
         self.name = context.name
@@ -53,7 +58,6 @@ class Coordinator:
 
     async def poll_devices(self) -> AsyncIterator[Update]:
         """Yield gateways page by page, then the inventory if the list is complete: the UMS document 3.1."""
-        requested_at = time.monotonic()
         listing = self.listing(self.client.device_list, item_mac)
         async for page in listing.pages():
             for update in self._apply_page(page):
@@ -66,7 +70,7 @@ class Coordinator:
             inventories = self.store.inventory(listing)
             if listing.seen or self._empty_lists >= MISSING_INVENTORIES_BEFORE_REMOVAL:
                 self.store.discard_missing(listing.seen)
-            yield self.update(requested_at, inventories=inventories)
+            yield self.update(inventories=inventories)
 
     async def poll_lines(self) -> AsyncIterator[Update]:
         """Yield the lines of one gateway after another, of offline ones until they were read: the UMS document 3.7."""
@@ -139,10 +143,10 @@ class Coordinator:
         requested_at = time.monotonic()
         if not self._has_list:
             self._held_pushes[mac] = (members, requested_at)
-            return self.update(requested_at, origin=UpdateOrigin.PUSH)
+            return self.update(origin=UpdateOrigin.PUSH)
         gateway = self.store.merge(mac, members, requested_at)
         devices = [gateway, *self.store.pop_changed_lines()]
-        return self.update(requested_at, origin=UpdateOrigin.PUSH, devices=devices)
+        return self.update(origin=UpdateOrigin.PUSH, devices=devices)
 
     async def read_lines(self, mac: str, *, origin: UpdateOrigin = UpdateOrigin.POLL) -> Update:
         """Return the lines of one gateway as last measured: the UMS document 3.7. Raises BackendError."""
@@ -192,7 +196,7 @@ class Coordinator:
 
     def _apply_page(self, page: Page) -> list[Update]:
         devices = self.store.apply_page(page.keys, page.items, page.requested_at)
-        updates = [self.update(page.requested_at, devices=devices), *self._apply_held_pushes(page.keys)]
+        updates = [self.update(devices=devices), *self._apply_held_pushes(page.keys)]
         lines = self.store.pop_changed_lines()
         return [*updates, self.update(devices=lines)] if lines else updates
 
@@ -204,7 +208,7 @@ class Coordinator:
     def _apply_held_pushes(self, macs: Iterable[str]) -> list[Update]:
         held = [(mac, *self._held_pushes.pop(mac)) for mac in macs if mac in self._held_pushes]
         return [
-            self.update(at, origin=UpdateOrigin.PUSH, devices=[self.store.merge(mac, members, at)])
+            self.update(origin=UpdateOrigin.PUSH, devices=[self.store.merge(mac, members, at)])
             for mac, members, at in held
         ]
 
@@ -226,14 +230,14 @@ class Coordinator:
         devices = self.store.apply_lines(mac, items, requested_at, complete=listing.complete)
         is_applied = devices or listing.empty
         inventories = self.store.line_inventory(mac, listing) if is_applied and listing.complete else ()
-        return self.update(requested_at, origin=origin, devices=devices, inventories=inventories)
+        return self.update(origin=origin, devices=devices, inventories=inventories)
 
     async def _read_gateway(self, mac: str) -> Update:
         async for page in self.listing(self.client.device_list, item_mac, again=False).pages():
             for item in page.items:
                 if item_mac(item) == mac:
                     device = self.store.apply(mac, item, page.requested_at)
-                    return self.update(page.requested_at, origin=UpdateOrigin.COMMAND, devices=[device])
+                    return self.update(origin=UpdateOrigin.COMMAND, devices=[device])
         raise Rejected(f"device_list: the UMS does not list {mac}", endpoint="device_list", code="not_listed")
 
     async def _read_counts(self, macs: Sequence[str]) -> tuple[list[Item], str | None]:
