@@ -79,7 +79,7 @@ async def _check_broker(config: Config) -> tuple[str, str | None]:
         async with asyncio.timeout(BROKER_TIMEOUT):
             return f"{name}, MQTT {await mqtt.probe()}", None
     except TimeoutError:
-        return name, f"no answer within {BROKER_TIMEOUT:g} s"
+        return name, f"no response within {BROKER_TIMEOUT:g} s"
     except Disconnected as error:
         return name, str(error).removeprefix(f"{address}: ").removeprefix(f"{config.mqtt.host}:{config.mqtt.port}: ")
 

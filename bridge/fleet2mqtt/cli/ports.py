@@ -19,7 +19,7 @@ def reserved_port(preferred: int) -> Iterator[int]:
     """Yield a port that is free and that no other demo has chosen: `preferred`, else any other; 0 is any.
 
     Between the choice and the moment at which a server listens there is time in which another demo chooses. A locked
-    file for each chosen port tells it.
+    file for each chosen port prevents that.
     """
     with ExitStack() as stack:
         for port in (preferred, *(0 for _ in range(_TRIES))):

@@ -61,7 +61,7 @@ class CommandExecution:
             async with asyncio.timeout_at(deadline):
                 await self._write(confirm_timeout)
         except TimeoutError:
-            error = ErrorDetail(code="timeout", message="the vendor did not answer before the command expired")
+            error = ErrorDetail(code="timeout", message="the vendor did not respond before the command expired")
             status = ResultStatus.UNCONFIRMED if self._written else ResultStatus.FAILED
             self._end_all(status, error)
 
@@ -188,7 +188,7 @@ def _evaluate(
 
 
 def error_detail(error: BackendError) -> ErrorDetail:
-    """Return what a result says about a failed vendor call."""
+    """Return code and message of a failed vendor call."""
     return ErrorDetail(code=error.code if error.code is not None else error.kind, message=str(error))
 
 

@@ -10,8 +10,8 @@ import orjson
 from fleet2mqtt.errors import CommandError
 
 
-def as_object(payload: bytes) -> Mapping[str, Any]:
-    """The JSON object in a payload. Raises CommandError that says what is wrong with it."""
+def parse_object(payload: bytes) -> Mapping[str, Any]:
+    """Return the JSON object in a payload. Raises CommandError with what is wrong with it."""
     try:
         value = orjson.loads(payload)
     except orjson.JSONDecodeError as error:

@@ -186,7 +186,7 @@ class CommandQueue:
             except OutboxError as error:
                 outcome = Outcome(status=ResultStatus.FAILED, error=ErrorDetail(code="outbox", message=str(error)))
             except TimeoutError:
-                late = ErrorDetail(code="timeout", message="the vendor did not answer in time")
+                late = ErrorDetail(code="timeout", message="the vendor did not respond in time")
                 sent = Outcome(status=ResultStatus.FAILED, error=late)
                 outcome = sent if priority.started else self._expired(command)
             except asyncio.CancelledError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from fleet2mqtt.commands.payloads import as_object
+from fleet2mqtt.commands.payloads import parse_object
 from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
 from fleet2mqtt.commands.replies import Command, ReplyTo, Request, Transaction
 from fleet2mqtt.commands.requests import RequestHandler
@@ -125,7 +125,7 @@ class CommandRouter:
     def _set(self, device: str, message: Message) -> None:
         """Submit a command for each key of an object, `set`, in the order of the device's entities."""
         try:
-            body = as_object(message.payload)
+            body = parse_object(message.payload)
             envelope = self._envelope(body, message)
         except CommandError as error:
             self._commands.refuse(self._command(device, None, self._envelope_of_refused(message)), error)
@@ -152,7 +152,7 @@ class CommandRouter:
     def _get(self, device: str, message: Message) -> None:
         """Read the device now, `get`; ends in a state and a result."""
         try:
-            body = as_object(message.payload) if message.payload.strip() else {}
+            body = parse_object(message.payload) if message.payload.strip() else {}
             envelope = self._envelope(body, message)
         except CommandError:
             envelope = self._envelope_of_refused(message)  # whatever its payload is, it requests a read
@@ -173,7 +173,7 @@ class CommandRouter:
 
     def _route_request(self, backend: str | None, name: str, message: Message) -> None:
         try:
-            body = dict(as_object(message.payload)) if message.payload.strip() else {}
+            body = dict(parse_object(message.payload)) if message.payload.strip() else {}
             envelope = self._envelope(body, message)
         except CommandError as error:
             self._requests.refuse(self._make_request(backend, name, self._envelope_of_refused(message)), error)
@@ -196,7 +196,7 @@ class CommandRouter:
     def _envelope_of_refused(self, message: Message) -> Envelope:
         """Return the envelope of a refused message, with its transaction: by it its sender knows the reply."""
         try:
-            transaction = as_object(message.payload).get("transaction")
+            transaction = parse_object(message.payload).get("transaction")
         except CommandError:
             transaction = None
         return self._envelope({"transaction": transaction} if _is_transaction(transaction) else {}, message)

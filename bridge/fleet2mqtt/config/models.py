@@ -42,7 +42,7 @@ class FirstRun(StrEnum):
 
 
 class Secret:
-    """A text that shows as `***`; `reveal()` gives it.
+    """A text that shows as `***`; `reveal()` returns it.
 
     No dataclass: dataclasses.asdict() and orjson would look into one.
     """
@@ -95,7 +95,7 @@ class MqttConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoveryConfig:
-    """Home Assistant's discovery; `birth_topic` is where it says `birth_payload` after a start."""
+    """Home Assistant's discovery; it publishes `birth_payload` on `birth_topic` after a start."""
 
     enabled: bool = True
     prefix: str = PREFIX

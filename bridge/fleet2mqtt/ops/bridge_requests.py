@@ -223,7 +223,7 @@ def _device(device: Device) -> dict[str, Any]:
         "via": device.via,
         "model": device.model,
         "available": device.available,
-        "keys": {row.key: row.component for row in device.entities},
+        "keys": {entity.key: entity.component for entity in device.entities},
         "state": device.state,
     }
 

@@ -138,7 +138,7 @@ class _Connection(asyncio.Protocol):
 
     @property
     def task(self) -> asyncio.Task[None] | None:
-        """The task of the shortcut's response in progress."""
+        """Return the task of the shortcut's response in progress."""
         return self._task
 
     def _receive(self, data: bytes) -> None:

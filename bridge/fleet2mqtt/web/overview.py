@@ -66,8 +66,8 @@ class Overview:
 
     def _text(self, device: Device) -> str:
         """Return the text that the filter searches."""
-        word = "online" if self._online(device) else "offline"
-        return "\n".join((device.id, device.name, device.model or "", device.backend, word)).casefold()
+        availability = "online" if self._online(device) else "offline"
+        return "\n".join((device.id, device.name, device.model or "", device.backend, availability)).casefold()
 
     def _online(self, device: Device) -> bool:
         """Return a device's availability as consumers see it: that of its backend counts, too."""
@@ -88,10 +88,10 @@ class Overview:
 def _values(device: Device) -> Iterable[tuple[str, Any, str | None]]:
     """Return the first values of entities that are enabled and not diagnostic: name, value and unit."""
     found = (
-        (row.name.en, device.state[row.key], row.unit)
-        for row in device.entities
-        if row.category is None and row.enabled and not row.secret and row.component not in STATELESS
-        if isinstance(device.state.get(row.key), str | int | float)
+        (entity.name.en, device.state[entity.key], entity.unit)
+        for entity in device.entities
+        if entity.category is None and entity.enabled and not entity.secret and entity.component not in STATELESS
+        if isinstance(device.state.get(entity.key), str | int | float)
     )
     return (value for value, _ in zip(found, range(MAX_VALUES), strict=False))
 

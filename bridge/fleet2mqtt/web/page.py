@@ -1,7 +1,7 @@
 """The web application for people and probes: `/`, `/api/status`, `/healthz`, `/readyz`, `/metrics`.
 
-Nothing here changes anything: there is GET and HEAD, and nothing else. Nobody is asked who they are, so the listener
-is on loopback unless configured otherwise; whoever opens it lets others read the fleet's names and states.
+It is read-only: there is GET and HEAD, and nothing else. It has no authentication, so the server listens on loopback
+unless it is configured otherwise; an open one shows the fleet's names and states to everybody.
 """
 
 from __future__ import annotations
