@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fleet2mqtt.contract.payloads import dumps
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import added_entities
-from fleet2mqtt.devices.model import UpdateOrigin
+from fleet2mqtt.devices.model import Component, DeviceEvent, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.mqtt import MqttClient, Settings
@@ -20,7 +20,8 @@ from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
 from tests.alarms import alarm
 from tests.bridge_under_test import wait_retained
-from tests.sample_devices import device, inventory, update
+from tests.sample_devices import device, inventory, row, update
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,6 +76,23 @@ async def test_a_raised_alarm_stands_until_it_is_cleared(broker: Broker, tmp_pat
         assert (ended.body["type"], ended.cleared) == ("cleared", True)
         assert registry.devices["hq_voip_1"].state["last_alarm_time"] == raised.body["raised_at"]
         assert await hub.accept(update(requested_at=2, alarms=(power(1),))) == ()
+
+
+async def test_events_of_a_device_are_published_each_and_not_retained(broker: Broker, tmp_path: Path) -> None:
+    """Three equal events are three messages; a device or entity that is not there has none (faults 5.10)."""
+    bell = row("bell", Component.EVENT, options=("ring",))
+    ring = DeviceEvent(device="hq_1", key="bell", event_type="ring", attributes={"by": "key", "text": "x" * 20_000})
+    others = [replace(ring, device="hq_2"), replace(ring, key="signal_lost")]
+    async with open_hub(broker, tmp_path) as (hub, registry), broker.record("#") as seen:
+        await hub.accept(update(device(entities=(bell,), state={})))
+        await hub.accept(update(requested_at=1, events=(*others, *[ring] * 3)))
+        await wait_until(lambda: len(seen.all("fleet2mqtt/device/+/event/+")) == 3, "three events")
+        messages = seen.all("fleet2mqtt/device/+/event/+")
+        assert {message.topic for message in messages} == {"fleet2mqtt/device/hq_1/event/bell"}
+        assert (messages[0].json["event_type"], messages[0].json["by"], messages[0].qos) == ("ring", "key", 1)
+        assert len(messages[0].payload) < 16_384  # what a recorder stores
+        assert registry.devices["hq_1"].state == {}
+    assert not [topic for topic in await broker.retained("#") if "/event/" in topic]
 
 
 async def test_what_stands_is_shown_again_after_a_restart(broker: Broker, tmp_path: Path) -> None:

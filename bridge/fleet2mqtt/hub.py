@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
-from fleet2mqtt.contract.payloads import availability, dumps, now, stamp
+from fleet2mqtt.contract.payloads import Reply, availability, device_event, dumps, now, stamp
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import COUNTER, last_alarm
-from fleet2mqtt.devices.model import Device, Update, UpdateOrigin, Value
+from fleet2mqtt.devices.model import Device, DeviceEvent, Update, UpdateOrigin, Value
 from fleet2mqtt.devices.registry import Changes, Registry
 from fleet2mqtt.outbox import AlarmEvent, Outbox, Stored
 from fleet2mqtt.publishing.publisher import Publisher
@@ -66,7 +66,17 @@ class Hub:
         if changes.discovery_changed or changes.removed:
             self.inventory_changed.set()
         self._publisher.on_changes(changes)
+        for happened in update.events:
+            self._publish_event(happened, update.observed_at)
         return stored.new
+
+    def _publish_event(self, event: DeviceEvent, observed_at: datetime) -> None:
+        """Publish an event of a device, if the device is there and has the event entity."""
+        device = self._registry.devices.get(event.device)
+        if device is None or device.entity(event.key) is None:
+            return
+        topic = self._topics.device_event(event.device, event.key)
+        self._publisher.publish_reply(Reply(topic=topic, payload=device_event(event, observed_at), device=event.device))
 
     def set_source_available(self, backend: str, source: str, *, available: bool) -> None:
         """Show whether a source works: at the devices that it reads, and on its availability topic."""

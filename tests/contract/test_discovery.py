@@ -67,6 +67,15 @@ def test_component_of_a_plain_sensor_has_no_optional_members() -> None:
     }
 
 
+def test_event_entity_of_a_platform_has_its_own_topic_and_no_template() -> None:
+    """Faults 5.10."""
+    event = component(row("last_event", Component.EVENT, options=("event",)))
+    assert event["state_topic"] == "site/fleet 2/device/hq_1/event/last_event"
+    assert event["event_types"] == ["event"]
+    assert "value_template" not in event
+    assert "value_template" in component(row("alarm", Component.EVENT, options=("critical",)))
+
+
 def test_attributes_have_their_own_topic() -> None:
     plain = component(row("x"))
     shown = component(row("x", attributes=lambda _: None))

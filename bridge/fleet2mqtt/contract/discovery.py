@@ -13,7 +13,7 @@ from typing import Any
 
 from fleet2mqtt.contract.payloads import OFFLINE, ONLINE
 from fleet2mqtt.contract.topics import Topics
-from fleet2mqtt.devices.builtin_entities import BRIDGE, is_backend
+from fleet2mqtt.devices.builtin_entities import BRIDGE, EVENT, is_backend
 from fleet2mqtt.devices.model import Component, Device, EntityDescription
 
 SUPPORT_URL = "https://github.com/fleet2mqtt/fleet2mqtt"
@@ -88,7 +88,11 @@ class Discovery:
             **shared,
         }
         if entity.component is Component.EVENT:
-            component["state_topic"] = self.topics.alarm_event("+", device.id)
+            is_alarm = entity.key == EVENT
+            topics = self.topics
+            component["state_topic"] = (
+                topics.alarm_event("+", device.id) if is_alarm else topics.device_event(device.id, entity.key)
+            )
         elif entity.component is Component.DEVICE_TRACKER:
             component["json_attributes_topic"] = self.topics.device(device.id, "state")
         elif entity.component is not Component.BUTTON:
@@ -110,7 +114,7 @@ def _shared_members(entity: EntityDescription, language: str) -> Mapping[str, An
         "qos": 1 if entity.component in (Component.BUTTON, Component.EVENT) else 0,
     }
     if entity.component is Component.EVENT:
-        component["value_template"] = _ALARM_EVENT_TEMPLATE
+        component |= {"value_template": _ALARM_EVENT_TEMPLATE} if entity.key == EVENT else {}
     elif entity.component is Component.DEVICE_TRACKER:
         component["json_attributes_template"] = f"{{{{ (value_json.get('{entity.key}') or {{}}) | tojson }}}}"
         component["source_type"] = "gps"

@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from fleet2mqtt.devices.model import Device, StateMeta
+from fleet2mqtt.devices.model import Device, DeviceEvent, StateMeta
+from fleet2mqtt.sdk.limits import limit_attributes
 
 ONLINE = b"online"
 OFFLINE = b"offline"
@@ -50,6 +51,12 @@ class Reply:
     short: bytes = b""
     device: str | None = None
     correlation: bytes | None = None
+
+
+def device_event(event: DeviceEvent, observed_at: datetime) -> bytes:
+    """Return the payload of a device's event: the attributes, with its type and time."""
+    attributes = limit_attributes(event.attributes)
+    return dumps({**attributes, "event_type": event.event_type, "observed_at": stamp(observed_at)})
 
 
 def now() -> datetime:

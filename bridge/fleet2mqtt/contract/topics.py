@@ -35,6 +35,10 @@ class Topics:
         """Return `state`, `attributes`, `availability`, `set`, `get` or `result` of a device."""
         return f"{self.base}/device/{device}/{name}"
 
+    def device_event(self, device: str, key: str) -> str:
+        """Return the topic of the events of a device's event entity, never retained."""
+        return f"{self.base}/device/{device}/event/{key}"
+
     def alarm_event(self, severity: str, device: str) -> str:
         """Return the topic of a device's alarm events of one severity, never retained."""
         return f"{self.base}/alarm/event/{severity}/{device}"

@@ -227,6 +227,19 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceEvent:
+    """Something that happened at a device, for its event entity `key`. It is published once, and never retained.
+
+    `event_type` is one of the entity's options; `attributes` are published beside it.
+    """
+
+    device: str
+    key: str
+    event_type: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
     """A complete, successful list of one scope: every device id that the vendor has there now.
 
@@ -254,6 +267,7 @@ class Update:
     observed_at: datetime
     devices: tuple[Device, ...] = ()
     alarms: tuple[Alarm, ...] = ()
+    events: tuple[DeviceEvent, ...] = ()
     inventories: tuple[Inventory, ...] = ()
     removed: tuple[str, ...] = ()
     checkpoints: Mapping[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from fleet2mqtt.devices.model import Alarm, Device, Inventory, Update, UpdateOrigin
+from fleet2mqtt.devices.model import Alarm, Device, DeviceEvent, Inventory, Update, UpdateOrigin
 
 _NO_CHECKPOINTS: Mapping[str, str] = MappingProxyType({})
 
@@ -29,6 +29,7 @@ class UpdateFactory:
         *,
         devices: Iterable[Device | None] = (),
         alarms: Iterable[Alarm] = (),
+        events: Iterable[DeviceEvent] = (),
         inventories: Iterable[Inventory] = (),
         removed: Iterable[str] = (),
         checkpoints: Mapping[str, str] = _NO_CHECKPOINTS,
@@ -42,6 +43,7 @@ class UpdateFactory:
             observed_at=datetime.now(UTC),
             devices=tuple(device for device in devices if device is not None),
             alarms=tuple(alarms),
+            events=tuple(events),
             inventories=tuple(inventories),
             removed=tuple(removed),
             checkpoints=checkpoints,
