@@ -12,7 +12,7 @@ import orjson
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from fleet2mqtt.devices.model import Alarm, Device, Inventory, Update
+from fleet2mqtt.devices.model import Alarm, Device, DeviceEvent, Inventory, Update
 from fleet2mqtt.platforms import thingscloud
 from fleet2mqtt.sdk.api import Backend, Push, Source
 from fleet2mqtt.simulators.thingscloud import SIMULATOR, Simulator, create
@@ -41,6 +41,7 @@ class Run:
     alarms: dict[tuple[str, bool], Alarm] = field(default_factory=dict)
     inventories: list[Inventory] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
+    events: list[DeviceEvent] = field(default_factory=list)
 
     def accept(self, update: Update) -> Update:
         self.updates.append(update)
@@ -49,6 +50,7 @@ class Run:
         for alarm in update.alarms:
             self.alarms.setdefault((alarm.id, alarm.cleared), alarm)
         self.inventories += update.inventories
+        self.events += update.events
         return update
 
     def source(self, name: str) -> Source:

@@ -29,7 +29,7 @@ from tests.platforms.thingscloud.connected import Run, connected
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fleet2mqtt.devices.model import Alarm, Device
+    from fleet2mqtt.devices.model import Alarm, Device, DeviceEvent
 
 SOURCES = {
     "devices": "devices",
@@ -104,6 +104,7 @@ async def _replay(folder: Path) -> dict[str, Any]:
     came: dict[str, Any] = {
         "devices": {device.id: _device(device) for device in run.devices.values()},
         "alarms": [_alarm(alarm) for alarm in run.alarms.values()],
+        "events": [_event(event) for event in run.events],
         "inventories": {one.scope: sorted(one.ids) for one in run.inventories},
     }
     came |= {} if steps is None else {"answers": answers, "requests": server.requests}
@@ -150,6 +151,11 @@ def _device(device: Device) -> dict[str, Any]:
 def _alarm(alarm: Alarm) -> dict[str, Any]:
     names = ("id", "device", "severity", "level", "name", "cleared", "alarm_key", "code", "description", "source")
     return {name: getattr(alarm, name) for name in names} | {"raised_at": iso(alarm.raised_at)}
+
+
+def _event(event: DeviceEvent) -> dict[str, Any]:
+    names = ("device", "key", "event_type", "attributes")
+    return {name: getattr(event, name) for name in names}
 
 
 def _names(folder: Path) -> set[str]:

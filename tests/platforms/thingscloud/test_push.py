@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fleet2mqtt.devices.model import UpdateOrigin
+from fleet2mqtt.devices.model import Component, UpdateOrigin
 from fleet2mqtt.errors import InvalidResponse
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, OTHER, SECOND, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
@@ -28,11 +28,10 @@ async def test_simulated_pushes_update_devices() -> None:
         await simulator.settle()
         for path, body in received:
             update = run.push(path.rsplit("/", 1)[-1], body)
-            assert (update.origin, len(update.devices)) == (UpdateOrigin.PUSH, 1)
+            assert (update.origin, len(update.devices) + len(update.events)) == (UpdateOrigin.PUSH, 1)
         assert (run.state()["temperature"], run.state()["humidity"]) == (30.5, 56.8)
-        assert run.state(OTHER)["last_event"] == "button"
-        told = run.devices[OTHER].attributes["last_event"]
-        assert told["params"] == {"count": 2}
+        (event,) = run.events
+        assert (event.device, event.attributes["method"], event.attributes["params"]) == (OTHER, "button", {"count": 2})
         assert {push.kind for push in run.backend.pushes} == {"alarm", "attributes", "event"}
 
 
@@ -50,25 +49,31 @@ async def test_push_of_an_unlisted_device_changes_nothing() -> None:
     async with running(Project()) as run:
         for kind, body in (("attributes", report({"a": 1})), ("event", {"device": {"id": FIRST}, "event": {}})):
             assert run.push(kind, body).devices == ()
-        await run.poll("devices")
-        assert run.state()["last_event"] is None
 
 
 @pytest.mark.parametrize(
-    ("event", "state", "more"),
+    ("event", "more"),
     [
-        ({"method": "open", "params": {"by": "key"}, "id": 7}, "open", {"params": {"by": "key"}, "id": "7"}),
-        ({"method": "x" * 300}, "x" * 255, {"params": None, "id": None}),
-        ({}, "", {"params": None, "id": None}),
+        ({"method": "open", "params": {"by": "key"}, "id": 7}, {"method": "open", "params": {"by": "key"}, "id": "7"}),
+        ({"method": "x" * 300}, {"method": "x" * 300, "params": None, "id": None}),
+        ({}, {"method": None, "params": None, "id": None}),
     ],
 )
-async def test_event_becomes_last_event(event: Any, state: str, more: dict[str, Any]) -> None:
+async def test_event_is_published_and_changes_no_state(event: Any, more: dict[str, Any]) -> None:
+    """Device events are an event entity (faults 5.10)."""
     async with running(Project()) as run:
         await run.poll("devices")
-        run.push("event", {"device": {"id": FIRST}, "event": event, "ts": TS})
-        assert run.state()["last_event"] == state
-        assert run.devices[DEVICE].attributes["last_event"] == more | {"ts": "2026-11-18T19:06:40+08:00"}
-        assert run.entity("last_event").enabled is False
+        before = run.devices[DEVICE]
+        for _ in range(3):
+            run.push("event", {"device": {"id": FIRST}, "event": event, "ts": TS})
+        assert [(each.device, each.key, each.event_type) for each in run.events] == [
+            (DEVICE, "last_event", "event")
+        ] * 3
+        assert run.events[0].attributes == more | {"ts": "2026-11-18T19:06:40+08:00"}
+        entity = run.entity("last_event")
+        assert (entity.component, entity.options, entity.enabled) == (Component.EVENT, ("event",), True)
+        assert run.devices[DEVICE] is before
+        assert "last_event" not in before.state
 
 
 @pytest.mark.parametrize("kind", ["attributes", "event"])

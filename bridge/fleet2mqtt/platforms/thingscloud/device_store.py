@@ -30,7 +30,6 @@ from fleet2mqtt.platforms.thingscloud.entities import (
 from fleet2mqtt.platforms.thingscloud.entity_keys import EntityKeys
 from fleet2mqtt.platforms.thingscloud.models import (
     AttributeInfo,
-    DeviceEvent,
     DeviceInfo,
     DeviceRecord,
     ExtendInfo,
@@ -296,10 +295,6 @@ class DeviceStore:
             extended = tuple(info.model_copy(update={"value": None}) for info in entry.record.extended)
             self._set_record(entry, replace(entry.record, extended=extended))
         return self.device(vendor_id)
-
-    def apply_event(self, vendor_id: str, event: DeviceEvent) -> Device | None:
-        """Apply an event of a device."""
-        return self._change(vendor_id, event=event)
 
     def apply_alarms(self, vendor_id: str, *, pushed: bool = False) -> Device | None:
         """Apply that an alarm of a device was raised or cleared, by the log or `pushed`."""

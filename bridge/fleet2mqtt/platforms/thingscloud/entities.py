@@ -14,6 +14,9 @@ from fleet2mqtt.sdk.vendor_json import iso
 
 MANUFACTURER: Final = "ThingsCloud"
 TITLE: Final = "ThingsCloud"
+EVENT: Final = "last_event"
+EVENT_TYPE: Final = "event"
+"""The only type: methods of devices are free texts, and Home Assistant accepts only announced types."""
 SCHEMA_SOURCE, STAT_SOURCE, META_SOURCE = "schema", "stat", "meta"
 
 DeviceEntity: TypeAlias = EntityDescription[DeviceRecord, DeviceWriter]
@@ -55,15 +58,6 @@ def _device_attributes(record: DeviceRecord) -> Mapping[str, Any]:
         "conn_protocol": info.type_info.conn_protocol,
     }
     return {key: value for key, value in attributes.items() if value}
-
-
-def _event_method(record: DeviceRecord) -> str | None:
-    return None if record.event is None else shorten(record.event.method or "")
-
-
-def _event_attributes(record: DeviceRecord) -> Mapping[str, Any] | None:
-    event = record.event
-    return None if event is None else {"params": event.params, "id": event.id, "ts": iso(event.at)}
 
 
 async def _write_name(writer: DeviceWriter, device: Device, value: str) -> None:
@@ -110,12 +104,11 @@ DEVICE_ENTITIES: tuple[DeviceEntity, ...] = (
         icon="mdi:rename-outline",
     ),
     EntityDescription(
-        key="last_event",
-        name=Name("Last event", "最近事件"),
-        value=_event_method,
+        key=EVENT,
+        name=Name("Event", "事件"),
+        component=Component.EVENT,
         exists=lambda _: True,
-        attributes=_event_attributes,
-        enabled=False,
+        options=(EVENT_TYPE,),
         icon="mdi:bell-ring-outline",
     ),
 )

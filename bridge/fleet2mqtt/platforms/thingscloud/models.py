@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Annotated, Any, Protocol
 
 from pydantic import BeforeValidator, Field
@@ -166,16 +166,6 @@ def zone_context(zone: tzinfo) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceEvent:
-    """An event that a device reported."""
-
-    method: str | None
-    params: Any
-    id: str | None
-    at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceRecord:
     """The data of one device: its list item, the values of its attributes by identifier, and the rest."""
 
@@ -184,7 +174,6 @@ class DeviceRecord:
     values: Mapping[str, Any] = field(default_factory=dict)
     extended: tuple[ExtendInfo, ...] = ()
     alarming: bool | None = None
-    event: DeviceEvent | None = None
     groups: tuple[str, ...] = ()
     model: str | None = None
 

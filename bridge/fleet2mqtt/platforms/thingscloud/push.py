@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import orjson
 
-from fleet2mqtt.devices.model import Device, Update, UpdateOrigin
+from fleet2mqtt.devices.model import Device, DeviceEvent, Update, UpdateOrigin
 from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.platforms.thingscloud.alarm_matching import AlarmMatcher
 from fleet2mqtt.platforms.thingscloud.alarms import build_alarm, entry_from_push
 from fleet2mqtt.platforms.thingscloud.coordinator import Coordinator
+from fleet2mqtt.platforms.thingscloud.entities import EVENT, EVENT_TYPE
 from fleet2mqtt.platforms.thingscloud.models import (
     AlarmNotification,
     AlarmRule,
-    DeviceEvent,
     JsonObject,
     json_object,
     zone_context,
 )
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Context, Push
+from fleet2mqtt.sdk.vendor_json import iso
 
 _SUCCESS = orjson.dumps({"result": True})
 
@@ -31,7 +32,7 @@ def build_pushes(context: Context, coordinator: Coordinator, matcher: AlarmMatch
 
 
 class PushParser:
-    """Turns each kind of push into an update. Attributes and events of a device that is not listed change nothing."""
+    """Turns each kind of push into an update."""
 
     def __init__(self, context: Context, coordinator: Coordinator, matcher: AlarmMatcher) -> None:
         self._context = context
@@ -73,13 +74,15 @@ class PushParser:
         fields = content.get("event")
         if not isinstance(fields, dict):
             raise _missing("event")
-        event = DeviceEvent(
-            method=vendor_json.text(fields.get("method")),
-            params=fields.get("params"),
-            id=vendor_json.text(fields.get("id")),
-            at=vendor_json.moment(content.get("ts"), self._context.zone),
-        )
-        return self._update(self._coordinator.store.apply_event(self._device(content), event))
+        attributes = {
+            "method": vendor_json.text(fields.get("method")),
+            "params": fields.get("params"),
+            "id": vendor_json.text(fields.get("id")),
+            "ts": iso(vendor_json.moment(content.get("ts"), self._context.zone)),
+        }
+        device = self._coordinator.store.device_id(self._device(content))
+        event = DeviceEvent(device=device, key=EVENT, event_type=EVENT_TYPE, attributes=attributes)
+        return self._coordinator.update(origin=UpdateOrigin.PUSH, events=[event])
 
     def _update(self, device: Device | None) -> Update:
         return self._coordinator.update(origin=UpdateOrigin.PUSH, devices=[device])
