@@ -78,7 +78,7 @@ class Coordinator:
     async def poll_devices(self) -> AsyncIterator[Update]:
         """Read all pages of the list; read it twice if items moved meanwhile. Document 1.1.
 
-        A page that fails costs its gateways only; the list fails with its first page, or several pages in a row.
+        A page that fails costs its gateways only; the list fails with its only page, or with several pages in a row.
         """
         requested_at = time.monotonic()
         self._failed_pages, self._fails = 0, False
@@ -255,7 +255,7 @@ class Coordinator:
             self.first_page = 1
             return await self._request_page(2)
         elif self.first_page == 1 and not page.count and (page.total or 0) > position.offset:
-            self.first_page = 0  # as many as a page may be missing; a second reading tells
+            self.first_page = 0  # a whole page may be missing: the second reading begins with it
         return page
 
     def _skip_page(self, position: Position, error: BackendError) -> Page:

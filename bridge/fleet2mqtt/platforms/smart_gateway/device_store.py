@@ -67,8 +67,8 @@ class _Branch:
     def apply_queried(self, value: Any, *, complete: bool, is_read_back: bool) -> None:
         """Apply what a query has for this object; a read-back also replaces what the list had."""
         queried = _applied(self.queried, value, complete=complete)
-        known = {name: queried[name] for name in self.listed if name in queried} if is_read_back else {}
-        self._replace({**self.listed, **known}, queried)
+        both = {name: queried[name] for name in self.listed if name in queried} if is_read_back else {}
+        self._replace({**self.listed, **both}, queried)
 
     def blank_listed(self) -> None:
         """Forget the list's values, not its fields."""
@@ -214,7 +214,7 @@ class DeviceStore:
         text = vendor_json.text(state)
         return None if text is None else text.casefold() in self.running_states
 
-    # What is known
+    # Lookups
 
     def serial_numbers(self) -> tuple[str, ...]:
         """Return the serial numbers of all gateways that the list has returned."""
@@ -394,13 +394,13 @@ def _channel(gateway: _Gateway, key: str, value: Any) -> _Channel | None:
     return gateway.channels.get(key)
 
 
-def _applied(known: Fields, value: Any, *, complete: bool) -> Fields:
+def _applied(current: Fields, value: Any, *, complete: bool) -> Fields:
     """Return an object's fields after a response.
 
     A blank object, and an object of a gateway that the vendor cannot reach, make fields null. Fields that are missing
     in any other are dropped. An object that was not sent changes nothing.
     """
     if value is _MISSING:
-        return known
+        return current
     fields = branch(value)
-    return dict(fields) if fields and complete else {**dict.fromkeys(known), **fields}
+    return dict(fields) if fields and complete else {**dict.fromkeys(current), **fields}
