@@ -251,3 +251,5 @@ async def test_configuration_url_is_not_the_api() -> None:
         await run.poll()
         assert run.backend.configuration_url is None
         assert {device.configuration_url for device in run.devices.values()} == {None}
+        assert {device.manufacturer for device in run.devices.values()} == {"ThingsCloud"}
+        assert run.entity("alarm_2_total", NAME).name.zh == "严重告警设备数"  # the document's word

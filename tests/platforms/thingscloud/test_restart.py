@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import AsyncExitStack
 from functools import partial
@@ -12,6 +13,7 @@ from fleet2mqtt.cli.simulate import options_for
 from fleet2mqtt.simulators.thingscloud import SIMULATOR, create
 from tests.bridge_under_test import RunningBridge, run_bridge, serve
 from tests.broker import HOST, free_port
+from tests.platforms.context import Shared
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
 from tests.waiting import wait_for_answer
@@ -90,6 +92,21 @@ async def test_report_during_the_reading_of_the_values_wins() -> None:
         run.push("attributes", {"device": {"id": FIRST}, "attributes": {"a": 2}})
         device = store.apply_definitions(FIRST, project.attributes, requested_at)
         assert (device.state["a"], device.state["b"]) == (2, 1)
+
+
+async def test_attribute_without_type_keeps_its_entity_when_it_is_blank_after_a_restart() -> None:
+    """The vendor goes on sending the field, with null (faults 1.2)."""
+    shared = Shared()
+    project = Project(attributes=[attribute("a", 5.5), attribute("b", True), attribute("c", 1, data_type="number")])
+    async with running(project, shared) as run:
+        await run.poll("devices", "attributes")
+        before = {key: run.entity(key).component for key in "abc"}
+    assert json.loads(shared.checkpoints[f"{FIRST}/shapes"]) == {"a": ["number", True], "b": ["switch", False]}
+    project.attributes = [attribute("a"), attribute("b"), attribute("c", data_type="number")]
+    async with running(project, shared) as run:
+        await run.poll("devices", "attributes")
+        assert {key: run.entity(key).component for key in "abc"} == before
+        assert [run.state()[key] for key in "abc"] == [None, None, None]
 
 
 async def test_held_reports_end_with_a_complete_list() -> None:

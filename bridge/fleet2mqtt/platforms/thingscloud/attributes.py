@@ -95,11 +95,28 @@ class ValueShape:
     type: AttributeType | None = None
     fraction: bool = False
 
+    @classmethod
+    def load(cls, text: str | None) -> dict[str, ValueShape]:
+        """Return the shapes by identifier that `dump` made the text of."""
+        content: dict[str, Any] = orjson.loads(text) if text else {}
+        return {name: cls(AttributeType(type_), fraction) for name, (type_, fraction) in content.items()}
+
+    @staticmethod
+    def dump(shapes: Mapping[str, ValueShape]) -> str:
+        """Return the text to save shapes by identifier; "" for none."""
+        content = {name: (shape.type, shape.fraction) for name, shape in sorted(shapes.items()) if shape.type}
+        return orjson.dumps(content).decode() if content else ""
+
     def with_value(self, value: Any) -> ValueShape:
         """Return the shape with one more value; the same object if nothing changes."""
         type_ = self.type or infer_type(value)
         fraction = self.fraction or (isinstance(value, float) and not value.is_integer())
         return self if (type_, fraction) == (self.type, self.fraction) else ValueShape(type_, fraction)
+
+
+def has_type(info: AttributeInfo) -> bool:
+    """Return whether an attribute's definition tells its type."""
+    return (parse_type(info.model.data_type) or parse_type(info.data_type)) is not None
 
 
 def build_spec(info: AttributeInfo, key: str, options: AttributeOptions, shape: ValueShape) -> AttributeSpec | None:

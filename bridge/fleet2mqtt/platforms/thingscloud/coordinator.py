@@ -227,7 +227,8 @@ class Coordinator:
                         yield self.update(devices=[self.store.apply_missed(vendor_id, state.source)])
                 else:
                     state.sweep.record_success(vendor_id)
-                    yield self.update(requested_at, devices=[device])
+                    checkpoints = self.store.unsaved_checkpoints(vendor_id)
+                    yield self.update(requested_at, devices=[device], checkpoints=checkpoints)
         state.sweep.close()
 
     async def _sweep_parts(

@@ -16,6 +16,7 @@ from fleet2mqtt.platforms.thingscloud.attributes import (
     ValueShape,
     build_entity,
     build_spec,
+    has_type,
 )
 from fleet2mqtt.platforms.thingscloud.command_buttons import CommandButton, build_button
 from fleet2mqtt.platforms.thingscloud.entities import (
@@ -114,6 +115,7 @@ class DeviceStore:
         self._cache = DeviceCache(backend=context.name, ids=context.ids)
         self._newest = NewestFirst()
         self._zone = context.zone
+        self._checkpoint = context.checkpoint
         self._options = options
         self._keys = EntityKeys(backend=context.name, assignments=context.ids.assignments)
         self._entries: dict[str, _DeviceEntry] = {}
@@ -199,7 +201,8 @@ class DeviceStore:
         entry = self._entries.get(vendor_id)
         if entry is None:
             record = DeviceRecord(info=DeviceInfo(id=vendor_id), zone=self._zone)
-            entry = self._entries[vendor_id] = _DeviceEntry({}, record)
+            shapes = ValueShape.load(self._checkpoint(_shapes_key(vendor_id)))
+            entry = self._entries[vendor_id] = _DeviceEntry({}, record, shapes=shapes)
         if self._newest.accept(vendor_id, requested_at):
             if any(entry.raw.get(key) != value for key, value in raw.items()):
                 entry.has_new_values |= entry.raw.get("active") != raw.get("active")
@@ -244,6 +247,19 @@ class DeviceStore:
         values = {name: entry.record.values[name] for name in undefined}
         values |= {name: info.value for name, info in definitions.items()}
         return self.apply_values(vendor_id, values, requested_at)
+
+    def unsaved_checkpoints(self, vendor_id: str) -> dict[str, str]:
+        """Return what has to be saved of a device: the types of attributes whose definitions do not tell them.
+
+        Without it, an attribute that has no value after a restart would have no type, and lose its entity.
+        """
+        entry = self._entries.get(vendor_id)
+        if entry is None or entry.definitions is None:
+            return {}
+        typed = {name for name, info in entry.definitions.items() if has_type(info)}
+        text = ValueShape.dump({name: shape for name, shape in entry.shapes.items() if name not in typed})
+        key = _shapes_key(vendor_id)
+        return {} if text == (self._checkpoint(key) or "") else {key: text}
 
     def apply_values(self, vendor_id: str, values: Mapping[str, Any], requested_at: float) -> Device | None:
         """Apply all values of a device, unless they were requested before those that are there."""
@@ -367,6 +383,7 @@ class DeviceStore:
             scope="devices",
             name=info.name or info.device_key or vendor_id,
             via=self._cache.backend,
+            manufacturer=MANUFACTURER,
             model=info.type_info.name or record.model,
             serial_number=info.device_key,
             suggested_area=record.groups[0] if record.groups else None,
@@ -423,6 +440,10 @@ class DeviceStore:
         if token not in self._extended_entities:
             self._extended_entities[token] = build_extended_entity(self._keys(info.id or "", "info_"), info)
         return self._extended_entities[token]
+
+
+def _shapes_key(vendor_id: str) -> str:
+    return f"{vendor_id}/shapes"
 
 
 def _without_values(definitions: Mapping[str, AttributeInfo]) -> dict[str, AttributeInfo]:

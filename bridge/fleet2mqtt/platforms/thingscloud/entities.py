@@ -189,7 +189,7 @@ PROJECT_ENTITIES: tuple[ProjectEntity, ...] = (
     _total("stat", "inactive_device_total", Name("Devices inactive", "非活跃设备数"), "mdi:sleep"),
     _total("stat", "alarm_device_total", Name("Devices with alarms", "告警设备数"), "mdi:alarm-light-outline"),
     _total("alarms", "alarm_1_total", Name("Devices with minor alarms", "普通告警设备数"), "mdi:alert-outline"),
-    _total("alarms", "alarm_2_total", Name("Devices with major alarms", "重要告警设备数"), "mdi:alert"),
+    _total("alarms", "alarm_2_total", Name("Devices with major alarms", "严重告警设备数"), "mdi:alert"),
     _total("alarms", "alarm_3_total", Name("Devices with critical alarms", "紧急告警设备数"), "mdi:alert-octagon"),
     _total("alarms", "normal_total", Name("Devices without alarms", "正常设备数"), "mdi:check-circle-outline"),
     EntityDescription(
