@@ -139,7 +139,7 @@ def test_scripts_exist() -> None:
     assert [path for path in told if not os.access(ROOT / path, os.X_OK)] == []
 
 
-def test_every_dependency_has_its_reason() -> None:
+def test_dependency_has_documented_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = (*project["dependencies"], *project["optional-dependencies"]["dev"])
     names = {re.split(r"[\s<>=\[;]", each)[0] for each in wanted}
@@ -148,7 +148,7 @@ def test_every_dependency_has_its_reason() -> None:
 
 
 @pytest.mark.parametrize("platform", sorted(platforms()))
-async def test_every_action_is_on_its_platforms_page(platform: str, tmp_path: Path) -> None:
+async def test_action_is_on_platform_page(platform: str, tmp_path: Path) -> None:
     module = platforms()[platform]()
     chosen = options(module.SCHEMA, "http://127.0.0.1:9", options_for(platform))
     async with module.connect(lent(platform, chosen, {}, tmp_path)) as backend:
@@ -184,7 +184,7 @@ async def everything(site: Site, bridge: RunningBridge) -> set[str]:
     return {message.topic for message in bridge.seen.messages}
 
 
-async def test_what_passes_on_mqtt_is_documented_and_what_is_documented_passes(tmp_path: Path) -> None:
+async def test_topics_published_and_documented_are_the_same(tmp_path: Path) -> None:
     patterns = documented()
     async with open_site(tmp_path) as site, site.bridge() as bridge:
         seen = await everything(site, bridge)
@@ -202,7 +202,7 @@ def section(heading: str) -> str:
     return re.split(r"^#+ ", prose(CONTRACT).partition(f"# {heading}\n")[2], flags=re.MULTILINE)[0]
 
 
-def test_every_status_severity_and_error_code_is_explained() -> None:
+def test_status_severity_and_error_codes_are_documented() -> None:
     assert {status.value for status in ResultStatus} == set(
         re.findall(r"^\| `(\w+)` \|", section("Results"), re.MULTILINE)
     )
@@ -231,7 +231,7 @@ def codes() -> set[str]:
 
 
 @pytest.mark.parametrize("platform", sorted(platforms()))
-def test_every_case_of_a_quirk_is_listed(platform: str) -> None:
+def test_case_of_quirk_is_listed(platform: str) -> None:
     assert f"\n## {platform}\n" in text_of(QUIRKS)
     cases = {path.name for path in (CASES / platform / "cases").glob("quirk*")}
     assert cases <= set(re.findall(rf"platforms/{platform}/cases/([\w-]+)", text_of(QUIRKS)))

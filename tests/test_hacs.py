@@ -290,12 +290,14 @@ HELD = tuple(dict.fromkeys(rule for rule, _, _ in BROKEN))
 
 
 @pytest.mark.parametrize("rule", HELD)
-def test_the_integration_keeps_the_rule(rule: Rule) -> None:
+def test_integration_keeps_import_rules(rule: Rule) -> None:
     assert list(rule(PROJECT)) == []
 
 
 @pytest.mark.parametrize(("rule", "broken", "violation"), BROKEN)
-def test_the_rule_catches(rule: Rule, broken: Callable[[Path], object], violation: str, tmp_path: Path) -> None:
+def test_import_rule_finds_violation(
+    rule: Rule, broken: Callable[[Path], object], violation: str, tmp_path: Path
+) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PROJECT / "custom_components", tmp_path / "custom_components", ignore=ignored)
     for name in ("hacs.json", "pyproject.toml", "README.md", "LICENSE"):

@@ -50,13 +50,13 @@ ROWS = rows()
 EXAMPLES = [each for text in _YAML.findall(PAGE) for each in given(yaml.safe_load(text))]
 
 
-def test_every_action_is_told() -> None:
+def test_page_lists_every_action() -> None:
     assert SERVICES.keys() - ROWS.keys() == {"request"}, "which has a paragraph of its own"
     assert [name for name, _ in EXAMPLES if name == "request"]
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))
-def test_an_actions_example_is_what_it_takes(name: str) -> None:
+def test_example_of_action_is_valid(name: str) -> None:
     data, does = ROWS[name]
     fields = SERVICES[name]["fields"].keys() - {"config_entry_id", "backend"}
     required = {field for field in fields if SERVICES[name]["fields"][field].get("required")}
@@ -73,23 +73,23 @@ def mentioned(text: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("name", "data"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
-def test_an_example_in_yaml_is_what_the_action_takes(name: str, data: dict[str, Any]) -> None:
+def test_yaml_example_is_valid(name: str, data: dict[str, Any]) -> None:
     fields = SERVICES[name]["fields"]
     assert {field for field in fields if fields[field].get("required")} <= data.keys() <= fields.keys()
 
 
-def test_every_issue_has_its_paragraph() -> None:
+def test_issue_has_paragraph() -> None:
     """Where an issue's `learn more` leads to."""
     headings = {heading.lower().replace(" ", "_") for heading in re.findall(r"^### (.+)$", PAGE, re.MULTILINE)}
     assert TEXTS["issues"].keys() <= headings
 
 
-def test_every_field_and_option_is_told() -> None:
+def test_fields_and_options_are_documented() -> None:
     labels = [*TEXTS["config"]["step"]["user"]["data"].values(), *TEXTS["options"]["step"]["init"]["data"].values()]
     assert [label for label in labels if f"| {label} |" not in PAGE] == []
 
 
-def test_every_blueprint_is_told() -> None:
+def test_blueprints_are_documented() -> None:
     blueprints = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "blueprints").rglob("*.yaml"))
     assert blueprints
     assert [path for path in blueprints if f"`{path}`" not in PAGE] == []

@@ -67,7 +67,7 @@ def power(number: int, *, cleared: bool = False) -> Any:
     return alarm(number, active=True, alarm_key="power", cleared=cleared)
 
 
-async def test_a_raised_alarm_stands_until_it_is_cleared(broker: Broker, tmp_path: Path) -> None:
+async def test_raised_alarm_is_active_until_cleared(broker: Broker, tmp_path: Path) -> None:
     async with open_hub(broker, tmp_path) as (hub, registry):
         [raised] = await hub.accept(update(device("hq_voip_1", alarms=True), alarms=(power(1),)))
         await wait_retained(broker, {STANDING: _body(raised)})
@@ -95,7 +95,7 @@ async def test_events_of_a_device_are_published_each_and_not_retained(broker: Br
     assert not [topic for topic in await broker.retained("#") if "/event/" in topic]
 
 
-async def test_what_stands_is_shown_again_after_a_restart(broker: Broker, tmp_path: Path) -> None:
+async def test_active_alarms_are_published_after_restart(broker: Broker, tmp_path: Path) -> None:
     async with open_hub(broker, tmp_path) as (hub, _):
         [raised] = await hub.accept(update(device("hq_voip_1", alarms=True), alarms=(power(1),)))
     await broker.restart()
@@ -105,7 +105,7 @@ async def test_what_stands_is_shown_again_after_a_restart(broker: Broker, tmp_pa
         assert registry.devices["hq_voip_1"].state["last_alarm_severity"] == "critical"
 
 
-async def test_what_stands_goes_with_its_device(broker: Broker, tmp_path: Path) -> None:
+async def test_active_alarms_are_removed_with_device(broker: Broker, tmp_path: Path) -> None:
     async with open_hub(broker, tmp_path) as (hub, _):
         devices = device("hq_voip_1", alarms=True), device("hq_2")
         [raised] = await hub.accept(update(*devices, alarms=(power(1),)))
@@ -115,7 +115,7 @@ async def test_what_stands_goes_with_its_device(broker: Broker, tmp_path: Path) 
         await wait_retained(broker, {STANDING: b"", "fleet2mqtt/device/hq_voip_1/state": b""})
 
 
-async def test_an_older_pushed_state_is_left_out(broker: Broker, tmp_path: Path) -> None:
+async def test_older_pushed_state_is_ignored(broker: Broker, tmp_path: Path) -> None:
     async with open_hub(broker, tmp_path) as (hub, registry):
         await hub.accept(update(device(state={"signal": -1}), requested_at=5, origin=UpdateOrigin.PUSH))
         await hub.accept(update(device(state={"signal": -2}), requested_at=4, origin=UpdateOrigin.PUSH))

@@ -15,7 +15,7 @@ VENDOR_IDS = st.one_of(st.text(), st.text(alphabet="aAbB_-. 01", max_size=12), s
 
 
 @pytest.mark.parametrize(("text", "wanted"), [("000EA93D022E", "000ea93d022e"), ("fxo-7", "fxo-7"), ("a_b", "a_b")])
-def test_a_plain_id_is_its_own_segment(text: str, wanted: str) -> None:
+def test_plain_id_is_topic_segment(text: str, wanted: str) -> None:
     assert slug(text) == wanted
 
 
@@ -33,7 +33,7 @@ def test_texts_that_differ_in_more_than_case_differ_as_segments(one: str, other:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["hq", "hq_a"]), VENDOR_IDS, VENDOR_IDS), unique=True, max_size=30))
-def test_no_two_vendor_ids_share_an_id_and_a_restart_keeps_them(natives: list[tuple[str, str, str]]) -> None:
+def test_vendor_ids_map_to_distinct_stable_ids(natives: list[tuple[str, str, str]]) -> None:
     ids = Ids()
     found = [ids(*vendor_id) for vendor_id in natives]
     assert all(map(SEGMENT.fullmatch, found))
@@ -42,7 +42,7 @@ def test_no_two_vendor_ids_share_an_id_and_a_restart_keeps_them(natives: list[tu
     assert [again(*vendor_id) for vendor_id in reversed(natives)] == found[::-1]
 
 
-def test_the_contracts_examples() -> None:
+def test_examples_of_contract() -> None:
     ids = Ids()
     assert ids("hq_voip", "000EA93D022E") == "hq_voip_000ea93d022e"
     assert ids("hq_voip", "000EA93D022E", "fxo", "7") == "hq_voip_000ea93d022e_fxo_7"

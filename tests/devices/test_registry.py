@@ -51,7 +51,7 @@ def take(
     )
 
 
-def test_only_what_changed_is_told(registry: Registry) -> None:
+def test_update_reports_only_changes(registry: Registry) -> None:
     assert take(registry, device()) == Changes(discovery_changed={"hq_1"}, state_changed={"hq_1"})
     assert take(registry, device()) == Changes()
     assert take(registry, device(state={"signal": -61, "enable": "ON"})) == Changes(state_changed={"hq_1"})
@@ -61,13 +61,13 @@ def test_only_what_changed_is_told(registry: Registry) -> None:
     assert take(registry, device(available=False)).state_changed == {"hq_1"}
 
 
-def test_older_news_does_not_overwrite_newer(registry: Registry) -> None:
+def test_older_update_does_not_overwrite_newer(registry: Registry) -> None:
     take(registry, device(state={"signal": -50}), requested_at=5)
     assert take(registry, device(state={"signal": -99}), requested_at=4) == Changes()
     assert take(registry, device(state={"signal": -40}), requested_at=5).state_changed == {"hq_1"}
 
 
-def test_a_poll_during_a_command_or_begun_before_its_end_is_left_out(registry: Registry, clock: Clock) -> None:
+def test_poll_begun_before_end_of_command_is_ignored(registry: Registry, clock: Clock) -> None:
     take(registry, device(), requested_at=1)
     with registry.suspend_polls("hq_1"):
         assert take(registry, device(state={"enable": "OFF"}), requested_at=200) == Changes()
@@ -80,7 +80,7 @@ def test_a_poll_during_a_command_or_begun_before_its_end_is_left_out(registry: R
     assert take(registry, device(), requested_at=clock.now).state_changed == {"hq_1"}
 
 
-def test_two_inventories_in_a_row_must_miss_a_device(registry: Registry) -> None:
+def test_device_is_removed_after_two_missing_inventories(registry: Registry) -> None:
     take(registry, device("hq_1"), device("hq_2"))
     for listed in (("hq_2",), ("hq_1", "hq_2"), ("hq_2",)):
         assert take(registry, inventories=(inventory(*listed),)).removed == set()
@@ -88,13 +88,13 @@ def test_two_inventories_in_a_row_must_miss_a_device(registry: Registry) -> None
     assert registry.devices.keys() == {"hq_2"}
 
 
-def test_an_inventory_speaks_of_its_own_scope_and_an_empty_one_of_nothing(registry: Registry) -> None:
+def test_inventory_removes_only_within_scope_and_empty_one_nothing(registry: Registry) -> None:
     take(registry, device("hq_1"), device("hq_line", scope="lines:1"))
     for _ in range(3):
         assert take(registry, inventories=(inventory(), inventory("hq_x", scope="lines:2"))) == Changes()
 
 
-def test_parts_go_with_what_they_are_parts_of(registry: Registry) -> None:
+def test_sub_devices_are_removed_with_their_device(registry: Registry) -> None:
     take(registry, device("hq_1"), device("hq_1_a", scope="a", via="hq_1"), device("hq_1_a_b", scope="b", via="hq_1_a"))
     take(registry, device("hq_2"))
     changes = [take(registry, inventories=(inventory("hq_2"),)) for _ in range(2)]
@@ -102,7 +102,7 @@ def test_parts_go_with_what_they_are_parts_of(registry: Registry) -> None:
     assert take(registry, device("hq_1_a", scope="a", via="hq_1")).discovery_changed == {"hq_1_a"}
 
 
-def test_a_row_that_is_missing_stays_with_none_until_two_inventories_say_so(registry: Registry) -> None:
+def test_missing_entity_stays_without_value_until_two_inventories(registry: Registry) -> None:
     take(registry, device())
     less = device(entities=(SIGNAL,), state={"signal": -60})
     listed = (inventory("hq_1"),)
@@ -118,7 +118,7 @@ def test_a_row_that_is_missing_stays_with_none_until_two_inventories_say_so(regi
 
 
 @pytest.mark.parametrize("why", ["unsettled", "away", "incomplete"])
-def test_a_row_stays_while_nobody_can_tell(registry: Registry, why: str) -> None:
+def test_entity_stays_while_its_existence_is_unknown(registry: Registry, why: str) -> None:
     take(registry, device())
     about: dict[str, Any] = {"available": why != "away", "complete": why != "incomplete"}
     take(registry, device(entities=(SIGNAL,), state={"signal": -60}, **about))
@@ -127,14 +127,14 @@ def test_a_row_stays_while_nobody_can_tell(registry: Registry, why: str) -> None
     assert registry.devices["hq_1"].entity("enable") is ENABLE
 
 
-def test_a_key_that_is_another_component_now_goes_under_the_old_one_first(registry: Registry) -> None:
+def test_key_with_changed_component_is_removed_under_old_one(registry: Registry) -> None:
     take(registry, device())
     changes = take(registry, device(entities=(SIGNAL, row("enable", Component.BINARY_SENSOR))))
     assert changes.discovery_changed == {"hq_1"}
     assert registry.removed_components == {"hq_1": {"enable": "switch"}}
 
 
-def test_rows_that_the_bridge_adds_keep_the_values_it_gave_them(registry: Registry) -> None:
+def test_added_entities_keep_their_values(registry: Registry) -> None:
     assert registry.set_values("hq_1", {"last_alarm": "early"}) is False  # nobody there yet
     take(registry, device(alarms=True))
     assert registry.devices["hq_1"].state["last_alarm"] == "early"
@@ -146,13 +146,13 @@ def test_rows_that_the_bridge_adds_keep_the_values_it_gave_them(registry: Regist
     assert registry.devices["hq_1"].state["last_alarm"] == "late"
 
 
-def test_equal_tables_are_one(registry: Registry) -> None:
+def test_equal_entity_tables_are_shared(registry: Registry) -> None:
     for number in range(3):
         take(registry, device(f"hq_{number}", alarms=True, entities=(SIGNAL, ENABLE)))
     assert len({id(each.entities) for each in registry.devices.values()}) == 1
 
 
-def test_what_was_restored_is_there_and_takes_news(registry: Registry) -> None:
+def test_restored_device_accepts_updates(registry: Registry) -> None:
     seen = StateMeta(UpdateOrigin.PUSH, "then")
     retired = {"hq_1": {"old": "sensor"}, "hq_gone": {"x": "sensor"}}
     registry.restore([device(record=None)], retired, {"hq_1": seen, "hq_gone": seen})
@@ -162,7 +162,7 @@ def test_what_was_restored_is_there_and_takes_news(registry: Registry) -> None:
     assert take(registry, inventories=(inventory("hq_2"),)).removed == {"hq_1"}
 
 
-def test_forgetting_drops_parts_and_lets_them_come_back(registry: Registry) -> None:
+def test_remove_device_drops_sub_devices_which_may_return(registry: Registry) -> None:
     whole, part = device("hq_1"), device("hq_1_a", via="hq_1", scope="a")
     take(registry, whole, part)
     assert registry.forget(["hq_1", "nobody"]) == {"hq_1", "hq_1_a"}

@@ -41,7 +41,7 @@ async def bridge(site: Site) -> AsyncIterator[RunningBridge]:
         yield bridge
 
 
-async def test_what_has_not_changed_is_described_once(site: Site, bridge: RunningBridge) -> None:
+async def test_unchanged_device_config_is_published_once(site: Site, bridge: RunningBridge) -> None:
     await bridge.refresh()
     before = {
         topic: len(bridge.seen.all(topic))
@@ -55,7 +55,7 @@ async def test_what_has_not_changed_is_described_once(site: Site, bridge: Runnin
     assert {topic: len(bridge.seen.all(topic)) for topic in before} == before
 
 
-async def test_home_assistants_birth_brings_everything_again(site: Site, bridge: RunningBridge) -> None:
+async def test_birth_of_home_assistant_publishes_all_again(site: Site, bridge: RunningBridge) -> None:
     topics = [
         topic for topic in await retained(site.broker) if topic.startswith(("fleet2mqtt/device", "homeassistant"))
     ]
@@ -69,7 +69,7 @@ async def test_home_assistants_birth_brings_everything_again(site: Site, bridge:
 
 @pytest.mark.usefixtures("bridge")
 @pytest.mark.parametrize("how", ["restart", "crash"])
-async def test_a_broker_that_forgot_everything_gets_everything(site: Site, how: str) -> None:
+async def test_broker_without_retained_messages_gets_all_again(site: Site, how: str) -> None:
     before = await retained(site.broker)
     topics = {topic for topic in before if not topic.endswith("/health")}
     if how == "restart":
@@ -88,7 +88,7 @@ async def test_a_broker_that_forgot_everything_gets_everything(site: Site, how: 
     assert after["fleet2mqtt/bridge/state"] == b"online"
 
 
-async def test_what_was_on_its_way_when_the_connection_broke_goes_again_once(site: Site) -> None:
+async def test_messages_in_flight_at_disconnect_are_sent_again_once(site: Site) -> None:
     async with (
         Proxy(site.broker.port) as network,
         site.bridge(mqtt={"port": network.port}, branch={"timeout": PATIENCE}) as bridge,
@@ -114,7 +114,7 @@ async def test_what_was_on_its_way_when_the_connection_broke_goes_again_once(sit
         await wait_retained(site.broker, {"fleet2mqtt/bridge/state": b"online"})
 
 
-async def test_the_bridge_says_goodbye_and_its_will_speaks_for_it(site: Site) -> None:
+async def test_stop_publishes_offline_and_crash_publishes_will(site: Site) -> None:
     topic = "fleet2mqtt/bridge/state"
     async with site.bridge():
         await wait_retained(site.broker, {topic: b"online"})
@@ -126,7 +126,7 @@ async def test_the_bridge_says_goodbye_and_its_will_speaks_for_it(site: Site) ->
 
 
 @pytest.mark.usefixtures("bridge")
-async def test_the_will_of_an_older_connection_is_contradicted(site: Site) -> None:
+async def test_will_of_older_connection_is_overwritten(site: Site) -> None:
     await site.broker.publish("fleet2mqtt/bridge/state", "offline", retain=True)
     await wait_retained(site.broker, {"fleet2mqtt/bridge/state": b"online"})
 
@@ -138,14 +138,14 @@ async def test_names_are_in_the_language_asked_for_and_ids_are_not(site: Site) -
     assert (component["name"], component["unique_id"]) == ("启用", f"fleet2mqtt_{CHANNEL}_enable")
 
 
-async def test_without_discovery_nothing_is_described(site: Site) -> None:
+async def test_discovery_disabled_publishes_no_config(site: Site) -> None:
     async with site.bridge(discovery={"enabled": False}) as bridge:
         await bridge.refresh()
         await bridge.seen.wait(lambda message: message.topic == state_topic(CHANNEL), PATIENCE)
         assert bridge.seen.all("homeassistant/#") == []
 
 
-async def test_attributes_that_are_gone_do_not_stay(site: Site, bridge: RunningBridge) -> None:
+async def test_missing_attributes_are_cleared(site: Site, bridge: RunningBridge) -> None:
     topic = f"fleet2mqtt/device/{VOIP}/attributes"
     site.ums.change(MAC, device_status="melting")
     await bridge.refresh(backend="hq_voip")

@@ -55,7 +55,7 @@ async def bridge(site: Site) -> AsyncIterator[RunningBridge]:
         yield bridge
 
 
-async def test_pushed_three_times_and_polled_twice_is_one_event(site: Site, bridge: RunningBridge) -> None:
+async def test_alarm_pushed_three_times_and_polled_twice_is_one_event(site: Site, bridge: RunningBridge) -> None:
     alarm = site.ums.raise_alarm(MAC, push=False)
     for _ in range(3):
         assert (await site.push(alarm))[::2] == (200, {"code": 0, "status": "成功"})
@@ -68,7 +68,7 @@ async def test_pushed_three_times_and_polled_twice_is_one_event(site: Site, brid
     assert second["seq"] == first["seq"] + 1
 
 
-async def test_polled_and_then_pushed_is_one_event(site: Site, bridge: RunningBridge) -> None:
+async def test_alarm_polled_then_pushed_is_one_event(site: Site, bridge: RunningBridge) -> None:
     alarm = site.ums.raise_alarm(MAC, push=False)
     await bridge.refresh()
     assert (await site.push(alarm))[0] == 200
@@ -78,7 +78,7 @@ async def test_polled_and_then_pushed_is_one_event(site: Site, bridge: RunningBr
     assert [event["id"] for event in events] == [f"hq_voip:{each['id']}" for each in (alarm, later)]
 
 
-async def test_an_event_says_what_the_contract_says(site: Site, bridge: RunningBridge) -> None:
+async def test_event_matches_contract(site: Site, bridge: RunningBridge) -> None:
     at = datetime(2026, 3, 9, 17, 55, 40, tzinfo=SHANGHAI)
     alarm = site.ums.raise_alarm(MAC, at=at, push=False, level="warning", line_id="7")
     await site.push(alarm)
@@ -109,7 +109,7 @@ async def test_an_event_says_what_the_contract_says(site: Site, bridge: RunningB
     }
 
 
-async def test_an_event_is_not_repeated_by_a_restart_a_birth_or_a_new_broker(site: Site) -> None:
+async def test_event_is_not_repeated_after_restart_birth_or_new_broker(site: Site) -> None:
     async with site.bridge(branch=None) as bridge:
         await bridge.settle()
         await site.push(site.ums.raise_alarm(MAC, push=False))
@@ -128,7 +128,7 @@ async def test_an_event_is_not_repeated_by_a_restart_a_birth_or_a_new_broker(sit
             assert [event["seq"] for event in await bridge.event_count(1)] == [2]
 
 
-async def test_what_was_missed_while_the_bridge_was_down_is_read_back(site: Site) -> None:
+async def test_alarms_during_downtime_are_backfilled(site: Site) -> None:
     async with site.bridge(branch=None) as bridge:
         await bridge.settle()
     missed = [site.ums.raise_alarm(MAC, push=False)["id"] for _ in range(5)]
@@ -138,7 +138,7 @@ async def test_what_was_missed_while_the_bridge_was_down_is_read_back(site: Site
     assert sorted(event["id"] for event in events) == sorted(f"hq_voip:{id_}" for id_ in missed)
 
 
-async def test_what_came_while_the_broker_was_away_is_delivered_once_and_in_order(site: Site, network: Proxy) -> None:
+async def test_alarms_without_broker_are_delivered_once_in_order(site: Site, network: Proxy) -> None:
     async with site.bridge(branch=None, mqtt={"port": network.port}) as bridge:
         await bridge.settle()
         cut(network)
@@ -152,7 +152,7 @@ async def test_what_came_while_the_broker_was_away_is_delivered_once_and_in_orde
         assert len(bridge.events()) == 20
 
 
-async def test_what_was_answered_survives_a_crash_without_a_broker(site: Site) -> None:
+async def test_acknowledged_push_survives_crash_without_broker(site: Site) -> None:
     async with site.bridge(branch=None) as bridge:
         await bridge.settle()
         await site.broker.kill()
@@ -166,7 +166,7 @@ async def test_what_was_answered_survives_a_crash_without_a_broker(site: Site) -
         assert len(bridge.events()) == 3
 
 
-async def test_a_full_outbox_refuses_counts_and_asks_to_come_again(site: Site, network: Proxy) -> None:
+async def test_full_outbox_rejects_counts_and_sends_retry_after(site: Site, network: Proxy) -> None:
     async with site.bridge(branch=None, mqtt={"port": network.port}, alarms={"max_rows": 2}) as bridge:
         await bridge.settle()
         cut(network)
@@ -184,7 +184,7 @@ async def test_a_full_outbox_refuses_counts_and_asks_to_come_again(site: Site, n
         assert [event["seq"] for event in await bridge.event_count(3)] == [1, 2, 3]
 
 
-async def test_pushes_that_cannot_be_read_are_kept(site: Site, bridge: RunningBridge) -> None:
+async def test_unreadable_pushes_are_kept(site: Site, bridge: RunningBridge) -> None:
     bodies = (b"", b"{", b"[1]", b"<html>", b'{"id": "5"}', b'{"metric_history_producer": "x"}')
     for body in bodies:
         status, _, answer = await site.push(body)
@@ -195,7 +195,7 @@ async def test_pushes_that_cannot_be_read_are_kept(site: Site, bridge: RunningBr
     assert bridge.events() == []
 
 
-async def test_a_dead_letter_that_can_be_read_by_now_is_taken_in(site: Site) -> None:
+async def test_dead_letter_that_became_readable_is_published(site: Site) -> None:
     alarm = site.ums.raise_alarm(MAC, push=False)
     site.ums.history.clear()
     async with open_outbox(site.folder / "data" / "outbox.sqlite") as outbox:
@@ -215,9 +215,7 @@ async def test_a_dead_letter_that_can_be_read_by_now_is_taken_in(site: Site) -> 
     ("secret", "kind", "allow"),
     [("wrong-secret", "event", []), (SECRET, "alarm", []), (SECRET, "event", ["10.0.0.5/32"]), ("", "event", [])],
 )
-async def test_a_push_that_is_not_exactly_right_is_not_found(
-    site: Site, secret: str, kind: str, allow: list[str]
-) -> None:
+async def test_push_to_wrong_path_is_not_found(site: Site, secret: str, kind: str, allow: list[str]) -> None:
     push = {"secret": SECRET} | ({"allow": allow} if allow else {})
     async with site.bridge(branch=None, hq_voip={"push": push}) as bridge:
         await bridge.settle()
@@ -232,7 +230,7 @@ async def test_a_push_that_is_not_exactly_right_is_not_found(
     ("kind", "content_type"),
     [("event/", "application/json"), ("/event", "application/json"), ("event", "text/plain; charset=x")],
 )
-async def test_slash_and_content_type_do_not_matter(
+async def test_push_with_other_slash_or_content_type_is_accepted(
     site: Site, bridge: RunningBridge, kind: str, content_type: str
 ) -> None:
     alarm = site.ums.raise_alarm(MAC, push=False)
@@ -241,7 +239,7 @@ async def test_slash_and_content_type_do_not_matter(
     await bridge.event_count(1)
 
 
-async def test_only_posting_is_allowed(site: Site, bridge: RunningBridge) -> None:
+async def test_push_by_other_method_is_rejected(site: Site, bridge: RunningBridge) -> None:
     base = f"http://127.0.0.1:{site.push_port}/push/hq_voip"
     async with ClientSession() as session:
         assert (await session.get(f"{base}/{SECRET}/event")).status == 405
@@ -250,7 +248,7 @@ async def test_only_posting_is_allowed(site: Site, bridge: RunningBridge) -> Non
     assert (await bridge.ask("dead_letters"))["data"]["total"] == 0
 
 
-async def test_a_pushed_connection_change_shows_at_once(site: Site, bridge: RunningBridge) -> None:
+async def test_pushed_connection_change_is_published(site: Site, bridge: RunningBridge) -> None:
     site.ums.push_url = f"http://127.0.0.1:{site.push_port}/push/hq_voip/{SECRET}"
     site.ums.set_online(MAC, online=False)
     await bridge.shows(VOIP, "connection_status", "OFF")
@@ -258,9 +256,7 @@ async def test_a_pushed_connection_change_shows_at_once(site: Site, bridge: Runn
     await wait_retained(site.broker, {f"fleet2mqtt/device/{VOIP}_fxo_7/availability": b"offline"})
 
 
-async def test_the_last_alarm_is_the_newest_even_when_an_older_one_comes_later(
-    site: Site, bridge: RunningBridge
-) -> None:
+async def test_last_alarm_is_newest_when_older_one_arrives_later(site: Site, bridge: RunningBridge) -> None:
     now = datetime.now(SHANGHAI)
     site.ums.raise_alarm(MAC, at=now - timedelta(minutes=5), push=False, desc="the older", level="normal")
     await site.push(site.ums.raise_alarm(MAC, at=now, push=False, desc="the newer"))
@@ -274,7 +270,7 @@ async def test_the_last_alarm_is_the_newest_even_when_an_older_one_comes_later(
     assert datetime.fromisoformat(bridge.state(VOIP)["last_alarm_time"]) == now.replace(microsecond=0)
 
 
-async def test_the_summary_counts_by_severity(site: Site, bridge: RunningBridge) -> None:
+async def test_summary_counts_by_severity(site: Site, bridge: RunningBridge) -> None:
     for level in ("serious", "serious", "warning", "odd"):
         await site.push(site.ums.raise_alarm(MAC, push=False, level=level))
     summary = await bridge.seen.wait(

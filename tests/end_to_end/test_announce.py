@@ -51,7 +51,7 @@ def templates(component: dict[str, Any]) -> str:
     return found
 
 
-async def test_every_topic_of_the_contract_has_its_retain_flag(site: Site, bridge: RunningBridge) -> None:
+async def test_contract_topics_have_their_retain_flag(site: Site, bridge: RunningBridge) -> None:
     standing = await retained(site.broker)
     wanted = {f"fleet2mqtt/bridge/{name}" for name in ("state", "info", "health")} | {"fleet2mqtt/alarm/summary"}
     wanted |= {
@@ -77,14 +77,14 @@ async def test_every_topic_of_the_contract_has_its_retain_flag(site: Site, bridg
     ]
 
 
-async def test_ids_are_made_of_the_hardware_alone(bridge: RunningBridge) -> None:
+async def test_ids_are_made_of_hardware_ids(bridge: RunningBridge) -> None:
     devices = await bridge.devices()
     assert {"bridge", "hq_voip", "branch", VOIP, LINE, GATEWAY, CHANNEL} <= devices.keys()
     assert (devices[LINE]["via"], devices[CHANNEL]["via"], devices[VOIP]["via"]) == (VOIP, GATEWAY, "hq_voip")
     assert all(re.fullmatch(r"[a-z0-9_-]{1,64}", id_) for id_ in devices)
 
 
-async def test_info_and_health_say_what_the_contract_says(bridge: RunningBridge) -> None:
+async def test_info_and_health_match_contract(bridge: RunningBridge) -> None:
     info = bridge.seen.latest("fleet2mqtt/bridge/info")
     health = await bridge.seen.wait(
         lambda message: message.topic == "fleet2mqtt/bridge/health" and message.json["mqtt"]["protocol"] == "5"
@@ -104,7 +104,7 @@ async def test_info_and_health_say_what_the_contract_says(bridge: RunningBridge)
     assert {"class", "text"} <= (backend.json["error"] or {"class": "", "text": ""}).keys()
 
 
-async def test_a_state_has_a_key_for_each_entity_that_reads_it(bridge: RunningBridge) -> None:
+async def test_state_has_key_for_each_entity(bridge: RunningBridge) -> None:
     for id_, payload in bridge.descriptions().items():
         state = bridge.state(id_)
         meta = state.pop("_meta")

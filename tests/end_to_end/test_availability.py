@@ -29,7 +29,7 @@ def words(bridge: RunningBridge) -> list[str]:
     return [message.text for message in bridge.seen.all(AVAILABILITY) if not message.retain]
 
 
-async def test_one_failed_poll_changes_nothing_three_do_and_one_good_one_brings_it_back(site: Site) -> None:
+async def test_availability_changes_after_three_failed_polls_and_one_success(site: Site) -> None:
     async with site.bridge(hq_voip=None) as bridge:
         await bridge.settle()
         await bridge.is_available("branch", "online")
@@ -73,7 +73,7 @@ async def test_credentials_that_are_refused_are_a_state_at_once(site: Site) -> N
         assert calls.count(LIST) <= 2  # by the devices source, and by the details that need the list
 
 
-async def test_a_vendor_whose_data_stands_still_is_stale_until_it_moves(site: Site) -> None:
+async def test_vendor_with_unchanged_data_is_stale_until_it_changes(site: Site) -> None:
     every = {"scan_interval": {"devices": 0.1, "details": 3600, "mappings": 3600}, "stale_after": 0.5}
     async with site.bridge(hq_voip=None, branch=every) as bridge:
         await bridge.is_available("branch", "online")

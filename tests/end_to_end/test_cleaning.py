@@ -53,7 +53,7 @@ async def parts(bridge: RunningBridge, device: str) -> list[str]:
     return [id_ for id_ in await bridge.devices() if id_.startswith(device)]
 
 
-async def test_an_empty_list_with_success_removes_nothing(site: Site, bridge: RunningBridge) -> None:
+async def test_empty_list_removes_nothing(site: Site, bridge: RunningBridge) -> None:
     before = (await bridge.devices()).keys()
     site.ums.fault_injector.inject("empty")
     site.gateways.fault_injector.inject("empty", "*/mapping/*")  # which has no total
@@ -62,7 +62,7 @@ async def test_an_empty_list_with_success_removes_nothing(site: Site, bridge: Ru
     assert (await bridge.devices()).keys() == before
 
 
-async def test_explicit_total_of_zero_in_two_responses_removes_all(site: Site, bridge: RunningBridge) -> None:
+async def test_two_responses_with_total_of_zero_remove_all(site: Site, bridge: RunningBridge) -> None:
     """Faults 3.10."""
     gateways = await parts(bridge, GATEWAY)
     site.gateways.fault_injector.inject("empty", "*/devices/list")
@@ -72,7 +72,7 @@ async def test_explicit_total_of_zero_in_two_responses_removes_all(site: Site, b
     assert set(gateways).isdisjoint(await bridge.devices())
 
 
-async def test_only_the_second_inventory_without_it_removes_a_device_and_its_parts(
+async def test_second_inventory_without_device_removes_it_and_its_sub_devices(
     site: Site, bridge: RunningBridge
 ) -> None:
     gone, kept = await parts(bridge, GATEWAY), await parts(bridge, VOIP)
@@ -87,7 +87,7 @@ async def test_only_the_second_inventory_without_it_removes_a_device_and_its_par
     assert (await retained(site.broker)).keys() >= {topic for id_ in kept for topic in topics(id_)}
 
 
-async def test_a_page_that_fails_removes_nothing(site: Site) -> None:
+async def test_failed_page_removes_nothing(site: Site) -> None:
     async with site.bridge(branch={"page_size": 1}, hq_voip={"page_size": 1}) as bridge:
         await bridge.settle()
         before = (await bridge.devices()).keys()
@@ -107,7 +107,7 @@ async def test_a_page_that_fails_removes_nothing(site: Site) -> None:
         assert (await bridge.devices()).keys() >= before
 
 
-async def test_what_comes_back_is_announced_again(site: Site, bridge: RunningBridge) -> None:
+async def test_device_that_returns_is_announced_again(site: Site, bridge: RunningBridge) -> None:
     gateway = site.gateways.gateways[SN]
     site.gateways.remove_gateway(SN)
     await bridge.refresh()
@@ -119,7 +119,7 @@ async def test_what_comes_back_is_announced_again(site: Site, bridge: RunningBri
     assert (await retained(site.broker)).keys() >= set(topics(GATEWAY)) | set(topics(CHANNEL))
 
 
-async def test_what_is_forgotten_comes_back_as_long_as_the_vendor_lists_it(site: Site, bridge: RunningBridge) -> None:
+async def test_removed_device_returns_while_vendor_lists_it(site: Site, bridge: RunningBridge) -> None:
     answer = await bridge.ask("forget", device=VOIP)
     assert {VOIP, LINE} <= set(answer["data"]["forgotten"])
     await wait_retained(site.broker, dict.fromkeys(topics(VOIP), b""))
@@ -128,7 +128,7 @@ async def test_what_is_forgotten_comes_back_as_long_as_the_vendor_lists_it(site:
     await wait_retained(site.broker, {f"fleet2mqtt/device/{LINE}/availability": b"online"})
 
 
-async def test_the_bridge_itself_is_not_forgotten(site: Site, bridge: RunningBridge) -> None:
+async def test_bridge_device_cannot_be_removed(site: Site, bridge: RunningBridge) -> None:
     for named in ({"device": "bridge"}, {"devices": ["bridge", VOIP]}):
         answer = await bridge.ask("forget", **named)
         assert (answer["status"], answer["error"]["code"]) == ("error", "invalid_arguments")
@@ -136,7 +136,7 @@ async def test_the_bridge_itself_is_not_forgotten(site: Site, bridge: RunningBri
     assert (await retained(site.broker)).keys() >= set(topics("bridge")) | set(topics(VOIP))
 
 
-async def test_everything_survives_a_restart_with_every_vendor_down(site: Site) -> None:
+async def test_devices_survive_restart_with_vendors_down(site: Site) -> None:
     async with site.bridge() as bridge:
         await bridge.settle()
         known = await bridge.devices()
@@ -159,7 +159,7 @@ async def test_everything_survives_a_restart_with_every_vendor_down(site: Site) 
         assert (pressed["status"], pressed["error"]["code"]) == ("failed", "unreachable"), "it does try"
 
 
-async def test_what_was_to_be_removed_is_removed_after_a_restart(site: Site) -> None:
+async def test_pending_deletion_completes_after_restart(site: Site) -> None:
     async with site.bridge(branch={"scan_interval": {"devices": 0.1}}) as bridge:
         await bridge.settle()
         await site.broker.kill()
@@ -173,7 +173,7 @@ async def test_what_was_to_be_removed_is_removed_after_a_restart(site: Site) -> 
         await wait_retained(site.broker, dict.fromkeys(topics(CHANNEL), b""))
 
 
-async def test_a_new_name_keeps_every_id(site: Site, bridge: RunningBridge) -> None:
+async def test_renamed_device_keeps_ids(site: Site, bridge: RunningBridge) -> None:
     before = await bridge.devices()
     site.ums.rename(MAC, "reception")
     site.gateways.set_base(SN, alias="tower")
@@ -184,7 +184,7 @@ async def test_a_new_name_keeps_every_id(site: Site, bridge: RunningBridge) -> N
     assert after[LINE]["name"].startswith("reception")
 
 
-async def test_a_component_that_is_gone_is_named_once_by_its_platform_alone(site: Site) -> None:
+async def test_removed_component_is_published_once_with_platform_only(site: Site) -> None:
     async with site.bridge() as bridge:
         await bridge.settle()
         assert "test_fxo" in (await bridge.devices())[VOIP]["keys"]
@@ -205,7 +205,7 @@ async def test_a_component_that_is_gone_is_named_once_by_its_platform_alone(site
         assert len(retiring) == 1
 
 
-async def test_a_backend_that_is_no_longer_configured_keeps_its_devices_unavailable(site: Site) -> None:
+async def test_devices_of_unconfigured_backend_stay_unavailable(site: Site) -> None:
     async with site.bridge() as bridge:
         await bridge.settle()
     async with site.bridge(branch=None) as bridge:
@@ -219,7 +219,7 @@ async def test_a_backend_that_is_no_longer_configured_keeps_its_devices_unavaila
         await wait_retained(site.broker, dict.fromkeys(topics(CHANNEL), b""))
 
 
-async def test_a_torn_inventory_is_set_aside_and_said(site: Site) -> None:
+async def test_damaged_inventory_is_set_aside_and_logged(site: Site) -> None:
     async with site.bridge() as bridge:
         await bridge.settle()
         known = (await bridge.devices()).keys()

@@ -13,7 +13,7 @@ ROUNDS = 20
 SEED = 4711
 
 
-async def test_what_was_acknowledged_is_published_under_one_number(tmp_path: Path) -> None:
+async def test_acknowledged_alarm_is_published_under_one_sequence_number(tmp_path: Path) -> None:
     tally = await soak(tmp_path, ROUNDS, SEED)
     assert tally.lost == set()
     assert tally.torn == {}

@@ -20,7 +20,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         yield site
 
 
-async def test_a_broker_with_a_small_limit_gets_all_but_what_is_too_large(site: Site) -> None:
+async def test_broker_with_small_packet_limit_gets_all_but_oversized(site: Site) -> None:
     for number in range(5):
         site.gateways.add_gateway(f"MORE{number}", f"more {number}")
     async with site.bridge() as bridge:
@@ -34,7 +34,7 @@ async def test_a_broker_with_a_small_limit_gets_all_but_what_is_too_large(site: 
         assert health["mqtt"]["reconnects"] == 0
 
 
-async def test_what_exceeds_the_configured_size_is_named_once(site: Site) -> None:
+async def test_payload_above_configured_size_is_logged_once(site: Site) -> None:
     async with site.bridge(mqtt={"max_payload": 1024}, branch=None) as bridge:
         for _ in range(2):
             await bridge.refresh()
@@ -45,7 +45,7 @@ async def test_what_exceeds_the_configured_size_is_named_once(site: Site) -> Non
         assert "1024" in lines[0]
 
 
-async def test_an_alarm_that_is_too_large_is_dropped_aloud_and_stays_in_the_history(site: Site) -> None:
+async def test_oversized_alarm_is_logged_and_stays_in_history(site: Site) -> None:
     site.ums.history.clear()
     async with site.bridge(mqtt={"max_payload": 1024}, branch=None) as bridge:
         await bridge.refresh()

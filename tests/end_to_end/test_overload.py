@@ -26,7 +26,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         yield running
 
 
-async def test_what_waits_for_its_turn_too_long_has_expired(site: Site) -> None:
+async def test_command_queued_too_long_expires(site: Site) -> None:
     async with site.bridge(branch={"timeout": 60}) as bridge:
         await bridge.settle()
         calls = site.gateways.fault_injector.calls

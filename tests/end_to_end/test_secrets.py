@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 GATEWAY = f"branch_{SN.lower()}"
 
 
-async def test_no_secret_comes_out_anywhere(start_broker: StartBroker, tmp_path: Path) -> None:
+async def test_secrets_appear_in_no_output(start_broker: StartBroker, tmp_path: Path) -> None:
     broker = await start_broker(users={"fleet": CONFIGURED["mqtt password"]})
     outputs: dict[str, str] = {}
     async with vendors() as (found, urls):
@@ -183,7 +183,7 @@ class Deaf(TCPConnector):
         raise TimeoutError
 
 
-async def test_the_address_of_a_call_that_never_arrived_is_not_told() -> None:
+async def test_url_of_failed_call_is_not_logged() -> None:
     """Whoever reads a signature that was never used could use it."""
     async with ClientSession(connector=Deaf()) as session:
         api = HttpClient(

@@ -33,7 +33,7 @@ async def vendors(site: Site, acknowledged: list[str]) -> None:
         site.ums.rename(MAC, f"name {number}")
 
 
-async def test_a_broker_that_is_killed_at_any_moment_loses_nothing(site: Site) -> None:
+async def test_broker_killed_at_any_moment_loses_nothing(site: Site) -> None:
     rng = random.Random(4711)  # noqa: S311 - to be repeated, not to be secret
     site.ums.history.clear()
     acknowledged, published = list[str](), list[tuple[str, int]]()
@@ -83,7 +83,7 @@ async def everything(bridge: RunningBridge) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_a_half_open_connection_is_noticed_and_the_last_word_is_online(
+async def test_half_open_connection_is_detected_and_availability_ends_online(
     site: Site, protocol: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.ums.history.clear()
@@ -112,7 +112,7 @@ def _offline(bridge: RunningBridge) -> bool:
     return b"offline" in said
 
 
-async def test_a_black_hole_at_the_start_is_waited_for(site: Site) -> None:
+async def test_broker_behind_black_hole_at_start_is_retried(site: Site) -> None:
     """While connections to the broker lead nowhere, pushes are taken in and vendors are polled."""
     site.ums.history.clear()
     async with Proxy(site.broker.port, swallowing=True) as network:
@@ -138,7 +138,7 @@ async def _first_event(site: Site, port: int) -> str:
         return str((await bridge.event_count(1))[0]["id"])
 
 
-async def test_a_refused_connection_is_said_once_and_holds_up_nothing(
+async def test_refused_connection_is_logged_once_and_delays_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_site(tmp_path, users={"fleet": "right"}) as site:
@@ -165,9 +165,7 @@ async def _refused(site: Site) -> None:
         pass
 
 
-async def test_another_client_with_our_id_is_named_and_commands_end_all_the_same(
-    site: Site, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_client_with_same_id_is_logged_and_commands_end(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     info = "fleet2mqtt/bridge/info"
     async with site.bridge(mqtt={"client_id": "the-same", "protocol": "3.1.1"}) as bridge:
         await bridge.settle()

@@ -52,7 +52,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("hours", [3, -6])
-async def test_a_jump_changes_no_deadline_and_no_back_off(site: Site, tmp_path: Path, hours: int) -> None:
+async def test_clock_jump_changes_no_deadline_and_no_backoff(site: Site, tmp_path: Path, hours: int) -> None:
     site.ums.history.clear()
     clock, folder = tmp_path / "clock", tmp_path / "site"
     folder.mkdir()

@@ -37,7 +37,7 @@ def identity_of(bridge: RunningBridge) -> str:
     return str(info.json["id"])
 
 
-async def test_a_full_disk_refuses_pushes_and_serves_again(site: Site) -> None:
+async def test_full_disk_rejects_pushes_and_recovers(site: Site) -> None:
     site.ums.history.clear()
     async with as_process(site) as remote:
         bridge = remote.bridge
@@ -67,7 +67,7 @@ async def test_a_full_disk_refuses_pushes_and_serves_again(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-async def test_a_bridge_starts_with_a_file_that_was_torn_anywhere(site: Site, name: str) -> None:
+async def test_bridge_with_truncated_file_starts(site: Site, name: str) -> None:
     async with site.bridge() as bridge:
         await bridge.settle()
         await site.push(site.ums.raise_alarm(MAC, push=False))
@@ -89,7 +89,7 @@ async def test_a_bridge_starts_with_a_file_that_was_torn_anywhere(site: Site, na
     assert list(file.parent.glob(f"{name}.corrupt-*"))
 
 
-async def test_what_a_vendor_cut_in_two_is_kept_and_read_again(site: Site) -> None:
+async def test_push_truncated_by_vendor_is_stored_and_read_again(site: Site) -> None:
     """Half an emoji and a number beyond 64 bit are JSON to some, and have to get through the bridge's own file."""
     name = "cut \ud83d"
     async with site.bridge() as bridge:

@@ -78,7 +78,7 @@ async def remote(site: Site) -> AsyncIterator[Remote]:
         yield remote
 
 
-async def test_slow_senders_stall_nobody(site: Site, remote: Remote) -> None:
+async def test_slow_senders_do_not_delay_others(site: Site, remote: Remote) -> None:
     said = (b"", b"P", HEAD.encode(), f"{HEAD}\r\n".encode(), f"{HEAD}\r\n{{".encode(), b"GET /x HTTP/1.1\r\n")
     async with dawdling(site.push_port, 300, *said) as writers:
         drip = asyncio.create_task(_drip(writers), name="slow bytes")
@@ -96,7 +96,7 @@ async def _drip(writers: list[asyncio.StreamWriter]) -> None:
         await asyncio.sleep(0.5)
 
 
-async def test_thousands_of_connections_stall_nobody(site: Site, remote: Remote) -> None:
+async def test_thousands_of_connections_do_not_delay_others(site: Site, remote: Remote) -> None:
     before, many = remote.rss(), how_many()
     async with dawdling(site.push_port, many, b"", b"POST", f"{HEAD}\r\n".encode()):
         await everything_goes_on(site, remote, ROUNDS)
@@ -106,7 +106,7 @@ async def test_thousands_of_connections_stall_nobody(site: Site, remote: Remote)
     await wait_until(lambda: remote.files() < 200, lambda: f"files to be closed: {remote.files()}")
 
 
-async def test_a_process_with_few_files_keeps_enough_for_itself(site: Site) -> None:
+async def test_process_with_few_file_descriptors_keeps_a_reserve(site: Site) -> None:
     """As a service with the usual limit of 1,024 open files has it."""
     site.ums.history.clear()
     async with as_process(site, files=1_024) as small, dawdling(site.push_port, 1_500, b"", b"POST"):

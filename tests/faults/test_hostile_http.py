@@ -85,7 +85,7 @@ def without_date(answer: bytes) -> list[bytes]:
 
 
 @pytest.mark.usefixtures("bridge")
-async def test_what_is_no_http_is_refused_without_a_word(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_bytes_other_than_http_close_connection(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     caplog.clear()
     for said in NO_HTTP:
         answer = await talk(site.push_port, said)
@@ -95,7 +95,7 @@ async def test_what_is_no_http_is_refused_without_a_word(site: Site, caplog: pyt
 
 
 @pytest.mark.usefixtures("bridge")
-async def test_every_wrong_address_gets_the_same_answer(site: Site) -> None:
+async def test_wrong_path_gets_same_response(site: Site) -> None:
     body = json.dumps(ALARM).encode()
     answers = {
         (method, path): without_date(await talk(site.push_port, request(path, body, method)))
@@ -107,7 +107,7 @@ async def test_every_wrong_address_gets_the_same_answer(site: Site) -> None:
     assert {asked: answer for asked, answer in answers.items() if answer != wanted} == {}
 
 
-async def test_a_sender_that_breaks_off_is_counted_and_nobody_is_told(
+async def test_sender_that_disconnects_is_counted_without_response(
     site: Site, bridge: RunningBridge, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.clear()
@@ -129,7 +129,7 @@ async def test_a_sender_that_breaks_off_is_counted_and_nobody_is_told(
     assert (await bridge.ask("dead_letters"))["data"]["total"] == 0
 
 
-async def test_who_says_nothing_is_shown_out() -> None:
+async def test_idle_connection_is_closed() -> None:
     listener = await start_http_server(web.Application(), HOST, 0, idle_timeout=0.2)
     port = listener.addresses[0][1]
     try:
@@ -140,7 +140,7 @@ async def test_who_says_nothing_is_shown_out() -> None:
         await listener.cleanup()
 
 
-async def test_the_oldest_makes_room_for_the_next() -> None:
+async def test_oldest_connection_is_closed_for_next() -> None:
     listener = await start_http_server(web.Application(), HOST, 0, max_connections=5)
     port = listener.addresses[0][1]
     connections = []

@@ -109,7 +109,7 @@ async def counters(port: int) -> dict[str, float]:
     "path",
     [f"/push/{push}" for push in ("hq_voip/{}/event", "hq_voip/{}/device", *(f"hall/{{}}/{kind}" for kind in HALL))],
 )
-async def test_any_body_is_taken_in_or_kept_and_counted(site: Site, remote: Remote, path: str) -> None:
+async def test_hostile_body_is_stored_or_dead_lettered_and_counted(site: Site, remote: Remote, path: str) -> None:
     where, tried = path.format(SECRET), list[bytes]()
 
     @settings(
@@ -142,7 +142,7 @@ async def test_any_body_is_taken_in_or_kept_and_counted(site: Site, remote: Remo
             assert len(segment) <= 64 + len("fleet2mqtt_")
 
 
-async def test_a_flood_of_rubbish_leaves_memory_as_it_is_and_says_so_once(site: Site, remote: Remote) -> None:
+async def test_push_flood_of_invalid_bodies_keeps_memory_and_logs_once(site: Site, remote: Remote) -> None:
     body = b'{"name": "' + b"x" * 100_000
 
     def flood(rounds: int) -> None:
@@ -160,7 +160,7 @@ async def test_a_flood_of_rubbish_leaves_memory_as_it_is_and_says_so_once(site: 
 
 
 @pytest.mark.parametrize("secret", [SECRET, "wrong"])
-async def test_an_oversized_body_is_refused_and_counted(site: Site, remote: Remote, secret: str) -> None:
+async def test_oversized_body_is_rejected_and_counted(site: Site, remote: Remote, secret: str) -> None:
     path = f"/push/hq_voip/{secret}/event"
 
     def oversized() -> list[int]:
@@ -174,7 +174,7 @@ async def test_an_oversized_body_is_refused_and_counted(site: Site, remote: Remo
     assert count["too_large" if secret == SECRET else "refused"] == len(statuses)
 
 
-async def test_a_compressed_bomb_is_refused(site: Site, remote: Remote) -> None:
+async def test_compression_bomb_is_rejected(site: Site, remote: Remote) -> None:
     bomb = gzip.compress(b"[" + b" " * (200 * MAX_BODY) + b"]")
     before = remote.rss()
     assert await asyncio.to_thread(post, site.push_port, bomb, Content_Encoding="gzip") == 413

@@ -36,7 +36,7 @@ async def narrow(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_a_device_too_large_to_be_described_costs_the_others_nothing(narrow: Site, protocol: str) -> None:
+async def test_device_config_above_packet_limit_leaves_others_unaffected(narrow: Site, protocol: str) -> None:
     """With MQTT 5 the broker tells its limit; with 3.1.1 it drops the connection, and twice is enough to learn it."""
     narrow.ums.history.clear()
     narrow.ums.change(MAC, location="x" * LIMIT)  # becomes its suggested area

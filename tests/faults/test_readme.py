@@ -17,11 +17,11 @@ def defined_in(path: Path) -> set[str]:
     return {name for name in functions if name.startswith("test_")}
 
 
-def test_every_test_named_exists() -> None:
+def test_named_tests_exist() -> None:
     assert len(NAMED) > 50
     assert [(file, name) for file, name in NAMED if name not in defined_in(ROOT / file)] == []
 
 
-def test_every_fault_has_its_row() -> None:
+def test_fault_has_row() -> None:
     here = {name for path in HERE.glob("test_*.py") if path.name != "test_readme.py" for name in defined_in(path)}
     assert here - {name for _, name in NAMED} == set()

@@ -54,7 +54,7 @@ async def refresh(bridge: RunningBridge, backend: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("fault", SICK)
 @pytest.mark.parametrize("backend", DEVICES)
-async def test_a_vendor_that_is_sick_is_said_once_keeps_its_devices_and_comes_back(
+async def test_failing_vendor_is_logged_once_keeps_devices_and_recovers(
     site: Site, bridge: RunningBridge, backend: str, fault: str
 ) -> None:
     options, classes = SICK[fault]
@@ -83,9 +83,7 @@ async def test_a_vendor_that_is_sick_is_said_once_keeps_its_devices_and_comes_ba
 
 
 @pytest.mark.parametrize("fault", ["hang", "slow", "reset", "garbage", "malformed", "lost_answer"])
-async def test_a_command_to_a_vendor_that_is_sick_ends_in_one_result(
-    site: Site, bridge: RunningBridge, fault: str
-) -> None:
+async def test_command_to_failing_vendor_ends_in_one_result(site: Site, bridge: RunningBridge, fault: str) -> None:
     site.gateways.fault_injector.inject(fault, "/api/v1/devices/set", **SICK.get(fault, ({}, ()))[0])
     before = len(site.gateways.fault_injector.calls)
     result = await bridge.set(CHANNEL, {"enable": "ON"})
@@ -100,7 +98,7 @@ async def test_a_command_to_a_vendor_that_is_sick_ends_in_one_result(
     assert len(bridge.results(CHANNEL)) == 1
 
 
-async def test_a_black_hole_before_a_vendor_is_a_failure_and_ends(site: Site) -> None:
+async def test_vendor_behind_black_hole_fails_and_recovers(site: Site) -> None:
     port = int(site.urls["branch"].rpartition(":")[2])
     async with Proxy(port) as network:
         url = f"http://127.0.0.1:{network.port}"
@@ -121,7 +119,7 @@ async def test_a_black_hole_before_a_vendor_is_a_failure_and_ends(site: Site) ->
             assert (await bridge.set(CHANNEL, {"enable": "ON"}))["status"] == "confirmed"
 
 
-async def test_pages_that_drift_lose_nobody(site: Site) -> None:
+async def test_drifting_pages_lose_no_device(site: Site) -> None:
     for number in range(6):
         site.gateways.add_gateway(f"MORE{number}", f"more {number}")
         site.ums.add_device()
@@ -139,7 +137,7 @@ async def test_pages_that_drift_lose_nobody(site: Site) -> None:
         assert (await bridge.devices()).keys() >= known
 
 
-async def test_another_order_changes_nothing_at_all(site: Site, bridge: RunningBridge) -> None:
+async def test_other_order_of_devices_changes_nothing(site: Site, bridge: RunningBridge) -> None:
     before = await bridge.devices()
     await bridge.refresh()
     described = len(bridge.seen.all("homeassistant/#"))
@@ -155,7 +153,7 @@ async def test_another_order_changes_nothing_at_all(site: Site, bridge: RunningB
     assert [topic for topic in again if "marker" not in topic and topic.count("branch_mapping") == 0] == []
 
 
-async def test_a_locked_account_is_one_word_and_few_calls_over_restarts(site: Site) -> None:
+async def test_locked_account_over_restarts_is_one_state_with_few_calls(site: Site) -> None:
     for each in (site.ums, site.gateways):
         each.fault_injector.inject("status", status=401)
     every = {"scan_interval": {"devices": 0.1}}

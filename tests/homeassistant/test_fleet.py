@@ -72,7 +72,7 @@ async def probed(messages: Mapping[str, Any]) -> list[str]:
     return found
 
 
-async def test_takes_everything_without_a_warning(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
+async def test_fleet_is_added_without_warning(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
     begin = len(hass.log())
     async with fleet(hass_broker, tmp_path):
         entities = await entities_of(hass, hass_broker)
@@ -92,7 +92,7 @@ async def test_takes_everything_without_a_warning(hass: Hass, hass_broker: Broke
     assert hass.problems(since=begin) == []
 
 
-async def test_what_home_assistant_leaves_out_is_found() -> None:
+async def test_entity_rejected_by_home_assistant_is_detected() -> None:
     ids = {"unique_id": "x_speed", "object_id": "x_speed", "default_entity_id": "sensor.x_speed"}
     sensor = {"platform": "sensor", "state_topic": "x/state", **ids}
     around = {"device": {"identifiers": ["x"]}, "origin": {"name": "x"}}
@@ -115,7 +115,7 @@ async def test_what_home_assistant_leaves_out_is_found() -> None:
     assert [told for told, each in zip(expected, found, strict=True) if not each.startswith(told)] == [], found
 
 
-async def test_operates_every_kind_of_entity(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
+async def test_entities_of_every_component_are_operated(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
     begin = len(hass.log())
     calls: tuple[tuple[str, str, dict[str, Any], str], ...] = (
         ("switch.turn_on", f"switch.{CHANNEL}_enable", {}, "on"),
@@ -144,7 +144,7 @@ async def test_operates_every_kind_of_entity(hass: Hass, hass_broker: Broker, tm
     assert hass.problems(since=begin) == []
 
 
-async def test_an_alarm_fires_its_event_once(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
+async def test_alarm_fires_event_once(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
     event = f"event.{GATEWAY}_alarm"
     async with fleet(hass_broker, tmp_path) as running:
         await entities_of(hass, hass_broker)
@@ -169,7 +169,7 @@ async def test_names_come_in_chinese(hass: Hass, hass_broker: Broker, tmp_path: 
     assert hass.problems(since=begin) == []
 
 
-async def test_everything_is_back_after_restarts(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
+async def test_fleet_is_back_after_restarts(hass: Hass, hass_broker: Broker, tmp_path: Path) -> None:
     switch, event = f"switch.{CHANNEL}_enable", f"event.{GATEWAY}_alarm"
     before: dict[str, str] = {}
 

@@ -199,7 +199,7 @@ async def renamed(hass: Hass, broker: Broker, words: Words) -> None:
 
 
 @pytest.mark.parametrize("words", [ENGLISH, CHINESE], ids=lambda words: words.language)
-async def test_a_user_finds_sets_up_and_uses_it(hass: Hass, hass_broker: Broker, words: Words, tmp_path: Path) -> None:
+async def test_integration_from_discovery_to_use(hass: Hass, hass_broker: Broker, words: Words, tmp_path: Path) -> None:
     before = (await hass.rest("GET", "/api/config"))["language"]
     await hass.ws("config/core/update", language=words.language)
     await hass_broker.publish(INFO, "", retain=True)  # what the bridge of another test has left

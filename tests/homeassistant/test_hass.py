@@ -29,7 +29,7 @@ def switch(name: str) -> dict[str, object]:
     return {"device": device, "origin": {"name": "test"}, "components": {"relay": component}}
 
 
-async def test_takes_a_device_and_sends_its_commands(hass: Hass, hass_broker: Broker) -> None:
+async def test_device_is_added_and_sends_commands(hass: Hass, hass_broker: Broker) -> None:
     begin = len(hass.log())
     await hass_broker.publish("homeassistant/device/probe/config", switch("probe"), retain=True)
     await hass_broker.publish("probe/relay", "OFF", retain=True)
@@ -44,7 +44,7 @@ async def test_takes_a_device_and_sends_its_commands(hass: Hass, hass_broker: Br
     assert hass.problems(since=begin) == []
 
 
-async def test_warnings_show_as_problems(hass: Hass, hass_broker: Broker) -> None:
+async def test_warning_in_log_is_a_problem(hass: Hass, hass_broker: Broker) -> None:
     begin = len(hass.log())
     await hass_broker.publish("homeassistant/device/faulty/config", {**switch("faulty"), "unknown_at_root": 1})
     await hass_broker.publish("homeassistant/device/sound/config", switch("sound"))
@@ -54,7 +54,7 @@ async def test_warnings_show_as_problems(hass: Hass, hass_broker: Broker) -> Non
     assert hass.problems("unknown_at_root", since=begin) == []
 
 
-async def test_a_failed_command_tells_why(hass: Hass) -> None:
+async def test_failed_command_includes_output(hass: Hass) -> None:
     with pytest.raises(RuntimeError, match=r"not_found"):
         await hass.call_service("switch.no_such_action", {})
     with pytest.raises(RuntimeError, match="404"):
@@ -63,7 +63,7 @@ async def test_a_failed_command_tells_why(hass: Hass) -> None:
         await hass.wait_state("switch.nobody", lambda _: True, patience=0.2)
 
 
-async def test_announces_itself_and_keeps_its_entities_over_a_restart(hass: Hass, hass_broker: Broker) -> None:
+async def test_bridge_keeps_its_entities_over_restart(hass: Hass, hass_broker: Broker) -> None:
     await hass_broker.publish("homeassistant/device/probe/config", switch("probe"), retain=True)
     await hass_broker.publish("probe/relay", "ON", retain=True)
     async with hass_broker.record(BIRTH_TOPIC) as seen:
@@ -72,9 +72,7 @@ async def test_announces_itself_and_keeps_its_entities_over_a_restart(hass: Hass
     await hass.wait_state("switch.probe_relay", lambda state: state["state"] == "on")
 
 
-def test_a_missing_home_assistant_is_an_error_that_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_home_assistant_is_error_with_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FLEET2MQTT_HA_VENV", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"run scripts/setup test"):
         hass_executable()

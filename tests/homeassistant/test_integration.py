@@ -150,7 +150,7 @@ async def set_up(hass: Hass) -> None:
     assert (step["type"], step["title"]) == ("create_entry", "fleet2mqtt")
 
 
-async def test_its_device_and_entities_are_its_own(site: Site) -> None:
+async def test_integration_owns_its_device_and_entities(site: Site) -> None:
     await site.hass.wait_state(HEALTH, lambda state: state["state"] == "on")
     await site.hass.wait_state("sensor.fleet2mqtt_health_alarms_in_the_last_day", lambda s: s["state"].isdigit())
     devices = [device for device in await site.hass.devices() if DOMAIN in dict(device["identifiers"])]
@@ -162,14 +162,12 @@ async def test_its_device_and_entities_are_its_own(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("action", "data", "holds"), CALLS, ids=[call[0] for call in CALLS])
-async def test_an_action_answers_with_the_vendors_data(
-    site: Site, action: str, data: dict[str, Any], holds: Any
-) -> None:
+async def test_action_returns_vendor_data(site: Site, action: str, data: dict[str, Any], holds: Any) -> None:
     answer = await site.perform(action, data)
     assert holds(answer["data"]), answer
 
 
-async def test_a_port_mapping_from_its_birth_to_its_end(site: Site) -> None:
+async def test_port_mapping_is_added_changed_and_deleted(site: Site) -> None:
     rule = {"name": "camera", "ip": "10.0.0.9", "port": "8081,23000-23010", "protocol": "2", "mark": ""}
     uuid = (await site.perform("mapping_add", rule))["data"]["uuid"]
     await site.perform("mapping_edit", {"uuid": uuid, "mark": "front door"})
@@ -184,7 +182,7 @@ async def test_a_port_mapping_from_its_birth_to_its_end(site: Site) -> None:
     assert uuid not in str(await site.perform("mapping_list", {}))
 
 
-async def test_anything_else_can_be_asked(site: Site) -> None:
+async def test_request_action_sends_any_request(site: Site) -> None:
     page = await site.perform("request", {"action": "devices", "arguments": {"limit": 1}})
     assert len(page["data"]["devices"]) == 1
     listed = await site.perform("request", {"action": "device_list", "backend": "voip"})
@@ -200,7 +198,9 @@ async def test_anything_else_can_be_asked(site: Site) -> None:
         ("mapping_list", {"backend": "nobody"}, "unknown_backend", "ac, branch, things, voip"),
     ],
 )
-async def test_a_refusal_is_told_in_words(site: Site, action: str, data: dict[str, Any], key: str, text: str) -> None:
+async def test_rejected_action_raises_with_message(
+    site: Site, action: str, data: dict[str, Any], key: str, text: str
+) -> None:
     with pytest.raises(RuntimeError) as refused:
         await site.perform(action, data)
     assert f"'translation_key': '{key}'" in str(refused.value)
@@ -215,14 +215,14 @@ async def test_diagnostics_and_system_health(site: Site) -> None:
         assert f'"{secret}"' not in json.dumps(data)
 
 
-async def test_the_texts_come_in_both_languages(site: Site) -> None:
+async def test_texts_exist_in_both_languages(site: Site) -> None:
     for language, name in (("en", "Add a port mapping"), ("zh-Hans", "添加端口映射")):
         asked = {"language": language, "category": "services", "integration": [DOMAIN]}
         texts = (await site.hass.ws("frontend/get_translations", **asked))["resources"]
         assert texts[f"component.{DOMAIN}.services.mapping_add.name"] == name
 
 
-async def test_the_blueprints_work_and_no_alarm_is_missed(site: Site) -> None:
+async def test_blueprints_run_and_no_alarm_is_missed(site: Site) -> None:
     await use_blueprints(site)
     await site.hass.wait_state(f"sensor.{CHANNEL}_signal", lambda state: state["state"] != "unavailable")
     async with site.broker.record("test/#") as seen:
@@ -263,7 +263,7 @@ async def use_blueprints(site: Site) -> None:
         await site.hass.wait_state(f"automation.{name}", lambda state: state["state"] == "on")
 
 
-async def test_an_absence_becomes_an_issue_and_goes(site: Site) -> None:
+async def test_absence_creates_issue_and_return_deletes_it(site: Site) -> None:
     entry = await site.entry()
     step = await site.hass.rest("POST", "/api/config/config_entries/options/flow", {"handler": entry})
     chosen = {"offline_after": {"hours": 0, "minutes": 0, "seconds": 2}}
@@ -283,7 +283,7 @@ async def test_an_absence_becomes_an_issue_and_goes(site: Site) -> None:
     await site.hass.wait_state(HEALTH, lambda state: state["state"] == "on")
 
 
-async def test_it_unloads_reloads_and_goes_without_a_word_of_warning(site: Site) -> None:
+async def test_unload_reload_and_removal_log_no_warning(site: Site) -> None:
     entry = await site.entry()
     await site.hass.rest("POST", f"/api/config/config_entries/entry/{entry}/reload")
     await site.hass.wait_state(HEALTH, lambda state: state["state"] == "on")

@@ -95,7 +95,7 @@ async def fault(hass: HomeAssistant, name: str, entry: MockConfigEntry, /, **dat
 
 
 @pytest.mark.parametrize(("name", "backend", "given", "asked"), CALLS, ids=[call[0] for call in CALLS])
-async def test_an_action_is_asked_of_the_only_backend_it_fits(
+async def test_action_selects_only_matching_backend(
     hass: HomeAssistant,
     bridge: Bridge,
     loaded: MockConfigEntry,
@@ -109,11 +109,11 @@ async def test_an_action_is_asked_of_the_only_backend_it_fits(
     assert bridge.requests[-1] == (f"fleet2mqtt/backend/{backend}/request/{name}", asked)
 
 
-async def test_every_action_is_tested(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
+async def test_action_table_is_tested(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
     assert {name for name, *_ in CALLS} | {"request"} == set(hass.services.async_services()[DOMAIN])
 
 
-async def test_what_only_reads_has_to_be_asked_for_its_answer(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
+async def test_reading_action_requires_response(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
     reads = {
         name
         for name in hass.services.async_services()[DOMAIN]
@@ -130,7 +130,7 @@ async def test_what_only_reads_has_to_be_asked_for_its_answer(hass: HomeAssistan
     assert reads == searches | {"mapping_list", "alarm_statistics", "event_statistics", "alarm_history"}
 
 
-async def test_anything_can_be_asked(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_request_action_passes_any_request(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     answer = await call(hass, "request", loaded, action="devices", arguments={"limit": 1})
     assert answer == {"backend": None, "data": {"asked": {"limit": 1}}}
     answer = await call(hass, "request", loaded, action="device_list", backend="voip")
@@ -149,7 +149,7 @@ async def test_anything_can_be_asked(hass: HomeAssistant, bridge: Bridge, loaded
         (7006, "vendor_error", HomeAssistantError),
     ],
 )
-async def test_a_refusal_comes_in_words(
+async def test_rejection_raises_with_message(
     hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry, code: Any, key: str, kind: type
 ) -> None:
     def refuse(_: dict[str, Any]) -> None:
@@ -162,14 +162,14 @@ async def test_a_refusal_comes_in_words(
     assert "so it is" in str(error)
 
 
-async def test_silence_ends(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_request_without_response_times_out(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     bridge.silent.add("mapping_list")
     loaded.runtime_data.link.timeout = 0.01
     assert (await fault(hass, "mapping_list", loaded)).translation_key == "no_answer"
     assert loaded.runtime_data.link.waiting == 0
 
 
-async def test_a_bridge_that_goes_meanwhile(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_bridge_lost_during_action_raises(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     bridge.silent.add("mapping_list")
     for stray in ({"transaction": "of another"}, "no json"):
         bridge.say("backend/branch/response/mapping_list", stray, retain=False)
@@ -180,7 +180,7 @@ async def test_a_bridge_that_goes_meanwhile(hass: HomeAssistant, bridge: Bridge,
     assert len(bridge.requests) == sent
 
 
-async def test_which_backend(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_backend_is_selected_by_argument(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     two = {name: {"platform": "ums", "actions": [{"name": "fxo_test"}]} for name in ("hq", "lab")}
     bridge.info(backends=two)
     error = await fault(hass, "fxo_test", loaded, device_mac="m")
@@ -194,7 +194,7 @@ async def test_which_backend(hass: HomeAssistant, bridge: Bridge, loaded: MockCo
     bridge.info(backends=INFO["backends"])
 
 
-async def test_which_entry(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
+async def test_entry_is_selected_by_argument(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
     stranger = MockConfigEntry(domain="other")
     stranger.add_to_hass(hass)
     assert (await fault(hass, "mapping_list", stranger)).translation_key == "unknown_entry"
@@ -213,13 +213,13 @@ async def test_arguments_are_checked_before_anything_is_sent(
     assert len(bridge.requests) == sent
 
 
-async def test_a_date_of_yaml_goes_out_as_text(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_yaml_date_is_sent_as_text(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     await call(hass, "cloud_attributes_set", loaded, device="d", attributes={"since": date(2026, 3, 9)})
     assert bridge.requests[-1][1] == {"device_id": "d", "attributes": {"since": "2026-03-09"}}
 
 
 @pytest.mark.parametrize("name", ["#", "devices/all", "+", "", "devices\n"])
-async def test_what_cannot_be_a_name_is_not_asked_for(
+async def test_invalid_name_is_not_requested(
     hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry, name: str
 ) -> None:
     """A topic of more levels nobody listens to, and wildcards cannot be published to."""

@@ -29,7 +29,7 @@ def stored(hass_storage: dict[str, Any], entry: MockConfigEntry) -> None:
     hass_storage[key] = {"version": 1, "minor_version": 1, "key": key, "data": {"seq": 3}}
 
 
-async def test_a_first_set_up_fires_nothing_old(hass: HomeAssistant, bridge: Bridge, entry: MockConfigEntry) -> None:
+async def test_first_setup_fires_no_old_alarm(hass: HomeAssistant, bridge: Bridge, entry: MockConfigEntry) -> None:
     events = async_capture_events(hass, "fleet2mqtt_alarm")
     bridge.history = [alarm(seq) for seq in range(1, 500)]
     await hass.config_entries.async_setup(entry.entry_id)
@@ -40,7 +40,7 @@ async def test_a_first_set_up_fires_nothing_old(hass: HomeAssistant, bridge: Bri
     assert dict(events[0].data) == alarm(500)
 
 
-async def test_what_was_missed_is_fired_once_and_in_order(
+async def test_missed_alarms_fire_once_in_order(
     hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry
 ) -> None:
     events = async_capture_events(hass, "fleet2mqtt_alarm")
@@ -55,7 +55,7 @@ async def test_what_was_missed_is_fired_once_and_in_order(
     assert len(events) == 247
 
 
-async def test_alarm_from_before_the_bridges_time_is_fired_only_when_published(
+async def test_backlog_alarm_is_fired_only_when_published(
     hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry
 ) -> None:
     """The backlog of a first run is in the history (faults.md 3.13)."""
@@ -70,7 +70,7 @@ async def test_alarm_from_before_the_bridges_time_is_fired_only_when_published(
     assert fired(events) == [5, 7, 8]
 
 
-async def test_after_a_reload_it_goes_on(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_alarms_continue_after_reload(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     events = async_capture_events(hass, "fleet2mqtt_alarm")
     bridge.raise_alarm(1)
     await hass.config_entries.async_unload(loaded.entry_id)
@@ -80,9 +80,7 @@ async def test_after_a_reload_it_goes_on(hass: HomeAssistant, bridge: Bridge, lo
     assert fired(events) == [1, 2]
 
 
-async def test_what_comes_in_the_middle_of_a_reload_is_fired_once(
-    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
-) -> None:
+async def test_alarm_during_reload_fires_once(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     events = async_capture_events(hass, "fleet2mqtt_alarm")
     bridge.raise_alarm(1)
     await settle(hass)
@@ -99,9 +97,7 @@ async def test_what_comes_in_the_middle_of_a_reload_is_fired_once(
     assert fired(events) == [1, 2]
 
 
-async def test_nothing_is_fired_while_home_assistant_stops(
-    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
-) -> None:
+async def test_alarm_during_stop_is_not_fired(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     """Automations have been stopped then; it is fired after the start."""
     events = async_capture_events(hass, "fleet2mqtt_alarm")
     bridge.history = [alarm(1)]
@@ -117,7 +113,7 @@ async def test_nothing_is_fired_while_home_assistant_stops(
     assert fired(events) == [1, 2, 3, 4]
 
 
-async def test_nothing_is_fired_before_home_assistant_has_started(
+async def test_alarm_before_start_is_not_fired(
     hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry
 ) -> None:
     events = async_capture_events(hass, "fleet2mqtt_alarm")
@@ -133,7 +129,7 @@ async def test_nothing_is_fired_before_home_assistant_has_started(
     assert fired(events) == [4, 5]
 
 
-async def test_a_gap_is_closed(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_gap_in_sequence_is_filled(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     events = async_capture_events(hass, "fleet2mqtt_alarm")
     bridge.history = [alarm(1), alarm(2)]
     bridge.raise_alarm(3)
@@ -142,7 +138,7 @@ async def test_a_gap_is_closed(hass: HomeAssistant, bridge: Bridge, loaded: Mock
     assert fired(events) == [1, 2, 3, 4]
 
 
-async def test_health_tells_of_what_was_never_heard(
+async def test_sequence_in_health_reveals_missed_alarm(
     hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
 ) -> None:
     events = async_capture_events(hass, "fleet2mqtt_alarm")
@@ -152,7 +148,7 @@ async def test_health_tells_of_what_was_never_heard(
     assert fired(events) == [1]
 
 
-async def test_what_the_bridge_has_forgotten_is_not_asked_for_ever(
+async def test_expired_alarms_are_not_requested_forever(
     hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
 ) -> None:
     bridge.first_seq, bridge.last_seq = 8, 7
@@ -165,7 +161,7 @@ async def test_what_the_bridge_has_forgotten_is_not_asked_for_ever(
     assert loaded.runtime_data.alarms.last == 7
 
 
-async def test_a_bridge_that_counts_anew(
+async def test_bridge_with_restarted_sequence_fires_new_alarms(
     hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What an older version has kept tells no time: nothing old is fired."""
@@ -179,7 +175,7 @@ async def test_a_bridge_that_counts_anew(
     assert fired(events) == [2]
 
 
-async def test_a_bridge_restored_from_a_backup_counts_anew_and_nothing_is_lost_or_repeated(
+async def test_bridge_restored_from_backup_loses_and_repeats_no_alarm(
     hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
 ) -> None:
     events = async_capture_events(hass, "fleet2mqtt_alarm")
@@ -199,9 +195,7 @@ async def test_a_bridge_restored_from_a_backup_counts_anew_and_nothing_is_lost_o
     assert fired(events)[-2:] == [103, 104]
 
 
-async def test_a_number_given_again_is_noticed_at_once(
-    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
-) -> None:
+async def test_reused_sequence_number_is_detected(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     events = async_capture_events(hass, "fleet2mqtt_alarm")
     for seq in range(1, 4):
         bridge.raise_alarm(seq)
@@ -214,7 +208,7 @@ async def test_a_number_given_again_is_noticed_at_once(
     assert [event.data["id"] for event in events] == ["voip:1", "voip:2", "voip:3", "voip:another"]
 
 
-async def test_a_bridge_that_lost_its_outbox_goes_on_much_higher_and_repeats_nothing(
+async def test_bridge_that_lost_its_outbox_repeats_no_alarm(
     hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
 ) -> None:
     events = async_capture_events(hass, "fleet2mqtt_alarm")
@@ -231,7 +225,7 @@ async def test_a_bridge_that_lost_its_outbox_goes_on_much_higher_and_repeats_not
     assert loaded.runtime_data.alarms.last == high + 2
 
 
-async def test_no_more_is_remembered_than_needed(
+async def test_stored_alarm_ids_are_bounded(
     hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry
 ) -> None:
     bridge.history = [alarm(seq) for seq in range(1, 1500)]
@@ -244,7 +238,7 @@ async def test_no_more_is_remembered_than_needed(
     assert kept["received_at"] == alarm(1499)["received_at"]
 
 
-async def test_what_gets_no_answer_is_asked_again(
+async def test_history_request_without_response_is_repeated(
     hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry, caplog: pytest.LogCaptureFixture
 ) -> None:
     events = async_capture_events(hass, "fleet2mqtt_alarm")

@@ -89,9 +89,7 @@ async def run_by_hand(hass: HomeAssistant) -> None:
     await hass.async_block_till_done()
 
 
-async def test_a_channel_is_acted_on_when_it_gets_bad_and_good_again(
-    hass: HomeAssistant, told: list[ServiceCall]
-) -> None:
+async def test_failover_runs_when_channel_degrades_and_recovers(hass: HomeAssistant, told: list[ServiceCall]) -> None:
     hass.states.async_set(SIGNAL, GOOD)
     await failover(hass)
     await measure(hass, BAD)
@@ -103,7 +101,7 @@ async def test_a_channel_is_acted_on_when_it_gets_bad_and_good_again(
     assert whats(told) == ["bad -120 dBm", "good -60 dBm", "good -60 dBm", "bad unavailable"]
 
 
-async def test_a_bad_state_counts_as_a_bad_signal_does(hass: HomeAssistant, told: list[ServiceCall]) -> None:
+async def test_failover_treats_bad_state_as_bad_signal(hass: HomeAssistant, told: list[ServiceCall]) -> None:
     hass.states.async_set(SIGNAL, GOOD)
     hass.states.async_set(STATE, "1")
     await failover(hass, state=[STATE], bad_states=["0", "7"])
@@ -127,7 +125,7 @@ async def test_failover_without_bad_states_counts_no_state_as_bad(hass: HomeAssi
 
 
 @pytest.mark.parametrize(("signal", "expected"), [(BAD, ["bad -120 dBm"]), ("-103", []), (GOOD, ["good -60 dBm"])])
-async def test_run_by_hand_a_failover_does_what_the_channel_asks_for(
+async def test_failover_run_manually_acts_on_channel_state(
     hass: HomeAssistant, told: list[ServiceCall], signal: str, expected: list[str]
 ) -> None:
     hass.states.async_set(SIGNAL, signal)
@@ -145,7 +143,7 @@ async def test_run_by_hand_a_failover_does_what_the_channel_asks_for(
         (GOOD, 0, GOOD, []),
     ],
 )
-async def test_what_a_channel_became_while_home_assistant_was_away(
+async def test_failover_runs_for_change_during_home_assistant_restart(
     hass: HomeAssistant, told: list[ServiceCall], before: str, waiting: int, after: str, expected: list[str]
 ) -> None:
     hass.states.async_set(SIGNAL, before)
@@ -158,7 +156,7 @@ async def test_what_a_channel_became_while_home_assistant_was_away(
     assert whats(told) == expected
 
 
-async def test_a_channel_that_stays_away_after_the_start_is_gone(hass: HomeAssistant, told: list[ServiceCall]) -> None:
+async def test_channel_unavailable_after_start_is_lost(hass: HomeAssistant, told: list[ServiceCall]) -> None:
     await start_with_failover(hass)
     await acting(hass, 1)
     await acting(hass, 0, minutes=2)
@@ -172,9 +170,7 @@ async def start_with_failover(hass: HomeAssistant) -> None:
     hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
 
 
-async def test_what_happens_while_a_failover_acts_is_acted_on_afterwards(
-    hass: HomeAssistant, told: list[ServiceCall]
-) -> None:
+async def test_change_during_failover_runs_afterwards(hass: HomeAssistant, told: list[ServiceCall]) -> None:
     hass.states.async_set(SIGNAL, GOOD)
     await failover(hass, bad_actions=[{"delay": {"minutes": 10}}, tell("bad")])
     hass.states.async_set(SIGNAL, BAD)
@@ -193,7 +189,7 @@ async def notification(hass: HomeAssistant, **inputs: Any) -> None:
     await automate(hass, "alarm_notification", **{"actions": [SHOWN], **inputs})
 
 
-async def test_alarms_are_told_of_by_severity_and_backend(hass: HomeAssistant, told: list[ServiceCall]) -> None:
+async def test_notification_filters_by_severity_and_backend(hass: HomeAssistant, told: list[ServiceCall]) -> None:
     await notification(hass, severities=["critical", "minor"], backends=["voip", "things"], cleared=True)
     for seq, said in enumerate(
         (
@@ -214,7 +210,9 @@ async def test_alarms_are_told_of_by_severity_and_backend(hass: HomeAssistant, t
 
 
 @pytest.mark.parametrize("backends", [[], [""]], ids=["none", "an empty row of the form"])
-async def test_no_backend_named_means_all(hass: HomeAssistant, told: list[ServiceCall], backends: list[str]) -> None:
+async def test_blueprint_without_backend_covers_all(
+    hass: HomeAssistant, told: list[ServiceCall], backends: list[str]
+) -> None:
     await notification(hass, backends=backends)
     hass.bus.async_fire("fleet2mqtt_alarm", alarm(1))
     hass.bus.async_fire("fleet2mqtt_alarm", alarm(2, type="cleared"))
@@ -222,7 +220,7 @@ async def test_no_backend_named_means_all(hass: HomeAssistant, told: list[Servic
     assert len(told) == 1
 
 
-async def test_run_by_hand_an_alarm_notification_shows_itself(hass: HomeAssistant, told: list[ServiceCall]) -> None:
+async def test_notification_run_manually_is_shown(hass: HomeAssistant, told: list[ServiceCall]) -> None:
     await notification(hass)
     await run_by_hand(hass)
     assert whats(told) == [
@@ -230,7 +228,7 @@ async def test_run_by_hand_an_alarm_notification_shows_itself(hass: HomeAssistan
     ]
 
 
-async def test_many_alarms_at_once_are_all_told_of(hass: HomeAssistant, told: list[ServiceCall]) -> None:
+async def test_notification_of_many_alarms_loses_none(hass: HomeAssistant, told: list[ServiceCall]) -> None:
     """As after a long absence, to a service that takes its time."""
     await notification(hass, actions=[{"wait_template": "{{ is_state('test.go', 'on') }}"}, SHOWN])
     for seq in range(MISSED):

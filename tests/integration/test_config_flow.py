@@ -35,7 +35,7 @@ async def send(hass: HomeAssistant, step: Any, base: str) -> Any:
     return await hass.config_entries.flow.async_configure(step["flow_id"], {"base_topic": base})
 
 
-async def test_a_bridge_is_found(hass: HomeAssistant, bridge: Bridge) -> None:
+async def test_bridge_is_discovered(hass: HomeAssistant, bridge: Bridge) -> None:
     (flow,) = await discovered(hass, BASE, INFO)
     assert flow["context"]["source"] == SOURCE_MQTT
     assert flow["context"]["title_placeholders"] == {"name": "fleet2mqtt"}
@@ -60,16 +60,16 @@ async def test_a_bridge_is_found(hass: HomeAssistant, bridge: Bridge) -> None:
         {**INFO, "backends": {"x": {}}},
     ],
 )
-async def test_strangers_are_passed_over(hass: HomeAssistant, mqtt_mock: MqttMockHAClient, payload: Any) -> None:
+async def test_foreign_messages_are_ignored(hass: HomeAssistant, mqtt_mock: MqttMockHAClient, payload: Any) -> None:
     assert await discovered(hass, "zigbee2mqtt", payload) == []
 
 
-async def test_the_same_bridge_is_not_offered_twice(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
+async def test_same_bridge_is_offered_once(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
     assert await discovered(hass, BASE, {**INFO, "version": "0.1.1"}) == []
     assert loaded.data == {"base_topic": BASE}
 
 
-async def test_a_bridge_that_moved_is_followed(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_bridge_on_new_topic_updates_entry(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     moved = {**INFO, "started_at": LATER}
     bridge.retain("fleet", moved)
     assert await discovered(hass, "fleet", moved) == []
@@ -77,12 +77,12 @@ async def test_a_bridge_that_moved_is_followed(hass: HomeAssistant, bridge: Brid
     assert loaded.state is ConfigEntryState.LOADED
 
 
-async def test_what_an_old_topic_still_holds_is_not_followed(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
+async def test_retained_info_on_old_topic_is_ignored(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
     assert await discovered(hass, "old", {**INFO, "started_at": EARLIER}) == []
     assert loaded.data == {"base_topic": BASE}
 
 
-async def test_an_entry_that_finds_nothing_follows_at_once(
+async def test_entry_without_bridge_moves_to_new_topic(
     hass: HomeAssistant, entry: MockConfigEntry, bridge: Bridge
 ) -> None:
     hass.config_entries.async_update_entry(entry, data={"base_topic": "gone"})
@@ -92,7 +92,7 @@ async def test_an_entry_that_finds_nothing_follows_at_once(
     assert entry.state is ConfigEntryState.LOADED
 
 
-async def test_an_entry_whose_topic_another_bridge_took_follows_its_own(
+async def test_entry_on_topic_of_another_bridge_follows_its_own(
     hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
 ) -> None:
     bridge.info(id="another")
@@ -105,9 +105,7 @@ async def test_an_entry_whose_topic_another_bridge_took_follows_its_own(
     assert loaded.state is ConfigEntryState.LOADED
 
 
-async def test_by_hand_with_recovery_from_every_error(
-    hass: HomeAssistant, bridge: Bridge, mqtt_mock: MqttMockHAClient
-) -> None:
+async def test_user_flow_recovers_from_errors(hass: HomeAssistant, bridge: Bridge, mqtt_mock: MqttMockHAClient) -> None:
     bridge.retained["zigbee2mqtt/bridge/info"] = '{"version": "2.1.0"}'
     step = await begin(hass)
     assert step["type"] is FlowResultType.FORM
@@ -120,26 +118,26 @@ async def test_by_hand_with_recovery_from_every_error(
     await hass.async_block_till_done(wait_background_tasks=True)
 
 
-async def test_a_deep_topic_names_the_entry(hass: HomeAssistant, bridge: Bridge) -> None:
+async def test_topic_with_levels_titles_entry(hass: HomeAssistant, bridge: Bridge) -> None:
     bridge.retain("site/one", {**INFO, "id": "another"})
     step = await send(hass, await begin(hass), "site/one")
     assert step["title"] == "fleet2mqtt (site/one)"
     await hass.async_block_till_done(wait_background_tasks=True)
 
 
-async def test_by_hand_a_second_time(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
+async def test_user_flow_twice_aborts(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
     step = await send(hass, await begin(hass), BASE)
     assert step["type"] is FlowResultType.ABORT
     assert step["reason"] == "already_configured"
 
 
-async def test_without_a_broker(hass: HomeAssistant) -> None:
+async def test_user_flow_without_broker_shows_error(hass: HomeAssistant) -> None:
     step = await begin(hass)
     assert step["type"] is FlowResultType.ABORT
     assert step["reason"] == "mqtt_missing"
 
 
-async def test_another_topic(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_reconfigure_changes_topic(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     bridge.retain("fleet", INFO)
     step = await loaded.start_reconfigure_flow(hass)
     assert step["step_id"] == "reconfigure"
@@ -152,14 +150,16 @@ async def test_another_topic(hass: HomeAssistant, bridge: Bridge, loaded: MockCo
     assert loaded.state is ConfigEntryState.LOADED
 
 
-async def test_another_bridge_is_no_other_topic(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_reconfigure_to_another_bridge_aborts(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
+) -> None:
     bridge.retain("other", {**INFO, "id": "another"})
     step = await send(hass, await loaded.start_reconfigure_flow(hass), "other")
     assert step["reason"] == "another_bridge"
     assert loaded.data == {"base_topic": BASE}
 
 
-async def test_the_options(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
+async def test_options_flow_saves_options(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
     step = await hass.config_entries.options.async_init(loaded.entry_id)
     form: Any = step["data_schema"]
     (field,) = form.schema

@@ -27,7 +27,7 @@ def example(part: str, entry: MockConfigEntry) -> Any:
 
 
 @pytest.mark.parametrize(("con_state", "told"), [("2", 0), ("0", 2), (0, 2)])
-async def test_the_lines_that_are_down_are_told_of(
+async def test_page_lists_lines_that_are_down(
     hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry, con_state: str | int, told: int
 ) -> None:
     """The UMS document 3.7 has `con_state` as a text."""
@@ -42,7 +42,7 @@ async def test_the_lines_that_are_down_are_told_of(
     ]
 
 
-async def test_the_rules_are_listed_by_name(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_page_lists_rules_by_name(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     bridge.answers["mapping_list"] = lambda _: {"list": [{"name": "camera"}, {"name": "door"}]}
     notes = async_mock_service(hass, "notify", "persistent_notification")
     actions = example("fleet2mqtt.mapping_list", loaded)

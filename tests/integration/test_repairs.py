@@ -33,11 +33,11 @@ async def pass_time(hass: HomeAssistant, **time: int) -> None:
     await hass.async_block_till_done()
 
 
-async def test_a_sound_bridge_has_none(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
+async def test_healthy_bridge_has_no_issue(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
     assert kinds(hass) == []
 
 
-async def test_a_long_absence(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_long_absence_creates_issue(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     bridge.say("bridge/state", "offline")
     await pass_time(hass, minutes=14)
     assert kinds(hass) == []
@@ -50,14 +50,14 @@ async def test_a_long_absence(hass: HomeAssistant, bridge: Bridge, loaded: MockC
     assert kinds(hass) == []
 
 
-async def test_a_short_absence(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_short_absence_creates_no_issue(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     bridge.say("bridge/state", "offline")
     bridge.say("bridge/state", "online")
     await pass_time(hass, minutes=16)
     assert kinds(hass) == []
 
 
-async def test_the_time_is_an_option(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_absence_time_is_an_option(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     hass.config_entries.async_update_entry(loaded, options={"offline_after": {"seconds": 2}})
     bridge.say("bridge/state", "offline")
     await pass_time(hass, seconds=3)
@@ -68,7 +68,7 @@ async def test_the_time_is_an_option(hass: HomeAssistant, bridge: Bridge, loaded
     assert kinds(hass) == []
 
 
-async def test_wrong_credentials(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_wrong_credentials_create_issue(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     bridge.backend("voip", {**DENIED, "class": "unreachable"})
     assert kinds(hass) == []
     bridge.backend("voip", DENIED)
@@ -80,7 +80,7 @@ async def test_wrong_credentials(hass: HomeAssistant, bridge: Bridge, loaded: Mo
 
 
 @pytest.mark.parametrize("outbox", [{"depth": 1000}, {"depth": 1, "oldest_age": 900}])
-async def test_a_filling_outbox(
+async def test_filling_outbox_creates_issue(
     hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry, outbox: dict[str, int]
 ) -> None:
     bridge.health(outbox=outbox)
@@ -89,7 +89,7 @@ async def test_a_filling_outbox(
     assert kinds(hass) == []
 
 
-async def test_versions_that_do_not_fit(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_incompatible_version_creates_issue(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     bridge.info(version="99.0.0")
     assert kinds(hass) == ["version_mismatch"]
     bridge.info(version=f"{VERSION}9")
@@ -99,7 +99,7 @@ async def test_versions_that_do_not_fit(hass: HomeAssistant, bridge: Bridge, loa
 @pytest.mark.parametrize(
     ("mine", "theirs", "fit"), [("0.1.0", "0.1.7", True), ("0.1.0", "0.2.0", False), ("1.2.0", "1.9.3", True)]
 )
-def test_which_versions_fit(mine: str, theirs: str, fit: bool) -> None:
+def test_compatible_versions(mine: str, theirs: str, fit: bool) -> None:
     assert compatible(mine, theirs) is fit
 
 
@@ -130,7 +130,7 @@ async def fix(hass: HomeAssistant) -> Any:
     return flow
 
 
-async def test_dead_letters_are_thrown_away(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_fix_discards_dead_letters(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     letters = Letters(150)
     bridge.answers["dead_letters"] = letters.answer
     bridge.health(dead_letters=150)
@@ -141,14 +141,14 @@ async def test_dead_letters_are_thrown_away(hass: HomeAssistant, bridge: Bridge,
     assert kinds(hass) == []
 
 
-async def test_dead_letters_are_read_again(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_fix_retries_dead_letters(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     bridge.answers["dead_letters"] = Letters(3).answer
     bridge.health(dead_letters=3)
     step = await (await fix(hass)).async_step_retry()
     assert (step["reason"], step["description_placeholders"]) == ("still_unreadable", {"count": "2"})
 
 
-async def test_a_fix_that_fails(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_fix_that_fails_keeps_issue(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     def refuse(_: dict[str, Any]) -> None:
         raise Refusal("outbox", "the disk is full")
 

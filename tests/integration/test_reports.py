@@ -19,7 +19,7 @@ from tests.integration.conftest import DOMAIN
 CANARY = "canary-7f3a"
 
 
-async def test_diagnostics_tell_all_but_secrets(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_diagnostics_contain_no_secrets(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     url = f"http://admin:{CANARY}@10.0.0.5/x?token={CANARY}&page=1"
     bridge.backend("voip", {"class": "unreachable", "text": f"no connection to {url}"})
     bridge.health(password=CANARY, mqtt={"last_error": [f"refused by mqtt://u:{CANARY}@broker"], "wifiKey": CANARY})
@@ -37,7 +37,7 @@ async def test_diagnostics_tell_all_but_secrets(hass: HomeAssistant, bridge: Bri
     "state",
     [state for state in ConfigEntryState if state is not ConfigEntryState.LOADED],
 )
-async def test_diagnostics_entry_is_not_loaded_tell_its_state(
+async def test_diagnostics_of_entry_not_loaded_contain_its_state(
     hass: HomeAssistant, entry: MockConfigEntry, state: ConfigEntryState
 ) -> None:
     """Download in `setup_retry` was an HTTP 500 (faults.md 5.4)."""
@@ -48,7 +48,7 @@ async def test_diagnostics_entry_is_not_loaded_tell_its_state(
     assert "info" not in shown
 
 
-async def test_diagnostics_bridge_is_away_are_downloaded(
+async def test_diagnostics_without_bridge_are_downloaded(
     hass: HomeAssistant, entry: MockConfigEntry, mqtt_mock: object
 ) -> None:
     """The set-up ends in a retry; `runtime_data` is not there then (faults.md 5.4)."""

@@ -59,7 +59,7 @@ async def test_figures_follow_the_bridge(hass: HomeAssistant, bridge: Bridge, lo
     assert device.sw_version == "0.1.8"
 
 
-async def test_an_absence_shows_and_is_logged_once(
+async def test_absent_bridge_is_unavailable_and_logged_once(
     hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
@@ -73,7 +73,7 @@ async def test_an_absence_shows_and_is_logged_once(
     assert caplog.text.count("the bridge at fleet2mqtt is back") == 1
 
 
-async def test_without_the_broker_nothing_is_known(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
+async def test_entities_without_broker_are_unavailable(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
     async_dispatcher_send(hass, MQTT_CONNECTION_STATE, False)
     await hass.async_block_till_done()
     assert (state(hass, CONNECTIVITY), state(hass, OLDEST)) == ("unavailable", "unavailable")
@@ -82,14 +82,14 @@ async def test_without_the_broker_nothing_is_known(hass: HomeAssistant, loaded: 
     assert state(hass, CONNECTIVITY) == "on"
 
 
-async def test_an_update_asks_the_bridge(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_update_requests_state_of_bridge(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
     fresh = {**HEALTH, "outbox": {**HEALTH["outbox"], "depth": 1, "oldest_age": 7}}
     bridge.answers["health"] = lambda _: {"bridge": fresh, "backends": {}}
     await async_update_entity(hass, OLDEST)
     assert state(hass, OLDEST) == "7"
 
 
-async def test_an_update_that_fails(
+async def test_update_that_fails_raises(
     hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(_: object) -> None:
@@ -104,7 +104,9 @@ async def test_an_update_that_fails(
     assert state(hass, OLDEST) == "0"
 
 
-async def test_unload_and_reload_leave_nothing(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_unload_and_reload_leave_no_subscription(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
+) -> None:
     assert await hass.config_entries.async_unload(loaded.entry_id)
     bridge.health(outbox={"depth": 3, "oldest_age": 3})
     await hass.async_block_till_done()
@@ -116,27 +118,29 @@ async def test_unload_and_reload_leave_nothing(hass: HomeAssistant, bridge: Brid
     assert hass.states.get(OLDEST) is None
 
 
-async def test_a_silent_topic_is_tried_again(hass: HomeAssistant, bridge: Bridge, entry: MockConfigEntry) -> None:
+async def test_setup_of_silent_topic_is_retried(hass: HomeAssistant, bridge: Bridge, entry: MockConfigEntry) -> None:
     hass.config_entries.async_update_entry(entry, data={"base_topic": "nobody"})
     assert not await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
     assert entry.error_reason_translation_key == "no_bridge"
 
 
-async def test_without_mqtt_it_is_tried_again(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+async def test_setup_without_mqtt_is_retried(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     assert await async_setup_component(hass, "mqtt", {})
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.error_reason_translation_key == "mqtt_missing"
 
 
-async def test_another_bridge_is_not_taken_for_it(hass: HomeAssistant, bridge: Bridge, entry: MockConfigEntry) -> None:
+async def test_info_of_another_bridge_fails_setup(hass: HomeAssistant, bridge: Bridge, entry: MockConfigEntry) -> None:
     bridge.retained[f"{BASE}/bridge/info"] = json.dumps({**INFO, "id": "another"})
     assert not await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_ERROR
     assert entry.error_reason_translation_key == "another_bridge"
 
 
-async def test_another_bridge_later_is_noticed(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
+async def test_info_of_another_bridge_later_is_detected(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
+) -> None:
     bridge.info(id="another")
     await hass.async_block_till_done(wait_background_tasks=True)
     assert loaded.state is ConfigEntryState.SETUP_ERROR

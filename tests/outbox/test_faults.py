@@ -65,7 +65,7 @@ async def acknowledged_before_kill(path: Path, start: int, lines: int) -> dict[i
     return {int(seq): id_ for seq, id_ in whole}
 
 
-async def test_what_was_acknowledged_outlives_kill_9(path: Path) -> None:
+async def test_acknowledged_events_survive_kill_9(path: Path) -> None:
     stored: dict[int, str] = {}
     for round_ in range(6):
         said = await acknowledged_before_kill(path, round_ * 100_000, random.randint(1, 400))  # noqa: S311 - a moment
@@ -93,7 +93,7 @@ def files_end_at(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-async def test_full_disk_refuses_and_what_was_refused_can_come_again(path: Path) -> None:
+async def test_full_disk_rejects_and_accepts_again_with_space(path: Path) -> None:
     async with open_outbox(path) as outbox:
         kept = (await outbox.add([alarm(1)], nameless)).new
         wal = path.with_name(f"{path.name}-wal").stat().st_size
@@ -113,7 +113,7 @@ async def test_full_disk_refuses_and_what_was_refused_can_come_again(path: Path)
         assert outbox.depth == 202
 
 
-async def test_a_disk_full_for_long_serves_again_once_there_is_space(path: Path) -> None:
+async def test_disk_full_for_long_recovers_with_space(path: Path) -> None:
     async with open_outbox(path) as outbox:
         stored = 0
         with files_end_at(200_000):
@@ -133,7 +133,7 @@ async def test_a_disk_full_for_long_serves_again_once_there_is_space(path: Path)
         assert len((await outbox.add([alarm(3_000)], nameless)).new) == 1
 
 
-async def test_a_disk_with_no_room_for_the_file_is_named(path: Path) -> None:
+async def test_disk_without_space_for_file_is_named(path: Path) -> None:
     with files_end_at(1_000), pytest.raises(OutboxError, match="cannot be opened"):
         async with open_outbox(path):
             pass
@@ -191,7 +191,7 @@ def set_aside(path: Path) -> dict[str, bytes]:
     return {part.name.partition("Z")[2]: part.read_bytes() for part in found}
 
 
-async def test_a_truncated_file_is_set_aside(used: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_truncated_file_is_set_aside(used: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = contents(used)
     for position in [0, 1, 15, 16, 99, 100, 511, 512, *range(1_000, len(whole), 7_321), len(whole) - 1]:
         caplog.clear()
@@ -206,7 +206,7 @@ async def test_a_truncated_file_is_set_aside(used: Path, tmp_path: Path, caplog:
             assert outbox.last_seq > 30
 
 
-async def test_a_damaged_file_starts_set_aside_or_not(used: Path, tmp_path: Path) -> None:
+async def test_damaged_file_opens_or_is_set_aside(used: Path, tmp_path: Path) -> None:
     whole = contents(used)
     rubbish = random.Random(4711)  # noqa: S311 - the same damage in every run
     for position in range(64, len(whole), 2_503):
@@ -215,7 +215,7 @@ async def test_a_damaged_file_starts_set_aside_or_not(used: Path, tmp_path: Path
             await exercise(outbox)
 
 
-async def test_a_torn_log_loses_only_its_end(used: Path, tmp_path: Path) -> None:
+async def test_truncated_wal_loses_only_its_end(used: Path, tmp_path: Path) -> None:
     async with open_outbox(used) as outbox:
         for number in range(100, 130):
             await outbox.add([alarm(number)], nameless)
@@ -233,7 +233,7 @@ async def test_a_torn_log_loses_only_its_end(used: Path, tmp_path: Path) -> None
     assert held[-1] > 50
 
 
-async def test_a_file_that_is_no_outbox_is_set_aside_with_its_log(tmp_path: Path) -> None:
+async def test_foreign_file_is_set_aside_with_its_wal(tmp_path: Path) -> None:
     path = lay(tmp_path / "rubbish", b"not a database" * 1_000, b"rubbish")
     async with open_outbox(path) as outbox:
         await exercise(outbox)
@@ -249,7 +249,7 @@ async def test_another_database_is_set_aside(path: Path) -> None:
     assert set_aside(path)
 
 
-async def test_an_unreadable_event_is_found_at_the_start(used: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_unreadable_event_is_detected_at_start(used: Path, caplog: pytest.LogCaptureFixture) -> None:
     connection = sqlite3.connect(used, isolation_level=None)
     connection.execute("UPDATE event SET body = CAST('{}' AS BLOB) WHERE seq = 7")
     connection.close()
@@ -266,7 +266,7 @@ async def test_numbers_rise_beyond_those_of_the_file_set_aside(used: Path, tmp_p
     assert event.seq < 2**53, "what JavaScript can count"
 
 
-async def test_a_last_page_that_is_not_whole_is_damage(path: Path, tmp_path: Path) -> None:
+async def test_incomplete_last_page_is_damage(path: Path, tmp_path: Path) -> None:
     """SQLite reads zeros there: of an id that stands at its end the last character would be a NUL."""
     async with open_outbox(path) as outbox:
         await outbox.setting("instance", lambda: "x" * 12)
@@ -276,7 +276,7 @@ async def test_a_last_page_that_is_not_whole_is_damage(path: Path, tmp_path: Pat
     assert set_aside(torn)
 
 
-async def test_a_file_of_a_newer_version_is_refused_and_left_alone(used: Path) -> None:
+async def test_file_of_newer_version_is_rejected_unchanged(used: Path) -> None:
     connection = sqlite3.connect(used)
     connection.execute("PRAGMA user_version=99")
     connection.close()
@@ -286,7 +286,7 @@ async def test_a_file_of_a_newer_version_is_refused_and_left_alone(used: Path) -
     assert not set_aside(used)
 
 
-async def test_a_second_bridge_on_the_file_is_refused(path: Path) -> None:
+async def test_second_bridge_on_file_is_rejected(path: Path) -> None:
     async with open_outbox(path):
         with pytest.raises(OutboxError, match="in use by another process"):
             async with open_outbox(path):
@@ -294,14 +294,14 @@ async def test_a_second_bridge_on_the_file_is_refused(path: Path) -> None:
         assert not set_aside(path)
 
 
-async def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+async def test_directory_without_write_permission_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutboxError, match=r"file/data/outbox\.db: cannot be written: Not a directory"):
         async with open_outbox(tmp_path / "file" / "data" / "outbox.db"):
             pass
 
 
-async def test_a_path_that_is_a_directory_is_named(tmp_path: Path) -> None:
+async def test_path_of_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutboxError, match="cannot be opened"):
         async with open_outbox(tmp_path):
             pass

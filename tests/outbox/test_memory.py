@@ -51,7 +51,7 @@ CLEAR = {"active": True, "alarm_key": "door", "cleared": True, "severity": Sever
     ],
 )
 @pytest.mark.parametrize("together", [True, False])
-async def test_standing(
+async def test_active_alarms_are_counted(
     path: Path, steps: list[tuple[int, dict[str, Any]]], stands: str | None, *, together: bool
 ) -> None:
     alarms = [alarm(number, **changes) for number, changes in steps]
@@ -63,14 +63,14 @@ async def test_standing(
         assert (await outbox.summary(datetime.now(UTC)))["active"]["critical"] == (1 if stands else 0)
 
 
-async def test_what_stands_outlives_history(path: Path) -> None:
+async def test_active_alarm_outlives_history(path: Path) -> None:
     async with open_outbox(path, OutboxLimits(history_rows=0)) as outbox:
         (event,) = await add(outbox, 1, **RAISE)
         await outbox.published([event.seq])
         assert await outbox.active_alarms() == [event]
 
 
-async def test_forget_ends_what_stands_and_drops_the_last_alarm(outbox: Outbox) -> None:
+async def test_remove_device_ends_active_alarms_and_drops_last_alarm(outbox: Outbox) -> None:
     (gone,) = await add(outbox, 1, **RAISE)
     (kept,) = await add(outbox, 2, device="hq_voip_2", **RAISE)
     assert await outbox.forget(["hq_voip_1", "hq_voip_3"]) == [gone]
@@ -101,7 +101,7 @@ async def test_summary_counts_raise_events_by_when_they_were_raised(outbox: Outb
     assert await windows(hours=24, minutes=2) == (none, none)
 
 
-async def test_last_is_the_newest_by_time_whatever_the_order(outbox: Outbox) -> None:
+async def test_last_alarm_is_newest_by_time(outbox: Outbox) -> None:
     await add(outbox, 5, 9, 7)
     await add(outbox, 8)
     await outbox.add([alarm(99, cleared=True)], nameless)
@@ -116,7 +116,7 @@ async def test_last_is_the_newest_by_time_whatever_the_order(outbox: Outbox) -> 
     assert last["hq_voip_3"] == twin[-1]
 
 
-async def test_watermarks_and_settings_outlive_restart(path: Path) -> None:
+async def test_checkpoints_and_settings_outlive_restart(path: Path) -> None:
     numbers = count(1)
     async with open_outbox(path) as outbox:
         assert outbox.checkpoint("hq", "hq_voip_1") is None
@@ -132,7 +132,7 @@ async def test_watermarks_and_settings_outlive_restart(path: Path) -> None:
         assert await outbox.setting("instance", lambda: f"made {next(numbers)}") == "made 1"
 
 
-async def test_watermarks_are_on_disk_with_their_alarms_or_not_at_all(path: Path) -> None:
+async def test_checkpoints_are_committed_with_their_alarms(path: Path) -> None:
     async with open_outbox(path, OutboxLimits(rows=2)) as outbox:
         commits = outbox.commits
         await outbox.add([alarm(1)], nameless, {("hq", "hq_voip_1"): "one", ("hq", ""): "all"})
@@ -166,7 +166,7 @@ async def test_dead_letters_are_bounded_and_the_same_one_only_counts(path: Path)
         assert (await outbox.discard(third), await outbox.discard(third), outbox.dead) == (True, False, 2)
 
 
-async def test_a_dead_letter_is_cut_and_need_not_be_text(outbox: Outbox) -> None:
+async def test_dead_letter_is_truncated_and_may_be_binary(outbox: Outbox) -> None:
     letter = await outbox.get_dead_letter(
         await outbox.add_dead_letter("hq", "event", "not JSON: \ud800", b"\xff" + b"x" * 100_000)
     )
@@ -183,7 +183,7 @@ PUSHED = {"line": "4", "tags": ("a", "b"), "description": "IP 分机离线"}
 
 
 @pytest.mark.parametrize("published", [False, True])
-async def test_alarm_polled_before_its_push_is_completed_and_not_told_again(outbox: Outbox, *, published: bool) -> None:
+async def test_alarm_polled_before_its_push_is_completed_and_published_once(outbox: Outbox, *, published: bool) -> None:
     (event,) = await add(outbox, 1, active=True, alarm_key="door", **POLLED)
     if published:
         await outbox.published([event.seq])

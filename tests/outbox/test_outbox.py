@@ -30,7 +30,7 @@ async def outbox(path: Path) -> AsyncIterator[Outbox]:
         yield outbox
 
 
-async def test_body_is_the_contract(outbox: Outbox) -> None:
+async def test_body_matches_contract(outbox: Outbox) -> None:
     raised_at = datetime(2021, 3, 9, 17, 55, 40, tzinfo=timezone(timedelta(hours=8)))
     full = alarm(
         1,
@@ -67,7 +67,7 @@ async def test_body_is_the_contract(outbox: Outbox) -> None:
     }
 
 
-async def test_what_is_unknown_is_null_and_the_stored_event_equals_the_given_one(outbox: Outbox) -> None:
+async def test_event_with_unknown_fields_is_stored_unchanged(outbox: Outbox) -> None:
     (event,) = await add(outbox, 1, cleared=True, active=True, alarm_key="door", severity=Severity.CLEARED)
     assert event.body["type"] == "cleared"
     nulls = {"device_name", "line", "code", "category", "description", "description_en"}
@@ -75,32 +75,32 @@ async def test_what_is_unknown_is_null_and_the_stored_event_equals_the_given_one
     assert await outbox.unpublished(0) == [event]
 
 
-async def test_text_that_utf8_cannot_carry_is_stored_all_the_same(outbox: Outbox) -> None:
+async def test_text_invalid_in_utf8_is_stored(outbox: Outbox) -> None:
     (event,) = await add(outbox, 1, id="hq:\ud800", device="hq_\udfff", alarm_key="\ud800", name="half \ud83d")
     assert (event.id, event.device, event.body["name"]) == ("hq:?", "hq_?", "half ?")
     assert await outbox.unpublished(0) == [event]
 
 
-async def test_an_id_with_a_nul_is_one_event(outbox: Outbox) -> None:
+async def test_id_with_nul_is_one_event(outbox: Outbox) -> None:
     assert ids(await add(outbox, 1, id="hq:a\0b")) == ["hq:a?b"]
     assert await add(outbox, 1, id="hq:a\0b") == ()
 
 
-async def test_any_number_may_be_asked_for(outbox: Outbox) -> None:
+async def test_history_accepts_any_sequence_number(outbox: Outbox) -> None:
     (event,) = await add(outbox, 1)
     assert await outbox.history(-(2**70), 10) == ([event], False)
     assert await outbox.history(2**70, 10) == ([], False)
     assert (await outbox.get_dead_letter(2**70), await outbox.discard(2**70)) == (None, False)
 
 
-async def test_repeats_give_nothing(outbox: Outbox) -> None:
+async def test_duplicates_are_ignored(outbox: Outbox) -> None:
     assert ids(await add(outbox, 2, 1, 2, 3, 1)) == ["hq:2", "hq:1", "hq:3"]
     assert ids(await add(outbox, 3, 4, 1, source=UpdateOrigin.POLL)) == ["hq:4"]
     assert await outbox.add([], nameless) == Stored()
     assert [event.seq for event in await outbox.unpublished(0)] == [1, 2, 3, 4]
 
 
-async def test_a_clearing_is_another_event_than_the_raising(outbox: Outbox) -> None:
+async def test_clear_is_distinct_from_raise(outbox: Outbox) -> None:
     first = (await outbox.add([alarm(1), alarm(1, cleared=True)], nameless)).new
     again = (await outbox.add([alarm(1, cleared=True), alarm(1)], nameless)).new
     assert [event.cleared for event in first] == [False, True]
@@ -148,7 +148,7 @@ async def test_unpublished_comes_in_pages(outbox: Outbox) -> None:
     assert [event.seq for event in await outbox.unpublished(3, limit=4)] == [4, 5, 6, 7]
 
 
-async def test_figures_outlive_restart(path: Path) -> None:
+async def test_counters_outlive_restart(path: Path) -> None:
     async with open_outbox(path) as outbox:
         await add(outbox, 1, 2)
         await outbox.add_dead_letter("hq", "event", "no id", b"{}")
@@ -200,7 +200,7 @@ async def test_identities_are_bounded_but_never_those_of_held_events(path: Path)
         assert ids(await add(outbox, 4)) == ["hq:4"]
 
 
-async def test_changed_wakes_for_what_is_new_and_for_what_was_left(path: Path) -> None:
+async def test_changed_wakes_for_new_and_remaining_events(path: Path) -> None:
     async with open_outbox(path) as outbox:
         waiter = asyncio.ensure_future(outbox.changed())
         await add(outbox, 1)
@@ -215,7 +215,7 @@ async def test_changed_wakes_for_what_is_new_and_for_what_was_left(path: Path) -
             await outbox.changed()
 
 
-async def test_leaving_waits_for_what_was_submitted_and_then_refuses(path: Path) -> None:
+async def test_close_waits_for_submitted_calls_and_rejects_later_ones(path: Path) -> None:
     async with open_outbox(path) as outbox:
         calls = [asyncio.ensure_future(add(outbox, number)) for number in range(50)]
         await asyncio.sleep(0)
@@ -226,7 +226,7 @@ async def test_leaving_waits_for_what_was_submitted_and_then_refuses(path: Path)
         await outbox.active_alarms()
 
 
-async def test_a_cancelled_caller_harms_no_other(outbox: Outbox) -> None:
+async def test_cancelled_caller_does_not_affect_others(outbox: Outbox) -> None:
     calls = [asyncio.ensure_future(add(outbox, number)) for number in range(3)]
     await asyncio.sleep(0)
     calls[1].cancel()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_more_than_memory_holds_comes_from_disk(tmp_path: Path) -> None:
+async def test_events_beyond_memory_come_from_disk(tmp_path: Path) -> None:
     count = ROWS + 100
     async with open_outbox(tmp_path / "outbox.db") as outbox:
         await add(outbox, *range(count))
@@ -32,7 +32,7 @@ async def test_memory_and_disk_give_the_same(tmp_path: Path) -> None:
     assert [event.seq for event in from_memory] == [3, 4, 6, 7, 8, 9, 10]
 
 
-async def test_an_event_whose_sender_has_left_is_found(tmp_path: Path) -> None:
+async def test_event_of_disconnected_sender_is_found(tmp_path: Path) -> None:
     async with open_outbox(tmp_path / "outbox.db") as outbox:
         await add(outbox, 1)
         leaving = asyncio.create_task(add(outbox, 2), name="leaving")

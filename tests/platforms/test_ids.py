@@ -60,7 +60,7 @@ def schema_of(platform: str, action: str) -> vol.Schema:
 
 
 @pytest.mark.parametrize(("platform", "action", "others", "name"), CASES)
-def test_an_id_may_be_a_whole_number(platform: str, action: str, others: dict[str, Any], name: str) -> None:
+def test_id_may_be_integer(platform: str, action: str, others: dict[str, Any], name: str) -> None:
     schema = schema_of(platform, action)
     assert schema({**others, name: NUMBER}) == schema({**others, name: str(NUMBER)})
     assert isinstance(schema({**others, name: NUMBER})[name], str)
@@ -80,13 +80,13 @@ def test_so_may_each_in_a_list(platform: str, action: str, others: dict[str, Any
             schema({**others, name: [wrong]})
 
 
-def test_a_mac_of_digits_may_be_a_whole_number() -> None:
+def test_mac_of_digits_may_be_integer() -> None:
     binding = schema_of("sangfor_ac", "ip_mac_binding_add")({"ip": "10.0.0.1", "mac": NUMBER})
     assert binding["mac"] == "11-22-33-44-55-66"
     assert schema_of("sangfor_ac", "user_binding_delete")({"addr": NUMBER}) == {"addr": "11-22-33-44-55-66"}
     assert schema_of("ums", "alarm_statistics")({"macs": NUMBER}) == {"macs": [str(NUMBER)]}
 
 
-def test_the_number_of_a_lock_may_be_one() -> None:
+def test_lock_number_may_be_integer() -> None:
     devices = schema_of("omstation", "device_register")({"deviceInfoList": [LOCK | {"deviceId": 7018800001}]})
     assert devices["deviceInfoList"] == [LOCK | {"deviceId": "7018800001"}]

@@ -98,7 +98,7 @@ async def polling(vendor: Vendor, folder: Path, stale_after: float = 0, **option
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_when_one_source_finds_the_vendor_back_the_others_are_asked_at_once(tmp_path: Path) -> None:
+async def test_source_that_recovers_polls_other_sources_at_once(tmp_path: Path) -> None:
     vendor = Vendor()
     sources = tuple(vendor.source(name) for name in NAMES)
     backend = Backend(name="hq", platform="vendor", client=None, sources=sources, read=_nothing)

@@ -78,7 +78,7 @@ def test_discard_forgets_a_device() -> None:
     assert devices.build("hq_1", Record(1), TABLE, **ABOUT) is not device
 
 
-def test_newest_first_older_data_is_refused() -> None:
+def test_older_data_is_rejected() -> None:
     guard = NewestFirst()
     assert guard.accept("a", 2.0)
     assert not guard.accept("a", 1.0)

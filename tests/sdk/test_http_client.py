@@ -24,7 +24,7 @@ async def client(url: str) -> AsyncIterator[HttpClient]:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirection_is_not_followed_and_says_where_it_leads(status: int) -> None:
+async def test_redirect_is_rejected_with_its_target(status: int) -> None:
     followed = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -122,7 +122,7 @@ async def test_call_that_writes_connection_breaks_is_ambiguous_and_not_repeated(
 # Errors in plain words (faults.md 2.10)
 
 
-async def test_nobody_listens_error_says_so_without_aiohttps_terms() -> None:
+async def test_connection_refused_error_has_no_terms_of_aiohttp() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -32,7 +32,7 @@ class Calls:
             await self.poll(name)
 
 
-async def test_no_more_at_once_than_allowed() -> None:
+async def test_concurrent_calls_are_limited() -> None:
     calls = Calls(RateLimiter(concurrency=2))
     async with asyncio.TaskGroup() as group:
         for number in range(6):
@@ -53,7 +53,7 @@ async def test_commands_overtake_the_polls_that_wait_in_order() -> None:
     assert calls.order == ["a", "C", "D", "b"]
 
 
-async def test_who_gives_up_takes_no_turn() -> None:
+async def test_cancelled_waiter_takes_no_slot() -> None:
     calls = Calls(RateLimiter())
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(calls.poll(name)) for name in "abc"]
@@ -67,7 +67,7 @@ async def test_who_gives_up_takes_no_turn() -> None:
     assert calls.order == ["a", "c"]
 
 
-async def test_calls_that_are_spaced_all_come() -> None:
+async def test_spaced_calls_all_run() -> None:
     calls = Calls(RateLimiter(concurrency=5, spacing=0.01))
     calls.over.set()
     async with asyncio.TaskGroup() as group:
@@ -88,7 +88,7 @@ async def test_calls_that_are_apart_by_their_ends() -> None:
     assert started[1] >= ended[0] + pace.spacing
 
 
-async def test_nobody_starts_while_the_vendor_wants_to_be_left_alone() -> None:
+async def test_calls_wait_for_retry_after() -> None:
     calls = Calls(RateLimiter(concurrency=2))
     calls.pace.pause(3600)
     calls.pace.pause(0)  # what was asked for before still stands
@@ -101,7 +101,7 @@ async def test_nobody_starts_while_the_vendor_wants_to_be_left_alone() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_command_is_done_with_before_the_next_begins_unless_it_takes_long() -> None:
+async def test_commands_run_one_by_one_unless_slow() -> None:
     order = list[str]()
     pace = RateLimiter(spacing=0.005, idle=True)
 
@@ -117,7 +117,7 @@ async def test_a_command_is_done_with_before_the_next_begins_unless_it_takes_lon
     assert "".join(order) == "a" * FIRST_CALLS + "bbcc" + "aa"
 
 
-async def test_one_command_in_another_is_a_part_of_it() -> None:
+async def test_nested_command_shares_slot() -> None:
     with command_priority() as outer:
         with command_priority() as inner:
             async with RateLimiter().slot():

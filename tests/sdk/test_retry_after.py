@@ -64,12 +64,12 @@ async def is_free(pace: RateLimiter) -> bool:
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("retry_after", ["3600", "9" * 400, IN_A_DAY])
-async def test_nothing_is_sent_before_it_may(status: int, retry_after: str) -> None:
+async def test_call_waits_for_retry_after(status: int, retry_after: str) -> None:
     async with after_a_refusal(status, retry_after) as pace:
         assert not await is_free(pace)
 
 
 @pytest.mark.parametrize("retry_after", [None, "", "0", "soon", "-5", "²", YESTERDAY, "Wed, 99 Foo 2026"])
-async def test_what_says_nothing_holds_nothing(retry_after: str | None) -> None:
+async def test_response_without_retry_after_does_not_delay(retry_after: str | None) -> None:
     async with after_a_refusal(429, retry_after) as pace:
         assert await is_free(pace)

@@ -63,24 +63,24 @@ def page(*rows: Any) -> bytes:
 
 
 @given(REPLIES, ENCODINGS, st.booleans())
-def test_what_comes_out_is_what_the_parser_gives(reply: Any, encoding: str, escaped: bool) -> None:
+def test_cached_item_equals_parsed_item(reply: Any, encoding: str, escaped: bool) -> None:
     data = json.dumps(reply, ensure_ascii=escaped).encode(encoding, "surrogatepass" if "utf" in encoding else "replace")
     rows = RowCache("devices", vendor_json.parse)
     assert outcome(rows.parse, data) == outcome(rows.parse, data) == outcome(vendor_json.parse, data)
 
 
 @pytest.mark.parametrize("data", ODD, ids=range(len(ODD)))
-def test_what_is_odd_is_left_to_the_parser(data: bytes) -> None:
+def test_malformed_item_is_passed_to_parser(data: bytes) -> None:
     assert outcome(RowCache("devices", vendor_json.parse).parse, data) == outcome(vendor_json.parse, data)
 
 
 @given(st.binary(max_size=100))
-def test_any_bytes_are_read_or_a_bad_reply(data: bytes) -> None:
+def test_any_bytes_are_parsed_or_invalid_response(data: bytes) -> None:
     with suppress(InvalidResponse):
         RowCache("devices", vendor_json.parse).parse(b'{"devices": [' + data + b"]}")
 
 
-def test_what_did_not_change_is_the_same_object_and_not_parsed_again() -> None:
+def test_unchanged_item_is_same_object_and_not_parsed_again() -> None:
     parse = Counting()
     rows = RowCache("devices", parse)
     first = rows.parse(page({"mac": "A", "name": "语音"}, {"mac": "B"}))["devices"]
@@ -93,7 +93,7 @@ def test_what_did_not_change_is_the_same_object_and_not_parsed_again() -> None:
     assert [json.loads(data).get("mac") for data in parse.seen] == ["A", "C", None]
 
 
-def test_secrets_go_as_they_do_in_a_whole_answer() -> None:
+def test_secrets_are_dropped_as_in_a_whole_response() -> None:
     rows = RowCache("devices", vendor_json.parse)
     assert rows.parse(b'{"token_id": 1, "passwd": "x", "devices": [{"wifiKey": "y"}]}') == {
         "token_id": 1,
@@ -101,7 +101,7 @@ def test_secrets_go_as_they_do_in_a_whole_answer() -> None:
     }
 
 
-def test_what_two_readings_did_not_see_is_forgotten() -> None:
+def test_item_missing_in_two_sweeps_is_evicted() -> None:
     rows = RowCache("devices", vendor_json.parse)
     (gone,) = rows.parse(page({"mac": "A"}))["devices"]
     for _ in range(2):
@@ -113,7 +113,7 @@ def test_what_two_readings_did_not_see_is_forgotten() -> None:
     assert again is not gone
 
 
-def test_a_reading_that_ends_early_forgets_nothing() -> None:
+def test_incomplete_sweep_evicts_nothing() -> None:
     rows = RowCache("devices", vendor_json.parse)
     everything = [{"mac": number} for number in range(10)]
     whole = rows.parse(page(*everything))["devices"]

@@ -48,13 +48,13 @@ def cleaned(value: Any) -> Any:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_a_bad_reply(data: bytes) -> None:
+def test_any_bytes_are_parsed_or_invalid_response(data: bytes) -> None:
     with suppress(InvalidResponse):
         vendor_json.parse(data)
 
 
 @given(DOCUMENTS, st.booleans())
-def test_no_secret_key_comes_through(document: Any, escaped: bool) -> None:
+def test_secret_keys_are_dropped(document: Any, escaped: bool) -> None:
     data = json.dumps(document, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
     try:
         found = vendor_json.parse(data)
@@ -64,7 +64,7 @@ def test_no_secret_key_comes_through(document: Any, escaped: bool) -> None:
 
 
 @given(DOCUMENTS)
-def test_everything_else_comes_through(document: Any) -> None:
+def test_other_values_are_unchanged(document: Any) -> None:
     names = keys(document)
     if len({name.strip() for name in names}) < len(names):
         return  # which of two keys that are alike wins is another test's matter
@@ -81,7 +81,7 @@ def test_everything_else_comes_through(document: Any) -> None:
         (b'{"secret_key" : ["%s"]}', False),
     ],
 )
-def test_a_secret_is_dropped_or_sealed_however_it_is_written(data: bytes, *, seals: bool) -> None:
+def test_secret_in_any_spelling_is_dropped_or_masked(data: bytes, *, seals: bool) -> None:
     dropped, sealed = (json.dumps(vendor_json.parse(data % CANARY.encode(), sealed=how)) for how in (False, True))
     assert CANARY not in dropped + sealed
     assert "sealed:" not in dropped
@@ -97,12 +97,12 @@ DEEP = b'{"a": ' * 1000 + b'{"pass": 1}' + b"}" * 1000
 
 
 @pytest.mark.parametrize("data", [b"", b"NaN", b'{"a": Infinity}', b"<html>", b"[" * 100_000, DEEP])
-def test_what_is_no_json_is_a_bad_reply(data: bytes) -> None:
+def test_body_that_is_not_json_is_invalid_response(data: bytes) -> None:
     with pytest.raises(InvalidResponse):
         vendor_json.parse(data)
 
 
-def test_a_bad_reply_repeats_no_secret() -> None:
+def test_invalid_response_repeats_no_secret() -> None:
     with pytest.raises(InvalidResponse) as caught:
         vendor_json.parse(b'{"password": "%s", ' % CANARY.encode())
     assert CANARY not in str(caught.value)
@@ -128,7 +128,7 @@ def test_text_for_people_is_redacted(text: str) -> None:
     assert "***" in shown
 
 
-def test_what_is_around_a_secret_stays() -> None:
+def test_text_around_secret_is_kept() -> None:
     assert redaction.redact('{"pass": "x y", "a": "b"}') == '{"pass": "***", "a": "b"}'
     assert redaction.redact("/api?access_token=x&page=1 failed") == "/api?access_token=***&page=1 failed"
 
@@ -159,7 +159,7 @@ def test_numbers(value: Any, wanted: Any) -> None:
     ("value", "wanted"),
     [(True, True), (0, False), ("ON", True), ("no", False), ("maybe", None), (None, None), (2, None), (1.0, True)],
 )
-def test_truths(value: Any, wanted: Any) -> None:
+def test_booleans(value: Any, wanted: Any) -> None:
     assert vendor_json.truth(value) is wanted
 
 
@@ -186,7 +186,7 @@ MOMENT = datetime(2021, 3, 9, 17, 55, 40, tzinfo=SHANGHAI)
         str(int(MOMENT.timestamp())),
     ],
 )
-def test_times_without_a_zone_are_the_backends(value: Any) -> None:
+def test_times_without_zone_are_in_zone_of_backend(value: Any) -> None:
     found = vendor_json.moment(value, SHANGHAI)
     assert found == MOMENT
     assert found.utcoffset() in (timedelta(hours=8), timedelta(0))
@@ -195,7 +195,7 @@ def test_times_without_a_zone_are_the_backends(value: Any) -> None:
 @pytest.mark.parametrize(
     "value", ["", None, "yesterday", "0001-01-01 00:00:00", 0, -1, "1e300", 10**30, [], "2999-01-01"]
 )
-def test_what_is_no_time_is_none(value: Any) -> None:
+def test_invalid_time_is_none(value: Any) -> None:
     assert vendor_json.moment(value, UTC) is None
 
 
@@ -213,7 +213,7 @@ class Shape(vendor_json.WireModel):
     needed: int
 
 
-def test_a_wire_model_takes_loose_values_and_its_faults_tell_none() -> None:
+def test_vendor_model_accepts_loose_values_and_errors_repeat_none() -> None:
     shape = Shape.model_validate(
         {"number": "5%", "truth": "on", "at": "2021-03-09 17:55:40", "needed": 1, "new": 2}, context={"zone": SHANGHAI}
     )
@@ -224,7 +224,7 @@ def test_a_wire_model_takes_loose_values_and_its_faults_tell_none() -> None:
     assert CANARY not in vendor_json.faults(caught.value)
 
 
-def test_wire_models_with_a_blank_and_a_missing_field_differ() -> None:
+def test_vendor_models_with_blank_and_missing_field_differ() -> None:
     blank, missing = Shape.model_validate({"needed": 1, "number": ""}), Shape.model_validate({"needed": 1})
     assert blank != missing
     assert missing == Shape.model_validate({"needed": 1})

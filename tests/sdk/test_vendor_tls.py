@@ -42,25 +42,25 @@ async def vendor(certificates: Certificates, name: str = "127.0.0.1", **options:
         await server.close()
 
 
-async def test_the_configured_authority_is_believed(certificates: Certificates) -> None:
+async def test_configured_ca_is_trusted(certificates: Certificates) -> None:
     async with vendor(certificates, ca=str(certificates.ca)) as api:
         assert await api.call("GET", "/") == {"code": 0}
 
 
-async def test_a_vendor_that_nobody_vouches_for_is_sent_nothing(certificates: Certificates) -> None:
+async def test_vendor_with_untrusted_certificate_gets_no_request(certificates: Certificates) -> None:
     async with vendor(certificates) as api:
         with pytest.raises(Unreachable, match="the certificate is not trusted"):
             await api.call("GET", "/")
 
 
-async def test_nor_is_one_under_another_name(certificates: Certificates) -> None:
+async def test_certificate_of_another_name_is_rejected(certificates: Certificates) -> None:
     async with vendor(certificates, "0.0.0.0", ca=str(certificates.ca)) as api:  # noqa: S104 - is called, not listened at
         with pytest.raises(Unreachable, match=r"certificate is not valid for '0\.0\.0\.0'"):
             await api.call("GET", "/")
 
 
 @pytest.mark.parametrize("scheme", ["https", "HTTPS"])
-async def test_unless_the_operator_says_so(certificates: Certificates, scheme: str) -> None:
+async def test_certificate_is_not_verified_where_configured(certificates: Certificates, scheme: str) -> None:
     async with vendor(certificates, verify_tls=False) as api:
         options = {"url": api.base.replace("https", scheme), "timeout": PATIENCE, "headers": {}, "verify_tls": False}
         async with open_http_client(options, envelope=Envelope(), pace=RateLimiter()) as other:

@@ -32,14 +32,14 @@ SNAPSHOT = Snapshot(
 )
 
 
-def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+def test_saved_inventory_is_loaded_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "inventory.json"
     inventory_file.save(file, SNAPSHOT)
     assert inventory_file.load(file) == SNAPSHOT
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_tables_are_stored_and_loaded_once(tmp_path: Path) -> None:
+def test_entity_tables_are_stored_and_loaded_once(tmp_path: Path) -> None:
     file = tmp_path / "inventory.json"
     inventory_file.save(file, SNAPSHOT)
     first, second, third = inventory_file.load(file).devices
@@ -48,11 +48,11 @@ def test_tables_are_stored_and_loaded_once(tmp_path: Path) -> None:
     assert file.read_text().count('"secret":true') == 1
 
 
-def test_no_file_is_an_empty_inventory(tmp_path: Path) -> None:
+def test_missing_file_is_empty_inventory(tmp_path: Path) -> None:
     assert inventory_file.load(tmp_path / "inventory.json") == Snapshot()
 
 
-def test_a_file_torn_anywhere_is_set_aside_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_truncated_file_is_set_aside_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "inventory.json"
     inventory_file.save(file, SNAPSHOT)
     whole = file.read_bytes()
@@ -65,14 +65,14 @@ def test_a_file_torn_anywhere_is_set_aside_and_said(tmp_path: Path, caplog: pyte
 
 
 @pytest.mark.parametrize("content", ["null", "[]", "{}", '{"version": 99}', '{"version": 1, "tables": 5}', "\x00\x00"])
-def test_what_is_no_inventory_of_ours_is_set_aside(tmp_path: Path, content: str) -> None:
+def test_foreign_file_is_set_aside(tmp_path: Path, content: str) -> None:
     file = tmp_path / "inventory.json"
     file.write_text(content)
     assert inventory_file.load(file) == Snapshot()
     assert [found.read_text() for found in tmp_path.iterdir()] == [content]
 
 
-def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+def test_failed_save_keeps_old_file(tmp_path: Path) -> None:
     file = tmp_path / "inventory.json"
     inventory_file.save(file, SNAPSHOT)
     (tmp_path / "inventory.json.new").mkdir()

@@ -35,7 +35,7 @@ async def test_status_refused_net_policies_are_polled() -> None:
         assert paths == ["/v1/policy/netpolicy"]
 
 
-async def test_every_call_refused_fails() -> None:
+async def test_rejection_of_all_calls_fails() -> None:
     async with TestServer(_system([], policies=False)) as server, connected(str(server.make_url(""))) as run:
         with pytest.raises(Rejected, match="未知错误"):
             await run.poll("status")

@@ -158,7 +158,7 @@ async def test_schema_refuses_what_the_action_refuses(
     assert not simulator.fault_injector.calls
 
 
-async def test_every_action_has_a_case(fresh: tuple[Simulator, Run]) -> None:
+async def test_actions_have_cases(fresh: tuple[Simulator, Run]) -> None:
     _, run = fresh
     policies = {
         f"user_{kind}_policy_{what}" for kind in ("net", "flux") for what in ("list", "add", "delete", "modify")
