@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from fleet2mqtt.simulators.smart_gateway import FIRST_RULE, SECOND_SN
 from tests.bridge_under_test import (
     CHANNEL,
     GATEWAY,
@@ -83,6 +84,41 @@ async def test_set_with_several_keys_ends_in_a_result_for_each(bridge: RunningBr
     found = {r["key"]: r for r in bridge.results(CHANNEL) if r["transaction"] == token}
     assert {key: result["observed"] for key, result in found.items()} == wanted
     assert {result["status"] for result in found.values()} == {"confirmed"}
+
+
+async def test_set_with_keys_that_belong_together_is_one_call(site: Site, bridge: RunningBridge) -> None:
+    """Faults 3.6: a remote site must not be cut off half-way."""
+    wan = f"{GATEWAY}_channel_8"
+    wanted = {"is_dhcp": "OFF", "ip": "192.168.100.77", "mask": "255.255.255.0", "gateway": "192.168.100.7"}
+    written = writes(site)
+    found = await set_together(bridge, wan, wanted)
+    assert {key: (result["status"], result["observed"]) for key, result in found.items()} == {
+        key: ("confirmed", value) for key, value in wanted.items()
+    }
+    assert writes(site) == written + 1
+
+
+async def test_rule_moved_with_its_new_address_ends_confirmed_for_both_keys(site: Site, bridge: RunningBridge) -> None:
+    """Faults 3.5, 3.6."""
+    rule = f"branch_mapping_{FIRST_RULE}"
+    site.gateways.set_network(SECOND_SN, "lan", ip="10.1.0.1", mask="255.255.0.0")
+    found = await set_together(bridge, rule, {"subnet_ip": "192.168.4.3", "gateway": "上海一"})
+    assert {result["error"]["code"] for result in found.values()} == {"address_outside_lan"}
+    found = await set_together(bridge, rule, {"subnet_ip": "10.1.0.9", "gateway": "上海一"})
+    assert {result["status"] for result in found.values()} == {"confirmed"}
+    assert site.gateways.assigned(SECOND_SN, FIRST_RULE) == {
+        "uuid": FIRST_RULE,
+        "name": "NMS_UDPPort",
+        "ip": "10.1.0.9",
+    }
+
+
+async def set_together(bridge: RunningBridge, device: str, wanted: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Set several keys of a device in one message; return the results by key."""
+    token = bridge.transaction()
+    await bridge.broker.publish(f"fleet2mqtt/device/{device}/set", {**wanted, "transaction": token})
+    await wait_until(lambda: sum(r["transaction"] == token for r in bridge.results(device)) == len(wanted), "results")
+    return {r["key"]: r for r in bridge.results(device) if r["transaction"] == token}
 
 
 async def test_set_publishes_state_before_result(site: Site, bridge: RunningBridge) -> None:
