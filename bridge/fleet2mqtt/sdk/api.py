@@ -87,14 +87,14 @@ def actions_of(client: ClientT, table: Iterable[ActionDescription[ClientT]]) -> 
     """Return the actions of a platform's table, bound to `client`."""
     return tuple(
         Action(
-            name=row.name,
-            summary=row.summary,
-            schema=row.schema,
-            run=partial(row.run, client),
-            destructive=row.destructive,
-            refresh=row.refresh,
+            name=description.name,
+            summary=description.summary,
+            schema=description.schema,
+            run=partial(description.run, client),
+            destructive=description.destructive,
+            refresh=description.refresh,
         )
-        for row in table
+        for description in table
     )
 
 
@@ -136,9 +136,9 @@ class Calls:
 class Backend(Generic[ClientT]):
     """One configured instance of a platform, ready to be polled and commanded.
 
-    `client` is what the rows' `write` gets. `read(device)` asks the vendor for this device now (a read-back, a `get`)
-    and returns the update; it raises BackendError. `calls` counts by endpoint; `quota` tells in text for
-    people what rate the vendor gets at most.
+    `client` is passed to the `write` of entity descriptions. `read(device)` reads this device now (a read-back, a
+    `get`) and returns the update; it raises BackendError. `calls` counts by endpoint; `quota` describes the largest
+    rate of calls in a sentence.
     """
 
     name: str

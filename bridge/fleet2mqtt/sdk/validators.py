@@ -29,8 +29,8 @@ def whole(value: int) -> int:
 def scan_interval(**defaults: float) -> dict[Any, Any]:
     """Return the schema of `scan_interval`, with a platform's sources and their default seconds."""
     seconds = vol.All(_number, vol.Range(min=0.1, max=86_400))
-    rows = {vol.Optional(name, default=default): seconds for name, default in defaults.items()}
-    return {vol.Optional("scan_interval", default=dict): rows}
+    intervals = {vol.Optional(name, default=default): seconds for name, default in defaults.items()}
+    return {vol.Optional("scan_interval", default=dict): intervals}
 
 
 def _number(value: Any) -> int | float:

@@ -14,7 +14,7 @@ from fleet2mqtt.platforms.ums.models import parse
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.http_client import Envelope, HttpClient
 from fleet2mqtt.sdk.pagination import Item, Page
-from fleet2mqtt.sdk.row_cache import RowCache
+from fleet2mqtt.sdk.response_cache import ResponseCache
 
 ENVELOPE = Envelope(member="code", success=(0, "0"), texts=("status",))
 LINE_TEST_TIMEOUT = 30.0
@@ -31,7 +31,7 @@ class Client:
     """Each method raises Unreachable, Ambiguous, InvalidResponse, Rejected, RateLimited, AuthenticationError."""
 
     api: HttpClient
-    _devices: RowCache = field(default_factory=lambda: RowCache("devices", parse))
+    _devices: ResponseCache = field(default_factory=lambda: ResponseCache("devices", parse))
 
     async def device_list(self, offset: int, limit: int) -> Page:
         """Return a page of all devices, the UMS document 3.1. An item whose bytes did not change is the same object."""

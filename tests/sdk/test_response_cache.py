@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.row_cache import RowCache
+from fleet2mqtt.sdk.response_cache import ResponseCache
 
 LEAVES = st.one_of(st.none(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.text(max_size=8))
 KEYS = st.one_of(st.text(max_size=6), st.sampled_from(["devices", " devices", "password", "name", "名"]))
 OBJECTS = st.dictionaries(KEYS, st.one_of(LEAVES, st.lists(LEAVES, max_size=2)), max_size=4)
-REPLIES = st.builds(lambda rest, rows: {**rest, "devices": rows}, OBJECTS, st.lists(OBJECTS | LEAVES, max_size=5))
+REPLIES = st.builds(lambda rest, items: {**rest, "devices": items}, OBJECTS, st.lists(OBJECTS | LEAVES, max_size=5))
 ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "gb18030", "utf-16"])
 ODD = (
     b"",
@@ -58,35 +58,35 @@ def outcome(parse: Any, data: bytes) -> Any:
         return type(error), str(error), error.code
 
 
-def page(*rows: Any) -> bytes:
-    return json.dumps({"code": 0, "meta": {"totalResults": len(rows)}, "devices": rows}, ensure_ascii=False).encode()
+def page(*items: Any) -> bytes:
+    return json.dumps({"code": 0, "meta": {"totalResults": len(items)}, "devices": items}, ensure_ascii=False).encode()
 
 
 @given(REPLIES, ENCODINGS, st.booleans())
 def test_cached_item_equals_parsed_item(reply: Any, encoding: str, escaped: bool) -> None:
     data = json.dumps(reply, ensure_ascii=escaped).encode(encoding, "surrogatepass" if "utf" in encoding else "replace")
-    rows = RowCache("devices", vendor_json.parse)
-    assert outcome(rows.parse, data) == outcome(rows.parse, data) == outcome(vendor_json.parse, data)
+    items = ResponseCache("devices", vendor_json.parse)
+    assert outcome(items.parse, data) == outcome(items.parse, data) == outcome(vendor_json.parse, data)
 
 
 @pytest.mark.parametrize("data", ODD, ids=range(len(ODD)))
 def test_malformed_item_is_passed_to_parser(data: bytes) -> None:
-    assert outcome(RowCache("devices", vendor_json.parse).parse, data) == outcome(vendor_json.parse, data)
+    assert outcome(ResponseCache("devices", vendor_json.parse).parse, data) == outcome(vendor_json.parse, data)
 
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_parsed_or_invalid_response(data: bytes) -> None:
     with suppress(InvalidResponse):
-        RowCache("devices", vendor_json.parse).parse(b'{"devices": [' + data + b"]}")
+        ResponseCache("devices", vendor_json.parse).parse(b'{"devices": [' + data + b"]}")
 
 
 def test_unchanged_item_is_same_object_and_not_parsed_again() -> None:
     parse = Counting()
-    rows = RowCache("devices", parse)
-    first = rows.parse(page({"mac": "A", "name": "语音"}, {"mac": "B"}))["devices"]
-    rows.begin()
+    items = ResponseCache("devices", parse)
+    first = items.parse(page({"mac": "A", "name": "语音"}, {"mac": "B"}))["devices"]
+    items.begin()
     parse.seen.clear()
-    second = rows.parse(page({"mac": "B"}, {"mac": "A", "name": "新"}, {"mac": "C"}))
+    second = items.parse(page({"mac": "B"}, {"mac": "A", "name": "新"}, {"mac": "C"}))
     assert second == {"code": 0, "meta": {"totalResults": 3}, "devices": second["devices"]}
     assert second["devices"] == [{"mac": "B"}, {"mac": "A", "name": "新"}, {"mac": "C"}]
     assert second["devices"][0] is first[1]
@@ -94,31 +94,31 @@ def test_unchanged_item_is_same_object_and_not_parsed_again() -> None:
 
 
 def test_secrets_are_dropped_as_in_a_whole_response() -> None:
-    rows = RowCache("devices", vendor_json.parse)
-    assert rows.parse(b'{"token_id": 1, "passwd": "x", "devices": [{"wifiKey": "y"}]}') == {
+    items = ResponseCache("devices", vendor_json.parse)
+    assert items.parse(b'{"token_id": 1, "passwd": "x", "devices": [{"wifiKey": "y"}]}') == {
         "token_id": 1,
         "devices": [{}],
     }
 
 
 def test_item_missing_in_two_sweeps_is_evicted() -> None:
-    rows = RowCache("devices", vendor_json.parse)
-    (gone,) = rows.parse(page({"mac": "A"}))["devices"]
+    items = ResponseCache("devices", vendor_json.parse)
+    (gone,) = items.parse(page({"mac": "A"}))["devices"]
     for _ in range(2):
-        rows.begin()
-        rows.parse(page({"mac": "B"}))
-    rows.begin()
-    (again,) = rows.parse(page({"mac": "A"}))["devices"]
+        items.begin()
+        items.parse(page({"mac": "B"}))
+    items.begin()
+    (again,) = items.parse(page({"mac": "A"}))["devices"]
     assert again == gone
     assert again is not gone
 
 
 def test_incomplete_sweep_evicts_nothing() -> None:
-    rows = RowCache("devices", vendor_json.parse)
+    items = ResponseCache("devices", vendor_json.parse)
     everything = [{"mac": number} for number in range(10)]
-    whole = rows.parse(page(*everything))["devices"]
+    whole = items.parse(page(*everything))["devices"]
     for _ in range(5):
-        rows.begin()
-        rows.parse(page(everything[0]))
-    rows.begin()
-    assert all(one is other for one, other in zip(rows.parse(page(*everything))["devices"], whole, strict=True))
+        items.begin()
+        items.parse(page(everything[0]))
+    items.begin()
+    assert all(one is other for one, other in zip(items.parse(page(*everything))["devices"], whole, strict=True))

@@ -1,4 +1,4 @@
-"""The row cache: items of long lists whose bytes did not change since the last reading are not parsed again."""
+"""The response cache: items of long lists whose bytes did not change since the last sweep are not parsed again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _items = msgspec.json.Decoder(list[msgspec.Raw])
 _NOT_PLAIN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidResponse)
 
 
-class RowCache:
+class ResponseCache:
     """Parses the responses that carry the pages of one list, its items under `member`.
 
-    `parse(data)` gives what the `parse` given here would, and raises the same; but a row that came before with the very
-    same bytes is the object given then. So nobody may change a row, and `is` tells that nothing is new.
+    `parse(data)` returns and raises what the `parse` given here would; but an item that came before with the same bytes
+    is the same object. So callers must not change items, and may compare them with `is`.
     """
 
     def __init__(self, member: str, parse: Callable[[bytes], Any]) -> None:
@@ -28,9 +28,9 @@ class RowCache:
         self._now: dict[bytes, Any] = {}
 
     def begin(self) -> None:
-        """Begin a reading of the list. Items that the reading before did not see are forgotten.
+        """Begin a sweep of the list. Evict the items that the sweep before did not see.
 
-        A reading that ended early, with less than half of them, does not count.
+        A sweep that ended early, with less than half of them, evicts nothing.
         """
         if 2 * len(self._now) >= len(self._before):
             self._before, self._now = self._now, {}
@@ -39,24 +39,24 @@ class RowCache:
         """Parse a response."""
         try:
             return self._read(data)
-        except _NOT_PLAIN:  # whatever is odd about it, the parser knows how to take it or what to say
+        except _NOT_PLAIN:  # the parser accepts it, or raises the error
             return self._parse(data)
 
     def _read(self, data: bytes) -> Any:
         members = _members.decode(data)
-        rows = [self._row(bytes(raw)) for raw in _items.decode(members.pop(self._member, b""))]
+        items = [self._item(bytes(raw)) for raw in _items.decode(members.pop(self._member, b""))]
         reply = self._parse_utf8(msgspec.json.encode(members))
         if self._member in reply:  # a second time, with blanks around its name
             return self._parse(data)
-        reply[self._member] = rows
+        reply[self._member] = items
         return reply
 
-    def _row(self, raw: bytes) -> Any:
-        row = self._now.get(raw)
-        if row is None:
-            row = self._before.get(raw)
-            self._now[raw] = row = self._parse_utf8(raw) if row is None else row
-        return row
+    def _item(self, raw: bytes) -> Any:
+        item = self._now.get(raw)
+        if item is None:
+            item = self._before.get(raw)
+            self._now[raw] = item = self._parse_utf8(raw) if item is None else item
+        return item
 
     def _parse_utf8(self, data: bytes) -> Any:
         """Parse UTF-8; in another encoding a byte that looks like a quotation mark may be none.
