@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -330,6 +331,9 @@ async def test_inventory_members_are_attributes_of_the_connection() -> None:
         assert attributes.items() >= wanted.items()
         assert "pass" not in attributes
         assert "versions" not in attributes  # blank
+        simulator.change(OM50, **dict.fromkeys(("contact", "device_cic", "location", "series", "origin"), "号" * 9999))
+        await run.poll("devices")
+        assert len(orjson.dumps(run.devices[OM50_ID].attributes["connection_status"])) < 16 * 1024
 
 
 # Values that nobody knows (faults 3.9)

@@ -26,6 +26,8 @@ UNKNOWN: Final = "unknown"
 DEFAULT_GROUP: Final = "默认"
 """`group_info` of a gateway without a group, the UMS document 3.1."""
 
+MAX_INVENTORY = 1000
+"""Characters of each inventory member: Home Assistant's recorder takes 16 KiB of attributes."""
 MAX_EVENTS = 50
 """Kinds of events in the attributes; the action `event_statistics` returns all."""
 LINES, STATISTICS, STATUS, EVENTS = "lines", "statistics", "status", "events"
@@ -104,8 +106,9 @@ def _line_fault(line: Line) -> str | None:
 
 
 def _inventory(record: GatewayRecord) -> dict[str, Any]:
-    values = {key: getattr(record.gateway, key) for key in INVENTORY}
-    return {key: value for key, value in values.items() if value is not None}
+    values = ((key, getattr(record.gateway, key)) for key in INVENTORY)
+    cut = ((key, value[:MAX_INVENTORY] if isinstance(value, str) else value) for key, value in values)
+    return {key: value for key, value in cut if value is not None}
 
 
 def _sent(*members: str) -> Callable[[GatewayRecord], bool]:
