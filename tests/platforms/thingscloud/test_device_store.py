@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from fleet2mqtt.errors import InvalidResponse, Rejected
+from fleet2mqtt.errors import InvalidResponse, RateLimited, Rejected
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, scripted, simulated
 from tests.platforms.thingscloud.project import Project, running
 
@@ -294,3 +294,27 @@ async def test_last_active_is_the_newest_time(active: Any, newest: str | None) -
         await run.poll("devices")
         assert run.state()["active"] == newest
         assert run.devices[DEVICE].name == "K"
+
+
+async def test_failing_list_of_a_type_or_group_costs_the_others_nothing() -> None:
+    """Faults 2.1, with several lists of devices."""
+
+    def respond(request: web.Request, _: Any) -> Any:
+        if request.path.endswith("devices"):
+            if "b" in (request.query.get("type"), request.query.get("group")):
+                return web.Response(status=503)
+            ids = [request.query[name] for name in ("type", "group") if name in request.query]
+            return {"items": [{"id": id_} for id_ in ids], "total": len(ids), "page_total": 1}
+        if request.path.endswith("device_groups_tree"):
+            return {"items": [{"id": id_, "name": id_} for id_ in "abc"]}
+        return None if request.path.endswith("access_token") else {"items": []}
+
+    async with scripted(respond, types=["a", "b", "c"]) as run:
+        await run.poll("devices", "meta")
+        assert {device.vendor_id for device in run.devices.values()} == {"a", "c", NAME}
+        assert not run.inventories
+        assert [run.devices[f"{NAME}_{id_}"].suggested_area for id_ in "ac"] == ["a", "c"]
+        assert run.state(NAME)["groups"] == 3
+    async with scripted(respond, types=["b"]) as run:
+        with pytest.raises(RateLimited):
+            await run.poll("devices")

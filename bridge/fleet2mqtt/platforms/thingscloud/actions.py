@@ -129,7 +129,7 @@ async def _history(coordinator: Coordinator, arguments: Arguments) -> Any:
 
 def _check_history(arguments: Arguments) -> None:
     if arguments["identifier"].strip().lower() in SECRET_KEYS:
-        raise CommandError("secret", f"{arguments['identifier']} is kept back as a secret")
+        raise CommandError("secret", f"{arguments['identifier']} is a secret and not returned")
     start, end = arguments.get("start_time"), arguments.get("end_time")
     if (start is None) is not (end is None):
         raise CommandError("bad_window", "start_time and end_time are needed both; one alone has no effect")

@@ -150,7 +150,7 @@ class AlarmMatcher:
         return self._saved_logs is None and self.read_until is None
 
     def has_active(self, device: str) -> bool | None:
-        """Return whether a device has an active alarm; None while neither log nor webhook told."""
+        """Return whether a device has an active alarm; None while neither log nor webhook has reported any."""
         alarms = self._of(device)
         if alarms.active:
             return True

@@ -258,7 +258,7 @@ class Backfill:
         if not entries:
             return
         self._newest_listed = max(entry.at for entry in entries)
-        # Where the clock of the first poll was ahead, what was listed since then tells the time better.
+        # If the clock of the first poll was ahead, the listed times are the better bound.
         window = FIRST_POLL_WINDOW.total_seconds()
         self._matcher.first_poll = min(self._matcher.first_poll or 0.0, self._newest_listed + window)
 

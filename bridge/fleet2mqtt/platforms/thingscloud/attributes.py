@@ -115,7 +115,7 @@ class ValueShape:
 
 
 def has_type(info: AttributeInfo) -> bool:
-    """Return whether an attribute's definition tells its type."""
+    """Return whether an attribute's definition has its type."""
     return (parse_type(info.model.data_type) or parse_type(info.data_type)) is not None
 
 
@@ -250,7 +250,7 @@ def whole_value(raw: Any) -> Mapping[str, Any]:
 
 
 def _number(spec: AttributeSpec, raw: Any) -> int | float | None:
-    """Return a number; None outside the range of a number entity, which Home Assistant takes for an error."""
+    """Return a number; None outside the range of a number entity, which is an error for Home Assistant."""
     number = vendor_json.number(raw)
     if number is None or spec.mode is WriteMode.READ or spec.minimum <= number <= spec.maximum:
         return number

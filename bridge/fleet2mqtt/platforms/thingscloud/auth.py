@@ -252,7 +252,7 @@ def _parse_login(data: bytes) -> Any:
 
 
 def with_refusal_code(response: Any) -> Any:
-    """Return a refusal with its `errcode` in the place of `result`, where the envelope takes the code from."""
+    """Return a refusal with its `errcode` in the place of `result`, where the envelope reads the code."""
     if isinstance(response, dict) and response.get("result") is False:
         return response | {"result": response.get("errcode")}
     return response

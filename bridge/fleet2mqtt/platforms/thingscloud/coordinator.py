@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin
-from fleet2mqtt.errors import BackendError, Unconfirmed
+from fleet2mqtt.errors import BackendError, Unconfirmed, Unreachable
 from fleet2mqtt.platforms.thingscloud.attributes import ATTRIBUTES_SOURCE, AttributeOptions
 from fleet2mqtt.platforms.thingscloud.client import Client, device_path
 from fleet2mqtt.platforms.thingscloud.device_store import DeviceStore
@@ -49,7 +49,7 @@ class Coordinator:
     def __init__(
         self, context: Context, client: Client, has_active_alarms: Callable[[str], bool | None] = lambda _: None
     ) -> None:
-        """`has_active_alarms` tells by vendor id whether the alarms on disk have an active one; None if unknown."""
+        """`has_active_alarms` returns by vendor id whether an alarm on disk is active; None if unknown."""
         options = context.options
         self.name = context.name
         self.client = client
@@ -86,13 +86,22 @@ class Coordinator:
     async def _list_devices(self) -> AsyncIterator[Update]:
         requested_at = time.monotonic()
         complete, seen = True, set[str]()
+        errors: list[BackendError] = []
         for type_, group in self._filters:
             listing = device_listing(self.client, type_=type_, group=group)
-            async for page in listing.pages():
-                devices = [self.store.apply_device(item, page.requested_at) for item in page.items]
-                yield self.update(page.requested_at, devices=devices)
+            try:
+                async for page in listing.pages():
+                    devices = [self.store.apply_device(item, page.requested_at) for item in page.items]
+                    yield self.update(page.requested_at, devices=devices)
+            except Unreachable:
+                raise
+            except BackendError as error:  # the lists of other types and groups are read all the same
+                errors.append(error)
+                complete = False
             complete &= listing.complete
             seen |= listing.seen
+        if len(errors) == len(self._filters):
+            raise errors[-1]
         if complete:  # an explicit total of 0 is one, too
             self._empty_lists = 0 if seen else self._empty_lists + 1
             if seen or self._empty_lists >= EMPTY_LISTS_BEFORE_REMOVAL:
@@ -176,7 +185,7 @@ class Coordinator:
         """Raise Unconfirmed for a device that is offline: the cloud accepts and shows what the device did not get."""
         try:
             await self._read_info(vendor_id)
-        except BackendError as error:  # the write was accepted; the list told whether the device is online
+        except BackendError as error:  # the write was accepted; the status of the list has to do
             _LOG.debug("%s: whether the device is online cannot be read: %s", vendor_id, error)
         if self.store.is_online(vendor_id) is False:
             message = "ThingsCloud accepted it, but the device is offline and did not get it"

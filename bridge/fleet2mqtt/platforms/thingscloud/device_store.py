@@ -59,7 +59,7 @@ class _Report(NamedTuple):
 class _DeviceEntry:
     """The data of a device, and when its parts were requested (`time.monotonic()`).
 
-    `has_new_values`: it sent something since its values were last read, as far as the list tells. `undefined` are
+    `has_new_values`: it sent something since its values were last read, as far as the list shows. `undefined` are
     values without a definition, although the definitions were read after them. `received_at` is when each value was
     last pushed. `listed_alarm` is the alarm status of the list, `has_alarm_status` that this vendor's list ever had
     one for this device, `alarm_pushed` that an alarm was pushed after it. `answered` are sources that have answered.
@@ -103,7 +103,7 @@ class DeviceStore:
         buttons: Mapping[str, CommandButton],
         has_active_alarms: Callable[[str], bool | None],
     ) -> None:
-        """`has_active_alarms` tells by vendor id whether the alarms on disk have an active one; None if unknown."""
+        """`has_active_alarms` returns by vendor id whether an alarm on disk is active; None if unknown."""
         self.model_names: dict[str, str] = {}
         self.members: dict[str, frozenset[str]] = {}
         """The groups of each device, by vendor id."""
@@ -136,7 +136,7 @@ class DeviceStore:
         return tuple(self._entries)
 
     def is_online(self, vendor_id: str) -> bool | None:
-        """Return whether a device is online, as far as the list tells."""
+        """Return whether a device is online, as last listed or read."""
         entry = self._entries.get(vendor_id)
         return None if entry is None else entry.record.info.online
 
@@ -216,7 +216,7 @@ class DeviceStore:
         return self.device(vendor_id)
 
     def _apply_listed_alarm(self, vendor_id: str, entry: _DeviceEntry) -> None:
-        """Apply the alarm status of the list; where it had one, an emptied `alarm` tells that no alarm is active."""
+        """Apply the alarm status of the list; where it had one, an emptied `alarm` means no alarm."""
         status = alarm_status(entry.record.info.alarm)
         if status is None and entry.has_alarm_status and not entry.record.info.alarm:
             status = False
@@ -249,7 +249,7 @@ class DeviceStore:
         return self.apply_values(vendor_id, values, requested_at)
 
     def unsaved_checkpoints(self, vendor_id: str) -> dict[str, str]:
-        """Return what has to be saved of a device: the types of attributes whose definitions do not tell them.
+        """Return what has to be saved of a device: the types of attributes whose definitions have none.
 
         Without it, an attribute that has no value after a restart would have no type, and lose its entity.
         """

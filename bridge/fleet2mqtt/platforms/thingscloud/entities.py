@@ -24,7 +24,7 @@ ProjectEntity: TypeAlias = EntityDescription[ProjectRecord, DeviceWriter]
 
 
 def alarm_status(alarm: JsonObject) -> bool | None:
-    """Return whether the undocumented `alarm` of a device tells an active alarm; None if it tells nothing."""
+    """Return whether the undocumented `alarm` of a device shows an active alarm; None without a status."""
     status = next((alarm[key] for key in ("status", "alarm_status", "alerting") if alarm.get(key) is not None), None)
     if status is not None:
         number = vendor_json.number(status)

@@ -1,4 +1,4 @@
-"""Keys of entities whose names only the project knows: stable across restarts, and never shared by two identifiers."""
+"""Keys of entities that are defined in the project: stable across restarts, and never shared by two identifiers."""
 
 from __future__ import annotations
 

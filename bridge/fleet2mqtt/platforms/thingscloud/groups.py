@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from fleet2mqtt.errors import BackendError
 from fleet2mqtt.platforms.thingscloud.client import Client
 from fleet2mqtt.platforms.thingscloud.models import JsonObject, json_objects
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.pagination import Listing, Page, Position
+from fleet2mqtt.sdk.sweep import Sweep
 
 MAX_DEPTH = 32
 
@@ -43,15 +45,21 @@ async def read_members(
 ) -> dict[str, frozenset[str]]:
     """Return the groups of each device by vendor id. One list per group costs fewer calls than one per device.
 
-    Where a group's list was not read completely, its `previous` members stay in it. Raises BackendError.
+    Where a group's list fails, or was not read completely, its `previous` members stay in it. Raises BackendError if
+    every list fails.
     """
     members: defaultdict[str, set[str]] = defaultdict(set)
-    for group in groups:
+    sweep = Sweep()
+
+    async def read_group(group: str) -> Listing:
         listing = device_listing(client, group=group)
         async for page in listing.pages():
             for vendor_id in page.keys:
                 members[vendor_id].add(group)
-        if not (listing.complete or listing.empty):
+        return listing
+
+    async for group, result in sweep.run(groups, read_group):
+        if isinstance(result, BackendError) or not (result.complete or result.empty):
             for vendor_id, before in previous.items():
                 if group in before:
                     members[vendor_id].add(group)

@@ -113,16 +113,16 @@ def read_series(simulator: Simulator, request: ApiRequest) -> list[dict[str, Any
     require(page >= 1, "参数错误: page")
     require(1 <= records <= _MAX_RECORDS, "参数错误: page_records")
     start, end = request.whole("start_time"), request.whole("end_time")
-    rows = simulator.attribute_store.series(device, identifier)
+    values = simulator.attribute_store.series(device, identifier)
     if start is not None and end is not None:
         require(start <= end, "参数错误: start_time, end_time")
         require(end - start <= _MAX_WINDOW, "时间范围不能超过 30 天")
-        rows = (row for row in rows if start <= row[0] <= end)
+        values = (pair for pair in values if start <= pair[0] <= end)
     stamp = "timestamp" if simulator.quirks.series_timestamp else "ts"
     kind = simulator.quirks.data_type(attribute.definition) if attribute else ""
     return [
         {stamp: ts, "name": identifier, "value": value, "type": kind}
-        for ts, value in islice(rows, (page - 1) * records, page * records)
+        for ts, value in islice(values, (page - 1) * records, page * records)
     ]
 
 

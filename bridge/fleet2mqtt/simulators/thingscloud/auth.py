@@ -12,7 +12,7 @@ from fleet2mqtt.simulators.thingscloud.requests import NO_TOKEN, NOT_ALLOWED, Ap
 from fleet2mqtt.simulators.thingscloud.state import Simulator
 
 _MAX_TOKENS = 1_000
-_SLACK = 0.05  # a caller who keeps the limit exactly may arrive a little early
+_SLACK = 0.05  # a caller at exactly the limit may arrive a little early
 
 
 def seconds_to_wait(simulator: Simulator) -> int | None:

@@ -1,6 +1,6 @@
 """Control of a simulated ThingsCloud from another process: paths under `/_sim/`, JSON in and out, 400 for bad input.
 
-`device` names a device by id; `push` (default true) tells whether it is pushed.
+`device` names a device by id; `push` (default true) decides whether it is pushed.
 """
 
 from __future__ import annotations
@@ -102,13 +102,13 @@ async def _quirks(request: web.Request) -> web.Response:
 async def _state(request: web.Request) -> web.Response:
     """The whole state; of the attributes, those that were read."""
     simulator = request.app[SIMULATOR]
-    drawn = simulator.attribute_store.devices.items()
+    read = simulator.attribute_store.devices.items()
     state = {
         "project": simulator.project,
         "types": simulator.types,
         "groups": simulator.groups,
         "devices": {key: plain(device) for key, device in simulator.devices.items()},
-        "attributes": {key: {name: plain(one) for name, one in row.items()} for key, row in drawn},
+        "attributes": {key: {name: plain(one) for name, one in known.items()} for key, known in read},
         "alarm_logs": list(simulator.alarm_logs),
         "roles": simulator.roles,
         "customers": simulator.customers,

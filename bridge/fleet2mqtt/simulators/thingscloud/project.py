@@ -78,13 +78,13 @@ def list_definitions(simulator: Simulator, request: ApiRequest) -> dict[str, Any
 def group_tree(simulator: Simulator, _: ApiRequest) -> dict[str, Any]:
     """读取设备组树形列表; inner groups have neither `create_time` nor `children`, as in the sample."""
     shown = ("id", "name", "descr", "tags")
-    rows = {key: {name: group[name] for name in shown} for key, group in simulator.groups.items()}
+    items = {key: {name: group[name] for name in shown} for key, group in simulator.groups.items()}
     tree = []
     for key, group in simulator.groups.items():
         if group["parent"] is None:
-            children = [rows[inner] for inner, one in simulator.groups.items() if one["parent"] == key]
+            children = [items[inner] for inner, one in simulator.groups.items() if one["parent"] == key]
             created = simulator.quirks.created(group["create_time"])
-            tree.append(rows[key] | {"create_time": created, "children": children})
+            tree.append(items[key] | {"create_time": created, "children": children})
     return {"items": tree}
 
 

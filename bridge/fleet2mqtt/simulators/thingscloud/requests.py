@@ -42,7 +42,7 @@ class Token(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """A message to a device; `reached` tells whether the device was online to receive it."""
+    """A message to a device; `reached` is true if the device was online to receive it."""
 
     kind: str  # attributes, command or data
     device: str

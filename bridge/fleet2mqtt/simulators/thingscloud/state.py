@@ -60,7 +60,7 @@ class Simulator:
     accepted: deque[float] = field(default_factory=deque)
 
     page_size: int = 20
-    alarm_logs_shown: int = 100  # the newest; the document knows no paging here
+    alarm_logs_shown: int = 100  # the newest; the document has no paging here
     device_delay: float = 0  # seconds from the cloud's response until the device has done it and reported it
     removal_silence: float = 86_400  # seconds without a message before a device may be deleted
     live_seconds: float = 3
@@ -145,7 +145,7 @@ class Simulator:
             self.pusher.enqueue("attributes", {"device": device_summary(found), "attributes": dict(values), "ts": ts})
 
     def set_cloud(self, device: str, values: dict[str, Any]) -> None:
-        """Change the cloud's copy; the device is not told."""
+        """Change the cloud's copy; the device does not get it."""
         found, ts = self.devices[device], now_ms()
         for identifier, value in values.items():
             self.attribute_store.set(found, identifier, value, "cloud", ts)
