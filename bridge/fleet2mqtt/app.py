@@ -148,7 +148,9 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     mqtt = MqttClient(mqtt_settings(broker, instance, topics), subscriptions)
     selection = SelectionFilter(active.selection_of)
     registry = Registry(time.monotonic, added_entities(active.refresh), selection)
-    discovery = Discovery(topics, config.language, __version__) if config.discovery.enabled else None
+    discovery = (
+        Discovery(topics, config.language, __version__, active.secondary_sources) if config.discovery.enabled else None
+    )
     publisher = Publisher(mqtt, registry, discovery, topics, broker.discovery_rate)
     alarm_publisher = AlarmPublisher(mqtt, outbox, topics, latency.observe)
     hub = Hub(outbox, registry, publisher, topics, alarm_publisher.wake)

@@ -47,6 +47,11 @@ class ActiveBackends:
         config = self.configs.get(backend)
         return DEFAULT if config is None else config.selection
 
+    def secondary_sources(self, backend: str) -> frozenset[str]:
+        """Return the names of a backend's sources that are not primary; each has an availability topic."""
+        found = self.backends.get(backend)
+        return frozenset() if found is None else frozenset(each.name for each in found.sources if not each.primary)
+
     def request_poll(self, backend: str, sources: tuple[str, ...]) -> None:
         """Poll sources of a backend soon; a backend that does not run any more is left out."""
         if poller := self.pollers.get(backend):

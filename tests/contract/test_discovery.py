@@ -42,7 +42,15 @@ def test_node_id_begins_with_the_base_topics_slug() -> None:
         (row("x", Component.NUMBER, minimum=0, maximum=9, step=0.5), {"min": 0, "max": 9, "step": 0.5, "mode": "box"}),
         (row("x", Component.TEXT, pattern="[a-z]+"), {"pattern": "^(?:[a-z]+)?$"}),
         (row("x", Component.TEXT, secret=True), {"mode": "password", "value_template": "{{ '' }}"}),
-        (row("x", Component.EVENT, options=("critical",)), {"event_types": ["critical"], "qos": 1}),
+        (row("alarm", Component.EVENT, options=("critical",)), {"event_types": ["critical"], "qos": 1}),
+        (
+            row("x", Component.EVENT, options=("opened",)),
+            {
+                "event_types": ["opened"],
+                "qos": 1,
+                "state_topic": "site/fleet 2/device/hq_1/event/x",
+            },
+        ),
         (row("x", Component.DEVICE_TRACKER), {"source_type": "gps", "json_attributes_topic": STATE}),
         (row("x", Component.BUTTON), {"command_topic": "site/fleet 2/device/hq_1/set/x", "qos": 1}),
     ],
@@ -124,3 +132,23 @@ def test_entity_names_follow_the_language(language: str, name: str) -> None:
     found = discovery.config(device(entities=ALARM_ENTITIES, alarms=True))["components"]["last_alarm"]
     assert found["name"] == name
     assert Name("a", "b").text(language) in ("a", "b")
+
+
+def test_entity_of_a_secondary_source_depends_on_its_availability() -> None:
+    discovery = Discovery(DISCOVERY.topics, "en", "1", {"hq": {"lines"}}.__getitem__)
+    entities = (row("x", source="lines"), row("y", source="devices"), row("z"))
+    config = discovery.config(device(entities=entities, state={}))
+    topics = [
+        "site/fleet 2/bridge/state",
+        "site/fleet 2/backend/hq/availability",
+        "site/fleet 2/device/hq_1/availability",
+    ]
+    assert [each["topic"] for each in config["availability"]] == topics
+    assert [each["t"] for each in config["components"]["x"]["availability"]] == [
+        *topics,
+        "site/fleet 2/backend/hq/source/lines/availability",
+    ]
+    assert "availability" not in config["components"]["y"]
+    assert "availability" not in config["components"]["z"]
+    read_by_it = discovery.config(device(entities=entities, state={}, source="lines"))
+    assert "availability" not in read_by_it["components"]["x"]

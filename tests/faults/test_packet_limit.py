@@ -1,4 +1,4 @@
-"""A broker that takes 20 kB at once: what is larger is named once and counted, everything else is published."""
+"""A broker that takes 40 kB at once: what is larger is named once and counted, everything else is published."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-LIMIT = 20_000
+LIMIT = 40_000
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import voluptuous as vol
+from homeassistant.components.mqtt.abbreviations import ABBREVIATIONS
 from homeassistant.components.mqtt.schemas import DEVICE_DISCOVERY_SCHEMA, SHARED_OPTIONS
 from homeassistant.components.number.const import DEVICE_CLASS_UNITS as NUMBER_UNITS
 from homeassistant.components.sensor.const import DEVICE_CLASS_STATE_CLASSES, DEVICE_CLASS_UNITS
@@ -48,6 +49,8 @@ def component_findings(config: dict[str, Any]) -> Iterator[str]:
     """What is wrong with one component, as Home Assistant hands it to the platform."""
     platform = config["platform"]
     given = {key: value for key, value in config.items() if key != "platform"}
+    for each in given.get("availability", ()):
+        each |= {ABBREVIATIONS[key]: each.pop(key) for key in each.keys() & ABBREVIATIONS.keys()}
     schema = importlib.import_module(f"homeassistant.components.mqtt.{platform}").DISCOVERY_SCHEMA
     try:
         taken = schema(deepcopy(given))

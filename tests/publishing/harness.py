@@ -20,7 +20,7 @@ from fleet2mqtt.publishing.publisher import Publisher
 from tests.broker import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
 TOPICS = Topics("fleet2mqtt", "homeassistant")
@@ -39,7 +39,9 @@ class Parts:
 
 
 @asynccontextmanager
-async def open_parts(port: int, folder: Path, **options: Any) -> AsyncIterator[Parts]:
+async def open_parts(
+    port: int, folder: Path, topics: Topics = TOPICS, secondary_sources: Iterable[str] = (), **options: Any
+) -> AsyncIterator[Parts]:
     """Run them against a broker on loopback; `options` are those of the MQTT client's Settings."""
 
     def on_connected() -> None:
@@ -47,13 +49,14 @@ async def open_parts(port: int, folder: Path, **options: Any) -> AsyncIterator[P
         alarm_publisher.on_connected()
 
     values: dict[str, Any] = {"client_id": "fleet", "backoff_first": 0.02, "backoff_max": 0.1}
-    settings = Settings(host=HOST, port=port, will_topic=TOPICS.state, **(values | options))
+    settings = Settings(host=HOST, port=port, will_topic=topics.state, **(values | options))
     async with open_outbox(folder / "outbox.sqlite") as outbox, asyncio.TaskGroup() as group:
         mqtt = MqttClient(settings, [])
         registry = Registry(time.monotonic, added_entities(_no_refresh))
-        publisher = Publisher(mqtt, registry, Discovery(TOPICS, "en", "1"), TOPICS, 1000)
-        alarm_publisher = AlarmPublisher(mqtt, outbox, TOPICS)
-        hub = Hub(outbox, registry, publisher, TOPICS, alarm_publisher.wake)
+        discovery = Discovery(topics, "en", "1", lambda _: tuple(secondary_sources))
+        publisher = Publisher(mqtt, registry, discovery, topics, 1000)
+        alarm_publisher = AlarmPublisher(mqtt, outbox, topics)
+        hub = Hub(outbox, registry, publisher, topics, alarm_publisher.wake)
         connection = mqtt.run(lambda _: None, on_connected, lambda _: None)
         loops = (connection, publisher.run(), alarm_publisher.run(), alarm_publisher.run_recording())
         tasks = [group.create_task(work) for work in loops]

@@ -6,12 +6,13 @@ release.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from fleet2mqtt.contract.payloads import OFFLINE, ONLINE
+from fleet2mqtt.contract.published import has_attributes, published_range
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import BRIDGE, EVENT, is_backend
 from fleet2mqtt.devices.model import Component, Device, EntityDescription
@@ -22,6 +23,8 @@ _WITH_COMMAND_TOPIC = (Component.BUTTON, Component.NUMBER, Component.SELECT, Com
 # Home Assistant's defaults, as are empty connections: while it compiles a component's schema in a thread, it validates
 # without adding defaults, and does not create an entity that lacks them (seen on 2025.4.4).
 _AVAILABILITY_PAYLOADS = {"payload_available": ONLINE.decode(), "payload_not_available": OFFLINE.decode()}
+# Home Assistant's abbreviations: a component whose source is not a primary one repeats the list, and there may be many.
+_SHORT_PAYLOADS = {"pl_avail": ONLINE.decode(), "pl_not_avail": OFFLINE.decode()}
 _ALARM_EVENT_TEMPLATE = (
     "{{ dict(value_json, event_type='cleared' if value_json.type == 'cleared' else value_json.severity) | tojson }}"
 )
@@ -34,16 +37,19 @@ class Discovery:
     topics: Topics
     language: str
     version: str
+    secondary_sources: Callable[[str], Collection[str]] = lambda _: ()
+    """Returns the sources of a backend that have an availability topic of their own."""
 
     def config(self, device: Device) -> dict[str, Any]:
         """Return the discovery payload of a device."""
         node = self.topics.node(device.id)
+        secondary = self.secondary_sources(device.backend)
         return {
             "device": self._device(device),
             "origin": {"name": "fleet2mqtt", "sw_version": self.version, "support_url": SUPPORT_URL},
             "availability": [{"topic": topic, **_AVAILABILITY_PAYLOADS} for topic in self._availability(device)],
             "availability_mode": "all",
-            "components": {entity.key: self._component(device, node, entity) for entity in device.entities},
+            "components": {entity.key: self._component(device, node, entity, secondary) for entity in device.entities},
         }
 
     def config_with_removals(self, device: Device, removed: Mapping[str, str]) -> dict[str, Any]:
@@ -78,7 +84,9 @@ class Discovery:
             topics.append(self.topics.backend(device.backend, "availability"))
         return [*topics, self.topics.device(device.id, "availability")]
 
-    def _component(self, device: Device, node: str, entity: EntityDescription) -> dict[str, Any]:
+    def _component(
+        self, device: Device, node: str, entity: EntityDescription, secondary: Collection[str]
+    ) -> dict[str, Any]:
         object_id = f"{device.id}_{entity.key}"
         shared = _shared_members(entity, self.language)
         component: dict[str, Any] = {
@@ -87,6 +95,9 @@ class Discovery:
             "object_id": object_id,
             **shared,
         }
+        if entity.source in secondary and entity.source != device.source:
+            with_source = [*self._availability(device), self.topics.source(device.backend, entity.source)]
+            component["availability"] = [{"t": topic, **_SHORT_PAYLOADS} for topic in with_source]
         if entity.component is Component.EVENT:
             is_alarm = entity.key == EVENT
             topics = self.topics
@@ -99,7 +110,9 @@ class Discovery:
             component["state_topic"] = self.topics.device(device.id, "state")
         if entity.component in _WITH_COMMAND_TOPIC:
             component["command_topic"] = self.topics.device(device.id, f"set/{entity.key}")
-        if entity.attributes is not None or entity.key in device.attributes:
+        if (widened := published_range(entity, device.state.get(entity.key))) is not None:
+            component["min"], component["max"] = widened
+        if has_attributes(device, entity):
             component["json_attributes_topic"] = self.topics.device(device.id, "attributes")
             component["json_attributes_template"] = f"{{{{ value_json.get('{entity.key}', {{}}) | tojson }}}}"
         return component

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from fleet2mqtt.devices.model import Device, DeviceEvent, StateMeta
+from fleet2mqtt.devices.model import DeviceEvent, StateMeta, Value
 from fleet2mqtt.sdk.limits import limit_attributes
 
 ONLINE = b"online"
@@ -77,14 +78,14 @@ def dumps(value: Any) -> bytes:
         return json.dumps(value, default=str).encode("ascii")
 
 
-def state(device: Device, state_meta: StateMeta | None) -> bytes:
+def state(values: Mapping[str, Value], state_meta: StateMeta | None) -> bytes:
     """Return the state payload of a device: one key per entity that has a state, and `_meta`."""
     meta = (
         {"source": None, "observed_at": None}
         if state_meta is None
         else {"source": state_meta.origin, "observed_at": state_meta.observed_at}
     )
-    return dumps({**device.state, "_meta": meta})
+    return dumps({**values, "_meta": meta})
 
 
 def response(transaction: str | int | None, data: Any = None, error: ErrorDetail | None = None) -> dict[str, Any]:

@@ -225,6 +225,7 @@ def _device(device: Device) -> dict[str, Any]:
         "available": device.available,
         "keys": {entity.key: entity.component for entity in device.entities},
         "state": device.state,
+        "attributes": device.attributes,
     }
 
 

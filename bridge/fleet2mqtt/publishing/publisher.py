@@ -18,6 +18,7 @@ from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.contract import payloads
 from fleet2mqtt.contract.discovery import Discovery
 from fleet2mqtt.contract.payloads import EMPTY, Reply, availability, dumps
+from fleet2mqtt.contract.published import discovery_facts, published_values
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.model import Device
 from fleet2mqtt.devices.registry import Changes, Registry
@@ -80,6 +81,8 @@ class Publisher:
         self._sent_availability: dict[str, bool] = {}
         self._with_attributes: set[str] = set()
         """Devices whose attributes were published, and are published as empty once there are none."""
+        self._discovery_facts: dict[str, frozenset[tuple[str, float | None]]] = {}
+        """The values that the last discovery message of a device was made from."""
         self._logged_refusals: set[str] = set()
         self._retries: RetryQueue[_Publication] = RetryQueue()
         self._retry_timer: asyncio.TimerHandle | None = None
@@ -220,11 +223,14 @@ class Publisher:
             payload = availability(device.available)
             topic = self._topics.device(id_, "availability")
             await self._submit(topic, payload, _Publication(_Kind.AVAILABILITY, id_))
-        if device.attributes or id_ in self._with_attributes:
+        if discovery_facts(device) - self._discovery_facts.get(id_, frozenset()):
+            self._discovery_queue.enqueue(id_, device.backend, asyncio.get_running_loop().time())
+        values = published_values(device)
+        if values.attributes or id_ in self._with_attributes:
             self._with_attributes.add(id_)
             topic = self._topics.device(id_, "attributes")
-            await self._submit_changed(topic, dumps(device.attributes), _Publication(_Kind.ATTRIBUTES, id_))
-        payload = payloads.state(device, self._registry.state_meta.get(id_))
+            await self._submit_changed(topic, dumps(values.attributes), _Publication(_Kind.ATTRIBUTES, id_))
+        payload = payloads.state(values.state, self._registry.state_meta.get(id_))
         await self._submit(self._topics.device(id_, "state"), payload, _Publication(_Kind.STATE, id_))
 
     async def _publish_reply(self, reply: Reply) -> None:
@@ -262,6 +268,7 @@ class Publisher:
             self._discovery_queue.remove(id_)
             return
         self._discovery_queue.record_published(id_, asyncio.get_running_loop().time())
+        self._discovery_facts[id_] = discovery_facts(device)
         if self._discovery is not None:
             await self._publish_discovery(self._discovery, device)
         await self._publish_state(id_)
@@ -295,6 +302,7 @@ class Publisher:
         asyncio.get_running_loop().call_later(STATE_REMOVAL_DELAY, self._end_deletion_delay, later)
         self._sent_availability.pop(id_, None)
         self._with_attributes.discard(id_)
+        self._discovery_facts.pop(id_, None)
         self._discovery_queue.remove(id_)
 
     def _end_deletion_delay(self, topics: set[str]) -> None:

@@ -1,0 +1,74 @@
+"""The publisher against a real broker: what depends on the values of a device, and events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fleet2mqtt.devices.model import Component, DeviceEvent
+from tests.publishing.harness import TOPICS, open_parts
+from tests.sample_devices import device, row, update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.broker import Broker
+    from tests.recording import Message
+
+CONFIG = TOPICS.discovery("hq_1")
+STATE = TOPICS.device("hq_1", "state")
+
+
+def described(key: str, **members: Any) -> Callable[[Message], bool]:
+    """Match the discovery message in which a component has these members."""
+    return lambda message: message.topic == CONFIG and message.json["components"][key].items() >= members.items()
+
+
+async def test_number_outside_its_range_widens_the_range_in_discovery(broker: Broker, tmp_path: Path) -> None:
+    """85 in a range of 5 to 35: Home Assistant would log an error at each state (faults.md 3.8)."""
+    number = row("limit", Component.NUMBER, minimum=5, maximum=35)
+    async with broker.record("#") as seen, open_parts(broker.port, tmp_path) as parts:
+        await parts.hub.accept(update(device(entities=(number,), state={"limit": 20})))
+        await seen.wait(described("limit", min=5, max=35))
+        await parts.hub.accept(update(device(entities=(number,), state={"limit": 85}), requested_at=1))
+        await seen.wait(described("limit", min=5, max=85))
+        await seen.wait(lambda message: message.topic == STATE and message.json["limit"] == 85)
+
+
+async def test_text_that_becomes_too_long_gets_its_attributes_in_discovery(broker: Broker, tmp_path: Path) -> None:
+    """Home Assistant shows a state of more than 255 characters as unknown (faults.md 5.6)."""
+    text = "port, " * 100
+    topic = TOPICS.device("hq_1", "attributes")
+    async with broker.record("#") as seen, open_parts(broker.port, tmp_path) as parts:
+        await parts.hub.accept(update(device(state={"signal": "", "enable": "ON"})))
+        await seen.wait(described("signal", platform="sensor"))
+        await parts.hub.accept(update(device(state={"signal": text, "enable": "ON"}), requested_at=1))
+        await seen.wait(described("signal", json_attributes_topic=topic))
+        await seen.wait(lambda message: message.topic == topic and message.json["signal"]["text"] == text)
+        state = await seen.wait(lambda message: message.topic == STATE and len(message.json["signal"]) == 255)
+        assert state.json["signal"] == text[:254] + "…"
+
+
+async def test_equal_events_are_published_each_and_not_retained(broker: Broker, tmp_path: Path) -> None:
+    """Three equal events of a device (faults.md 5.10)."""
+    topic = "fleet2mqtt/device/hq_1/event/door"
+    door = row("door", Component.EVENT, options=("opened", "closed"))
+    events = tuple(
+        DeviceEvent(device="hq_1", key="door", event_type=type_, attributes={"by": "card"})
+        for type_ in ("opened", "opened", "opened", "closed")
+    )
+    async with broker.record("#") as seen, open_parts(broker.port, tmp_path) as parts:
+        await parts.hub.accept(update(device(entities=(door,), state={}), events=events))
+        await seen.wait(lambda message: message.topic == topic and message.json["event_type"] == "closed")
+
+    published = seen.all(topic)
+    assert [message.json["event_type"] for message in published] == ["opened", "opened", "opened", "closed"]
+    assert published[0].json == {
+        "event_type": "opened",
+        "observed_at": "2026-11-22T08:00:00.000+00:00",
+        "by": "card",
+    }
+    assert {(message.qos, message.retain) for message in published} == {(1, False)}
+    topics = [message.topic for message in seen.messages]
+    assert topics.index(CONFIG) < topics.index(topic)
+    assert topic not in await broker.retained()
