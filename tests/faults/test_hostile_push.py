@@ -153,7 +153,7 @@ async def test_push_flood_of_invalid_bodies_keeps_memory_and_logs_once(site: Sit
     before = remote.rss()
     await asyncio.to_thread(flood, 200)
     assert remote.rss() - before < GROWTH
-    assert len([line for line in remote.process.lines if "cannot be read" in line]) == 1
+    assert len([line for line in remote.process.lines if "cannot be parsed" in line]) == 1
     assert (await site.push(site.ums.raise_alarm(MAC, push=False)))[0] == 200
     await remote.process.says("are accepted again")
     await remote.bridge.event_count(1)
