@@ -171,10 +171,14 @@ def described(platform: str) -> Iterator[Described]:
     """Yield the actions of a platform that have texts, in the order of these. Raises Problem."""
     package = vars(platforms()[platform]())["__name__"]
     strings = strings_of(package)
+    if strings:
+        _require(platform, "", strings, ("backend",), texts=())
+        _require(platform, "backend", strings["backend"], LANGUAGES, texts=())
     table = {action.name: action for action in import_module(f"{package}.actions").ACTIONS} if strings else {}
     for name, texts in strings.get("actions", {}).items():
         if name not in table:
             raise Problem(f"{platform}/strings.yaml: there is no action {name} in actions.py")
+        _require(platform, f"actions.{name}", texts, ("icon", "changes"))
         action = table[name]
         schema = describe(Action(name=name, summary=action.summary, schema=action.schema, run=action.run))["arguments"]
         yield Described(
@@ -186,6 +190,24 @@ def described(platform: str) -> Iterator[Described]:
         )
 
 
+def _require(
+    platform: str,
+    path: str,
+    content: Mapping[str, Any],
+    members: tuple[str, ...],
+    texts: tuple[str, ...] = ("name", "description"),
+) -> None:
+    """Raise Problem for the members that are missing; with `texts`, these have to be there in every language, too."""
+    missing = [name for name in members if name not in content]
+    if texts:
+        missing += [
+            f"{language}.{name}" for language in LANGUAGES for name in texts if not content.get(language, {}).get(name)
+        ]
+    if missing:
+        where = f"{path} lacks" if path else "missing at the top:"
+        raise Problem(f"{platform}/strings.yaml: {where} {', '.join(missing)}")
+
+
 def _fields(
     platform: str, name: str, texts: Mapping[str, Any], schema: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Iterator[Field]:
@@ -195,6 +217,9 @@ def _fields(
         told.add(argument)
         if argument not in arguments:
             raise Problem(f"{platform}/strings.yaml: {name} has no argument {argument} in actions.py")
+        _require(platform, f"actions.{name}.fields.{field}", about, ("example",))
+        if "options" in about and about["options"] not in options:
+            raise Problem(f"{platform}/strings.yaml: options.{about['options']} of {name}.{field} is not there")
         choices = options[about["options"]] if "options" in about else {}
         allowed = {str(value) for value in arguments[argument].get("enum", choices)}
         if choices and allowed != set(choices):
@@ -211,11 +236,10 @@ def generate() -> dict[Path, str]:
     """Return the files' contents by path. Raises Problem."""
     names = sorted(platforms(), key=lambda name: (_order(name), name))
     actions = [action for name in names for action in described(name)]
-    options = {
-        key: each
-        for name in names
-        for key, each in strings_of(f"fleet2mqtt.platforms.{name}").get("options", {}).items()
-    }
+    _require_unique("action", [(action.platform, action.name) for action in actions])
+    strings = {name: strings_of(f"fleet2mqtt.platforms.{name}") for name in names}
+    _require_unique("options", [(name, key) for name in names for key in strings[name].get("options", {})])
+    options = {key: each for name in names for key, each in strings[name].get("options", {}).items()}
     services = yaml.safe_load((INTEGRATION / "services.yaml").read_text("utf-8"))
     forms = {action.name: action.form() for action in actions} | {REQUEST: services[REQUEST]}
     result = {
@@ -229,6 +253,15 @@ def generate() -> dict[Path, str]:
         path = INTEGRATION / "translations" / f"{language}.json"
         result[path] = _translation(path, language, actions, options)
     return result
+
+
+def _require_unique(kind: str, named: list[tuple[str, str]]) -> None:
+    """Raise Problem for a name that two platforms have: Home Assistant knows one action of a name, and one selector."""
+    owners: dict[str, str] = {}
+    for platform, name in named:
+        if name in owners:
+            raise Problem(f"{platform}/strings.yaml: {owners[name]} has {kind} {name} already; choose another name")
+        owners[name] = platform
 
 
 def _table(actions: list[Described]) -> str:

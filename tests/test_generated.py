@@ -46,6 +46,18 @@ def test_generated_files_are_up_to_date(generator: ModuleType) -> None:
             "fxo_test needs texts for device_mac",
         ),
         (lambda strings: strings["actions"]["fxo_test"]["fields"].update(x={}), "fxo_test has no argument x"),
+        (lambda strings: strings.pop("backend"), "ums/strings.yaml: missing at the top: backend"),
+        (lambda strings: strings["backend"].pop("zh-Hans"), "backend lacks zh-Hans"),
+        (lambda strings: strings["actions"]["fxo_test"].pop("icon"), "actions.fxo_test lacks icon"),
+        (lambda strings: strings["actions"]["fxo_test"].pop("zh-Hans"), "actions.fxo_test lacks zh-Hans.name"),
+        (
+            lambda strings: strings["actions"]["fxo_test"]["fields"]["limit"].pop("example"),
+            "actions.fxo_test.fields.limit lacks example",
+        ),
+        (
+            lambda strings: strings["actions"]["fxo_test"]["fields"]["limit"].update(options="none"),
+            "options.none of fxo_test.limit is not there",
+        ),
     ],
 )
 def test_texts_that_do_not_fit_the_actions_are_named(
@@ -57,6 +69,23 @@ def test_texts_that_do_not_fit_the_actions_are_named(
     monkeypatch.setattr(generator, "strings_of", lambda _: strings)
     with pytest.raises(generator.Problem, match=message):
         list(generator.described("ums"))
+
+
+def test_action_that_two_platforms_have_is_named(generator: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`device_register` is an action of smart_gateway and of omstation; texts of both would hide one of them."""
+    strings_of = generator.strings_of
+    texts = {"name": "Register", "description": "Registers locks."}
+    action = {"icon": "mdi:lock", "changes": True, "en": texts, "zh-Hans": texts}
+    field = {"example": "[]", "type": "object", "en": texts, "zh-Hans": texts}
+    both = {
+        "backend": {"en": "The backend.", "zh-Hans": "后端。"},
+        "actions": {"device_register": action | {"fields": {"deviceInfoList": field}}},
+    }
+    monkeypatch.setattr(
+        generator, "strings_of", lambda package: both if package.endswith(".omstation") else strings_of(package)
+    )
+    with pytest.raises(generator.Problem, match=r"omstation/strings\.yaml: smart_gateway has action device_register"):
+        generator.generate()
 
 
 def test_check_names_files_that_are_not_up_to_date(
