@@ -35,8 +35,13 @@ def check(folder: Path, actual: dict[str, Any]) -> list[str]:
 
 
 def update(folder: Path, actual: dict[str, Any]) -> None:
-    """Rewrite the expected output of a case: the keys that it lists, or everything where it has no file yet."""
+    """Rewrite the expected output of a case: the keys that it lists, or everything where it has no file yet.
+
+    A file that holds already is left as it is, whatever its order and layout.
+    """
     file = folder / (FULL_STATE if is_full_state(folder) else EXPECTED)
+    if file.exists() and not check(folder, actual):
+        return
     renewed = actual if is_full_state(folder) or not file.exists() else renew(_read(file), actual)
     file.write_text(json.dumps(renewed, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
