@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+import yaml
 
 from fleet2mqtt.cli.simulate import options_for
 from fleet2mqtt.config.loader import parse
@@ -235,4 +236,8 @@ def test_case_of_quirk_is_listed(platform: str) -> None:
     assert f"\n## {platform}\n" in text_of(QUIRKS)
     cases = {path.name for path in (CASES / platform / "cases").glob("quirk*")}
     assert cases <= set(re.findall(rf"platforms/{platform}/cases/([\w-]+)", text_of(QUIRKS)))
-    assert cases
+
+
+def test_actions_of_home_assistant_are_on_its_page() -> None:
+    offered = set(yaml.safe_load((ROOT / "custom_components/fleet2mqtt/services.yaml").read_text("utf-8")))
+    assert offered - set(_CODE.findall(text_of(ROOT / "docs/home-assistant.md"))) == set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fleet2mqtt.platforms._template.actions import backend_actions
+from fleet2mqtt.platforms._template.actions import ACTIONS, backend_actions
 from fleet2mqtt.platforms._template.client import ENVELOPE, Client
 from fleet2mqtt.platforms._template.coordinator import DEVICES, READINGS, Coordinator
 from fleet2mqtt.platforms._template.device_store import DeviceStore
@@ -17,9 +17,9 @@ from fleet2mqtt.sdk.rate_limiter import RateLimiter
 from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.updates import UpdateFactory
 
-# The core looks for SCHEMA and connect in the module that the entry point names. A function check(options) is optional:
-# it yields vol.Invalid for options that contradict each other.
-__all__ = ["SCHEMA", "connect"]
+# The core looks for these in the module that the entry point names; ACTIONS is what the names in `allow` are checked
+# against. A function check(options) is optional: it yields vol.Invalid for options that contradict each other.
+__all__ = ["ACTIONS", "SCHEMA", "connect"]
 
 CONCURRENCY = 2
 
