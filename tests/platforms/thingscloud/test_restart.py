@@ -14,7 +14,7 @@ from fleet2mqtt.simulators.thingscloud import SIMULATOR, create
 from tests.bridge_under_test import RunningBridge, run_bridge, serve
 from tests.broker import HOST, free_port
 from tests.platforms.context import Shared
-from tests.platforms.thingscloud.connected import DEVICE, FIRST, simulated
+from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, restartable, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
 from tests.waiting import wait_for_answer
 
@@ -107,6 +107,29 @@ async def test_attribute_without_type_keeps_its_entity_when_it_is_blank_after_a_
         await run.poll("devices", "attributes")
         assert {key: run.entity(key).component for key in "abc"} == before
         assert [run.state()[key] for key in "abc"] == [None, None, None]
+
+
+async def test_area_and_groups_stay_after_a_restart() -> None:
+    """Groups are read hourly: until then a device keeps its place (faults 1.1)."""
+    shared = Shared()
+    async with restartable(shared, devices=4) as (simulator, start):
+        async with start() as run:
+            await run.poll("devices", "meta", "devices")
+            before = {
+                id_: (device.suggested_area, device.attributes["online"])
+                for id_, device in run.devices.items()
+                if id_ != NAME
+            }
+            assert before[DEVICE][0] == "总部"
+            assert await run.poll("meta") != []
+            assert not any(update.checkpoints for update in await run.poll("meta"))
+        async with start() as run:
+            await run.poll("devices")
+            after = {id_: (device.suggested_area, device.attributes["online"]) for id_, device in run.devices.items()}
+            assert after == before
+            simulator.change(FIRST, groups=[])
+            await run.poll("meta")
+            assert run.devices[DEVICE].suggested_area is None
 
 
 async def test_held_reports_end_with_a_complete_list() -> None:

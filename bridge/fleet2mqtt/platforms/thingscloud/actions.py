@@ -198,7 +198,7 @@ async def _admin(coordinator: Coordinator, _: Arguments) -> Any:
 
 
 _ATTRIBUTES, _DEVICES, _DEVICES_META = ("attributes",), ("devices",), ("devices", "meta")
-ACTIONS = (
+ACTIONS: tuple[ActionDescription[Coordinator], ...] = (
     ActionDescription("device_command", "Send a command to a device", schemas.COMMAND, _command),
     ActionDescription("device_data", "Send a custom data stream message to a device", schemas.DATA, _data),
     ActionDescription("device_attributes_set", "Send attributes to a device", schemas.SET, _send, _ATTRIBUTES),

@@ -253,7 +253,7 @@ class Coordinator:
                 yield self.update(devices=[self.store.clear_project(part)])
         if not unanswered:
             self.store.mark_answered(source)
-            yield self.update(devices=[self.store.update_project()])
+            yield self.update(devices=[self.store.update_project()], checkpoints=self.store.unsaved_places())
 
     async def _read_info(self, vendor_id: str) -> JsonObject:
         requested_at = time.monotonic()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import orjson
+
 from fleet2mqtt.devices.model import Device
 from fleet2mqtt.platforms.thingscloud.attributes import (
     ATTRIBUTES_SOURCE,
@@ -45,6 +47,7 @@ from fleet2mqtt.sdk.vendor_json import WireModel
 
 MAX_HELD_DEVICES, MAX_HELD_REPORTS = 1_000, 20
 """Most devices whose reports are held until they are listed, and most reports of each."""
+_PLACES_KEY = "/places"  # no vendor id is empty
 _NEVER = float("-inf")
 
 
@@ -104,14 +107,15 @@ class DeviceStore:
         has_active_alarms: Callable[[str], bool | None],
     ) -> None:
         """`has_active_alarms` returns by vendor id whether an alarm on disk is active; None if unknown."""
-        self.model_names: dict[str, str] = {}
-        self.members: dict[str, frozenset[str]] = {}
+        places: dict[str, Any] = orjson.loads(context.checkpoint(_PLACES_KEY) or "{}")
+        self.model_names: dict[str, str] = places.get("models", {})
+        self.members = {vendor_id: frozenset(groups) for vendor_id, groups in places.get("members", {}).items()}
         """The groups of each device, by vendor id."""
         self._project = ProjectRecord()
         self._answered: frozenset[str] = frozenset()
         self._has_active_alarms = has_active_alarms
         self._held: dict[str, list[_Report]] = {}
-        self._group_names: Mapping[str, str] = {}
+        self._group_names: Mapping[str, str] = places.get("groups", {})
         self._cache = DeviceCache(backend=context.name, ids=context.ids)
         self._newest = NewestFirst()
         self._zone = context.zone
@@ -247,6 +251,13 @@ class DeviceStore:
         values = {name: entry.record.values[name] for name in undefined}
         values |= {name: info.value for name, info in definitions.items()}
         return self.apply_values(vendor_id, values, requested_at)
+
+    def unsaved_places(self) -> dict[str, str]:
+        """Return what has to be saved of groups and types: areas and models stay as they are after a restart."""
+        members = {vendor_id: sorted(groups) for vendor_id, groups in sorted(self.members.items()) if groups}
+        content = {"groups": dict(self._group_names), "members": members, "models": self.model_names}
+        text = orjson.dumps(content).decode()
+        return {} if text == self._checkpoint(_PLACES_KEY) else {_PLACES_KEY: text}
 
     def unsaved_checkpoints(self, vendor_id: str) -> dict[str, str]:
         """Return what has to be saved of a device: the types of attributes whose definitions have none.
