@@ -171,11 +171,11 @@ class Context:
     checkpoint: Callable[[str], str | None]
     save_checkpoint: Callable[[str, str], Awaitable[None]]
     primary_fails: Callable[[], bool] = lambda: False
+    """Return True while a primary source of the backend fails; a sweep asks before it gives up (`sdk.sweep`)."""
     selects: Callable[[Device], bool] = lambda _: True
     """Return False for a device that the options exclude: it is not polled in detail."""
     is_enabled: Callable[[EntityDescription], bool] = lambda entity: entity.enabled
     """Return False for an entity that is not published or disabled by default: no call is worth it."""
-    """Return True while a primary source of the backend fails; a sweep asks before it gives up (`sdk.sweep`)."""
 
     @property
     def zone(self) -> ZoneInfo:

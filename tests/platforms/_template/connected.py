@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.test_utils import TestServer
@@ -20,9 +21,11 @@ FIRST, SECOND = "relays_r-1001", "relays_r-1002"
 
 @asynccontextmanager
 async def connected(url: str, shared: Shared | None = None, **own: Any) -> AsyncIterator[Run]:
-    """Connect the platform to `url`; `own` are its own options."""
+    """Connect the platform to `url`; `own` are its own options, `selects` is the operator's selection."""
+    selection = {"selects": own.pop("selects")} if "selects" in own else {}
     chosen = options(_template.SCHEMA, url, DEMO | own)
-    async with _template.connect((shared or Shared()).context(NAME, chosen)) as backend:
+    context = replace((shared or Shared()).context(NAME, chosen), **selection)
+    async with _template.connect(context) as backend:
         yield Run(backend)
 
 

@@ -37,6 +37,13 @@ async def test_missed_readings_are_unknown() -> None:
             assert (run.state(FIRST)["temperature"] is None) is missed
 
 
+async def test_device_that_is_not_selected_is_not_read() -> None:
+    async with simulated(selects=lambda device: device.id != SECOND) as (simulator, run):
+        await run.poll()
+        read = [call.query["id"] for call in simulator.fault_injector.calls if call.path == "/api/device/reading"]
+        assert read == ["R-1001"]
+
+
 async def test_writes_and_reads_back() -> None:
     async with simulated() as (simulator, run):
         await run.poll()

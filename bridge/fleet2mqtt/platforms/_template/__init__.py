@@ -36,6 +36,7 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             store=DeviceStore(cache=cache),
             update=UpdateFactory(context.name),
             sweep=Sweep(primary_fails=context.primary_fails),
+            selects=context.selects,
         )
         yield Backend(
             name=context.name,

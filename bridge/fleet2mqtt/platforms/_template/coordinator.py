@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +27,16 @@ PAGE_SIZE = 100
 
 @dataclass(slots=True, kw_only=True)
 class Coordinator:
-    """The `client` of the Backend: what entities and actions get."""
+    """The `client` of the Backend: what entities and actions get.
+
+    `selects` returns False for a device that the options `include` and `exclude` leave out: no call is made for it.
+    """
 
     client: Client
     store: DeviceStore
     update: UpdateFactory
     sweep: Sweep
+    selects: Callable[[Device], bool]
 
     async def poll_devices(self) -> AsyncIterator[Update]:
         """Poll the list of relays, page by page; an update a page."""
@@ -50,7 +54,7 @@ class Coordinator:
 
     async def poll_readings(self) -> AsyncIterator[Update]:
         """Sweep the readings of all relays; one that fails is skipped, and unknown after three misses."""
-        async for id_, outcome in self.sweep.run(self.store.ids(), self._read_reading):
+        async for id_, outcome in self.sweep.run(self.store.ids(self.selects), self._read_reading):
             if not isinstance(outcome, BackendError):
                 yield outcome
             elif self.sweep.is_missed(id_):

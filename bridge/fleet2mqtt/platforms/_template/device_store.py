@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from fleet2mqtt.devices.model import Device
@@ -43,9 +43,9 @@ class DeviceStore:
         for id_ in gone:
             del self._records[id_]
 
-    def ids(self) -> tuple[str, ...]:
-        """Return the vendor ids of all relays."""
-        return tuple(self._records)
+    def ids(self, selects: Callable[[Device], bool]) -> tuple[str, ...]:
+        """Return the vendor ids of the relays that are selected."""
+        return tuple(id_ for id_ in self._records if selects(self._build(id_)))
 
     def _build(self, id_: str) -> Device:
         # The cache returns the same object as long as the record and all that follows are the same.

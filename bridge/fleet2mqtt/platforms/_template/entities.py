@@ -48,6 +48,7 @@ RELAY: tuple[EntityDescription[RelayRecord, Writer], ...] = (
         component=Component.SWITCH,
         value=lambda record: on_off(record.relay.relay),
         exists=_has("relay"),
+        essential=True,  # part of `entities: minimal`
         write=_write("relay"),
         group="settings",
         write_group=_write_group,
