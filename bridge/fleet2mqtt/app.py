@@ -8,7 +8,7 @@ import logging
 import re
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -36,6 +36,7 @@ from fleet2mqtt.errors import ConfigError, OutboxError
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.mqtt import Message, MqttClient, Settings, TlsFiles, embedded_broker
 from fleet2mqtt.ops.backend_status import BackendStatus
+from fleet2mqtt.ops.base_topic import BaseTopicMonitor
 from fleet2mqtt.ops.bridge_requests import BridgeRequests
 from fleet2mqtt.ops.housekeeping import Housekeeping
 from fleet2mqtt.ops.inventory import InventorySaver
@@ -59,6 +60,7 @@ _LOG = logging.getLogger(__name__)
 OUTBOX = "outbox.sqlite"
 INSTANCE = "instance"
 INVENTORY = "inventory.json"
+MAX_EARLY_MESSAGES = 1000
 GRACE = 1.5
 """Seconds that commands in progress and the last replies get when the bridge is stopped."""
 
@@ -144,7 +146,8 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     latency = publish_latency()
     refused_commands: Counter[str] = Counter()
 
-    subscriptions = [(topic, 1) for topic in (*topics.commands(), topics.state, config.discovery.birth_topic)]
+    own_topics = (topics.state, topics.bridge("info"))
+    subscriptions = [(topic, 1) for topic in (*topics.commands(), *own_topics, config.discovery.birth_topic)]
     mqtt = MqttClient(mqtt_settings(broker, instance, topics), subscriptions)
     selection = SelectionFilter(active.selection_of)
     registry = Registry(time.monotonic, added_entities(active.refresh), selection)
@@ -153,6 +156,13 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     )
     publisher = Publisher(mqtt, registry, discovery, topics, broker.discovery_rate)
     alarm_publisher = AlarmPublisher(mqtt, outbox, topics, latency.observe)
+    base_topic = BaseTopicMonitor(
+        topics,
+        instance,
+        will_delay=broker.will_delay,
+        take_over=broker.take_over,
+        republish_info=partial(publisher.republish, topics.bridge("info")),
+    )
     hub = Hub(outbox, registry, publisher, topics, alarm_publisher.wake)
 
     replies = Replies(publisher, topics)
@@ -173,6 +183,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         backends=active.backends,
         counters=(publisher.dropped, alarm_publisher.dropped, refused_commands),
         log_dropped=lambda: log.dropped,
+        other_bridge=lambda: base_topic.other,
     )
     own_entities = bridge_entities(partial(_announce, publisher))
     housekeeping = Housekeeping(hub, outbox, publisher, mqtt, status, topics, own_entities)
@@ -210,6 +221,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         mqtt=mqtt,
         publisher=publisher,
         alarm_publisher=alarm_publisher,
+        base_topic=base_topic,
         commands=commands,
         router=router,
         unit=unit,
@@ -237,6 +249,7 @@ class Application:
     mqtt: MqttClient
     publisher: Publisher
     alarm_publisher: AlarmPublisher
+    base_topic: BaseTopicMonitor
     commands: CommandQueue
     router: CommandRouter
     unit: Unit
@@ -251,6 +264,8 @@ class Application:
     snapshot: Snapshot
     log: MqttLog
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    early_messages: deque[Message] = field(default_factory=lambda: deque(maxlen=MAX_EARLY_MESSAGES))
+    """Commands and requests that came before the base topic was claimed."""
 
     async def run(self, stop: asyncio.Event, reload: asyncio.Event, started: asyncio.Event) -> None:
         """Run every component until `stop` or a restart, and end them in order. Raises ConfigError if it cannot listen.
@@ -265,6 +280,7 @@ class Application:
                 await server.start(where)
             connection, loops, reloads = TaskSet(self.group), TaskSet(self.group), TaskSet(self.group)
             connection.start(self.mqtt.run(self._on_message, self._on_connected, self._on_disconnected), "mqtt")
+            loops.start(self._publish(loops), "base topic")
             self._start_loops(loops)
             reloads.start(self.reloader.run(reload), "reload")
             for name in self.config.backends:
@@ -281,13 +297,25 @@ class Application:
             await self.unit.add(config)
         self.unit.show_unconfigured()
 
-    def _start_loops(self, loops: TaskSet) -> None:
+    async def _publish(self, loops: TaskSet) -> None:
+        """Begin to publish and to accept commands once the base topic is claimed. Raises ConfigError if it is not."""
+        try:
+            await self.base_topic.claim()
+        except ConfigError:
+            await self.mqtt.close(publish_will=False)  # the topic of the will is the other bridge's
+            raise
         loops.start(self.publisher.run(), "publisher")
         loops.start(self.alarm_publisher.run(), "alarms")
         loops.start(self.alarm_publisher.run_recording(), "alarm acknowledgements")
+        loops.start(self.housekeeping.run_log(self.log), "logging")
+        if self.mqtt.connected:
+            self._announce_all()
+        while self.early_messages:
+            self._receive(self.early_messages.popleft())
+
+    def _start_loops(self, loops: TaskSet) -> None:
         loops.start(self.housekeeping.run_health(), "health")
         loops.start(self.housekeeping.run_alarm_summary(), "alarm summary")
-        loops.start(self.housekeeping.run_log(self.log), "logging")
         loops.start(self.backend_status.run(), "backend health")
         loops.start(self.inventory.run(), "inventory")
         loops.start(self.status.watch_loop(), "loop lag")
@@ -303,7 +331,7 @@ class Application:
         if self.mqtt.connected:
             await wait_until(lambda: self.publisher.idle, GRACE / 4)
         await loops.cancel()
-        await self.mqtt.close()
+        await self.mqtt.close(publish_will=self.base_topic.claimed.is_set())
         # Else what was acknowledged last would be published again at the next start.
         await self.alarm_publisher.record_published()
         await connection.cancel()
@@ -311,17 +339,35 @@ class Application:
 
     def _on_message(self, message: Message) -> None:
         discovery = self.config.discovery
+        own = message.topic in (self.topics.state, self.topics.bridge("info"))
+        if own:
+            self.base_topic.on_message(message)
         if message.topic == discovery.birth_topic:
             if message.payload == discovery.birth_payload.encode():
                 _LOG.info("Home Assistant has started: announcing everything")
                 self.publisher.announce()
-        elif message.topic == self.topics.state:
-            if message.payload != ONLINE and not self.stopping.is_set():
+        elif own:
+            claimed, offline = self.base_topic.claimed.is_set(), message.payload != ONLINE
+            if message.topic == self.topics.state and offline and claimed and not self.stopping.is_set():
                 self.publisher.republish(self.topics.state)
+        elif not self.base_topic.claimed.is_set():
+            self.early_messages.append(message)
         elif not self.stopping.is_set():
+            self._receive(message)
+
+    def _receive(self, message: Message) -> None:
+        refusal = self.base_topic.refusal()
+        if refusal is None:
             self.router.receive(message)
+        else:
+            self.router.refuse(message, refusal)
 
     def _on_connected(self) -> None:
+        self.base_topic.on_connected()
+        if self.base_topic.claimed.is_set():
+            self._announce_all()
+
+    def _announce_all(self) -> None:
         self.housekeeping.publish_info()
         self.publisher.on_connected()
         self.alarm_publisher.on_connected()

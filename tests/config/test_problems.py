@@ -14,7 +14,8 @@ from tests.configuring import BACKENDS, PAIRED, problems
 
 KEYS = "alarms, backends, base_topic, commands, data_dir, discovery, language, mqtt, push, web"
 MQTT_KEYS = (
-    "client_id, discovery_rate, host, keepalive, max_payload, password, port, protocol, tls, username, will_delay"
+    "client_id, discovery_rate, host, keepalive, max_payload, password, port, protocol, take_over, tls, username, "
+    "will_delay"
 )
 SELECTED_BY = "id, name, model, group, tag, location, kind"
 RULE_KEYS = "group, id, kind, location, model, name, tag"

@@ -89,6 +89,12 @@ class CommandRouter:
         else:
             self._set(device, message)
 
+    def refuse(self, message: Message, error: CommandError) -> None:
+        """End a command or request with an error, without carrying it out."""
+        match = self._route.fullmatch(message.topic)
+        if match is not None and _is_acceptable_topic(message.topic):
+            self._refuse(match, message, error)
+
     def _refuse_retained(self, match: re.Match[str], message: Message) -> None:
         topic = message.topic
         self._dropped["retained_command"] += 1
@@ -100,6 +106,9 @@ class CommandRouter:
             topic,
         )
         error = CommandError("retained", "retained messages are refused on command topics; publish without retain")
+        self._refuse(match, message, error)
+
+    def _refuse(self, match: re.Match[str], message: Message, error: CommandError) -> None:
         if match["request"]:
             self._requests.refuse(
                 self._make_request(match["backend"], match["request"], self._envelope_of_refused(message)), error

@@ -150,6 +150,7 @@ def _mqtt_options(folder: Path) -> dict[Any, Any]:
         vol.Optional("discovery_rate"): validators.number(0.1, 100_000),
         vol.Optional("max_payload"): validators.whole(1024, 268_435_455),
         vol.Optional("will_delay"): validators.whole(0, _BIG),
+        vol.Optional("take_over"): validators.flag,
     }
 
 

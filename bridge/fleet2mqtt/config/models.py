@@ -91,6 +91,8 @@ class MqttConfig:
     discovery_rate: float = 100.0
     max_payload: int = 1 << 20
     will_delay: int = 10
+    take_over: bool = False
+    """Start even if another bridge is online on the base topic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,8 @@ class Status:
     backends: Mapping[str, Backend]
     counters: Sequence[Counter[str]]
     log_dropped: Callable[[], int]
+    other_bridge: Callable[[], str | None] = lambda: None
+    """Returns the id of another bridge on the base topic, None without one."""
     started_at: datetime = field(default_factory=now)
     started: float = field(default_factory=time.monotonic)
     """The start by a clock that nobody sets."""
@@ -76,6 +78,7 @@ class Status:
                 "last_error": self.mqtt.last_error,
                 "oldest_unacknowledged_age": None if age is None else round(age),
             },
+            "other_bridge": self.other_bridge(),
             "loop_lag": round(self.loop_lag, 4),
             "rss": rss(),
         }
@@ -102,6 +105,7 @@ class Status:
             mqtt.protocol,
             mqtt.reconnects,
             mqtt.acknowledging,
+            self.other_bridge(),
         )
 
     async def watch_loop(self) -> None:
