@@ -53,11 +53,11 @@ async def test_actions_cover_each_documented_call() -> None:
 )
 async def test_list_action_returns_its_page(name: str, container: str, arguments: dict[str, Any]) -> None:
     async with simulated() as (_, run):
-        said = await run.act(name, **arguments)
-        assert isinstance(said[container], list)
-        assert said["meta"]["totalResults"] >= len(said[container])
-        assert said.keys() == {container, "meta"}
-        assert len(said[container]) <= arguments.get("limit", 100)
+        data = await run.act(name, **arguments)
+        assert isinstance(data[container], list)
+        assert data["meta"]["totalResults"] >= len(data[container])
+        assert data.keys() == {container, "meta"}
+        assert len(data[container]) <= arguments.get("limit", 100)
 
 
 async def test_fxo_test_action_refreshes_the_lines() -> None:

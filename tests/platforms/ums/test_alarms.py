@@ -35,7 +35,7 @@ def ids(*records: dict[str, Any]) -> list[str]:
 
 @asynccontextmanager
 async def restartable(shared: Shared, devices: int = 2) -> AsyncIterator[tuple[Simulator, Start]]:
-    """A simulator, and a way to start the bridge's side of it again with what it kept on disk."""
+    """Start a simulator; yield it and a way to connect to it again with what is on disk."""
     async with AsyncExitStack() as stack:
         app = create(devices=devices)
         server = await stack.enter_async_context(TestServer(app))
@@ -43,7 +43,7 @@ async def restartable(shared: Shared, devices: int = 2) -> AsyncIterator[tuple[S
 
 
 def histories(simulator: Simulator) -> list[str]:
-    """Whose history was asked for, in order."""
+    """Return the MACs whose history was requested, in order."""
     queries = [call.query for call in simulator.fault_injector.calls if call.path == HISTORY]
     return [query["metric_history_producer"] for query in queries if "all" in query]
 
@@ -103,8 +103,12 @@ async def test_alarm_without_readable_time_is_raised_now(time: Any) -> None:
 
 async def test_alarm_without_id_gets_a_hash_of_its_members() -> None:
     async with simulated() as (_, run):
-        said = {"event_id": 33, "metric_history_time": "2021-03-09 17:55:40", "line_id": "4"}
-        first, again, other = push(run, **said), push(run, id=" ", **said), push(run, **said | {"line_id": "5"})
+        members = {"event_id": 33, "metric_history_time": "2021-03-09 17:55:40", "line_id": "4"}
+        first, again, other = (
+            push(run, **members),
+            push(run, id=" ", **members),
+            push(run, **members | {"line_id": "5"}),
+        )
         assert first.id == again.id
         assert first.id != other.id
         assert first.id.startswith(f"{NAME}:hash-")
@@ -204,7 +208,7 @@ async def test_first_run_reads_history_of_48_hours() -> None:
 
 
 async def test_gateway_with_first_alarms_after_baseline_reports_all_of_them() -> None:
-    """No mark yet, and longer ago than 48 h: what it raised since the bridge first ran counts."""
+    """Without a checkpoint, also longer ago than 48 h: what it raised since the first run is reported."""
     shared = Shared(checkpoints={"": checkpoints(baseline=ago(days=9), polled=ago(minutes=1))})
     async with restartable(shared) as (simulator, start):
         before = simulator.raise_alarm(MX100G, at=ago(days=12), push=False)

@@ -30,17 +30,17 @@ def alarm(id_: str, mac: str = "A1", *, minutes: float = 0, **members: Any) -> d
 
 
 class Vendor:
-    """Its newest alarms, and of each MAC its history, newest first unless `backwards`, or what it answers instead."""
+    """Its newest alarms, and of each MAC its history, newest first unless `backwards`, or its response instead."""
 
     def __init__(self, *newest: dict[str, Any]) -> None:
         self.newest = list(newest)
         self.history: dict[str, list[dict[str, Any]]] = {}
         self.instead: dict[str, Answer] = {}
         self.macs: list[str] = []
-        self.asked: list[str] = []
-        self.tells_total = True
+        self.requested: list[str] = []
+        self.has_total = True
         self.cap: int | None = None
-        """Most items on a page, whatever is asked for."""
+        """Most items on a page, whatever was requested."""
 
     def __call__(self, request: web.Request) -> Answer:
         query = request.query
@@ -52,14 +52,14 @@ class Vendor:
         if "all" not in query:
             return self._page(request, "metricHistorys", self.newest)
         mac = query["metric_history_producer"]
-        self.asked.append(mac)
+        self.requested.append(mac)
         if mac in self.instead:
             return self.instead[mac]
         return self._page(request, "metricHistorys", self.history.get(mac, []))
 
     def _page(self, request: web.Request, container: str, rows: list[dict[str, Any]]) -> Answer:
         offset, limit = int(request.query["offset"]), min(int(request.query["limit"]), self.cap or 1000)
-        meta = {"totalResults": len(rows)} if self.tells_total else {}
+        meta = {"totalResults": len(rows)} if self.has_total else {}
         return {"meta": meta, container: rows[offset : offset + limit]}
 
 
@@ -128,7 +128,7 @@ async def test_vendor_that_fails_whole_ends_the_poll_early() -> None:
     async with scripted(vendor, Shared(primary_fails=True)) as run:
         with pytest.raises(RateLimited):
             await run.poll("alarms")
-        assert vendor.asked == ["A1", "B2", "C3"]
+        assert vendor.requested == ["A1", "B2", "C3"]
 
 
 def known(*ids: str, minutes: float = 0, total: int | None = None) -> str:
@@ -145,15 +145,15 @@ async def test_history_is_read_down_to_the_known_alarms(*, backwards: bool) -> N
     async with scripted(vendor, shared, page_size=3) as run:
         await run.poll("alarms")
         assert seen(run) == ["a3", "a2", "a1", "a0"]
-        assert len(vendor.asked) == 2 + backwards
+        assert len(vendor.requested) == 2 + backwards
         assert json.loads(shared.checkpoints["A1"])["ids"][:5] == ["a0", "a1", "a2", "a3", "a4"]
 
 
-@pytest.mark.parametrize("tells_total", [True, False])
-async def test_new_alarm_of_a_long_history_listed_oldest_first_costs_few_calls(*, tells_total: bool) -> None:
+@pytest.mark.parametrize("has_total", [True, False])
+async def test_new_alarm_of_a_long_history_listed_oldest_first_costs_few_calls(*, has_total: bool) -> None:
     """Faults 1.6: it was 231 calls for each new alarm."""
     vendor, shared = Vendor(), Shared()
-    vendor.tells_total = tells_total
+    vendor.has_total = has_total
     vendor.history["A1"] = [alarm(f"a{n}", minutes=1000 - n) for n in range(462)]
     vendor.newest = vendor.history["A1"][-1:]
     async with scripted(vendor, shared, page_size=2) as run:
@@ -162,22 +162,22 @@ async def test_new_alarm_of_a_long_history_listed_oldest_first_costs_few_calls(*
         for n in range(462, 466):
             vendor.history["A1"].append(alarm(f"a{n}", minutes=1000 - n))
             vendor.newest = vendor.history["A1"][-1:]
-            vendor.asked.clear()
+            vendor.requested.clear()
             await run.poll("alarms")
             assert seen(run)[-1] == f"a{n}"
-            costs.append(len(vendor.asked))
-        assert max(costs) <= (2 if tells_total else 3)
+            costs.append(len(vendor.requested))
+        assert max(costs) <= (2 if has_total else 3)
 
 
 @pytest.mark.parametrize("cap", [None, 3])
-@pytest.mark.parametrize("tells_total", [True, False])
+@pytest.mark.parametrize("has_total", [True, False])
 @pytest.mark.parametrize("backwards", [False, True], ids=["newest-first", "oldest-first"])
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
 async def test_every_alarm_is_found_whatever_the_pages_are(
-    size: int, *, backwards: bool, tells_total: bool, cap: int | None
+    size: int, *, backwards: bool, has_total: bool, cap: int | None
 ) -> None:
     vendor, shared = Vendor(), Shared(checkpoints={"": json.dumps(baseline(days=9))})
-    vendor.tells_total, vendor.cap = tells_total, cap
+    vendor.has_total, vendor.cap = has_total, cap
     step = -1 if backwards else 1
     history = [alarm(f"a{n}", minutes=n) for n in range(11, 0, -1)]
     for count in (3, 4, 4, 9, 11):
@@ -191,12 +191,12 @@ async def test_every_alarm_is_found_whatever_the_pages_are(
 
 async def test_history_without_total_ends_with_an_empty_page() -> None:
     vendor = Vendor(alarm("a0"))
-    vendor.tells_total = False
+    vendor.has_total = False
     vendor.history["A1"] = [alarm(f"a{n}", minutes=n) for n in range(5)]
     async with scripted(vendor, page_size=2) as run:
         await run.poll("alarms")
         assert seen(run) == ["a4", "a3", "a2", "a1", "a0"]
-        assert len(vendor.asked) == 4
+        assert len(vendor.requested) == 4
 
 
 async def test_history_out_of_order_is_read_completely() -> None:
@@ -304,13 +304,15 @@ async def test_first_run_with_a_clock_ahead_loses_no_alarm_of_later_gateways() -
     vendor = Vendor(alarm("c2", minutes=1))
     vendor.macs = ["A1", "B2"]
     vendor.history = {"A1": [alarm("c2", minutes=1), alarm("c1", minutes=60), alarm("c0", minutes=120)]}
-    vendor.history["B2"] = [alarm("b0", "B2", minutes=100)]  # nobody lists it, and nobody knows when this bridge ran
+    vendor.history["B2"] = [alarm("b0", "B2", minutes=100)]  # not among the newest, and the first run is not known
     async with scripted(vendor, shared) as run:
         await run.poll("alarms")
         assert sorted(seen(run)) == ["b0", "c0", "c1", "c2"]
         assert not any(alarm.backlog for alarm in run.alarms.values())
-        kept = json.loads(shared.checkpoints[""])
-        assert datetime.fromisoformat(kept["baseline"]) <= datetime.fromisoformat(kept["polled"]) <= datetime.now(ZONE)
+        stored = json.loads(shared.checkpoints[""])
+        assert (
+            datetime.fromisoformat(stored["baseline"]) <= datetime.fromisoformat(stored["polled"]) <= datetime.now(ZONE)
+        )
 
 
 async def test_first_run_with_a_clock_that_was_not_set_reads_no_years_of_history() -> None:
@@ -343,13 +345,13 @@ async def test_back_dated_alarm_is_found_by_the_alarm_counts() -> None:
     vendor.history["A1"] = [alarm("new", minutes=1), *(alarm(f"a{n}", minutes=n * 60) for n in range(1, 100))]
     async with scripted(vendor, shared, page_size=5) as run:
         await run.poll("devices", "statistics", "alarms")
-        vendor.asked.clear()
+        vendor.requested.clear()
         vendor.history["A1"].insert(60, alarm("back-dated", minutes=60 * 60 - 30))
         await run.poll("statistics", "alarms")
         assert seen(run)[-1] == "back-dated"
-        vendor.asked.clear()
+        vendor.requested.clear()
         await run.poll("statistics", "alarms")
-        assert vendor.asked == []
+        assert vendor.requested == []
 
 
 async def test_back_dated_alarm_is_found_by_the_full_check() -> None:
@@ -363,10 +365,10 @@ async def test_back_dated_alarm_is_found_by_the_full_check() -> None:
         backfill = Backfill(shared.context(NAME, dict(run.options)), run.backend.client, 0.0)
         for mac in ("A1", "B2"):
             vendor.history[mac].insert(17, alarm(f"{mac}-back-dated", mac, minutes=3016.5))
-            vendor.asked.clear()
+            vendor.requested.clear()
             found = [alarm.id async for update in backfill.poll() for alarm in update.alarms]
             assert f"{NAME}:{mac}-back-dated" in found
-            assert set(vendor.asked) == {mac}
+            assert set(vendor.requested) == {mac}
 
 
 async def test_alarms_before_the_first_run_are_backlog() -> None:
@@ -407,21 +409,21 @@ def away() -> Shared:
 
 async def test_overdue_history_is_read_until_it_succeeds() -> None:
     vendor, shared = Vendor(), away()
-    kept = shared.checkpoints[""]
+    stored = shared.checkpoints[""]
     vendor.macs = ["A1", "B2", "C3", "D4"]
     vendor.history = {"A1": [alarm("missed", minutes=4 * 24 * 60)]}
     vendor.instead = {"A1": 500, "B2": {"code": 9, "status": "不支持"}}
     async with scripted(vendor, shared) as run:
         await run.poll("alarms")
-        assert shared.checkpoints[""] == kept
+        assert shared.checkpoints[""] == stored
         vendor.instead.clear()
-        vendor.asked.clear()
+        vendor.requested.clear()
         await run.poll("alarms")
         assert seen(run) == ["missed"]
-        assert vendor.asked == ["A1"]
-        assert shared.checkpoints[""] != kept
+        assert vendor.requested == ["A1"]
+        assert shared.checkpoints[""] != stored
         await run.poll("alarms")
-        assert vendor.asked == ["A1"]
+        assert vendor.requested == ["A1"]
 
 
 async def test_time_of_last_poll_is_saved_hourly() -> None:

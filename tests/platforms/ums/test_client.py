@@ -130,11 +130,11 @@ async def test_login_keeps_no_session_and_no_secret() -> None:
     async with simulated() as (simulator, run):
         with pytest.raises(Rejected):
             await run.act("login", account="sysadmin", password="wrong")
-        said = await run.act("login", account="sysadmin", password="admin@123")
-        assert said["user"]["userid"] == "sysadmin"
+        data = await run.act("login", account="sysadmin", password="admin@123")
+        assert data["user"]["userid"] == "sysadmin"
         await run.poll("devices")
         assert "Cookie" not in simulator.fault_injector.calls[-1].headers
-        assert "admin@123" not in repr(said)
+        assert "admin@123" not in repr(data)
 
 
 async def test_polls_make_no_login() -> None:

@@ -20,7 +20,7 @@ OM50, MX100G = "000EA93D022E", "000EA9610BCC"
 OM50_ID, MX100G_ID = f"{NAME}_000ea93d022e", f"{NAME}_000ea9610bcc"
 
 
-def listing(run: Run) -> list[frozenset[str]]:
+def inventories(run: Run) -> list[frozenset[str]]:
     return [inventory.ids for inventory in run.inventories.get("devices", [])]
 
 
@@ -38,7 +38,7 @@ async def test_gateway_has_identity_and_state() -> None:
         assert gateway.suggested_area is None  # the default group is no area
         assert gateway.alarms
         assert gateway.state["connection_status"] == "ON"
-        assert listing(run) == [frozenset({OM50_ID, MX100G_ID})]
+        assert inventories(run) == [frozenset({OM50_ID, MX100G_ID})]
 
 
 async def test_offline_gateway_is_available_while_listed() -> None:
@@ -74,7 +74,7 @@ async def test_pages_yield_one_inventory() -> None:
     async with simulated(devices=25, page_size=10) as (simulator, run):
         updates = await run.poll("devices")
         assert [len(update.devices) for update in updates] == [10, 10, 5, 0]
-        assert len(listing(run)[0]) == 25
+        assert len(inventories(run)[0]) == 25
         assert [call.query["offset"] for call in simulator.fault_injector.calls] == ["0", "10", "20"]
         assert {call.query["show_group_info"] for call in simulator.fault_injector.calls} == {"true"}
 
@@ -96,10 +96,10 @@ async def test_drifting_list_yields_no_inventory() -> None:
         simulator.fault_injector.inject("drift", "/s1/device")
         await run.poll("devices")
         assert run.devices
-        assert listing(run) == []
+        assert inventories(run) == []
         simulator.fault_injector.clear()
         await run.poll("devices")
-        assert len(listing(run)[0]) == 25
+        assert len(inventories(run)[0]) == 25
 
 
 async def test_empty_list_with_total_zero_is_a_confirmed_inventory() -> None:
@@ -119,7 +119,7 @@ async def test_empty_list_with_total_zero_is_a_confirmed_inventory() -> None:
 async def test_empty_list_without_total_zero_yields_no_inventory(meta: dict[str, Any]) -> None:
     async with scripted(lambda _: {"meta": meta, "devices": []}) as run:
         await run.poll("devices", "devices")
-        assert listing(run) == []
+        assert inventories(run) == []
 
 
 async def test_failed_page_yields_no_inventory() -> None:
@@ -127,7 +127,7 @@ async def test_failed_page_yields_no_inventory() -> None:
         simulator.fault_injector.inject("status", "/s1/device", times=1)
         with pytest.raises(InvalidResponse):
             await run.poll("devices")
-        assert listing(run) == []
+        assert inventories(run) == []
 
 
 async def test_removed_gateway_leaves_the_inventory() -> None:
@@ -135,26 +135,26 @@ async def test_removed_gateway_leaves_the_inventory() -> None:
         await run.poll("devices")
         simulator.remove_device(MX100G)
         await run.poll("devices", "statistics")
-        assert listing(run)[-1] == {OM50_ID}
+        assert inventories(run)[-1] == {OM50_ID}
         assert simulator.fault_injector.calls[-1].body == {"macs": OM50}
 
 
-def rows(*macs: str, total: int | None) -> dict[str, Any]:
+def listed(*macs: str, total: int | None) -> dict[str, Any]:
     meta = {} if total is None else {"totalResults": total}
     return {"meta": meta, "devices": [{"device_mac": mac} for mac in macs]}
 
 
 async def poll_pages(page: Callable[[int, int], dict[str, Any]], **own: Any) -> tuple[list[int], Run]:
-    """Poll a vendor whose pages are made of the offset and the number of the call; gives the offsets asked for."""
-    asked: list[int] = []
+    """Poll a vendor whose pages are made of the offset and the number of the call; return the offsets requested."""
+    offsets: list[int] = []
 
     def answer(request: web.Request) -> dict[str, Any]:
-        asked.append(int(request.query["offset"]))
-        return page(asked[-1], len(asked))
+        offsets.append(int(request.query["offset"]))
+        return page(offsets[-1], len(offsets))
 
     async with scripted(answer, **own) as run:
         await run.poll("devices")
-    return asked, run
+    return offsets, run
 
 
 async def test_moved_item_causes_one_second_reading() -> None:
@@ -162,73 +162,73 @@ async def test_moved_item_causes_one_second_reading() -> None:
 
     def page(offset: int, call: int) -> dict[str, Any]:
         left = ["A1", "B2", "C3", "D4"] if call == 1 else ["B2", "C3", "D4"]
-        return rows(*left[offset : offset + 2], total=len(left))
+        return listed(*left[offset : offset + 2], total=len(left))
 
-    asked, run = await poll_pages(page, page_size=2)
-    assert asked == [0, 2, 0, 2]
-    assert listing(run) == [{f"{NAME}_b2", f"{NAME}_c3", f"{NAME}_d4"}]
+    offsets, run = await poll_pages(page, page_size=2)
+    assert offsets == [0, 2, 0, 2]
+    assert inventories(run) == [{f"{NAME}_b2", f"{NAME}_c3", f"{NAME}_d4"}]
     assert set(run.devices) == {f"{NAME}_{mac}" for mac in ("a1", "b2", "c3", "d4")}
 
 
 async def test_item_listed_twice_is_one_device() -> None:
     def page(offset: int, _: int) -> dict[str, Any]:
-        return rows(*(["A1", "B2"] if offset == 0 else ["b-2", "C3"]), total=4)
+        return listed(*(["A1", "B2"] if offset == 0 else ["b-2", "C3"]), total=4)
 
-    asked, run = await poll_pages(page, page_size=2)
-    assert asked == [0, 2, 0, 2]
-    assert listing(run) == []
+    offsets, run = await poll_pages(page, page_size=2)
+    assert offsets == [0, 2, 0, 2]
+    assert inventories(run) == []
     assert sorted(run.devices) == [f"{NAME}_a1", f"{NAME}_b2", f"{NAME}_c3"]
 
 
 async def test_shorter_pages_are_read_completely() -> None:
     def page(offset: int, _: int) -> dict[str, Any]:
-        return rows(*["A1", "B2", "C3"][offset : offset + 1], total=3)
+        return listed(*["A1", "B2", "C3"][offset : offset + 1], total=3)
 
-    asked, run = await poll_pages(page, page_size=100)
-    assert asked == [0, 1, 2]
-    assert len(listing(run)[0]) == 3
+    offsets, run = await poll_pages(page, page_size=100)
+    assert offsets == [0, 1, 2]
+    assert len(inventories(run)[0]) == 3
 
 
 @pytest.mark.parametrize("page_size", [2, 100])
 async def test_list_without_total_and_short_pages_is_read_completely(page_size: int) -> None:
     def page(offset: int, _: int) -> dict[str, Any]:
-        return rows(*["A1", "B2", "C3"][offset : offset + 2], total=None)
+        return listed(*["A1", "B2", "C3"][offset : offset + 2], total=None)
 
-    asked, run = await poll_pages(page, page_size=page_size)
-    assert asked == [0, 2, 3]
+    offsets, run = await poll_pages(page, page_size=page_size)
+    assert offsets == [0, 2, 3]
     assert len(run.devices) == 3
-    assert listing(run) == []
+    assert inventories(run) == []
 
 
 async def test_list_without_total_or_pages_is_read_once() -> None:
-    asked, run = await poll_pages(lambda *_: rows("A1", "B2", "C3", total=None), page_size=2)
-    assert asked == [0, 3]
+    offsets, run = await poll_pages(lambda *_: listed("A1", "B2", "C3", total=None), page_size=2)
+    assert offsets == [0, 3]
     assert len(run.devices) == 3
-    assert listing(run) == []
+    assert inventories(run) == []
 
 
 async def test_list_repeating_its_first_page_ends() -> None:
-    asked, run = await poll_pages(lambda _, __: rows("A1", "B2", total=None), page_size=2)
-    assert asked == [0, 2]
+    offsets, run = await poll_pages(lambda _, __: listed("A1", "B2", total=None), page_size=2)
+    assert offsets == [0, 2]
     assert len(run.devices) == 2
-    assert listing(run) == []
+    assert inventories(run) == []
 
 
 async def test_total_beyond_the_items_ends_with_an_empty_page() -> None:
     def page(offset: int, _: int) -> dict[str, Any]:
-        return rows(*["A1", "B2"][offset : offset + 2], total=99)
+        return listed(*["A1", "B2"][offset : offset + 2], total=99)
 
-    asked, run = await poll_pages(page, page_size=2)
-    assert asked == [0, 2, 0, 2]
-    assert listing(run) == []
+    offsets, run = await poll_pages(page, page_size=2)
+    assert offsets == [0, 2, 0, 2]
+    assert inventories(run) == []
 
 
 async def test_items_without_mac_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    said = {"meta": {"totalResults": 3}, "devices": [{"device_mac": "A1"}, {"device_name": "?"}, "text"]}
-    async with scripted(lambda _: said) as run:
+    response = {"meta": {"totalResults": 3}, "devices": [{"device_mac": "A1"}, {"device_name": "?"}, "text"]}
+    async with scripted(lambda _: response) as run:
         await run.poll("devices", "devices")
         assert set(run.devices) == {f"{NAME}_a1"}
-        assert listing(run) == []
+        assert inventories(run) == []
     assert [record.getMessage() for record in caplog.records] == [
         f"{NAME} lists 2 devices without a MAC: they are left out"
     ]
@@ -337,7 +337,7 @@ async def test_inventory_members_are_attributes_of_the_connection() -> None:
         assert len(orjson.dumps(run.devices[OM50_ID].attributes["connection_status"])) < 16 * 1024
 
 
-# Values that nobody knows (faults 3.9)
+# Values that are not listed (faults 3.9)
 
 
 async def test_device_status_that_is_not_listed_is_no_known_problem() -> None:

@@ -83,21 +83,21 @@ async def test_alarm_counts_are_read_in_batches() -> None:
 
 
 async def test_counts_missing_in_a_response_are_requested_again() -> None:
-    asked: list[list[str]] = []
+    requested: list[list[str]] = []
 
-    async with scripted(lambda request: answers_two(request, asked)) as run:
+    async with scripted(lambda request: respond_with_two(request, requested)) as run:
         await run.poll("statistics")
-        assert asked == [["A1", "B2", "C3"], ["C3"]]
+        assert requested == [["A1", "B2", "C3"], ["C3"]]
         assert run.devices[f"{NAME}_c3"].state["alarms_total"] == 7
         assert run.devices[f"{NAME}_c3"].attributes["alarms_total"] == {"interval": "30D"}
 
 
-def answers_two(request: web.Request, asked: list[list[str]]) -> dict[str, Any]:
-    """A vendor that gives no more than two counts at once, and a page of three devices."""
+def respond_with_two(request: web.Request, requested: list[list[str]]) -> dict[str, Any]:
+    """Respond with two counts at most, and with a page of three devices."""
     if request.path != STATISTICS:
         return {"meta": {"totalResults": 3}, "devices": [{"device_mac": mac} for mac in ("A1", "B2", "C3")]}
-    macs = ["A1", "B2", "C3"] if not asked else ["C3"]
-    asked.append(macs)
+    macs = ["A1", "B2", "C3"] if not requested else ["C3"]
+    requested.append(macs)
     rows = [{"metric_history_producer": mac, "all": "7"} for mac in macs[:2]]
     return {"meta": {"totalResults": len(macs), "interval": "30D"}, "metricHistoryStatistics": rows}
 

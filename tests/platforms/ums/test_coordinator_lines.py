@@ -41,7 +41,7 @@ async def test_lines_are_sub_devices_of_their_gateway() -> None:
         }
         assert line.attributes == {"con_state": {"number": "8006"}}
         assert run.inventories[line.scope][0].ids == {f"{MX100G_ID}_fxo_7", f"{MX100G_ID}_fxo_8"}
-        assert "reg_state" not in run.devices[LINE].state  # an OM tells none
+        assert "reg_state" not in run.devices[LINE].state  # an OM sends none
 
 
 async def test_polls_never_test_lines() -> None:
@@ -192,7 +192,7 @@ async def test_failing_neighbours_do_not_affect_other_gateways(fault: dict[str, 
 
 
 async def test_sweep_that_was_given_up_resumes_where_it_stopped() -> None:
-    """Faults 2.1: while the primary source fails, too, the next sweep begins with those that were not asked."""
+    """Faults 2.1: while the primary source fails, too, the next sweep begins with those that were not requested."""
     async with simulated(Shared(primary_fails=True), devices=12) as (simulator, run):
         await run.poll("devices")
         simulator.fault_injector.calls.clear()
@@ -200,8 +200,8 @@ async def test_sweep_that_was_given_up_resumes_where_it_stopped() -> None:
         for _ in range(3):
             with pytest.raises(InvalidResponse):
                 await run.poll("lines")
-        asked = [call.path for call in simulator.fault_injector.calls]
-        assert len(set(asked)) == len(asked) == 9
+        requested = [call.path for call in simulator.fault_injector.calls]
+        assert len(set(requested)) == len(requested) == 9
 
 
 async def test_lines_missed_in_three_polls_are_unavailable() -> None:
@@ -222,8 +222,8 @@ async def test_offline_gateway_that_fails_is_requested_once() -> None:
     async with simulated() as (simulator, run):
         simulator.fault_injector.inject("error", f"/s1/device/{MX100G}/detect")
         await run.poll("devices", "lines", "lines")
-        asked = [call.path for call in simulator.fault_injector.calls if MX100G in call.path]
-        assert len(asked) == 1
+        requested = [call.path for call in simulator.fault_injector.calls if MX100G in call.path]
+        assert len(requested) == 1
         simulator.fault_injector.clear()
         simulator.set_online(MX100G, online=True, push=False)
         await run.poll("devices", "lines")
@@ -254,11 +254,11 @@ async def test_poll_requested_before_a_test_does_not_replace_it() -> None:
 
 
 async def test_lines_with_other_or_no_name_are_handled() -> None:
-    said = {
+    responses = {
         "devices": {"meta": {"totalResults": 1}, "devices": [{"device_mac": "A1"}]},
         "detects": {"meta": {"totalResults": 2}, "detects": [{"line": "7"}, {"con_state": "1"}]},
     }
-    async with scripted(lambda request: said["detects" if "detect" in request.path else "devices"]) as run:
+    async with scripted(lambda request: responses["detects" if "detect" in request.path else "devices"]) as run:
         await run.poll("devices", "lines")
         assert set(run.devices) == {f"{NAME}_a1", f"{NAME}_a1_7"}
         assert "lines:A1" not in run.inventories
@@ -304,11 +304,11 @@ async def test_line_states_and_fault(
     line: dict[str, str], fault: str | None, wired: str | None, registered: str | None
 ) -> None:
     """Faults 3.9: a state that is not listed is unknown. Faults 5.7: one sensor for what is wrong with a line."""
-    said = {
+    responses = {
         "devices": {"meta": {"totalResults": 1}, "devices": [{"device_mac": OM50}]},
         "detects": {"meta": {"totalResults": 1}, "detects": [{"line": "FXO-7"} | line]},
     }
-    async with scripted(lambda request: said["detects" if "detect" in request.path else "devices"]) as run:
+    async with scripted(lambda request: responses["detects" if "detect" in request.path else "devices"]) as run:
         await run.poll("devices", "lines")
         state = run.devices[LINE].state
         assert (state["line_fault"], state["wired"], state["registered"]) == (fault, wired, registered)
@@ -316,7 +316,7 @@ async def test_line_states_and_fault(
 
 
 async def test_line_test_of_several_pages_is_one_test() -> None:
-    """Faults 4.7: a test occupies all lines of the gateway, so only the first page asks for it."""
+    """Faults 4.7: a test occupies all lines of the gateway, so only the first page requests it."""
     async with simulated(page_size=2) as (simulator, run):
         simulator.lines(OM50).extend(
             Line(line=f"FXO-{n}", number="", reg_state=None, con_state="2", voltage="48/30") for n in range(9, 15)
@@ -330,7 +330,7 @@ async def test_line_test_of_several_pages_is_one_test() -> None:
 
 
 async def test_line_test_is_not_repeated_after_a_connection_error() -> None:
-    """Faults 2.9: what only reads is asked once more, a test is not."""
+    """Faults 2.9: what only reads is sent once more, a test is not."""
     async with simulated() as (simulator, run):
         await run.poll("devices", "lines")
         simulator.fault_injector.calls.clear()

@@ -312,7 +312,7 @@ def _is_below(page: tuple[AlarmRecord, ...], floor: datetime) -> bool:
 def _select(history: History, checkpoint: Checkpoint | None, floor: datetime) -> tuple[list[AlarmRecord], bool]:
     """Return the alarms that are new, the new end first, and whether their place in the history shows it.
 
-    What stands behind the last known alarm is old, unless all that there was is known.
+    An alarm behind the last known one is old, unless all that there was is known.
     """
     records = list(history.records.values())
     known = frozenset() if checkpoint is None else frozenset(checkpoint.ids)
