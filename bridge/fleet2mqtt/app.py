@@ -38,6 +38,7 @@ from fleet2mqtt.mqtt import Message, MqttClient, Settings, TlsFiles, embedded_br
 from fleet2mqtt.ops.backend_status import BackendStatus
 from fleet2mqtt.ops.base_topic import BaseTopicMonitor
 from fleet2mqtt.ops.bridge_requests import BridgeRequests
+from fleet2mqtt.ops.former_topics import FormerTopics, PublishedUnder, load_published_under
 from fleet2mqtt.ops.housekeeping import Housekeeping
 from fleet2mqtt.ops.inventory import InventorySaver
 from fleet2mqtt.ops.logging import MqttLog
@@ -60,6 +61,7 @@ _LOG = logging.getLogger(__name__)
 OUTBOX = "outbox.sqlite"
 INSTANCE = "instance"
 INVENTORY = "inventory.json"
+PUBLISHED_UNDER = "topics.json"
 MAX_EARLY_MESSAGES = 1000
 GRACE = 1.5
 """Seconds that commands in progress and the last replies get when the bridge is stopped."""
@@ -67,11 +69,12 @@ GRACE = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """Content of the data directory: the open outbox, the inventory of the last run and the instance id."""
+    """Content of the data directory: the open outbox, the inventory of the last run, the instance id and the topics."""
 
     outbox: Outbox
     snapshot: Snapshot
     instance: str
+    published_under: PublishedUnder | None
 
 
 async def run(
@@ -146,8 +149,14 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     latency = publish_latency()
     refused_commands: Counter[str] = Counter()
 
-    own_topics = (topics.state, topics.bridge("info"))
-    subscriptions = [(topic, 1) for topic in (*topics.commands(), *own_topics, config.discovery.birth_topic)]
+    published_under = PublishedUnder(
+        base=config.base_topic,
+        prefix=config.discovery.prefix if config.discovery.enabled else None,
+        broker=config.mqtt.host if config.mqtt else None,
+    )
+    former = storage.published_under or published_under
+    watched = {topics.state, topics.bridge("info"), former.info_topic, config.discovery.birth_topic}
+    subscriptions = [(topic, 1) for topic in (*topics.commands(), *sorted(watched))]
     mqtt = MqttClient(mqtt_settings(broker, instance, topics), subscriptions)
     selection = SelectionFilter(active.selection_of)
     registry = Registry(time.monotonic, added_entities(active.refresh), selection)
@@ -174,6 +183,17 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     backend_status = BackendStatus(hub, publisher, topics)
     unit = Unit(active, connector, hub, registry, publisher, backend_status, topics, calls, group)
     inventory = InventorySaver(config.data_dir / INVENTORY, registry, publisher, ids, hub.inventory_changed)
+    former_topics = FormerTopics(
+        config.data_dir / PUBLISHED_UNDER,
+        storage.published_under,
+        published_under,
+        instance,
+        registry=registry,
+        secondary_sources=active.secondary_sources,
+        outbox=outbox,
+        publisher=publisher,
+        inventory=inventory,
+    )
 
     status = Status(
         instance=instance,
@@ -222,6 +242,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         publisher=publisher,
         alarm_publisher=alarm_publisher,
         base_topic=base_topic,
+        former_topics=former_topics,
         commands=commands,
         router=router,
         unit=unit,
@@ -250,6 +271,7 @@ class Application:
     publisher: Publisher
     alarm_publisher: AlarmPublisher
     base_topic: BaseTopicMonitor
+    former_topics: FormerTopics
     commands: CommandQueue
     router: CommandRouter
     unit: Unit
@@ -292,6 +314,7 @@ class Application:
 
     async def _start_backends(self) -> None:
         await self.unit.restore(self.snapshot)
+        self.former_topics.keep_current()
         self.publisher.set_retained(self.topics.state, ONLINE)
         for config in self.config.backends.values():
             await self.unit.add(config)
@@ -312,6 +335,7 @@ class Application:
             self._announce_all()
         while self.early_messages:
             self._receive(self.early_messages.popleft())
+        await self.former_topics.run()
 
     def _start_loops(self, loops: TaskSet) -> None:
         loops.start(self.housekeeping.run_health(), "health")
@@ -339,6 +363,7 @@ class Application:
 
     def _on_message(self, message: Message) -> None:
         discovery = self.config.discovery
+        self.former_topics.on_message(message)
         own = message.topic in (self.topics.state, self.topics.bridge("info"))
         if own:
             self.base_topic.on_message(message)
@@ -418,7 +443,8 @@ async def _open_storage(config: Config) -> AsyncIterator[Storage]:
     async with open_outbox(config.data_dir / OUTBOX, limits) as outbox:
         snapshot = await asyncio.to_thread(inventory_file.load, config.data_dir / INVENTORY)
         instance = await _instance_id(config.data_dir / INSTANCE, outbox)
-        yield Storage(outbox=outbox, snapshot=snapshot, instance=instance)
+        former = await asyncio.to_thread(load_published_under, config.data_dir / PUBLISHED_UNDER)
+        yield Storage(outbox=outbox, snapshot=snapshot, instance=instance, published_under=former)
 
 
 async def _instance_id(path: Path, outbox: Outbox) -> str:

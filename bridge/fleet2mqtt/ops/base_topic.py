@@ -68,7 +68,7 @@ class BaseTopicMonitor:
         """Process a message on `bridge/info` or `bridge/state`."""
         if message.topic == self._topics.state:
             self._state = message.payload
-        elif (id_ := _id_of(message.payload)) is not None:
+        elif (id_ := id_of(message.payload)) is not None:
             self._info = id_
             if self.claimed.is_set() and id_ != self._instance:
                 self._on_conflict(id_)
@@ -151,7 +151,7 @@ class BaseTopicMonitor:
         self._republish_info()
 
 
-def _id_of(info: bytes) -> str | None:
+def id_of(info: bytes) -> str | None:
     """Return the id in the payload of `bridge/info`, None if there is none."""
     try:
         id_ = parse_object(info).get("id")

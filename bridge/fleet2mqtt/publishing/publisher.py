@@ -156,6 +156,13 @@ class Publisher:
         self.pending_deletions.add(topic)
         self._work.set()
 
+    def clear_topics(self, first: set[str], later: set[str]) -> None:
+        """Clear retained messages at the broker: discovery messages first, what Home Assistant reads of them later."""
+        self.pending_deletions |= first | later
+        self._delayed_deletions |= later
+        asyncio.get_running_loop().call_later(STATE_REMOVAL_DELAY, self._end_deletion_delay, later)
+        self._work.set()
+
     def publish_reply(self, reply: Reply) -> None:
         """Publish a result or response, after the state of its device."""
         if len(self._replies) >= MAX_REPLIES:
@@ -297,9 +304,7 @@ class Publisher:
         later = {topic for topic in topics if topic != discovery}
         for topic in topics:
             self._sent.pop(topic, None)
-        self.pending_deletions.update(topics)
-        self._delayed_deletions |= later
-        asyncio.get_running_loop().call_later(STATE_REMOVAL_DELAY, self._end_deletion_delay, later)
+        self.clear_topics(set(topics) - later, later)
         self._sent_availability.pop(id_, None)
         self._with_attributes.discard(id_)
         self._discovery_facts.pop(id_, None)
