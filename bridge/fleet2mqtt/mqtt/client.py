@@ -152,8 +152,7 @@ class MqttClient:
     @property
     def oldest_unacknowledged_age(self) -> float | None:
         """Seconds that the oldest unacknowledged message has been in flight, None without one."""
-        oldest = None if self._connection is None else self._connection.window.oldest()
-        return None if oldest is None else oldest[1]
+        return None if self._connection is None else self._connection.window.oldest_age()
 
     @property
     def published(self) -> int:
@@ -354,7 +353,7 @@ class MqttClient:
 
     def _check_acknowledgements(self, connection: Connection, now: float) -> None:
         settings = self._settings
-        topic, age = connection.window.oldest() or ("", 0.0)
+        topic, age = connection.window.stalled()
         if age >= settings.ack_timeout:
             connection.end_unacknowledged(topic, age)
         if age >= settings.ack_warning:

@@ -42,16 +42,24 @@ class InflightWindow:
     """
 
     def __init__(
-        self, size: int, send: Callable[[Outgoing], int], counters: PublishCounters, withheld: WithheldMessages
+        self,
+        size: int,
+        send: Callable[[Outgoing], int],
+        counters: PublishCounters,
+        withheld: WithheldMessages,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        """`size` is the largest number of messages in flight."""
+        """`size` is the largest number of messages in flight; `clock` is the event loop's unless given."""
         self._loop = asyncio.get_running_loop()
+        self._clock = clock or self._loop.time
         self._size = size
         self._send = send
         self._counters = counters
         self._withheld = withheld
         self._closed: str | None = None
         self._alone = False
+        self._oldest_since = float("-inf")
+        """When the oldest message in flight became the oldest."""
         self._recent_qos_0: deque[_Inflight] = deque(maxlen=10)
         self._inflight: dict[int, _Inflight] = {}
         self._waiting: deque[tuple[Outgoing, asyncio.Future[asyncio.Future[None]]]] = deque()
@@ -75,9 +83,12 @@ class InflightWindow:
 
     def acknowledge(self, mid: int, refusal: Refused | None = None) -> None:
         """Complete the message with packet id `mid`: acknowledged, or refused."""
+        was_oldest = mid == next(iter(self._inflight), None)
         sent = self._inflight.pop(mid, None)
         if sent is None:
             return
+        if was_oldest:
+            self._oldest_since = self._clock()
         self._alone = False
         message = sent.message
         self._withheld.on_acknowledged(message.topic, len(message.payload))
@@ -116,15 +127,25 @@ class InflightWindow:
 
         Messages at QoS 0 are among them until the broker must have processed them.
         """
-        processed = self._loop.time() - _QOS_0_PROCESSED
+        processed = self._clock() - _QOS_0_PROCESSED
         recent = (sent for sent in self._recent_qos_0 if sent.sent_at > processed)
         messages = [sent.message for sent in (*self._inflight.values(), *recent)]
         return list({message.topic: len(message.payload) for message in messages}.items())
 
-    def oldest(self) -> tuple[str, float] | None:
-        """Return topic and age in seconds of the message that has been in flight for longest, None without one."""
+    def oldest_age(self) -> float | None:
+        """Return the age in seconds of the message that has been in flight for longest, None without one."""
         sent = next(iter(self._inflight.values()), None)
-        return None if sent is None else (sent.message.topic, self._loop.time() - sent.sent_at)
+        return None if sent is None else self._clock() - sent.sent_at
+
+    def stalled(self) -> tuple[str, float]:
+        """Return the topic of the oldest message in flight, and for how many seconds it alone has been waited for.
+
+        A broker acknowledges in order, so over a slow network the messages before it count for the time before.
+        """
+        sent = next(iter(self._inflight.values()), None)
+        if sent is None:
+            return "", 0.0
+        return sent.message.topic, self._clock() - max(sent.sent_at, self._oldest_since)
 
     def _may_start(self, message: Outgoing) -> bool:
         if self._alone or len(self._inflight) >= self._size:
@@ -138,7 +159,7 @@ class InflightWindow:
     def _start(self, message: Outgoing) -> asyncio.Future[None]:
         acknowledged: asyncio.Future[None] = self._loop.create_future()
         qos = message.qos
-        now = self._loop.time()
+        now = self._clock()
         if self._is_suspect(message):
             self._alone = True
             message = replace(message, qos=1)  # without an acknowledgement nobody knows whether it was the cause
