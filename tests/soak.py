@@ -7,7 +7,7 @@ swallowed up or killed, and the bridge is killed, at random moments. In the end 
 that was answered with 200 must have been published, under one number (`seq`) for each id.
 
 Whoever counts what is published is subscribed with QoS 0: mosquitto writes to such a subscriber before it acknowledges,
-so what it acknowledged and took into its grave has been counted. Nobody reaches the broker before the counter does.
+so what it acknowledged before it was killed has been counted. Nobody reaches the broker before the counter does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Thousands that connect and dawdle: pushes, polls and commands go on, and memory and files stay bounded."""
+"""Thousands of slow connections: pushes, polls and commands go on, and memory and files stay bounded."""
 
 from __future__ import annotations
 

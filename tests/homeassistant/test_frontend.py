@@ -116,7 +116,7 @@ class Desk:
         return found
 
     async def look_at_health(self) -> None:
-        """The integration's own device, in the integration's own words."""
+        """The integration's own device, as the integration names it."""
         await self.open_device(DOMAIN, self.bridge)
         await self.page.reads(self.words.health)
         await self.page.shows(*self.words.figures)

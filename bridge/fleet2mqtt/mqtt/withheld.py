@@ -26,7 +26,7 @@ _ABOUT_A_MESSAGE = frozenset((0x80, 0x82, 0x83, _NOT_AUTHORIZED, 0x90, _PACKET_T
 
 @dataclass(slots=True)
 class _Entry:
-    """What is withheld, until when, and why."""
+    """A withheld message: until when, and the reason."""
 
     closings: int
     until: float

@@ -50,7 +50,7 @@ class _Kind(StrEnum):
 
 
 class _Publication(NamedTuple):
-    """What is published again if the broker refused it: `key` is a topic, a device id, or the id of a reply."""
+    """A publication to repeat if the broker refused it: `key` is a topic, a device id, or the id of a reply."""
 
     kind: _Kind
     key: str | int

@@ -55,7 +55,7 @@ FIGURES: Mapping[str, Callable[[Client], Awaitable[Any]]] = MappingProxyType(
 ONLINE_COUNT = "status/online-user"
 LIBRARY_LIST = "status/insidelib"
 _NO_FIGURES = (InvalidResponse, Rejected)
-"""How a system may answer a call that it lacks, beside 404: with nothing, or with 未知错误,获取数据失败!"""
+"""Responses of a system to a call that it lacks, beside 404: with nothing, or with 未知错误,获取数据失败!"""
 
 
 def by_name(names: Iterable[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Applied(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class DeviceStore:
-    """What is known of the devices of one AC.
+    """Known state of the devices of one AC.
 
     `policy_names` are the net policies as last listed; an empty list is not believed: the AC states no total.
     """

@@ -1,4 +1,4 @@
-"""What the AC sends, by its own names, and the records that entity descriptions read. Sangfor document 2.15, 3 to 5.1.
+"""Models of AC responses with its own names, and records that entity descriptions read. Sangfor document 2.15, 3 to 5.1.
 
 Chapter 1 (status) is missing in the document; its fields are those of public clients, see README.md.
 """
@@ -25,7 +25,7 @@ _MAC_DIGITS = 12
 
 
 class Writer(Protocol):
-    """What entity descriptions need of the backend's client to write."""
+    """Protocol of the client that entity descriptions write with."""
 
     async def write_group_policies(self, group: Device, attached: Mapping[str, bool]) -> None:
         """Attach net policies to a group, or detach them."""

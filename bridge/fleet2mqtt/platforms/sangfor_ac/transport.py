@@ -43,7 +43,7 @@ _NOT_FOUND = re.compile(r"不存在|没有数据|\bno data\b|not exist|n.t exist
 
 
 class Verb(StrEnum):
-    """What a call does. HTTP has GET and POST; `_method` in the URL makes a POST one of the others."""
+    """Method of a call. HTTP has GET and POST; `_method` in the URL makes a POST one of the others."""
 
     GET = "GET"
     QUERY = "POST GET"
@@ -80,7 +80,7 @@ def _refusal(error: BackendError) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One of the AC's calls, such as `online-users` with `_method=DELETE`."""
+    """Endpoint of the AC, such as `online-users` with `_method=DELETE`."""
 
     verb: Verb
     path: str

@@ -34,7 +34,7 @@ from fleet2mqtt.platforms.sangfor_ac.models import (
 from fleet2mqtt.sdk.device_cache import DeviceCache, NewestFirst
 
 Outcome: TypeAlias = tuple[float, Iterable[Item]] | BackendError
-"""What became of a call: the request time and its items, or its error."""
+"""Outcome of a call: the request time and its items, or its error."""
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _PRESENCE, _ACCOUNT = "presence:", "account:"

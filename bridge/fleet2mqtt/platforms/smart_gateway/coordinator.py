@@ -64,9 +64,9 @@ class Coordinator:
     _failed_pages: int = 0
     """Pages of the list that failed one after another."""
     _fails: bool = False
-    """Whether a page of the list failed in this reading."""
+    """True if a page of the list failed in this sweep."""
     _is_failing: bool = False
-    """Whether one failed in the reading before."""
+    """True if a page failed in the sweep before."""
     _page_zero: tuple[str | None, ...] | None = None
     _deleted_gateways: set[str] = field(default_factory=set)
     """Serial numbers that the vendor deleted for us."""

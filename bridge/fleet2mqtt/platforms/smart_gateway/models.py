@@ -127,7 +127,7 @@ class Parameters(WireModel):
 
 
 class Channel(WireModel):
-    """One of `channel`: an uplink. Rates in kbit/s, `rtt` in ms, `initFlow` in GB; `wifiKey` is a secret digest."""
+    """An uplink, an item of `channel`. Rates in kbit/s, `rtt` in ms, `initFlow` in GB; `wifiKey` is a secret digest."""
 
     name: Verbatim = None
     enable: Truth = None
@@ -228,7 +228,7 @@ class BackendRecord:
 
 
 class Writer(Protocol):
-    """What the entities' write functions need of the coordinator."""
+    """Protocol of the coordinator that write functions of entities call."""
 
     async def write_settings(self, sn: str, change: Mapping[str, Any]) -> None:
         """Send changed settings of one gateway, shaped as a query returns them."""

@@ -37,7 +37,7 @@ from fleet2mqtt.sdk.sweep import Sweep
 FULL_CHECK_INTERVAL = 3_600.0
 """Seconds between two readings of all pages of the log, for alarms that were logged with an old time."""
 FIRST_POLL_WINDOW = timedelta(hours=48)
-"""How far back the first poll reads."""
+"""Age of the oldest alarm that the first poll reads."""
 DEVICES_PER_POLL = 20
 """Devices whose own log is read in one poll."""
 CHUNK = 200
@@ -113,7 +113,7 @@ class Backfill:
         self._saved: dict[str, float] = {}
         """Keys of items that are on disk, and their times."""
         self.full_check_at = time.monotonic() + FULL_CHECK_INTERVAL
-        """When all pages of the log are read next (`time.monotonic()`)."""
+        """Time at which all pages of the log are read next (`time.monotonic()`)."""
 
     async def poll(self) -> AsyncIterator[Update]:
         """Yield everything logged since the last poll. Raises BackendError."""

@@ -90,7 +90,7 @@ class AttributeSpec:
 
 @dataclass(frozen=True, slots=True)
 class ValueShape:
-    """What an attribute's values so far have in common: the type of the first, and whether any had a fraction."""
+    """Common type of an attribute's values so far: the type of the first, and whether any had a fraction."""
 
     type: AttributeType | None = None
     fraction: bool = False

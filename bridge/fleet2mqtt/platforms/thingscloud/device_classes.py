@@ -56,7 +56,7 @@ _ALIASES: Final = MappingProxyType(
     }
 )
 _NO_UNIT = frozenset(("pH", "PH", "ph", "AQI", "aqi"))
-"""What vendors write as the unit of values that have none in Home Assistant."""
+"""Unit texts of vendors for values that have none in Home Assistant."""
 _CAMEL_CASE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 _ANY = ""

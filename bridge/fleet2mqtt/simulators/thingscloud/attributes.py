@@ -138,7 +138,7 @@ def remove_attributes(simulator: Simulator, request: ApiRequest) -> WriteResult:
 
 
 def _checked(simulator: Simulator, request: ApiRequest) -> tuple[Device, dict[str, Any]]:
-    """What a control call is for; the cloud checks values only against definitions that it has."""
+    """Purpose of a control call; the cloud checks values only against definitions that it has."""
     device = get_device(simulator, request)
     check_values(request.body)
     known = simulator.attributes(device.id)
