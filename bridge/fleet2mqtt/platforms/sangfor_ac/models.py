@@ -1,4 +1,4 @@
-"""Models of AC responses with its own names, and records that entity descriptions read. Sangfor document 2.15, 3 to 5.1.
+"""Models of AC responses with its names, and records that entity descriptions read. Sangfor document 2.15, 3 to 5.1.
 
 Chapter 1 (status) is missing in the document; its fields are those of public clients, see README.md.
 """
