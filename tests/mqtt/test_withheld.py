@@ -182,6 +182,7 @@ def test_closing_for_another_reason_makes_no_suspects(code: int) -> None:
 
 def test_level_with_an_acknowledged_topic_is_not_withheld() -> None:
     tested = withheld()
+    closed(tested, ("a/0", 10), ("a/1", 10))
     tested.on_acknowledged("a/0", 10)
     for topic in ("a/1", "a/2"):
         text = closed(tested, (topic, 10), code=0x87)
