@@ -1,7 +1,7 @@
 """Publishes everything except alarm events: retained messages, states, discovery messages and replies.
 
-States are not queued: sets of device ids say what is out of date, so that an outage coalesces and memory is bounded by
-the number of devices. Replies (results and responses) are the one queue, and it is bounded.
+States are not queued: sets of device ids record which are out of date, so that an outage coalesces and memory is
+bounded by the number of devices. Replies (results and responses) are the one queue, and it is bounded.
 """
 
 from __future__ import annotations
