@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with open_site(tmp_path, extra="max_packet_size 20000") as site:
+    async with open_site(tmp_path, extra="max_packet_size 32000") as site:
         yield site
 
 

@@ -62,7 +62,17 @@ async def test_request_devices_returns_pages(bridge: RunningBridge) -> None:
         after, more = data["after"], data["more"]
         assert len(data["devices"]) <= 7
     assert found == sorted(whole)
-    assert whole[CHANNEL].keys() == {"id", "backend", "name", "via", "model", "available", "keys", "state"}
+    assert whole[CHANNEL].keys() == {
+        "id",
+        "backend",
+        "name",
+        "via",
+        "model",
+        "available",
+        "keys",
+        "state",
+        "attributes",
+    }
     only = (await bridge.ask("devices", backend="branch", limit=1000))["data"]["devices"]
     assert {device["backend"] for device in only} == {"branch"}
 

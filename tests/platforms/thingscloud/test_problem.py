@@ -49,7 +49,7 @@ async def test_problem_after_a_restart_comes_from_the_alarms_on_disk(reported_by
         async with start() as run:
             await run.poll("devices", "alarms")
             if reported_by == "webhook":
-                run.push("alarm", webhook(ts=ago(minutes=1)))
+                run.push("alarm", webhook(ts=NOW - 60))
             else:
                 simulator.raise_alarm(FIRST, 3, push=False)
                 await run.poll("alarms")
