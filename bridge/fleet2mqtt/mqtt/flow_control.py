@@ -59,7 +59,7 @@ class InflightWindow:
         self._closed: str | None = None
         self._alone = False
         self._oldest_since = float("-inf")
-        """When the oldest message in flight became the oldest."""
+        """Time at which the oldest message in flight became the oldest."""
         self._recent_qos_0: deque[_Inflight] = deque(maxlen=10)
         self._inflight: dict[int, _Inflight] = {}
         self._waiting: deque[tuple[Outgoing, asyncio.Future[asyncio.Future[None]]]] = deque()
