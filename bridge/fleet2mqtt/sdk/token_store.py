@@ -1,9 +1,10 @@
-"""The token store: what a login brought, on disk, so that a restart does not log in again."""
+"""The token store: the result of a login, on disk, so that a restart does not log in again."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ class TokenStore:
     """One JSON file of mode 0600, valid for one account: URL, user and password that it was made with."""
 
     path: Path
+    convert: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
+    """Converts a file in a platform's earlier form, without `account`; returns None for one of another account."""
 
     def load(self, account: str) -> dict[str, Any] | None:
         """Return the content saved for this account, None if there is none.
@@ -30,6 +33,8 @@ class TokenStore:
             return None
         try:
             content = orjson.loads(data)
+            if self.convert is not None and "account" not in content:
+                return self.convert(content)
             if content["account"] != _fingerprint(account, content["salt"]):
                 return None
             return {key: value for key, value in content.items() if key not in ("account", "salt")}

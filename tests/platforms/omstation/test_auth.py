@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fleet2mqtt.errors import Ambiguous, AuthenticationError
+from fleet2mqtt.sdk.http_client import HttpClient
 from tests.platforms.omstation.connected import ACCOUNT, NAME, Shared, calls, connected, logins, simulated, url_of
 from tests.platforms.omstation.simulated import ADD_DEVICES, COLLECTIONS, LATTICES, LOGIN, SIGN_IN, STATIONS, path
 
@@ -181,3 +183,43 @@ async def test_response_105_causes_neither_login_nor_repetition() -> None:
         assert raised.value.code == 105
         assert logins(simulator) == 1
         assert len(calls(simulator, LATTICES)) == 2
+
+
+EARLIER_URL = "https://omstation.example"
+EARLIER_LOGIN = (
+    b'{"account":"7a4c7e36a840beb1b34e2fe7a95ac97479212bd37c6892fd94b28d4792d04fd088da8b8942a08e3a0de384fb180267d35c45f1925'
+    b'ae5b97a4ce2c855ceb23ef7","salt":"7fa4081571180d5ba94ac3c210283f77","login":{"token":"earlier-token","org_id":"7",'
+    b'"org_name":"Example","time_diff":28800,"login_time":"2024-02-28T00:00:00+00:00"}}'
+)
+EARLIER_DENIAL = (
+    b'{"account":"7ff1a2b84de3a8109fbc2ad1bd4ba001401fdaed7c258d68ccd88af5b85517803b976af3e5293247dc4fcf319ed92aa2e86f22914'
+    b'a8f59533c98fb656de3cf60","salt":"223c976f3d6c922c374b3f88878a6a19","denial":{"code":101,"text":"wrong password",'
+    b'"at":4102444800.0,"count":1}}'
+)
+"""Files as 0.1.0 wrote them for EARLIER_URL and ACCOUNT; the denial is of the year 2100."""
+
+
+async def test_token_file_of_0_1_0_costs_no_login(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, str]] = []
+
+    async def call(_: HttpClient, __: str, ___: str, *, endpoint: str, headers: Any, **____: Any) -> dict[str, Any]:
+        sent.append((endpoint, headers["token"]))
+        return {}
+
+    monkeypatch.setattr(HttpClient, "call", call)
+    shared.file.write_bytes(EARLIER_LOGIN)
+    async with connected(EARLIER_URL, shared) as run:
+        session = run.backend.client.client.session
+        await session.call("anything", {})
+        assert sent == [("anything", "earlier-token")]
+        assert (session.current.org_id, session.current.time_diff) == ("7", 28800)
+    assert shared.file.read_bytes() == EARLIER_LOGIN
+
+
+async def test_denial_in_a_file_of_0_1_0_holds(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 4102444801.0)
+    shared.file.write_bytes(EARLIER_DENIAL)
+    async with connected(EARLIER_URL, shared) as run:
+        with pytest.raises(AuthenticationError, match="wrong password; not tried again before 2100-01-01T00:05:00"):
+            await run.poll("stations")
+    assert shared.file.read_bytes() == EARLIER_DENIAL

@@ -7,6 +7,7 @@ import json
 import logging
 import stat
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,7 @@ from fleet2mqtt.errors import (
     Unreachable,
 )
 from fleet2mqtt.platforms import thingscloud
+from fleet2mqtt.sdk.http_client import HttpClient
 from tests.platforms.context import Shared
 from tests.platforms.thingscloud.connected import (
     ADMIN,
@@ -147,6 +149,72 @@ async def test_token_of_another_url_or_app_is_not_used(shared: Shared) -> None:
             with pytest.raises(AuthenticationError):
                 await run.poll("devices")
         assert second.logins == 2
+
+
+EARLIER_TOKEN = (
+    b'{"whose":"676057fdccbd5869","salt":"c616eb0d5713aff1","token":"earlier-token","renew_at":4495906242.862425,'
+    b'"expires_at":4795906242.862427,"tried":"","refused_at":0.0,"refusals":0,"words":""}'
+)
+EARLIER_REFUSAL = (
+    b'{"whose":"676057fdccbd5869","salt":"74f5cd9dc359b86b","token":"","renew_at":0.0,"expires_at":0.0,'
+    b'"tried":"b211d578a36622c1","refused_at":4102444800.0,"refusals":1,"words":"the login was refused: wrong key"}'
+)
+"""Files as 0.1.0 wrote them for EARLIER_URL and SERVER; the refusal is of the year 2100."""
+EARLIER_URL = "https://things.example"
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """Calls to EARLIER_URL: endpoint and headers; every call is answered with an empty page, a login with a token."""
+    found: list[tuple[str, Any]] = []
+
+    async def call(_: Any, __: str, path: str, *, headers: Any = None, **___: Any) -> dict[str, Any]:
+        found.append((path, headers))
+        return {"result": True, "info": {"access_token": "new-token"} if path == LOGIN else {}}
+
+    monkeypatch.setattr(HttpClient, "call", call)
+    return found
+
+
+async def first_calls(shared: Shared, **own: Any) -> None:
+    """Poll a device list of EARLIER_URL, which may fail after its calls."""
+    async with connected(EARLIER_URL, shared, **own) as run:
+        with suppress(InvalidResponse):
+            await run.poll("devices")
+
+
+async def test_token_file_of_0_1_0_costs_no_login(
+    shared: Shared, sent: list[tuple[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    (shared.folder / f"{NAME}.token.json").write_bytes(EARLIER_TOKEN)
+    await first_calls(shared)
+    assert sent
+    assert LOGIN not in [path for path, _ in sent]
+    assert "earlier-token" in str(sent[0])
+    assert not caplog.records
+
+
+async def test_token_file_of_0_1_0_for_another_app_is_not_used(
+    shared: Shared, sent: list[tuple[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    (shared.folder / f"{NAME}.token.json").write_bytes(EARLIER_TOKEN)
+    await first_calls(shared, **SERVER | {"app_id": "another"})
+    assert sent[0][0] == LOGIN
+    assert "earlier-token" not in str(sent)
+    assert not caplog.records
+
+
+async def test_refusal_in_a_file_of_0_1_0_holds_for_the_same_secret(
+    shared: Shared, sent: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 4102444801.0)
+    (shared.folder / f"{NAME}.token.json").write_bytes(EARLIER_REFUSAL)
+    async with connected(EARLIER_URL, shared) as run:
+        with pytest.raises(AuthenticationError, match=r"wrong key; not tried again before 2100-01-01T00:05:00\+00:00"):
+            await run.poll("devices")
+    assert not sent
+    await first_calls(shared, **WRONG)
+    assert sent[0][0] == LOGIN
 
 
 @pytest.mark.parametrize("torn", ["", "{", "[]", '{"whose": 1}', '{"whose": 1, "salt": 2}', "\x00"])

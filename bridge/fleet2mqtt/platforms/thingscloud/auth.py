@@ -7,6 +7,7 @@ turn it into a series of logins, which would lock the account.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -102,7 +103,7 @@ class TokenProvider:
     def __init__(self, api: HttpClient, credentials: Credentials, path: Path) -> None:
         self._api = replace(api, envelope=_LOGIN, parse=_parse_login)
         self._credentials = credentials
-        self._store = TokenStore(path)
+        self._store = TokenStore(path, self._convert)
         self._account = "\x1f".join((api.base, credentials.method, *credentials.body.values()))
         self._lock = asyncio.Lock()
         self._state: _TokenState | None = None
@@ -216,6 +217,16 @@ class TokenProvider:
             self._store.set_aside(error)
             return _TokenState()
 
+    def _convert(self, content: dict[str, Any]) -> dict[str, Any] | None:
+        """Convert the token file of version 0.1.0, None if it belongs to another login. Raises TypeError, KeyError."""
+        credentials = self._credentials
+        if content["whose"] != _fingerprint(self._api.base, credentials.method, credentials.app_id, credentials.user):
+            return None
+        state = {name: content[name] for name in ("token", "renew_at", "expires_at")}
+        if content["tried"] == _fingerprint(credentials.secret, content["salt"]):
+            state |= {name: content[name] for name in ("refused_at", "refusals")} | {"refusal": content["words"]}
+        return state
+
     async def _save(self, state: _TokenState) -> None:
         self._state = state
         try:
@@ -228,6 +239,11 @@ class TokenProvider:
 def _pause(failures: int) -> float:
     """Return the seconds to wait after so many failures in a row."""
     return min(FIRST_PAUSE * 2.0 ** min(failures - 1, 10), LONGEST_PAUSE)
+
+
+def _fingerprint(text: str, *salt: str) -> str:
+    """Return the hash by which version 0.1.0 recognized a login or a secret in its token file."""
+    return hashlib.pbkdf2_hmac("sha256", text.encode(), "\x1f".join(salt).encode(), 20_000, 8).hex()
 
 
 def _validated(state: _TokenState) -> _TokenState:
