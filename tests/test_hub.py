@@ -18,8 +18,8 @@ from fleet2mqtt.mqtt import MqttClient, Settings
 from fleet2mqtt.outbox import open_outbox
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
-from tests.alarms import alarm
 from tests.bridge_under_test import wait_retained
+from tests.sample_alarms import alarm
 from tests.sample_devices import device, inventory, row, update
 from tests.waiting import wait_until
 

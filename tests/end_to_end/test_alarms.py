@@ -106,6 +106,7 @@ async def test_event_matches_contract(site: Site, bridge: RunningBridge) -> None
         "raised_at": "2026-03-09T17:55:40+08:00",
         "source": "push",
         "tags": ["", "", ""],
+        "alarm_type": "eEMS_NOTIFY_IPEXT_OFFLINE",
     }
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from fleet2mqtt.errors import OutboxError, OutboxFull
 from fleet2mqtt.outbox import Outbox, Stored, open_outbox
-from tests.alarms import alarm, nameless
+from tests.sample_alarms import alarm, nameless
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 ADDS_UNTIL_KILLED = """
 import asyncio, itertools, pathlib, sys
 from fleet2mqtt.outbox import open_outbox
-from tests.alarms import alarm, nameless
+from tests.sample_alarms import alarm, nameless
 
 async def add(outbox, numbers):
     for number in numbers:

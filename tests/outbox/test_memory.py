@@ -12,7 +12,7 @@ import pytest
 from fleet2mqtt.devices.model import Severity, UpdateOrigin
 from fleet2mqtt.errors import OutboxFull
 from fleet2mqtt.outbox import Outbox, OutboxLimits, Stored, open_outbox
-from tests.alarms import RAISED, add, alarm, ids, nameless
+from tests.sample_alarms import RAISED, add, alarm, ids, nameless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,7 +11,7 @@ import pytest
 from fleet2mqtt.devices.model import Severity, UpdateOrigin
 from fleet2mqtt.errors import OutboxError, OutboxFull
 from fleet2mqtt.outbox import Outbox, OutboxLimits, Stored, open_outbox
-from tests.alarms import add, alarm, ids, nameless
+from tests.sample_alarms import add, alarm, ids, nameless
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ async def test_body_matches_contract(outbox: Outbox) -> None:
         "received_at": event.received_at.isoformat(),
         "source": "push",
         "tags": ["a", "", "c"],
+        "alarm_type": "eEMS_NOTIFY_IPEXT_OFFLINE",
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fleet2mqtt.outbox import open_outbox
 from fleet2mqtt.outbox.outbox import ROWS
-from tests.alarms import add
+from tests.sample_alarms import add
 
 if TYPE_CHECKING:
     from pathlib import Path

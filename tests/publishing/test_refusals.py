@@ -6,9 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from fleet2mqtt.contract.payloads import Reply
-from tests.alarms import alarm
 from tests.mqtt.fake_broker import PUBACK, PUBLISH, FakeBroker, Peer
 from tests.publishing.harness import TOPICS, Parts, open_parts
+from tests.sample_alarms import alarm
 from tests.sample_devices import device, update
 from tests.waiting import wait_for_answer, wait_until
 

@@ -16,7 +16,7 @@ from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.errors import AuthenticationError, OutboxFull, Rejected
 from fleet2mqtt.outbox import OutboxLimits, open_outbox
 from fleet2mqtt.sdk.api import Calls
-from tests.alarms import alarm
+from tests.sample_alarms import alarm
 from tests.waiting import wait_until
 from tests.web.web_bench import CANARY, Vendor, bench, device
 

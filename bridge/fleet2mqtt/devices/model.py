@@ -56,6 +56,8 @@ class UpdateOrigin(StrEnum):
     POLL = "poll"
     PUSH = "push"
     COMMAND = "command"
+    CONDITION = "condition"
+    """An alarm that the bridge raises and clears itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,11 @@ class Alarm:
     tags: tuple[str, ...] = ()
     backlog: bool = False
     """Raised before the bridge was responsible for it: before its first run, or before it knew the device."""
+    alarm_type: str = ""
+    """What is wrong, without where: the key of a condition; by default the vendor's name."""
+    suppressed: bool = False
+    """Withheld: its event is not published on `alarm/event`."""
+    suppressed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

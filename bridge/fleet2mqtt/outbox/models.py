@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -14,6 +14,10 @@ import orjson
 from fleet2mqtt.devices.model import Alarm, Severity
 
 DEAD_LETTER_BYTES = 64 * 1024
+CHANGE = "#"
+"""Separates an alarm's id, and the type and number of an event about it, in that event's identity."""
+_VENDOR_TYPES = frozenset(("raised", "cleared"))
+_ENDS = frozenset(("cleared", "closed"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,16 @@ class AlarmEvent:
     body: dict[str, Any]
     backlog: bool = False
 
+    @property
+    def changes_alarm(self) -> bool:
+        """True for an event about an alarm that was raised before, such as its acknowledgement; not for its clear."""
+        return self.body["type"] not in _VENDOR_TYPES
+
+    @property
+    def suppressed(self) -> bool:
+        """True if the event is withheld from `alarm/event`."""
+        return bool(self.body.get("suppressed"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
@@ -75,7 +89,11 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventDraft:
-    """An event that has no `seq` yet. `data` is the encoded body, in which `seq` is 0; `raised` is epoch seconds."""
+    """An event that has no `seq` yet. `data` is the encoded body, in which `seq` is 0; `raised` is epoch seconds.
+
+    `change` is a suffix of the identity of an event about an alarm that was raised before. Such an event is neither a
+    raise nor, unless it is `cleared`, the end of the alarm.
+    """
 
     id: str
     device: str
@@ -88,11 +106,12 @@ class EventDraft:
     body: Mapping[str, Any]
     data: bytes
     backlog: bool = False
+    change: str = ""
 
     @property
     def identity(self) -> tuple[str, bool]:
         """Identity of the event: two drafts with one identity are the same event."""
-        return self.id, self.cleared
+        return self.id + self.change, self.cleared
 
     def event(self, seq: int) -> AlarmEvent:
         """Return the event with its number."""
@@ -146,6 +165,40 @@ def draft(alarm: Alarm, received_at: datetime, device_name: str | None) -> Event
     )
 
 
+def change_draft(
+    event: AlarmEvent, members: Mapping[str, Any], *, nonce: str, suppressed: bool, cleared: bool
+) -> EventDraft:
+    """Return the draft of an event about an alarm that `event` raised: its body with other `members`.
+
+    `members` have its `type`. `nonce` tells it from others of that type; `cleared` ends the alarm.
+    """
+    received_at = datetime.now(UTC)
+    body = {key: value for key, value in event.body.items() if key not in {"suppressed", "backlog"}}
+    body |= {"seq": 0, "received_at": received_at.isoformat(), **members}
+    if suppressed:
+        body["suppressed"] = True
+    return EventDraft(
+        id=event.id,
+        device=event.device,
+        severity=event.severity,
+        cleared=cleared,
+        active=event.active,
+        alarm_key=event.alarm_key,
+        raised=received_at.timestamp(),
+        received_at=received_at,
+        body=body,
+        data=_encode(body),
+        change=f"{CHANGE}{members['type']}{CHANGE}{nonce}",
+    )
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # half a surrogate pair in an operator's text
+        return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
 def restore(seq: int, active: int, alarm_key: str, data: bytes) -> AlarmEvent:
     """Return the event of a stored database row."""
     body = orjson.loads(data)
@@ -155,7 +208,7 @@ def restore(seq: int, active: int, alarm_key: str, data: bytes) -> AlarmEvent:
         id=body["id"],
         device=body["device"],
         severity=Severity(body["severity"]),
-        cleared=body["type"] == "cleared",
+        cleared=body["type"] in _ENDS,
         active=bool(active),
         alarm_key=alarm_key,
         received_at=datetime.fromisoformat(body["received_at"]),
@@ -166,6 +219,7 @@ def restore(seq: int, active: int, alarm_key: str, data: bytes) -> AlarmEvent:
 
 def _body(alarm: Alarm, received_at: datetime, device_name: str | None) -> dict[str, Any]:
     backlog = {"backlog": True} if alarm.backlog else {}
+    suppressed = {"suppressed": True, "suppressed_by": alarm.suppressed_by} if alarm.suppressed else {}
     return {
         "id": storable(alarm.id),
         "seq": 0,
@@ -185,7 +239,9 @@ def _body(alarm: Alarm, received_at: datetime, device_name: str | None) -> dict[
         "received_at": received_at.isoformat(),
         "source": alarm.source.value,
         "tags": list(alarm.tags),
+        "alarm_type": alarm.alarm_type or alarm.name,
         **backlog,
+        **suppressed,
     }
 
 

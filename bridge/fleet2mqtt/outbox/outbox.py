@@ -16,7 +16,17 @@ from typing import Any, TypeVar
 from fleet2mqtt.devices.model import Alarm
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox import queries, store
-from fleet2mqtt.outbox.models import AlarmEvent, Counters, DeadLetter, OutboxLimits, Stored, clip, draft, storable
+from fleet2mqtt.outbox.models import (
+    AlarmEvent,
+    Counters,
+    DeadLetter,
+    EventDraft,
+    OutboxLimits,
+    Stored,
+    clip,
+    draft,
+    storable,
+)
 from fleet2mqtt.outbox.store import Job, Store
 
 ROWS = 1_000
@@ -208,25 +218,46 @@ class Outbox:
         alarms: Sequence[Alarm],
         name_of: Callable[[str], str | None],
         checkpoints: Mapping[tuple[str, str], str] | None = None,
+        managed: Mapping[str, str | None] | None = None,
     ) -> Stored:
         """Store the alarms that are new by (id, cleared); return their events once those are on disk.
 
         A stored event is completed by facts that it lacks. `name_of` returns a device's name for its id; `checkpoints`
-        are written in the same transaction, by backend and device. Raises OutboxFull when the new ones do not all fit;
-        then nothing is stored, so that the same call can be made again.
+        are written in the same transaction, by backend and device, and so are the texts of alarm management. Raises
+        OutboxFull when the new ones do not all fit; then nothing is stored, so that the same call can be made again.
         """
         now = datetime.now(UTC)
         drafts = tuple(draft(alarm, now, name_of(alarm.device)) for alarm in alarms)
         saved = {key: storable(text) for key, text in (checkpoints or {}).items()}
         if not drafts and not saved:
             return Stored()
-        stored: Stored = await self._group.write(Job(drafts=drafts, checkpoints=saved))
+        stored: Stored = await self._group.write(Job(drafts=drafts, checkpoints=saved, managed=managed or {}))
         self._remember(saved)
-        if stored.new:
-            self._recent.add(stored.new, announce_backlog=self._limits.announce_backlog)
-            self._added.set()
-        self._recent.replace(stored.completed)
+        self._remember_events(stored)
         return stored
+
+    async def change(self, drafts: Sequence[EventDraft], managed: Mapping[str, str | None]) -> tuple[AlarmEvent, ...]:
+        """Store events about alarms together with texts of alarm management by key; return the events.
+
+        A text of None deletes one. Raises OutboxFull like `add`.
+        """
+        stored: Stored = await self._group.write(
+            Job(drafts=drafts, managed={key: text and storable(text) for key, text in managed.items()})
+        )
+        self._remember_events(stored)
+        return stored.new
+
+    async def managed(self) -> dict[str, str]:
+        """Return the texts of alarm management, by key."""
+        return await self._group.read(queries.managed)
+
+    async def event_of(self, id_: str) -> AlarmEvent | None:
+        """Return the raise event with an id, or else its clear event; None if it is no longer here."""
+        return await self._group.read(queries.event_of, id_)
+
+    async def changes_of(self, raised: AlarmEvent) -> list[AlarmEvent]:
+        """Return the events of an alarm that are still here, its raise event first: up to its clear, or next raise."""
+        return await self._group.read(queries.changes_of, raised)
 
     async def changed(self) -> None:
         """Wait until something was added since the last call. For one consumer."""
@@ -304,6 +335,12 @@ class Outbox:
             return saved
         text = default_factory()
         return await self._write(lambda db, _: store.put_setting(db, key, text))
+
+    def _remember_events(self, stored: Stored) -> None:
+        if stored.new:
+            self._recent.add(stored.new, announce_backlog=self._limits.announce_backlog)
+            self._added.set()
+        self._recent.replace(stored.completed)
 
     def _remember(self, saved: Mapping[tuple[str, str], str]) -> None:
         for key, text in saved.items():

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from fleet2mqtt.devices.model import Severity
-from fleet2mqtt.outbox.models import AlarmEvent, DeadLetter, restore
+from fleet2mqtt.outbox.models import CHANGE, AlarmEvent, DeadLetter, restore
 from fleet2mqtt.outbox.store import minute
 
 _DEAD_LETTER = "SELECT id, backend, kind, error, at, body, count FROM dead_letter"
@@ -58,6 +58,44 @@ def checkpoints(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
     """Return all checkpoints, by backend and device."""
     rows = db.execute("SELECT backend, device, text FROM watermark")
     return {(backend, device): text for backend, device, text in rows}
+
+
+def managed(db: sqlite3.Connection) -> dict[str, str]:
+    """Return the texts of alarm management, by key."""
+    return dict(db.execute("SELECT key, text FROM managed").fetchall())
+
+
+def event_of(db: sqlite3.Connection, id_: str) -> AlarmEvent | None:
+    """Return the raise event with an id, or else its clear event; None if it is no longer here."""
+    row = db.execute(
+        "SELECT event.seq, active, standing, body FROM seen JOIN event USING (seq)"
+        " WHERE id = ? ORDER BY cleared LIMIT 1",
+        (id_,),
+    ).fetchone()
+    return None if row is None else restore(*row)
+
+
+def changes_of(db: sqlite3.Connection, raised: AlarmEvent) -> list[AlarmEvent]:
+    """Return the events of an alarm that are still here, its raise event first: up to its clear, or its next raise."""
+    by_id = db.execute(
+        "SELECT event.seq, active, standing, body FROM seen JOIN event USING (seq)"
+        " WHERE id = ? OR (id > ? AND id < ?) ORDER BY event.seq",
+        (raised.id, raised.id + CHANGE, raised.id + chr(ord(CHANGE) + 1)),
+    ).fetchall()
+    found = {event.seq: event for event in (restore(*row) for row in by_id)}
+    if raised.alarm_key:  # a vendor's clear has an id of its own
+        rows = db.execute(
+            "SELECT seq, active, standing, body FROM event WHERE seq > ? AND standing = ? ORDER BY seq",
+            (raised.seq, raised.alarm_key),
+        )
+        for event in (restore(*row) for row in rows):
+            if event.device != raised.device:
+                continue
+            if event.cleared:
+                found.setdefault(event.seq, event)
+            if event.cleared or not event.changes_alarm:
+                break
+    return [found[seq] for seq in sorted(found)]
 
 
 def dead_letters(db: sqlite3.Connection, after: int, limit: int) -> list[DeadLetter]:

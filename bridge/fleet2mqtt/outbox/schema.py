@@ -81,6 +81,8 @@ CREATE TABLE dead_letter (
 );
 CREATE TABLE setting (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 """
+# Not in files of version 0.1.0, which does not mind it.
+MANAGED = "CREATE TABLE IF NOT EXISTS managed (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;"
 
 # Everything that is ever read back; an error in it shall show at the start and not in the middle of the work.
 EVENTS = (
@@ -88,7 +90,7 @@ EVENTS = (
     "SELECT seq, active, standing, body FROM last",
     "SELECT seq, 1, name, body FROM standing WHERE open",
 )
-TEXTS = ("SELECT * FROM watermark", "SELECT * FROM setting", "SELECT * FROM dead_letter")
+TEXTS = ("SELECT * FROM watermark", "SELECT * FROM setting", "SELECT * FROM dead_letter", "SELECT * FROM managed")
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -130,7 +132,7 @@ def _create(path: Path, first: int) -> sqlite3.Connection:
     connection = _connect(path)
     try:
         _configure(connection)
-        connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION};")
+        connection.executescript(f"BEGIN; {SCHEMA} {MANAGED} PRAGMA user_version={VERSION};")
         connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('event', ?)", (first - 1,))
         connection.execute("COMMIT")
     except BaseException:
@@ -168,6 +170,7 @@ def _damage(connection: sqlite3.Connection, path: Path) -> str | None:
             verdict = "cut short"
         if verdict != "ok":
             return str(verdict)
+        connection.execute(MANAGED)
         _read_all(connection)
     except sqlite3.DatabaseError as error:
         # Without a code it was raised by Python's own module, over a text that is not UTF-8.

@@ -134,10 +134,10 @@ class AlarmWriter:
             insert("pending (seq, size)", pending)
         insert("seen (seq, id, cleared)", [(seq, *draft.identity) for seq, draft in rows])
         self._store_standing()
-        self._store_raised([(seq, draft) for seq, draft in rows if not draft.cleared])
+        self._store_raised([(seq, draft) for seq, draft in rows if not (draft.cleared or draft.change)])
 
     def _store_standing(self) -> None:
-        rows = [(seq, draft) for seq, draft in self._rows if draft.cleared or draft.active]
+        rows = [(seq, draft) for seq, draft in self._rows if draft.cleared or (draft.active and not draft.change)]
         for cleared, run in groupby(rows, key=lambda row: row[1].cleared):
             _insert(
                 self._db,
@@ -198,11 +198,12 @@ T = TypeVar("T")
 class Job:
     """One caller's part of a transaction: alarms to accept, acknowledged numbers, or any other write.
 
-    `checkpoints` are written with the drafts, by backend and device.
+    `checkpoints` are written with the drafts, by backend and device, and so are texts of alarm management (`managed`).
     """
 
     drafts: Sequence[EventDraft] = ()
     checkpoints: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    managed: Mapping[str, str | None] = field(default_factory=dict)
     published: Sequence[int] = ()
     work: Callable[[sqlite3.Connection, Counters], Any] | None = None
 
@@ -275,6 +276,7 @@ class Store:
         if not isinstance(taken, OutboxFull):
             for (backend, device), text in job.checkpoints.items():
                 save_checkpoint(self._db, backend, device, text)
+            save_managed(self._db, job.managed)
         return taken
 
 
@@ -317,6 +319,18 @@ def save_checkpoint(db: sqlite3.Connection, backend: str, device: str, text: str
         " ON CONFLICT (backend, device) DO UPDATE SET text = excluded.text WHERE text != excluded.text",
         (backend, device, text),
     )
+
+
+def save_managed(db: sqlite3.Connection, texts: Mapping[str, str | None]) -> None:
+    """Write texts of alarm management by key; None deletes one."""
+    for key, text in texts.items():
+        if text is None:
+            db.execute("DELETE FROM managed WHERE key = ?", (key,))
+        else:
+            db.execute(
+                "INSERT INTO managed (key, text) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET text = excluded.text",
+                (key, text),
+            )
 
 
 def add_dead_letter(db: sqlite3.Connection, counters: Counters, limits: OutboxLimits, letter: DeadLetter) -> int:
