@@ -52,6 +52,14 @@ def test_node_id_begins_with_the_base_topics_slug() -> None:
             },
         ),
         (row("x", Component.DEVICE_TRACKER), {"source_type": "gps", "json_attributes_topic": STATE}),
+        (
+            row("x", Component.UPDATE),
+            {
+                "state_topic": STATE,
+                "value_template": "{{ (value_json.get('x') or {}) | tojson }}",
+                "display_precision": 0,
+            },
+        ),
         (row("x", Component.BUTTON), {"command_topic": "site/fleet 2/device/hq_1/set/x", "qos": 1}),
     ],
 )
@@ -64,7 +72,10 @@ def test_component_without_state_has_no_state_topic(kind: Component) -> None:
     assert component(row("x", kind)).get("state_topic") != STATE
 
 
-@pytest.mark.parametrize("kind", [Component.SENSOR, Component.BINARY_SENSOR, Component.EVENT, Component.DEVICE_TRACKER])
+@pytest.mark.parametrize(
+    "kind",
+    [Component.SENSOR, Component.BINARY_SENSOR, Component.EVENT, Component.DEVICE_TRACKER, Component.UPDATE],
+)
 def test_component_without_write_has_no_command_topic(kind: Component) -> None:
     assert "command_topic" not in component(row("x", kind))
 

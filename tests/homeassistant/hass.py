@@ -60,6 +60,7 @@ mqtt:
 - sensor: {{name: Loaded, state_topic: loaded}}
 - switch: {{name: Loaded, command_topic: loaded}}
 - text: {{name: Loaded, command_topic: loaded}}
+- update: {{name: Loaded, state_topic: loaded}}
 """
 # The other steps would set up integrations that want the network.
 ONBOARDING = {"version": 4, "key": "onboarding", "data": {"done": ["core_config", "analytics", "integration"]}}

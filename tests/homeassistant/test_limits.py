@@ -25,9 +25,11 @@ ENTITIES = (
     row("flow", Component.NUMBER),
     row("door", Component.EVENT, options=("opened", "closed")),
     row("voltage", source="lines"),
+    row("rules_update", Component.UPDATE),
 )
+VERSIONS = {"installed_version": "2021-09-01", "latest_version": "2021-09-08"}
 REMARK = "端口 " * 100
-STATE = {"remark": REMARK, "rules": 100, "limit": 85, "flow": 4000, "voltage": 48}
+STATE = {"remark": REMARK, "rules": 100, "limit": 85, "flow": 4000, "voltage": 48, "rules_update": VERSIONS}
 RULES = [{"name": f"rule {n}", "comment": "x" * 300} for n in range(100)]
 
 
@@ -49,6 +51,14 @@ async def test_values_at_the_limits_are_accepted_without_a_warning(
         assert remark["attributes"]["text"] == REMARK
         rules = await hass.wait_state("sensor.hq_9_rules", lambda state: "omitted" in state["attributes"])
         assert rules["attributes"]["omitted"] == 100 - len(rules["attributes"]["rules"])
+
+        await hass.wait_state("update.hq_9_rules_update", lambda state: state["attributes"].items() >= VERSIONS.items())
+        await hass.wait_state("update.hq_9_rules_update", lambda state: state["state"] == "on")
+        current = {"installed_version": "2021-09-08", "latest_version": "2021-09-08"}
+        for versions in (current, None):  # what is not known any more changes nothing, and costs no warning
+            changed = device("hq_9", entities=ENTITIES, state=STATE | {"rules_update": versions})
+            await parts.hub.accept(update(changed, requested_at=0.5))
+            await hass.wait_state("update.hq_9_rules_update", lambda state: state["state"] == "off")
 
         await hass.wait_state("sensor.hq_9_voltage", lambda state: state["state"] == "48")
         parts.publisher.set_retained(TOPICS.source("hq", "lines"), OFFLINE)

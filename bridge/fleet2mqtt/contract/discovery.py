@@ -21,7 +21,8 @@ SUPPORT_URL = "https://github.com/fleet2mqtt/fleet2mqtt"
 
 _WITH_COMMAND_TOPIC = (Component.BUTTON, Component.NUMBER, Component.SELECT, Component.SWITCH, Component.TEXT)
 # Home Assistant's defaults, as are empty connections: while it compiles a component's schema in a thread, it validates
-# without adding defaults, and does not create an entity that lacks them (seen on 2025.4.4).
+# without adding defaults, and does not create an entity that lacks them (seen on 2025.4.4). An update's
+# `display_precision` is one of them.
 _AVAILABILITY_PAYLOADS = {"payload_available": ONLINE.decode(), "payload_not_available": OFFLINE.decode()}
 # Home Assistant's abbreviations: a component whose source is not a primary one repeats the list, and there may be many.
 _SHORT_PAYLOADS = {"pl_avail": ONLINE.decode(), "pl_not_avail": OFFLINE.decode()}
@@ -133,12 +134,16 @@ def _shared_members(entity: EntityDescription, language: str) -> Mapping[str, An
         component["source_type"] = "gps"
     elif entity.component is not Component.BUTTON:
         component["value_template"] = _value_template(entity)
+    if entity.component is Component.UPDATE:
+        component["display_precision"] = 0
     return component | _optional_members(entity)
 
 
 def _value_template(entity: EntityDescription) -> str:
     if entity.secret:  # write-only: shown empty, whatever was written
         return "{{ '' }}"
+    if entity.component is Component.UPDATE:  # null is refused with a warning, an empty object changes nothing
+        return f"{{{{ (value_json.get('{entity.key}') or {{}}) | tojson }}}}"
     if entity.component is Component.TEXT:  # a text entity has no state None
         return f"{{{{ value_json.get('{entity.key}') or '' }}}}"
     return f"{{{{ value_json.get('{entity.key}') }}}}"

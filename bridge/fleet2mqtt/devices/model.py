@@ -26,6 +26,7 @@ class Component(StrEnum):
     SENSOR = "sensor"
     SWITCH = "switch"
     TEXT = "text"
+    UPDATE = "update"
 
 
 STATELESS = frozenset((Component.BUTTON, Component.EVENT))

@@ -45,8 +45,9 @@ _LIBRARIES = {
     "trace": ("2021-09-02", "2021-09-02", "OFF", _LATER, "OFF"),
 }
 _LIBRARY = {
-    "current": "sensor diagnostic",
-    "new": "sensor diagnostic",
+    "update": "update diagnostic",
+    "current": "sensor diagnostic off",
+    "new": "sensor diagnostic off",
     "enable": "binary_sensor diagnostic",
     "expire": "sensor diagnostic timestamp",
     "is_expired": "binary_sensor diagnostic problem",
@@ -95,6 +96,10 @@ async def guarded() -> AsyncIterator[tuple[Simulator, Run]]:
         yield simulator, run
 
 
+def _versions(values: tuple[str, ...]) -> dict[str, str]:
+    return {"installed_version": values[0], "latest_version": values[1]}
+
+
 def _describe(item: EntityDescription) -> str:
     flags = (item.category, "" if item.enabled else "off", "secret" if item.secret else "")
     parts = (item.component, *flags, item.device_class, item.unit, item.state_class, ",".join(item.options))
@@ -119,7 +124,7 @@ async def test_appliance_entities_have_values(guarded: tuple[Simulator, Run]) ->
     libraries = {
         f"library_{name}_{field}": (description, value)
         for name, values in _LIBRARIES.items()
-        for (field, description), value in zip(_LIBRARY.items(), values, strict=True)
+        for (field, description), value in zip(_LIBRARY.items(), (_versions(values), *values), strict=True)
     }
     box = run.devices[NAME]
     _same(box, _BOX | libraries, "sys_time")

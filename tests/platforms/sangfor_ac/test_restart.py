@@ -54,7 +54,7 @@ async def test_restored_values_source_has_not_answered_stay(tmp_path: Path, assi
         simulator.users["a"]["enable"] = False
         await restarted.poll(run, "status")
         libraries = {key: value for key, value in restarted.before[NAME].items() if key.startswith("library_")}
-        assert len(libraries) == 25
+        assert len(libraries) == 30
         assert libraries.items() <= restarted.state(NAME).items()
         await restarted.poll(run, "online_users")
         assert restarted.state(USER)["enable"] == "ON"

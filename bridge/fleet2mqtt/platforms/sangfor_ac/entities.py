@@ -262,13 +262,29 @@ def library_entities(key: str, name: str) -> tuple[ApplianceEntity, ...]:
             attributes=lambda record: whole(getattr(record.library(key), field)),
             source=LIBRARIES,
             category=DIAGNOSTIC,
+            enabled=False,
             icon=icon,
         )
+
+    def versions(record: ApplianceRecord) -> Value:
+        library = record.library(key)
+        known = {"installed_version": cut(library.current), "latest_version": cut(library.new)}
+        return {name: text for name, text in known.items() if text is not None} or None
 
     def expiry(record: ApplianceRecord) -> Attributes:
         return {"expire": record.library(key).expire} if record.library(key).expire else None
 
     return (
+        EntityDescription(
+            key=f"library_{key}_update",
+            name=Name(f"{name}: update", f"{name}：更新"),
+            component=Component.UPDATE,
+            value=versions,
+            exists=lambda record: exists("current")(record) and exists("new")(record),
+            source=LIBRARIES,
+            category=DIAGNOSTIC,
+            icon="mdi:database-sync",
+        ),
         version("current", "current version", "当前版本", "mdi:database"),
         version("new", "newest version", "最新版本", "mdi:database-arrow-up"),
         EntityDescription(
@@ -290,6 +306,7 @@ def library_entities(key: str, name: str) -> tuple[ApplianceEntity, ...]:
             source=LIBRARIES,
             device_class="timestamp",
             category=DIAGNOSTIC,
+            essential=True,
             icon="mdi:certificate",
         ),
         EntityDescription(
@@ -302,6 +319,7 @@ def library_entities(key: str, name: str) -> tuple[ApplianceEntity, ...]:
             source=LIBRARIES,
             device_class="problem",
             category=DIAGNOSTIC,
+            essential=True,
         ),
     )
 
