@@ -98,6 +98,7 @@ class BackendConnector:
             save_checkpoint=partial(self.outbox.save_checkpoint, name),
             primary_fails=partial(self.active.primary_fails, name),
             selects=self.selection.selects,
+            excludes_kind=config.selection.excludes_kind,
             is_enabled=config.selection.is_enabled,
         )
         return api.platforms()[config.platform]().connect(context)

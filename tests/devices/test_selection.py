@@ -52,6 +52,11 @@ def test_rule_with_kind_is_about_sub_devices_only() -> None:
     assert filtered(only, OWN, GATEWAY, LINE) == ["hq", "hq_1"]
 
 
+def test_kind_is_excluded_by_a_rule_without_other_attributes() -> None:
+    assert Selection(exclude=(Rule(kind="line", name="*1"), Rule(kind="line"))).excludes_kind("line")
+    assert not Selection(exclude=(Rule(kind="line", name="*1"), Rule(name="*"))).excludes_kind("line")
+
+
 TABLE = (row("usual"), row("hidden", enabled=False), row("alarmed", essential=True))
 
 

@@ -76,6 +76,10 @@ class Selection:
             return False
         return not any(rule.matches(device) for rule in self.exclude)
 
+    def excludes_kind(self, kind: str) -> bool:
+        """Return True if a rule excludes all sub-devices of a kind."""
+        return Rule(kind=kind) in self.exclude
+
     def is_enabled(self, entity: EntityDescription) -> bool:
         """Return True if an entity is published and enabled, so that its value is worth a call."""
         override = self.overrides.get(entity.key)
