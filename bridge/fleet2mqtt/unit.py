@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
+import math
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.polling.poller import Poller
 from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.sdk import api
-from fleet2mqtt.sdk.api import Backend, Context
+from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.storage.inventory_file import Snapshot
 
 _LOG = logging.getLogger(__name__)
@@ -41,11 +42,11 @@ class ActiveBackends:
     configs: dict[str, BackendConfig] = field(default_factory=dict)
     backends: dict[str, Backend] = field(default_factory=dict)
     pollers: dict[str, Poller] = field(default_factory=dict)
+    selections: dict[str, Selection] = field(default_factory=dict)
 
     def selection_of(self, backend: str) -> Selection:
-        """Return the selection of a backend as it is configured; of one that is not configured, the default."""
-        config = self.configs.get(backend)
-        return DEFAULT if config is None else config.selection
+        """Return the selection of a backend that runs, its unpolled sources included; of another one the default."""
+        return self.selections.get(backend, DEFAULT)
 
     def secondary_sources(self, backend: str) -> frozenset[str]:
         """Return the names of a backend's sources that are not primary; each has an availability topic."""
@@ -86,8 +87,9 @@ class BackendConnector:
     active: ActiveBackends
     selection: SelectionFilter
 
-    def connect(self, config: BackendConfig) -> AbstractAsyncContextManager[Backend]:
-        """Return the context in which the backend is open."""
+    @asynccontextmanager
+    async def connect(self, config: BackendConfig) -> AsyncIterator[Backend]:
+        """Open a backend, with the sources that are to be polled."""
         name = config.name
         context = Context(
             name=name,
@@ -101,7 +103,10 @@ class BackendConnector:
             excludes_kind=config.selection.excludes_kind,
             is_enabled=config.selection.is_enabled,
         )
-        return api.platforms()[config.platform]().connect(context)
+        async with api.platforms()[config.platform]().connect(context) as backend:
+            unpolled = unpolled_sources(backend.sources, config.selection)
+            polled = tuple(source for source in backend.sources if source.name not in unpolled)
+            yield replace(backend, sources=polled, unpolled=unpolled)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -206,6 +211,9 @@ class Unit:
         self._active.configs[name] = config
         self._active.backends[name] = backend
         self._active.pollers[name] = poller
+        self._active.selections[name] = replace(config.selection, unpolled=backend.unpolled)
+        for source in backend.unpolled:
+            self._publisher.clear_retained(self._topics.source(name, source))
         await self._hub.apply_selection(name)
         if name not in self._registry.devices:
             self._hub.accept_device(_own_device(backend))
@@ -216,6 +224,7 @@ class Unit:
         if polls := self._polls.pop(name, None):
             await polls.cancel()
         del self._active.configs[name], self._active.backends[name], self._active.pollers[name]
+        del self._active.selections[name]
         await self._calls.wait_idle(name)
         self._hub.detach_backend(name)
         await self._contexts.pop(name).aclose()
@@ -253,6 +262,17 @@ class Unit:
             name,
             self._topics.bridge("request/forget"),
         )
+
+
+def unpolled_sources(sources: Iterable[Source], selection: Selection) -> frozenset[str]:
+    """Return the names of the sources that are off, read excluded sub-devices, or feed no entity that is enabled."""
+    return frozenset(source.name for source in sources if not source.primary and _is_unpolled(source, selection))
+
+
+def _is_unpolled(source: Source, selection: Selection) -> bool:
+    if source.interval == math.inf or (source.kind is not None and selection.excludes_kind(source.kind)):
+        return True
+    return bool(source.entities) and not any(map(selection.is_enabled, source.entities))
 
 
 def _own_device(backend: Backend) -> Device:

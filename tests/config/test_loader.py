@@ -237,3 +237,11 @@ def test_secret_options_of_a_platform_at_any_depth_are_secret(tmp_path: Path) ->
     config = load(file, {"mine": lambda: platform})
     assert config.backends["x"].secrets == {"sesame-3", "sesame-4"}
     assert config.secrets == {"sesame-3", "sesame-4"}
+
+
+@pytest.mark.parametrize("off", ["off", "'off'", "false"])
+def test_optional_source_may_be_off(off: str) -> None:
+    backend = read(f"backends: {{hq: {{platform: ums, url: 'http://a', scan_interval: {{alarms: {off}}}}}}}").backends[
+        "hq"
+    ]
+    assert backend.options["scan_interval"] == {"devices": 60, "alarms": None}

@@ -121,6 +121,22 @@ def test_rule_taken_away_lets_devices_return() -> None:
     assert running.registry.devices.keys() == {"hq_1", "hq_1_fxo"}
 
 
+def test_source_that_is_not_polled_has_neither_devices_nor_entities() -> None:
+    running = Running()
+    table = (row("usual"), row("measured", source="lines"))
+    line = device("hq_1_fxo", via="hq_1", source="lines", scope="lines:1")
+    gateway = device("hq_1", entities=table, state={"usual": 1, "measured": 2})
+    running.accept(gateway, line)
+    running.selection = Selection(unpolled=frozenset({"lines"}), overrides={"measured": Override(enabled=True)})
+    assert not running.selection.is_enabled(table[1])
+    changes = running.registry.apply_selection("hq")
+    assert (changes.removed, changes.discovery_changed) == ({"hq_1_fxo"}, {"hq_1"})
+    running.accept(device("hq_1", entities=table, state={"usual": 3, "measured": 4}), line)
+    assert running.registry.devices.keys() == {"hq_1"}
+    assert running.registry.devices["hq_1"].state == {"usual": 3}
+    assert running.registry.removed_components == {"hq_1": {"measured": "sensor"}}
+
+
 def test_details_reduced_in_a_running_fleet_remove_entities() -> None:
     running = Running()
     state = {"usual": 1, "hidden": 2, "alarmed": 3}

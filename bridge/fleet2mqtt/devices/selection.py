@@ -60,17 +60,23 @@ class Override:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The options `include`, `exclude`, `entities` and `overrides` of one backend."""
+    """The options `include`, `exclude`, `entities` and `overrides` of one backend.
+
+    `unpolled` are the sources that are not polled: the devices and entities that they own are not published.
+    """
 
     include: tuple[Rule, ...] = ()
     exclude: tuple[Rule, ...] = ()
     entities: Detail = Detail.STANDARD
     overrides: Mapping[str, Override] = field(default_factory=dict)
+    unpolled: frozenset[str] = frozenset()
 
     def selects(self, device: Device) -> bool:
         """Return True if the rules select a device by itself. The backend's own device is always selected."""
         if device.id == device.backend:
             return True
+        if device.source in self.unpolled:
+            return False
         include = [rule for rule in self.include if rule.kind == device.kind]
         if include and not any(rule.matches(device) for rule in include):
             return False
@@ -82,6 +88,8 @@ class Selection:
 
     def is_enabled(self, entity: EntityDescription) -> bool:
         """Return True if an entity is published and enabled, so that its value is worth a call."""
+        if entity.source in self.unpolled:
+            return False
         override = self.overrides.get(entity.key)
         if override is not None and override.enabled is not None:
             return override.enabled
@@ -93,6 +101,8 @@ class Selection:
         """Return an entity description as the options want it, None if it is not published."""
         override = self.overrides.get(entity.key)
         wanted = override is not None and override.enabled
+        if entity.source in self.unpolled:
+            return None
         if self.entities is Detail.MINIMAL and not (entity.essential or wanted):
             return None
         enabled = self.is_enabled(entity)
@@ -109,7 +119,7 @@ class Selection:
     @property
     def keeps_entities(self) -> bool:
         """True if the options leave all entities as the platform describes them."""
-        return self.entities is Detail.STANDARD and not self.overrides
+        return self.entities is Detail.STANDARD and not self.overrides and not self.unpolled
 
 
 def _matches(pattern: str | None, *values: str | None) -> bool:

@@ -15,6 +15,7 @@ A platform is a module named by an entry point of the group `fleet2mqtt.platform
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -45,6 +46,10 @@ class Source:
     returns a value of the vendor's own that changes while its data is alive (a clock, an uptime); when it does not
     change for the backend's `stale_after`, the data of this source is stale. `needs_clock` makes the source wait until
     this machine's clock is set: what is new among past alarms cannot be told before.
+
+    `entities` are all those that the source feeds, where it serves nothing else, and `kind` the kind of the sub-devices
+    that it reads. A source of which no entity is enabled, or whose kind is excluded, is not polled, nor is one that is
+    `off` in `scan_interval`; what it owns is not published then. Without `entities` it is polled whatever is enabled.
     """
 
     name: str
@@ -53,6 +58,8 @@ class Source:
     primary: bool = False
     freshness: Callable[[], Any] | None = None
     needs_clock: bool = False
+    entities: tuple[EntityDescription, ...] = ()
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +161,8 @@ class Backend(Generic[ClientT]):
     title: str = ""
     manufacturer: str | None = None
     configuration_url: str | None = None
+    unpolled: frozenset[str] = frozenset()
+    """Names of the sources that the options leave out; the core sets it, and takes them out of `sources`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +194,9 @@ class Context:
         return cast("ZoneInfo", self.options["time_zone"])
 
     def interval(self, source: str) -> float:
-        """Return the poll interval of a source in seconds."""
-        return float(self.options["scan_interval"][source])
+        """Return the poll interval of a source in seconds; infinity for one that is off."""
+        seconds = self.options["scan_interval"][source]
+        return math.inf if seconds is None else float(seconds)
 
 
 class Platform(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -26,11 +27,28 @@ def whole(value: int) -> int:
     return value
 
 
-def scan_interval(**defaults: float) -> dict[Any, Any]:
-    """Return the schema of `scan_interval`, with a platform's sources and their default seconds."""
-    seconds = vol.All(_number, vol.Range(min=0.1, max=86_400))
-    intervals = {vol.Optional(name, default=default): seconds for name, default in defaults.items()}
+def scan_interval(*optional: str, **defaults: float) -> dict[Any, Any]:
+    """Return the schema of `scan_interval`, with a platform's sources and their default seconds.
+
+    The sources named in `optional` may be `off`, which the schema returns as None: they are not polled.
+    """
+    seconds: Callable[[Any], Any] = vol.Schema(vol.All(_number, vol.Range(min=0.1, max=86_400)))
+    intervals = {
+        vol.Optional(name, default=default): _or_off(seconds) if name in optional else seconds
+        for name, default in defaults.items()
+    }
     return {vol.Optional("scan_interval", default=dict): intervals}
+
+
+def _or_off(seconds: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def validate(value: Any) -> Any:
+        if value is False or value == "off":  # YAML makes a plain off false
+            return None
+        if isinstance(value, str | bool):
+            raise vol.Invalid("expected a number of seconds, or off")
+        return seconds(value)
+
+    return validate
 
 
 def _number(value: Any) -> int | float:

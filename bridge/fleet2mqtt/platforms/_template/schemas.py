@@ -21,7 +21,7 @@ def _key(value: Any) -> str:
 # value out of every log, topic and page.
 OPTIONS: dict[Any, Any] = {
     vol.Required("api_key", description=SECRET, msg="missing; expected the key of the relay cloud"): _key,
-    **scan_interval(devices=60, readings=300),
+    **scan_interval("readings", devices=60, readings=300),
 }
 
 ID = vol.All(identifier, vol.Length(min=1, max=64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -91,7 +92,7 @@ def _sources(context: Context, coordinator: Coordinator) -> tuple[Source, ...]:
         LATTICES: coordinator.poll_lattices,
         AUTHORISATIONS: coordinator.poll_authorisations,
     }
-    if coordinator.assets is not None:
+    if coordinator.assets is not None and context.interval(LATTICES) < math.inf:  # they tell which locks there are
         polls[ASSETS] = coordinator.poll_assets
     return tuple(
         Source(name=name, interval=context.interval(name), poll=poll, primary=name == STATIONS)

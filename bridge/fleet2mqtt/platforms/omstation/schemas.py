@@ -256,5 +256,5 @@ OPTIONS = {
         vol.Optional("token", default=None, description=SECRET): _text_or_none,
         vol.Optional("server_token", default=None, description=SECRET): _text_or_none,
     },
-    **scan_interval(stations=60, lattices=60, authorisations=600, assets=300),
+    **scan_interval("lattices", "authorisations", "assets", stations=60, lattices=60, authorisations=600, assets=300),
 }

@@ -266,7 +266,17 @@ APP_RANK = {**_RANK, vol.Optional("groups"): _IDS}
 
 OPTIONS = {
     vol.Required("key", description=SECRET, msg="missing; expected the shared key of the AC's open interface"): _WORD,
-    **scan_interval(status=60, online_users=60, policies=600, groups=600, libraries=3600, bindings=600, users=600),
+    **scan_interval(
+        "libraries",
+        "bindings",
+        status=60,
+        online_users=60,
+        policies=600,
+        groups=600,
+        libraries=3600,
+        bindings=600,
+        users=600,
+    ),
     vol.Optional("spacing", default=1.0): _seconds,
     vol.Optional("language", default="en"): vol.In(["zh", "en"]),
     vol.Optional("watch", default=dict): {

@@ -146,7 +146,7 @@ def _state(value: Any) -> str:
 
 
 OPTIONS = {
-    **scan_interval(devices=30, details=60, mappings=60),
+    **scan_interval("mappings", devices=30, details=60, mappings=60),
     vol.Optional("page_size", default=50): vol.All(whole, vol.Range(min=1, max=MAX_PAGE)),
     vol.Optional("first_page", default=1): vol.All(whole, vol.In([0, 1])),
     vol.Optional("query", default="all"): vol.Any(

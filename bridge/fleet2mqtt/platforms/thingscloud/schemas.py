@@ -103,7 +103,7 @@ OPTIONS: Mapping[Any, Any] = {
     vol.Optional("attributes", default=dict): _overrides,
     vol.Optional("buttons", default=dict): _buttons,
     vol.Optional("coordinates", default=Coordinates.NONE.value): vol.In([each.value for each in Coordinates]),
-    **scan_interval(devices=60, attributes=60, schema=3600, alarms=60, stat=300, meta=3600),
+    **scan_interval("stat", "meta", devices=60, attributes=60, schema=3600, alarms=60, stat=300, meta=3600),
 }
 
 TEXT = vol.All(str, vol.Length(max=MAX_TEXT))

@@ -27,7 +27,18 @@ OPTIONS: Mapping[Any, Any] = {
     vol.Optional("area", default="group"): vol.In(("group", "location", "none")),
     # The document names no period for the one value that could stand still, the time of the statistics.
     vol.Optional("stale_after", default=0): vol.All(vol.Any(int, float), vol.Range(min=0)),
-    **scan_interval(devices=60, alarms=60, lines=300, status=300, statistics=300, events=300),
+    **scan_interval(
+        "lines",
+        "status",
+        "statistics",
+        "events",
+        devices=60,
+        alarms=60,
+        lines=300,
+        status=300,
+        statistics=300,
+        events=300,
+    ),
 }
 
 
