@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,6 +109,17 @@ def test_rule_added_to_a_running_fleet_removes_devices_and_their_sub_devices() -
     running.accept(device("hq_1", name="Branch 7", groups=("North",)), LINE)
     assert running.registry.devices.keys() == {"hq", "hq_2"}
     assert running.registry.is_excluded("hq_1_fxo")
+
+
+def test_device_that_moves_into_an_excluded_group_is_removed_and_returns() -> None:
+    running = Running()
+    running.selection = Selection(exclude=(Rule(group="South"),))
+    running.accept(GATEWAY, LINE)
+    moved = update(replace(GATEWAY, groups=("South",)), LINE, requested_at=1.0)
+    assert running.registry.accept(moved, "now").removed == {"hq_1", "hq_1_fxo"}
+    assert running.registry.devices == {}
+    running.accept(replace(GATEWAY), LINE)
+    assert running.registry.devices.keys() == {"hq_1", "hq_1_fxo"}
 
 
 def test_rule_taken_away_lets_devices_return() -> None:

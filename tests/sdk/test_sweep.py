@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fleet2mqtt.errors import Ambiguous, BackendError, RateLimited, Rejected
 from fleet2mqtt.sdk.sweep import MISSED_SWEEPS, Sweep, read_in_halves
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -129,3 +132,68 @@ async def test_sweep_items_left_out_are_missed_without_an_error() -> None:
         sweep.record_missing("d")
         sweep.close()
     assert [sweep.is_missed(item) for item in "abcd"] == [False, False, False, True]
+
+
+class Vendor:
+    """A vendor whose responses the test releases one by one."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.responses: dict[str, asyncio.Future[str]] = {}
+
+    async def read(self, item: str) -> str:
+        self.asked.append(item)
+        response: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.responses[item] = response
+        return await response
+
+    async def next_asked(self, count: int) -> list[str]:
+        await wait_until(lambda: len(self.asked) >= count, f"{count} items")
+        return self.asked
+
+
+async def test_sweep_asks_for_as_many_items_at_once_as_allowed() -> None:
+    vendor, found = Vendor(), []
+
+    async def sweep() -> None:
+        found.extend([item async for item, _ in Sweep().run("abcd", vendor.read, concurrency=2)])
+
+    task = asyncio.create_task(sweep())
+    assert await vendor.next_asked(2) == ["a", "b"]
+    vendor.responses["b"].set_result("B")
+    assert await vendor.next_asked(3) == ["a", "b", "c"]
+    for item in "ac":
+        vendor.responses[item].set_result(item)
+    assert await vendor.next_asked(4) == ["a", "b", "c", "d"]
+    vendor.responses["d"].set_result("D")
+    await asyncio.wait_for(task, PATIENCE)
+    assert found[0] == "b"
+    assert set(found) == set("abcd")
+
+
+async def test_sweep_that_is_closed_early_cancels_what_it_asked_for() -> None:
+    vendor = Vendor()
+    async with aclosing(Sweep().run("abc", vendor.read, concurrency=3)) as results:  # type: ignore[type-var]
+        taken = asyncio.ensure_future(anext(results))
+        await vendor.next_asked(3)
+        vendor.responses["a"].set_result("A")
+        assert await taken == ("a", "A")
+    assert [vendor.responses[item].cancelled() for item in "bc"] == [True, True]
+
+
+async def test_sweep_item_that_comes_first_does_not_move_where_the_next_begins() -> None:
+    sweep, urgent, asked = Sweep(primary_fails=lambda: True), ["g"], []
+
+    async def read(item: str) -> str:
+        asked.append(item)
+        if item in "bc":
+            raise Ambiguous(f"{item} fails")
+        if item == "a":
+            urgent[:] = ["zz", "e", "f"]
+        return item
+
+    assert [item async for item, _ in sweep.run(ITEMS, read, first=lambda: urgent)][:4] == ["g", "a", "e", "f"]
+    assert sweep.order(ITEMS)[0] == "a"
+    async with aclosing(sweep.run(ITEMS, read, first=lambda: ["h"])) as results:  # type: ignore[type-var]
+        assert [(await anext(results))[0] for _ in range(2)] == ["h", "a"]
+    assert sweep.order(ITEMS)[0] == "b"

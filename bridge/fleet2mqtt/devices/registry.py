@@ -258,7 +258,8 @@ class Registry:
         id_ = device.id
         if self._accepted.get(id_) is device or self._is_outdated(id_, update):
             return
-        if not self._selection.selects(device):
+        if not self._selection.selects(device):  # which may be new: a device can move to another group
+            self._remove(id_, changes.removed)
             return
         current = self.devices.get(id_)
         merged = self._merge(current, device)

@@ -7,6 +7,7 @@ the primary source fail: then the system is at fault, not an item.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -48,22 +49,51 @@ class Sweep:
         return listed[start:] + listed[:start]
 
     async def run(
-        self, items: Iterable[str], read: Callable[[str], Awaitable[ResultT]]
+        self,
+        items: Iterable[str],
+        read: Callable[[str], Awaitable[ResultT]],
+        *,
+        concurrency: int = 1,
+        first: Callable[[], Iterable[str]] = tuple,
     ) -> AsyncIterator[tuple[str, ResultT | BackendError]]:
         """Ask for one item after another; yield each with what `read` returned, or with the error that was skipped.
 
-        Raises the last BackendError when it gives up, and after a sweep in which every item failed.
+        At most `concurrency` items are asked for at once. `first` returns the items that come before the others; it is
+        called before each is chosen, so that an item may move forward while the sweep runs. Raises the last
+        BackendError when it gives up, and after a sweep in which every item failed.
         """
-        for item in self.order(items):
-            try:
-                result = await read(item)
-            except BackendError as error:
-                self.record_failure(item, error)
-                yield item, error
-            else:
-                self.record_success(item)
-                yield item, result
+        waiting = dict.fromkeys(reversed(self.order(items)))
+        reading: dict[asyncio.Future[ResultT], tuple[str, bool]] = {}
+        try:
+            while waiting or reading:
+                while waiting and len(reading) < concurrency:
+                    chosen = next((item for item in first() if item in waiting), None)
+                    item = next(reversed(waiting)) if chosen is None else chosen
+                    del waiting[item]
+                    reading[asyncio.ensure_future(read(item))] = item, chosen is not None
+                done, _ = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
+                for each in [each for each in reading if each in done]:
+                    item, came_first = reading.pop(each)
+                    outcome = self._record(item, each, came_first=came_first)
+                    yield item, outcome
+        finally:
+            for each in reading:
+                each.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
         self.close()
+
+    def _record(self, item: str, reading: asyncio.Future[ResultT], *, came_first: bool) -> ResultT | BackendError:
+        """Record how the reading of an item ended. The next sweep does not begin after an item that came first."""
+        last = self._last
+        try:
+            result: ResultT | BackendError = reading.result()
+            self.record_success(item)
+        except BackendError as error:
+            self.record_failure(item, error)
+            result = error
+        if came_first:
+            self._last = last
+        return result
 
     def record_success(self, *items: str) -> None:
         """Record that an item was read, or the items of a batch; of an empty one that nothing failed."""
