@@ -181,7 +181,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     push_receiver = PushReceiver(hub, outbox, active.backends, active.configs, config.push.trusted_proxies)
     connector = BackendConnector(ids=ids, data_dir=config.data_dir, outbox=outbox, active=active, selection=selection)
     backend_status = BackendStatus(hub, publisher, topics)
-    unit = Unit(active, connector, hub, registry, publisher, backend_status, topics, calls, group)
+    unit = Unit(active, connector, hub, registry, publisher, backend_status, topics, calls, push_receiver, group)
     inventory = InventorySaver(config.data_dir / INVENTORY, registry, publisher, ids, hub.inventory_changed)
     former_topics = FormerTopics(
         config.data_dir / PUBLISHED_UNDER,

@@ -25,6 +25,8 @@ from fleet2mqtt.ops.backend_status import BackendStatus
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.polling.poller import Poller
 from fleet2mqtt.publishing.publisher import Publisher
+from fleet2mqtt.push.receiver import PushReceiver
+from fleet2mqtt.push.subscriber import SubscriptionRunner
 from fleet2mqtt.sdk import api
 from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.storage.inventory_file import Snapshot
@@ -138,6 +140,7 @@ class Unit:
         status: BackendStatus,
         topics: Topics,
         calls: CallsInProgress,
+        push_receiver: PushReceiver,
         group: asyncio.TaskGroup,
     ) -> None:
         self._active = active
@@ -148,6 +151,7 @@ class Unit:
         self._status = status
         self._topics = topics
         self._calls = calls
+        self._push_receiver = push_receiver
         self._group = group
         self._contexts: dict[str, AsyncExitStack] = {}
         self._polls: dict[str, TaskSet] = {}
@@ -230,11 +234,21 @@ class Unit:
         await self._contexts.pop(name).aclose()
 
     def start(self, name: str) -> None:
-        """Poll the sources of a backend until `stop_polls` or `remove`."""
+        """Poll the sources of a backend, and receive its subscription, until `stop_polls` or `remove`."""
         poller = self._active.pollers[name]
         polls = self._polls[name] = TaskSet(self._group)
         for source in poller.backend.sources:
             polls.start(poller.run(source), f"{name} {source.name}")
+        if subscription := poller.backend.subscription:
+            runner = SubscriptionRunner(
+                poller.backend,
+                subscription,
+                self._push_receiver,
+                changed=partial(self._status.on_health, poller.health),
+                request_poll=poller.request_poll,
+            )
+            polls.start(runner.accept(), f"{name} messages")
+            polls.start(runner.run(), f"{name} subscription")
 
     async def stop_polls(self) -> None:
         """End the polls of all backends."""

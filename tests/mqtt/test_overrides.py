@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import inspect
+import socket
 import tomllib
 from pathlib import Path
 
@@ -17,11 +18,18 @@ from amqtt.broker import Broker as Amqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from fleet2mqtt.mqtt.amqtt_overrides import AmqttBroker
-from fleet2mqtt.mqtt.paho_overrides import PahoClient
+from fleet2mqtt.mqtt.paho_overrides import PahoClient, raw_socket
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
 OVERRIDES: tuple[tuple[type, type, set[str]], ...] = (
-    (PahoClient, paho.Client, {"_packet_write", "_handle_pubackcomp"}),
+    (
+        PahoClient,
+        paho.Client,
+        {
+            *("_packet_write", "_handle_pubackcomp"),
+            *("_create_socket", "_create_socket_connection", "_ssl_wrap_socket"),
+        },
+    ),
     (AmqttBroker, Amqtt, {"_publish_retained_messages_for_subscription"}),
 )
 
@@ -45,6 +53,19 @@ def test_paho_keeps_packets_and_messages_where_the_overrides_expect_them() -> No
     expected = {"command": 0x30, "qos": 1, "pos": 0, "to_process": 6, "packet": b"packet"}
     assert client._out_packet[0].items() >= expected.items()
     assert "packet" in client._in_packet
+
+
+def test_paho_keeps_the_socket_below_a_websocket_where_the_overrides_expect_it() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client = paho.Client(CallbackAPIVersion.VERSION2)
+        wrapper = object.__new__(paho._WebsocketWrapper)
+        wrapper._socket = ours
+        client._sock = wrapper
+        assert raw_socket(client) is ours
+        client._sock = None
+    source = inspect.getsource(paho._WebsocketWrapper.__init__)
+    assert "self._socket = socket" in source
 
 
 def test_amqtt_has_its_subscriptions_by_filter() -> None:

@@ -22,7 +22,8 @@ from fleet2mqtt.errors import BackendError, Disconnected
 from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.network import authority
 from fleet2mqtt.outbox import open_outbox
-from fleet2mqtt.sdk.api import Backend, Source
+from fleet2mqtt.push import subscriber
+from fleet2mqtt.sdk.api import Backend, Source, Subscription
 from fleet2mqtt.unit import ActiveBackends, BackendConnector
 
 BROKER_TIMEOUT = 25.0
@@ -55,7 +56,7 @@ async def open_backends(config: Config) -> AsyncIterator[dict[str, Backend]]:
 
 
 async def check(config: Config) -> list[tuple[str, str | None]]:
-    """Try the broker and the primary sources of each backend; return what was tried, and its problem if any."""
+    """Try the broker, and each backend's primary sources and subscription; return what was tried with its problem."""
     report = [await _check_broker(config)]
     async with open_backends(config) as backends:
         for backend in backends.values():
@@ -63,7 +64,19 @@ async def check(config: Config) -> list[tuple[str, str | None]]:
                 if source.primary:
                     problem = await _poll_first_page(source)
                     report.append((f"{backend.name} ({backend.platform}, {source.name})", problem))
+            if backend.subscription is not None:
+                problem = await _try_subscription(backend.subscription)
+                report.append((f"{backend.name} ({backend.platform}, subscribe)", problem))
     return report
+
+
+async def _try_subscription(subscription: Subscription) -> str | None:
+    """Connect to the vendor's MQTT broker and subscribe; return the error if that fails."""
+    try:
+        await subscriber.probe(subscription)
+    except BackendError as error:
+        return str(error)
+    return None
 
 
 async def _check_broker(config: Config) -> tuple[str, str | None]:

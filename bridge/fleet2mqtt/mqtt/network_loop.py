@@ -12,6 +12,8 @@ from typing import Any, Never
 
 import paho.mqtt.client as paho
 
+from fleet2mqtt.mqtt.paho_overrides import raw_socket
+
 _CONNECT_TIMEOUT = 30.0  # seconds for name resolution, TCP and TLS
 _TICK = 1.0  # seconds between two checks of the keep-alive
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
@@ -64,6 +66,8 @@ class NetworkLoop:
                 self._client.connect(host, port, keepalive, **options)
             except (OSError, ValueError) as error:
                 failure = error
+            except IndexError as error:  # paho's reading of an odd websocket handshake
+                failure = ConnectionAbortedError(f"an odd websocket handshake: {error}")
             try:
                 self._loop.call_soon_threadsafe(self._on_connected, connected, failure)
             except RuntimeError:  # the event loop was closed in the meantime
@@ -106,8 +110,8 @@ class NetworkLoop:
             connected.set_exception(failure)
 
     def _attach(self) -> None:
-        sock = self._client.socket()
-        if not isinstance(sock, socket.socket):
+        sock = raw_socket(self._client)
+        if sock is None:
             raise ConnectionAbortedError("the connection was closed at once")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._attached = True
@@ -123,8 +127,8 @@ class NetworkLoop:
     def _read(self) -> None:
         with self._callback_errors:
             self._client.loop_read()
-            sock = self._client.socket()
-            if self._attached and isinstance(sock, socket.socket):
+            sock = raw_socket(self._client)
+            if self._attached and sock is not None:
                 _acknowledge_at_once(sock)
             if isinstance(sock, ssl.SSLSocket) and sock.pending():
                 self._loop.call_soon(self._read)  # already decrypted: the selector does not report it
@@ -136,8 +140,8 @@ class NetworkLoop:
     def _write(self) -> None:
         with self._callback_errors:
             self._client.loop_write()
-            sock = self._client.socket()
-            if self._client.want_write() and isinstance(sock, socket.socket) and not self._watching_write:
+            sock = raw_socket(self._client)
+            if self._client.want_write() and sock is not None and not self._watching_write:
                 self._watching_write = True
                 self._loop.add_writer(sock, self._write)
 

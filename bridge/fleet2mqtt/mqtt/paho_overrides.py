@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -18,14 +20,32 @@ _FIRST_FAILURE = b"\x80"
 
 
 class PahoClient(paho.Client):
-    """paho's client without two of its costs.
+    """paho's client without two of its costs, and without a leak.
 
     paho makes a reason code and properties for each PUBACK, which was a quarter of the cost of publishing, and sends
-    each packet with a system call of its own, which was another quarter.
+    each packet with a system call of its own, which was another quarter. It leaves the socket open when a websocket
+    handshake fails.
     """
 
     _success = ReasonCode(PacketTypes.PUBACK)
     _no_properties = properties(PacketTypes.PUBACK)
+    _newest_socket: socket.socket | None = None
+
+    def _create_socket(self) -> Any:
+        try:
+            return super()._create_socket()
+        except Exception:
+            if self._newest_socket is not None:
+                self._newest_socket.close()
+            raise
+
+    def _create_socket_connection(self) -> socket.socket:
+        self._newest_socket = super()._create_socket_connection()
+        return self._newest_socket
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        self._newest_socket = wrapped = super()._ssl_wrap_socket(tcp_sock)
+        return wrapped
 
     def _packet_write(self) -> MQTTErrorCode:
         batch = _first_batch(self._out_packet)
@@ -48,6 +68,13 @@ class PahoClient(paho.Client):
             if mid in self._out_messages:
                 return self._do_on_publish(mid, self._success, self._no_properties)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+
+def raw_socket(client: paho.Client) -> socket.socket | None:
+    """Return the TCP or TLS socket of a client, also the one below its websocket; None while there is none."""
+    sock: Any = client.socket()
+    below = getattr(sock, "_socket", sock)
+    return below if isinstance(below, socket.socket) else None
 
 
 def _first_batch(packets: Iterable[Any]) -> list[Any]:

@@ -74,20 +74,21 @@ class TlsFiles:
     """TLS towards the broker. `ca` is the authority that signed its certificate, the system's authorities if None.
 
     `certificate` and `key` are the client's own. All are paths of PEM files, which are read at each connection, so that
-    renewed ones are used without a restart.
+    renewed ones are used without a restart. `option` is what stands before their names in errors.
     """
 
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
     verify: bool = True
+    option: str = "mqtt.tls."
 
     def load(self) -> ssl.SSLContext:
         """Read the files. Raises OSError that names what cannot be read, or is not PEM."""
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except OSError as error:
-            raise _named("mqtt.tls.ca", self.ca, error) from error
+            raise _named(f"{self.option}ca", self.ca, error) from error
         context.sslsocket_class = _ClosingSocket
         if not self.verify:
             context.check_hostname = False
@@ -96,7 +97,7 @@ class TlsFiles:
             try:
                 context.load_cert_chain(self.certificate, self.key)
             except OSError as error:
-                option = "mqtt.tls.certificate" if self.key is None else "mqtt.tls.certificate and key"
+                option = f"{self.option}certificate" + ("" if self.key is None else " and key")
                 raise _named(option, f"{self.certificate}, {self.key or 'no key'}", error) from error
         return context
 

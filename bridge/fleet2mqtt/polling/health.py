@@ -8,7 +8,7 @@ from typing import Any
 
 from fleet2mqtt.contract.payloads import now, stamp
 from fleet2mqtt.errors import BackendError
-from fleet2mqtt.sdk.api import Backend
+from fleet2mqtt.sdk.api import Backend, SubscriptionStatus
 
 DOWN_AFTER = 3
 """Failures in a row before a backend (its primary sources), or the devices of another source, are unavailable."""
@@ -78,7 +78,22 @@ class BackendHealth:
                 for name, count in sorted(self.backend.calls.items())
             },
             "quota": dict(self.backend.quota),
+            **({"subscription": _subscription(self.backend.subscription.status)} if self.backend.subscription else {}),
         }
+
+
+def _subscription(status: SubscriptionStatus) -> dict[str, Any]:
+    """Return the part of the health payload about the connection to the vendor's MQTT broker."""
+    return {
+        "connected": status.connected,
+        "since": stamp(status.since) if status.since else None,
+        "failures": status.failures,
+        "messages": status.messages,
+        "dropped": status.dropped,
+        "last_message": stamp(status.last_message) if status.last_message else None,
+        "error": _error(status.error),
+        "next_try": stamp(status.next_try) if status.next_try else None,
+    }
 
 
 def _error(error: BackendError | None) -> dict[str, Any] | None:

@@ -1,1 +1,1 @@
-"""HTTP pushes from vendors."""
+"""Pushes from vendors: by HTTP, and as messages of a vendor's own MQTT broker."""

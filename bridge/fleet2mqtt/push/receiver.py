@@ -147,6 +147,10 @@ class PushReceiver:
         push = self._authorize(remote, name, secret, kind)
         return None if push is None else self._respond(name, push, data[head.end() :])
 
+    async def accept(self, backend: str, push: Push, body: bytes) -> None:
+        """Accept a push that came in another way than by HTTP; what cannot be parsed becomes a dead letter."""
+        await self._accept(backend, push, body)
+
     async def _respond(self, backend: str, push: Push, body: bytes) -> bytes:
         self._busy += 1
         try:
@@ -212,9 +216,7 @@ class PushReceiver:
 
     def _find(self, backend: str, kind: str) -> Push | None:
         found = self._backends.get(backend)
-        if found is None or self._push_config(backend) is None:
-            return None
-        return next((push for push in found.pushes if push.kind == kind), None)
+        return next((push for push in (found.pushes if found else ()) if push.kind == kind), None)
 
     def _push_config(self, backend: str) -> PushConfig | None:
         config = self._configs.get(backend)

@@ -1,4 +1,4 @@
-"""The interface between a platform and the core: Backend, Source, Action, Push, Context.
+"""The interface between a platform and the core: Backend, Source, Action, Push, Subscription, Context.
 
 See docs/architecture.md, "A new platform".
 
@@ -19,6 +19,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -30,6 +31,7 @@ import voluptuous as vol
 
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import ClientT, Device, EntityDescription, Update
+from fleet2mqtt.errors import BackendError
 from fleet2mqtt.sdk.json_schema import json_schema
 
 ENTRY_POINTS = "fleet2mqtt.platforms"
@@ -131,6 +133,43 @@ class ServedCall:
     respond: Callable[[bytes, Mapping[str, str]], bytes]
 
 
+@dataclass(slots=True, kw_only=True)
+class SubscriptionStatus:
+    """The connection of a subscription. `since` is when it was made or lost, `next_try` when it is tried again.
+
+    `failures` counts attempts and losses in a row, `messages` what was received, `dropped` what came too fast or was
+    too large. `error` is why there is no connection.
+    """
+
+    connected: bool = False
+    since: datetime | None = None
+    failures: int = 0
+    messages: int = 0
+    dropped: int = 0
+    last_message: datetime | None = None
+    error: BackendError | None = None
+    next_try: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """A vendor's MQTT broker, whose messages are accepted as pushes of the kind that `kinds` has for their filter.
+
+    `url` has the scheme ws, wss, mqtt or mqtts; `ca` and `verify` are as for HTTP. `set_connected` is called with each
+    change. `refresh` names the sources that are polled at once when the connection is lost.
+    """
+
+    url: str
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+    kinds: Mapping[str, str] = field(repr=False)
+    set_connected: Callable[[bool], None]
+    refresh: tuple[str, ...] = ()
+    ca: str | None = None
+    verify: bool = True
+    status: SubscriptionStatus = field(default_factory=SubscriptionStatus)
+
+
 @dataclass(slots=True)
 class Calls:
     """Calls to one endpoint, and those that failed."""
@@ -156,6 +195,7 @@ class Backend(Generic[ClientT]):
     actions: tuple[Action, ...] = ()
     pushes: tuple[Push, ...] = ()
     served: tuple[ServedCall, ...] = ()
+    subscription: Subscription | None = None
     calls: Mapping[str, Calls] = field(default_factory=dict)
     quota: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""

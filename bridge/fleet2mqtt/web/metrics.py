@@ -109,14 +109,27 @@ class Metrics:
         known = Counter(
             device.backend for device in self._devices.devices.values() if device.backend and not is_backend(device)
         )
+        connected = GaugeMetricFamily(
+            f"{PREFIX}_subscription_connected", "Whether a vendor's MQTT broker is connected", labels=("backend",)
+        )
+        messages = CounterMetricFamily(
+            f"{PREFIX}_subscription_messages", "Messages from a vendor's MQTT broker", labels=("backend",)
+        )
+        dropped = CounterMetricFamily(
+            f"{PREFIX}_subscription_dropped", "Those that came too fast or were too large", labels=("backend",)
+        )
         for name, poller in self._pollers.items():
             available.add_metric((name,), poller.health.available)
+            if subscription := poller.backend.subscription:
+                connected.add_metric((name,), subscription.status.connected)
+                messages.add_metric((name,), subscription.status.messages)
+                dropped.add_metric((name,), subscription.status.dropped)
             for endpoint, count in sorted(poller.backend.calls.items()):
                 calls.add_metric((name, endpoint), count.calls)
                 failures.add_metric((name, endpoint), count.failures)
         for name in sorted({*self._pollers, *known}):
             devices.add_metric((name,), known[name])
-        yield from (calls, failures, available, devices)
+        yield from (calls, failures, available, devices, connected, messages, dropped)
 
     def _of_mqtt(self) -> Iterator[Metric]:
         mqtt = self._mqtt
