@@ -42,7 +42,8 @@ class Setup:
         if self.platform == "ums":
             backend["push"] = {"secret": SECRET}
         content = {
-            "mqtt": {"host": HOST, "port": self.broker, "discovery_rate": self.rate},
+            # The one before ended by a signal, and its will is delayed.
+            "mqtt": {"host": HOST, "port": self.broker, "discovery_rate": self.rate, "take_over": True},
             "data_dir": str(self.folder / "data"),
             "push": {"host": HOST, "port": self.push},
             "web": {"host": HOST, "port": 0},

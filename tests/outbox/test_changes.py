@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,15 +100,3 @@ async def test_suppressed_alarm_is_marked(outbox: Outbox) -> None:
     assert event.suppressed
     assert event.body["suppressed_by"] == "maintenance:1"
     assert ids(await outbox.unpublished(0)) == ["hq:1"]
-
-
-async def test_file_of_version_0_1_0_gets_the_table(tmp_path: Path) -> None:
-    path = tmp_path / "outbox.sqlite"
-    async with open_outbox(path) as outbox:
-        raised = await raise_door(outbox)
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE managed")
-    connection.close()
-    async with open_outbox(path) as outbox:
-        assert await outbox.managed() == {}
-        assert await outbox.active_alarms() == [raised]

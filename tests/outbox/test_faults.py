@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.errors import OutboxError, OutboxFull
 from fleet2mqtt.outbox import Outbox, Stored, open_outbox
-from tests.sample_alarms import alarm, nameless
+from tests.sample_alarms import RAISED, alarm, nameless
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -231,6 +232,24 @@ async def test_truncated_wal_loses_only_its_end(used: Path, tmp_path: Path) -> N
     assert held == sorted(held)
     assert held[0] == 30
     assert held[-1] > 50
+
+
+async def test_derived_tables_are_complete_after_a_crash(path: Path, tmp_path: Path) -> None:
+    """Alarms are one statement; last and standing alarms and the summary follow, and are not counted twice."""
+    raised = {"active": True, "alarm_key": "door"}
+    async with open_outbox(path) as outbox:
+        await outbox.add([alarm(1, **raised), alarm(2, device="hq_voip_2")], nameless)
+        await outbox.add([alarm(3, **raised | {"cleared": True, "severity": Severity.CLEARED})], nameless)
+        await outbox.add([alarm(4, device="hq_voip_2", **raised)], nameless)
+        crashed = lay(tmp_path / "crashed", contents(path), contents(path.with_name("outbox.db-wal")))
+    for _ in range(2):
+        async with open_outbox(crashed) as outbox:
+            assert [event.id for event in await outbox.active_alarms()] == ["hq:4"]
+            assert {device: event.id for device, event in (await outbox.last()).items()} == {
+                "hq_voip_1": "hq:1",
+                "hq_voip_2": "hq:4",
+            }
+            assert (await outbox.summary(RAISED))["last_day"]["critical"] == 3
 
 
 async def test_foreign_file_is_set_aside_with_its_wal(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,28 @@ async def test_waiting_calls_share_a_commit(outbox: Outbox) -> None:
     await asyncio.gather(*(add(outbox, number) for number in range(32)))
     assert outbox.depth == 32
     assert 1 <= outbox.commits - before <= 2
+
+
+async def test_commit_with_one_known_alarm_numbers_the_others(outbox: Outbox) -> None:
+    await add(outbox, 1, 2)
+    answers = await asyncio.gather(*(add(outbox, number) for number in (3, 2, 4, 3, 5)))
+    assert [[(event.id, event.seq) for event in events] for events in answers] == [
+        [("hq:3", 3)],
+        [],
+        [("hq:4", 4)],
+        [],
+        [("hq:5", 5)],
+    ]
+    assert (outbox.depth, outbox.last_seq) == (5, 5)
+    assert [event.seq for event in await outbox.unpublished(0)] == [1, 2, 3, 4, 5]
+
+
+async def test_event_has_its_number_in_its_json(outbox: Outbox) -> None:
+    await add(outbox, 1)
+    (event,) = await add(outbox, 2, name='a ","seq":0," b', description='"seq":0,')
+    (stored,), _ = await outbox.history(1, 1)
+    assert json.loads(event.data) == json.loads(stored.data) == event.body
+    assert event.body["seq"] == 2
 
 
 async def test_published_events_leave_the_queue_once(outbox: Outbox) -> None:

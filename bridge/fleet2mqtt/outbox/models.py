@@ -14,8 +14,6 @@ import orjson
 from fleet2mqtt.devices.model import Alarm, Severity
 
 DEAD_LETTER_BYTES = 64 * 1024
-CHANGE = "#"
-"""Separates an alarm's id, and the type and number of an event about it, in that event's identity."""
 _VENDOR_TYPES = frozenset(("raised", "cleared"))
 _ENDS = frozenset(("cleared", "closed"))
 
@@ -39,7 +37,7 @@ class OutboxLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmEvent:
-    """One event of an alarm, numbered. `body` is the JSON of the alarm contract.
+    """One event of an alarm, numbered. `body` is the object of the alarm contract, `data` the same as JSON.
 
     A `backlog` event is about an alarm raised before the bridge was responsible for it.
     """
@@ -53,6 +51,7 @@ class AlarmEvent:
     alarm_key: str
     received_at: datetime
     body: dict[str, Any]
+    data: bytes
     backlog: bool = False
 
     @property
@@ -91,7 +90,7 @@ class DeadLetter:
 class EventDraft:
     """An event that has no `seq` yet. `data` is the encoded body, in which `seq` is 0; `raised` is epoch seconds.
 
-    `change` is a suffix of the identity of an event about an alarm that was raised before. Such an event is neither a
+    `nonce` tells an event about an alarm that was raised before from others of its type. Such an event is neither a
     raise nor, unless it is `cleared`, the end of the alarm.
     """
 
@@ -106,12 +105,17 @@ class EventDraft:
     body: Mapping[str, Any]
     data: bytes
     backlog: bool = False
-    change: str = ""
+    nonce: str = ""
 
     @property
-    def identity(self) -> tuple[str, bool]:
+    def type(self) -> str:
+        """Type of the event: `raised`, `cleared`, or one of an event about an alarm."""
+        return str(self.body["type"])
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
         """Identity of the event: two drafts with one identity are the same event."""
-        return self.id + self.change, self.cleared
+        return self.id, self.type, self.nonce
 
     def event(self, seq: int) -> AlarmEvent:
         """Return the event with its number."""
@@ -125,8 +129,14 @@ class EventDraft:
             alarm_key=self.alarm_key,
             received_at=self.received_at,
             body={**self.body, "seq": seq},
+            data=number(self.data, seq),
             backlog=self.backlog,
         )
+
+
+def number(data: bytes, seq: int) -> bytes:
+    """Return an encoded body with its number, in which `seq` is 0. No text within JSON has a bare quote."""
+    return data.replace(b',"seq":0,', b',"seq":%d,' % seq, 1)
 
 
 def storable(text: str) -> str:
@@ -188,7 +198,7 @@ def change_draft(
         received_at=received_at,
         body=body,
         data=_encode(body),
-        change=f"{CHANGE}{members['type']}{CHANGE}{nonce}",
+        nonce=nonce,
     )
 
 
@@ -213,6 +223,7 @@ def restore(seq: int, active: int, alarm_key: str, data: bytes) -> AlarmEvent:
         alarm_key=alarm_key,
         received_at=datetime.fromisoformat(body["received_at"]),
         body=body,
+        data=number(data, seq),
         backlog=bool(body.get("backlog")),
     )
 
@@ -249,12 +260,14 @@ def _body(alarm: Alarm, received_at: datetime, device_name: str | None) -> dict[
 class Counters:
     """Figures of the outbox as of the last commit. A transaction works on a copy, which replaces them afterwards.
 
-    `seq` is the last number given; `stored` counts all events, `depth` and `size` those that the broker has not
-    acknowledged; `refused` counts events for which there was no room, `displaced` dead letters that made room. Within a
-    transaction `oldest` is None once it may have changed; `minute` is the newest that was counted for the summary.
+    `seq` is the last number given, `derived` the last that is in the derived tables; `stored` counts all events that
+    have a body, `depth` and `size` those that the broker has not acknowledged, `seen` all identities; `refused` counts
+    events for which there was no room, `displaced` dead letters that made room. Within a transaction `oldest` is None
+    once it may have changed; `minute` is the newest in which the summary was cut.
     """
 
     seq: int
+    derived: int
     first_seq: int
     stored: int
     depth: int
@@ -269,17 +282,20 @@ class Counters:
 
 def measure(db: sqlite3.Connection) -> Counters:
     """Return the figures of a file that was just opened."""
-    (seq,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
+    (derived,) = db.execute("SELECT CAST(text AS INTEGER) FROM setting WHERE key = 'derived'").fetchone()
+    seq, seen, stored = db.execute("SELECT coalesce(max(seq), 0), count(*), count(body) FROM event").fetchone()
     depth, size = db.execute("SELECT count(*), coalesce(sum(size), 0) FROM pending").fetchone()
+    (dead,) = db.execute("SELECT count(*) FROM dead_letter").fetchone()
     counters = Counters(
-        seq=seq,
+        seq=max(seq, derived),
+        derived=derived,
         first_seq=0,
-        stored=_count(db, "event"),
+        stored=stored,
         depth=depth,
         size=size,
         oldest=None,
-        seen=_count(db, "seen"),
-        dead=_count(db, "dead_letter"),
+        seen=seen,
+        dead=dead,
     )
     _find_first(db, counters)
     _find_oldest(db, counters)
@@ -287,13 +303,14 @@ def measure(db: sqlite3.Connection) -> Counters:
 
 
 def settle(db: sqlite3.Connection, counters: Counters, limits: OutboxLimits) -> None:
-    """Delete what is beyond the bounds, at the end of a transaction."""
+    """Delete what is beyond the bounds, at the end of a transaction, once the derived tables have it."""
     excess = counters.stored - counters.depth - limits.history_rows
     if excess > 0:
         db.execute(
-            "DELETE FROM event WHERE seq IN (SELECT seq FROM event"
-            " WHERE NOT EXISTS (SELECT 1 FROM pending WHERE pending.seq = event.seq) ORDER BY seq LIMIT ?)",
-            (excess,),
+            "UPDATE event SET body = NULL, device = '', severity = '', alarm_key = ''"
+            " WHERE seq IN (SELECT seq FROM event WHERE seq >= ? AND body IS NOT NULL"
+            " AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.seq = event.seq) ORDER BY seq LIMIT ?)",
+            (counters.first_seq, excess),
         )
         counters.stored -= excess
         _find_first(db, counters)
@@ -305,14 +322,16 @@ def settle(db: sqlite3.Connection, counters: Counters, limits: OutboxLimits) -> 
     if counters.seen > limits.seen_rows:
         # What is still stored keeps its identity, or it would be accepted once more.
         gone = db.execute(
-            "DELETE FROM seen WHERE seq IN (SELECT seq FROM seen WHERE seq < ? ORDER BY seq LIMIT ?)",
+            "DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE seq < ? ORDER BY seq LIMIT ?)",
             (counters.first_seq, counters.seen - limits.seen_rows),
         )
         counters.seen -= gone.rowcount
 
 
 def _find_first(db: sqlite3.Connection, counters: Counters) -> None:
-    (first,) = db.execute("SELECT min(seq) FROM event").fetchone()
+    (first,) = db.execute(
+        "SELECT min(seq) FROM event WHERE seq >= ? AND body IS NOT NULL", (counters.first_seq,)
+    ).fetchone()
     counters.first_seq = counters.seq + 1 if first is None else first
 
 
@@ -321,11 +340,6 @@ def _find_oldest(db: sqlite3.Connection, counters: Counters) -> None:
         "SELECT json_extract(CAST(body AS TEXT), '$.received_at') FROM event WHERE seq = (SELECT min(seq) FROM pending)"
     ).fetchone()
     counters.oldest = None if row is None else datetime.fromisoformat(row[0])
-
-
-def _count(db: sqlite3.Connection, table: str) -> int:
-    (count,) = db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - the callers are above
-    return int(count)
 
 
 def complete(body: Mapping[str, Any], draft: EventDraft) -> dict[str, Any] | None:

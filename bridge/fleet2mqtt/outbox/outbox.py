@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -29,7 +30,11 @@ from fleet2mqtt.outbox.models import (
 )
 from fleet2mqtt.outbox.store import Job, Store
 
+logger = logging.getLogger(__name__)
+
 ROWS = 1_000
+SETTLE_INTERVAL = 1.0
+"""Seconds until new events are in the derived tables, and old ones beyond the bounds are deleted."""
 
 
 class RecentEvents:
@@ -71,7 +76,10 @@ T = TypeVar("T")
 
 
 class GroupCommitter:
-    """Commits all waiting jobs in one transaction. `executor` has one thread, on which the store was made."""
+    """Commits all waiting jobs in one transaction. `executor` has one thread, on which the store was made.
+
+    What is derived from the events is written once a second, or with the next transaction that is more than new alarms.
+    """
 
     def __init__(self, executor: Executor, store: Store) -> None:
         self._executor = executor
@@ -80,18 +88,13 @@ class GroupCommitter:
         self._waiting: list[tuple[Job, asyncio.Future[Any]]] = []
         self._busy = False
         self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
 
     async def write(self, job: Job) -> Any:
         """Run a job; return its result once it is on disk. Raises OutboxError."""
         if self._closed:
             raise OutboxError("the outbox is closed")
-        done: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.append((job, done))
-        if not self._busy:
-            self._busy = True
-            # Not at once: other jobs of this turn of the event loop join the transaction.
-            self._loop.call_soon(self._start)
-        return await done
+        return await self._submit(job)
 
     async def read(self, query: Callable[..., T], *arguments: Any) -> T:
         """Return the result of `query(connection, *arguments)`. Raises OutboxError."""
@@ -102,10 +105,27 @@ class GroupCommitter:
         )
 
     async def close(self) -> None:
-        """Wait for what was submitted, then close the store."""
+        """Wait for what was submitted, settle, then close the store."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._start()
+        # What cannot be settled now is at the next start.
+        await self._loop.run_in_executor(self._executor, self._store.commit, [Job()])
         await self._loop.run_in_executor(self._executor, self._store.close)
+
+    def _submit(self, job: Job) -> asyncio.Future[Any]:
+        done: asyncio.Future[Any] = self._loop.create_future()
+        self._waiting.append((job, done))
+        if not self._busy:
+            self._busy = True
+            # Not at once: other jobs of this turn of the event loop join the transaction.
+            self._loop.call_soon(self._start)
+        return done
+
+    def _settle(self) -> None:
+        self._timer = None
+        self._submit(Job()).add_done_callback(_log_failure)
 
     def _start(self) -> None:
         batch, self._waiting = self._waiting, []
@@ -116,6 +136,8 @@ class GroupCommitter:
 
     def _finish(self, batch: list[tuple[Job, asyncio.Future[Any]]], future: Future[list[Any]]) -> None:
         self._start()
+        if self._timer is None and not self._closed and not self._store.settled:
+            self._timer = self._loop.call_later(SETTLE_INTERVAL, self._settle)
         failure = future.exception()
         results = future.result() if failure is None else [failure] * len(batch)
         for (_, done), result in zip(batch, results, strict=True):
@@ -125,6 +147,11 @@ class GroupCommitter:
                 done.set_exception(result)
             else:
                 done.set_result(result)
+
+
+def _log_failure(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled() and done.exception() is not None:
+        logger.debug("the outbox cannot settle now: %s", done.exception())
 
 
 SWITCH_INTERVAL = 0.0005
@@ -284,7 +311,7 @@ class Outbox:
 
     async def active_alarms(self) -> list[AlarmEvent]:
         """Return the raise events of active alarms: those whose vendor reports the clear, and has not yet."""
-        return await self._group.read(queries.active_alarms)
+        return await self._write(lambda db, _: queries.active_alarms(db))
 
     async def forget(self, device_ids: Iterable[str]) -> list[AlarmEvent]:
         """End the active alarms of these devices and delete their last alarms; return the events that were active."""
@@ -293,11 +320,11 @@ class Outbox:
 
     async def summary(self, now: datetime) -> dict[str, dict[str, int]]:
         """Return raise events by severity: raised in the `last_hour` and `last_day` (to the minute), `active` now."""
-        return await self._group.read(queries.summary, now)
+        return await self._write(lambda db, _: queries.summary(db, now))
 
     async def last(self) -> dict[str, AlarmEvent]:
         """Return each device's newest raise event, by when it was raised."""
-        return await self._group.read(queries.last)
+        return await self._write(lambda db, _: queries.last(db))
 
     def checkpoint(self, backend: str, device: str) -> str | None:
         """Return the checkpoint of a device; None if there is none."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from fleet2mqtt.devices.model import Severity
-from fleet2mqtt.outbox.models import CHANGE, AlarmEvent, DeadLetter, restore
+from fleet2mqtt.outbox.models import AlarmEvent, DeadLetter, restore
 from fleet2mqtt.outbox.store import minute
 
 _DEAD_LETTER = "SELECT id, backend, kind, error, at, body, count FROM dead_letter"
@@ -16,7 +16,7 @@ _DEAD_LETTER = "SELECT id, backend, kind, error, at, body, count FROM dead_lette
 def unpublished(db: sqlite3.Connection, after: int, limit: int) -> list[AlarmEvent]:
     """Return the first events after a number that the broker has not acknowledged, oldest first."""
     rows = db.execute(
-        "SELECT event.seq, active, standing, body FROM pending JOIN event USING (seq)"
+        "SELECT event.seq, active, alarm_key, body FROM pending JOIN event USING (seq)"
         " WHERE pending.seq > ? ORDER BY pending.seq LIMIT ?",
         (after, limit),
     )
@@ -26,7 +26,8 @@ def unpublished(db: sqlite3.Connection, after: int, limit: int) -> list[AlarmEve
 def history(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[AlarmEvent], bool]:
     """Return the first events after a number, oldest first, and True if there are more."""
     rows = db.execute(
-        "SELECT seq, active, standing, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit + 1)
+        "SELECT seq, active, alarm_key, body FROM event WHERE seq > ? AND body IS NOT NULL ORDER BY seq LIMIT ?",
+        (after, limit + 1),
     ).fetchall()
     return [restore(*row) for row in rows[:limit]], len(rows) > limit
 
@@ -68,8 +69,8 @@ def managed(db: sqlite3.Connection) -> dict[str, str]:
 def event_of(db: sqlite3.Connection, id_: str) -> AlarmEvent | None:
     """Return the raise event with an id, or else its clear event; None if it is no longer here."""
     row = db.execute(
-        "SELECT event.seq, active, standing, body FROM seen JOIN event USING (seq)"
-        " WHERE id = ? ORDER BY cleared LIMIT 1",
+        "SELECT seq, active, alarm_key, body FROM event"
+        " WHERE id = ? AND type IN ('raised', 'cleared') AND body IS NOT NULL ORDER BY type = 'cleared' LIMIT 1",
         (id_,),
     ).fetchone()
     return None if row is None else restore(*row)
@@ -78,19 +79,16 @@ def event_of(db: sqlite3.Connection, id_: str) -> AlarmEvent | None:
 def changes_of(db: sqlite3.Connection, raised: AlarmEvent) -> list[AlarmEvent]:
     """Return the events of an alarm that are still here, its raise event first: up to its clear, or its next raise."""
     by_id = db.execute(
-        "SELECT event.seq, active, standing, body FROM seen JOIN event USING (seq)"
-        " WHERE id = ? OR (id > ? AND id < ?) ORDER BY event.seq",
-        (raised.id, raised.id + CHANGE, raised.id + chr(ord(CHANGE) + 1)),
+        "SELECT seq, active, alarm_key, body FROM event WHERE id = ? AND body IS NOT NULL ORDER BY seq", (raised.id,)
     ).fetchall()
     found = {event.seq: event for event in (restore(*row) for row in by_id)}
     if raised.alarm_key:  # a vendor's clear has an id of its own
         rows = db.execute(
-            "SELECT seq, active, standing, body FROM event WHERE seq > ? AND standing = ? ORDER BY seq",
-            (raised.seq, raised.alarm_key),
+            "SELECT seq, active, alarm_key, body FROM event"
+            " WHERE seq > ? AND device = ? AND alarm_key = ? AND body IS NOT NULL ORDER BY seq",
+            (raised.seq, raised.device, raised.alarm_key),
         )
         for event in (restore(*row) for row in rows):
-            if event.device != raised.device:
-                continue
             if event.cleared:
                 found.setdefault(event.seq, event)
             if event.cleared or not event.changes_alarm:

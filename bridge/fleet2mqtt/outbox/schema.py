@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,26 +15,38 @@ from fleet2mqtt.outbox.models import restore
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 COMPANIONS = ("-wal", "-shm", "-journal")
 SMALLEST = 512  # bytes; SQLite takes a shorter file for a new one and writes over it
 BUSY_TIMEOUT = 1.0  # seconds, for a predecessor that is just closing the file
 
-SCHEMA = """
+# Event, identity and what is to be published are written by one INSERT; the trigger is part of it.
+EVENT = """
 CREATE TABLE event (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    active INTEGER NOT NULL,
-    standing TEXT NOT NULL,
-    body BLOB NOT NULL
-);
--- What the broker has not acknowledged. A table of its own, so that an acknowledgement need not rewrite the event.
-CREATE TABLE pending (seq INTEGER PRIMARY KEY, size INTEGER NOT NULL);
-CREATE TABLE seen (
     seq INTEGER PRIMARY KEY,
     id TEXT NOT NULL,
-    cleared INTEGER NOT NULL,
-    UNIQUE (id, cleared)
+    type TEXT NOT NULL, -- raised, cleared, or the type of an event about an alarm
+    nonce TEXT NOT NULL, -- of an event about an alarm
+    device TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    raised REAL NOT NULL, -- seconds since the epoch, as is received
+    received REAL NOT NULL,
+    active INTEGER NOT NULL, -- 1 if the vendor reports the clear
+    alarm_key TEXT NOT NULL,
+    announced INTEGER NOT NULL, -- 1 if it is published as an event, 0 for backlog
+    body BLOB, -- JSON, its seq being 0; NULL beyond the bound of the history, where the row is only an identity
+    UNIQUE (id, type, nonce)
 );
+"""
+TRIGGER = """
+CREATE TRIGGER event_to_publish AFTER INSERT ON event WHEN NEW.announced BEGIN
+    INSERT INTO pending (seq, size) VALUES (NEW.seq, length(NEW.body));
+END;
+"""
+SCHEMA = """
+-- What the broker has not acknowledged. A table of its own, so that an acknowledgement need not rewrite the event.
+CREATE TABLE pending (seq INTEGER PRIMARY KEY, size INTEGER NOT NULL);
+-- The tables standing, last and tally are derived from the events up to the setting `derived`, within a second.
 -- A row stays a while after its end, so that a raised event that arrives after its clearing does not stand.
 CREATE TABLE standing (
     device TEXT NOT NULL,
@@ -81,12 +94,33 @@ CREATE TABLE dead_letter (
 );
 CREATE TABLE setting (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 """
-# Not in files of version 0.1.0, which does not mind it.
+# Not in files of version 0.1.0.
 MANAGED = "CREATE TABLE IF NOT EXISTS managed (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;"
+
+# Version 1 had the identities in a table of their own, and wrote what is derived in the same transaction.
+FROM_VERSION_1 = f"""
+BEGIN;
+ALTER TABLE event RENAME TO event_1;
+{EVENT}
+INSERT INTO event (seq, id, type, nonce, device, severity, raised, received, active, alarm_key, announced, body)
+SELECT seq, id, iif(cleared, 'cleared', 'raised'), '', coalesce(json_extract(body, '$.device'), ''),
+    coalesce(json_extract(body, '$.severity'), ''),
+    coalesce((julianday(json_extract(body, '$.raised_at')) - 2440587.5) * 86400, 0),
+    coalesce((julianday(json_extract(body, '$.received_at')) - 2440587.5) * 86400, 0),
+    coalesce(active, 0), coalesce(standing, ''), coalesce(json_extract(body, '$.backlog'), 0) = 0, CAST(body AS BLOB)
+FROM seen LEFT JOIN (SELECT seq, active, standing, CAST(body AS TEXT) AS body FROM event_1) USING (seq) ORDER BY seq;
+INSERT INTO setting (key, text) SELECT 'derived', seq FROM sqlite_sequence WHERE name = 'event_1';
+DROP TABLE event_1;
+DROP TABLE seen;
+{MANAGED}
+{TRIGGER}
+PRAGMA user_version={VERSION};
+COMMIT;
+"""  # noqa: S608 - constants of this module
 
 # Everything that is ever read back; an error in it shall show at the start and not in the middle of the work.
 EVENTS = (
-    "SELECT seq, active, standing, body FROM event",
+    "SELECT seq, active, alarm_key, body FROM event WHERE body IS NOT NULL",
     "SELECT seq, active, standing, body FROM last",
     "SELECT seq, 1, name, body FROM standing WHERE open",
 )
@@ -96,8 +130,8 @@ TEXTS = ("SELECT * FROM watermark", "SELECT * FROM setting", "SELECT * FROM dead
 def open_database(path: Path) -> sqlite3.Connection:
     """Return a connection to a sound file at `path`, which is made anew if it is missing or damaged.
 
-    A damaged one is set aside as `<name>.corrupt-<time>`. Raises OutboxError when the directory cannot be written,
-    another process has the file open, or a newer version of the bridge wrote it.
+    A file of an earlier schema is migrated. A damaged one is set aside as `<name>.corrupt-<time>`. Raises OutboxError
+    when the directory cannot be written, another process has the file open, or a newer version of the bridge wrote it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,8 +166,8 @@ def _create(path: Path, first: int) -> sqlite3.Connection:
     connection = _connect(path)
     try:
         _configure(connection)
-        connection.executescript(f"BEGIN; {SCHEMA} {MANAGED} PRAGMA user_version={VERSION};")
-        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('event', ?)", (first - 1,))
+        connection.executescript(f"BEGIN; {EVENT} {SCHEMA} {MANAGED} {TRIGGER} PRAGMA user_version={VERSION};")
+        connection.execute("INSERT INTO setting (key, text) VALUES ('derived', ?)", (str(first - 1),))
         connection.execute("COMMIT")
     except BaseException:
         connection.close()
@@ -163,14 +197,17 @@ def _damage(connection: sqlite3.Connection, path: Path) -> str | None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise OutboxError(f"{path}: written by a newer version (schema {version}, this one knows {VERSION})")
-        if version < VERSION:
+        if version < 1:
             return "no outbox"
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict == "ok" and _is_cut(connection, path):
             verdict = "cut short"
         if verdict != "ok":
             return str(verdict)
-        connection.execute(MANAGED)
+        if version == 1:
+            _read(connection, ("SELECT seq, active, standing, body FROM event",))
+            connection.executescript(FROM_VERSION_1)
+            logger.info("%s is migrated to schema %d", path, VERSION)
         _read_all(connection)
     except sqlite3.DatabaseError as error:
         # Without a code it was raised by Python's own module, over a text that is not UTF-8.
@@ -191,14 +228,18 @@ def _is_cut(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def _read_all(connection: sqlite3.Connection) -> None:
-    for query in EVENTS:
-        with closing(connection.execute(query)) as cursor:
-            for row in cursor:
-                restore(*row)
+    _read(connection, EVENTS)
     for query in TEXTS:
         with closing(connection.execute(query)) as cursor:
             for _ in cursor:
                 pass
+
+
+def _read(connection: sqlite3.Connection, events: Iterable[str]) -> None:
+    for query in events:
+        with closing(connection.execute(query)) as cursor:
+            for row in cursor:
+                restore(*row)
 
 
 def _set_aside(path: Path) -> Path:

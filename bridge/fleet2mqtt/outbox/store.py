@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,43 +28,80 @@ from fleet2mqtt.outbox.models import (
 )
 from fleet2mqtt.outbox.schema import open_database
 
+Identity = tuple[str, str, str]
+"""Id, type and nonce of an event."""
+
 TALLY_MINUTES = 25 * 60
 ROWS_A_STATEMENT = 64  # keeps the number of variables and of prepared statements small
-_SEEN = "SELECT seq, id, cleared FROM seen WHERE id IN (SELECT value FROM json_each(?))"
+_EVENT = (
+    "INSERT INTO event (seq, id, type, nonce, device, severity, raised, received, active, alarm_key, announced, body)"
+    " VALUES "
+)
+_KNOWN = "SELECT seq, id, type, nonce FROM event WHERE id IN (SELECT value FROM json_each(?))"
+# The derived tables. Each takes in the events after a number, in their order.
 _LAST = """
+INSERT INTO last (device, at, seq, active, standing, body)
+SELECT device, raised, seq, active, alarm_key, body FROM event WHERE seq > ? AND type = 'raised' ORDER BY seq
 ON CONFLICT (device) DO UPDATE SET
     at = excluded.at, seq = excluded.seq, active = excluded.active, standing = excluded.standing, body = excluded.body
 WHERE (excluded.at, excluded.seq) > (last.at, last.seq)
 """
-
-
 # An event older than the newest one of its alarm changes nothing, whatever the order of arrival; of two at the same
 # time the later arrival counts, except that a clear always ends the event with its own id.
-_STANDS = """
+_STANDING = """
+INSERT INTO standing (device, standing, name, open, id, at, seq, severity, body)
+SELECT device, iif(alarm_key = '', id, alarm_key), alarm_key, type = 'raised', id, raised, seq, severity, body
+FROM event WHERE seq > ? AND (type IN ('cleared', 'closed') OR (type = 'raised' AND active)) ORDER BY seq
 ON CONFLICT (device, standing) DO UPDATE SET
-    open = 1, id = excluded.id, at = excluded.at, seq = excluded.seq, severity = excluded.severity,
-    name = excluded.name, body = excluded.body
-WHERE excluded.at >= standing.at AND (standing.open OR excluded.id != standing.id)
+    open = excluded.open, id = excluded.id, at = max(standing.at, excluded.at), seq = excluded.seq,
+    severity = excluded.severity, name = excluded.name, body = excluded.body
+WHERE iif(excluded.open,
+    excluded.at >= standing.at AND (standing.open OR excluded.id != standing.id),
+    excluded.at >= standing.at OR excluded.id = standing.id)
 """
-_ENDS = """
-ON CONFLICT (device, standing) DO UPDATE SET
-    open = 0, id = excluded.id, at = max(standing.at, excluded.at), seq = excluded.seq, body = excluded.body
-WHERE excluded.at >= standing.at OR excluded.id = standing.id
+# An event counts when it was raised, but never ahead of time.
+_TALLY = """
+INSERT INTO tally (minute, severity, n)
+SELECT CAST(min(raised, received) / 60 AS INTEGER), severity, count(*) FROM event
+WHERE seq > ? AND type = 'raised' GROUP BY 1, 2
+ON CONFLICT (minute, severity) DO UPDATE SET n = n + excluded.n
 """
-_TALLY = "ON CONFLICT (minute, severity) DO UPDATE SET n = n + excluded.n"
+
+
+def derive(db: sqlite3.Connection, counters: Counters) -> None:
+    """Bring the derived tables up to the last event: last alarms, standing alarms and the tally."""
+    if counters.derived == counters.seq:
+        return
+    for statement in (_LAST, _STANDING, _TALLY):
+        db.execute(statement, (counters.derived,))
+    if (now := minute(time.time())) != counters.minute:
+        counters.minute = now
+        db.execute("DELETE FROM tally WHERE minute < (SELECT max(minute) FROM tally) - ?", (TALLY_MINUTES,))
+    db.execute("UPDATE setting SET text = ? WHERE key = 'derived'", (str(counters.seq),))
+    counters.derived = counters.seq
+
+
+def find_known(db: sqlite3.Connection, ids: Sequence[str]) -> dict[Identity, int]:
+    """Return the numbers of the events with these ids that are stored already, by identity."""
+    if not ids:
+        return {}
+    rows = db.execute(_KNOWN, (orjson.dumps(ids).decode(),))
+    return {(id_, type_, nonce): seq for seq, id_, type_, nonce in rows}
 
 
 class AlarmWriter:
-    """Writes the alarms of one transaction: `accept` once a caller, then `store` once."""
+    """Accepts the alarms of one transaction, `accept` once a caller; `store` then writes all of them.
+
+    `known` are the numbers of the events that are stored already, by identity.
+    """
 
     def __init__(
-        self, db: sqlite3.Connection, counters: Counters, limits: OutboxLimits, drafts: Iterable[EventDraft]
+        self, db: sqlite3.Connection, counters: Counters, limits: OutboxLimits, known: Mapping[Identity, int]
     ) -> None:
         self._db = db
         self._counters = counters
         self._limits = limits
-        ids = orjson.dumps([draft.id for draft in drafts]).decode()
-        self._seen = {(id_, bool(cleared)): seq for seq, id_, cleared in db.execute(_SEEN, (ids,))}
+        self._known = dict(known)
         self._rows: list[tuple[int, EventDraft]] = []
 
     def accept(self, drafts: Sequence[EventDraft]) -> Stored | OutboxFull:
@@ -73,10 +109,10 @@ class AlarmWriter:
 
         Returns OutboxFull if the new ones do not all fit; then none of them is accepted.
         """
-        new: dict[tuple[str, bool], EventDraft] = {}
+        new: dict[Identity, EventDraft] = {}
         again: list[EventDraft] = []
         for draft in drafts:
-            if draft.identity in self._seen:
+            if draft.identity in self._known:
                 again.append(draft)
             else:
                 new.setdefault(draft.identity, draft)
@@ -95,8 +131,10 @@ class AlarmWriter:
             return OutboxFull(
                 f"the outbox holds {counters.depth} events, {counters.size} bytes: no room for {len(pending)}"
             )
+        if pending and not counters.depth:
+            counters.oldest = pending[0].received_at
         numbered = tuple(enumerate(drafts, counters.seq + 1))
-        self._seen.update((draft.identity, seq) for seq, draft in numbered)
+        self._known.update((draft.identity, seq) for seq, draft in numbered)
         self._rows.extend(numbered)
         counters.seq += len(drafts)
         counters.stored += len(drafts)
@@ -110,8 +148,9 @@ class AlarmWriter:
 
     def _complete(self, draft: EventDraft) -> AlarmEvent | None:
         """Add facts to a stored event, wherever it is stored; None if the draft knows no more, or it is gone."""
-        seq = self._seen[draft.identity]
-        row = self._db.execute("SELECT active, standing, body FROM event WHERE seq = ?", (seq,)).fetchone()
+        seq = self._known[draft.identity]
+        found = "SELECT active, alarm_key, body FROM event WHERE seq = ? AND body IS NOT NULL"
+        row = self._db.execute(found, (seq,)).fetchone()
         if row is None:  # written in this transaction, or beyond the history's bound
             return None
         active, alarm_key, data = row
@@ -125,70 +164,34 @@ class AlarmWriter:
 
     def store(self) -> None:
         """Write what was accepted."""
-        rows = self._rows
-        if not rows:
-            return
-        insert = partial(_insert, self._db)
-        insert("event (seq, active, standing, body)", [(seq, d.active, d.alarm_key, d.data) for seq, d in rows])
-        if pending := [(seq, len(draft.data)) for seq, draft in rows if self._is_announced(draft)]:
-            insert("pending (seq, size)", pending)
-        insert("seen (seq, id, cleared)", [(seq, *draft.identity) for seq, draft in rows])
-        self._store_standing()
-        self._store_raised([(seq, draft) for seq, draft in rows if not (draft.cleared or draft.change)])
+        # One statement for many rows: each lets go of the interpreter, and a busy event loop is slow to hand it back.
+        for start in range(0, len(self._rows), ROWS_A_STATEMENT):
+            rows = [self._row(*row) for row in self._rows[start : start + ROWS_A_STATEMENT]]
+            self._db.execute(_EVENT + ", ".join([_ROW] * len(rows)), list(chain.from_iterable(rows)))
 
-    def _store_standing(self) -> None:
-        rows = [(seq, draft) for seq, draft in self._rows if draft.cleared or (draft.active and not draft.change)]
-        for cleared, run in groupby(rows, key=lambda row: row[1].cleared):
-            _insert(
-                self._db,
-                "standing (device, standing, name, open, id, at, seq, severity, body)",
-                [
-                    (d.device, d.alarm_key or d.id, d.alarm_key, not cleared, d.id, d.raised, seq, d.severity, d.data)
-                    for seq, d in run
-                ],
-                _ENDS if cleared else _STANDS,
-            )
-
-    def _store_raised(self, rows: list[tuple[int, EventDraft]]) -> None:
-        if not rows:
-            return
-        newest: dict[str, tuple[int, EventDraft]] = {}
-        for seq, draft in rows:
-            if draft.device not in newest or draft.raised >= newest[draft.device][1].raised:
-                newest[draft.device] = seq, draft
-        _insert(
-            self._db,
-            "last (device, at, seq, active, standing, body)",
-            [(d.device, d.raised, seq, d.active, d.alarm_key, d.data) for seq, d in newest.values()],
-            _LAST,
+    def _row(self, seq: int, draft: EventDraft) -> tuple[Any, ...]:
+        return (
+            seq,
+            draft.id,
+            draft.type,
+            draft.nonce,
+            draft.device,
+            draft.severity.value,
+            draft.raised,
+            draft.received_at.timestamp(),
+            draft.active,
+            draft.alarm_key,
+            self._is_announced(draft),
+            draft.data,
         )
-        counts = Counter((minute(_counted_at(draft)), draft.severity) for _, draft in rows)
-        _insert(self._db, "tally (minute, severity, n)", [(*key, n) for key, n in counts.items()], _TALLY)
-        newest_minute, _ = max(counts)
-        if newest_minute != self._counters.minute:
-            self._counters.minute = newest_minute
-            self._db.execute("DELETE FROM tally WHERE minute < ?", (newest_minute - TALLY_MINUTES,))
 
 
-def _counted_at(draft: EventDraft) -> float:
-    """Return the epoch seconds at which the summary counts an event: when it was raised, but never ahead of time."""
-    return min(draft.raised, draft.received_at.timestamp())
+_ROW = f"({', '.join('?' * 12)})"
 
 
 def minute(timestamp: float) -> int:
     """Return the minute, counted from the epoch, that a summary counts by."""
     return int(timestamp // 60)
-
-
-def _insert(db: sqlite3.Connection, into: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> None:
-    # One statement for many rows: each step lets go of the interpreter, and a busy event loop is slow to hand it back.
-    row = f"({', '.join('?' * len(rows[0]))})"
-    for start in range(0, len(rows), ROWS_A_STATEMENT):
-        part = rows[start : start + ROWS_A_STATEMENT]
-        db.execute(
-            f"INSERT INTO {into} VALUES {', '.join([row] * len(part))} {conflict}",  # noqa: S608 - constants of this module
-            list(chain.from_iterable(part)),
-        )
 
 
 T = TypeVar("T")
@@ -222,13 +225,18 @@ class Store:
         self.commits = 0
         self.unwritten = 0
 
+    @property
+    def settled(self) -> bool:
+        """True if the derived tables have every event."""
+        return self.counters.derived == self.counters.seq
+
     def commit(self, jobs: Sequence[Job]) -> list[Any]:
         """Run all jobs in one transaction; return the result of each, an OutboxError if it failed.
 
         When the disk refuses, each job is tried alone, so that one that is too large does not fail the others.
         """
         try:
-            return self._transaction(jobs)
+            return self._add_new(jobs) or self._transaction(jobs)
         except sqlite3.Error as error:
             if len(jobs) > 1:
                 return [self.commit([job])[0] for job in jobs]
@@ -248,11 +256,33 @@ class Store:
         """Close the database."""
         self._db.close()
 
+    def _add_new(self, jobs: Sequence[Job]) -> list[Any]:
+        """Add alarms in one statement that is the whole transaction; return no result if it takes more than that.
+
+        It takes more to look up alarms that are known, to refuse some, and for anything else than alarms.
+        """
+        drafts = [draft for job in jobs for draft in job.drafts]
+        if len(drafts) > ROWS_A_STATEMENT or any(not job.drafts or job.checkpoints or job.managed for job in jobs):
+            return []
+        counters = replace(self.counters)
+        writer = AlarmWriter(self._db, counters, self._limits, {})
+        results = [writer.accept(job.drafts) for job in jobs]
+        if counters.seq - self.counters.seq < len(drafts):
+            return []
+        try:
+            writer.store()
+        except sqlite3.IntegrityError:
+            return []
+        self.counters = counters
+        self.commits += 1
+        return results
+
     def _transaction(self, jobs: Sequence[Job]) -> list[Any]:
         counters = replace(self.counters)
         self._db.execute("BEGIN IMMEDIATE")
         try:
             results = self._run(jobs, counters)
+            derive(self._db, counters)
             settle(self._db, counters, self._limits)
             self._db.execute("COMMIT")
         except BaseException:
@@ -266,7 +296,10 @@ class Store:
     def _run(self, jobs: Sequence[Job], counters: Counters) -> list[Any]:
         # First what makes room, then what needs it.
         publish(self._db, counters, [seq for job in jobs for seq in job.published])
-        writer = AlarmWriter(self._db, counters, self._limits, [draft for job in jobs for draft in job.drafts])
+        if any(job.work for job in jobs):
+            derive(self._db, counters)
+        known = find_known(self._db, [draft.id for job in jobs for draft in job.drafts])
+        writer = AlarmWriter(self._db, counters, self._limits, known)
         results = [job.work(self._db, counters) if job.work else self._accept(job, writer) for job in jobs]
         writer.store()
         return results

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from fleet2mqtt.contract.payloads import dumps, now
+from fleet2mqtt.contract.payloads import now
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.errors import Disconnected, OutboxError, Refused
 from fleet2mqtt.mqtt import MqttClient
@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 BATCH = 500
 DISK_RETRY_DELAY = 5.0
 """Seconds before a failed read or write of the outbox is tried again."""
-RECORD_INTERVAL = 0.02
+RECORD_INTERVAL = 0.25
 """Seconds between two transactions that record acknowledged events: one for many under load, one for each otherwise."""
 FIRST_REFUSED_DELAY = 5.0
 LONGEST_REFUSED_DELAY = 300.0
@@ -118,7 +118,7 @@ class AlarmPublisher:
     async def _publish(self, event: AlarmEvent) -> None:
         topic = self._topics.alarm_event(event.severity, event.device)
         try:
-            future = await self._mqtt.submit(topic, dumps(event.body))
+            future = await self._mqtt.submit(topic, event.data)
         except Refused as refusal:
             self._on_refused(event, topic, refusal)
             return
