@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fleet2mqtt.devices.model import Component, Device, EntityDescription, Inventory, Name, Update, UpdateOrigin
+from fleet2mqtt.devices.selection import Selection
 
 AT = datetime(2026, 11, 22, 8, tzinfo=UTC)
 
@@ -38,3 +39,8 @@ def update(
 
 def inventory(*ids: str, scope: str = "devices") -> Inventory:
     return Inventory(scope=scope, ids=frozenset(ids))
+
+
+def area(device: Device) -> str | None:
+    """The area that is suggested for a device by default."""
+    return Selection().area_of(device)

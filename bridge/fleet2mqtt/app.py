@@ -39,6 +39,7 @@ from fleet2mqtt.ops.backend_status import BackendStatus
 from fleet2mqtt.ops.base_topic import BaseTopicMonitor
 from fleet2mqtt.ops.bridge_requests import BridgeRequests
 from fleet2mqtt.ops.former_topics import FormerTopics, PublishedUnder, load_published_under
+from fleet2mqtt.ops.group_devices import GroupDevices
 from fleet2mqtt.ops.housekeeping import Housekeeping
 from fleet2mqtt.ops.inventory import InventorySaver
 from fleet2mqtt.ops.logging import MqttLog
@@ -205,6 +206,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         log_dropped=lambda: log.dropped,
         other_bridge=lambda: base_topic.other,
     )
+    group_devices = GroupDevices(hub, registry, ids, active.running_selection)
     own_entities = bridge_entities(partial(_announce, publisher))
     housekeeping = Housekeeping(hub, outbox, publisher, mqtt, status, topics, own_entities)
     metrics = Metrics(hub, registry, mqtt, status, active.pollers, push_receiver, commands, latency)
@@ -248,6 +250,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         unit=unit,
         backend_status=backend_status,
         inventory=inventory,
+        group_devices=group_devices,
         status=status,
         housekeeping=housekeeping,
         push=push,
@@ -277,6 +280,7 @@ class Application:
     unit: Unit
     backend_status: BackendStatus
     inventory: InventorySaver
+    group_devices: GroupDevices
     status: Status
     housekeeping: Housekeeping
     push: ReplaceableServer
@@ -342,6 +346,7 @@ class Application:
         loops.start(self.housekeeping.run_alarm_summary(), "alarm summary")
         loops.start(self.backend_status.run(), "backend health")
         loops.start(self.inventory.run(), "inventory")
+        loops.start(self.group_devices.run(), "group devices")
         loops.start(self.status.watch_loop(), "loop lag")
 
     async def _stop(self, connection: TaskSet, loops: TaskSet) -> None:

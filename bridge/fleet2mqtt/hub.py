@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
@@ -40,8 +40,13 @@ class Hub:
         """New alarm events by severity, since the start."""
         self.alarms_changed = asyncio.Event()
         self.inventory_changed = asyncio.Event()
+        self.changed_devices: set[str] = set()
+        """Devices that changed in any way, or got or lost an active alarm, until the group devices were updated."""
+        self.devices_changed = asyncio.Event()
         self._active: dict[str, str] = {}
         """Ids of the raise events that are retained, by topic."""
+        self._active_topics: defaultdict[str, set[str]] = defaultdict(set)
+        """Topics of active alarms, by device."""
         self._newest: dict[str, datetime] = {}
         """Time of each device's last alarm: older history that is read afterwards does not replace it."""
 
@@ -61,6 +66,7 @@ class Hub:
             self._show_completed(event, changes)
         if stored.new:
             self._on_alarms()
+        self._on_changed(changes)
         if changes.removed:
             await self._end_active(changes.removed)
         if changes.discovery_changed or changes.removed:
@@ -86,6 +92,8 @@ class Hub:
     async def apply_selection(self, backend: str) -> None:
         """Remove the devices and entities of a backend that its options no longer select."""
         changes = self._registry.apply_selection(backend)
+        self._on_changed(changes)
+        self._mark_changed(self._registry.of_backend(backend))
         await self._end_active(changes.removed)
         if changes.removed or changes.discovery_changed:
             self.inventory_changed.set()
@@ -98,10 +106,12 @@ class Hub:
         for event in await self._outbox.active_alarms():
             self._set_active(self._active_topic(event), event)
         self.alarms_changed.set()
+        self._mark_changed(self._registry.devices)
 
     async def forget(self, ids: Iterable[str]) -> set[str]:
         """Remove devices, their sub-devices and their active alarms; return the ids that were there."""
         gone = self._registry.forget(ids)
+        self._mark_changed(gone)
         await self._end_active(gone)
         self._publisher.on_changes(Changes(removed=gone))
         self.inventory_changed.set()
@@ -122,12 +132,25 @@ class Hub:
             observed_at=moment,
             devices=(device,),
         )
-        self._publisher.on_changes(self._registry.accept(update, stamp(moment)))
+        settled = not self.unsettled.get(device.backend)
+        self._publisher.on_changes(self._registry.accept(update, stamp(moment), settled=settled))
 
     def set_values(self, device: str, values: Mapping[str, Value]) -> None:
         """Set the values of entities that the bridge added to a device."""
         if self._registry.set_values(device, values):
             self._publisher.request_state_publish(device)
+
+    def has_active_alarm(self, device: str) -> bool:
+        """Return True if an alarm of a device is active."""
+        return device in self._active_topics
+
+    def _on_changed(self, changes: Changes) -> None:
+        self._mark_changed(changes.state_changed | changes.discovery_changed | changes.groups_changed | changes.removed)
+
+    def _mark_changed(self, devices: Iterable[str]) -> None:
+        self.changed_devices.update(devices)
+        if self.changed_devices:
+            self.devices_changed.set()
 
     def _note(self, event: AlarmEvent, changes: Changes) -> None:
         self.alarms_changed.set()
@@ -138,16 +161,23 @@ class Hub:
         if event.active:
             topic = self._active_topic(event)
             if event.cleared:
-                self._clear_active(topic)
+                self._clear_active(topic, event.device)
             else:
                 self._set_active(topic, event)
 
     def _set_active(self, topic: str, event: AlarmEvent) -> None:
         self._active[topic] = event.id
+        self._active_topics[event.device].add(topic)
+        self._mark_changed((event.device,))
         self._publisher.set_retained(topic, dumps(event.body))
 
-    def _clear_active(self, topic: str) -> None:
+    def _clear_active(self, topic: str, device: str) -> None:
         self._active.pop(topic, None)
+        if topics := self._active_topics.get(device):
+            topics.discard(topic)
+            if not topics:
+                del self._active_topics[device]
+            self._mark_changed((device,))
         self._publisher.clear_retained(topic)
 
     def _show_completed(self, event: AlarmEvent, changes: Changes) -> None:
@@ -174,7 +204,7 @@ class Hub:
 
     async def _end_active(self, devices: Iterable[str]) -> None:
         for event in await self._outbox.forget(devices):
-            self._clear_active(self._active_topic(event))
+            self._clear_active(self._active_topic(event), event.device)
             self.alarms_changed.set()
 
     def _active_topic(self, event: AlarmEvent) -> str:

@@ -50,6 +50,10 @@ class ActiveBackends:
         """Return the selection of a backend that runs, its unpolled sources included; of another one the default."""
         return self.selections.get(backend, DEFAULT)
 
+    def running_selection(self, backend: str) -> Selection | None:
+        """Return the selection of a backend that runs, None of another one."""
+        return self.selections.get(backend)
+
     def secondary_sources(self, backend: str) -> frozenset[str]:
         """Return the names of a backend's sources that are not primary; each has an availability topic."""
         found = self.backends.get(backend)

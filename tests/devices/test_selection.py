@@ -12,7 +12,7 @@ from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.devices.selection import Detail, Override, Rule, Selection, SelectionFilter
 from tests.sample_devices import device, row, update
 
-GATEWAY = device("hq_1", name="Branch 7", model="OM50", groups=("North",), tags=("vip",), location="Oslo")
+GATEWAY = device("hq_1", name="Branch 7", model="OM50", groups={"n": "North"}, tags=("vip",), location="Oslo")
 LINE = device("hq_1_fxo", name="Branch 7 FXO-1", via="hq_1", kind="line", scope="lines:1")
 OWN = device("hq", scope="backend")
 
@@ -30,6 +30,7 @@ def filtered(selection: Selection, *devices: Device) -> list[str]:
         Rule(name="branch *"),
         Rule(model="OM[35]0"),
         Rule(group="north"),
+        Rule(group="n"),
         Rule(tag="v?p"),
         Rule(location="oslo", group="*"),
     ],
@@ -106,7 +107,7 @@ def test_rule_added_to_a_running_fleet_removes_devices_and_their_sub_devices() -
     running.accept(OWN, GATEWAY, LINE, device("hq_2"))
     running.selection = Selection(exclude=(Rule(group="North"),))
     assert running.registry.apply_selection("hq").removed == {"hq_1", "hq_1_fxo"}
-    running.accept(device("hq_1", name="Branch 7", groups=("North",)), LINE)
+    running.accept(device("hq_1", name="Branch 7", groups={"n": "North"}), LINE)
     assert running.registry.devices.keys() == {"hq", "hq_2"}
     assert running.registry.is_excluded("hq_1_fxo")
 
@@ -115,7 +116,7 @@ def test_device_that_moves_into_an_excluded_group_is_removed_and_returns() -> No
     running = Running()
     running.selection = Selection(exclude=(Rule(group="South"),))
     running.accept(GATEWAY, LINE)
-    moved = update(replace(GATEWAY, groups=("South",)), LINE, requested_at=1.0)
+    moved = update(replace(GATEWAY, groups={"s": "South"}), LINE, requested_at=1.0)
     assert running.registry.accept(moved, "now").removed == {"hq_1", "hq_1_fxo"}
     assert running.registry.devices == {}
     running.accept(replace(GATEWAY), LINE)

@@ -12,7 +12,7 @@ from fleet2mqtt.cli.simulate import options_for
 from fleet2mqtt.sdk.api import platforms
 from tests.bridge_under_test import RunningBridge, run_bridge, serve
 from tests.broker import HOST, Broker, free_port
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -71,6 +71,13 @@ async def everything(bridge: RunningBridge, names: Iterable[str] = ALL) -> dict[
     answer = await bridge.ask("refresh")
     assert all(source["ok"] for sources in answer["data"]["backends"].values() for source in sources.values()), answer
     ids = set(await bridge.devices())
+    if "thingscloud" in names:
+
+        async def has_groups() -> bool:
+            ids.update(await bridge.devices())
+            return any(id_.startswith("thingscloud_group_") for id_ in ids)
+
+        await wait_for_answer(has_groups, lambda: "the group devices", PATIENCE)
     await wait_until(lambda: ids <= bridge.descriptions().keys(), "every device to be announced", PATIENCE)
     return bridge.descriptions()
 

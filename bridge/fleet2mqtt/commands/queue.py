@@ -20,7 +20,7 @@ from fleet2mqtt.commands.replies import Command, Outcome, Replies
 from fleet2mqtt.contract import values
 from fleet2mqtt.contract.payloads import ErrorDetail, ResultStatus
 from fleet2mqtt.contract.topics import Topics
-from fleet2mqtt.devices.model import Component, Device, EntityDescription
+from fleet2mqtt.devices.model import GROUP_KIND, Component, Device, EntityDescription
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import AuthenticationError, BackendError, CommandError, OutboxError, Rejected
 from fleet2mqtt.hub import Hub
@@ -197,7 +197,7 @@ class CommandQueue:
     async def _read_device(self, command: Command, device: Device) -> None:
         """Read a device from the vendor. Raises BackendError, OutboxError, TimeoutError."""
         backend = self._backends.get(device.backend)
-        if backend is not None:
+        if backend is not None and device.kind != GROUP_KIND:
             async with asyncio.timeout_at(command.deadline):
                 with self._calls.of(backend.name):
                     await self._hub.accept(await backend.read(device))

@@ -37,7 +37,7 @@ from fleet2mqtt.config.models import (
 )
 from fleet2mqtt.config.problems import OptionPath, Problem
 from fleet2mqtt.config.yaml_reader import Document
-from fleet2mqtt.devices.selection import Detail, Override, Rule, Selection
+from fleet2mqtt.devices.selection import Area, Detail, Override, Rule, Selection
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.sdk import api
 from fleet2mqtt.sdk import validators as sdk_validators
@@ -220,7 +220,7 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
         vol.Optional("allow"): validators.actions,
         vol.Optional("stale_after"): validators.number(0, _BIG),
     }
-    selection = _selection_options()
+    selection = {marker: validate for marker, validate in _selection_options().items() if marker not in special}
     problems = api.contradictions(known(), given) if known else []  # which other problems do not hide
     try:
         values = validators.section(common | dict(special) | own | selection, extra=known is None)(given)
@@ -236,7 +236,7 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
 
 
 def _selection_options() -> dict[Any, Any]:
-    """Return the options that select devices and entities of a backend."""
+    """Return the options that select devices and entities of a backend, or say where they belong."""
     override = {
         vol.Optional("enabled"): validators.flag,
         vol.Optional("name"): validators.text,
@@ -247,6 +247,8 @@ def _selection_options() -> dict[Any, Any]:
         vol.Optional("include"): validators.each(_rule, "expected a list of rules such as [{group: Branch*}]"),
         vol.Optional("exclude"): validators.each(_rule, "expected a list of rules such as [{model: OM20*}]"),
         vol.Optional("entities"): validators.choice(Detail),
+        vol.Optional("area"): validators.choice(Area),
+        vol.Optional("group_devices"): validators.flag,
         vol.Optional("overrides"): partial(_overrides, validate=_section_of(Override, override)),
     }
 

@@ -90,6 +90,18 @@ _HEALTH_ENTITIES = (
     ),
 )
 
+_GROUP_COUNTS = (
+    ("devices_online", "Devices online", "在线设备数", "mdi:lan-connect"),
+    ("devices_offline", "Devices offline", "离线设备数", "mdi:lan-disconnect"),
+    ("devices_with_alarms", "Devices with active alarms", "有活动告警的设备数", "mdi:alarm-light-outline"),
+)
+
+GROUP_ENTITIES = tuple(
+    EntityDescription(key=key, name=Name(english, chinese), essential=True, state_class="measurement", icon=icon)
+    for key, english, chinese, icon in _GROUP_COUNTS
+)
+"""Entities of a group device."""
+
 MAX_STATE = 255
 
 

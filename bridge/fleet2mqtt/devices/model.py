@@ -29,6 +29,9 @@ class Component(StrEnum):
     UPDATE = "update"
 
 
+GROUP_KIND = "group"
+"""`Device.kind` of a device that stands for a group of devices."""
+
 STATELESS = frozenset((Component.BUTTON, Component.EVENT))
 """Components that have no key in the state object."""
 
@@ -158,8 +161,10 @@ class Device:
     `complete` is False while the vendor sends less about the device than it has, because it cannot reach it: entities
     that are missing then are not removed.
 
-    `kind` is the kind of a sub-device (line, channel, rule, compartment), None for a device that the vendor lists.
-    `groups`, `tags` and `location` are the vendor's, for rules of selection.
+    `kind` is the kind of a sub-device (line, channel, rule, compartment), `group` for a group device, None for a device
+    that the vendor lists.
+    `groups` are the vendor's groups that the device is in, name by id, the innermost first; None until they are known.
+    They, `tags` and `location` are what rules of selection compare.
 
     `record` is what the entity descriptions read and write; None once restored from disk. `alarms` asks for the alarm
     entities; `counts_alarms` says that the platform has counters per severity of its own.
@@ -184,7 +189,7 @@ class Device:
     suggested_area: str | None = None
     configuration_url: str | None = None
     kind: str | None = None
-    groups: tuple[str, ...] = ()
+    groups: Mapping[str, str] | None = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     location: str | None = None
     alarms: bool = False

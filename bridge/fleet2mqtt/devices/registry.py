@@ -52,6 +52,8 @@ class Changes:
     discovery_changed: set[str] = field(default_factory=set)
     state_changed: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
+    groups_changed: set[str] = field(default_factory=set)
+    """Devices that came into a group or left one; nothing is published for that alone."""
 
 
 class Registry:
@@ -146,17 +148,33 @@ class Registry:
             id_ = device.id
             added = self._added_entities(device)
             own = {entity.key for entity in added}
-            platform = tuple(entity for entity in device.entities if entity.key not in own)
+            platform = self._intern(tuple(entity for entity in device.entities if entity.key not in own))
             entities = (*self._selection.apply(backend, platform), *added)
+            if entities == device.entities:
+                continue
             kept = {entity.key for entity in entities}
             removed = {entity.key: entity.component.value for entity in device.entities if entity.key not in kept}
             if removed:
                 self.removed_components.setdefault(id_, {}).update(removed)
-                state = {key: value for key, value in device.state.items() if key not in removed}
-                self.devices[id_] = replace(device, entities=self._intern(entities), state=state)
-                changes.discovery_changed.add(id_)
+            state = {key: value for key, value in device.state.items() if key not in removed}
+            self.devices[id_] = replace(device, entities=self._intern(entities), state=state)
+            changes.discovery_changed.add(id_)
+            if state != device.state:
                 changes.state_changed.add(id_)
         return changes
+
+    def is_online(self, id_: str) -> bool | None:
+        """Return True if a device is connected to its vendor's system, as far as that shows; None if it is not known.
+
+        A device without an entity for its connection counts as connected while it is available.
+        """
+        device = self.devices[id_]
+        for known in (device, self._accepted.get(id_, device)):  # the options may leave the entity out
+            connection = next((each.key for each in known.entities if each.device_class == "connectivity"), None)
+            if connection is not None:
+                value = known.state.get(connection)
+                return None if value is None else value == "ON"
+        return device.available
 
     def is_excluded(self, id_: str) -> bool:
         """Return True for a device that the options of its backend exclude."""
@@ -258,10 +276,12 @@ class Registry:
         id_ = device.id
         if self._accepted.get(id_) is device or self._is_outdated(id_, update):
             return
-        if not self._selection.selects(device):  # which may be new: a device can move to another group
-            self._remove(id_, changes.removed)
-            return
         current = self.devices.get(id_)
+        if not self._selection.selects(device):
+            if current is not None and device.groups is not None:
+                _LOG.info("%s is no longer selected by the options of %s: removed", id_, device.backend)
+                self._remove(id_, changes.removed)
+            return
         merged = self._merge(current, device)
         self._accepted[id_] = device
         self._oldest_accepted_request[id_] = max(
@@ -273,6 +293,8 @@ class Registry:
             self.state_meta[id_] = StateMeta(update.origin, observed_at)
         if current is None or any(getattr(current, name) != getattr(merged, name) for name in _DISCOVERY_FIELDS):
             changes.discovery_changed.add(id_)
+        if current is not None and current.groups != merged.groups:
+            changes.groups_changed.add(id_)
 
     def _is_outdated(self, id_: str, update: Update) -> bool:
         suspended = update.origin is UpdateOrigin.POLL and id_ in self._suspended
@@ -304,12 +326,14 @@ class Registry:
                 if entity.component not in STATELESS
             }
         changed: dict[str, Any] = {}
+        if (area := self._selection.area_of(device)) != device.suggested_area:
+            changed["suggested_area"] = area
         if current is not None:
             if current.entities is not entities:
                 entities = self._keep_entities(current, device, entities, extra)
             if kept := self._keys_to_keep(current, device):
                 extra |= {key: current.state[key] for key in kept if key not in device.state}
-                changed = _keep_values(current, device, kept)
+                changed |= _keep_values(current, device, kept)
         if (device.backend, device.source) in self._failing_sources and device.available:
             changed["available"] = False
         if entities is device.entities and not extra and not changed:

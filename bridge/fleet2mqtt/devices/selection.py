@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from fleet2mqtt.devices.model import Device, EntityDescription, EntityDescriptions, Name
+from fleet2mqtt.devices.model import GROUP_KIND, Device, EntityDescription, EntityDescriptions, Name
 
 
 class Detail(StrEnum):
@@ -18,13 +18,21 @@ class Detail(StrEnum):
     FULL = "full"
 
 
+class Area(StrEnum):
+    """Source of the area that Home Assistant is to suggest for a device."""
+
+    GROUP = "group"
+    LOCATION = "location"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One rule of `include` or `exclude`. A device matches if each attribute that the rule names matches.
 
-    `id` (vendor id or device id), `name`, `model`, `group`, `tag` and `location` are patterns with `*`, `?` and `[…]`,
-    compared without case. `kind` is the kind of a sub-device, such as `line`; a rule without it is about the devices
-    that the vendor lists.
+    `id` (vendor id or device id), `name`, `model`, `group` (name or id), `tag` and `location` are patterns with `*`,
+    `?` and `[…]`, compared without case. `kind` is the kind of a sub-device, such as `line`, or `group`; a rule without
+    it is about the devices that the vendor lists.
     """
 
     id: str | None = None
@@ -42,7 +50,7 @@ class Rule:
             and _matches(self.id, device.vendor_id, device.id)
             and _matches(self.name, device.name)
             and _matches(self.model, device.model)
-            and _matches(self.group, *device.groups)
+            and _matches(self.group, *_group_texts(device))
             and _matches(self.tag, *device.tags)
             and _matches(self.location, device.location)
         )
@@ -60,7 +68,7 @@ class Override:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The options `include`, `exclude`, `entities` and `overrides` of one backend.
+    """The options `include`, `exclude`, `entities`, `overrides`, `area` and `group_devices` of one backend.
 
     `unpolled` are the sources that are not polled: the devices and entities that they own are not published.
     """
@@ -69,6 +77,8 @@ class Selection:
     exclude: tuple[Rule, ...] = ()
     entities: Detail = Detail.STANDARD
     overrides: Mapping[str, Override] = field(default_factory=dict)
+    area: Area = Area.GROUP
+    group_devices: bool = True
     unpolled: frozenset[str] = frozenset()
 
     def selects(self, device: Device) -> bool:
@@ -78,9 +88,20 @@ class Selection:
         if device.source in self.unpolled:
             return False
         include = [rule for rule in self.include if rule.kind == device.kind]
+        exclude = [rule for rule in self.exclude if rule.kind == device.kind]
+        if device.groups is None and any(rule.group is not None for rule in (*include, *exclude)):
+            return False
         if include and not any(rule.matches(device) for rule in include):
             return False
-        return not any(rule.matches(device) for rule in self.exclude)
+        return not any(rule.matches(device) for rule in exclude)
+
+    def area_of(self, device: Device) -> str | None:
+        """Return the area to suggest for a device: one that its platform chose, or else its group or location."""
+        if device.suggested_area is not None or self.area is Area.NONE:
+            return device.suggested_area
+        if self.area is Area.LOCATION:
+            return device.location
+        return device.name if device.kind == GROUP_KIND else next(iter((device.groups or {}).values()), None)
 
     def excludes_kind(self, kind: str) -> bool:
         """Return True if a rule excludes all sub-devices of a kind."""
@@ -122,6 +143,11 @@ class Selection:
         return self.entities is Detail.STANDARD and not self.overrides and not self.unpolled
 
 
+def _group_texts(device: Device) -> tuple[str, ...]:
+    groups = device.groups or {}
+    return (*groups.values(), *groups)
+
+
 def _matches(pattern: str | None, *values: str | None) -> bool:
     if pattern is None:
         return True
@@ -153,6 +179,10 @@ class SelectionFilter:
         else:
             self._excluded[device.id] = device.backend
         return selected
+
+    def area_of(self, device: Device) -> str | None:
+        """Return the area to suggest for a device."""
+        return self._selection_of(device.backend).area_of(device)
 
     def is_excluded(self, id_: str) -> bool:
         """Return True for a device that was seen and is not selected."""

@@ -145,6 +145,7 @@ def _restore_devices(
         rows = tables[device.pop("table")]
         device["vendor_id"] = device.pop("native")
         device["connections"] = tuple((kind, value) for kind, value in device["connections"])
-        for name in ("groups", "tags"):
-            device[name] = tuple(device.get(name, ()))
+        device["tags"] = tuple(device.get("tags", ()))
+        groups = device.get("groups", {})
+        device["groups"] = groups if isinstance(groups, dict) or groups is None else {name: name for name in groups}
         yield Device(**device, entities=rows)

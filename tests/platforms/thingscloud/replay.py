@@ -25,6 +25,7 @@ from fleet2mqtt.sdk.vendor_json import iso
 from tests.platforms.context import Shared
 from tests.platforms.replaying import describe_error, read_json, run_in_new_loop, serve_all
 from tests.platforms.thingscloud.connected import Run, connected
+from tests.sample_devices import area
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,8 +140,11 @@ async def _taken(run: Run, step: dict[str, Any], folder: Path) -> Any:
 
 
 def _device(device: Device) -> dict[str, Any]:
-    plain = ("name", "vendor_id", "model", "serial_number", "suggested_area", "via")
-    shown = {name: getattr(device, name) for name in plain} | {"attributes": device.attributes}
+    plain = ("name", "vendor_id", "model", "serial_number", "via")
+    shown = {name: getattr(device, name) for name in plain} | {
+        "suggested_area": area(device),
+        "attributes": device.attributes,
+    }
     entities = {
         entity.key: entity.component.value + (" (set)" if entity.write is not None else "")
         for entity in device.entities

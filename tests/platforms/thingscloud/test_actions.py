@@ -16,6 +16,7 @@ from fleet2mqtt.sdk.api import describe
 from fleet2mqtt.sdk.json_schema import json_schema
 from tests.platforms.thingscloud.connected import ADMIN, DEVICE, FIRST, NAME, SECOND, Run, calls, simulated
 from tests.platforms.thingscloud.project import Project, running
+from tests.sample_devices import area
 
 DAY = 86_400_000
 SAFE = {
@@ -172,7 +173,7 @@ async def test_device_info_tags_and_groups_are_changed() -> None:
         assert (device.tags, device.name, device.descr, device.groups) == ({"room": "201"}, "新名", "新", [group])
         await run.act("device_get", device_id=FIRST)
         await run.poll("devices")
-        assert run.devices[DEVICE].suggested_area == "分公司"
+        assert area(run.devices[DEVICE]) == "分公司"
         await run.act("device_groups_set", device_id=FIRST, groups=[])
         assert device.groups == []
         for action, id_ in (("device_info_set", "device_id"), ("customer_info_set", "customer_id")):

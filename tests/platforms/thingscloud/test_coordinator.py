@@ -16,6 +16,7 @@ from fleet2mqtt.sdk.rate_limiter import command_priority
 from tests.platforms.context import Shared
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, connected, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
+from tests.sample_devices import area
 
 
 async def test_read_returns_values_and_groups() -> None:
@@ -26,7 +27,7 @@ async def test_read_returns_values_and_groups() -> None:
         simulator.change(FIRST, groups=[list(simulator.groups)[3]])
         await run.poll("meta")
         device = await run.read(DEVICE)
-        assert (device.state["temperature"], device.suggested_area) == (31.5, "分公司")
+        assert (device.state["temperature"], area(device)) == (31.5, "分公司")
         assert run.updates[-1].origin is UpdateOrigin.COMMAND
         simulator.remove_device(FIRST)
         with pytest.raises(Rejected):

@@ -10,6 +10,7 @@ from aiohttp import web
 from fleet2mqtt.errors import InvalidResponse, RateLimited, Rejected
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, calls, scripted, simulated
 from tests.platforms.thingscloud.project import Project, running
+from tests.sample_devices import area
 
 
 async def test_list_item_becomes_a_device() -> None:
@@ -19,7 +20,7 @@ async def test_list_item_becomes_a_device() -> None:
         device, known = run.devices[DEVICE], simulator.devices[FIRST]
         assert (device.id, device.vendor_id, device.scope, device.via) == (f"{NAME}_{FIRST}", FIRST, "devices", NAME)
         assert (device.name, device.model, device.serial_number) == (known.name, "环境采集器", known.device_key)
-        assert (device.available, device.alarms, device.suggested_area) == (True, True, "总部")
+        assert (device.available, device.alarms, area(device)) == (True, True, "总部")
         assert (device.state["online"], device.state["problem"]) == ("ON", "OFF")
         assert run.state(OTHER)["problem"] == "ON"
         assert run.devices[OTHER].attributes["problem"]["level"] == 3
@@ -205,10 +206,10 @@ async def test_area_and_groups_come_from_the_group_lists() -> None:
             shown = run.devices[f"{NAME}_{vendor_id}"]
             told = shown.attributes["online"].get("groups", [])
             assert set(told) == {names[group] for group in device.groups}
-            assert shown.suggested_area == (told[0] if told else None)
+            assert area(shown) == (told[0] if told else None)
         simulator.change(FIRST, groups=[])
         await run.poll("meta")
-        assert run.devices[DEVICE].suggested_area is None
+        assert area(run.devices[DEVICE]) is None
 
 
 async def test_area_is_the_innermost_group() -> None:
@@ -219,14 +220,14 @@ async def test_area_is_the_innermost_group() -> None:
     project = Project(responses={"device_groups_tree": {"items": tree}})
     async with running(project) as run:
         await run.poll("meta", "devices")
-        assert run.devices[DEVICE].suggested_area == "c"
+        assert area(run.devices[DEVICE]) == "c"
         assert run.devices[DEVICE].attributes["online"]["groups"] == ["c", "B", "A", "d"]
         project.responses["devices"] = {"items": [], "total": 1, "page_total": 1}
         await run.poll("meta")  # a list that is not whole takes nobody out
-        assert run.devices[DEVICE].suggested_area == "c"
+        assert area(run.devices[DEVICE]) == "c"
         project.responses["devices"] = {"items": [], "total": 0, "page_total": 0}
         await run.poll("meta")  # nor is the last one to go still in it
-        assert run.devices[DEVICE].suggested_area is None
+        assert area(run.devices[DEVICE]) is None
         assert "groups" not in run.devices[DEVICE].attributes.get("online", {})
 
 
@@ -235,7 +236,7 @@ async def test_device_listed_after_the_groups_gets_its_area() -> None:
         await run.poll("meta")
         assert DEVICE not in run.devices
         await run.poll("devices")
-        assert run.devices[DEVICE].suggested_area == "总部"
+        assert area(run.devices[DEVICE]) == "总部"
 
 
 async def test_extended_information_becomes_disabled_sensors() -> None:
@@ -313,7 +314,7 @@ async def test_failing_list_of_a_type_or_group_costs_the_others_nothing() -> Non
         await run.poll("devices", "meta")
         assert {device.vendor_id for device in run.devices.values()} == {"a", "c", NAME}
         assert not run.inventories
-        assert [run.devices[f"{NAME}_{id_}"].suggested_area for id_ in "ac"] == ["a", "c"]
+        assert [area(run.devices[f"{NAME}_{id_}"]) for id_ in "ac"] == ["a", "c"]
         assert run.state(NAME)["groups"] == 3
     async with scripted(respond, types=["b"]) as run:
         with pytest.raises(RateLimited):

@@ -16,6 +16,7 @@ from tests.broker import HOST, free_port
 from tests.platforms.context import Shared
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, restartable, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
+from tests.sample_devices import area
 from tests.waiting import wait_for_answer
 
 if TYPE_CHECKING:
@@ -116,20 +117,18 @@ async def test_area_and_groups_stay_after_a_restart() -> None:
         async with start() as run:
             await run.poll("devices", "meta", "devices")
             before = {
-                id_: (device.suggested_area, device.attributes["online"])
-                for id_, device in run.devices.items()
-                if id_ != NAME
+                id_: (area(device), device.attributes["online"]) for id_, device in run.devices.items() if id_ != NAME
             }
             assert before[DEVICE][0] == "总部"
             assert await run.poll("meta") != []
             assert not any(update.checkpoints for update in await run.poll("meta"))
         async with start() as run:
             await run.poll("devices")
-            after = {id_: (device.suggested_area, device.attributes["online"]) for id_, device in run.devices.items()}
+            after = {id_: (area(device), device.attributes["online"]) for id_, device in run.devices.items()}
             assert after == before
             simulator.change(FIRST, groups=[])
             await run.poll("meta")
-            assert run.devices[DEVICE].suggested_area is None
+            assert area(run.devices[DEVICE]) is None
 
 
 async def test_held_reports_end_with_a_complete_list() -> None:

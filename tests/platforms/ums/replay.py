@@ -24,6 +24,7 @@ from fleet2mqtt.sdk.vendor_json import iso
 from tests.platforms.context import Shared
 from tests.platforms.replaying import describe_error, read_json, serve_all
 from tests.platforms.ums.connected import Run, connected
+from tests.sample_devices import area
 
 LIST = {
     "devices": "devices",
@@ -153,8 +154,8 @@ def _output(run: Run) -> dict[str, Any]:
 
 
 def _device(device: Device) -> dict[str, Any]:
-    plain = ("name", "vendor_id", "model", "sw_version", "suggested_area", "configuration_url", "via")
-    shown = {name: getattr(device, name) for name in plain}
+    plain = ("name", "vendor_id", "model", "sw_version", "configuration_url", "via")
+    shown = {name: getattr(device, name) for name in plain} | {"suggested_area": area(device)}
     shown |= {"connections": [list(pair) for pair in device.connections], "attributes": device.attributes}
     return {
         "available": device.available,

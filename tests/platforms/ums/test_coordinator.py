@@ -15,6 +15,7 @@ from fleet2mqtt.errors import InvalidResponse, Rejected
 from fleet2mqtt.platforms.ums.models import Gateway
 from fleet2mqtt.simulators.ums import create
 from tests.platforms.ums.connected import NAME, Run, connected, scripted, simulated
+from tests.sample_devices import area
 
 OM50, MX100G = "000EA93D022E", "000EA9610BCC"
 OM50_ID, MX100G_ID = f"{NAME}_000ea93d022e", f"{NAME}_000ea9610bcc"
@@ -35,7 +36,7 @@ async def test_gateway_has_identity_and_state() -> None:
         assert gateway.connections == (("mac", "00:0e:a9:3d:02:2e"),)
         assert gateway.serial_number == OM50
         assert gateway.configuration_url == "https://10.0.0.5:8443/p"
-        assert gateway.suggested_area is None  # the default group is no area
+        assert area(gateway) is None  # the default group is no area
         assert gateway.alarms
         assert gateway.state["connection_status"] == "ON"
         assert inventories(run) == [frozenset({OM50_ID, MX100G_ID})]
@@ -312,15 +313,12 @@ async def test_entities_of_other_sources_name_their_owner_and_who_has_answered()
 # Areas and inventory (faults 5.7)
 
 
-@pytest.mark.parametrize(
-    ("options", "area"),
-    [({}, "华东组"), ({"area": "group"}, "华东组"), ({"area": "location"}, "机房"), ({"area": "none"}, None)],
-)
-async def test_area_is_the_member_that_is_configured(options: dict[str, Any], area: str | None) -> None:
-    async with simulated(**options) as (simulator, run):
+async def test_group_and_location_are_those_of_the_list() -> None:
+    async with simulated() as (simulator, run):
         simulator.change(OM50, location="机房", group_info="华东组")
         await run.poll("devices")
-        assert run.devices[OM50_ID].suggested_area == area
+        device = run.devices[OM50_ID]
+        assert (device.groups, device.location) == ({"华东组": "华东组"}, "机房")
 
 
 async def test_inventory_members_are_attributes_of_the_connection() -> None:

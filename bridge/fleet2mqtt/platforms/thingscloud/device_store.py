@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from fleet2mqtt.platforms.thingscloud.command_buttons import CommandButton, buil
 from fleet2mqtt.platforms.thingscloud.entities import (
     DEVICE_ENTITIES,
     MANUFACTURER,
+    META_SOURCE,
     PROJECT_ENTITIES,
     SCHEMA_SOURCE,
     DeviceEntity,
@@ -116,6 +118,7 @@ class DeviceStore:
         self._has_active_alarms = has_active_alarms
         self._held: dict[str, list[_Report]] = {}
         self._group_names: Mapping[str, str] = places.get("groups", {})
+        self._has_read_groups = "groups" in places or context.interval(META_SOURCE) == math.inf
         self._cache = DeviceCache(backend=context.name, ids=context.ids)
         self._newest = NewestFirst()
         self._zone = context.zone
@@ -345,7 +348,7 @@ class DeviceStore:
 
     def apply_groups(self, names: Mapping[str, str], members: Mapping[str, frozenset[str]]) -> list[Device]:
         """Apply the names of the groups, innermost first, and the groups of each device; return the listed devices."""
-        self._group_names, self.members = names, dict(members)
+        self._group_names, self.members, self._has_read_groups = names, dict(members), True
         return [device for vendor_id in self._entries if (device := self._place(vendor_id))]
 
     def apply_device_groups(self, vendor_id: str, groups: Iterable[str]) -> Device | None:
@@ -397,7 +400,8 @@ class DeviceStore:
             manufacturer=MANUFACTURER,
             model=info.type_info.name or record.model,
             serial_number=info.device_key,
-            suggested_area=record.groups[0] if record.groups else None,
+            groups=self._groups(vendor_id) if self._has_read_groups else None,
+            tags=_tags(info.tags),
             alarms=True,
             answered=entry.answered,
         )
@@ -407,9 +411,13 @@ class DeviceStore:
         entry = self._entries.get(vendor_id)
         if entry is None:
             return None
-        groups = self.members.get(vendor_id, ())
-        names = tuple(name for id_, name in self._group_names.items() if id_ in groups)
+        names = tuple(self._groups(vendor_id).values())
         return self._change(vendor_id, groups=names, model=self.model_names.get(entry.record.info.type or ""))
+
+    def _groups(self, vendor_id: str) -> dict[str, str]:
+        """Return the names of a device's groups by id, innermost first."""
+        groups = self.members.get(vendor_id, ())
+        return {id_: name for id_, name in self._group_names.items() if id_ in groups}
 
     def _change(self, vendor_id: str, **changes: Any) -> Device | None:
         entry = self._entries.get(vendor_id)
@@ -451,6 +459,12 @@ class DeviceStore:
         if token not in self._extended_entities:
             self._extended_entities[token] = build_extended_entity(self._keys(info.id or "", "info_"), info)
         return self._extended_entities[token]
+
+
+def _tags(tags: JsonObject) -> tuple[str, ...]:
+    """Return the tags of a device, each as `key` and as `key=value`."""
+    texts = ((key, vendor_json.text(value)) for key, value in tags.items())
+    return tuple(tag for key, text in texts for tag in ((key,) if text is None else (key, f"{key}={text}")))
 
 
 def _shapes_key(vendor_id: str) -> str:

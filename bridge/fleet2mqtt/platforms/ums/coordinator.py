@@ -14,7 +14,6 @@ from fleet2mqtt.devices.registry import MISSING_INVENTORIES_BEFORE_REMOVAL
 from fleet2mqtt.errors import BackendError, RateLimited, Rejected
 from fleet2mqtt.platforms.ums.client import Client, base_url, interval
 from fleet2mqtt.platforms.ums.device_store import DeviceStore, item_mac, line_name
-from fleet2mqtt.platforms.ums.entities import Area
 from fleet2mqtt.platforms.ums.models import EventCount, OnlineCount, normalize_mac, zone_context
 from fleet2mqtt.sdk.api import Context
 from fleet2mqtt.sdk.pagination import Item, Listing, Page, Position
@@ -44,7 +43,7 @@ class Coordinator:
         self.zone = context.zone
         self.url = f"{base_url(context.options['url'])}/index"
         self.update = UpdateFactory(context.name)
-        self.store = DeviceStore(context.name, context.ids, context.zone, self.url, Area(context.options["area"]))
+        self.store = DeviceStore(context.name, context.ids, context.zone, self.url)
         self._lines_sweep = Sweep(primary_fails=context.primary_fails)
         self._counts_sweep = Sweep(primary_fails=context.primary_fails)
         self._has_list = False

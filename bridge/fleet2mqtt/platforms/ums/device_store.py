@@ -17,7 +17,6 @@ from fleet2mqtt.platforms.ums.entities import (
     GATEWAY_ENTITIES,
     LINE_ENTITIES,
     MANUFACTURER,
-    Area,
     describe_fleet,
     describe_gateway,
     describe_line,
@@ -58,12 +57,11 @@ class _Entry:
 class DeviceStore:
     """The gateways of one UMS by MAC, their lines, and the figures of the fleet."""
 
-    def __init__(self, backend: str, ids: Ids, zone: tzinfo, url: str, area: Area) -> None:
+    def __init__(self, backend: str, ids: Ids, zone: tzinfo, url: str) -> None:
         self.backend = backend
         self.zone = zone
         self.fleet = FleetRecord()
         self._url = url
-        self._area = area
         self._cache = DeviceCache(backend=backend, ids=ids, about={"manufacturer": MANUFACTURER})
         self._entries: dict[str, _Entry] = {}
         self._newest = NewestFirst()
@@ -217,9 +215,7 @@ class DeviceStore:
 
     def _build(self, mac: str, record: GatewayRecord) -> Device:
         id_ = self._cache.id(mac)
-        return self._cache.build(
-            id_, record, GATEWAY_ENTITIES, **describe_gateway(self.backend, mac, record, self._area)
-        )
+        return self._cache.build(id_, record, GATEWAY_ENTITIES, **describe_gateway(self.backend, mac, record))
 
     def _build_line(self, entry: _Entry, name: str) -> Device:
         id_ = self._line_id(entry.device.vendor_id, name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Any, Final
 
 from fleet2mqtt.devices.model import (
@@ -54,14 +53,6 @@ INVENTORY = (
 
 _MAC = re.compile(r"[0-9A-F]{12}")
 _WEB = ("http://", "https://")
-
-
-class Area(StrEnum):
-    """Member of a gateway that is suggested as its area."""
-
-    GROUP = "group"
-    LOCATION = "location"
-    NONE = "none"
 
 
 def option_named(text: str | None, options: tuple[str, ...]) -> str | None:
@@ -373,7 +364,7 @@ FLEET_ENTITIES: EntityDescriptions[FleetRecord, LineTester] = (
 )
 
 
-def describe_gateway(backend: str, mac: str, record: GatewayRecord, area: Area) -> dict[str, Any]:
+def describe_gateway(backend: str, mac: str, record: GatewayRecord) -> dict[str, Any]:
     """Return the identity of a gateway. It is available while it is listed; its connection is one of its values."""
     gateway = record.gateway
     answered = {STATISTICS: record.counts is not None, LINES: record.has_lines is not None}
@@ -386,7 +377,8 @@ def describe_gateway(backend: str, mac: str, record: GatewayRecord, area: Area) 
         "sw_version": gateway.product_version,
         "serial_number": mac,
         "connections": (("mac", _with_colons(mac)),) if _MAC.fullmatch(mac) else (),
-        "suggested_area": _area(gateway, area),
+        "groups": _groups(gateway),
+        "location": gateway.location,
         "configuration_url": gateway.proxy_url if (gateway.proxy_url or "").lower().startswith(_WEB) else None,
         "alarms": True,
         "counts_alarms": True,
@@ -418,10 +410,10 @@ def describe_fleet(record: FleetRecord, url: str) -> dict[str, Any]:
     }
 
 
-def _area(gateway: Gateway, area: Area) -> str | None:
-    if area is Area.LOCATION:
-        return gateway.location
-    return gateway.group_info if area is Area.GROUP and gateway.group_info != DEFAULT_GROUP else None
+def _groups(gateway: Gateway) -> dict[str, str]:
+    """Return the group of a gateway: the UMS has no id of it beside its name."""
+    group = gateway.group_info
+    return {} if group is None or group == DEFAULT_GROUP else {group: group}
 
 
 def _with_colons(mac: str) -> str:

@@ -24,7 +24,6 @@ _AS_NUMBER = {"type": "integer", "minimum": 10**11, "maximum": 10**12 - 1}
 
 OPTIONS: Mapping[Any, Any] = {
     vol.Optional("page_size", default=100): vol.All(int, vol.Range(min=1, max=1000)),
-    vol.Optional("area", default="group"): vol.In(("group", "location", "none")),
     # The document names no period for the one value that could stand still, the time of the statistics.
     vol.Optional("stale_after", default=0): vol.All(vol.Any(int, float), vol.Range(min=0)),
     **scan_interval(
