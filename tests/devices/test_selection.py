@@ -161,3 +161,14 @@ def test_details_reduced_in_a_running_fleet_remove_entities() -> None:
     assert running.registry.removed_components == {"hq_1": {"usual": "sensor", "hidden": "sensor"}}
     running.accept(device("hq_1", entities=TABLE, state=state | {"alarmed": 4}))
     assert running.registry.devices["hq_1"].state == {"alarmed": 4}
+
+
+def test_details_reduced_before_restored_values_are_confirmed_remove_them() -> None:
+    running = Running()
+    state = {"usual": 1, "hidden": 2, "alarmed": 3}
+    running.accept(device("hq_1", entities=TABLE, state=state))
+    running.registry.detach_backend("hq")
+    running.selection = Selection(entities=Detail.MINIMAL)
+    running.registry.apply_selection("hq")
+    running.registry.accept(update(device("hq_1", entities=TABLE, state={}), requested_at=1.0), "now", settled=False)
+    assert running.registry.devices["hq_1"].state == {"alarmed": 3}

@@ -156,6 +156,7 @@ class Registry:
             removed = {entity.key: entity.component.value for entity in device.entities if entity.key not in kept}
             if removed:
                 self.removed_components.setdefault(id_, {}).update(removed)
+                self._restored.get(id_, set()).difference_update(removed)
             state = {key: value for key, value in device.state.items() if key not in removed}
             self.devices[id_] = replace(device, entities=self._intern(entities), state=state)
             changes.discovery_changed.add(id_)
