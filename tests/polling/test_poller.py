@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import added_entities
+from fleet2mqtt.devices.model import Update
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import Rejected, Unreachable
 from fleet2mqtt.hub import Hub
@@ -19,17 +20,17 @@ from fleet2mqtt.polling.poller import Poller
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.sdk.api import Backend, Source
+from fleet2mqtt.sdk.sweep import Sweep
 from tests.sample_devices import device, update
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
     from typing import Any
 
     import pytest
 
-    from fleet2mqtt.devices.model import Update
     from fleet2mqtt.errors import BackendError
     from fleet2mqtt.outbox import Outbox
 
@@ -65,7 +66,8 @@ class Vendor:
                 raise self.error(f"{name}: no connection")
             yield update(LINE) if name == "lines" else update(device("hq_1"))
 
-        return Source(name=name, interval=36_000.0, poll=poll, primary=name == "devices", **options)
+        about: dict[str, Any] = {"interval": 36_000.0, "poll": poll, "primary": name == "devices"}
+        return Source(name=name, **about | options)
 
 
 async def _nothing(*_: Any) -> Any:
@@ -82,13 +84,20 @@ def hub(outbox: Outbox, registry: Registry) -> Hub:
 
 
 @asynccontextmanager
-async def polling(vendor: Vendor, folder: Path, stale_after: float = 0, **options: Any) -> AsyncIterator[Polling]:
+async def polling(
+    vendor: Vendor,
+    folder: Path,
+    stale_after: float = 0,
+    clock: Callable[[], float] = time.monotonic,
+    **options: Any,
+) -> AsyncIterator[Polling]:
     """Run a poller over the vendor's two sources; `options` are those of the source of lines."""
     sources = (vendor.source("devices"), vendor.source("lines", **options))
     backend = Backend(name="hq", platform="vendor", client=None, sources=sources, read=_nothing)
     async with open_outbox(folder / "outbox.sqlite") as outbox:
         registry = Registry(time.monotonic, added_entities(_nothing))
         poller = Poller(backend, hub(outbox, registry), stale_after=stale_after, changed=lambda _: None)
+        poller.health.sources["lines"].figures.clock = clock
         tasks = [asyncio.create_task(poller.run(source)) for source in sources]
         try:
             yield Polling(poller, registry)
@@ -196,3 +205,78 @@ async def test_source_that_needs_the_clock_waits_until_it_is_set(
         assert vendor.asked["lines"] == 0
         machine["now"] = datetime.now(UTC)
         assert await running.poller.refresh(("lines",)) == {"lines": None}
+
+
+# Figures of polls
+
+
+async def test_poll_without_sweep_counts_what_it_reports(tmp_path: Path) -> None:
+    vendor = Vendor()
+    vendor.failing.clear()
+    async with polling(vendor, tmp_path) as running:
+        await running.poller.refresh()
+        health = running.poller.health.json()["sources"]["lines"]
+        assert (health["interval"], health["items"], health["calls"]) == (36_000.0, 1, 0)
+        assert health["duration"] >= 0
+        assert health["oldest_age"] >= 0
+
+
+class Clock:
+    """Time that passes only while items are read."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_sweep_reports_items_calls_and_the_age_of_the_oldest(tmp_path: Path) -> None:
+    clock, sweep, failing = Clock(), Sweep(), {"b"}
+
+    async def read(item: str) -> Update:
+        clock.now += 100
+        if item in failing:
+            raise Rejected(item, endpoint="item")
+        return update(LINE)
+
+    async def poll() -> AsyncIterator[Update]:
+        async for _, result in sweep.run("abc", read):
+            if isinstance(result, Update):
+                yield result
+
+    vendor = Vendor()
+    vendor.failing.clear()
+    async with polling(vendor, tmp_path, clock=clock, poll=poll) as running:
+        figures = running.poller.health.sources["lines"].figures
+        await running.poller.refresh()
+        started = clock.now
+        await running.poller.refresh()
+        assert (figures.items, figures.duration) == (3, 300)
+        assert figures.oldest_age is not None
+        assert figures.oldest_age >= clock.now - started  # b was never read
+        failing.clear()
+        await running.poller.refresh()
+        assert figures.oldest_age <= 300
+
+
+async def test_poll_longer_than_its_interval_is_logged_once_until_it_is_fast_enough(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, seconds = Clock(), [40_000.0]
+
+    async def poll() -> AsyncIterator[Update]:
+        clock.now += seconds[0]
+        yield update(LINE)
+
+    vendor = Vendor()
+    vendor.failing.clear()
+    async with polling(vendor, tmp_path, clock=clock, poll=poll) as running:
+        for _ in range(2):
+            await running.poller.refresh()
+        warned = "lines took 40000 s for 1 items in 0 calls, longer than its interval of 36000 s: raise scan_interval.l"
+        assert caplog.text.count(warned) == 1
+        seconds[0] = 1.0
+        await running.poller.refresh()
+        seconds[0] = 40_000.0
+        await running.poller.refresh()
+        assert caplog.text.count(warned) == 2

@@ -99,12 +99,15 @@ async def test_metrics_after_pushes_and_commands_count_them(tmp_path: Path, brok
         ("backend_available", "branch"): 0,
         ("devices", "hq"): 2,
         ("devices", "branch"): 0,
+        ("source_items", "hq", "devices"): 2,
+        ("source_calls", "hq", "devices"): 0,
         ("mqtt_connected",): 1,
         ("mqtt_published_total",): 2,
         ("mqtt_reconnects_total",): 0,
         ("build_info", "9.8.7"): 1,
     }
     assert {key: after[key] for key in expected} == expected
+    assert after["source_oldest_age_seconds", "hq", "devices"] >= 0
     assert after[("process_resident_memory_bytes",)] > 1 << 20
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from fleet2mqtt.contract.payloads import now, stamp
 from fleet2mqtt.errors import BackendError
 from fleet2mqtt.sdk.api import Backend, SubscriptionStatus
+from fleet2mqtt.sdk.poll_figures import PollFigures
 
 DOWN_AFTER = 3
 """Failures in a row before a backend (its primary sources), or the devices of another source, are unavailable."""
@@ -16,21 +17,26 @@ DOWN_AFTER = 3
 
 @dataclass(slots=True)
 class SourceHealth:
-    """One source: failures in a row, when it last succeeded, and when it runs next.
+    """One source: its interval in seconds, failures in a row, when it last succeeded, when it runs next, and figures.
 
     `stale_since` is when its data stopped moving, None while it moves. `available` is whether the entities that the
     source owns are available, None before it was tried.
     """
 
+    interval: float
     failures: int = 0
     last_success: datetime | None = None
     error: BackendError | None = None
     next_try: datetime | None = None
     stale_since: datetime | None = None
     available: bool | None = None
+    overruns: bool = False
+    """True if the last poll took longer than the interval."""
+    figures: PollFigures = field(default_factory=PollFigures)
 
     def json(self) -> dict[str, Any]:
         """Return the source's part of the health payload; `age` is seconds since the last success."""
+        figures = self.figures
         return {
             "available": self.available,
             "failures": self.failures,
@@ -39,6 +45,11 @@ class SourceHealth:
             "error": _error(self.error),
             "next_try": stamp(self.next_try) if self.next_try else None,
             "stale_since": stamp(self.stale_since) if self.stale_since else None,
+            "interval": self.interval,
+            "items": figures.items,
+            "calls": figures.calls,
+            "duration": None if figures.duration is None else round(figures.duration, 3),
+            "oldest_age": None if figures.oldest_age is None else round(figures.oldest_age),
         }
 
 

@@ -42,7 +42,9 @@ class Poller:
     ) -> None:
         """`changed` is called whenever something in the health changed, `on_all_polled` once each source was polled."""
         self.backend = backend
-        self.health = BackendHealth(backend, {source.name: SourceHealth() for source in backend.sources})
+        self.health = BackendHealth(
+            backend, {source.name: SourceHealth(interval=source.interval) for source in backend.sources}
+        )
         self._hub = hub
         self._stale_after = stale_after
         self._changed = changed
@@ -129,11 +131,34 @@ class Poller:
         _LOG.info("%s: %s begins: the clock is set", self.backend.name, source.name)
 
     async def _poll(self, source: Source, health: SourceHealth) -> None:
-        async with aclosing(source.poll()) as updates:  # type: ignore[type-var]
-            async for update in updates:
-                await self._hub.accept(update)
-                if health.available is None:
-                    self._set_source_available(source, available=True)
+        reported = 0
+        with health.figures.counting():
+            async with aclosing(source.poll()) as updates:  # type: ignore[type-var]
+                async for update in updates:
+                    reported += len(update.devices) + len(update.alarms)
+                    await self._hub.accept(update)
+                    if health.available is None:
+                        self._set_source_available(source, available=True)
+        health.figures.complete(reported)
+        self._check_duration(source, health)
+
+    def _check_duration(self, source: Source, health: SourceHealth) -> None:
+        """Log once that the polls of a source take longer than its interval, and which options change that."""
+        figures = health.figures
+        overruns = figures.duration is not None and figures.duration > source.interval
+        if overruns and not health.overruns:
+            _LOG.warning(
+                "%s: %s took %.0f s for %d items in %d calls, longer than its interval of %g s: "
+                "raise scan_interval.%s, or leave out devices or entities (exclude, entities)",
+                self.backend.name,
+                source.name,
+                figures.duration,
+                figures.items,
+                figures.calls,
+                source.interval,
+                source.name,
+            )
+        health.overruns = overruns
 
     def _record_success(self, source: Source, health: SourceHealth) -> float:
         recovered, was_unreachable = health.error is not None, isinstance(health.error, Unreachable)

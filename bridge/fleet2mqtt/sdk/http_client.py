@@ -30,6 +30,7 @@ from fleet2mqtt.redaction import Redaction
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.aiohttp_overrides import disable_retries
 from fleet2mqtt.sdk.api import Calls
+from fleet2mqtt.sdk.poll_figures import current_figures
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
 MAX_REPLY = 64 * 1024 * 1024
@@ -109,6 +110,8 @@ class HttpClient:
         count = self.calls[name]
         async with self.pace.slot():
             count.calls += 1
+            if figures := current_figures():
+                figures.add_call()
             try:
                 reading = method in _READING_METHODS if writes is None else not writes
                 request = {"params": params, "headers": headers, "json": json}

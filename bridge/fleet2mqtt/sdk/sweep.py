@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from fleet2mqtt.errors import AuthenticationError, BackendError, RateLimited, Rejected, Unreachable
+from fleet2mqtt.sdk.poll_figures import current_figures
 
 ResultT = TypeVar("ResultT")
 
@@ -41,6 +42,8 @@ class Sweep:
         """Begin a sweep: return the items, beginning after the one that the sweep before ended with."""
         self._failing, self._answered = {}, 0
         listed = list(items)
+        if figures := current_figures():
+            figures.add_listed(listed)
         for gone in self._misses.keys() - set(listed):
             del self._misses[gone]
         if self._last not in listed:
@@ -99,6 +102,8 @@ class Sweep:
         """Record that an item was read, or the items of a batch; of an empty one that nothing failed."""
         self._last = items[-1] if items else self._last
         self._answered += 1
+        if figures := current_figures():
+            figures.add_read(items)
         for item in items:
             self._misses.pop(item, None)
         self._failing.clear()

@@ -130,6 +130,28 @@ class Metrics:
         for name in sorted({*self._pollers, *known}):
             devices.add_metric((name,), known[name])
         yield from (calls, failures, available, devices, connected, messages, dropped)
+        yield from self._of_sources()
+
+    def _of_sources(self) -> Iterator[Metric]:
+        texts = {
+            "items": "Items of the last poll",
+            "calls": "Calls of the last poll",
+            "duration_seconds": "Duration of the last poll",
+            "interval_seconds": "Configured interval between polls",
+            "oldest_age_seconds": "Age of the item that was read longest ago",
+        }
+        families = {
+            name: GaugeMetricFamily(f"{PREFIX}_source_{name}", text, labels=("backend", "source"))
+            for name, text in texts.items()
+        }
+        for name, poller in self._pollers.items():
+            for source, health in poller.health.sources.items():
+                figures = health.figures
+                values = (figures.items, figures.calls, figures.duration, health.interval, figures.oldest_age)
+                for family, value in zip(families.values(), values, strict=True):
+                    if value is not None:
+                        family.add_metric((name, source), value)
+        yield from families.values()
 
     def _of_mqtt(self) -> Iterator[Metric]:
         mqtt = self._mqtt
