@@ -134,6 +134,20 @@ def test_rule_taken_away_lets_devices_return() -> None:
     assert running.registry.devices.keys() == {"hq_1", "hq_1_fxo"}
 
 
+@pytest.mark.parametrize("answered", [None, frozenset[str]()])
+def test_details_reduced_while_the_values_are_of_the_last_run(answered: frozenset[str] | None) -> None:
+    """A reload takes the devices for restored ones; keys that it removes are not kept among those."""
+    running = Running()
+    state = {"usual": 1, "hidden": 2, "alarmed": 3}
+    given = device("hq_1", entities=TABLE, state=state, answered=answered)
+    running.accept(given)
+    running.registry.detach_backend("hq")
+    running.selection = Selection(entities=Detail.MINIMAL)
+    running.registry.apply_selection("hq")
+    running.registry.accept(update(replace(given), requested_at=2.0), "now", settled=False)
+    assert running.registry.devices["hq_1"].state == {"alarmed": 3}
+
+
 def test_source_that_is_not_polled_has_neither_devices_nor_entities() -> None:
     running = Running()
     table = (row("usual"), row("measured", source="lines"))

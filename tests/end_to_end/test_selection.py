@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.bridge_under_test import LINE, VOIP, RunningBridge, Site, config_topic, open_site, state_topic, wait_retained
+from tests.bridge_under_test import (
+    LINE,
+    MAC,
+    VOIP,
+    RunningBridge,
+    Site,
+    config_topic,
+    open_site,
+    state_topic,
+    wait_retained,
+)
 from tests.end_to_end.test_reload import edit, reload
 
 if TYPE_CHECKING:
@@ -60,3 +70,68 @@ async def test_source_that_is_off_has_no_calls_and_its_devices_return_under_thei
         await bridge.settle()
         await wait_retained(site.broker, {source_topic: b"online"})
         assert {id_: components(bridge, id_) for id_ in (VOIP, LINE)} == before
+
+
+async def test_excluded_gateway_costs_no_calls_and_returns_under_its_ids(site: Site) -> None:
+    async with site.bridge() as bridge:
+        await bridge.settle()
+        before = {id_: components(bridge, id_) for id_ in (VOIP, LINE)}
+        await change(site, bridge, exclude=[{"name": "om50*"}])
+        await bridge.is_available("hq_voip", "online")
+        await wait_retained(site.broker, {topic(id_): b"" for id_ in before for topic in (config_topic, state_topic)})
+        site.ums.fault_injector.calls.clear()
+        assert all(each["ok"] for each in (await bridge.refresh())["hq_voip"].values())
+        assert (await site.push(site.ums.raise_alarm(MAC, push=False)))[0] == 200
+        assert (await site.push({"device_mac": MAC, "connection_status": "online"}, "device"))[0] == 200
+        assert not [call for call in site.ums.fault_injector.calls if MAC in f"{call.path} {call.query} {call.body}"]
+        assert not {VOIP, LINE} & (await bridge.devices()).keys()
+
+        await change(site, bridge, exclude=None)
+        await bridge.settle()
+        assert {id_: components(bridge, id_) for id_ in (VOIP, LINE)} == before
+        assert bridge.events() == []  # what it raised while it was excluded
+
+
+async def test_gateway_that_moves_into_an_excluded_group_goes_and_comes_back(site: Site) -> None:
+    async with site.bridge(hq_voip={"exclude": [{"group": "closed"}]}) as bridge:
+        await bridge.settle()
+        before = components(bridge, VOIP)
+        site.ums.change(MAC, group_info="Closed")
+        await bridge.refresh(backend="hq_voip")
+        await wait_retained(site.broker, {config_topic(VOIP): b"", config_topic(LINE): b""})
+        site.ums.change(MAC, group_info="Open")
+        await bridge.refresh(backend="hq_voip")
+        await bridge.settle()  # the lines are read after the list
+        assert components(bridge, VOIP) == before
+        assert LINE in await bridge.devices()
+
+
+@pytest.mark.parametrize("rule", [{"kind": "line"}, {"kind": "line", "id": f"{MAC}/*"}])
+async def test_excluded_lines_go_and_come_back(site: Site, rule: dict[str, str]) -> None:
+    async with site.bridge() as bridge:
+        await bridge.settle()
+        before = components(bridge, LINE)
+        await change(site, bridge, exclude=[rule])
+        await bridge.is_available("hq_voip", "online")
+        await wait_retained(site.broker, {config_topic(LINE): b"", state_topic(LINE): b""})
+        await bridge.refresh()
+        site.ums.fault_injector.calls.clear()
+        await bridge.refresh()
+        assert not [call for call in site.ums.fault_injector.calls if call.path == f"/s1/device/{MAC}/detect"]
+        assert VOIP in await bridge.devices()
+        await change(site, bridge, exclude=None)
+        await bridge.settle()
+        assert components(bridge, LINE) == before
+
+
+async def test_minimal_entities_are_what_an_operator_alarms_on(site: Site) -> None:
+    async with site.bridge() as bridge:
+        await bridge.settle()
+        before = components(bridge, VOIP)
+        await change(site, bridge, entities="minimal")
+        await bridge.settle()
+        assert {key for key in components(bridge, VOIP) if "alarm" not in key} == {"connection_status", "problem"}
+        assert components(bridge, LINE).keys() == {"line_fault"}
+        await change(site, bridge, entities=None)
+        await bridge.settle()
+        assert components(bridge, VOIP) == before

@@ -49,6 +49,7 @@ async def fleet(
         name: {"platform": name, "url": url, "push": {"secret": SECRET}, **options_for(name)}
         for name, url in urls.items()
     }
+    backends["ums"]["overrides"] = {"events_total": {"enabled": True}}  # else its source is not polled
     backends["smart_gateway"]["allow"] = ["device_delete", "mapping_delete"]
     written = {
         "mqtt": {"host": HOST, "port": broker.port},

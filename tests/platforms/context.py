@@ -16,7 +16,7 @@ from fleet2mqtt.sdk.validators import zone
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
 
 def options(
@@ -52,6 +52,7 @@ class Shared:
     assignments: dict[str, str] = field(default_factory=dict)
     checkpoints: dict[str, str] = field(default_factory=dict)
     primary_fails: bool = False
+    selects: Callable[[Device], bool] = lambda _: True
 
     async def save_checkpoint(self, device: str, text: str) -> None:
         self.checkpoints[device] = text
@@ -62,6 +63,7 @@ class Shared:
             checkpoint=self.checkpoints.get,
             save_checkpoint=self.save_checkpoint,
             primary_fails=lambda: self.primary_fails,
+            selects=self.selects,
         )
 
 

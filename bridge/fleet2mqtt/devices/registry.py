@@ -157,6 +157,8 @@ class Registry:
             if removed:
                 self.removed_components.setdefault(id_, {}).update(removed)
                 self._restored.get(id_, set()).difference_update(removed)
+                for key in removed.keys() & self._missing_entities.get(id_, {}).keys():
+                    del self._missing_entities[id_][key]
             state = {key: value for key, value in device.state.items() if key not in removed}
             self.devices[id_] = replace(device, entities=self._intern(entities), state=state)
             changes.discovery_changed.add(id_)

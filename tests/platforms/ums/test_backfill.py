@@ -459,3 +459,31 @@ async def test_history_repeating_its_first_page_raises() -> None:
             await run.poll("alarms")
         assert sorted(seen(run)) == ["new", "old"]
         assert set(shared.checkpoints) == {""}
+
+
+async def test_alarms_raised_while_a_gateway_was_excluded_are_not_reported_later() -> None:
+    """Its checkpoint moves on without a call; the slow full check does not dig them out either."""
+    first, second, third = alarm("first", minutes=30), alarm("second", minutes=20), alarm("third", minutes=10)
+    vendor, shared = Vendor(first), Shared()
+    vendor.macs, vendor.history = ["A1"], {"A1": [first]}
+    async with scripted(vendor, shared) as run:
+        await run.poll("devices", "alarms")
+    shared.selects = lambda device: device.vendor_id != "A1"
+    async with scripted(vendor, shared) as run:
+        vendor.newest, vendor.history["A1"] = [third], [third, second, first]
+        vendor.requested.clear()
+        await run.poll("devices", "alarms", "alarms")
+        assert (seen(run), vendor.requested) == ([], [])
+    shared.selects = lambda _: True
+    async with scripted(vendor, shared) as run:
+        await run.poll("devices", "alarms")
+        assert seen(run) == []
+        fourth = alarm("fourth")
+        vendor.newest, vendor.history["A1"] = [fourth], [fourth, third, second, first]
+        await run.poll("alarms")
+        assert seen(run) == ["fourth"]
+        backfill = run.source("alarms").poll.__self__  # type: ignore[attr-defined]
+        backfill.full_check_interval = 0.0
+        vendor.requested.clear()
+        await run.poll("alarms")
+        assert (seen(run), vendor.requested) == (["fourth"], ["A1"])

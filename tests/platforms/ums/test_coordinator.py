@@ -361,3 +361,22 @@ async def test_url_as_the_document_prints_it_is_the_server(path: str) -> None:
 async def test_url_behind_a_proxy_keeps_its_path() -> None:
     async with connected("http://127.0.0.1:9/ums/s1/device") as run:
         assert run.backend.configuration_url == "http://127.0.0.1:9/ums/index"
+
+
+@pytest.mark.parametrize(
+    ("members", "groups"),
+    [
+        ({"group_id": 3, "group_info": "华东组"}, {"3": "华东组"}),
+        ({"group_id": "3", "group_info": "华东组"}, {"3": "华东组"}),
+        ({"group_id": 0, "group_info": "华东组"}, {"华东组": "华东组"}),
+        ({"group_info": "华东组"}, {"华东组": "华东组"}),
+        ({"group_id": 0, "group_info": "默认"}, {}),
+        ({"group_id": 3}, {}),
+    ],
+)
+async def test_group_goes_by_its_number(members: dict[str, Any], groups: dict[str, str]) -> None:
+    answer = {"meta": {"totalResults": 1}, "devices": [{"device_mac": OM50, "tag1": "vip", "tag2": ""} | members]}
+    async with scripted(lambda _: answer) as run:
+        await run.poll("devices")
+        device = run.devices[OM50_ID]
+        assert (device.groups, device.tags) == (groups, ("vip",))

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from fleet2mqtt.devices.model import EntityDescription
 from fleet2mqtt.platforms.ums.actions import ACTIONS, actions
 from fleet2mqtt.platforms.ums.backfill import Backfill
 from fleet2mqtt.platforms.ums.client import ENVELOPE, Client, base_url
 from fleet2mqtt.platforms.ums.coordinator import Coordinator
-from fleet2mqtt.platforms.ums.entities import MANUFACTURER, TITLE
+from fleet2mqtt.platforms.ums.entities import (
+    EVENTS,
+    FLEET_ENTITIES,
+    GATEWAY_ENTITIES,
+    LINE_ENTITIES,
+    LINE_KIND,
+    LINES,
+    MANUFACTURER,
+    STATUS,
+    TITLE,
+)
 from fleet2mqtt.platforms.ums.models import parse
 from fleet2mqtt.platforms.ums.push import pushes
 from fleet2mqtt.platforms.ums.schemas import OPTIONS as SCHEMA
@@ -19,13 +30,12 @@ from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
 __all__ = ["ACTIONS", "SCHEMA", "connect"]
 
-CONCURRENCY = 2
-
 
 @asynccontextmanager
 async def connect(context: Context) -> AsyncIterator[Backend]:
     """Open one UMS. Nothing is requested from it until a source is polled."""
-    pace = RateLimiter(concurrency=CONCURRENCY)
+    concurrency: int = context.options["concurrency"]
+    pace = RateLimiter(concurrency=concurrency)
     options = {**context.options, "url": base_url(context.options["url"])}
     async with open_http_client(options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
         coordinator = Coordinator(context, Client(api))
@@ -38,7 +48,7 @@ async def connect(context: Context) -> AsyncIterator[Backend]:
             actions=actions(coordinator),
             pushes=pushes(context, coordinator),
             calls=api.calls,
-            quota={"concurrency": CONCURRENCY},
+            quota={"concurrency": concurrency},
             title=TITLE,
             manufacturer=MANUFACTURER,
             configuration_url=coordinator.url,
@@ -50,13 +60,30 @@ def _sources(context: Context, coordinator: Coordinator) -> tuple[Source, ...]:
     return (
         Source(name="devices", interval=every("devices"), poll=coordinator.poll_devices, primary=True),
         Source(name="alarms", interval=every("alarms"), poll=Backfill(context, coordinator).poll, needs_clock=True),
-        Source(name="lines", interval=every("lines"), poll=coordinator.poll_lines),
+        Source(
+            name="lines",
+            interval=every("lines"),
+            poll=coordinator.poll_lines,
+            entities=_fed_by(LINES, GATEWAY_ENTITIES) + LINE_ENTITIES,
+            kind=LINE_KIND,
+        ),
         Source(
             name="status",
             interval=every("status"),
             poll=coordinator.poll_status,
             freshness=coordinator.newest_statistics,
+            entities=_fed_by(STATUS, FLEET_ENTITIES),
         ),
+        # Without entities: the counts also show alarms that are not the newest of their gateway (`backfill`).
         Source(name="statistics", interval=every("statistics"), poll=coordinator.poll_statistics),
-        Source(name="events", interval=every("events"), poll=coordinator.poll_events),
+        Source(
+            name="events",
+            interval=every("events"),
+            poll=coordinator.poll_events,
+            entities=_fed_by(EVENTS, FLEET_ENTITIES),
+        ),
     )
+
+
+def _fed_by(source: str, entities: tuple[EntityDescription, ...]) -> tuple[EntityDescription, ...]:
+    return tuple(entity for entity in entities if entity.source == source)

@@ -38,8 +38,10 @@ def _lines(client: Client, arguments: Arguments, offset: int, limit: int) -> Awa
     return client.fxo_status(arguments["device_mac"], offset, limit)
 
 
-def _test(client: Client, arguments: Arguments, offset: int, limit: int) -> Awaitable[Page]:
-    return client.fxo_test(arguments["device_mac"], offset, limit)
+async def _test(coordinator: Coordinator, arguments: Arguments) -> Any:
+    coordinator.schedule.note_test(arguments["device_mac"])
+    limit = arguments.get("limit", coordinator.page_size)
+    return _data(await coordinator.client.fxo_test(arguments["device_mac"], arguments["offset"], limit))
 
 
 async def _count_alarms(coordinator: Coordinator, arguments: Arguments) -> Any:
@@ -70,7 +72,7 @@ ACTIONS: tuple[ActionDescription[Coordinator], ...] = (
         _paged(lambda client, _, *page: client.status_history(*page)),
     ),
     ActionDescription("fxo_status", "FXO lines of a gateway as last known", schemas.LINES, _paged(_lines)),
-    ActionDescription("fxo_test", "Test the FXO lines of a gateway now", schemas.LINES, _paged(_test), ("lines",)),
+    ActionDescription("fxo_test", "Test the FXO lines of a gateway now", schemas.LINES, _test, ("lines",)),
     ActionDescription(
         "login", "Check an account of the UMS; no session is kept", schemas.ACCOUNT, _login, destructive=True
     ),

@@ -50,11 +50,15 @@ _EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Progress in the history of a gateway: the ids at its new end, the time of the newest, and its length."""
+    """Progress in the history of a gateway: the ids at its new end, the time of the newest, and its length.
+
+    What was raised before `since` was raised while the options excluded the gateway.
+    """
 
     ids: tuple[str, ...]
     at: datetime | None = None
     total: int | None = None
+    since: datetime | None = None
 
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
@@ -62,11 +66,13 @@ class Checkpoint:
         stored = orjson.loads(text)
         ids = stored["ids"] if "ids" in stored else [stored["id"]]
         at = stored["at"] and datetime.fromisoformat(stored["at"])
-        return cls(ids=tuple(ids), at=at, total=stored.get("total"))
+        since = datetime.fromisoformat(stored["since"]) if stored.get("since") else None
+        return cls(ids=tuple(ids), at=at, total=stored.get("total"), since=since)
 
     def text(self) -> str:
         """Return the text to store."""
-        return orjson.dumps({"ids": self.ids, "at": vendor_json.iso(self.at), "total": self.total}).decode()
+        since = {"since": vendor_json.iso(self.since)} if self.since else {}
+        return orjson.dumps({"ids": self.ids, "at": vendor_json.iso(self.at), "total": self.total} | since).decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +134,7 @@ class Backfill:
     """Gateways whose history must be read although the list of newest alarms may not have them."""
     _checked: set[str] = field(default_factory=set)
     """Gateways whose history was read since the start."""
+    _checks_left: int = CHECKS_PER_POLL
     _counts: dict[str, float] = field(default_factory=dict)
     """Alarm counts as last seen, by MAC."""
     _last_full_check: tuple[float, str] = field(default_factory=lambda: (time.monotonic(), ""))
@@ -142,7 +149,7 @@ class Backfill:
         self._sweep.order(())
         seen: set[str] = set()
         read: set[str] = set()
-        checks = CHECKS_PER_POLL
+        self._checks_left = CHECKS_PER_POLL
         client = self.coordinator.client
         async for page in self.coordinator.listing(client.alarm_latest, alarm_id).pages():
             for newest in (parse_alarm(item, self.context.zone) for item in page.items):
@@ -150,10 +157,11 @@ class Backfill:
                     yield self._update([newest], poll)
                     continue
                 seen.add(newest.mac)
-                if self._is_known(newest.mac, newest, poll):
-                    if newest.mac in self._checked or not checks:
-                        continue
-                    checks -= 1
+                if not self.coordinator.store.is_selected(newest.mac):
+                    await self._pass_over(newest.mac, newest)
+                    continue
+                if not self._is_to_be_read(newest.mac, newest, poll):
+                    continue
                 read.add(newest.mac)
                 async for update in self._read(newest.mac, newest, poll):
                     yield update
@@ -165,12 +173,30 @@ class Backfill:
             await self._save_polled(poll.baseline, poll.now)
         self._sweep.close()
 
+    def _is_to_be_read(self, mac: str, newest: AlarmRecord, poll: _Poll) -> bool:
+        """Return True for a history that may have something new, or is checked as it was not read since the start."""
+        if not self._is_known(mac, newest, poll):
+            return True
+        if mac in self._checked or not self._checks_left:
+            return False
+        self._checks_left -= 1
+        return True
+
     def _is_known(self, mac: str, newest: AlarmRecord, poll: _Poll) -> bool:
         """Return True if nothing can be new: the newest alarm is known, and not from a clock that was ahead."""
         checkpoint = self._checkpoint(mac)
         if checkpoint is None or newest.id not in checkpoint.ids or mac in self._overdue:
             return False
         return checkpoint.at is None or checkpoint.at <= poll.now
+
+    async def _pass_over(self, mac: str, newest: AlarmRecord) -> None:
+        """Move the checkpoint of an excluded gateway on, without a call: it may be selected later.
+
+        The alarms before this one are not looked for then, so their ids are not kept.
+        """
+        checkpoint = self._checkpoint(mac)
+        if checkpoint is None or newest.id not in checkpoint.ids:
+            await self.context.save_checkpoint(mac, passed_over(newest).text())
 
     async def _due(self, poll: _Poll, seen: set[str]) -> list[str]:
         """Return the gateways to read although the list of newest alarms does not ask for it."""
@@ -208,6 +234,8 @@ class Backfill:
             self._sweep.record_success(mac)
             self._overdue.discard(mac)
             self._checked.add(mac)
+        if reading.records:
+            self.coordinator.schedule.note_alarm(mac)
         for at in range(0, len(reading.records), CHUNK):
             yield self._update(reading.records[at : at + CHUNK], poll, is_new=reading.is_located)
         if reading.checkpoint is not None and reading.checkpoint != self._checkpoint(mac):
@@ -228,8 +256,7 @@ class Backfill:
         checkpoint = self._checkpoint(mac)
         known = frozenset() if checkpoint is None else frozenset(checkpoint.ids)
         history = History(fetch=partial(self._fetch, mac, newest), limit=self.coordinator.page_size, order=self._order)
-        oldest = poll.oldest
-        floor = _floor(checkpoint, poll)
+        oldest, floor = _oldest(checkpoint, poll), _floor(checkpoint, poll)
         expected = None if checkpoint is None else checkpoint.total
         while (page := await history.read_page(expected)) is not None:
             found = not is_full and any(record.id in known for record in page)
@@ -291,11 +318,22 @@ class Backfill:
         await self.context.save_checkpoint("", text.decode())
 
 
+def passed_over(record: AlarmRecord) -> Checkpoint:
+    """Return the checkpoint of a gateway that raised an alarm while the options exclude it."""
+    return Checkpoint(ids=(record.id,), at=record.at, since=record.at or datetime.now(UTC))
+
+
+def _oldest(checkpoint: Checkpoint | None, poll: _Poll) -> datetime:
+    """Return the time down to which the history of a gateway is read."""
+    return poll.oldest if checkpoint is None or checkpoint.since is None else max(poll.oldest, checkpoint.since)
+
+
 def _floor(checkpoint: Checkpoint | None, poll: _Poll) -> datetime:
     """Return the time below which a history is not searched for new alarms if none of the known ones is found."""
     if checkpoint is None or checkpoint.at is None:
-        return poll.oldest
-    return min(checkpoint.at, poll.now) - _OVERLAP
+        return _oldest(checkpoint, poll)
+    floor = min(checkpoint.at, poll.now) - _OVERLAP
+    return floor if checkpoint.since is None else max(floor, checkpoint.since)
 
 
 def _begins_with(history: History, newest: AlarmRecord | None) -> bool:
@@ -342,7 +380,8 @@ def _next_checkpoint(history: History, newest: AlarmRecord | None, before: Check
     if not ids:
         return None
     at = next((record.at for record in found if record.at is not None), before.at if before else None)
-    return Checkpoint(ids=tuple(ids)[:KNOWN_IDS], at=at, total=history.total)
+    since = before.since if before else None
+    return Checkpoint(ids=tuple(ids)[:KNOWN_IDS], at=at, total=history.total, since=since)
 
 
 def _oldest_first(records: list[AlarmRecord]) -> list[AlarmRecord]:

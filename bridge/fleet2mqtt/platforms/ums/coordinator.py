@@ -14,6 +14,7 @@ from fleet2mqtt.devices.registry import MISSING_INVENTORIES_BEFORE_REMOVAL
 from fleet2mqtt.errors import BackendError, RateLimited, Rejected
 from fleet2mqtt.platforms.ums.client import Client, base_url, interval
 from fleet2mqtt.platforms.ums.device_store import DeviceStore, item_mac, line_name
+from fleet2mqtt.platforms.ums.line_schedule import LineSchedule
 from fleet2mqtt.platforms.ums.models import EventCount, OnlineCount, normalize_mac, zone_context
 from fleet2mqtt.sdk.api import Context
 from fleet2mqtt.sdk.pagination import Item, Listing, Page, Position
@@ -22,6 +23,8 @@ from fleet2mqtt.sdk.updates import UpdateFactory
 
 _LOG = logging.getLogger(__name__)
 
+LINES_CHECKPOINT = "lines"
+"""Name of the checkpoint with the line schedule; those of histories are MACs, in upper case."""
 BATCH = 50
 """Devices per call of the UMS document 3.4, which asks for batches and names no size."""
 MAX_REJECTIONS = 16
@@ -43,7 +46,10 @@ class Coordinator:
         self.zone = context.zone
         self.url = f"{base_url(context.options['url'])}/index"
         self.update = UpdateFactory(context.name)
-        self.store = DeviceStore(context.name, context.ids, context.zone, self.url)
+        self.store = DeviceStore(context.name, context.ids, context.zone, self.url, context.selects)
+        self.schedule = LineSchedule.parse(context.checkpoint(LINES_CHECKPOINT))
+        self._save_checkpoint = context.save_checkpoint
+        self._concurrency: int = context.options["concurrency"]
         self._lines_sweep = Sweep(primary_fails=context.primary_fails)
         self._counts_sweep = Sweep(primary_fails=context.primary_fails)
         self._has_list = False
@@ -72,11 +78,21 @@ class Coordinator:
             yield self.update(inventories=inventories)
 
     async def poll_lines(self) -> AsyncIterator[Update]:
-        """Yield the lines of one gateway after another, of offline ones until they were read: the UMS document 3.7."""
+        """Yield the lines of one gateway after another, of offline ones until they were read: the UMS document 3.7.
+
+        Of gateways without lines only those are requested that are due (`LineSchedule`).
+        """
         macs = await self.macs()
+        known = [mac for mac in macs if not self.store.has_read_lines(mac) and self._has_no_lines(mac)]
+        if known:
+            yield self.update(devices=map(self.store.apply_without_lines, known))
         online = [mac for mac in macs if self.store.is_online(mac)]
         self._refused_offline.difference_update(online)
-        async for mac, result in self._lines_sweep.run(online, self.read_lines):
+        due = [mac for mac in online if self.schedule.is_due(mac, self.store.product(mac))]
+        self.schedule.begin_sweep(macs, due)
+        async for mac, result in self._lines_sweep.run(
+            due, self.read_lines, concurrency=self._concurrency, first=self.schedule.first
+        ):
             if isinstance(result, Update):
                 yield result
             elif self._lines_sweep.is_missed(mac):
@@ -90,6 +106,9 @@ class Coordinator:
                 self._refused_offline.add(mac)
             else:
                 yield update
+        text = self.schedule.text_to_save()
+        if text is not None:
+            await self._save_checkpoint(LINES_CHECKPOINT, text)
 
     async def poll_statistics(self) -> AsyncIterator[Update]:
         """Yield the alarm counts of all gateways, batch by batch: the UMS document 3.4.
@@ -127,7 +146,7 @@ class Coordinator:
         yield self.update(devices=[self.store.apply_figures(events=events)])
 
     async def macs(self) -> tuple[str, ...]:
-        """Return the MACs of all gateways; reads the device list if no poll has yet. Raises BackendError."""
+        """Return the MACs of all selected gateways; reads the device list if no poll has yet. Raises BackendError."""
         if not self._has_list:
             async for page in self.listing(self.client.device_list, item_mac).pages():
                 self._apply_page(page)
@@ -143,13 +162,17 @@ class Coordinator:
         if not self._has_list:
             self._held_pushes[mac] = (members, requested_at)
             return self.update(origin=UpdateOrigin.PUSH)
+        was_online = self.store.is_online(mac)
         gateway = self.store.merge(mac, members, requested_at)
+        if self.store.is_online(mac) and not was_online:
+            self.schedule.note_connection(mac)
         devices = [gateway, *self.store.pop_changed_lines()]
         return self.update(origin=UpdateOrigin.PUSH, devices=devices)
 
     async def read_lines(self, mac: str, *, origin: UpdateOrigin = UpdateOrigin.POLL) -> Update:
         """Return the lines of one gateway as last measured: the UMS document 3.7. Raises BackendError."""
         requested_at = time.monotonic()
+        self.schedule.begin_read(mac)
         listing = self.listing(partial(self.client.fxo_status, self.store.vendor_mac(mac)), line_name)
         return self._apply_lines(mac, listing, await listing.items(), requested_at, origin)
 
@@ -163,6 +186,7 @@ class Coordinator:
 
         listing = self.listing(fetch, line_name, again=False)
         items = await listing.items()
+        self.schedule.note_test(mac)
         # Measured values are as of the response: a poll that was requested meanwhile returns older ones.
         return self._apply_lines(mac, listing, items, time.monotonic(), UpdateOrigin.COMMAND)
 
@@ -179,6 +203,9 @@ class Coordinator:
         """Return the time at which the UMS last counted its devices, None before the first count."""
         status = self.store.fleet.status
         return None if status is None else status.statistics_time
+
+    def _has_no_lines(self, mac: str) -> bool:
+        return self.schedule.has_no_lines(mac, self.store.product(mac))
 
     def _is_unread(self, mac: str) -> bool:
         return not (self.store.is_online(mac) or self.store.has_read_lines(mac) or mac in self._refused_offline)
@@ -227,6 +254,13 @@ class Coordinator:
         self, mac: str, listing: Listing, items: Iterable[Item], requested_at: float, origin: UpdateOrigin
     ) -> Update:
         devices = self.store.apply_lines(mac, items, requested_at, complete=listing.complete)
+        if listing.complete:
+            self.schedule.record(
+                mac,
+                self.store.product(mac),
+                has_lines=not self.store.is_without_lines(mac),
+                is_excluded=self.store.excludes_all_lines(mac),
+            )
         is_applied = devices or listing.empty
         inventories = self.store.line_inventory(mac, listing) if is_applied and listing.complete else ()
         return self.update(origin=origin, devices=devices, inventories=inventories)

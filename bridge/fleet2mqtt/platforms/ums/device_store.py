@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
@@ -52,16 +52,19 @@ class _Entry:
     lines: dict[str, Line] = field(default_factory=dict)
     no_lines: int = 0
     lines_missed: bool = False
+    is_selected: bool = True
 
 
 class DeviceStore:
     """The gateways of one UMS by MAC, their lines, and the figures of the fleet."""
 
-    def __init__(self, backend: str, ids: Ids, zone: tzinfo, url: str) -> None:
+    def __init__(self, backend: str, ids: Ids, zone: tzinfo, url: str, selects: Callable[[Device], bool]) -> None:
+        """`selects` returns False for a device that the options exclude."""
         self.backend = backend
         self.zone = zone
         self.fleet = FleetRecord()
         self._url = url
+        self._selects = selects
         self._cache = DeviceCache(backend=backend, ids=ids, about={"manufacturer": MANUFACTURER})
         self._entries: dict[str, _Entry] = {}
         self._newest = NewestFirst()
@@ -69,8 +72,19 @@ class DeviceStore:
         """Gateways that changed since the devices of their lines were built."""
 
     def macs(self) -> tuple[str, ...]:
-        """Return the MACs of all gateways."""
-        return tuple(self._entries)
+        """Return the MACs of all gateways that the options select."""
+        return tuple(mac for mac, entry in self._entries.items() if entry.is_selected)
+
+    def is_selected(self, mac: str) -> bool:
+        """Return False for a gateway that the options exclude."""
+        entry = self._entries.get(mac)
+        return entry is None or entry.is_selected
+
+    def product(self, mac: str) -> str:
+        """Return the product of a gateway and its version."""
+        entry = self._entries.get(mac)
+        gateway = entry.record.gateway if entry else Gateway()
+        return f"{gateway.product_type or ''} {gateway.product_version or ''}"
 
     def vendor_mac(self, mac: str) -> str:
         """Return the MAC of a gateway in the UMS's own notation."""
@@ -86,6 +100,24 @@ class DeviceStore:
         """Return True once a response contained the lines of a gateway, or none at all."""
         entry = self._entries.get(mac)
         return entry is not None and entry.record.has_lines is not None
+
+    def is_without_lines(self, mac: str) -> bool:
+        """Return True for a gateway of which so many responses counted no lines that it has none."""
+        entry = self._entries.get(mac)
+        return entry is not None and not entry.lines and entry.no_lines >= MISSING_INVENTORIES_BEFORE_REMOVAL
+
+    def excludes_all_lines(self, mac: str) -> bool:
+        """Return True for a gateway that has lines, all of which the options exclude."""
+        entry = self._entries.get(mac)
+        return (
+            entry is not None and bool(entry.lines) and not any(self._selects_line(entry, name) for name in entry.lines)
+        )
+
+    def apply_without_lines(self, mac: str) -> Device:
+        """Apply that a gateway has no lines, as the last run found; return its device."""
+        entry = self._entries[mac]
+        entry.no_lines = MISSING_INVENTORIES_BEFORE_REMOVAL
+        return self._change(mac, entry, replace(entry.record, has_lines=False))
 
     def discard_missing(self, macs: Iterable[str]) -> None:
         """Forget the gateways that are not among these."""
@@ -124,8 +156,9 @@ class DeviceStore:
         gateway = Gateway.model_validate(item, context=zone_context(self.zone))
         if entry is None:
             record = GatewayRecord(gateway=gateway)
-            self._entries[mac] = _Entry(item, record, self._build(mac, record))
-            return self._entries[mac].device
+            device = self._build(mac, record)
+            self._entries[mac] = _Entry(item, record, device, is_selected=self._selects(device))
+            return device
         entry.item = item
         return self._change(mac, entry, replace(entry.record, gateway=gateway))
 
@@ -210,6 +243,7 @@ class DeviceStore:
     def _change(self, mac: str, entry: _Entry, record: GatewayRecord) -> Device:
         if record != entry.record:
             entry.record, entry.device = record, self._build(mac, record)
+            entry.is_selected = self._selects(entry.device)
             self._changed.add(mac)
         return entry.device
 
@@ -222,6 +256,9 @@ class DeviceStore:
         return self._cache.build(
             id_, entry.lines[name], LINE_ENTITIES, **describe_line(entry.device, name, missed=entry.lines_missed)
         )
+
+    def _selects_line(self, entry: _Entry, name: str) -> bool:
+        return self._selects(self._build_line(entry, name))
 
     def _line_id(self, mac: str, name: str) -> str:
         return self._cache.id(mac, *line_vendor_ids(name))

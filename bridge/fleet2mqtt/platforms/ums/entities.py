@@ -29,6 +29,7 @@ MAX_INVENTORY = 1000
 """Characters of each inventory member: Home Assistant's recorder takes 16 KiB of attributes."""
 MAX_EVENTS = 50
 """Kinds of events in the attributes; the action `event_statistics` returns all."""
+LINE_KIND: Final = "line"
 LINES, STATISTICS, STATUS, EVENTS = "lines", "statistics", "status", "events"
 """Sources that own entities of a device that another source lists."""
 
@@ -146,6 +147,7 @@ def _alarms(key: str, level: str, name: Name) -> EntityDescription[GatewayRecord
         exists=lambda record: record.counts is not None and level in record.counts.model_fields_set,
         attributes=lambda record: {"interval": record.interval} if record.interval else None,
         source=STATISTICS,
+        enabled=False,
         state_class="measurement",
         icon="mdi:alarm-light-outline",
     )
@@ -159,6 +161,7 @@ GATEWAY_ENTITIES: EntityDescriptions[GatewayRecord, LineTester] = (
         value=lambda record: on_off(record.gateway.online),
         exists=_sent("connection_status"),
         attributes=_inventory,
+        essential=True,
         device_class="connectivity",
     ),
     EntityDescription(
@@ -178,12 +181,13 @@ GATEWAY_ENTITIES: EntityDescriptions[GatewayRecord, LineTester] = (
         component=Component.BINARY_SENSOR,
         value=lambda record: _is_other_than("work", option_named(record.gateway.device_status, DEVICE_STATUS)),
         exists=_sent("device_status"),
+        essential=True,
         device_class="problem",
     ),
     _time("last_online", Name("Last online", "最后上线时间")),
     _time("last_offline", Name("Last offline", "最后下线时间")),
     _time("connection_time", Name("Last online (connection)", "最后上线时间（连接）"), enabled=False),
-    _time("first_online", Name("First online", "首次上线时间")),
+    _time("first_online", Name("First online", "首次上线时间"), enabled=False),
     _time("locked_time", Name("Locked since (wrong password)", "密码错误锁定时间"), enabled=False),
     _text("connection_ip", Name("Connection IP", "连接 IP 地址")),
     _text("device_ip", Name("Device IP", "设备 IP 地址")),
@@ -226,6 +230,7 @@ LINE_ENTITIES: EntityDescriptions[Line, LineTester] = (
         value=_line_fault,
         exists=_sent_of_line("con_state", "reg_state"),
         attributes=lambda line: {"causes": causes} if (causes := _fault_causes(line)) else None,
+        essential=True,
         device_class="problem",
     ),
     EntityDescription(
@@ -251,6 +256,7 @@ LINE_ENTITIES: EntityDescriptions[Line, LineTester] = (
         component=Component.BINARY_SENSOR,
         value=lambda line: _is_option("registered", option_numbered(line.reg_state, REG_STATE)),
         exists=_sent_of_line("reg_state"),
+        enabled=False,
         device_class="connectivity",
     ),
     EntityDescription(
@@ -271,6 +277,7 @@ LINE_ENTITIES: EntityDescriptions[Line, LineTester] = (
         component=Component.BINARY_SENSOR,
         value=lambda line: _is_other_than("disconnected", option_numbered(line.con_state, CON_STATE)),
         exists=_sent_of_line("con_state"),
+        enabled=False,
         device_class="plug",
     ),
     EntityDescription(
@@ -288,6 +295,7 @@ LINE_ENTITIES: EntityDescriptions[Line, LineTester] = (
         value=lambda line: line.threshold,
         exists=_sent_of_line("voltage"),
         category=EntityCategory.DIAGNOSTIC,
+        enabled=False,
         device_class="voltage",
         state_class="measurement",
         unit="V",
@@ -309,25 +317,27 @@ def _counted(member: str) -> Callable[[FleetRecord], bool]:
     return lambda fleet: fleet.status is not None and member in fleet.status.model_fields_set
 
 
-def _figure(key: str, name: Name, icon: str) -> EntityDescription[FleetRecord, LineTester]:
+def _figure(key: str, name: Name, icon: str, *, essential: bool = False) -> EntityDescription[FleetRecord, LineTester]:
     return EntityDescription(
         key=key,
         name=name,
         value=lambda fleet: None if fleet.status is None else getattr(fleet.status, key),
         exists=_counted(key),
         source=STATUS,
+        essential=essential,
         state_class="measurement",
         icon=icon,
     )
 
 
-def _rate(key: str, name: Name) -> EntityDescription[FleetRecord, LineTester]:
+def _rate(key: str, name: Name, *, enabled: bool = True) -> EntityDescription[FleetRecord, LineTester]:
     return EntityDescription(
         key=key,
         name=name,
         value=lambda fleet: None if fleet.status is None else getattr(fleet.status, key),
         exists=_counted(key),
         source=STATUS,
+        enabled=enabled,
         state_class="measurement",
         unit="%",
         icon="mdi:percent",
@@ -337,10 +347,10 @@ def _rate(key: str, name: Name) -> EntityDescription[FleetRecord, LineTester]:
 
 FLEET_ENTITIES: EntityDescriptions[FleetRecord, LineTester] = (
     _figure("online_number", Name("Devices online", "在线设备数"), "mdi:lan-connect"),
-    _figure("offline_number", Name("Devices offline", "离线设备数"), "mdi:lan-disconnect"),
+    _figure("offline_number", Name("Devices offline", "离线设备数"), "mdi:lan-disconnect", essential=True),
     _figure("total", Name("Devices", "设备总数"), "mdi:counter"),
     _rate("online_rate", Name("Online rate", "在线率")),
-    _rate("offline_rate", Name("Offline rate", "离线率")),
+    _rate("offline_rate", Name("Offline rate", "离线率"), enabled=False),
     EntityDescription(
         key="statistics_time",
         name=Name("Statistics time", "统计时间"),
@@ -378,6 +388,7 @@ def describe_gateway(backend: str, mac: str, record: GatewayRecord) -> dict[str,
         "serial_number": mac,
         "connections": (("mac", _with_colons(mac)),) if _MAC.fullmatch(mac) else (),
         "groups": _groups(gateway),
+        "tags": tuple(tag for tag in (gateway.tag1, gateway.tag2, gateway.tag3) if tag),
         "location": gateway.location,
         "configuration_url": gateway.proxy_url if (gateway.proxy_url or "").lower().startswith(_WEB) else None,
         "alarms": True,
@@ -392,6 +403,7 @@ def describe_line(gateway: Device, line: str, *, missed: bool) -> dict[str, Any]
     return {
         "vendor_id": f"{gateway.vendor_id}/{line}",
         "scope": f"lines:{gateway.vendor_id}",
+        "kind": LINE_KIND,
         "name": f"{gateway.name} {line}",
         "available": record.gateway.online is not False and not missed,
         "source": LINES,
@@ -411,9 +423,11 @@ def describe_fleet(record: FleetRecord, url: str) -> dict[str, Any]:
 
 
 def _groups(gateway: Gateway) -> dict[str, str]:
-    """Return the group of a gateway: the UMS has no id of it beside its name."""
-    group = gateway.group_info
-    return {} if group is None or group == DEFAULT_GROUP else {group: group}
+    """Return the group of a gateway, by its number where the UMS sends one, else by its name."""
+    name = gateway.group_info
+    if name is None or name == DEFAULT_GROUP:
+        return {}
+    return {name if gateway.group_id in {None, "0"} else str(gateway.group_id): name}
 
 
 def _with_colons(mac: str) -> str:

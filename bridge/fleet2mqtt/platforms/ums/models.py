@@ -88,6 +88,7 @@ class Gateway(WireModel):
     device_ip: Text = None
     event: Text = None
     first_online: Moment = None
+    group_id: Text = None
     group_info: Text = None
     kernel_version: Text = None
     last_offline: Moment = None

@@ -10,6 +10,7 @@ import orjson
 from fleet2mqtt.devices.model import Update, UpdateOrigin
 from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.platforms.ums.alarms import build_alarm, parse_alarm
+from fleet2mqtt.platforms.ums.backfill import passed_over
 from fleet2mqtt.platforms.ums.coordinator import Coordinator
 from fleet2mqtt.platforms.ums.device_store import item_mac
 from fleet2mqtt.platforms.ums.models import parse
@@ -35,6 +36,9 @@ def _event(context: Context, coordinator: Coordinator, body: bytes) -> Update:
         raise _missing("metric_history_producer")
     if vendor_json.text(item.get("id")) is None and vendor_json.text(item.get("metric_history_time")) is None:
         raise _missing("id")
+    if not coordinator.store.is_selected(record.mac):
+        return coordinator.update(origin=UpdateOrigin.PUSH, checkpoints={record.mac: passed_over(record).text()})
+    coordinator.schedule.note_alarm(record.mac, record.item.line_id)
     return coordinator.update(origin=UpdateOrigin.PUSH, alarms=[build_alarm(context, record, UpdateOrigin.PUSH)])
 
 

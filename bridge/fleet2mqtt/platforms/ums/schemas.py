@@ -24,6 +24,7 @@ _AS_NUMBER = {"type": "integer", "minimum": 10**11, "maximum": 10**12 - 1}
 
 OPTIONS: Mapping[Any, Any] = {
     vol.Optional("page_size", default=100): vol.All(int, vol.Range(min=1, max=1000)),
+    vol.Optional("concurrency", default=2): vol.All(int, vol.Range(min=1, max=16)),
     # The document names no period for the one value that could stand still, the time of the statistics.
     vol.Optional("stale_after", default=0): vol.All(vol.Any(int, float), vol.Range(min=0)),
     **scan_interval(

@@ -239,7 +239,7 @@ def generated_devices(rng: random.Random) -> Iterator[Device]:
             location=f"{city}{site}",
             connection_status="online" if online else "offline",
             device_status="work" if online and rng.random() > 0.03 else rng.choice(weak),
-            group_id=group,
+            group_id=CITIES.index(city) + 1 if group else 0,
             group_info=f"{city}组" if group else "默认",
         )
 
