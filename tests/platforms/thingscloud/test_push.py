@@ -32,7 +32,7 @@ async def test_simulated_pushes_update_devices() -> None:
         assert (run.state()["temperature"], run.state()["humidity"]) == (30.5, 56.8)
         (event,) = run.events
         assert (event.device, event.attributes["method"], event.attributes["params"]) == (OTHER, "button", {"count": 2})
-        assert {push.kind for push in run.backend.pushes} == {"alarm", "attributes", "event"}
+        assert {push.kind for push in run.backend.pushes} == {"alarm", "attributes", "online", "event", "reply"}
 
 
 async def test_older_report_is_ignored() -> None:
@@ -71,7 +71,7 @@ async def test_event_is_published_and_changes_no_state(event: Any, more: dict[st
         ] * 3
         assert run.events[0].attributes == more | {"ts": "2026-11-18T19:06:40+08:00"}
         entity = run.entity("last_event")
-        assert (entity.component, entity.options, entity.enabled) == (Component.EVENT, ("event",), True)
+        assert (entity.component, entity.options, entity.enabled) == (Component.EVENT, ("event", "reply"), True)
         assert run.devices[DEVICE] is before
         assert "last_event" not in before.state
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
+
+import voluptuous as vol
 
 from fleet2mqtt.platforms.thingscloud.actions import ACTIONS, build_actions
 from fleet2mqtt.platforms.thingscloud.alarm_matching import AlarmMatcher
 from fleet2mqtt.platforms.thingscloud.alarms import Backfill
-from fleet2mqtt.platforms.thingscloud.auth import TokenProvider, check, credentials_from
+from fleet2mqtt.platforms.thingscloud.auth import TokenProvider, check_login, credentials_from
 from fleet2mqtt.platforms.thingscloud.client import ENVELOPE, Client, parse
 from fleet2mqtt.platforms.thingscloud.coordinator import Coordinator
 from fleet2mqtt.platforms.thingscloud.entities import MANUFACTURER, TITLE
 from fleet2mqtt.platforms.thingscloud.push import build_pushes
 from fleet2mqtt.platforms.thingscloud.schemas import OPTIONS as SCHEMA
+from fleet2mqtt.platforms.thingscloud.subscription import build_subscription, check_subscribe
 from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.sdk.http_client import open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
 __all__ = ["ACTIONS", "SCHEMA", "check", "connect"]
+
+
+def check(options: Mapping[str, Any]) -> Iterator[vol.Invalid]:
+    """Yield what is wrong in no option alone: in the logins, and in `subscribe`."""
+    yield from check_login(options)
+    yield from check_subscribe(options)
 
 
 @asynccontextmanager
@@ -38,6 +48,7 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             read=coordinator.read,
             actions=build_actions(coordinator),
             pushes=build_pushes(context, coordinator, matcher),
+            subscription=build_subscription(context, coordinator.set_live),
             calls=api.calls,
             quota={"concurrency": 1, "requests_per_second": options["rate"]},
             title=TITLE,

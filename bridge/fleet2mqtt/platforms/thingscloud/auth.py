@@ -64,7 +64,7 @@ class Credentials:
         return {"app_id": self.app_id, user: self.user, secret: self.secret}
 
 
-def check(options: Mapping[str, Any]) -> Iterator[vol.Invalid]:
+def check_login(options: Mapping[str, Any]) -> Iterator[vol.Invalid]:
     """Yield a problem for each option, as the file has it, that is missing for one login or belongs to a second."""
     given = {
         method: [field for field in fields if options.get(field) is not None] for method, fields in _FIELDS.items()
@@ -79,7 +79,7 @@ def check(options: Mapping[str, Any]) -> Iterator[vol.Invalid]:
 
 
 def credentials_from(options: Mapping[str, Any]) -> Credentials:
-    """Return the credentials of options in which `check` finds no problem."""
+    """Return the credentials of options in which `check_login` finds no problem."""
     method = LoginMethod.SERVER if options["access_key"] is not None else LoginMethod.ADMIN
     user, secret = _FIELDS[method]
     return Credentials(method=method, app_id=options["app_id"], user=options[user], secret=options[secret])

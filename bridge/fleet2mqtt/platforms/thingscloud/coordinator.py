@@ -64,6 +64,8 @@ class Coordinator:
         self._max_definitions_age = context.interval("schema") * 0.9
         self._listing = asyncio.Lock()
         self._listed = False
+        self._live = False
+        """While True, everything that devices report arrives by the application-side MQTT."""
         self._empty_lists = 0
         self._deleted: set[str] = set()
         """Vendor ids of devices that the vendor deleted for us."""
@@ -148,6 +150,10 @@ class Coordinator:
                 self._listed = True
         return self.store.vendor_ids()
 
+    def set_live(self, live: bool) -> None:  # noqa: FBT001 - a callback
+        """Poll the values of devices rarely from now on, as what they report arrives by itself, or as usual again."""
+        self._live = live
+
     # One device
 
     async def read(self, device: Device) -> Update:
@@ -221,8 +227,13 @@ class Coordinator:
     async def _sweep_devices(
         self, state: _DeviceSweep, read: Callable[[str], Awaitable[Device | None]]
     ) -> AsyncIterator[Update]:
-        """Read one device after another; those with new values come next, and one that fails is skipped."""
+        """Read one device after another; those with new values come next, and one that fails is skipped.
+
+        Of live devices only those are read that have to be.
+        """
         remaining = set(state.sweep.order(await self.vendor_ids()))
+        if self._live and state is self._values_sweep:
+            remaining = set(filter(self.store.is_due, remaining))
         state.attempted_at = {id_: at for id_, at in state.attempted_at.items() if id_ in remaining}
         while chunk := self.store.sweep_order(remaining, state.attempted_at)[:CHUNK]:
             remaining.difference_update(chunk)

@@ -47,8 +47,12 @@ from fleet2mqtt.sdk.api import Context
 from fleet2mqtt.sdk.device_cache import DeviceCache, NewestFirst
 from fleet2mqtt.sdk.vendor_json import WireModel
 
-MAX_HELD_DEVICES, MAX_HELD_REPORTS = 1_000, 20
+MAX_HELD_DEVICES, MAX_HELD_REPORTS = 10_000, 20
 """Most devices whose reports are held until they are listed, and most reports of each."""
+RECENT_REPORT = 600.0
+"""Seconds after a report in which the list's newer times of a live device are about that report."""
+RECONCILIATION = 6 * 3600.0
+"""Seconds after which the values of a live device are read again."""
 _PLACES_KEY = "/places"  # no vendor id is empty
 _NEVER = float("-inf")
 
@@ -64,10 +68,12 @@ class _Report(NamedTuple):
 class _DeviceEntry:
     """The data of a device, and when its parts were requested (`time.monotonic()`).
 
-    `has_new_values`: it sent something since its values were last read, as far as the list shows. `undefined` are
-    values without a definition, although the definitions were read after them. `received_at` is when each value was
-    last pushed. `listed_alarm` is the alarm status of the list, `has_alarm_status` that this vendor's list ever had
-    one for this device, `alarm_pushed` that an alarm was pushed after it. `answered` are sources that have answered.
+    `has_new_values`: it sent something since its values were last read, as far as the list shows; `requested`: they
+    shall be read soon. `undefined` are values without a definition, although the definitions were read after them.
+    `reported_at` and `online_at` are the device's times of its newest report and of its last coming or going;
+    `received_at` is when each value was last pushed. `listed_alarm` is the alarm status of the list, `has_alarm_status`
+    that this vendor's list ever had one for this device, `alarm_pushed` that an alarm was pushed after it. `answered`
+    are sources that have answered.
     """
 
     raw: JsonObject
@@ -77,6 +83,8 @@ class _DeviceEntry:
     definitions_requested_at: float = _NEVER
     values_requested_at: float = _NEVER
     reported_at: datetime | None = None
+    online_at: datetime | None = None
+    requested: bool = False
     received_at: dict[str, float] = field(default_factory=dict)
     listed_alarm: bool | None = None
     has_alarm_status: bool = False
@@ -179,7 +187,25 @@ class DeviceStore:
     def request_values(self, vendor_id: str) -> None:
         """Have this device's values read before those of others."""
         if entry := self._entries.get(vendor_id):
-            entry.has_new_values = True
+            entry.has_new_values = entry.requested = True
+
+    def is_due(self, vendor_id: str) -> bool:
+        """Return whether a device has to be read although it is live: everything that it reports arrives by itself.
+
+        Read are its first values, those of attributes without a definition, what was requested, what it sent without
+        a report arriving, and everything in a slow reconciliation.
+        """
+        entry = self._entries.get(vendor_id)
+        if entry is None:
+            return False
+        now = time.monotonic()
+        silent = now - max(entry.received_at.values(), default=_NEVER) > RECENT_REPORT
+        return (
+            entry.requested
+            or self.needs_definitions(vendor_id)
+            or (entry.has_new_values and silent)
+            or now - entry.values_requested_at > RECONCILIATION
+        )
 
     def definitions_age(self, vendor_id: str) -> float | None:
         """Return the seconds since a device's attribute definitions were read; None if they were not."""
@@ -281,7 +307,8 @@ class DeviceStore:
         if entry is None:
             return None
         if requested_at >= entry.values_requested_at:
-            entry.values_requested_at, entry.has_new_values = requested_at, False
+            entry.values_requested_at = requested_at
+            entry.has_new_values = entry.requested = False
             entry.received_at = {name: at for name, at in entry.received_at.items() if at > requested_at}
             newer = {name: entry.record.values.get(name) for name in entry.received_at}
             self._set_values(entry, {**values, **newer})
@@ -304,6 +331,16 @@ class DeviceStore:
         entry.received_at |= dict.fromkeys(values, time.monotonic())
         self._set_values(entry, {**entry.record.values, **values})
         return self.device(vendor_id)
+
+    def apply_online(self, vendor_id: str, online: bool, at: datetime | None) -> Device | None:  # noqa: FBT001
+        """Apply that a device came or went, unless a later one is there; the list shows one that is not listed yet."""
+        entry = self._entries.get(vendor_id)
+        if entry is None or (at and entry.online_at and at < entry.online_at):
+            return None
+        entry.online_at = at or entry.online_at
+        self._newest.accept(vendor_id, time.monotonic())  # a list that was requested before is older
+        entry.raw = entry.raw | {"online": online}
+        return self._change(vendor_id, info=entry.record.info.model_copy(update={"online": online}))
 
     def _hold(self, vendor_id: str, report: _Report) -> None:
         held = self._held.setdefault(vendor_id, [])

@@ -16,7 +16,8 @@ MANUFACTURER: Final = "ThingsCloud"
 TITLE: Final = "ThingsCloud"
 EVENT: Final = "last_event"
 EVENT_TYPE: Final = "event"
-"""The only type: methods of devices are free texts, and Home Assistant accepts only announced types."""
+REPLY_TYPE: Final = "reply"
+"""The types: methods of devices are free texts, and Home Assistant accepts only announced types."""
 SCHEMA_SOURCE, STAT_SOURCE, META_SOURCE = "schema", "stat", "meta"
 
 DeviceEntity: TypeAlias = EntityDescription[DeviceRecord, DeviceWriter]
@@ -108,7 +109,7 @@ DEVICE_ENTITIES: tuple[DeviceEntity, ...] = (
         name=Name("Event", "事件"),
         component=Component.EVENT,
         exists=lambda _: True,
-        options=(EVENT_TYPE,),
+        options=(EVENT_TYPE, REPLY_TYPE),
         icon="mdi:bell-ring-outline",
     ),
 )

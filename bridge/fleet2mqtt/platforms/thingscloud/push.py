@@ -1,4 +1,4 @@
-"""The pushes of ThingsCloud: alarms by its webhook, attributes and events by its rule engine."""
+"""The pushes of ThingsCloud: by its webhooks, by its rule engine, and as messages of its application-side MQTT."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.platforms.thingscloud.alarm_matching import AlarmMatcher
 from fleet2mqtt.platforms.thingscloud.alarms import build_alarm, entry_from_push
 from fleet2mqtt.platforms.thingscloud.coordinator import Coordinator
-from fleet2mqtt.platforms.thingscloud.entities import EVENT, EVENT_TYPE
+from fleet2mqtt.platforms.thingscloud.entities import EVENT, EVENT_TYPE, REPLY_TYPE
 from fleet2mqtt.platforms.thingscloud.models import (
     AlarmNotification,
     AlarmRule,
@@ -25,9 +25,15 @@ _SUCCESS = orjson.dumps({"result": True})
 
 
 def build_pushes(context: Context, coordinator: Coordinator, matcher: AlarmMatcher) -> tuple[Push, ...]:
-    """Build the push handlers: `alarm`, `attributes` and `event`."""
+    """Build the push handlers: `alarm`, `attributes`, `online`, `event` and `reply`."""
     parser = PushParser(context, coordinator, matcher)
-    kinds = {"alarm": parser.accept_alarm, "attributes": parser.accept_attributes, "event": parser.accept_event}
+    kinds = {
+        "alarm": parser.accept_alarm,
+        "attributes": parser.accept_attributes,
+        "online": parser.accept_online,
+        "event": parser.accept_event,
+        "reply": parser.accept_reply,
+    }
     return tuple(Push(kind=kind, accept=accept, success=_SUCCESS, failure=_failure) for kind, accept in kinds.items())
 
 
@@ -68,12 +74,35 @@ class PushParser:
         at = vendor_json.moment(content.get("ts"), self._context.zone)
         return self._update(self._coordinator.store.apply_report(self._device(content), values, at))
 
+    def accept_online(self, body: bytes) -> Update:
+        """Accept that a device came or went: `device, online, ts`. Raises InvalidResponse."""
+        content = _parse(body)
+        online = vendor_json.truth(content.get("online"))
+        if online is None:
+            raise _missing("online")
+        at = vendor_json.moment(content.get("ts"), self._context.zone)
+        return self._update(self._coordinator.store.apply_online(self._device(content), online, at))
+
     def accept_event(self, body: bytes) -> Update:
         """Accept an event of a device: `device, event{method, params, id}, ts`. Raises InvalidResponse."""
         content = _parse(body)
         fields = content.get("event")
         if not isinstance(fields, dict):
             raise _missing("event")
+        return self._event(content, EVENT_TYPE, fields)
+
+    def accept_reply(self, body: bytes) -> Update:
+        """Accept a device's reply to a command: `device, reply{method, params, id}, ts`, or those beside `device`.
+
+        Raises InvalidResponse.
+        """
+        content = _parse(body)
+        fields = content.get("reply", content)
+        if not isinstance(fields, dict) or not {"method", "id"} & fields.keys():
+            raise _missing("reply")
+        return self._event(content, REPLY_TYPE, fields)
+
+    def _event(self, content: JsonObject, event_type: str, fields: JsonObject) -> Update:
         attributes = {
             "method": vendor_json.text(fields.get("method")),
             "params": fields.get("params"),
@@ -81,7 +110,7 @@ class PushParser:
             "ts": iso(vendor_json.moment(content.get("ts"), self._context.zone)),
         }
         device = self._coordinator.store.device_id(self._device(content))
-        event = DeviceEvent(device=device, key=EVENT, event_type=EVENT_TYPE, attributes=attributes)
+        event = DeviceEvent(device=device, key=EVENT, event_type=event_type, attributes=attributes)
         return self._coordinator.update(origin=UpdateOrigin.PUSH, events=[event])
 
     def _update(self, device: Device | None) -> Update:

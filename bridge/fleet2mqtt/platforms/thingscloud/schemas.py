@@ -12,6 +12,7 @@ from fleet2mqtt.devices.model import Component
 from fleet2mqtt.platforms.thingscloud.attributes import AttributeOverride
 from fleet2mqtt.platforms.thingscloud.command_buttons import CommandButton
 from fleet2mqtt.platforms.thingscloud.geo import Coordinates
+from fleet2mqtt.platforms.thingscloud.subscription import SUBSCRIBE
 from fleet2mqtt.sdk.api import SECRET
 from fleet2mqtt.sdk.json_schema import ArgumentSchema, Described
 from fleet2mqtt.sdk.validators import identifier, scan_interval, whole
@@ -103,6 +104,7 @@ OPTIONS: Mapping[Any, Any] = {
     vol.Optional("attributes", default=dict): _overrides,
     vol.Optional("buttons", default=dict): _buttons,
     vol.Optional("coordinates", default=Coordinates.NONE.value): vol.In([each.value for each in Coordinates]),
+    vol.Optional("subscribe", default=dict): SUBSCRIBE,
     **scan_interval("stat", "meta", devices=60, attributes=60, schema=3600, alarms=60, stat=300, meta=3600),
 }
 

@@ -1,7 +1,7 @@
 """A ThingsCloud project to test against: the project HTTP API document as an aiohttp application, faults included.
 
 Control it in process through `app[SIMULATOR]`, or over HTTP: `GET /_sim/state`, `POST /_sim/device|alarm|recover|
-report|event|push|tokens|quirks` (see `control`), and what `fleet2mqtt.simulators.fault_injection` adds.
+report|event|push|broker|tokens|quirks` (see `control`), and what `fleet2mqtt.simulators.fault_injection` adds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from aiohttp.typedefs import Handler
 from fleet2mqtt.simulators.fault_injection import CONTROL, FaultKind
 from fleet2mqtt.simulators.thingscloud import attributes, auth, customers, devices, project
 from fleet2mqtt.simulators.thingscloud.attribute_store import AttributeStore
+from fleet2mqtt.simulators.thingscloud.broker import AppBroker
 from fleet2mqtt.simulators.thingscloud.control import control_routes
 from fleet2mqtt.simulators.thingscloud.live import populate, running
 from fleet2mqtt.simulators.thingscloud.push import Pusher
@@ -43,13 +44,24 @@ class _NotJsonError(Exception):
     """The body of a request is no JSON."""
 
 
-def create(*, devices: int = 2, push_url: str | None = None, live: bool = False, seed: int = 1) -> web.Application:
-    """A project with so many devices; pushes go to `<push_url>/alarm`, `/attributes` and `/event`."""
+def create(
+    *,
+    devices: int = 2,
+    push_url: str | None = None,
+    live: bool = False,
+    seed: int = 1,
+    app_broker: AppBroker | None = None,
+) -> web.Application:
+    """A project with so many devices; pushes go to `<push_url>/alarm`, `/attributes` and `/event`.
+
+    What devices do is also published to `app_broker`, if there is one: the application-side MQTT.
+    """
     quirks = Quirks()
     simulator = Simulator(
         rng=random.Random(seed),  # noqa: S311
         quirks=quirks,
         pusher=Pusher(url=push_url, quirks=quirks),
+        app_broker=app_broker,
         attribute_store=AttributeStore(seed=seed),
     )
     populate(simulator, devices)

@@ -19,6 +19,8 @@ _SETTINGS = (
     *("page_size", "alarm_logs_shown", "device_delay", "removal_silence", "live_seconds"),
 )
 
+_MISBEHAVIOUR = ("delay", "copies", "garbage", "muted")
+
 
 def control_routes() -> list[web.RouteDef]:
     """Return the routes for devices, alarms, reports, events, pushes, tokens, quirks and the whole state."""
@@ -29,6 +31,7 @@ def control_routes() -> list[web.RouteDef]:
         web.post(CONTROL + "report", explaining(_report)),
         web.post(CONTROL + "event", explaining(_event)),
         web.post(CONTROL + "push", explaining(_push)),
+        web.post(CONTROL + "broker", explaining(_broker)),
         web.post(CONTROL + "tokens", explaining(_tokens)),
         web.post(CONTROL + "quirks", explaining(_quirks)),
         web.get(CONTROL + "state", _state),
@@ -79,6 +82,18 @@ async def _push(request: web.Request) -> web.Response:
     values = await request.json()
     kind, body, times = values["kind"], values["body"], int(values.get("times", 1))
     return web.json_response([(await request.app[SIMULATOR].push(kind, body))._asdict() for _ in range(times)])
+
+
+async def _broker(request: web.Request) -> web.Response:
+    """`delay`, `copies`, `garbage` and `muted` of `AppBroker`; the response has them, and how many are published."""
+    broker = request.app[SIMULATOR].app_broker
+    if broker is None:
+        raise ValueError("no broker for applications")
+    for name, value in (await request.json()).items():
+        if name not in _MISBEHAVIOUR:
+            raise ValueError(f"no such setting: {name}")
+        setattr(broker, name, value)
+    return web.json_response({name: getattr(broker, name) for name in (*_MISBEHAVIOUR, "published")})
 
 
 async def _tokens(request: web.Request) -> web.Response:

@@ -52,9 +52,11 @@ def _past_alarms(simulator: Simulator) -> None:
 
 @asynccontextmanager
 async def running(simulator: Simulator, *, live: bool) -> AsyncIterator[None]:
-    """Deliver pushes; with `live`, change something every `live_seconds`."""
+    """Deliver pushes and messages; with `live`, change something every `live_seconds`."""
     async with simulator.pusher.connected(), asyncio.TaskGroup() as tasks:
         workers = [tasks.create_task(simulator.pusher.deliver(), name="thingscloud-simulator-push")]
+        if simulator.app_broker is not None:
+            workers.append(tasks.create_task(simulator.app_broker.deliver(), name="thingscloud-simulator-mqtt"))
         if live:
             workers.append(tasks.create_task(_live(simulator), name="thingscloud-simulator-life"))
         yield

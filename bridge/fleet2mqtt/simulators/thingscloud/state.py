@@ -12,6 +12,7 @@ from aiohttp import web
 
 from fleet2mqtt.simulators.fault_injection import FaultInjector
 from fleet2mqtt.simulators.thingscloud.attribute_store import AttributeStore
+from fleet2mqtt.simulators.thingscloud.broker import AppBroker
 from fleet2mqtt.simulators.thingscloud.data import LEVEL_TEXTS, Attribute, Device, make_id, now_ms
 from fleet2mqtt.simulators.thingscloud.push import Pusher, alarm_body, device_summary
 from fleet2mqtt.simulators.thingscloud.quirks import Quirks
@@ -33,6 +34,7 @@ class Simulator:
     fault_injector: FaultInjector = field(default_factory=FaultInjector)
     quirks: Quirks
     pusher: Pusher
+    app_broker: AppBroker | None = None  # of the application-side MQTT
     rng: Random
     attribute_store: AttributeStore
     project: dict[str, Any] = field(default_factory=lambda: _PROJECT | {"tags": {}})
@@ -76,8 +78,17 @@ class Simulator:
         return await self.pusher.push(kind, body)
 
     async def settle(self) -> None:
-        """Wait until every enqueued push has been tried."""
+        """Wait until every enqueued push has been tried, and every message published."""
         await self.pusher.settle()
+        if self.app_broker is not None:
+            await self.app_broker.settle()
+
+    def _publish(self, kind: str, device: Device, body: dict[str, Any], push: str | None = None) -> None:
+        """Publish a message about a device for applications, and push it as `push`."""
+        if self.app_broker is not None:
+            self.app_broker.enqueue(device.view_token, kind, body)
+        if push is not None:
+            self.pusher.enqueue(push, body)
 
     def expire_tokens(self) -> None:
         """Expire every token."""
@@ -125,9 +136,12 @@ class Simulator:
     def set_online(self, device: str, online: bool) -> Device:  # noqa: FBT001
         """Let a device come or go."""
         found = self.devices[device]
+        changes, ts = found.online is not online, now_ms()
         found.online = online
         if online:
-            found.active["online"] = now_ms()
+            found.active["online"] = ts
+        if changes:
+            self._publish("online", found, {"device": device_summary(found), "online": online, "ts": ts})
         return found
 
     def silence(self, device: str, seconds: float) -> None:
@@ -142,7 +156,8 @@ class Simulator:
             self.attribute_store.set(found, identifier, value, "report", ts).actual = value
         found.active["attributes"] = ts
         if push:
-            self.pusher.enqueue("attributes", {"device": device_summary(found), "attributes": dict(values), "ts": ts})
+            body = {"device": device_summary(found), "attributes": dict(values), "ts": ts}
+            self._publish("attributes", found, body, "attributes")
 
     def set_cloud(self, device: str, values: dict[str, Any]) -> None:
         """Change the cloud's copy; the device does not get it."""
@@ -157,6 +172,8 @@ class Simulator:
         self.sent.append(Sent(kind, device, body, reached, now_ms()))
         if kind == "attributes" and self.quirks.send_changes_cloud:
             self.set_cloud(device, body)
+        if reached and kind == "command":
+            self.reply(device, body["method"], {"result": 0}, body["id"])
         if not reached or kind != "attributes":
             return
         if not self.device_delay:
@@ -172,7 +189,12 @@ class Simulator:
         found.active["event"] = ts
         if push:
             event = {"method": method, "params": params, "id": self.rng.randrange(1, 100_000)}
-            self.pusher.enqueue("event", {"device": device_summary(found), "event": event, "ts": ts})
+            self._publish("event_report", found, {"device": device_summary(found), "event": event, "ts": ts}, "event")
+
+    def reply(self, device: str, method: str, params: dict[str, Any], number: int) -> None:
+        """Reply to a command, which `number` identifies."""
+        found, reply = self.devices[device], {"method": method, "params": params, "id": number}
+        self._publish("command_reply", found, {"device": device_summary(found), "reply": reply, "ts": now_ms()})
 
     def raise_alarm(
         self,
@@ -225,7 +247,7 @@ class Simulator:
         if push:
             values = self.values(device.id)
             reported = {name: values[name] for name in ("temperature",) if name in values}
-            self.pusher.enqueue("alarm", alarm_body(self.project, device, log, (reported, values)))
+            self._publish("alarm", device, alarm_body(self.project, device, log, (reported, values)), "alarm")
         return log
 
     def _apply(self, device: str, values: dict[str, Any]) -> None:
