@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleet2mqtt.errors import ConfigError
+from fleet2mqtt.ops import base_topic
 from tests.bridge_under_test import CHANNEL, run_bridge
 from tests.broker import free_port
-from tests.waiting import wait_for_answer, wait_until
+from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import Any
 
@@ -25,14 +27,23 @@ def second(site: Site, **mqtt: Any) -> dict[str, Any]:
         "data_dir": "second",
         "push": {"host": "127.0.0.1", "port": free_port()},
         "web": {"host": "127.0.0.1", "port": free_port()},
-        "backends": {"branch": {"platform": "smart_gateway", "url": site.urls["branch"]}},
+        "backends": {"branch": {"platform": "smart_gateway", "url": site.urls["branch"], "timeout": PATIENCE}},
     }
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Give the retained messages of the first bridge all the time to arrive at the second."""
+    return lambda: monkeypatch.setattr(base_topic, "RETAINED_TIMEOUT", PATIENCE)
+
+
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_second_bridge_on_the_base_topic_refuses_to_start(site: Site, tmp_path: Path, protocol: str) -> None:
+async def test_second_bridge_on_the_base_topic_refuses_to_start(
+    site: Site, tmp_path: Path, protocol: str, patient: Callable[[], None]
+) -> None:
     async with site.bridge() as bridge:
         await bridge.settle()
+        patient()
         folder = tmp_path / "two"
         folder.mkdir()
         with pytest.raises(ExceptionGroup) as caught:
@@ -48,9 +59,12 @@ async def test_second_bridge_on_the_base_topic_refuses_to_start(site: Site, tmp_
         assert {message.payload for message in states} == {b"online"}
 
 
-async def test_take_over_refuses_commands_at_the_other_bridge(site: Site, tmp_path: Path) -> None:
+async def test_take_over_refuses_commands_at_the_other_bridge(
+    site: Site, tmp_path: Path, patient: Callable[[], None]
+) -> None:
     async with site.bridge() as bridge:
         await bridge.settle()
+        patient()
         folder = tmp_path / "two"
         folder.mkdir()
         async with run_bridge(site.broker, folder, second(site, take_over=True)) as other:

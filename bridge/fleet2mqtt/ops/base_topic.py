@@ -82,11 +82,9 @@ class BaseTopicMonitor:
         await self._subscribed.wait()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + RETAINED_TIMEOUT
-        while self._info != self._instance and loop.time() < deadline:
+        while self._info != self._instance and not self._is_occupied() and loop.time() < deadline:
             self._changed.clear()
             await wait_for_event(self._changed, deadline - loop.time())
-            if self._is_occupied():
-                break
         if self._is_occupied() and not self._take_over:
             await self._wait_until_offline(loop.time() + self._will_delay + WILL_MARGIN)
         if self._is_occupied():
