@@ -9,6 +9,7 @@ import pytest
 
 from tests.broker import Broker
 from tests.certificates import Certificates, make_certificates
+from tests.loop_time import LoopTime
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,6 +47,12 @@ async def start_broker(tmp_path: Path) -> AsyncIterator[StartBroker]:
             return await stack.enter_async_context(Broker(directory=tmp_path / f"broker-{started}", **options))
 
         yield start
+
+
+@pytest.fixture
+async def loop_time() -> LoopTime:
+    """The clock of the test's event loop, which can be advanced."""
+    return LoopTime()
 
 
 @pytest.fixture

@@ -22,12 +22,15 @@ from tests.bridge_under_test import (
 from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
+
+    from tests.loop_time import LoopTime
 
 SET = "/api/v1/devices/set"
 LIST = "/api/v1/devices/list"
 DETECT = f"/s1/device/{MAC}/detect"
+MAX_AGE = 60.0
 
 
 @pytest.fixture
@@ -189,21 +192,33 @@ async def test_write_that_shows_late_ends_confirmed(site: Site) -> None:
         assert (await bridge.set(CHANNEL, {"enable": "ON"}))["observed"] == "ON"
 
 
-async def test_request_past_its_deadline_ends_with_timeout(site: Site) -> None:
-    patient = {"timeout": 30}
-    async with site.bridge(branch=patient, commands={"max_age": 2, "confirm_timeout": 5}) as bridge:
+async def test_request_past_its_deadline_ends_with_timeout(site: Site, loop_time: LoopTime) -> None:
+    calls = site.gateways.fault_injector.calls
+
+    async def after_its_deadline(request: Coroutine[Any, Any, dict[str, Any]], path: str) -> dict[str, Any]:
+        """Return how a request ends whose deadline is over once the vendor has received a call."""
+        calls.clear()
+        task = asyncio.create_task(request)
+        await wait_until(lambda: any(call.path.endswith(path) for call in calls), f"a call of {path}")
+        loop_time.advance(MAX_AGE)
+        return await task
+
+    async def get(bridge: RunningBridge) -> dict[str, Any]:
+        await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {"transaction": "get"})
+        return await bridge.result(GATEWAY, "get")
+
+    async with site.bridge(commands={"max_age": MAX_AGE, "confirm_timeout": PATIENCE}) as bridge:
         await bridge.settle()
         site.gateways.fault_injector.inject("hang", SET, times=1)
-        result = await bridge.set(CHANNEL, {"enable": "ON"})
+        result = await after_its_deadline(bridge.set(CHANNEL, {"enable": "ON"}), SET)
         assert (result["status"], result["error"]["code"]) == ("failed", "timeout")
         site.gateways.fault_injector.inject("noop", SET)
-        result = await bridge.set(CHANNEL, {"enable": "ON"})
+        result = await after_its_deadline(bridge.set(CHANNEL, {"enable": "ON"}), "/devices/query")
         assert (result["status"], result["error"]["code"]) == ("unconfirmed", "timeout")
         site.gateways.fault_injector.inject("hang")
-        await bridge.broker.publish(f"fleet2mqtt/device/{GATEWAY}/get", {"transaction": "get"})
-        result = await bridge.result(GATEWAY, "get")
+        result = await after_its_deadline(get(bridge), "/devices/query")
         assert (result["status"], result["error"]["code"]) == ("failed", "timeout")
-        answer = await bridge.ask("mapping_list", "backend/branch")
+        answer = await after_its_deadline(bridge.ask("mapping_list", "backend/branch"), "/mapping/list")
         assert answer["error"]["code"] == "timeout"
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from tests.bridge_under_test import CHANNEL, GATEWAY, VOIP, RunningBridge, Site, open_site
 from tests.broker import HOST, Broker, free_port
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -92,7 +92,7 @@ async def test_changed_backend_keeps_its_states_and_takes_commands(site: Site) -
     async with site.bridge() as bridge:
         await bridge.settle()
         before = bridge.state(CHANNEL)
-        edit(site, lambda options: options["backends"]["branch"].update(timeout=4.0, allow=["mapping_delete"]))
+        edit(site, lambda options: options["backends"]["branch"].update(timeout=PATIENCE - 1, allow=["mapping_delete"]))
         assert await reload(bridge) == report(changed=["branch"], options=["backends"])
         await bridge.is_available("branch", "online")
         await bridge.settle()
@@ -111,7 +111,7 @@ async def test_command_in_progress_ends_before_its_backend_is_replaced(site: Sit
         await wait_until(
             lambda: any(call.path.endswith("/devices/set") for call in site.gateways.fault_injector.calls), "the write"
         )
-        edit(site, lambda options: options["backends"]["branch"].update(timeout=4.0))
+        edit(site, lambda options: options["backends"]["branch"].update(timeout=PATIENCE - 1))
         await reload(bridge)
         assert [each["status"] for each in bridge.results(CHANNEL)] == ["confirmed"]
 

@@ -13,6 +13,7 @@ from tests.bridge_under_test import SECRET, RunningBridge, Site
 from tests.broker import HOST
 from tests.commandline import write
 from tests.process import BRIDGE, Process, running
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -53,8 +54,8 @@ async def as_process(
     `options` are those of the configuration; what is in `backends` is added to its own.
     """
     backends: dict[str, Any] = {
-        "hq_voip": {"platform": "ums", "url": site.urls["hq_voip"], "push": {"secret": SECRET}},
-        "branch": {"platform": "smart_gateway", "url": site.urls["branch"]},
+        "hq_voip": {"platform": "ums", "url": site.urls["hq_voip"], "push": {"secret": SECRET}, "timeout": PATIENCE},
+        "branch": {"platform": "smart_gateway", "url": site.urls["branch"], "timeout": PATIENCE},
     }
     options["backends"] = backends | options.pop("backends", {})
     values: dict[str, Any] = {"mqtt": {"host": HOST, "port": site.broker.port, "discovery_rate": 100_000}}

@@ -12,6 +12,7 @@ import yaml
 from fleet2mqtt.cli.simulate import options_for
 from tests.broker import HOST, Broker, free_port
 from tests.process import BRIDGE, Process, running
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,7 +47,7 @@ async def fleet(
     """Run it all; the entities' names are in `language`."""
     push, urls = free_port(), {name: f"http://{HOST}:{free_port()}" for name in PLATFORMS}
     backends = {
-        name: {"platform": name, "url": url, "push": {"secret": SECRET}, **options_for(name)}
+        name: {"platform": name, "url": url, "timeout": PATIENCE, "push": {"secret": SECRET}, **options_for(name)}
         for name, url in urls.items()
     }
     backends["ums"]["overrides"] = {"events_total": {"enabled": True}}  # else its source is not polled

@@ -8,18 +8,18 @@ Ids are what users' dashboards and rules are written against: a line that change
 from __future__ import annotations
 
 import asyncio
+import secrets
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.homeassistant.fleet import fleet
+from tests.waiting import wait_for_answer
 
 if TYPE_CHECKING:
     from tests.broker import Broker
 
 GOLDEN = Path(__file__).with_name("golden.txt")
-SETTLED = 20.0
-"""Seconds after which a fleet on this machine has said everything."""
 
 
 def golden(base: str) -> dict[str, str]:
@@ -39,13 +39,32 @@ async def announced(broker: Broker, base: str) -> dict[str, dict[str, Any]]:
     }
 
 
+async def wait_until_polled(broker: Broker) -> None:
+    """Wait until each source has been polled and each known device is announced."""
+    async with broker.record("fleet2mqtt/bridge/response/#") as seen:
+
+        async def ask(name: str, **arguments: Any) -> Any:
+            transaction = secrets.token_hex(8)
+            await broker.publish(f"fleet2mqtt/bridge/request/{name}", {**arguments, "transaction": transaction})
+            return (await seen.wait(lambda message: message.json["transaction"] == transaction)).json["data"]
+
+        await ask("refresh")
+        ids = {device["id"] for device in (await ask("devices", limit=1000))["devices"]}
+
+        async def complete() -> bool:
+            topics = await broker.retained("homeassistant/device/+/config")
+            return ids <= {topic.split("/")[2].removeprefix("fleet2mqtt_") for topic in topics}
+
+        await wait_for_answer(complete, "every device to be announced")
+
+
 async def write() -> None:
     """Run the fleet and keep what it announces."""
     from tests.broker import Broker  # noqa: PLC0415 - needs mosquitto, which reading the file does not
 
     with tempfile.TemporaryDirectory() as folder:
         async with Broker(directory=Path(folder)) as broker, fleet(broker, Path(folder)):
-            await asyncio.sleep(SETTLED)
+            await wait_until_polled(broker)
             components = await announced(broker, "fleet2mqtt")
     lines = sorted(f"{unique_id} {component['default_entity_id']}" for unique_id, component in components.items())
     GOLDEN.write_text("\n".join(lines) + "\n")

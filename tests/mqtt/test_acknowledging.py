@@ -10,9 +10,10 @@ import pytest
 
 from fleet2mqtt.errors import Disconnected, Refused
 from tests.mqtt.fake_broker import PUBACK, PUBLISH, FakeBroker, Packet, Peer
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
+    from tests.loop_time import LoopTime
     from tests.mqtt.conftest import Start
 
 
@@ -21,7 +22,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_message_without_puback_is_logged_and_ends_the_connection(
-    start: Start, caplog: pytest.LogCaptureFixture
+    start: Start, caplog: pytest.LogCaptureFixture, loop_time: LoopTime
 ) -> None:
     """A broker that swallows messages and answers pings (faults.md 2.6)."""
     caplog.set_level(logging.INFO)
@@ -39,17 +40,21 @@ async def test_message_without_puback_is_logged_and_ends_the_connection(
         await peer.serve()
 
     async with FakeBroker(talk) as broker:
-        subject = start(broker.port, ack_warning=1.0, ack_timeout=2.0)
+        subject = start(broker.port, ack_warning=PATIENCE, ack_timeout=2 * PATIENCE)
         await subject.connected()
         future = await subject.mqtt.submit("swallowed", b"")
         await subject.mqtt.publish("other", b"")
+        await wait_until(lambda: swallowed, "the message that is swallowed")
+        loop_time.advance(PATIENCE)
         await wait_until(lambda: not subject.mqtt.acknowledging, "the client to notice")
-        assert (subject.mqtt.oldest_unacknowledged_age or 0) >= 1
+        assert (subject.mqtt.oldest_unacknowledged_age or 0) >= PATIENCE
+        loop_time.advance(PATIENCE)
         with pytest.raises(Disconnected, match="no PUBACK for a message on swallowed for"):
             await future
         await subject.connected(2)
         await subject.mqtt.publish("swallowed", b"")
         assert subject.mqtt.oldest_unacknowledged_age is None
+        loop_time.advance(PATIENCE)
         await wait_until(lambda: subject.mqtt.acknowledging, "the client to notice that all is well")
 
     assert len(swallowed) == 1

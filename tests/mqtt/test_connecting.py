@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Never
 import pytest
 
 from fleet2mqtt.errors import Disconnected
-from fleet2mqtt.mqtt import MqttClient, Settings
+from fleet2mqtt.mqtt import MqttClient, Settings, connection
 from tests.broker import HOST, Broker, free_port
 from tests.mqtt.fake_broker import SUBSCRIBE, FakeBroker, Packet, Peer, read_packet
 from tests.mqtt.subject import COMMANDS, STATE
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fleet2mqtt.mqtt import Message
     from tests.conftest import StartBroker
+    from tests.loop_time import LoopTime
     from tests.mqtt.conftest import Start
 
 UNSUPPORTED_V311 = b"\x20\x02\x00\x01"
@@ -84,16 +85,20 @@ async def test_connect_closed_without_connack_tries_the_other_version(start: Sta
         assert subject.mqtt.last_error == "the broker closed the connection in place of an answer"
 
 
-async def test_connect_without_an_answer_falls_back_at_once(start: Start) -> None:
+async def test_connect_without_an_answer_falls_back_at_once(
+    start: Start, loop_time: LoopTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A broker that ignores a CONNECT of MQTT 5; at the next connection MQTT 5 is tried again (faults.md 5.2)."""
 
     async def talk(peer: Peer) -> None:
         if peer.connect.version == 5:
+            loop_time.advance(PATIENCE)
             await peer.reader.read()
             return
         await peer.greet()
         await peer.receive()  # the first message that is published breaks the connection
 
+    monkeypatch.setattr(connection, "_CONNACK_TIMEOUT", PATIENCE)  # 3.1.1 has all the time that it needs
     async with FakeBroker(talk) as broker:
         subject = start(broker.port)
         await subject.connected()

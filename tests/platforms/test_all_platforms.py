@@ -53,7 +53,8 @@ async def world(
             simulators[name] = served[module.SIMULATOR]
             url = await serve(vendors, served)
             push = {"secret": PUSH_SECRET}
-            backends[name] = {"platform": name, "url": url, "push": push, **options_for(name), **changes.get(name, {})}
+            common = {"platform": name, "url": url, "timeout": PATIENCE, "push": push}
+            backends[name] = {**common, **options_for(name), **changes.get(name, {})}
         options = {
             "mqtt": {"host": HOST, "port": broker.port, "discovery_rate": 100_000, "will_delay": 0},
             "data_dir": "data",

@@ -10,7 +10,7 @@ from tests.mqtt.fake_broker import PUBACK, PUBLISH, FakeBroker, Peer
 from tests.publishing.harness import TOPICS, Parts, open_parts
 from tests.sample_alarms import alarm
 from tests.sample_devices import device, update
-from tests.waiting import wait_for_answer, wait_until
+from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pytest
 
     from tests.conftest import StartBroker
+    from tests.loop_time import LoopTime
 
 IDS = [f"hq_{n}" for n in range(8)]
 EVENT = TOPICS.alarm_event("critical", "hq_voip_1")
@@ -110,25 +111,34 @@ async def test_messages_refused_by_access_rules_are_published_after_their_repair
         assert parts.mqtt.reconnects == 0
 
 
-async def test_swallowed_messages_are_published_on_a_new_connection(tmp_path: Path) -> None:
+async def test_swallowed_messages_are_published_on_a_new_connection(tmp_path: Path, loop_time: LoopTime) -> None:
     """A broker that swallows every third message, and answers pings (faults.md 2.6)."""
     counts: list[str] = []
+    swallowed: list[str] = []
 
     def swallow(_: Peer, topic: str) -> str | None:
         counts.append(topic)
-        return "swallow" if len(broker.connects) == 1 and len(counts) % 3 == 0 else None
+        if len(broker.connects) > 1 or len(counts) % 3:
+            return None
+        swallowed.append(topic)
+        return "swallow"
 
     recording = RecordingBroker(swallow)
     async with (
         FakeBroker(recording.talk) as broker,
-        open_parts(broker.port, tmp_path, ack_warning=1.0, ack_timeout=2.0) as parts,
+        open_parts(broker.port, tmp_path, ack_warning=PATIENCE, ack_timeout=2 * PATIENCE) as parts,
     ):
         await publish_everything(parts)
+        await wait_until(lambda: swallowed, "a message to be swallowed")
+        loop_time.advance(PATIENCE)
         await wait_until(lambda: not parts.mqtt.acknowledging, "the client to notice")
+        loop_time.advance(PATIENCE)
         await wait_until(
             lambda: recording.published >= EXPECTED, lambda: f"{EXPECTED - recording.published} to be published"
         )
-        await wait_until(lambda: not parts.outbox.depth and parts.mqtt.acknowledging, "acknowledgements")
+        await wait_until(lambda: not parts.outbox.depth, "acknowledgements")
+        loop_time.advance(PATIENCE)
+        await wait_until(lambda: parts.mqtt.acknowledging, "the client to notice that all is well")
 
 
 async def test_topics_over_which_the_broker_closes_are_published_after_the_repair(

@@ -17,6 +17,7 @@ from fleet2mqtt.sdk.api import Context
 from fleet2mqtt.simulators.omstation import SIMULATOR, Simulator, create
 from tests.platforms.context import Run, lent, options
 from tests.platforms.omstation.simulated import SIGN_IN, path
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +34,7 @@ class Shared:
 
     folder: Path
     assignments: dict[str, str] = field(default_factory=dict)
-    timeout: float = 5.0
+    timeout: float = PATIENCE
     primary_fails: bool = False
 
     @property

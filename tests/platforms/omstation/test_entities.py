@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,13 +11,14 @@ from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.errors import Ambiguous, AuthenticationError, InvalidResponse, RateLimited, Rejected
 from tests.platforms.omstation.connected import NAME, Shared, calls, device_of, simulated
 from tests.platforms.omstation.simulated import COLLECTIONS, LATTICES, STATIONS, TRANSFERS, path
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet2mqtt.devices.model import Device, EntityDescription
     from fleet2mqtt.errors import BackendError
+    from tests.loop_time import LoopTime
 
 _SUMS = {
     "sum_low_inventory_count": "sumLowInventoryCount",
@@ -289,15 +291,14 @@ async def test_ids_are_the_same_after_a_restart() -> None:
         ({"kind": "garbage"}, InvalidResponse, "bad_reply"),
         ({"kind": "malformed"}, InvalidResponse, "bad_reply"),
         ({"kind": "reset", "times": 2}, Ambiguous, "connection_lost"),
-        ({"kind": "hang"}, Ambiguous, "timeout"),
     ],
 )
 @pytest.mark.parametrize("source", ["stations", "authorisations"])
 async def test_poll_raises_the_narrowest_error(
-    source: str, fault: dict[str, Any], kind: type[BackendError], code: int | str, tmp_path: Path
+    source: str, fault: dict[str, Any], kind: type[BackendError], code: int | str
 ) -> None:
     call = {"stations": STATIONS, "authorisations": TRANSFERS}[source]
-    async with simulated(shared=Shared(tmp_path, timeout=2.0 if code == "timeout" else PATIENCE)) as (simulator, run):
+    async with simulated() as (simulator, run):
         await run.poll()
         simulator.fault_injector.inject(path=path(call), **{"times": 1} | fault)
         with pytest.raises(kind) as raised:
@@ -307,6 +308,18 @@ async def test_poll_raises_the_narrowest_error(
         assert raised.value.endpoint == call
         assert run.backend.calls[call].failures == 1
         await run.poll(source)
+
+
+async def test_poll_of_a_vendor_that_hangs_raises_ambiguous(tmp_path: Path, loop_time: LoopTime) -> None:
+    async with simulated(shared=Shared(tmp_path, timeout=PATIENCE)) as (simulator, run):
+        simulator.fault_injector.inject("hang", path(STATIONS), times=1)
+        polling = asyncio.create_task(run.poll("stations"))
+        await wait_until(lambda: calls(simulator, STATIONS), "the call that hangs")
+        loop_time.advance(PATIENCE)
+        with pytest.raises(Ambiguous) as raised:
+            await polling
+        assert (raised.value.code, raised.value.endpoint) == ("timeout", STATIONS)
+        await run.poll("stations")
 
 
 async def test_backend_describes_itself() -> None:

@@ -15,6 +15,7 @@ from tests.bridge_under_test import NEVER, RunningBridge, run_bridge, serve
 from tests.broker import HOST, Broker, free_port
 from tests.platforms.thingscloud.alarms import webhook
 from tests.platforms.thingscloud.connected import FIRST, NAME
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,7 @@ SOURCES = ("devices", "attributes", "schema", "alarms", "stat", "meta")
 
 def configuration(broker: Broker, url: str, push_port: int, data_dir: str) -> dict[str, Any]:
     backend = {"platform": "thingscloud", "url": url, "push": {"secret": SECRET}, **DEMO, "rate": 1000}
+    backend["timeout"] = PATIENCE
     return {
         "mqtt": {"host": HOST, "port": broker.port, "will_delay": 0},
         "data_dir": data_dir,

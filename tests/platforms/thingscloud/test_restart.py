@@ -17,7 +17,7 @@ from tests.platforms.context import Shared
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, restartable, simulated
 from tests.platforms.thingscloud.project import Project, attribute, running
 from tests.sample_devices import area
-from tests.waiting import wait_for_answer
+from tests.waiting import PATIENCE, wait_for_answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,5 +152,13 @@ def _options(broker: Broker, url: str, rate: float) -> dict[str, Any]:
         "data_dir": "data",
         "push": {"host": HOST, "port": free_port()},
         "web": {"host": HOST, "port": free_port()},
-        "backends": {"things": {"platform": "thingscloud", "url": url, **options_for("thingscloud"), "rate": rate}},
+        "backends": {
+            "things": {
+                "platform": "thingscloud",
+                "url": url,
+                "timeout": PATIENCE,
+                **options_for("thingscloud"),
+                "rate": rate,
+            }
+        },
     }
