@@ -121,7 +121,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
+class DocumentedAction:
     """One action of a platform with its texts."""
 
     name: str
@@ -167,7 +167,7 @@ def strings_of(package: str) -> dict[str, Any]:
     return content
 
 
-def described(platform: str) -> Iterator[Described]:
+def documented_actions(platform: str) -> Iterator[DocumentedAction]:
     """Yield the actions of a platform that have texts, in the order of these. Raises Problem."""
     package = vars(platforms()[platform]())["__name__"]
     strings = strings_of(package)
@@ -181,7 +181,7 @@ def described(platform: str) -> Iterator[Described]:
         _require(platform, f"actions.{name}", texts, ("icon", "changes"))
         action = table[name]
         schema = describe(Action(name=name, summary=action.summary, schema=action.schema, run=action.run))["arguments"]
-        yield Described(
+        yield DocumentedAction(
             name=name,
             platform=platform,
             texts=texts,
@@ -235,7 +235,7 @@ def _fields(
 def generate() -> dict[Path, str]:
     """Return the files' contents by path. Raises Problem."""
     names = sorted(platforms(), key=lambda name: (_order(name), name))
-    actions = [action for name in names for action in described(name)]
+    actions = [action for name in names for action in documented_actions(name)]
     _require_unique("action", [(action.platform, action.name) for action in actions])
     strings = {name: strings_of(f"fleet2mqtt.platforms.{name}") for name in names}
     _require_unique("options", [(name, key) for name in names for key in strings[name].get("options", {})])
@@ -264,7 +264,7 @@ def _require_unique(kind: str, named: list[tuple[str, str]]) -> None:
         owners[name] = platform
 
 
-def _table(actions: list[Described]) -> str:
+def _table(actions: list[DocumentedAction]) -> str:
     entries = "".join(action.table_entry() for action in actions)
     names = {"Action", *re.findall(r"\): ([A-Za-z_]+)", entries)}
     ordered = sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name))
@@ -277,14 +277,14 @@ def _order(platform: str) -> int:
     return known.index(platform) if platform in known else len(known)
 
 
-def _icons(actions: list[Described]) -> str:
+def _icons(actions: list[DocumentedAction]) -> str:
     content = json.loads((INTEGRATION / "icons.json").read_text("utf-8"))
     own = {action.name: {"service": action.texts["icon"]} for action in actions}
     content["services"] = own | {REQUEST: content["services"][REQUEST]}
     return _json(content)
 
 
-def _translation(path: Path, language: str, actions: list[Described], options: Mapping[str, Any]) -> str:
+def _translation(path: Path, language: str, actions: list[DocumentedAction], options: Mapping[str, Any]) -> str:
     content = json.loads(path.read_text("utf-8"))
     own = {action.name: action.translation(language) for action in actions}
     content["services"] = own | {REQUEST: content["services"][REQUEST]}

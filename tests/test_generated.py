@@ -68,7 +68,7 @@ def test_texts_that_do_not_fit_the_actions_are_named(
     change(strings)
     monkeypatch.setattr(generator, "strings_of", lambda _: strings)
     with pytest.raises(generator.Problem, match=message):
-        list(generator.described("ums"))
+        list(generator.documented_actions("ums"))
 
 
 def test_action_that_two_platforms_have_is_named(generator: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

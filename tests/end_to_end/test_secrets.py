@@ -191,7 +191,7 @@ async def test_url_of_failed_call_is_not_logged() -> None:
             write_session=session,
             base="http://ac.example.com",
             envelope=Envelope(),
-            pace=RateLimiter(concurrency=1),
+            rate_limiter=RateLimiter(concurrency=1),
         )
         with pytest.raises(Unreachable, match="the host does not answer") as raised:
             await api.call("GET", "/v1/status", params={"random": "r", "md5": "canary-signature"})

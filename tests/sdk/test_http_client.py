@@ -19,7 +19,7 @@ from fleet2mqtt.sdk.rate_limiter import RateLimiter
 @asynccontextmanager
 async def client(url: str) -> AsyncIterator[HttpClient]:
     options = {"url": url.rstrip("/"), "timeout": 30.0, "headers": {}, "verify_tls": True, "ca": None}
-    async with open_http_client(options, envelope=Envelope(), pace=RateLimiter()) as api:
+    async with open_http_client(options, envelope=Envelope(), rate_limiter=RateLimiter()) as api:
         yield api
 
 

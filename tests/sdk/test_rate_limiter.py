@@ -12,15 +12,15 @@ from tests.waiting import wait_until
 class Calls:
     """Calls that take as long as the test says; `order` is that of their turns."""
 
-    def __init__(self, pace: RateLimiter) -> None:
-        self.pace = pace
+    def __init__(self, rate_limiter: RateLimiter) -> None:
+        self.rate_limiter = rate_limiter
         self.order: list[str] = []
         self.running = 0
         self.most = 0
         self.over = asyncio.Event()
 
     async def poll(self, name: str) -> None:
-        async with self.pace.slot():
+        async with self.rate_limiter.slot():
             self.order.append(name)
             self.running += 1
             self.most = max(self.most, self.running)
@@ -78,20 +78,20 @@ async def test_spaced_calls_all_run() -> None:
 
 
 async def test_calls_that_are_apart_by_their_ends() -> None:
-    pace, ended, started = RateLimiter(spacing=0.05, idle=True), list[float](), list[float]()
+    rate_limiter, ended, started = RateLimiter(spacing=0.05, idle=True), list[float](), list[float]()
     clock = asyncio.get_running_loop().time
     for _ in range(2):
-        async with pace.slot():
+        async with rate_limiter.slot():
             started.append(clock())
             await asyncio.sleep(0.06)  # longer than the spacing, as a slow vendor
             ended.append(clock())
-    assert started[1] >= ended[0] + pace.spacing
+    assert started[1] >= ended[0] + rate_limiter.spacing
 
 
 async def test_calls_wait_for_retry_after() -> None:
     calls = Calls(RateLimiter(concurrency=2))
-    calls.pace.pause(3600)
-    calls.pace.pause(0)  # what was asked for before still stands
+    calls.rate_limiter.pause(3600)
+    calls.rate_limiter.pause(0)  # what was asked for before still stands
     tasks = [asyncio.create_task(calls.poll("a")), asyncio.create_task(calls.command("B"))]
     for _ in range(5):
         await asyncio.sleep(0)
@@ -103,12 +103,12 @@ async def test_calls_wait_for_retry_after() -> None:
 
 async def test_commands_run_one_by_one_unless_slow() -> None:
     order = list[str]()
-    pace = RateLimiter(spacing=0.005, idle=True)
+    rate_limiter = RateLimiter(spacing=0.005, idle=True)
 
     async def command(name: str, calls: int) -> None:
         with command_priority():
             for _ in range(calls):
-                async with pace.slot():
+                async with rate_limiter.slot():
                     order.append(name)
 
     async with asyncio.TaskGroup() as group:

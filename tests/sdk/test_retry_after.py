@@ -31,26 +31,26 @@ IN_A_DAY, YESTERDAY = (
 
 @asynccontextmanager
 async def after_a_refusal(status: int, retry_after: str | None) -> AsyncIterator[RateLimiter]:
-    """The pace of a vendor that has just answered so."""
+    """The rate limiter of a vendor that has just answered so."""
 
     async def refuse(_: web.Request) -> web.Response:
         return web.Response(status=status, headers={} if retry_after is None else {"Retry-After": retry_after})
 
-    app, pace = web.Application(), RateLimiter()
+    app, rate_limiter = web.Application(), RateLimiter()
     app.router.add_get("/", refuse)
     async with TestServer(app) as server:
         options = {"url": str(server.make_url("")), "timeout": PATIENCE, "headers": {}, "verify_tls": True, "ca": None}
-        async with open_http_client(options, envelope=Envelope(), pace=pace) as api:
+        async with open_http_client(options, envelope=Envelope(), rate_limiter=rate_limiter) as api:
             with pytest.raises(RateLimited):
                 await api.call("GET", "")
-            yield pace
+            yield rate_limiter
 
 
-async def is_free(pace: RateLimiter) -> bool:
+async def is_free(rate_limiter: RateLimiter) -> bool:
     """Whether a call would start at once: a turn is granted without a look at the clock or not at all."""
 
     async def call() -> None:
-        async with pace.slot():
+        async with rate_limiter.slot():
             pass
 
     task = asyncio.create_task(call())
@@ -65,11 +65,11 @@ async def is_free(pace: RateLimiter) -> bool:
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("retry_after", ["3600", "9" * 400, IN_A_DAY])
 async def test_call_waits_for_retry_after(status: int, retry_after: str) -> None:
-    async with after_a_refusal(status, retry_after) as pace:
-        assert not await is_free(pace)
+    async with after_a_refusal(status, retry_after) as rate_limiter:
+        assert not await is_free(rate_limiter)
 
 
 @pytest.mark.parametrize("retry_after", [None, "", "0", "soon", "-5", "²", YESTERDAY, "Wed, 99 Foo 2026"])
 async def test_response_without_retry_after_does_not_delay(retry_after: str | None) -> None:
-    async with after_a_refusal(429, retry_after) as pace:
-        assert await is_free(pace)
+    async with after_a_refusal(429, retry_after) as rate_limiter:
+        assert await is_free(rate_limiter)

@@ -36,7 +36,7 @@ async def vendor(certificates: Certificates, name: str = "127.0.0.1", **options:
     try:
         url = f"https://{name}:{server.port}"
         common = {"url": url, "timeout": PATIENCE, "headers": {}, "verify_tls": True, "ca": None}
-        async with open_http_client(common | options, envelope=Envelope(), pace=RateLimiter()) as api:
+        async with open_http_client(common | options, envelope=Envelope(), rate_limiter=RateLimiter()) as api:
             yield api
     finally:
         await server.close()
@@ -63,5 +63,5 @@ async def test_certificate_of_another_name_is_rejected(certificates: Certificate
 async def test_certificate_is_not_verified_where_configured(certificates: Certificates, scheme: str) -> None:
     async with vendor(certificates, verify_tls=False) as api:
         options = {"url": api.base.replace("https", scheme), "timeout": PATIENCE, "headers": {}, "verify_tls": False}
-        async with open_http_client(options, envelope=Envelope(), pace=RateLimiter()) as other:
+        async with open_http_client(options, envelope=Envelope(), rate_limiter=RateLimiter()) as other:
             assert await other.call("GET", "/") == {"code": 0}

@@ -84,7 +84,7 @@ class HttpClient:
     write_session: aiohttp.ClientSession
     base: str
     envelope: Envelope
-    pace: RateLimiter
+    rate_limiter: RateLimiter
     timeout: float = 10.0
     parse: Callable[[bytes], Any] = vendor_json.parse
     redact: Callable[[str], str] = redaction.redact
@@ -108,7 +108,7 @@ class HttpClient:
         """
         name = endpoint or path
         count = self.calls[name]
-        async with self.pace.slot():
+        async with self.rate_limiter.slot():
             count.calls += 1
             if figures := current_figures():
                 figures.add_call()
@@ -154,7 +154,7 @@ class HttpClient:
             method, self.base + path, timeout=timeout, allow_redirects=False, **request
         ) as response:
             if response.status in _BUSY:
-                self.pace.pause(_retry_after(response.headers.get("Retry-After", "")))
+                self.rate_limiter.pause(_retry_after(response.headers.get("Retry-After", "")))
             return response.status, await _read(response, name), response.headers.get("Location", "")
 
     def _parse(self, status: int, data: bytes, name: str, location: str) -> dict[str, Any]:
@@ -229,7 +229,7 @@ async def open_http_client(
     options: Mapping[str, Any],
     *,
     envelope: Envelope,
-    pace: RateLimiter,
+    rate_limiter: RateLimiter,
     parse: Callable[[bytes], Any] = vendor_json.parse,
 ) -> AsyncIterator[HttpClient]:
     """Open an HttpClient for a backend's common options: `url`, `timeout`, `headers`, `verify_tls`, `ca`."""
@@ -248,7 +248,7 @@ async def open_http_client(
             write_session=write_session,
             base=options["url"],
             envelope=envelope,
-            pace=pace,
+            rate_limiter=rate_limiter,
             timeout=options["timeout"],
             parse=parse,
             redact=Redaction(_secrets(options)),

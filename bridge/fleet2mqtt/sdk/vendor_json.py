@@ -45,9 +45,9 @@ def parse(data: bytes, *, pairs: Callable[[Pairs], dict[str, Any]] | None = None
     try:
         value = _loads(data, pairs)
         names = frozenset(_names(value))
-        secret, blank = (_judge_often if len(names) <= FEW_NAMES else _judge)(names)
+        secret, blank = (_check_names_cached if len(names) <= FEW_NAMES else _check_names)(names)
         if secret:
-            value = scrub(value, sealed=sealed)
+            value = drop_secrets(value, sealed=sealed)
         if blank:
             value = strip_keys(value)
     except (ValueError, RecursionError) as error:  # orjson nests deeper than our own walks
@@ -55,12 +55,12 @@ def parse(data: bytes, *, pairs: Callable[[Pairs], dict[str, Any]] | None = None
     return value
 
 
-def _judge(names: frozenset[str]) -> tuple[bool, bool]:
+def _check_names(names: frozenset[str]) -> tuple[bool, bool]:
     """Return True if a name stands for a secret, and True if one has blanks around it."""
     return any(name.strip().lower() in SECRET_KEYS for name in names), any(name != name.strip() for name in names)
 
 
-_judge_often = lru_cache(maxsize=256)(_judge)
+_check_names_cached = lru_cache(maxsize=256)(_check_names)
 """A vendor's answers repeat their names; what has too many to be one of those is not remembered."""
 
 
@@ -124,16 +124,16 @@ def _where(data: bytes, error: Exception) -> str:
     return f"{error} (it starts with {redact(start)!r})"
 
 
-def scrub(value: Any, *, sealed: bool = False) -> Any:
+def drop_secrets(value: Any, *, sealed: bool = False) -> Any:
     """Return a value without the members whose names are in SECRET_KEYS, at any depth; with digests where asked."""
     if isinstance(value, list):
-        return [scrub(item, sealed=sealed) for item in value]
+        return [drop_secrets(item, sealed=sealed) for item in value]
     if not isinstance(value, dict):
         return value
     kept = {}
     for key, item in value.items():
         if key.strip().lower() not in SECRET_KEYS:
-            kept[key] = scrub(item, sealed=sealed)
+            kept[key] = drop_secrets(item, sealed=sealed)
         elif sealed and isinstance(item, str):
             kept[key] = secret_digest(item)
     return kept
@@ -174,7 +174,7 @@ def number(value: Any) -> int | float | None:
     return value if abs(value) < _LARGEST else None
 
 
-def truth(value: Any) -> bool | None:
+def boolean(value: Any) -> bool | None:
     """Return a boolean from true, 1, "1", "true", "on" and their opposites; None from anything else."""
     if isinstance(value, int | float) and value in (0, 1):
         return bool(value)
@@ -191,26 +191,26 @@ def text(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-def moment(value: Any, zone: tzinfo) -> datetime | None:
+def timestamp(value: Any, zone: tzinfo) -> datetime | None:
     """Return a time from ISO 8601 with up to nine fraction digits, `YYYY-MM-DD HH:MM:SS` in `zone`, epoch s or ms.
 
     None from "" and from what lies outside 2000 to 2100.
     """
-    found = _moment(value, zone)
+    found = _parse_timestamp(value, zone)
     if found is None or _EARLIEST.year < found.year < _LATEST.year - 1:  # which needs no look at the zones
         return found
     return found if _EARLIEST <= found < _LATEST else None
 
 
-def _moment(value: Any, zone: tzinfo) -> datetime | None:
+def _parse_timestamp(value: Any, zone: tzinfo) -> datetime | None:
     stamp = None if isinstance(value, str) and value[4:5] == "-" else number(value)  # after a year, in no number
     try:
         if stamp is not None:
             return datetime.fromtimestamp(stamp / 1000 if abs(stamp) >= _MILLISECONDS else stamp, zone)
         if not isinstance(value, str):
             return None
-        said = value.strip().replace("/", "-")
-        found = datetime.fromisoformat(_FRACTION.sub(r"\1", said) if "." in said else said)
+        stripped = value.strip().replace("/", "-")
+        found = datetime.fromisoformat(_FRACTION.sub(r"\1", stripped) if "." in stripped else stripped)
         return found if found.tzinfo else found.replace(tzinfo=zone)
     except (ValueError, OverflowError, OSError):
         return None
@@ -221,8 +221,8 @@ def iso(value: datetime | None) -> str | None:
     return None if value is None else value.isoformat(timespec="milliseconds" if value.microsecond else "seconds")
 
 
-def _moment_in_context(value: Any, info: ValidationInfo) -> datetime | None:
-    return value if isinstance(value, datetime) else moment(value, (info.context or {}).get("zone", UTC))
+def _timestamp_in_context(value: Any, info: ValidationInfo) -> datetime | None:
+    return value if isinstance(value, datetime) else timestamp(value, (info.context or {}).get("zone", UTC))
 
 
 def _list(value: Any) -> Any:
@@ -234,10 +234,10 @@ def _dict(value: Any) -> Any:
 
 
 Number = Annotated[int | float | None, BeforeValidator(number)]
-Truth = Annotated[bool | None, BeforeValidator(truth)]
+Boolean = Annotated[bool | None, BeforeValidator(boolean)]
 _Plain = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, strict=True)]
 Text = Annotated[_Plain | Annotated[str | None, BeforeValidator(text)], Field(union_mode="left_to_right")]
-Moment = Annotated[datetime | None, BeforeValidator(_moment_in_context)]
+Timestamp = Annotated[datetime | None, BeforeValidator(_timestamp_in_context)]
 """Validate with `context={"zone": tzinfo}`."""
 EmptyList = BeforeValidator(_list)
 """For a list that some vendors send as {} or "" when it is empty."""
@@ -261,6 +261,6 @@ class WireModel(BaseModel):  # noqa: PLW1641 - pydantic makes the hash, for it i
         return equal
 
 
-def faults(error: ValidationError) -> str:
+def validation_errors(error: ValidationError) -> str:
     """Return a validation error in one line, without the values: `devices.0.device_mac: Field required`."""
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_url=False))

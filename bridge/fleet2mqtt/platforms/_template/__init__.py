@@ -29,7 +29,7 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     """Open one backend; nothing is sent before the first poll."""
     options = context.options
     # The rate limiter bounds what the vendor has to bear; commands overtake polls in it.
-    async with open_http_client(options, envelope=ENVELOPE, pace=RateLimiter(concurrency=CONCURRENCY)) as api:
+    async with open_http_client(options, envelope=ENVELOPE, rate_limiter=RateLimiter(concurrency=CONCURRENCY)) as api:
         cache = DeviceCache(backend=context.name, ids=context.ids, about={"manufacturer": "Example"})
         coordinator = Coordinator(
             client=Client(api=api, key=options["api_key"]),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fleet2mqtt.devices.model import Device, Update
-from fleet2mqtt.sdk.vendor_json import Moment, Number, Text, Truth, WireModel
+from fleet2mqtt.sdk.vendor_json import Boolean, Number, Text, Timestamp, WireModel
 
 # Loose types: a vendor sends "21.5" for 21.5 and "" for nothing. A field that was not sent is not in model_fields_set.
 
@@ -19,8 +19,8 @@ class Relay(WireModel):
     name: Text = None
     model: Text = None
     firmware: Text = None
-    online: Truth = None
-    relay: Truth = None
+    online: Boolean = None
+    relay: Boolean = None
     limit: Number = None
 
 
@@ -28,7 +28,7 @@ class Reading(WireModel):
     """`reading` of a device, example document section 3. `temperature` in °C."""
 
     temperature: Number = None
-    at: Moment = None
+    at: Timestamp = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,9 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     options = context.options
     async with AsyncExitStack() as stack:
         limiter = RateLimiter(concurrency=CONCURRENCY)
-        api = await stack.enter_async_context(open_http_client(options, envelope=ENVELOPE, pace=limiter, parse=parse))
+        api = await stack.enter_async_context(
+            open_http_client(options, envelope=ENVELOPE, rate_limiter=limiter, parse=parse)
+        )
         session = Session(
             api=api,
             options=options,
@@ -81,7 +83,7 @@ async def _asset_client(options: Mapping[str, Any], api: HttpClient) -> AsyncIte
     """Open the client of the asset system; its calls are counted with the others."""
     own = {**options, "url": options["assets"]["url"], "headers": {}}
     async with open_http_client(
-        own, envelope=ENVELOPE, pace=RateLimiter(concurrency=CONCURRENCY), parse=parse
+        own, envelope=ENVELOPE, rate_limiter=RateLimiter(concurrency=CONCURRENCY), parse=parse
     ) as other:
         yield AssetClient(api=replace(other, calls=api.calls), token=options["assets"]["token"])
 

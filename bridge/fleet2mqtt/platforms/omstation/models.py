@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.vendor_json import Moment, Number, Text, Truth, WireModel
+from fleet2mqtt.sdk.vendor_json import Boolean, Number, Text, Timestamp, WireModel
 
 
 def _scalar(value: Any) -> int | float | str | None:
@@ -32,8 +32,8 @@ class LoginData(WireModel):
     orgId: Text = None
     orgName: Text = None
     timeDiff: Number = None
-    loginTime: Moment = None
-    loginTimestamp: Moment = None
+    loginTime: Timestamp = None
+    loginTimestamp: Timestamp = None
 
 
 class Statistics(WireModel):
@@ -67,12 +67,12 @@ class Lattice(WireModel):
     id: Text = None
     index: Text = None
     latticeNo: Text = None
-    updateTime: Moment = None
+    updateTime: Timestamp = None
     lockStatus: Scalar = None
     deviceId: Text = None
-    connectPower: Truth = None
-    isFull: Truth = None
-    isFailure: Truth = None
+    connectPower: Boolean = None
+    isFull: Boolean = None
+    isFailure: Boolean = None
     fileUrl: Text = None
     deviceType: Scalar = None
 
@@ -88,7 +88,7 @@ class Asset(WireModel):
     gsmSignal: Number = None
     lat: Number = None
     lon: Number = None
-    gpsTime: Moment = None
+    gpsTime: Timestamp = None
     networkType: Text = None
 
 

@@ -13,7 +13,7 @@ import voluptuous as vol
 from fleet2mqtt.sdk.api import SECRET
 from fleet2mqtt.sdk.json_schema import Described
 from fleet2mqtt.sdk.validators import identifier, scan_interval, url, whole
-from fleet2mqtt.sdk.vendor_json import moment
+from fleet2mqtt.sdk.vendor_json import timestamp
 
 MAX_COMPARTMENTS = 9999
 DEVICE_TYPES = {701: "JT701", 705: "JT705C", 709: "JT709A"}
@@ -84,7 +84,7 @@ def _when(value: Any) -> date | datetime:
     given = value if isinstance(value, str) and re.match(_WHEN, value) else ""
     if _DATE.fullmatch(given):
         return date.fromisoformat(_date(given))
-    time = moment(given, UTC) if given else None
+    time = timestamp(given, UTC) if given else None
     if time is None:
         raise vol.Invalid("expected a date such as 2024-03-07, or a time such as 2024-03-07T01:10:56Z")
     return time.astimezone(UTC)

@@ -43,8 +43,8 @@ _LANGUAGES = {"zh": "zh-CN", "en": "en-US"}
 async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     """Open one AC; nothing is sent before the first poll."""
     options = context.options
-    pace = RateLimiter(concurrency=CONCURRENCY, spacing=options["spacing"], idle=True)
-    async with open_http_client(options, envelope=ENVELOPE, pace=pace, parse=parse) as http:
+    limiter = RateLimiter(concurrency=CONCURRENCY, spacing=options["spacing"], idle=True)
+    async with open_http_client(options, envelope=ENVELOPE, rate_limiter=limiter, parse=parse) as http:
         coordinator = _coordinator(context, http)
         yield Backend(
             name=context.name,

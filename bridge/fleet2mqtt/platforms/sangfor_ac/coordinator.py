@@ -355,7 +355,7 @@ class Coordinator:
         appliance.apply(**{figure: value})
         if figure == "sys_time":
             appliance.clock = value
-            appliance.apply(system_time=vendor_json.moment(value, appliance.zone))
+            appliance.apply(system_time=vendor_json.timestamp(value, appliance.zone))
 
     def _apply_interface(self, interface: str, value: Any) -> None:
         appliance = self.store.appliance

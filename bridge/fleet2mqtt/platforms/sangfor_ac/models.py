@@ -14,7 +14,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from fleet2mqtt.devices.model import Device, Update
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.vendor_json import EmptyList, Moment, Number, Text, Truth, WireModel
+from fleet2mqtt.sdk.vendor_json import Boolean, EmptyList, Number, Text, Timestamp, WireModel
 
 Item = dict[str, Any]
 """A list item as the AC sends it."""
@@ -92,7 +92,7 @@ class PolicyInfo(WireModel):
     type: Text = None
     founder: Text = None
     expire: Text = None
-    status: Truth = None
+    status: Boolean = None
     depict: Text = None
 
 
@@ -122,12 +122,12 @@ class FluxPolicy(WireModel):
     active_time: Text = _aliases("active_time", "time")
     line: Text = None
     priority: Text = None
-    policy_enable: Truth = _aliases("policy_enable", "status")
+    policy_enable: Boolean = _aliases("policy_enable", "status")
     assured_bandwidth: Bandwidths = _aliases("assured_bandwidth", "assured")
     max_bandwidth: Bandwidths = _aliases("max_bandwidth", "max")
     single_user_limit: Bandwidths = _aliases("single_user_limit", "single")
-    is_default_child: Truth = None
-    is_low_speed: Truth = None
+    is_default_child: Boolean = None
+    is_low_speed: Boolean = None
     children: Annotated[tuple[Any, ...], EmptyList] = _aliases("children", "childrens", default=())
 
 
@@ -141,22 +141,22 @@ class OnlineUser(WireModel):
     mac: Text = None
     terminal: Number = None
     authway: Number = None
-    login_time: Moment = None
+    login_time: Timestamp = None
     online_time: Number = None
 
 
 class Expiry(WireModel):
     """`expire_time` of a local user: an object, or its date alone, which is "" for never."""
 
-    enable: Truth = None
+    enable: Boolean = None
     date: Text = None
-    moment: Moment = _aliases("date")
+    moment: Timestamp = _aliases("date")
 
 
 class Account(WireModel):
     """The response of user?name=, as public sources have it, without what is personal."""
 
-    enable: Truth = None
+    enable: Boolean = None
     expire_time: Annotated[Expiry | None, BeforeValidator(_expiry)] = None
 
     @model_validator(mode="before")
@@ -174,20 +174,20 @@ class Account(WireModel):
 class NoAuth(WireModel):
     """`noauth` of a binding; `indate` 0 is for ever."""
 
-    enable: Truth = None
+    enable: Boolean = None
     indate: Number = None
 
 
 class UserBinding(WireModel):
     """An item of bindinfo/user-bindinfo, Sangfor document 4.1."""
 
-    enable: Truth = None
+    enable: Boolean = None
     desc: Text = None
     name: Text = None
     addr: Text = None
     addr_type: Text = None
     time: Text = None
-    limitlogon: Truth = None
+    limitlogon: Boolean = None
     noauth: Annotated[NoAuth, Object] = NoAuth()
 
 
@@ -210,9 +210,9 @@ class Library(WireModel):
     current: Text = None
     new: Text = None
     expire: Text = None
-    expires: Moment = _aliases("expire")
-    enable: Truth = None
-    is_expired: Truth = None
+    expires: Timestamp = _aliases("expire")
+    enable: Boolean = None
+    is_expired: Boolean = None
 
 
 class Throughput(WireModel):
@@ -246,7 +246,7 @@ class UserRank(WireModel):
     down: Number = None
     total: Number = None
     session: Number = None
-    status: Truth = None
+    status: Boolean = None
 
 
 class AppRank(WireModel):

@@ -30,7 +30,9 @@ __all__ = ["ACTIONS", "SCHEMA", "connect"]
 async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     """Open one backend; nothing is sent before the first poll."""
     options = {**context.options, "url": context.options["url"].removesuffix(API)}
-    async with open_http_client(options, envelope=ENVELOPE, pace=RateLimiter(concurrency=1), parse=parse) as api:
+    async with open_http_client(
+        options, envelope=ENVELOPE, rate_limiter=RateLimiter(concurrency=1), parse=parse
+    ) as api:
         channels = channel_entities(**options["units"])
         gateways = DeviceStore(
             cache=DeviceCache(backend=context.name, ids=context.ids),

@@ -34,12 +34,12 @@ async def _device_delete(coordinator: Coordinator, arguments: Arguments) -> Any:
 
 async def _device_list(coordinator: Coordinator, arguments: Arguments) -> Any:
     response = await coordinator.client.list_devices(**arguments)
-    return {"count": total_of(response), "devices": vendor_json.scrub(response["devices"])}
+    return {"count": total_of(response), "devices": vendor_json.drop_secrets(response["devices"])}
 
 
 async def _device_query(coordinator: Coordinator, arguments: Arguments) -> Any:
     args = {**ARGS, "chart": _chart(list(_CHART_CHANNELS))} if arguments["chart"] else ARGS
-    return {"devices": vendor_json.scrub(await coordinator.client.query_devices(arguments["sns"], args))}
+    return {"devices": vendor_json.drop_secrets(await coordinator.client.query_devices(arguments["sns"], args))}
 
 
 async def _device_chart(coordinator: Coordinator, arguments: Arguments) -> Any:
@@ -118,7 +118,7 @@ async def _mapping_unassign(coordinator: Coordinator, arguments: Arguments) -> A
 
 def _scrubbed(response: Mapping[str, Any]) -> Any:
     """Return the vendor's response without secrets."""
-    return vendor_json.scrub(dict(response))
+    return vendor_json.drop_secrets(dict(response))
 
 
 _GATEWAYS = ("devices", "details")

@@ -205,7 +205,7 @@ def _position(r: GatewayRecord) -> Value:
 
 
 def _measured_at(r: GatewayRecord) -> Mapping[str, Value] | None:
-    time = vendor_json.iso(vendor_json.moment(r.base.record.time, UTC))
+    time = vendor_json.iso(vendor_json.timestamp(r.base.record.time, UTC))
     return {"time": time} if time is not None else None
 
 

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 
 from fleet2mqtt.devices.model import Update
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.vendor_json import Number, Text, Truth, WireModel
+from fleet2mqtt.sdk.vendor_json import Boolean, Number, Text, WireModel
 
 IPV4 = r"^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)$"
 UNASSIGNED = "unassigned"
@@ -109,28 +109,28 @@ class Lan(WireModel):
 class Hotspot(WireModel):
     """`network.hotspot`; `passwd` is a secret digest."""
 
-    enable: Truth = None
+    enable: Boolean = None
     name: Verbatim = None
     passwd: Text = None
     encrymode: Scalar = None
     ap: Scalar = None
     chain: Scalar = None
     bandwidth: Scalar = None
-    hidden: Truth = None
+    hidden: Boolean = None
 
 
 class Parameters(WireModel):
     """`parameters`."""
 
-    top: Truth = None
-    lock: Truth = None
+    top: Boolean = None
+    lock: Boolean = None
 
 
 class Channel(WireModel):
     """An uplink, an item of `channel`. Rates in kbit/s, `rtt` in ms, `initFlow` in GB; `wifiKey` is a secret digest."""
 
     name: Verbatim = None
-    enable: Truth = None
+    enable: Boolean = None
     state: Scalar = None
     signal: Number = None
     operator: Text = None
@@ -164,7 +164,7 @@ class Channel(WireModel):
     wifiMode: Scalar = None
     wifiSignal: Scalar = None
     wifiFrequencyRange: Scalar = None
-    is_dhcp: Truth = None
+    is_dhcp: Boolean = None
     ip: Text = None
     mask: Text = None
     gateway: Text = None

@@ -36,7 +36,7 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     """Open one project. Nothing is requested until a source is polled."""
     options = {**context.options, "url": base_url(context.options["url"])}
     limiter = RateLimiter(concurrency=1, spacing=1 / options["rate"])
-    async with open_http_client(options, envelope=ENVELOPE, pace=limiter, parse=parse) as api:
+    async with open_http_client(options, envelope=ENVELOPE, rate_limiter=limiter, parse=parse) as api:
         tokens = TokenProvider(api, credentials_from(options), context.data_dir / f"{context.name}.token.json")
         matcher = AlarmMatcher(context.checkpoint)
         coordinator = Coordinator(context, Client(api, tokens), matcher.has_active)

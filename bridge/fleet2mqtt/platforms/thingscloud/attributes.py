@@ -211,7 +211,7 @@ def to_state(spec: AttributeSpec, raw: Any) -> Value:
         case AttributeType.NUMBER:
             return _number(spec, raw)
         case AttributeType.SWITCH:
-            return on_off(vendor_json.truth(raw))
+            return on_off(vendor_json.boolean(raw))
         case AttributeType.ENUM:
             return _option(spec, raw) or (UNKNOWN if spec.mode is WriteMode.READ else None)
         case AttributeType.POINT:

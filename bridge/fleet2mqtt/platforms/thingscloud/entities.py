@@ -29,7 +29,7 @@ def alarm_status(alarm: JsonObject) -> bool | None:
     status = next((alarm[key] for key in ("status", "alarm_status", "alerting") if alarm.get(key) is not None), None)
     if status is not None:
         number = vendor_json.number(status)
-        return number > 0 if number is not None else vendor_json.truth(status)
+        return number > 0 if number is not None else vendor_json.boolean(status)
     level = vendor_json.number(alarm.get("level") if alarm.get("level") is not None else alarm.get("alarm_level"))
     return None if level is None else level > 0
 
@@ -42,7 +42,7 @@ def _message_times(record: DeviceRecord) -> dict[str, datetime]:
     """Return the time of the last message of each kind."""
     times = {}
     for kind, value in record.info.active.items():
-        at = vendor_json.moment(value.get("ts") if isinstance(value, dict) else value, record.zone)
+        at = vendor_json.timestamp(value.get("ts") if isinstance(value, dict) else value, record.zone)
         if at is not None:
             times[kind] = at
     return times

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from fleet2mqtt.devices.model import Device
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.vendor_json import Moment, Number, Text, Truth, WireModel
+from fleet2mqtt.sdk.vendor_json import Boolean, Number, Text, Timestamp, WireModel
 
 JsonObject = dict[str, Any]
 
@@ -53,10 +53,10 @@ class DeviceInfo(WireModel):
     descr: Text = None
     device_key: Text = None
     tags: Object = Field(default_factory=dict)
-    create_time: Moment = None
+    create_time: Timestamp = None
     alarm: Object = Field(default_factory=dict)
     active: Object = Field(default_factory=dict)
-    online: Truth = None
+    online: Boolean = None
     type: Text = None
     type_info: Annotated[TypeInfo, BeforeValidator(json_object)] = TypeInfo()
     groups: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
@@ -99,7 +99,7 @@ class AlarmLog(WireModel):
     alarm_status: Number = None
     alarm_level: Number = None
     alarm_info: Object = Field(default_factory=dict)
-    create_time: Moment = None
+    create_time: Timestamp = None
     device: Object = Field(default_factory=dict)
 
 
@@ -115,8 +115,8 @@ class AlarmRule(WireModel):
 class AlarmNotification(WireModel):
     """`alarm` of the alarm webhook."""
 
-    ts: Moment = None
-    ts_text: Moment = None
+    ts: Timestamp = None
+    ts_text: Timestamp = None
     status: Number = None
     level: Number = None
 

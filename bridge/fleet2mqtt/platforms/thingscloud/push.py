@@ -71,16 +71,16 @@ class PushParser:
         values = content.get("attributes")
         if not isinstance(values, dict):
             raise _missing("attributes")
-        at = vendor_json.moment(content.get("ts"), self._context.zone)
+        at = vendor_json.timestamp(content.get("ts"), self._context.zone)
         return self._update(self._coordinator.store.apply_report(self._device(content), values, at))
 
     def accept_online(self, body: bytes) -> Update:
         """Accept that a device came or went: `device, online, ts`. Raises InvalidResponse."""
         content = _parse(body)
-        online = vendor_json.truth(content.get("online"))
+        online = vendor_json.boolean(content.get("online"))
         if online is None:
             raise _missing("online")
-        at = vendor_json.moment(content.get("ts"), self._context.zone)
+        at = vendor_json.timestamp(content.get("ts"), self._context.zone)
         return self._update(self._coordinator.store.apply_online(self._device(content), online, at))
 
     def accept_event(self, body: bytes) -> Update:
@@ -107,7 +107,7 @@ class PushParser:
             "method": vendor_json.text(fields.get("method")),
             "params": fields.get("params"),
             "id": vendor_json.text(fields.get("id")),
-            "ts": iso(vendor_json.moment(content.get("ts"), self._context.zone)),
+            "ts": iso(vendor_json.timestamp(content.get("ts"), self._context.zone)),
         }
         device = self._coordinator.store.device_id(self._device(content))
         event = DeviceEvent(device=device, key=EVENT, event_type=event_type, attributes=attributes)

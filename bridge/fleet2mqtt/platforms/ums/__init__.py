@@ -35,9 +35,9 @@ __all__ = ["ACTIONS", "SCHEMA", "connect"]
 async def connect(context: Context) -> AsyncIterator[Backend]:
     """Open one UMS. Nothing is requested from it until a source is polled."""
     concurrency: int = context.options["concurrency"]
-    pace = RateLimiter(concurrency=concurrency)
+    limiter = RateLimiter(concurrency=concurrency)
     options = {**context.options, "url": base_url(context.options["url"])}
-    async with open_http_client(options, envelope=ENVELOPE, pace=pace, parse=parse) as api:
+    async with open_http_client(options, envelope=ENVELOPE, rate_limiter=limiter, parse=parse) as api:
         coordinator = Coordinator(context, Client(api))
         yield Backend(
             name=context.name,

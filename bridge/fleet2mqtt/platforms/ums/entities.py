@@ -17,7 +17,7 @@ from fleet2mqtt.devices.model import (
     on_off,
 )
 from fleet2mqtt.platforms.ums.models import FleetRecord, Gateway, GatewayRecord, Line, LineTester
-from fleet2mqtt.sdk.vendor_json import iso, truth
+from fleet2mqtt.sdk.vendor_json import boolean, iso
 
 MANUFACTURER: Final = "New Rock"
 TITLE: Final = "New Rock UMS"
@@ -200,7 +200,7 @@ GATEWAY_ENTITIES: EntityDescriptions[GatewayRecord, LineTester] = (
         key="event_reporting",
         name=Name("Event reporting", "事件上报"),
         component=Component.BINARY_SENSOR,
-        value=lambda record: on_off(truth(record.gateway.event)),
+        value=lambda record: on_off(boolean(record.gateway.event)),
         exists=_sent("event"),
         category=EntityCategory.DIAGNOSTIC,
         enabled=False,

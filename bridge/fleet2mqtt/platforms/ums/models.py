@@ -15,7 +15,7 @@ from pydantic import BeforeValidator
 
 from fleet2mqtt.devices.model import Device, Update
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.vendor_json import Moment, Number, Pairs, Text, WireModel
+from fleet2mqtt.sdk.vendor_json import Number, Pairs, Text, Timestamp, WireModel
 
 _SEPARATORS = str.maketrans("", "", ":-. \t")
 _LINE = re.compile(r"\s*([A-Za-z]+)\s*-\s*(\d+)\s*\Z")
@@ -83,18 +83,18 @@ class Gateway(WireModel):
     device_name: Text = None
     connection_status: Text = None
     device_status: Text = None
-    connection_time: Moment = None
+    connection_time: Timestamp = None
     connection_ip: Text = None
     device_ip: Text = None
     event: Text = None
-    first_online: Moment = None
+    first_online: Timestamp = None
     group_id: Text = None
     group_info: Text = None
     kernel_version: Text = None
-    last_offline: Moment = None
-    last_online: Moment = None
+    last_offline: Timestamp = None
+    last_online: Timestamp = None
     location: Text = None
-    locked_time: Moment = None
+    locked_time: Timestamp = None
     product_type: Text = None
     product_version: Text = None
     proxy_url: Text = None
@@ -120,7 +120,7 @@ class MetricHistory(WireModel):
     metric_history_level: Text = None
     metric_history_name: Text = None
     metric_history_producer: Text = None
-    metric_history_time: Moment = None
+    metric_history_time: Timestamp = None
     line_id: Text = None
     tag1: Text = None
     tag2: Text = None
@@ -154,7 +154,7 @@ class OnlineCount(WireModel):
     offline_rate: Number = None
     online_number: Number = None
     online_rate: Number = None
-    statistics_time: Moment = None
+    statistics_time: Timestamp = None
     total: Number = None
 
 
