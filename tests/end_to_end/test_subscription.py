@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from aiohttp import ClientSession
 
 from fleet2mqtt.cli.check import check
@@ -51,7 +52,7 @@ class Vendor:
     def health(self, bridge: RunningBridge) -> dict[str, Any]:
         """The subscription in the newest health message."""
         message = bridge.seen.latest("fleet2mqtt/backend/things/health")
-        found: dict[str, Any] = message.json["subscription"] if message else {"connected": False}
+        found: dict[str, Any] = (message.json if message else {}).get("subscription", {"connected": False})
         return found
 
     async def is_connected(self, bridge: RunningBridge, *, connected: bool) -> None:
@@ -206,3 +207,25 @@ async def test_check_connects_and_changes_nothing(tmp_path: Path) -> None:
             pass
         report = dict(await check(loader.load(tmp_path / "fleet2mqtt.yaml")))
         assert report["things (thingscloud, subscribe)"] is None
+
+
+async def test_reload_without_the_option_ends_the_connection_and_with_it_connects_again(tmp_path: Path) -> None:
+    async with vendor_of(tmp_path) as vendor, vendor.bridge() as bridge:
+        backend = vendor.options["backends"]["things"]
+        subscribe = backend.pop("subscribe")
+        await reload(vendor, bridge)
+        topic = "fleet2mqtt/backend/things/health"
+        await bridge.seen.wait(lambda message: message.topic == topic and "subscription" not in message.json)
+        backend["subscribe"] = subscribe
+        await reload(vendor, bridge)
+        await vendor.is_connected(bridge, connected=True)
+        vendor.simulator.pusher.url = None
+        await bridge.shows(DEVICE, "online", "ON")
+        vendor.simulator.set_online(FIRST, online=False)
+        await bridge.shows(DEVICE, "online", "OFF")
+
+
+async def reload(vendor: Vendor, bridge: RunningBridge) -> None:
+    (vendor.folder / "fleet2mqtt.yaml").write_text(yaml.safe_dump(vendor.options))
+    answer = await bridge.ask("reload")
+    assert answer["status"] == "ok", answer
