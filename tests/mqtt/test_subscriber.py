@@ -123,6 +123,14 @@ async def test_lost_connection_raises_unreachable(tmp_path: Path) -> None:
                 await run
 
 
+async def test_broker_that_falls_silent_is_noticed(tmp_path: Path) -> None:
+    async with websocket_broker(tmp_path) as (broker, url), opened(settings(url, keepalive=1), []) as subscriber:
+        broker.freeze()
+        with pytest.raises(Unreachable):
+            await subscriber.run()
+        broker.thaw()
+
+
 async def test_port_without_a_listener_is_unreachable() -> None:
     error = await error_of(settings(f"ws://{HOST}:{free_port()}"))
     assert isinstance(error, Unreachable)

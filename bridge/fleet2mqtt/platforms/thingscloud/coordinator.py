@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -231,13 +232,11 @@ class Coordinator:
 
         Of live devices only those are read that have to be.
         """
-        remaining = set(state.sweep.order(await self.vendor_ids()))
-        if self._live and state is self._values_sweep:
-            remaining = set(filter(self.store.is_due, remaining))
+        remaining = set(filter(partial(self._is_due, state), state.sweep.order(await self.vendor_ids())))
         state.attempted_at = {id_: at for id_, at in state.attempted_at.items() if id_ in remaining}
         while chunk := self.store.sweep_order(remaining, state.attempted_at)[:CHUNK]:
             remaining.difference_update(chunk)
-            for vendor_id in chunk:
+            for vendor_id in filter(partial(self._is_due, state), chunk):  # the connection may have come meanwhile
                 requested_at = state.attempted_at[vendor_id] = time.monotonic()
                 try:
                     device = await read(vendor_id)
@@ -250,6 +249,10 @@ class Coordinator:
                     checkpoints = self.store.unsaved_checkpoints(vendor_id)
                     yield self.update(requested_at, devices=[device], checkpoints=checkpoints)
         state.sweep.close()
+
+    def _is_due(self, state: _DeviceSweep, vendor_id: str) -> bool:
+        """Return whether a sweep reads a device; of live devices the values only where that is needed."""
+        return not self._live or state is not self._values_sweep or self.store.is_due(vendor_id)
 
     async def _sweep_parts(
         self, source: str, parts: Mapping[str, Callable[[], Awaitable[Iterable[Device]]]]
