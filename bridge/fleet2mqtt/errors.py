@@ -6,7 +6,7 @@ BridgeError
 │   ├── Unreachable         nothing was sent: a retry cannot do harm
 │   ├── Ambiguous           it was sent and no answer came: only a read-back tells whether it was carried out
 │   ├── InvalidResponse     an answer came that is not the vendor's API (HTML, half a JSON, wrong types)
-│   ├── Rejected            the vendor said no, with its code and text
+│   ├── Rejected            the vendor rejected it, with its code and text
 │   │   └── RateLimited     … for now: back off and try again
 │   ├── Unconfirmed         the vendor accepted a write whose effect cannot be confirmed
 │   └── AuthenticationError credentials, whitelist or token: no retry helps until someone acts
@@ -36,10 +36,10 @@ class ConfigError(BridgeError):
 
 
 class BackendError(BridgeError):
-    """A vendor call failed. `code` is the vendor's own, or a lower snake case word of ours.
+    """A vendor call failed. `code` is the vendor's own, or a lower snake case name of ours.
 
     `data` is JSON for programs beside the code: which parts failed, for instance.
-    `kind` is the public word for the class in health payloads and results.
+    `kind` is the public name of the class in health payloads and results.
     """
 
     kind: ClassVar[str] = "backend_error"
@@ -94,7 +94,7 @@ class AuthenticationError(BackendError):
 
 
 class CommandError(BridgeError):
-    """A command that cannot be tried; `code` is a lower snake case word a program can act on."""
+    """A command that cannot be tried; `code` is a lower snake case identifier a program can act on."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -118,9 +118,9 @@ class Disconnected(MqttError):
 
 
 class Refused(MqttError):
-    """The broker does not accept a message; `reason` is a lower snake case word for the dropped counter.
+    """The broker does not accept a message; `reason` is a lower snake case name for the dropped counter.
 
-    `temporary` says that the same message may be accepted later; `retry_after` is then the smallest number of seconds
+    `temporary` is True if the same message may be accepted later; `retry_after` is then the smallest number of seconds
     until that, 0 if unknown.
     """
 

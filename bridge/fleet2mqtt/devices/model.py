@@ -93,7 +93,7 @@ Raises BackendError, CommandError.
 class EntityDescription(Generic[RecordT, ClientT]):
     """The definition of an entity: key, names, how it is read, and, beside that, how it is written.
 
-    `value` takes the record that the device was built from. `exists` says whether the record has the entity's field at
+    `value` takes the record that the device was built from. `exists` is True if the record has the entity's field at
     all (default: `value` returns not None); once seen, an entity stays until complete responses of its source no longer
     contain the field. A blank field exists, and its value is None.
 
@@ -167,7 +167,7 @@ class Device:
     They, `tags` and `location` are what rules of selection compare.
 
     `record` is what the entity descriptions read and write; None once restored from disk. `alarms` asks for the alarm
-    entities; `counts_alarms` says that the platform has counters per severity of its own.
+    entities; `counts_alarms` is True if the platform has counters per severity of its own.
     """
 
     id: str
@@ -208,7 +208,7 @@ class Device:
 class Alarm:
     """One event of an alarm: raised or cleared, as in the alarm contract (docs/mqtt.md).
 
-    `id` is `<backend>:<the vendor's own id>` and the same by push, by poll and after a restart. `active` says that this
+    `id` is `<backend>:<the vendor's own id>` the same by push, by poll and after a restart. `active` is True if this
     vendor reports the clear, so that a raised alarm is active until then; `alarm_key` then identifies it within its
     device (the same for the raise and the clear event).
     """

@@ -81,7 +81,7 @@ class Registry:
         self.devices: dict[str, Device] = {}
         self.state_meta: dict[str, StateMeta] = {}
         self.removed_components: dict[str, dict[str, str]] = {}
-        """Entities that were removed, by device: key → component, until Home Assistant has been told."""
+        """Entities that were removed, by device: key → component, until their removal is published."""
         self._accepted: dict[str, Device] = {}
         """By id the device as the platform gave it."""
         self._restored: dict[str, set[str]] = {}
@@ -121,7 +121,7 @@ class Registry:
     def accept(self, update: Update, observed_at: str, *, settled: bool = True) -> Changes:
         """Apply the devices, inventories and removals of an update; return what changed.
 
-        `settled` says that every source of the backend answered last time: only then can an entity be missing for good.
+        `settled` is True if each source of the backend responded last time: only then can an entity be missing.
         """
         changes = Changes()
         if settled and update.backend not in self._settled:

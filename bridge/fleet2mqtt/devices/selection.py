@@ -58,7 +58,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """Changes to one entity by its key; None leaves what the platform says."""
+    """Changes to one entity by its key; None keeps the value of the platform."""
 
     enabled: bool | None = None
     name: str | None = None

@@ -70,7 +70,7 @@ class ReconnectBackoff:
     def next_delay(self, error: ConnectionEnded, *, lost: bool) -> float:
         """Return the seconds to wait before the next attempt, and log each reason once.
 
-        `lost` says that the connection had been made.
+        `lost` is True if the connection had been made.
         """
         slow = error.cause in (DisconnectCause.REFUSED, DisconnectCause.TAKEN_OVER)
         ceiling = self.settings.backoff_first * (_SLOW_FACTOR if slow else 1) * 2 ** min(self._failures, _MAX_DOUBLINGS)

@@ -73,7 +73,7 @@ class Version(StrEnum):
 class ProtocolNegotiation:
     """The MQTT version to speak, found from the broker's reactions.
 
-    `identifiers` says that the broker supports subscription identifiers (MQTT 5).
+    `identifiers` is True if the broker supports subscription identifiers (MQTT 5).
 
     A broker that does not know MQTT 5 refuses it, closes the connection, or does not answer. A broker that is slow does
     not answer either: if 3.1.1 was chosen for that, MQTT 5 is tried again at the next connection.

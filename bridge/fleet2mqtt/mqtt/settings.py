@@ -44,7 +44,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message that the broker delivered. `stale` says that it waited at the broker for our connection (MQTT 5).
+    """A message that the broker delivered. `stale` is True if it waited at the broker for our connection (MQTT 5).
 
     With MQTT 5 `retain` is as published; with 3.1.1 it is set only on messages that were retained before we subscribed.
     """

@@ -23,7 +23,7 @@ class OutboxLimits:
     """Bounds of the outbox. `rows` and `bytes` bound what the broker has not acknowledged; more is refused.
 
     The other bounds delete the oldest: events stored for replay, identities stored beyond those, dead letters.
-    `announce_backlog` tells whether alarms that were raised before the bridge was responsible for them are published
+    `announce_backlog` is True if alarms that were raised before the bridge was responsible for them are published
     as events; without it they are in the history only.
     """
 

@@ -291,7 +291,7 @@ class Publisher:
         await self._submit_changed(topic, dumps(discovery.config(device)), publication)
 
     def _on_components_removed(self, device: Device) -> None:
-        """Enqueue the device once more, without the components that Home Assistant was told to remove."""
+        """Enqueue the device once more, without the components whose removal was published."""
         self._registry.removed_components.pop(device.id, None)
         if device.id in self._registry.devices:
             self._discovery_queue.enqueue(device.id, device.backend, asyncio.get_running_loop().time())

@@ -35,7 +35,7 @@ class _Entry:
 
 @dataclass(slots=True, kw_only=True)
 class DeviceCache:
-    """Builds the devices of one backend from records, and returns the device from before where it says the same.
+    """Builds the devices of one backend from records, and returns the earlier device where it is equal.
 
     Records must compare by value: frozen dataclasses or frozen wire models. `about` are fields that all devices of the
     backend share, such as `manufacturer`. With `keep_entities` an entity that was there once stays for as long as this
@@ -104,7 +104,7 @@ class DeviceCache:
         return self._tables.setdefault(tuple(map(id, entities)), entities)
 
     def inventory(self, scope: str, ids: Iterable[str], *, confirmed_empty: bool = False) -> tuple[Inventory, ...]:
-        """Return the inventory of a scope; none for an empty list, unless the vendor said that there is nothing."""
+        """Return the inventory of a scope; none for an empty list, unless the vendor reports that there is nothing."""
         listed = frozenset(ids)
         if not listed and not confirmed_empty:
             return ()

@@ -66,9 +66,11 @@ class Envelope:
         if self.member not in reply:
             message = f"{endpoint}: the answer has no {self.member!r}"
             raise InvalidResponse(message, endpoint=endpoint, code="no_" + self.member)
-        said = next((reply[key] for key in self.texts if reply.get(key)), "no reason given")
-        kind = (self.classify(code, str(said)) if self.classify else None) or Rejected
-        raise kind(str(said), endpoint=endpoint, code=code, data={"failed": said} if isinstance(said, list) else None)
+        reason = next((reply[key] for key in self.texts if reply.get(key)), "no reason given")
+        kind = (self.classify(code, str(reason)) if self.classify else None) or Rejected
+        raise kind(
+            str(reason), endpoint=endpoint, code=code, data={"failed": reason} if isinstance(reason, list) else None
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ class HttpClient:
     ) -> dict[str, Any]:
         """Call `path` and return the response, an object that says success. `endpoint` names it in health and errors.
 
-        `writes` tells whether the call changes something at the vendor; by default only GET does not.
+        `writes` is True if the call changes something at the vendor; by default only GET does not.
         Raises Unreachable, Ambiguous, InvalidResponse, Rejected, RateLimited, AuthenticationError.
         """
         name = endpoint or path

@@ -86,7 +86,7 @@ class Listing:
     """A list that is read once, and once more where items moved meanwhile (drift).
 
     `fetch(position)` returns a page, `key(item)` what identifies an item (None: nothing does). After the last page
-    `complete` says that `seen` holds the keys of all items; `nameless` counts the items without a key; `empty` says
+    `complete` is True if `seen` holds the keys of all items; `nameless` counts the items without a key; `empty` says
     that the vendor counts none.
     """
 

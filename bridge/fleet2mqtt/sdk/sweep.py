@@ -28,7 +28,7 @@ DIFFERENT_ITEMS = 3
 class Sweep:
     """The state of one source's sweeps, from one to the next. Items are named by vendor ids.
 
-    `primary_fails` tells whether the backend's primary source fails (`Context.primary_fails`).
+    `primary_fails` is True if the backend's primary source fails (`Context.primary_fails`).
     """
 
     primary_fails: Callable[[], bool] = field(default=lambda: False)
@@ -145,7 +145,7 @@ async def read_in_halves(
     """Ask for a batch; halve a rejected one until the items that it is rejected for are found.
 
     Yield each part that was read with what `read` returned, and each single item that is refused with its error.
-    `is_batch_error` tells whether an error may be about one item of the batch. Raises any other BackendError.
+    `is_batch_error` is True if an error may be about one item of the batch. Raises any other BackendError.
     """
     waiting = [batch]
     while waiting:

@@ -35,7 +35,7 @@ class Reading(WireModel):
 class RelayRecord:
     """A relay: its item in the list, and its reading once that was read.
 
-    `reading_missed` says that so many readings failed that the last one is too old to show.
+    `reading_missed` is True if so many readings failed that the last one is too old to show.
     """
 
     relay: Relay

@@ -79,7 +79,7 @@ class Session:
     ) -> dict[str, Any]:
         """POST `body` to an endpoint and return the response; with `of_org` add the organisation's `orgId`.
 
-        `writes` tells whether the call changes something at the vendor, so that it is never sent twice by itself.
+        `writes` is True if the call changes something at the vendor, so that it is never sent twice by itself.
         A refused token means that nothing was carried out, so that the call is made once more after a new login.
         Raises BackendError: Ambiguous with code 105 where the vendor leaves open what it did, AuthenticationError where
         it does not let us in.

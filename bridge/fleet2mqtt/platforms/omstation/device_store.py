@@ -33,7 +33,7 @@ class Applied(NamedTuple):
 
 @dataclass(slots=True)
 class _Station:
-    """A station and its compartments by number. `answered` says that they were read since the start."""
+    """A station and its compartments by number. `answered` is True if they were read since the start."""
 
     record: StationRecord
     lattices: dict[str, Lattice] = field(default_factory=dict)

@@ -244,7 +244,7 @@ STATION: tuple[EntityDescription[StationRecord], ...] = (
     ),
     *_sums(StationRecord, LATTICES),
 )
-"""Without `sumStationCount`, which says nothing about a single station."""
+"""Without `sumStationCount`, which does not concern a single station."""
 
 COMPARTMENT: tuple[EntityDescription[CompartmentRecord], ...] = (
     EntityDescription(

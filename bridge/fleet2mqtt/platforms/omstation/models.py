@@ -96,7 +96,7 @@ class Asset(WireModel):
 class StationRecord:
     """A station: its item in the list, and its sums once its lattices were read.
 
-    `statistics_missed` says that so many readings failed that the sums are no longer known.
+    `statistics_missed` is True if so many readings failed that the sums are no longer known.
     """
 
     station: Station

@@ -29,7 +29,7 @@ ResultT = TypeVar("ResultT")
 class Capabilities:
     """The calls that the system of a backend lacks, and those that fail.
 
-    `is_reachable` says that it is an AC at all: it has answered something.
+    `is_reachable` is True if it is an AC at all: it has answered something.
     """
 
     backend: str

@@ -64,7 +64,7 @@ def by_name(names: Iterable[str]) -> dict[str, Any]:
 
 
 async def _none_if_not_found(call: Awaitable[ResultT]) -> ResultT | None:
-    """Return what a call answers; None where the AC says that it has no such thing."""
+    """Return what a call answers; None where the AC has no such thing."""
     try:
         return await call
     except BackendError as error:
@@ -79,7 +79,7 @@ class Coordinator:
 
     `throughput` is the filter of the throughput call, `ip_range` how a range of addresses is written, `extends` tells
     whether the extension fields of local users are written under `extend`, `may_log_out` whether `allow` names the
-    action. `primary_fails` tells whether the status source fails (`Context.primary_fails`).
+    action. `primary_fails` is True if the status source fails (`Context.primary_fails`).
     """
 
     name: str

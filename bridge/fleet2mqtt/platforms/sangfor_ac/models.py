@@ -202,7 +202,7 @@ class IpMacBinding(WireModel):
 class Library(WireModel):
     """An item of status/insidelib: a rule library.
 
-    `enable` says whether it is updated automatically; `expire` is the end of its update licence.
+    `enable` is True if it is updated automatically; `expire` is the end of its update licence.
     """
 
     name: Text = None
@@ -315,8 +315,8 @@ class GroupRecord:
 class UserRecord:
     """A watched user: where it is online, the newest login first, and its account.
 
-    `logins` is None where that is not known, `account` where the AC has none of that name. `has_presence` says that the
-    AC answers at all who is online, `can_log_out` that there is a button to log the user out.
+    `logins` is None where that is not known, `account` where the AC has none of that name. `has_presence` is True if
+    the AC reports who is online, `can_log_out` if there is a button to log the user out.
     """
 
     name: str

@@ -114,7 +114,7 @@ class Groups:
 
 @dataclass(slots=True, kw_only=True)
 class Users:
-    """The watched users. `can_log_out` says whether there is a button to log them out.
+    """The watched users. `can_log_out` is True if there is a button to log them out.
 
     Two sources are about one device: of each, data that was requested before what is known is not applied.
     """
@@ -214,7 +214,7 @@ class Bindings:
         return self._records.get(search) or BindingRecord(search=search)
 
     def devices(self, search: str, *, settled: bool) -> tuple[Device, ...]:
-        """Return the device of a search, if it was read; `settled` says that no call of it is awaited any more."""
+        """Return the device of a search, if it was read; `settled` is True if no call of it is awaited any more."""
         record = self._records.get(search)
         if record is None:
             return ()

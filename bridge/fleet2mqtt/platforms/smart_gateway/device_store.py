@@ -121,7 +121,7 @@ class _Gateway:
 
 @dataclass(slots=True, kw_only=True)
 class DeviceStore:
-    """The gateways of one backend and their channels. `count` is how many the vendor says there are.
+    """The gateways of one backend and their channels. `count` is how many there are by the vendor's total.
 
     `queried` are those whose details are polled, None for all. `running_states` are the texts, folded to lower case,
     of a `base.state` that means running.

@@ -43,7 +43,7 @@ class History:
     """A history that is read from its new end until `read_page` has nothing more, or the caller has enough.
 
     `fetch(offset, limit)` returns a page. `records` are the alarms read so far by id, the new end first. `total` is how
-    many there are, as far as it is known; `is_complete` tells that all of them were read.
+    many there are, as far as it is known; `is_complete` is True if all of them were read.
     """
 
     fetch: Fetch
