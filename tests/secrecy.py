@@ -13,6 +13,8 @@ from enum import StrEnum
 from hashlib import md5
 from importlib import import_module
 from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -22,10 +24,10 @@ from tests.bridge_under_test import serve
 from tests.broker import HOST
 from tests.process import BRIDGE, Process, running
 from tests.waiting import PATIENCE, wait_until
+from tests.websocket_broker import websocket_broker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from aiohttp.typedefs import Handler
 
@@ -55,6 +57,8 @@ CONFIGURED = {
     "password of omstation": PASSWORD,
     "token of the asset system": "canary-asset-token-1c5e",
     "token of the asset server": "canary-asset-server-2d6f",
+    "view key": "canary-view-key-3a70",
+    "view secret": "canary-view-secret-4b81",
     "and what is sent for it": md5(PASSWORD.encode(), usedforsecurity=False).hexdigest(),
 }
 """What the operator wrote."""
@@ -156,7 +160,7 @@ class Vendor:
 
 @asynccontextmanager
 async def vendors() -> AsyncIterator[tuple[dict[str, Vendor], dict[str, str]]]:
-    """A simulator for each backend, and their URLs."""
+    """A simulator for each backend, and their URLs; that of ThingsCloud's MQTT broker is "messages of things"."""
     async with AsyncExitStack() as stack:
         found, urls = {}, {}
         for name, platform in BACKENDS.items():
@@ -165,6 +169,9 @@ async def vendors() -> AsyncIterator[tuple[dict[str, Vendor], dict[str, str]]]:
             found[name] = vendor = Vendor(platform, app[module.SIMULATOR])
             app.middlewares.insert(0, vendor.overhear)
             urls[name] = await serve(stack, app)
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        users = {CONFIGURED["view key"]: CONFIGURED["view secret"]}
+        _, urls["messages of things"] = await stack.enter_async_context(websocket_broker(folder, users=users))
         _plant(found)
         yield found, urls
 
@@ -228,6 +235,12 @@ def configuration(folder: Path, broker: Broker, urls: dict[str, str]) -> str:
         "things": {
             **{name: CONFIGURED[name] for name in ("access_key", "secret_key")},
             "allow": list(ACTIONS["things"]),
+            "subscribe": {
+                "url": urls["messages of things"],
+                "key": CONFIGURED["view key"],
+                "secret": CONFIGURED["view secret"],
+                "topics": {"online": "+/online", "alarm": "+/alarm"},
+            },
         },
         "admins": {"account": CONFIGURED["account"], "password": CONFIGURED["password of the account"]},
     }

@@ -75,7 +75,7 @@ NOT_FROM_VENDORS = {
     "mqtt password",
     *(f"push secret of {name}" for name in BACKENDS),
     *("pass", "pass of an alarm", "unreadable", "unreadable webhook"),
-    *("key of the AC", "password of omstation", "token of the asset server"),
+    *("key of the AC", "password of omstation", "token of the asset server", "view key", "view secret"),
 }
 """What goes between the bridge and its broker, or into it, or out as a hash only; all else has passed by a vendor."""
 
