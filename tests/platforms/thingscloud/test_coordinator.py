@@ -145,9 +145,9 @@ def told(updates: list[Update]) -> list[str]:
 
 
 async def test_each_page_is_yielded_when_read() -> None:
-    async with simulated(devices=25) as (_, run):
+    async with simulated(devices=105) as (_, run):
         updates = await run.poll("devices")
-        assert [len(update.devices) for update in updates] == [20, 5, 0]
+        assert [len(update.devices) for update in updates] == [100, 5, 0]
         assert told(updates) == list(run.devices)
 
 

@@ -59,12 +59,12 @@ async def test_unchanged_device_stays_the_same_object() -> None:
         assert [id_ for id_, device in before.items() if run.devices[id_] is not device] == [DEVICE]
 
 
-@pytest.mark.parametrize("devices", [1, 20, 21, 45])
+@pytest.mark.parametrize("devices", [1, 100, 101, 205])
 async def test_all_pages_are_read_into_one_inventory(devices: int) -> None:
     async with simulated(devices=devices) as (simulator, run):
         await run.poll("devices")
         assert [call.query for call in calls(simulator, "devices")] == [
-            {"page": str(page + 1)} for page in range((devices + 19) // 20)
+            {"page": str(page + 1), "page_records": "100"} for page in range((devices + 99) // 100)
         ]
         assert set(run.devices) == {f"{NAME}_{vendor_id}" for vendor_id in simulator.devices}
         (inventory,) = run.inventories
@@ -73,7 +73,7 @@ async def test_all_pages_are_read_into_one_inventory(devices: int) -> None:
 
 async def test_drifting_pages_are_read_again_and_make_no_inventory() -> None:
     async with simulated(devices=9) as (simulator, run):
-        simulator.page_size = 3
+        simulator.page_size, simulator.quirks.ignores_page_records = 3, True
         simulator.fault_injector.inject("drift")
         await run.poll("devices")
         assert len(calls(simulator, "devices")) == 6
@@ -180,7 +180,7 @@ async def test_options_types_and_groups_filter_the_list() -> None:
     async with simulated(devices=12, types=kinds[:2], groups=groups[:1]) as (simulator, run):
         await run.poll("devices")
         assert [call.query for call in calls(simulator, "devices")] == [
-            {"page": "1", "type": kind, "group": groups[0]} for kind in kinds[:2]
+            {"page": "1", "type": kind, "group": groups[0], "page_records": "100"} for kind in kinds[:2]
         ]
         assert {device.vendor_id for device in run.devices.values()} == expected
         if run.inventories:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ from fleet2mqtt import redaction
 from fleet2mqtt.errors import AuthenticationError, BackendError, InvalidResponse
 from fleet2mqtt.platforms.thingscloud.auth import TokenProvider, with_refusal_code
 from fleet2mqtt.platforms.thingscloud.models import JsonObject, json_object, json_objects
+from fleet2mqtt.platforms.thingscloud.page_size import PageSize
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.http_client import Envelope, HttpClient
 from fleet2mqtt.sdk.pagination import Page
@@ -68,6 +69,7 @@ class Client:
 
     api: HttpClient
     tokens: TokenProvider
+    page_size: PageSize = field(default_factory=PageSize)
 
     async def call(
         self, method: str, path: str, endpoint: str, *, api: HttpClient | None = None, **request: Any
@@ -114,9 +116,12 @@ class Client:
             response=info,
         )
 
-    async def devices(self, page: int, *, type_: str | None = None, group: str | None = None) -> Page:
-        """Return a page of 读取设备列表, only of one type or group where given."""
+    async def devices(
+        self, page: int, *, type_: str | None = None, group: str | None = None, records: int | None = None
+    ) -> Page:
+        """Return a page of 读取设备列表, of one type or group where given; `records` rows, else the vendor's."""
         query = {"page": str(page), "type": type_, "group": group}
+        query["page_records"] = None if records is None else str(records)
         return await self._page("devices", "devices", {key: text for key, text in query.items() if text is not None})
 
     async def alarm_logs(self, page: int, device: str | None = None) -> Page:

@@ -16,10 +16,18 @@ MAX_DEPTH = 32
 
 
 def device_listing(client: Client, *, type_: str | None = None, group: str | None = None) -> Listing:
-    """Return the paginated list of all devices, or of those of one type or group."""
+    """Return the paginated list of all devices, or of those of one type or group, in the largest pages accepted."""
+    records: int | None = None
+
+    async def read_first(size: int | None) -> Page:
+        return await client.devices(1, type_=type_, group=group, records=size)
 
     async def fetch(position: Position) -> Page:
-        return await client.devices(position.number, type_=type_, group=group)
+        nonlocal records
+        if position.number == 1:
+            records, page = await client.page_size.read_first(read_first)
+            return page
+        return await client.devices(position.number, type_=type_, group=group, records=records)
 
     return Listing(fetch=fetch, key=lambda item: vendor_json.text(item.get("id")))
 

@@ -16,7 +16,7 @@ from fleet2mqtt.simulators.thingscloud.state import SIMULATOR, Simulator
 
 _SETTINGS = (
     *("token_seconds", "admin_token_seconds", "lock_after", "max_rate"),
-    *("page_size", "alarm_logs_shown", "device_delay", "removal_silence", "live_seconds"),
+    *("page_size", "max_page_records", "alarm_logs_shown", "device_delay", "removal_silence", "live_seconds"),
 )
 
 _MISBEHAVIOUR = ("delay", "copies", "garbage", "muted")

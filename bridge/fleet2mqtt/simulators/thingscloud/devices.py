@@ -20,8 +20,6 @@ from fleet2mqtt.simulators.thingscloud.requests import (
 )
 from fleet2mqtt.simulators.thingscloud.state import Simulator
 
-_RECORDS = range(1, 101)
-
 
 def get_device(simulator: Simulator, request: ApiRequest) -> Device:
     """Return the device that the path names. Raises `RefusalError`."""
@@ -47,7 +45,9 @@ def device_page(simulator: Simulator, request: ApiRequest, devices: Iterable[Dev
     require(page, "参数错误: page")
     if records is None or simulator.quirks.ignores_page_records:
         records = simulator.page_size
-    require(records in _RECORDS or records == simulator.page_size, "参数错误: page_records")
+    largest = max(simulator.max_page_records, simulator.page_size)
+    require(1 <= records <= largest or simulator.quirks.clamps_page_records, "参数错误: page_records")
+    counted, records = records, min(records, largest)
     start = ((page or 1) - 1) * records
     drifts = simulator.quirks.drifting_pages or simulator.fault_injector.take(request.path, FaultKind.DRIFT)
     if drifts and 0 < start < len(listed):
@@ -55,7 +55,7 @@ def device_page(simulator: Simulator, request: ApiRequest, devices: Iterable[Dev
     return {
         "items": [device_item(simulator, device) for device in listed[start : start + records]],
         "total": len(listed),
-        "page_total": math.ceil(len(listed) / records),
+        "page_total": math.ceil(len(listed) / counted),
     }
 
 

@@ -42,6 +42,7 @@ class Quirks:
     create_time_ms: bool = False  # milliseconds; off: seconds
     token_401: bool = False  # HTTP 401 for a token that is missing, unknown or expired; off: 200 with result false
     ignores_page_records: bool = False  # of the device lists, where it is undocumented
+    clamps_page_records: bool = False  # of the device lists: too many are cut, and still counted with in `page_total`
     refuses_page_records: bool = False  # of series, beyond 100; off: the vendor's tools send 500 and get 100
 
     def encode(self, payload: Any) -> bytes:

@@ -62,6 +62,7 @@ class Simulator:
     accepted: deque[float] = field(default_factory=deque)
 
     page_size: int = 20
+    max_page_records: int = 100  # of the device lists; more is refused
     alarm_logs_shown: int = 100  # the newest; the document has no paging here
     device_delay: float = 0  # seconds from the cloud's response until the device has done it and reported it
     removal_silence: float = 86_400  # seconds without a message before a device may be deleted
