@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from fleet2mqtt.devices.selection import Detail, Selection, SelectionFilter
 from fleet2mqtt.platforms import sangfor_ac
 from fleet2mqtt.sdk.api import Context
 from fleet2mqtt.simulators.sangfor_ac.app import SIMULATOR, Simulator, create
@@ -35,12 +36,30 @@ SOURCES = ("status", "online_users", "policies", "groups", "libraries", "binding
 
 
 def context(url: str, assignments: dict[str, str] | None = None, **own: Any) -> Context:
-    """Return the argument of connect(). `allow` is one of the backend's common options."""
+    """Return the argument of connect().
+
+    `allow` is one of the backend's common options, `selection` stands for those of selection: by default every entity
+    is enabled, so that every call is made.
+    """
     extra = {"allow": own.pop("allow")} if "allow" in own else {}
     primary_fails = own.pop("primary_fails", lambda: False)
+    selection = own.pop("selection", Selection(entities=Detail.FULL))
+    checkpoints = own.pop("checkpoints", {})
     chosen = options(sangfor_ac.SCHEMA, url, {"key": KEY, "spacing": 0} | own) | extra
     lent_context = lent(NAME, chosen, {} if assignments is None else assignments, Path())
-    return replace(lent_context, primary_fails=primary_fails)
+
+    async def save_checkpoint(device: str, text: str) -> None:
+        checkpoints[device] = text
+
+    return replace(
+        lent_context,
+        primary_fails=primary_fails,
+        selects=SelectionFilter(lambda _: selection).selects,
+        excludes_kind=selection.excludes_kind,
+        is_enabled=selection.is_enabled,
+        checkpoint=checkpoints.get,
+        save_checkpoint=save_checkpoint,
+    )
 
 
 def calls(simulator: Simulator, path: str) -> list[Call]:
@@ -63,7 +82,7 @@ async def connected(url: str, assignments: dict[str, str] | None = None, **own: 
 
 @dataclass(slots=True)
 class Refusals:
-    """HTTP statuses by the item that a request is for: the path of a group, the name of a user, or a search.
+    """HTTP statuses by what a request is for: the path of a group, the name of a user, a search, or a terminal.
 
     A search for several users is named by all of them: `a,b`.
     """
@@ -74,6 +93,7 @@ class Refusals:
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         body = json.loads(await request.read() or b"{}")
         names = [*map(request.query.get, ("path", "name", "search")), ",".join(body.get("filter", {}).get("value", ()))]
+        names.append(body.get("terminal"))
         status = next((self.statuses[name] for name in names if name in self.statuses), None)
         return await handler(request) if status is None else web.Response(status=status)
 

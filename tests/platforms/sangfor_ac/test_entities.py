@@ -29,10 +29,14 @@ _BOX: dict[str, tuple[str, Any]] = {
     "bandwidth_usage": (_PERCENT, 35),
     "throughput_send": (_RATE, 12_480_000),
     "throughput_recv": (_RATE, 58_440_000),
-    "log_block": ("sensor total_increasing", 1024),
-    "log_record": ("sensor total_increasing", 58231),
+    "log_block": ("sensor off total_increasing", 1024),
+    "log_record": ("sensor off total_increasing", 58231),
     "sys_time": ("sensor diagnostic off timestamp", None),  # it moves
     "version": ("sensor diagnostic", "AC13.0.18.046 Build20210909"),
+    "online_user_frozen": ("sensor measurement", 0),
+    "online_user_pc": ("sensor off measurement", 1),
+    "online_user_mobile": ("sensor off measurement", 0),
+    "online_user_multi": ("sensor off measurement", 0),
     "user_rank": ("sensor diagnostic off data_rate B/s measurement", 15_348_046),
     "app_rank": ("sensor diagnostic off", "HTTP"),
 }

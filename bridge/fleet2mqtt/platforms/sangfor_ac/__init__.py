@@ -8,6 +8,7 @@ from typing import Any
 
 from fleet2mqtt.platforms.sangfor_ac.actions import ACTIONS, backend_actions
 from fleet2mqtt.platforms.sangfor_ac.appliance import Appliance
+from fleet2mqtt.platforms.sangfor_ac.call_selection import CallSelection
 from fleet2mqtt.platforms.sangfor_ac.capabilities import Capabilities
 from fleet2mqtt.platforms.sangfor_ac.client import Client
 from fleet2mqtt.platforms.sangfor_ac.coordinator import Coordinator
@@ -22,7 +23,9 @@ from fleet2mqtt.platforms.sangfor_ac.entities import (
     STATUS,
     TITLE,
     USERS,
+    appliance_entities,
 )
+from fleet2mqtt.platforms.sangfor_ac.matched_users import MatchedUsers, is_pattern
 from fleet2mqtt.platforms.sangfor_ac.schemas import OPTIONS as SCHEMA
 from fleet2mqtt.platforms.sangfor_ac.schemas import check_options as check
 from fleet2mqtt.platforms.sangfor_ac.transport import ENVELOPE, Transport, parse
@@ -64,19 +67,37 @@ def _coordinator(context: Context, http: HttpClient) -> Coordinator:
     options = context.options
     allow: tuple[str, ...] | None = options.get("allow")
     may_log_out = "user_logout" in (allow or ())
+    store = _store(context, can_log_out=allow is None or may_log_out)
+    watch = _watch(options["watch"])
+    matched = MatchedUsers(backend=context.name, patterns=watch.patterns, limit=options["watch"]["max_users"])
+    matched.load(context.checkpoint(context.name))
+    appliance = appliance_entities(store.appliance.interfaces, options["rank_unit"])
     throughput = {name: options["throughput"][name] for name in ("unit", "interface")}
     return Coordinator(
         name=context.name,
         client=Client(transport=_transport(options, http)),
-        store=_store(context, can_log_out=allow is None or may_log_out),
+        store=store,
         update=UpdateFactory(context.name),
         capabilities=Capabilities(backend=context.name),
-        watch=Watch(**{kind: tuple(dict.fromkeys(names)) for kind, names in options["watch"].items()}),
+        watch=watch,
+        matched=matched,
+        selection=CallSelection.of(context, store, appliance),
+        save_checkpoint=context.save_checkpoint,
         throughput={name: value for name, value in throughput.items() if value is not None},
         ip_range=options["ip_range_template"],
         extends=options["user_fields"] == "extend",
         may_log_out=may_log_out,
         primary_fails=context.primary_fails,
+    )
+
+
+def _watch(options: Mapping[str, Any]) -> Watch:
+    groups, users, bindings = (tuple(dict.fromkeys(options[kind])) for kind in ("groups", "users", "bindings"))
+    return Watch(
+        groups=groups,
+        users=tuple(name for name in users if not is_pattern(name)),
+        bindings=bindings,
+        patterns=tuple(name for name in users if is_pattern(name)),
     )
 
 

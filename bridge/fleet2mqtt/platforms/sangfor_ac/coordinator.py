@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin
 from fleet2mqtt.errors import BackendError, CommandError, InvalidResponse, Rejected
+from fleet2mqtt.platforms.sangfor_ac.call_selection import CallSelection
 from fleet2mqtt.platforms.sangfor_ac.capabilities import Capabilities, ItemSweep, PollCycle
 from fleet2mqtt.platforms.sangfor_ac.client import (
     FLUX_POLICIES,
@@ -24,11 +26,23 @@ from fleet2mqtt.platforms.sangfor_ac.client import (
     Online,
 )
 from fleet2mqtt.platforms.sangfor_ac.device_store import DeviceStore
-from fleet2mqtt.platforms.sangfor_ac.entities import LIBRARIES, STATUS
+from fleet2mqtt.platforms.sangfor_ac.entities import (
+    LIBRARIES,
+    ONLINE_COUNTS,
+    ONLINE_USERS,
+    PAIR_ENTITIES,
+    STATUS,
+    TERMINAL,
+    USER_BINDING_ENTITIES,
+    USER_ENTITIES,
+    USERS,
+)
+from fleet2mqtt.platforms.sangfor_ac.matched_users import MatchedUsers, literal_part
 from fleet2mqtt.platforms.sangfor_ac.models import AppRank, Item, OnlineUser, UserRank, normalize_mac
 from fleet2mqtt.platforms.sangfor_ac.schemas import is_ip
 from fleet2mqtt.platforms.sangfor_ac.transport import is_missing, is_not_found
-from fleet2mqtt.platforms.sangfor_ac.watchlist import Watch, watch_inventory
+from fleet2mqtt.platforms.sangfor_ac.watchlist import BINDING, GROUP, Kind, Watch, watch_inventory
+from fleet2mqtt.platforms.sangfor_ac.watchlist import USER as WATCHED_USER
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.updates import UpdateFactory
@@ -37,6 +51,7 @@ ResultT = TypeVar("ResultT")
 
 RANK_LENGTH = 10
 EVERYONE: Mapping[str, Any] = MappingProxyType({"status": "all", "terminal": "all"})
+FROZEN: Mapping[str, Any] = MappingProxyType({"status": "frozen", "terminal": "all"})
 
 FIGURES: Mapping[str, Callable[[Client], Awaitable[Any]]] = MappingProxyType(
     {
@@ -79,7 +94,8 @@ class Coordinator:
 
     `throughput` is the filter of the throughput call, `ip_range` how a range of addresses is written, `extends` tells
     whether the extension fields of local users are written under `extend`, `may_log_out` whether `allow` names the
-    action. `primary_fails` is True if the status source fails (`Context.primary_fails`).
+    action. `primary_fails` is True if the status source fails (`Context.primary_fails`). `save_checkpoint(id, text)`
+    puts the users on disk that patterns matched.
     """
 
     name: str
@@ -88,6 +104,9 @@ class Coordinator:
     update: UpdateFactory
     capabilities: Capabilities
     watch: Watch
+    matched: MatchedUsers
+    selection: CallSelection
+    save_checkpoint: Callable[[str, str], Awaitable[None]]
     throughput: Mapping[str, str]
     ip_range: str
     extends: bool
@@ -110,6 +129,8 @@ class Coordinator:
             if result is not None:
                 apply(result)
         appliance.has_figures |= cycle.answered > 0
+        if appliance.has_figures:
+            appliance.apply(skipped=self.selection.disabled)
         if self._lacks_figures(cycle):
             requested_at = time.monotonic()
             applied = self.store.apply_net_policies(await self._probe())
@@ -124,6 +145,8 @@ class Coordinator:
 
     async def poll_libraries(self) -> AsyncIterator[Update]:
         """Poll the rule libraries."""
+        if not self.selection.wants_libraries():
+            return
         cycle = self._cycle(LIBRARIES)
         try:
             items = await cycle.call(LIBRARY_LIST, self.client.insidelib)
@@ -142,17 +165,19 @@ class Coordinator:
     async def poll_policies(self) -> AsyncIterator[Update]:
         """Poll the net policies, which are also switches of the watched groups, and the bandwidth channels."""
         cycle = self._cycle("policies")
-        requested_at = time.monotonic()
-        items = await cycle.call(NET_POLICIES, self.client.net_policies)
-        if items is not None:
-            applied = self.store.apply_net_policies(items)
-            yield self.update(requested_at, devices=applied.devices, inventories=applied.inventories)
-            yield self.update(devices=self._group_devices())
-        requested_at = time.monotonic()
-        items = await cycle.call(FLUX_POLICIES, self.client.flux_policies)
-        if items is not None:
-            applied = self.store.apply_channels(items)
-            yield self.update(requested_at, devices=applied.devices, inventories=applied.inventories)
+        if self._wants_net_policies():
+            requested_at = time.monotonic()
+            items = await cycle.call(NET_POLICIES, self.client.net_policies)
+            if items is not None:
+                applied = self.store.apply_net_policies(items)
+                yield self.update(requested_at, devices=applied.devices, inventories=applied.inventories)
+                yield self.update(devices=self._group_devices())
+        if self.selection.wants_channels():
+            requested_at = time.monotonic()
+            items = await cycle.call(FLUX_POLICIES, self.client.flux_policies)
+            if items is not None:
+                applied = self.store.apply_channels(items)
+                yield self.update(requested_at, devices=applied.devices, inventories=applied.inventories)
         cycle.close()
         if NET_POLICIES in cycle.failed and self.capabilities.is_unavailable(NET_POLICIES):
             yield self.update(devices=(*self.store.net_policy_devices(available=False), *self._group_devices()))
@@ -161,45 +186,48 @@ class Coordinator:
 
     async def poll_groups(self) -> AsyncIterator[Update]:
         """Sweep the net policies of the watched groups."""
-        sweep = self._item_sweep(GROUP_POLICIES)
-        async for path, outcome in sweep.run(self.watch.groups, self._request_group):
+        sweep, groups = self._item_sweep(GROUP_POLICIES), self._groups()
+        wanted = groups if self.selection.wants_groups() else ()
+        async for path, outcome in sweep.run(wanted, self._request_group):
             if not isinstance(outcome, BackendError):
                 requested_at, policies = outcome
                 self.store.groups.apply(path, policies, requested_at)
             elif sweep.is_missed(path):
                 self.store.groups.apply_missed(path)
             yield self.update(devices=_with_vendor_id(self._group_devices(), path))
-        if sweep.complete and (self.store.policy_names or not self.watch.groups):
-            yield self.update(inventories=self._watched("groups", "group", self.watch.groups))
+        if sweep.complete and (self.store.policy_names or not (groups and self._wants_net_policies())):
+            yield self.update(inventories=self._watched(GROUP, groups))
 
     async def poll_online_users(self) -> AsyncIterator[Update]:
         """Poll how many users are online, and which of the watched ones."""
         cycle = self._cycle("online_users")
         requested_at = time.monotonic()
+        everyone: Online | None = None
         try:
-            everyone = await cycle.call(ONLINE, partial(self.client.online_users, EVERYONE))
+            if self._wants_online_list():
+                everyone = await cycle.call(ONLINE, partial(self.client.online_users, EVERYONE))
+            if everyone is not None and self._wants_presence():
+                async for name in self._sweep_presence(everyone, requested_at):
+                    yield self.update(devices=self.store.users.devices(name))
+                yield self.update(inventories=self._watched(WATCHED_USER, self._users()))
+            await self._count_online(cycle, everyone)
             cycle.close()
         except BackendError:
-            if self._is_missed(ONLINE):
-                for name in self.watch.users:
-                    self.store.users.apply_presence_missed(name)
-                yield self.update(devices=self.store.users.devices(*self.watch.users))
+            if any(map(self._is_missed, cycle.failed)):
+                yield self.update(devices=(self.store.appliance.device(), *self._missed_presence(cycle)))
             raise
-        if everyone is None:
-            return
         # `online_user` belongs to status/online-user; only an AC that does not answer that is counted here.
-        if self.capabilities.is_unavailable(ONLINE_COUNT):
+        if everyone is not None and self.capabilities.is_unavailable(ONLINE_COUNT):
             self.store.appliance.apply(online_user=everyone.count)
+        if cycle.answered:
             yield self.update(devices=(self.store.appliance.device(),))
-        if self.watch.users:
-            async for name in self._sweep_presence(everyone, requested_at):
-                yield self.update(devices=self.store.users.devices(name))
-            yield self.update(inventories=self._watched("users", "user", self.watch.users))
+        yield self.update(devices=self._missed_presence(cycle))
 
     async def poll_users(self) -> AsyncIterator[Update]:
         """Sweep the accounts of the watched users."""
-        sweep = self._item_sweep(USER)
-        async for name, outcome in sweep.run(self.watch.users, self._request_account):
+        sweep, users = self._item_sweep(USER), self._users()
+        wanted = users if self.selection.wants(*USER_ENTITIES, source=USERS) else ()
+        async for name, outcome in sweep.run(wanted, self._request_account):
             if not isinstance(outcome, BackendError):
                 requested_at, account = outcome
                 self.store.users.apply_account(name, account, requested_at)
@@ -207,16 +235,18 @@ class Coordinator:
                 self.store.users.apply_account_missed(name)
             yield self.update(devices=self.store.users.devices(name))
         if sweep.complete:
-            yield self.update(inventories=self._watched("users", "user", self.watch.users))
+            yield self.update(inventories=self._watched(WATCHED_USER, users))
 
     async def poll_bindings(self) -> AsyncIterator[Update]:
         """Sweep what the watched searches find: user bindings, then the pairs of IPs and MACs."""
-        bindings, addresses = self.store.bindings, tuple(filter(_is_address, self.watch.bindings))
+        bindings, searches = self.store.bindings, self._bindings()
+        names = searches if self._wants_user_bindings() else ()
+        addresses = tuple(filter(self._wants_pair, searches))
         users, pairs = self._item_sweep(USER_BINDINGS), self._item_sweep(IP_MAC_BINDING)
         error: BackendError | None = None
         try:
             read = partial(_timed, self.client.user_bindings)
-            async for search, outcome in users.run(self.watch.bindings, read):
+            async for search, outcome in users.run(names, read):
                 bindings.apply_users(search, outcome, missed=users.is_missed(search))
                 yield self.update(devices=self._binding_devices(search))
         except BackendError as caught:
@@ -229,7 +259,7 @@ class Coordinator:
         if error is not None:
             raise error
         if users.complete and pairs.complete:
-            yield self.update(inventories=self._watched("bindings", "binding", self.watch.bindings))
+            yield self.update(inventories=self._watched(BINDING, searches))
 
     # Reading single devices
 
@@ -275,7 +305,8 @@ class Coordinator:
             raise cycle.failed[ONLINE]
         if cycle.answered:
             self.store.users.apply_presence(name, logins, requested_at)
-        account = await cycle.call(USER, partial(self._request_account, name))
+        wants_account = self.selection.wants(*USER_ENTITIES, source=USERS)
+        account = await cycle.call(USER, partial(self._request_account, name)) if wants_account else None
         if account is not None:
             self.store.users.apply_account(name, account[1], account[0])
         if not cycle.answered:
@@ -283,8 +314,9 @@ class Coordinator:
         return self.store.users.devices(name)
 
     async def _read_binding(self, search: str) -> tuple[Device, ...]:
-        self.store.bindings.apply_users(search, await _timed(self.client.user_bindings, search))
-        if _is_address(search):
+        if self._wants_user_bindings():
+            self.store.bindings.apply_users(search, await _timed(self.client.user_bindings, search))
+        if self._wants_pair(search):
             try:
                 pair = await _timed(self.client.ip_mac_bindings, search)
             except BackendError as error:
@@ -329,7 +361,7 @@ class Coordinator:
     # The appliance
 
     def _status_calls(self) -> dict[str, tuple[Callable[[], Awaitable[Any]], Callable[[Any], None]]]:
-        """Return the calls of chapter 1 by name: how each is read, and how its result is applied."""
+        """Return the calls of chapter 1 that are wanted, by name: how each is read, and how its result is applied."""
         client, appliance = self.client, self.store.appliance
         calls: dict[str, tuple[Callable[[], Awaitable[Any]], Callable[[Any], None]]] = {
             _status_name(figure): (partial(read, client), partial(self._apply_figure, figure))
@@ -348,7 +380,7 @@ class Coordinator:
         rank = {"top": RANK_LENGTH, "line": "0"}
         calls["status/user-rank"] = (partial(client.user_rank, rank), self._apply_user_rank)
         calls["status/app-rank"] = (partial(client.app_rank, rank), self._apply_app_rank)
-        return calls
+        return {name: call for name, call in calls.items() if self.selection.wants_status(name)}
 
     def _apply_figure(self, figure: str, value: Any) -> None:
         appliance = self.store.appliance
@@ -378,6 +410,26 @@ class Coordinator:
                 figure = name.removeprefix("status/").replace("-", "_")
                 more = {"system_time": None} if figure == "sys_time" else {}
                 self.store.appliance.apply(**{figure: None}, **more)
+
+    async def _count_online(self, cycle: PollCycle, everyone: Online | None) -> None:
+        """Count the online users by status and terminal: a call each, unless the whole list is known and tells."""
+        appliance = self.store.appliance
+        counts = dict(appliance.record.online_counts)
+        wanted = [entity.key for entity in ONLINE_COUNTS if self.selection.wants(entity)]
+        fails = everyone is None and self._wants_online_list()  # so would a call with another filter
+        names = {key: ONLINE if fails else f"{ONLINE} {key.removeprefix('online_user_')}" for key in wanted}
+        for key, name in names.items():
+            terminal = key.removeprefix("online_user_")
+            count = _count_listed(everyone, TERMINAL.index(terminal)) if terminal in TERMINAL else None
+            if count is None and not fails:
+                search = {**EVERYONE, "terminal": terminal} if terminal in TERMINAL else FROZEN
+                found = await cycle.call(name, partial(self.client.online_users, search))
+                count = None if found is None else found.count
+            if count is not None or (key in counts and self._is_missed(name)):
+                counts[key] = count
+        appliance.apply(online_counts=tuple(counts.items()))
+        if all(self._is_settled(name, cycle) for name in names.values()):
+            appliance.answered |= {ONLINE_USERS}
 
     def _is_missed(self, name: str) -> bool:
         """Return True if several polls in a row missed this call although the AC works."""
@@ -435,16 +487,17 @@ class Coordinator:
 
         The list of everyone tells where it is whole, else a search for all of them together, else one for each.
         """
-        names, users = self.watch.users, self.store.users
+        users, searched = self.store.users, [*self._users(), *self._searched_parts()]
         found: Online | None = everyone
-        if everyone.truncated:
+        if everyone.truncated and searched:
             requested_at = time.monotonic()
             try:
-                found = await self.client.online_users(by_name(names))
+                found = await self.client.online_users(by_name(searched))
             except BackendError:
                 found = None  # each is asked for by itself, which shows whether the call works at all
+        await self._match_users((*everyone.users, *(() if found is None else found.users)))
         unclear: list[str] = []
-        for name in names:
+        for name in self._users():
             listed = () if found is None else users.logins(name, found.users)
             if listed or (found is not None and not found.truncated):
                 users.apply_presence(name, listed, requested_at)
@@ -477,21 +530,81 @@ class Coordinator:
         if sweep.is_missed(name):
             users.apply_presence_missed(name)
 
+    def _groups(self) -> tuple[str, ...]:
+        """Return the watched groups that the rules select."""
+        return self.selection.selected(GROUP, self.watch.groups)
+
+    def _users(self) -> tuple[str, ...]:
+        """Return the watched users that the rules select: those that are named, then those that patterns matched."""
+        return self.selection.selected(WATCHED_USER, dict.fromkeys((*self.watch.users, *self.matched.names)))
+
+    def _bindings(self) -> tuple[str, ...]:
+        """Return the watched searches that the rules select."""
+        return self.selection.selected(BINDING, self.watch.bindings)
+
+    def _wants_net_policies(self) -> bool:
+        return self.selection.wants_net_policies(self._groups())
+
+    def _wants_online_list(self) -> bool:
+        """Return True if the list of online users is needed, and not only numbers of them."""
+        by_terminal = [entity for entity in ONLINE_COUNTS if entity.key.removeprefix("online_user_") in TERMINAL]
+        counted = self.capabilities.is_unavailable(ONLINE_COUNT) and "online_user" not in self.selection.disabled
+        return counted or self._wants_presence() or self.selection.wants(*by_terminal)
+
+    def _wants_presence(self) -> bool:
+        """Return True if there may be watched users, and entities that show where they are online."""
+        patterns = self.matched.patterns and not self.selection.excludes_kind(WATCHED_USER.kind)
+        return bool(patterns or self._users()) and self.selection.wants(*USER_ENTITIES, source=ONLINE_USERS)
+
+    def _wants_user_bindings(self) -> bool:
+        return self.selection.wants(*USER_BINDING_ENTITIES)
+
+    def _wants_pair(self, search: str) -> bool:
+        return _is_address(search) and self.selection.wants(*PAIR_ENTITIES)
+
+    def _missed_presence(self, cycle: PollCycle) -> tuple[Device, ...]:
+        """Make it unknown where users are online if several polls missed it; return their devices then."""
+        if ONLINE not in cycle.failed or not self._is_missed(ONLINE):
+            return ()
+        names = self._users()
+        for name in names:
+            self.store.users.apply_presence_missed(name)
+        return self.store.users.devices(*names)
+
+    def _searched_parts(self) -> tuple[str, ...]:
+        """Return what is searched for where not all online users are listed: parts of names that patterns contain."""
+        return tuple(part for part in map(literal_part, self.matched.patterns) if part)
+
+    async def _match_users(self, items: Iterable[Item]) -> None:
+        """Watch the online users that patterns match, within the limit."""
+        if not self.matched.patterns:
+            return
+        online = [name for item in items if (name := vendor_json.text(item.get("name"))) is not None]
+        others = [name for name in online if name not in self.watch.users]
+        selects = partial(self.selection.selects_watched, WATCHED_USER)
+        dropped = self.matched.apply(others, datetime.now(UTC).date(), selects)
+        if dropped is None:
+            return
+        for name in dropped:
+            self.store.users.discard(name)
+        await self.save_checkpoint(self.store.cache.id(), self.matched.dump())
+
     def _group_devices(self) -> tuple[Device, ...]:
         known = bool(self.store.policy_names) or self.capabilities.is_unavailable(NET_POLICIES)
-        return self.store.group_devices(policies_known=known)
+        return self.store.group_devices(policies_known=known or not self._wants_net_policies())
 
     def _binding_devices(self, search: str) -> tuple[Device, ...]:
         record = self.store.bindings.record(search)
         users = record.users is not None or record.users_missed or self.capabilities.is_missing(USER_BINDINGS)
         pair = record.pair is not None or record.pair_missed or self.capabilities.is_missing(IP_MAC_BINDING)
-        return self.store.bindings.devices(search, settled=users and (pair or not _is_address(search)))
+        settled = (users or not self._wants_user_bindings()) and (pair or not self._wants_pair(search))
+        return self.store.bindings.devices(search, settled=settled)
 
-    def _watched(self, scope: str, kind: str, vendor_ids: Iterable[str]) -> tuple[Inventory, ...]:
+    def _watched(self, kind: Kind, vendor_ids: Iterable[str]) -> tuple[Inventory, ...]:
         """Return the inventory of a watchlist, once the AC is known to be there."""
         if not self.capabilities.is_reachable:
             return ()
-        return (watch_inventory(self.store.cache, scope, kind, vendor_ids),)
+        return (watch_inventory(self.store.cache, kind, vendor_ids),)
 
     def _cycle(self, source: str, primary_fails: Callable[[], bool] | None = None) -> PollCycle:
         sweep = self._sweep(source, primary_fails or self.primary_fails)
@@ -511,6 +624,14 @@ class Coordinator:
 
 def _status_name(figure: str) -> str:
     return f"status/{figure.replace('_', '-')}"
+
+
+def _count_listed(everyone: Online | None, terminal: int) -> int | None:
+    """Return how many online users have a terminal of this number; None where the list does not tell."""
+    if everyone is None or everyone.truncated:
+        return None
+    terminals = [vendor_json.number(item.get("terminal")) for item in everyone.users]
+    return None if None in terminals else terminals.count(terminal)
 
 
 def _interface_name(interface: str) -> str:

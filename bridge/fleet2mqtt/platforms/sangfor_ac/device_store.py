@@ -13,6 +13,8 @@ from fleet2mqtt.platforms.sangfor_ac.models import ChannelRecord, FluxPolicy, It
 from fleet2mqtt.platforms.sangfor_ac.watchlist import Bindings, Groups, Users
 from fleet2mqtt.sdk.device_cache import DeviceCache
 
+NET_POLICY, FLUX_POLICY = "net_policy", "flux_policy"
+"""Kinds of sub-devices, for rules of selection; those of what is watched are in `watchlist`."""
 _ROOT = frozenset((None, "0"))
 
 
@@ -88,13 +90,14 @@ class DeviceStore:
         return self.groups.devices(self.policy_names, policies_known=policies_known)
 
     def _net_policy_id(self, name: str) -> str:
-        return self.cache.id("net_policy", name)
+        return self.cache.id(NET_POLICY, name)
 
     def _about(self, scope: str, vendor_id: str) -> dict[str, Any]:
-        return {"vendor_id": vendor_id, "scope": scope, "via": self.cache.backend, "source": POLICIES}
+        about = {"vendor_id": vendor_id, "scope": scope, "via": self.cache.backend, "source": POLICIES}
+        return {**about, "kind": NET_POLICY if scope == "net_policies" else FLUX_POLICY}
 
     def _channel_id(self, vendor_id: str) -> str:
-        return self.cache.id("flux_policy", vendor_id)
+        return self.cache.id(FLUX_POLICY, vendor_id)
 
 
 def flatten_channels(items: Iterable[Any]) -> dict[str, ChannelRecord]:

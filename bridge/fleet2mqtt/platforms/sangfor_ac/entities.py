@@ -103,16 +103,21 @@ def _raw_number(options: tuple[str, ...], number: float | None) -> Attributes:
 # The appliance
 
 
-def _figure(key: str, en: str, zh: str, icon: str, unit: str | None = None) -> ApplianceEntity:
+def _figure(key: str, en: str, zh: str, icon: str, **about: Any) -> ApplianceEntity:
     return EntityDescription(
         key=key,
         name=Name(en, zh),
         value=lambda record: getattr(record, key),
+        exists=lambda record: getattr(record, key) is not None or key in record.skipped,
         source=STATUS,
         state_class="measurement",
-        unit=unit,
         icon=icon,
+        **about,
     )
+
+
+def _load(key: str, en: str, zh: str, icon: str) -> ApplianceEntity:
+    return _figure(key, en, zh, icon, unit="%", essential=True)
 
 
 def _throughput(
@@ -132,7 +137,7 @@ def _throughput(
         key=key,
         name=name,
         value=value,
-        exists=lambda record: has_field(read(record), direction),
+        exists=lambda record: has_field(read(record), direction) or key in record.skipped,
         attributes=attributes,
         source=STATUS,
         device_class="data_rate",
@@ -146,9 +151,10 @@ def _log_counter(key: str, field: str, en: str, zh: str, icon: str) -> Appliance
         key=key,
         name=Name(en, zh),
         value=lambda record: None if record.log is None else getattr(record.log, field),
-        exists=lambda record: has_field(record.log, field),
+        exists=lambda record: has_field(record.log, field) or key in record.skipped,
         source=STATUS,
         state_class="total_increasing",
+        enabled=False,
         icon=icon,
     )
 
@@ -178,10 +184,10 @@ _VERSION: ApplianceEntity = EntityDescription(
 _FIGURES: tuple[ApplianceEntity, ...] = (
     _figure("online_user", "Online users", "在线用户数", "mdi:account-multiple"),
     _figure("session_num", "Sessions", "会话数", "mdi:swap-horizontal"),
-    _figure("cpu_usage", "CPU usage", "CPU 使用率", "mdi:cpu-64-bit", "%"),
-    _figure("mem_usage", "Memory usage", "内存使用率", "mdi:memory", "%"),
-    _figure("disk_usage", "Disk usage", "磁盘使用率", "mdi:harddisk", "%"),
-    _figure("bandwidth_usage", "Bandwidth usage", "带宽使用率", "mdi:gauge", "%"),
+    _load("cpu_usage", "CPU usage", "CPU 使用率", "mdi:cpu-64-bit"),
+    _load("mem_usage", "Memory usage", "内存使用率", "mdi:memory"),
+    _load("disk_usage", "Disk usage", "磁盘使用率", "mdi:harddisk"),
+    _load("bandwidth_usage", "Bandwidth usage", "带宽使用率", "mdi:gauge"),
     _throughput("throughput_send", Name("Throughput sent", "发送流速"), lambda record: record.throughput, "send"),
     _throughput("throughput_recv", Name("Throughput received", "接收流速"), lambda record: record.throughput, "recv"),
     _log_counter("log_block", "block", "Blocked log entries", "拦截日志数", "mdi:cancel"),
@@ -189,6 +195,29 @@ _FIGURES: tuple[ApplianceEntity, ...] = (
     _SYS_TIME,
     _VERSION,
 )
+
+
+def _online_count(status: str, en: str, zh: str, icon: str, **about: Any) -> ApplianceEntity:
+    key = f"online_user_{status}"
+    return EntityDescription(
+        key=key,
+        name=Name(en, zh),
+        value=lambda record: dict(record.online_counts).get(key),
+        exists=lambda record: key in dict(record.online_counts) or key in record.skipped,
+        source=ONLINE_USERS,
+        state_class="measurement",
+        icon=icon,
+        **about,
+    )
+
+
+ONLINE_COUNTS: tuple[ApplianceEntity, ...] = (
+    _online_count("frozen", "Frozen users", "冻结用户数", "mdi:account-cancel"),
+    _online_count("pc", "PC users", "PC 用户数", "mdi:laptop", enabled=False),
+    _online_count("mobile", "Mobile users", "移动终端用户数", "mdi:cellphone", enabled=False),
+    _online_count("multi", "Multi-terminal users", "多终端用户数", "mdi:devices", enabled=False),
+)
+"""Numbers of online users by status and by terminal."""
 
 
 def _rank_attributes(items: Iterable[WireModel] | None, unit: str) -> Attributes:
@@ -202,7 +231,7 @@ def _ranks(unit: str) -> tuple[ApplianceEntity, ...]:
             key="user_rank",
             name=Name("Traffic of the heaviest user", "流量最高用户的流量"),
             value=lambda record: record.user_rank[0].total if record.user_rank else None,
-            exists=lambda record: record.user_rank is not None,
+            exists=lambda record: record.user_rank is not None or "user_rank" in record.skipped,
             attributes=lambda record: _rank_attributes(record.user_rank, unit),
             source=STATUS,
             device_class="data_rate" if unit.endswith("/s") else "data_size",
@@ -215,7 +244,7 @@ def _ranks(unit: str) -> tuple[ApplianceEntity, ...]:
             key="app_rank",
             name=Name("Application with most traffic", "流量最高的应用"),
             value=lambda record: cut(record.app_rank[0].app) if record.app_rank else None,
-            exists=lambda record: record.app_rank is not None,
+            exists=lambda record: record.app_rank is not None or "app_rank" in record.skipped,
             attributes=lambda record: _rank_attributes(record.app_rank, unit),
             source=STATUS,
             category=DIAGNOSTIC,
@@ -244,7 +273,17 @@ def _interface_throughput(interface: str) -> tuple[ApplianceEntity, ...]:
 def appliance_entities(interfaces: Iterable[str], rank_unit: str) -> tuple[ApplianceEntity, ...]:
     """Return the entity descriptions of the appliance, without those of its rule libraries."""
     single = [entity for interface in interfaces for entity in _interface_throughput(interface)]
-    return (*_FIGURES, *single, *_ranks(rank_unit))
+    return (*_FIGURES, *ONLINE_COUNTS, *single, *_ranks(rank_unit))
+
+
+def keys_of_call(call: str) -> tuple[str, ...]:
+    """Return the keys of the entities that a status call feeds; a call for one interface ends with its name."""
+    figure, _, interface = call.removeprefix("status/").partition(" ")
+    key = figure.replace("-", "_")
+    if key == "throughput":
+        prefix = f"throughput_{entity_key(interface)}" if interface else key
+        return (f"{prefix}_send", f"{prefix}_recv")
+    return ("log_block", "log_record") if key == "log" else (key,)
 
 
 def library_entities(key: str, name: str) -> tuple[ApplianceEntity, ...]:
@@ -341,6 +380,7 @@ NET_POLICY_ENTITIES: tuple[EntityDescription[NetPolicy, Writer], ...] = (
         component=Component.BINARY_SENSOR,
         value=lambda policy: on_off(policy.policy_info.status),
         exists=lambda policy: has_field(policy.policy_info, "status"),
+        essential=True,
         attributes=_policy_attributes,
         icon="mdi:shield-check",
     ),
@@ -384,6 +424,7 @@ CHANNEL_ENTITIES: tuple[ChannelEntity, ...] = (
         component=Component.BINARY_SENSOR,
         value=lambda record: on_off(record.channel.policy_enable),
         exists=lambda record: has_field(record.channel, "policy_enable"),
+        essential=True,
         attributes=_channel_attributes,
         icon="mdi:speedometer",
     ),
@@ -414,6 +455,7 @@ GROUP_ENTITIES: tuple[GroupEntity, ...] = (
         exists=lambda _: True,
         attributes=lambda record: None if record.policies is None else limited("policies", record.policies),
         source=GROUPS,
+        essential=True,
         state_class="measurement",
         icon="mdi:shield-account",
     ),
@@ -504,6 +546,7 @@ USER_ENTITIES: tuple[UserEntity, ...] = (
         exists=_has_presence,
         attributes=_login_attributes,
         source=ONLINE_USERS,
+        essential=True,
         device_class="connectivity",
     ),
     _login_text("ip", Name("IP", "IP 地址"), icon="mdi:ip-network"),
@@ -536,6 +579,7 @@ USER_ENTITIES: tuple[UserEntity, ...] = (
         value=lambda record: None if record.account is None or record.account_missed else on_off(record.account.enable),
         exists=_account_has("enable"),
         source=USERS,
+        essential=True,
         icon="mdi:account-check",
     ),
     EntityDescription(
@@ -545,6 +589,7 @@ USER_ENTITIES: tuple[UserEntity, ...] = (
         exists=_account_has("expire_time"),
         attributes=_expiry_attributes,
         source=USERS,
+        essential=True,
         device_class="timestamp",
         icon="mdi:account-clock",
     ),
@@ -593,7 +638,7 @@ def _pair_text(field: str, name: Name, **about: Any) -> BindingEntity:
     )
 
 
-BINDING_ENTITIES: tuple[BindingEntity, ...] = (
+USER_BINDING_ENTITIES: tuple[BindingEntity, ...] = (
     EntityDescription(
         key="enable",
         name=Name("Enabled", "启用"),
@@ -601,6 +646,7 @@ BINDING_ENTITIES: tuple[BindingEntity, ...] = (
         value=_any_enabled,
         exists=lambda record: record.users is not None,
         source=BINDINGS,
+        essential=True,
         icon="mdi:link-lock",
     ),
     EntityDescription(
@@ -615,7 +661,10 @@ BINDING_ENTITIES: tuple[BindingEntity, ...] = (
         state_class="measurement",
         icon="mdi:account-lock",
     ),
+)
+PAIR_ENTITIES: tuple[BindingEntity, ...] = (
     _pair_text("ip", Name("Bound IP", "绑定 IP"), icon="mdi:ip-network"),
     _pair_text("mac", Name("Bound MAC", "绑定 MAC"), icon="mdi:network"),
     _pair_text("desc", Name("Description", "描述"), category=DIAGNOSTIC, enabled=False),
 )
+BINDING_ENTITIES: tuple[BindingEntity, ...] = (*USER_BINDING_ENTITIES, *PAIR_ENTITIES)

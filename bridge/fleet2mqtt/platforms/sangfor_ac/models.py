@@ -268,6 +268,8 @@ class ApplianceRecord:
 
     version: str | None = None
     online_user: int | float | None = None
+    online_counts: tuple[tuple[str, int | None], ...] = ()
+    """Numbers of online users by the key of their entity, None where it is not known any more."""
     session_num: int | float | None = None
     cpu_usage: int | float | None = None
     mem_usage: int | float | None = None
@@ -284,6 +286,8 @@ class ApplianceRecord:
     app_rank: tuple[AppRank, ...] | None = None
     libraries: tuple[tuple[str, Library], ...] = ()
     """By the key of their entities."""
+    skipped: frozenset[str] = frozenset()
+    """Keys of entities that are disabled, and whose calls are therefore not made."""
 
     def library(self, key: str) -> Library:
         """Return the library with this key."""

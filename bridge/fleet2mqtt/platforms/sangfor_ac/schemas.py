@@ -18,6 +18,7 @@ from fleet2mqtt.sdk.validators import identifier, scan_interval, whole
 
 MAX_TEXT = 255
 MAX_TOP = 1000
+MAX_MATCHED_USERS = 1000
 
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IP = rf"(?:(?:{_OCTET}\.){{3}}{_OCTET}|(?=[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:)[0-9A-Fa-f:.]{{2,45}})"
@@ -282,6 +283,7 @@ OPTIONS = {
     vol.Optional("watch", default=dict): {
         vol.Optional("groups", default=list): [path],
         vol.Optional("users", default=list): [_WORD],
+        vol.Optional("max_users", default=100): vol.All(whole, vol.Range(min=1, max=MAX_MATCHED_USERS)),
         vol.Optional("bindings", default=list): [vol.All(str, search)],
     },
     vol.Optional("throughput", default=dict): {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from fleet2mqtt.devices.model import Device, Inventory
 from fleet2mqtt.errors import BackendError
@@ -42,21 +42,48 @@ _PRESENCE, _ACCOUNT = "presence:", "account:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """The option `watch`: vendor ids by kind."""
+    """The option `watch`: vendor ids by kind; `patterns` are those of users, which online users are matched with."""
 
     groups: tuple[str, ...]
     users: tuple[str, ...]
     bindings: tuple[str, ...]
+    patterns: tuple[str, ...] = ()
 
 
-def watch_inventory(cache: DeviceCache, scope: str, kind: str, vendor_ids: Iterable[str]) -> Inventory:
+class Kind(NamedTuple):
+    """What the devices of a watchlist have in common.
+
+    `segment` is part of their ids, `noun` the first word of their names. The kind `group` is that of group devices.
+    """
+
+    kind: str
+    segment: str
+    scope: str
+    model: str
+    noun: str
+
+    def about(self, cache: DeviceCache, vendor_id: str) -> dict[str, Any]:
+        """Return the fields that a device has whether or not it has been read."""
+        name = f"{self.noun} {vendor_id}"
+        about = {"vendor_id": vendor_id, "scope": self.scope, "name": name, "model": self.model}
+        return {**about, "via": cache.backend, "kind": self.kind}
+
+    def device(self, cache: DeviceCache, vendor_id: str) -> Device:
+        """Return the device before it is read, for rules of selection to decide about its calls."""
+        id_ = cache.id(self.segment, vendor_id)
+        about = {**cache.about, **self.about(cache, vendor_id)}
+        return Device(id=id_, backend=cache.backend, entities=(), state={}, **about)
+
+
+GROUP = Kind(kind="user_group", segment="group", scope="groups", model="User group", noun="Group")
+USER = Kind(kind="user", segment="user", scope="users", model="User", noun="User")
+BINDING = Kind(kind="binding", segment="binding", scope="bindings", model="Binding", noun="Binding")
+
+
+def watch_inventory(cache: DeviceCache, kind: Kind, vendor_ids: Iterable[str]) -> Inventory:
     """Return the inventory of a watchlist, which is the operator's own: complete, also when it is empty."""
-    ids = frozenset(cache.id(kind, vendor_id) for vendor_id in vendor_ids)
-    return Inventory(scope=scope, ids=ids, confirmed_empty=not ids)
-
-
-def _about(cache: DeviceCache, scope: str, vendor_id: str, name: str, model: str) -> dict[str, Any]:
-    return {"vendor_id": vendor_id, "scope": scope, "name": name, "model": model, "via": cache.backend}
+    ids = frozenset(cache.id(kind.segment, vendor_id) for vendor_id in vendor_ids)
+    return Inventory(scope=kind.scope, ids=ids, confirmed_empty=not ids)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,19 +120,20 @@ class Groups:
 
     def _build(self, record: GroupRecord, policies: Iterable[str], *, policies_known: bool) -> Device:
         names = dict.fromkeys((*policies, *(record.policies or ())))
-        entities = self.cache.intern((*GROUP_ENTITIES, *(self._switch(name) for name in names)))
+        entities = self.cache.intern((*GROUP_ENTITIES, *map(self.switch, names)))
         answered = policies_known and record.policies is not None
         return self.cache.build(
-            self.cache.id("group", record.path),
+            self.cache.id(GROUP.segment, record.path),
             record,
             entities,
-            **_about(self.cache, "groups", record.path, f"Group {record.path}", "User group"),
+            **GROUP.about(self.cache, record.path),
             source=GROUPS,
             available=record.found and record.path not in self._missed,
             answered=frozenset((GROUPS,)) if answered else frozenset(),
         )
 
-    def _switch(self, policy: str) -> GroupEntity:
+    def switch(self, policy: str) -> GroupEntity:
+        """Return the switch of a net policy."""
         switch = self._switches.get(policy)
         if switch is None:
             switch = self._switches[policy] = policy_switch(policy)
@@ -161,12 +189,20 @@ class Users:
         """Return those of these users that were read."""
         return tuple(self._build(self._records[name]) for name in names if name in self._records)
 
+    def discard(self, name: str) -> None:
+        """Forget a user that is not watched any more."""
+        self._records.pop(name, None)
+        self._answered.pop(name, None)
+        self._newest.discard(_PRESENCE + name)
+        self._newest.discard(_ACCOUNT + name)
+        self.cache.discard((self.cache.id(USER.segment, name),))
+
     def _build(self, record: UserRecord) -> Device:
         return self.cache.build(
-            self.cache.id("user", record.name),
+            self.cache.id(USER.segment, record.name),
             record,
             USER_ENTITIES,
-            **_about(self.cache, "users", record.name, f"User {record.name}", "User"),
+            **USER.about(self.cache, record.name),
             answered=self._answered.get(record.name, frozenset()),
         )
 
@@ -219,10 +255,10 @@ class Bindings:
         if record is None:
             return ()
         device = self.cache.build(
-            self.cache.id("binding", search),
+            self.cache.id(BINDING.segment, search),
             record,
             BINDING_ENTITIES,
-            **_about(self.cache, "bindings", search, f"Binding {search}", "Binding"),
+            **BINDING.about(self.cache, search),
             source=BINDINGS,
             answered=frozenset((BINDINGS,)) if settled else frozenset(),
         )
