@@ -57,6 +57,8 @@ class RunningBridge:
     seen: Recording
     task: asyncio.Task[None]
     stop: asyncio.Event
+    hangup: asyncio.Event = field(default_factory=asyncio.Event)
+    """What SIGHUP sets: the configuration file is loaded again."""
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def transaction(self) -> str:
@@ -222,15 +224,15 @@ async def run_bridge(broker: Broker, folder: Path, options: dict[str, Any]) -> A
     log = MqttLog(Redaction(loaded.secrets))
     logger = logging.getLogger("fleet2mqtt")
     logger.addHandler(log)
-    stop = asyncio.Event()
+    stop, hangup = asyncio.Event(), asyncio.Event()
     async with broker.record("#") as seen:
-        task = asyncio.create_task(app.run(loaded, log, stop), name="bridge under test")
+        task = asyncio.create_task(app.run(loaded, log, stop, reload=hangup), name="bridge under test")
         try:
             started = asyncio.create_task(_started(seen))
             await asyncio.wait((task, started), return_when=asyncio.FIRST_COMPLETED)
             started.cancel()
             if not task.done():
-                yield RunningBridge(broker=broker, seen=seen, task=task, stop=stop)
+                yield RunningBridge(broker=broker, seen=seen, task=task, stop=stop, hangup=hangup)
         finally:
             stop.set()
             with contextlib.suppress(asyncio.CancelledError):

@@ -315,10 +315,13 @@ async def test_entities_of_other_sources_name_their_owner_and_who_has_answered()
 
 async def test_group_and_location_are_those_of_the_list() -> None:
     async with simulated() as (simulator, run):
-        simulator.change(OM50, location="机房", group_info="华东组")
+        simulator.change(OM50, location="机房", group_info="华东组", group_id=3)
         await run.poll("devices")
         device = run.devices[OM50_ID]
-        assert (device.groups, device.location) == ({"华东组": "华东组"}, "机房")
+        assert (device.groups, device.location) == ({"3": "华东组"}, "机房")
+        simulator.change(OM50, group_id=0)
+        await run.poll("devices")
+        assert run.devices[OM50_ID].groups == {"华东组": "华东组"}
 
 
 async def test_inventory_members_are_attributes_of_the_connection() -> None:
