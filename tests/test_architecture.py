@@ -26,6 +26,7 @@ LAYERS = (
     ("sdk",),
     ("config", "contract", "platforms", "simulators"),
     ("publishing",),
+    ("alarms",),
     ("hub",),
     ("polling", "push", "commands"),
     ("ops",),

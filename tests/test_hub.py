@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fleet2mqtt.alarms.records import AlarmRecord
 from fleet2mqtt.contract.payloads import dumps
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import added_entities
@@ -21,6 +22,7 @@ from fleet2mqtt.publishing.publisher import Publisher
 from tests.bridge_under_test import wait_retained
 from tests.sample_alarms import alarm
 from tests.sample_devices import device, inventory, row, update
+from tests.sample_hub import sample_hub
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -45,10 +47,10 @@ async def open_hub(broker: Broker, folder: Path) -> AsyncIterator[tuple[Hub, Reg
     async with open_outbox(folder / "outbox.sqlite") as outbox, asyncio.TaskGroup() as group:
         settings = Settings(host="127.0.0.1", port=broker.port, client_id="hub", will_topic=TOPICS.state)
         mqtt = MqttClient(settings, [])
-        registry = Registry(time.monotonic, added_entities(_no_refresh))
+        registry = Registry(time.monotonic, added_entities(_no_refresh, _no_refresh))
         publisher = Publisher(mqtt, registry, None, TOPICS, 1000)
         alarms = AlarmPublisher(mqtt, outbox, TOPICS)
-        hub = Hub(outbox, registry, publisher, TOPICS, alarms.wake)
+        hub = sample_hub(outbox, registry, publisher, TOPICS, alarms.wake)
         await hub.restore_alarms()
         connection = mqtt.run(lambda _: None, connected, lambda _: None)
         tasks = [
@@ -123,7 +125,8 @@ async def test_older_pushed_state_is_ignored(broker: Broker, tmp_path: Path) -> 
 
 
 def _body(event: Any) -> bytes:
-    return dumps(event.body)
+    """The alarm as its active topic shows it before anybody did anything about it."""
+    return dumps(AlarmRecord(event=event).body())
 
 
 async def test_alarms_are_counted_by_severity_where_the_vendor_does_not_count(broker: Broker, tmp_path: Path) -> None:

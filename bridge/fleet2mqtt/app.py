@@ -17,6 +17,9 @@ from pathlib import Path
 
 from fleet2mqtt import __version__
 from fleet2mqtt.aio import TaskSet, wait_for_first, wait_until
+from fleet2mqtt.alarms.handling import AlarmHandling, AlarmSources
+from fleet2mqtt.alarms.maintenance import MaintenanceWindows
+from fleet2mqtt.alarms.manager import AlarmOptions
 from fleet2mqtt.commands.calls import CallsInProgress
 from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
 from fleet2mqtt.commands.replies import Replies
@@ -27,7 +30,9 @@ from fleet2mqtt.config.models import Config, FirstRun
 from fleet2mqtt.contract.discovery import Discovery
 from fleet2mqtt.contract.payloads import OFFLINE, ONLINE
 from fleet2mqtt.contract.topics import Topics
+from fleet2mqtt.devices.builtin_conditions import bridge_conditions
 from fleet2mqtt.devices.builtin_entities import added_entities, bridge_entities
+from fleet2mqtt.devices.conditions import ConditionTable
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import Device, Update
 from fleet2mqtt.devices.registry import Registry
@@ -35,6 +40,7 @@ from fleet2mqtt.devices.selection import SelectionFilter
 from fleet2mqtt.errors import ConfigError, OutboxError
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.mqtt import Message, MqttClient, Settings, TlsFiles, embedded_broker
+from fleet2mqtt.ops.alarm_requests import AlarmRequests
 from fleet2mqtt.ops.backend_status import BackendStatus
 from fleet2mqtt.ops.base_topic import BaseTopicMonitor
 from fleet2mqtt.ops.bridge_requests import BridgeRequests
@@ -160,7 +166,10 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     subscriptions = [(topic, 1) for topic in (*topics.commands(), *sorted(watched))]
     mqtt = MqttClient(mqtt_settings(broker, instance, topics), subscriptions)
     selection = SelectionFilter(active.selection_of)
-    registry = Registry(time.monotonic, added_entities(active.refresh), selection)
+    windows = MaintenanceWindows(outbox)
+    active.condition_tables[""] = ConditionTable(bridge_conditions(config.alarms.max_rows), config.alarms.conditions)
+    added = added_entities(active.refresh, windows.switch, active.has_conditions)
+    registry = Registry(time.monotonic, added, selection)
     discovery = (
         Discovery(topics, config.language, __version__, active.secondary_sources) if config.discovery.enabled else None
     )
@@ -173,14 +182,31 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         take_over=broker.take_over,
         republish_info=partial(publisher.republish, topics.bridge("info")),
     )
-    hub = Hub(outbox, registry, publisher, topics, alarm_publisher.wake)
+    alarms = AlarmHandling(
+        outbox,
+        registry,
+        publisher,
+        topics,
+        windows,
+        alarm_publisher.wake,
+        AlarmOptions(max_shelve=config.alarms.max_shelve, suppression_delay=config.alarms.suppression_delay),
+        AlarmSources(tables=active.conditions_of, rules_of=active.rules_of, language=config.language),
+    )
+    hub = Hub(outbox, registry, publisher, topics, alarms, alarm_publisher.wake)
 
     replies = Replies(publisher, topics)
     limits = CommandLimits(**asdict(config.commands))
     calls = CallsInProgress()
     commands = CommandQueue(hub, registry, publisher, topics, active.backends, calls, replies, work.start, limits)
     push_receiver = PushReceiver(hub, outbox, active.backends, active.configs, config.push.trusted_proxies)
-    connector = BackendConnector(ids=ids, data_dir=config.data_dir, outbox=outbox, active=active, selection=selection)
+    connector = BackendConnector(
+        ids=ids,
+        data_dir=config.data_dir,
+        outbox=outbox,
+        active=active,
+        selection=selection,
+        condition_options=config.alarms.conditions,
+    )
     backend_status = BackendStatus(hub, publisher, topics)
     unit = Unit(active, connector, hub, registry, publisher, backend_status, topics, calls, push_receiver, group)
     inventory = InventorySaver(config.data_dir / INVENTORY, registry, publisher, ids, hub.inventory_changed)
@@ -208,7 +234,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     )
     group_devices = GroupDevices(hub, registry, ids, active.running_selection)
     own_entities = bridge_entities(partial(_announce, publisher))
-    housekeeping = Housekeeping(hub, outbox, publisher, mqtt, status, topics, own_entities)
+    housekeeping = Housekeeping(hub, outbox, publisher, mqtt, status, topics, own_entities, alarms.manager)
     metrics = Metrics(hub, registry, mqtt, status, active.pollers, push_receiver, commands, latency)
     overview = Overview(registry=registry, outbox=outbox, mqtt=mqtt, status=status, pollers=active.pollers)
     push = ReplaceableServer("push", push_receiver.application, Shortcut(push_receiver.match, group))
@@ -229,7 +255,16 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         housekeeping.publish_info,
     )
     bridge_requests = BridgeRequests(
-        hub, registry, outbox, publisher, topics, status, active.pollers, push_receiver, reloader.reload
+        hub,
+        registry,
+        outbox,
+        publisher,
+        topics,
+        status,
+        active.pollers,
+        push_receiver,
+        reloader.reload,
+        AlarmRequests(alarms.manager, windows, outbox, registry),
     ).actions()
     requests = RequestHandler(
         replies, bridge_requests, active.backends, active.configs, calls, work.start, active.request_poll
@@ -243,6 +278,8 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         mqtt=mqtt,
         publisher=publisher,
         alarm_publisher=alarm_publisher,
+        alarms=alarms,
+        hub=hub,
         base_topic=base_topic,
         former_topics=former_topics,
         commands=commands,
@@ -273,6 +310,8 @@ class Application:
     mqtt: MqttClient
     publisher: Publisher
     alarm_publisher: AlarmPublisher
+    alarms: AlarmHandling
+    hub: Hub
     base_topic: BaseTopicMonitor
     former_topics: FormerTopics
     commands: CommandQueue
@@ -344,6 +383,9 @@ class Application:
     def _start_loops(self, loops: TaskSet) -> None:
         loops.start(self.housekeeping.run_health(), "health")
         loops.start(self.housekeeping.run_alarm_summary(), "alarm summary")
+        loops.start(self.alarms.manager.run(), "alarm manager")
+        loops.start(self.alarms.evaluator.run(self.hub.accept), "conditions")
+        loops.start(self.alarms.expiry.run(self.hub.accept), "alarm expiry")
         loops.start(self.backend_status.run(), "backend health")
         loops.start(self.inventory.run(), "inventory")
         loops.start(self.group_devices.run(), "group devices")

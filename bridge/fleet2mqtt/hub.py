@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
-from fleet2mqtt.contract.payloads import Reply, availability, device_event, dumps, now, stamp
+from fleet2mqtt.alarms.handling import AlarmHandling
+from fleet2mqtt.contract.payloads import Reply, availability, device_event, now, stamp
 from fleet2mqtt.contract.topics import Topics
-from fleet2mqtt.devices.builtin_entities import COUNTER, last_alarm
+from fleet2mqtt.devices.builtin_entities import COUNTER, count_values, last_alarm
 from fleet2mqtt.devices.model import Device, DeviceEvent, Update, UpdateOrigin, Value
 from fleet2mqtt.devices.registry import Changes, Registry
 from fleet2mqtt.outbox import AlarmEvent, Outbox, Stored
@@ -20,12 +21,13 @@ from fleet2mqtt.publishing.publisher import Publisher
 class Hub:
     """Accepts updates: alarms to disk first, then devices to the registry, then changes to the publisher."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what an update changes
         self,
         outbox: Outbox,
         registry: Registry,
         publisher: Publisher,
         topics: Topics,
+        alarms: AlarmHandling,
         on_alarms: Callable[[], None],
     ) -> None:
         """`on_alarms` is called when new alarm events are in the outbox."""
@@ -33,20 +35,18 @@ class Hub:
         self._registry = registry
         self._publisher = publisher
         self._topics = topics
+        self._alarms = alarms
         self._on_alarms = on_alarms
         self.unsettled: dict[str, set[str]] = {}
         """Sources that have not answered last time, by backend; no entity is missing for good until they have."""
         self.events: Counter[str] = Counter()
         """New alarm events by severity, since the start."""
-        self.alarms_changed = asyncio.Event()
+        self.alarms_changed = alarms.manager.changed
         self.inventory_changed = asyncio.Event()
         self.changed_devices: set[str] = set()
         """Devices that changed in any way, or got or lost an active alarm, until the group devices were updated."""
         self.devices_changed = asyncio.Event()
-        self._active: dict[str, str] = {}
-        """Ids of the raise events that are retained, by topic."""
-        self._active_topics: defaultdict[str, set[str]] = defaultdict(set)
-        """Topics of active alarms, by device."""
+        alarms.manager.subscribe(self._mark_changed)
         self._newest: dict[str, datetime] = {}
         """Time of each device's last alarm: older history that is read afterwards does not replace it."""
 
@@ -55,8 +55,9 @@ class Hub:
         stored = Stored()
         if update.alarms or update.checkpoints:
             checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
-            alarms = [alarm for alarm in update.alarms if not self._registry.is_excluded(alarm.device)]
-            stored = await self._outbox.add(alarms, self._name, checkpoints)
+            selected = [alarm for alarm in update.alarms if not self._registry.is_excluded(alarm.device)]
+            alarms, managed = self._alarms.classify(update.backend, selected, update.origin)
+            stored = await self._outbox.add(alarms, self._name, checkpoints, managed)
         changes = self._registry.accept(
             update, stamp(update.observed_at), settled=not self.unsettled.get(update.backend)
         )
@@ -71,6 +72,8 @@ class Hub:
             await self._end_active(changes.removed)
         if changes.discovery_changed or changes.removed:
             self.inventory_changed.set()
+        read = (device.id for device in update.devices)
+        self._alarms.on_devices(read, changes.state_changed, changes.discovery_changed)
         self._publisher.on_changes(changes)
         for happened in update.events:
             self._publish_event(happened, update.observed_at)
@@ -97,14 +100,15 @@ class Hub:
         await self._end_active(changes.removed)
         if changes.removed or changes.discovery_changed:
             self.inventory_changed.set()
+        self._alarms.evaluator.on_options(backend)
         self._publisher.on_changes(changes)
 
     async def restore_alarms(self) -> None:
         """Publish again what the outbox stores: last alarms and active alarms."""
         for device, event in (await self._outbox.last()).items():
-            self._show_last(device, event)
-        for event in await self._outbox.active_alarms():
-            self._set_active(self._active_topic(event), event)
+            if not event.suppressed:
+                self._show_last(device, event)
+        await self._alarms.restore()
         self.alarms_changed.set()
         self._mark_changed(self._registry.devices)
 
@@ -133,16 +137,23 @@ class Hub:
             devices=(device,),
         )
         settled = not self.unsettled.get(device.backend)
-        self._publisher.on_changes(self._registry.accept(update, stamp(moment), settled=settled))
+        changes = self._registry.accept(update, stamp(moment), settled=settled)
+        self._alarms.on_devices((device.id,), changes.state_changed, changes.discovery_changed)
+        self._publisher.on_changes(changes)
 
     def set_values(self, device: str, values: Mapping[str, Value]) -> None:
         """Set the values of entities that the bridge added to a device."""
         if self._registry.set_values(device, values):
+            self._alarms.on_devices((), (device,))
             self._publisher.request_state_publish(device)
 
     def has_active_alarm(self, device: str) -> bool:
         """Return True if an alarm of a device is active."""
-        return device in self._active_topics
+        return self._alarms.manager.has_active(device)
+
+    def alarm_counts(self, devices: Iterable[str]) -> dict[str, Value]:
+        """Return the state of the count entities for the alarms of devices and their sub-devices."""
+        return count_values(self._alarms.manager.counts_of(devices))
 
     def _on_changed(self, changes: Changes) -> None:
         self._mark_changed(changes.state_changed | changes.discovery_changed | changes.groups_changed | changes.removed)
@@ -156,37 +167,17 @@ class Hub:
         self.alarms_changed.set()
         if not event.backlog:
             self.events[event.severity] += 1
-        if not event.cleared and (self._count(event) | self._show_last(event.device, event)):
-            changes.state_changed.add(event.device)
-        if event.active:
-            topic = self._active_topic(event)
-            if event.cleared:
-                self._clear_active(topic, event.device)
-            else:
-                self._set_active(topic, event)
-
-    def _set_active(self, topic: str, event: AlarmEvent) -> None:
-        self._active[topic] = event.id
-        self._active_topics[event.device].add(topic)
-        self._mark_changed((event.device,))
-        self._publisher.set_retained(topic, dumps(event.body))
-
-    def _clear_active(self, topic: str, device: str) -> None:
-        self._active.pop(topic, None)
-        if topics := self._active_topics.get(device):
-            topics.discard(topic)
-            if not topics:
-                del self._active_topics[device]
-            self._mark_changed((device,))
-        self._publisher.clear_retained(topic)
+        if not event.cleared:
+            counted = self._count(event)
+            if (not event.suppressed and self._show_last(event.device, event)) or counted:
+                changes.state_changed.add(event.device)
+        self._alarms.on_event(event)
 
     def _show_completed(self, event: AlarmEvent, changes: Changes) -> None:
         """Publish a completed event where it is retained; the event itself is not repeated."""
-        if not event.cleared and self._show_last(event.device, event):
+        if not event.cleared and not event.suppressed and self._show_last(event.device, event):
             changes.state_changed.add(event.device)
-        topic = self._active_topic(event)
-        if not event.cleared and self._active.get(topic) == event.id:
-            self._set_active(topic, event)
+        self._alarms.manager.on_completed(event)
 
     def _count(self, event: AlarmEvent) -> bool:
         """Add to the device's counter, unless its vendor counts, or the alarm is from before the bridge's time."""
@@ -203,12 +194,8 @@ class Hub:
         return self._registry.set_values(device, last_alarm(event.body))
 
     async def _end_active(self, devices: Iterable[str]) -> None:
-        for event in await self._outbox.forget(devices):
-            self._clear_active(self._active_topic(event), event.device)
+        if await self._alarms.on_removed(devices):
             self.alarms_changed.set()
-
-    def _active_topic(self, event: AlarmEvent) -> str:
-        return self._topics.alarm_active(event.device, event.alarm_key or event.id)
 
     def _name(self, device: str) -> str | None:
         known = self._registry.devices.get(device)

@@ -15,6 +15,10 @@ from fleet2mqtt.aio import TaskSet
 from fleet2mqtt.commands.calls import CallsInProgress
 from fleet2mqtt.config.models import BackendConfig
 from fleet2mqtt.contract.topics import Topics
+from fleet2mqtt.devices.alarm_rules import NO_RULES, AlarmRules
+from fleet2mqtt.devices.builtin_conditions import BACKEND_CONDITIONS
+from fleet2mqtt.devices.builtin_entities import BRIDGE
+from fleet2mqtt.devices.conditions import NO_CONDITIONS, ConditionTable, Options
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import Device, Update
 from fleet2mqtt.devices.registry import Registry
@@ -45,6 +49,20 @@ class ActiveBackends:
     backends: dict[str, Backend] = field(default_factory=dict)
     pollers: dict[str, Poller] = field(default_factory=dict)
     selections: dict[str, Selection] = field(default_factory=dict)
+    condition_tables: dict[str, ConditionTable] = field(default_factory=dict)
+
+    def conditions_of(self, backend: str) -> ConditionTable:
+        """Return the conditions of a backend as it is configured; "" and `bridge` are the bridge itself."""
+        return self.condition_tables.get("" if backend == BRIDGE else backend, NO_CONDITIONS)
+
+    def has_conditions(self, device: Device) -> bool:
+        """Return True if the bridge itself may raise alarms for a device."""
+        return self.conditions_of(device.backend).covers(device)
+
+    def rules_of(self, backend: str) -> AlarmRules:
+        """Return the rules for the alarms of a backend's vendor."""
+        config = self.configs.get(backend)
+        return NO_RULES if config is None else config.alarm_rules
 
     def selection_of(self, backend: str) -> Selection:
         """Return the selection of a backend that runs, its unpolled sources included; of another one the default."""
@@ -92,6 +110,14 @@ class BackendConnector:
     outbox: Outbox
     active: ActiveBackends
     selection: SelectionFilter
+    condition_options: Options = field(default_factory=dict)
+    """Options of conditions for all backends."""
+
+    def conditions(self, config: BackendConfig) -> ConditionTable:
+        """Return the conditions of a backend with the options for all and for it."""
+        platform = api.platforms()[config.platform]()
+        table = (*BACKEND_CONDITIONS, *api.conditions(platform))
+        return ConditionTable(table, self.condition_options, config.conditions)
 
     @asynccontextmanager
     async def connect(self, config: BackendConfig) -> AsyncIterator[Backend]:
@@ -222,6 +248,7 @@ class Unit:
         self._active.selections[name] = replace(config.selection, unpolled=backend.unpolled)
         for source in backend.unpolled:
             self._publisher.clear_retained(self._topics.source(name, source))
+        self._active.condition_tables[name] = self._connector.conditions(config)
         await self._hub.apply_selection(name)
         if name not in self._registry.devices:
             self._hub.accept_device(_own_device(backend))

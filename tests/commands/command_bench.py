@@ -16,11 +16,11 @@ from fleet2mqtt.commands.replies import Command, Replies
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.model import Component, Device, EntityDescription, Name, Update, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
-from fleet2mqtt.hub import Hub
 from fleet2mqtt.mqtt import MqttClient, Settings
 from fleet2mqtt.outbox import open_outbox
 from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.sdk.api import Backend
+from tests.sample_hub import sample_hub
 from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ async def bench(
         mqtt = MqttClient(settings, [])
         registry = Registry(time.monotonic, lambda _: ())
         publisher = Publisher(mqtt, registry, None, TOPICS, 1000)
-        hub = Hub(outbox, registry, publisher, TOPICS, lambda: None)
+        hub = sample_hub(outbox, registry, publisher, TOPICS, lambda: None)
         backends = {"hq": Backend(name="hq", platform="vendor", client=None, sources=(), read=vendor.read)}
         calls = CallsInProgress()
         queue = CommandQueue(

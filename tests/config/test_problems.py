@@ -20,8 +20,8 @@ MQTT_KEYS = (
 SELECTED_BY = "id, name, model, group, tag, location, kind"
 RULE_KEYS = "group, id, kind, location, model, name, tag"
 UMS_KEYS = (
-    "allow, area, ca, entities, exclude, extra, group_devices, headers, include, mode, overrides, page_size, platform, "
-    "push, scan_interval, stale_after, time_zone, timeout, url, verify_tls"
+    "alarms, allow, area, ca, entities, exclude, extra, group_devices, headers, include, mode, overrides, page_size, "
+    "platform, push, scan_interval, stale_after, time_zone, timeout, url, verify_tls"
 )
 TAB = (
     "2: not YAML: while scanning for the next token: found character '\\t' that cannot start any token; "

@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def registry(clock: Clock) -> Registry:
-    return Registry(clock, added_entities(no_refresh))
+    return Registry(clock, added_entities(no_refresh, no_refresh))
 
 
 def take(

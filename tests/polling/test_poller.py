@@ -22,6 +22,7 @@ from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.sdk.api import Backend, Source
 from fleet2mqtt.sdk.sweep import Sweep
 from tests.sample_devices import device, update
+from tests.sample_hub import sample_hub
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def hub(outbox: Outbox, registry: Registry) -> Hub:
     settings = Settings(host="127.0.0.1", port=1, client_id="hub", will_topic=topics.state)
     mqtt = MqttClient(settings, [])
     publisher = Publisher(mqtt, registry, None, topics, 1000)
-    return Hub(outbox, registry, publisher, topics, AlarmPublisher(mqtt, outbox, topics).wake)
+    return sample_hub(outbox, registry, publisher, topics, AlarmPublisher(mqtt, outbox, topics).wake)
 
 
 @asynccontextmanager
@@ -95,7 +96,7 @@ async def polling(
     sources = (vendor.source("devices"), vendor.source("lines", **options))
     backend = Backend(name="hq", platform="vendor", client=None, sources=sources, read=_nothing)
     async with open_outbox(folder / "outbox.sqlite") as outbox:
-        registry = Registry(time.monotonic, added_entities(_nothing))
+        registry = Registry(time.monotonic, added_entities(_nothing, _nothing))
         poller = Poller(backend, hub(outbox, registry), stale_after=stale_after, changed=lambda _: None)
         poller.health.sources["lines"].figures.clock = clock
         tasks = [asyncio.create_task(poller.run(source)) for source in sources]
@@ -114,7 +115,7 @@ async def test_source_that_recovers_polls_other_sources_at_once(tmp_path: Path) 
     async with open_outbox(tmp_path / "outbox.sqlite") as outbox:
         poller = Poller(
             backend,
-            hub(outbox, Registry(time.monotonic, added_entities(_nothing))),
+            hub(outbox, Registry(time.monotonic, added_entities(_nothing, _nothing))),
             stale_after=0,
             changed=lambda _: None,
         )

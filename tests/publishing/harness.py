@@ -18,6 +18,7 @@ from fleet2mqtt.outbox import Outbox, open_outbox
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
 from tests.broker import HOST
+from tests.sample_hub import sample_hub
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -52,11 +53,11 @@ async def open_parts(
     settings = Settings(host=HOST, port=port, will_topic=topics.state, **(values | options))
     async with open_outbox(folder / "outbox.sqlite") as outbox, asyncio.TaskGroup() as group:
         mqtt = MqttClient(settings, [])
-        registry = Registry(time.monotonic, added_entities(_no_refresh))
+        registry = Registry(time.monotonic, added_entities(_no_refresh, _no_refresh))
         discovery = Discovery(topics, "en", "1", lambda _: tuple(secondary_sources))
         publisher = Publisher(mqtt, registry, discovery, topics, 1000)
         alarm_publisher = AlarmPublisher(mqtt, outbox, topics)
-        hub = Hub(outbox, registry, publisher, topics, alarm_publisher.wake)
+        hub = sample_hub(outbox, registry, publisher, topics, alarm_publisher.wake)
         connection = mqtt.run(lambda _: None, on_connected, lambda _: None)
         loops = (connection, publisher.run(), alarm_publisher.run(), alarm_publisher.run_recording())
         tasks = [group.create_task(work) for work in loops]

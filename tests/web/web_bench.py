@@ -31,6 +31,7 @@ from fleet2mqtt.sdk.api import Backend, Calls, Source
 from fleet2mqtt.web import page
 from fleet2mqtt.web.metrics import Metrics, publish_latency
 from fleet2mqtt.web.overview import Overview
+from tests.sample_hub import sample_hub
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ async def bench(
         alarms = AlarmPublisher(mqtt, outbox, TOPICS, latency.observe)
         registry = Registry(time.monotonic, lambda _: ())
         publisher = Publisher(mqtt, registry, None, TOPICS, 100)
-        hub = Hub(outbox, registry, publisher, TOPICS, alarms.wake)
+        hub = sample_hub(outbox, registry, publisher, TOPICS, alarms.wake)
         backends = {vendor.name: vendor.backend() for vendor in vendors}
         pollers = {name: Poller(each, hub, stale_after=0, changed=lambda _: None) for name, each in backends.items()}
         replies = Replies(publisher, TOPICS)

@@ -141,7 +141,7 @@ class CommandExecution:
 
     async def _read_back(self) -> BackendError | OutboxError | None:
         """Read the device from the vendor; return the error if that fails."""
-        if self.backend is None:
+        if self.backend is None or all(write.entity.local for write in self.writes):
             return None
         try:
             await self.hub.accept(await self.backend.read(self.device))

@@ -15,7 +15,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from fleet2mqtt.config import actions, validators, yaml_reader
+from fleet2mqtt.config import actions, alarm_options, validators, yaml_reader
 from fleet2mqtt.config.models import (
     BASE_TOPIC,
     PREFIX,
@@ -37,6 +37,9 @@ from fleet2mqtt.config.models import (
 )
 from fleet2mqtt.config.problems import OptionPath, Problem
 from fleet2mqtt.config.yaml_reader import Document
+from fleet2mqtt.devices.alarm_rules import NO_RULES
+from fleet2mqtt.devices.builtin_conditions import BACKEND_CONDITIONS, bridge_conditions
+from fleet2mqtt.devices.conditions import ConditionOptions
 from fleet2mqtt.devices.selection import Area, Detail, Override, Rule, Selection
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.sdk import api
@@ -115,6 +118,9 @@ def _options(folder: Path, platforms: Platforms) -> dict[Any, Any]:
         vol.Optional("max_bytes"): validators.whole(1024, 1 << 40),
         vol.Optional("history_rows"): validators.whole(1, _BIG),
         vol.Optional("first_run"): validators.choice(FirstRun),
+        vol.Optional("max_shelve"): validators.number(60, _BIG),
+        vol.Optional("suppression_delay"): validators.number(0, 86_400),
+        vol.Optional("conditions"): partial(_conditions, platforms=platforms),
     }
     commands = {
         vol.Optional("max_age"): validators.number(0.1, 86_400),
@@ -133,6 +139,13 @@ def _options(folder: Path, platforms: Platforms) -> dict[Any, Any]:
         vol.Optional("commands"): _section_of(CommandConfig, commands),
         vol.Required("backends", msg=f"missing; {_BACKENDS}"): partial(_backends, folder=folder, platforms=platforms),
     }
+
+
+def _conditions(value: Any, *, platforms: Platforms) -> Mapping[str, ConditionOptions]:
+    """Validate options of conditions for all backends, whatever their platforms."""
+    known = {each.key for load_platform in platforms.values() for each in api.conditions(load_platform())}
+    own = (*BACKEND_CONDITIONS, *bridge_conditions(1))
+    return alarm_options.conditions(value, known={*known, *(each.key for each in own)})
 
 
 def _mqtt_options(folder: Path) -> dict[Any, Any]:
@@ -219,6 +232,10 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
         vol.Optional("push"): _section_of(PushConfig, _push_options()),
         vol.Optional("allow"): validators.actions,
         vol.Optional("stale_after"): validators.number(0, _BIG),
+        vol.Optional("alarms"): partial(
+            alarm_options.backend_alarms,
+            known={each.key for each in (*BACKEND_CONDITIONS, *(api.conditions(known()) if known else ()))},
+        ),
     }
     selection = {marker: validate for marker, validate in _selection_options().items() if marker not in special}
     problems = api.contradictions(known(), given) if known else []  # which other problems do not hide
@@ -232,7 +249,16 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
     mine = {str(marker): values.pop(str(marker)) for marker in own if str(marker) in values}
     secrets = frozenset(_secret_options(special, values))
     options = MappingProxyType(values | {"allow": mine.get("allow", ()), "secrets": secrets})
-    return BackendConfig(name=name, options=options, secrets=secrets, selection=Selection(**selected), **mine)
+    rules, conditions = mine.pop("alarms", (NO_RULES, {}))
+    return BackendConfig(
+        name=name,
+        options=options,
+        secrets=secrets,
+        selection=Selection(**selected),
+        alarm_rules=rules,
+        conditions=conditions,
+        **mine,
+    )
 
 
 def _selection_options() -> dict[Any, Any]:

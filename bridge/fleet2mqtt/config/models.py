@@ -9,6 +9,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
+from fleet2mqtt.devices.alarm_rules import NO_RULES, AlarmRules
+from fleet2mqtt.devices.conditions import ConditionOptions
 from fleet2mqtt.devices.selection import DEFAULT, Selection
 from fleet2mqtt.redaction import SECRET_KEYS
 
@@ -126,12 +128,18 @@ WEB = ListenConfig(host="127.0.0.1", port=8099)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmConfig:
-    """Bounds of the outbox in alarms and bytes, of the history in alarms, and what a first run publishes."""
+    """Bounds of the outbox in alarms and bytes, of the history in alarms, and what a first run publishes.
+
+    `max_shelve` and `suppression_delay` are seconds; `conditions` are options of conditions for all backends.
+    """
 
     max_rows: int = 100_000
     max_bytes: int = 256 << 20
     history_rows: int = 100_000
     first_run: FirstRun = FirstRun.NONE
+    max_shelve: float = 86_400.0
+    suppression_delay: float = 120.0
+    conditions: Mapping[str, ConditionOptions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +173,8 @@ class BackendConfig:
     push: PushConfig | None = None
     allow: tuple[str, ...] = ()
     selection: Selection = DEFAULT
+    alarm_rules: AlarmRules = NO_RULES
+    conditions: Mapping[str, ConditionOptions] = field(default_factory=dict)
     stale_after: float = 7200.0
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 

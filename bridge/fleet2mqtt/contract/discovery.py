@@ -27,7 +27,8 @@ _AVAILABILITY_PAYLOADS = {"payload_available": ONLINE.decode(), "payload_not_ava
 # Home Assistant's abbreviations: a component whose source is not a primary one repeats the list, and there may be many.
 _SHORT_PAYLOADS = {"pl_avail": ONLINE.decode(), "pl_not_avail": OFFLINE.decode()}
 _ALARM_EVENT_TEMPLATE = (
-    "{{ dict(value_json, event_type='cleared' if value_json.type == 'cleared' else value_json.severity) | tojson }}"
+    "{{ dict(value_json, event_type=value_json.severity if value_json.type == 'raised' else value_json.type)"
+    " | tojson }}"
 )
 
 
@@ -96,7 +97,9 @@ class Discovery:
             "object_id": object_id,
             **shared,
         }
-        if entity.source in secondary and entity.source != device.source:
+        if entity.local:
+            component["availability"] = [{"t": self.topics.state, **_SHORT_PAYLOADS}]
+        elif entity.source in secondary and entity.source != device.source:
             with_source = [*self._availability(device), self.topics.source(device.backend, entity.source)]
             component["availability"] = [{"t": topic, **_SHORT_PAYLOADS} for topic in with_source]
         if entity.component is Component.EVENT:

@@ -43,6 +43,10 @@ class Topics:
         """Return the topic of a device's alarm events of one severity, never retained."""
         return f"{self.base}/alarm/event/{severity}/{device}"
 
+    def alarm_suppressed(self, severity: str, device: str) -> str:
+        """Return the topic of a device's alarm events that are withheld from `alarm_event`, never retained."""
+        return f"{self.base}/alarm/suppressed/{severity}/{device}"
+
     def alarm_active(self, device: str, alarm_key: str) -> str:
         """Return the retained topic of an alarm while it is active."""
         return f"{self.base}/alarm/active/{device}/{slug(alarm_key)}"

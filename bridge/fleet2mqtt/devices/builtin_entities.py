@@ -10,11 +10,28 @@ from fleet2mqtt.devices.model import Component, Device, EntityCategory, EntityDe
 BRIDGE = "bridge"
 CONNECTIVITY = "connectivity"
 EVENT = "alarm"
+ALARM_ACTIVE = "alarm_active"
+MAINTENANCE = "maintenance"
+BACKEND_STATUS = "backend_status"
 _SEVERITIES = tuple(severity.value for severity in Severity)
+_CHANGES = ("acknowledged", "unacknowledged", "shelved", "unshelved", "unsuppressed", "closed")
+"""Types of events about an alarm that was raised before."""
 
 ALARM_ENTITIES = (
     EntityDescription(
-        key=EVENT, name=Name("Alarm", "告警"), component=Component.EVENT, options=_SEVERITIES, icon="mdi:alarm-light"
+        key=EVENT,
+        name=Name("Alarm", "告警"),
+        component=Component.EVENT,
+        options=(*_SEVERITIES, *_CHANGES),
+        icon="mdi:alarm-light",
+    ),
+    EntityDescription(
+        key=ALARM_ACTIVE,
+        name=Name("Active alarm", "活动告警"),
+        component=Component.BINARY_SENSOR,
+        device_class="problem",
+        essential=True,
+        local=True,
     ),
     EntityDescription(key="last_alarm", name=Name("Last alarm", "最近告警"), icon="mdi:alarm-light-outline"),
     EntityDescription(key="last_alarm_time", name=Name("Last alarm time", "最近告警时间"), device_class="timestamp"),
@@ -28,6 +45,14 @@ ALARM_ENTITIES = (
 
 COUNTER = "alarms_"
 
+_SEVERITY_NAMES = (
+    (Severity.CRITICAL, "Critical", "紧急"),
+    (Severity.MAJOR, "Major", "重要"),
+    (Severity.MINOR, "Minor", "一般"),
+    (Severity.WARNING, "Warning", "提示"),
+    (Severity.INDETERMINATE, "Indeterminate", "未定级"),
+)
+
 _COUNTERS = tuple(
     EntityDescription(
         key=COUNTER + severity,
@@ -35,15 +60,55 @@ _COUNTERS = tuple(
         state_class="total_increasing",
         icon="mdi:counter",
     )
-    for severity, english, chinese in (
-        (Severity.CRITICAL, "Critical", "紧急"),
-        (Severity.MAJOR, "Major", "重要"),
-        (Severity.MINOR, "Minor", "一般"),
-        (Severity.WARNING, "Warning", "提示"),
-        (Severity.INDETERMINATE, "Indeterminate", "未定级"),
-    )
+    for severity, english, chinese in _SEVERITY_NAMES
 )
 """Alarms of each severity since the bridge counts, for devices whose vendor does not count them."""
+
+COUNTS = (
+    ("active", "Active alarms", "活动告警数"),
+    ("unacknowledged", "Unacknowledged alarms", "未确认告警数"),
+    ("shelved", "Shelved alarms", "搁置告警数"),
+)
+"""Counts of active alarms that backends and groups have: first part of the keys, and names."""
+
+
+def _count(key: str, english: str, chinese: str, *, enabled: bool = True) -> EntityDescription:
+    return EntityDescription(
+        key=key,
+        name=Name(english, chinese),
+        state_class="measurement",
+        icon="mdi:alarm-light-outline",
+        enabled=enabled,
+        local=True,
+    )
+
+
+COUNT_ENTITIES = (
+    *(_count(f"{state}_alarms", english, chinese) for state, english, chinese in COUNTS),
+    *(
+        _count(f"{state}_alarms_{severity}", f"{english} ({name.lower()})", f"{chinese}（{zh}）", enabled=False)
+        for state, english, chinese in COUNTS
+        for severity, name, zh in _SEVERITY_NAMES
+    ),
+)
+"""Active alarms of a backend or group: in all, and by severity."""
+
+INITIAL_VALUES: Mapping[str, Value] = {
+    ALARM_ACTIVE: "OFF",
+    MAINTENANCE: "OFF",
+    **{entity.key: 0 for entity in COUNT_ENTITIES},
+}
+"""Values of the bridge's own entities before there was anything."""
+
+
+def count_values(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Value]:
+    """Return the state of the count entities for counts by state and severity."""
+    values: dict[str, Value] = {}
+    for state, *_ in COUNTS:
+        values[f"{state}_alarms"] = sum(counts[state].values())
+        values |= {f"{state}_alarms_{severity}": count for severity, count in counts[state].items()}
+    return values
+
 
 _COUNTED_ENTITIES = (*ALARM_ENTITIES, *_COUNTERS)
 
@@ -90,15 +155,21 @@ _HEALTH_ENTITIES = (
     ),
 )
 
+BACKEND_STATUSES = ("ok", "unreachable", "denied", "stale")
+"""States of a backend: its primary sources work; fail; are refused its credentials; repeat the same old data."""
+
 _GROUP_COUNTS = (
     ("devices_online", "Devices online", "在线设备数", "mdi:lan-connect"),
     ("devices_offline", "Devices offline", "离线设备数", "mdi:lan-disconnect"),
     ("devices_with_alarms", "Devices with active alarms", "有活动告警的设备数", "mdi:alarm-light-outline"),
 )
 
-GROUP_ENTITIES = tuple(
-    EntityDescription(key=key, name=Name(english, chinese), essential=True, state_class="measurement", icon=icon)
-    for key, english, chinese, icon in _GROUP_COUNTS
+GROUP_ENTITIES = (
+    *(
+        EntityDescription(key=key, name=Name(english, chinese), essential=True, state_class="measurement", icon=icon)
+        for key, english, chinese, icon in _GROUP_COUNTS
+    ),
+    *COUNT_ENTITIES,
 )
 """Entities of a group device."""
 
@@ -115,14 +186,34 @@ def last_alarm(body: Mapping[str, Any]) -> dict[str, Value]:
     }
 
 
+def maintenance_switch(write: Write) -> EntityDescription:
+    """Return the switch that opens a maintenance window for a device and what is connected through it."""
+    return EntityDescription(
+        key=MAINTENANCE,
+        name=Name("Maintenance", "维护模式"),
+        component=Component.SWITCH,
+        write=write,
+        category=EntityCategory.CONFIG,
+        icon="mdi:wrench-clock",
+        local=True,
+    )
+
+
 def backend_entities(refresh: Write) -> tuple[EntityDescription, ...]:
-    """Return the entities of a backend's own device: connectivity, and a button that polls everything now."""
+    """Return the entities of a backend's own device: connectivity, status, and a button that polls everything now."""
     return (
         EntityDescription(
             key=CONNECTIVITY,
             name=Name("Connectivity", "连接"),
             component=Component.BINARY_SENSOR,
             device_class="connectivity",
+            category=EntityCategory.DIAGNOSTIC,
+        ),
+        EntityDescription(
+            key=BACKEND_STATUS,
+            name=Name("Backend status", "后端状态"),
+            device_class="enum",
+            options=BACKEND_STATUSES,
             category=EntityCategory.DIAGNOSTIC,
         ),
         EntityDescription(
@@ -154,15 +245,26 @@ def is_backend(device: Device) -> bool:
     return device.id == device.backend
 
 
-def added_entities(refresh: Write) -> Callable[[Device], tuple[EntityDescription, ...]]:
-    """Return the function that returns the entities which the bridge adds to a platform's device."""
-    of_backend = backend_entities(refresh)
+def added_entities(
+    refresh: Write, switch_maintenance: Write, has_conditions: Callable[[Device], bool] = lambda _: False
+) -> Callable[[Device], tuple[EntityDescription, ...]]:
+    """Return the function that returns the entities which the bridge adds to a platform's device.
+
+    `has_conditions` says whether the bridge itself may raise alarms for a device.
+    """
+    switch = maintenance_switch(switch_maintenance)
+    of_backend = (*backend_entities(refresh), switch, *ALARM_ENTITIES, *COUNT_ENTITIES)
+    of_device = {entities: (*entities, switch) for entities in (ALARM_ENTITIES, _COUNTED_ENTITIES)}
 
     def entities(device: Device) -> tuple[EntityDescription, ...]:
         if is_backend(device):
             return of_backend
-        if not device.alarms:
+        if device.alarms:
+            found = ALARM_ENTITIES if device.counts_alarms else _COUNTED_ENTITIES
+        elif has_conditions(device):
+            found = ALARM_ENTITIES
+        else:
             return ()
-        return ALARM_ENTITIES if device.counts_alarms else _COUNTED_ENTITIES
+        return found if device.kind is not None or device.id == BRIDGE else of_device[found]
 
     return entities

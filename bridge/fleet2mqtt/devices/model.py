@@ -116,6 +116,8 @@ class EntityDescription(Generic[RecordT, ClientT]):
     write_group: Callable[[ClientT, Device, Mapping[str, Any]], Awaitable[Update | None]] | None = None
     confirmed: Callable[[Device], bool | None] | None = None
     source: str = ""
+    local: bool = False
+    """The value is the bridge's own: a write is not read back from the vendor, and works without it."""
     category: EntityCategory | None = None
     enabled: bool = True
     essential: bool = False

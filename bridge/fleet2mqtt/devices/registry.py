@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from fleet2mqtt.devices.builtin_entities import INITIAL_VALUES
 from fleet2mqtt.devices.model import (
     STATELESS,
     Device,
@@ -269,6 +270,22 @@ class Registry:
         """Return the ids of a backend's devices, its own included."""
         return [id_ for id_, device in self.devices.items() if device.backend == backend]
 
+    def complete_device(self, id_: str) -> Device | None:
+        """Return a device with the values that its platform gave also for entities that are not published."""
+        device, accepted = self.devices.get(id_), self._accepted.get(id_)
+        if device is None or accepted is None or accepted.state.keys() <= device.state.keys():
+            return device
+        return replace(device, state={**accepted.state, **device.state})
+
+    def sub_devices(self, id_: str) -> set[str]:
+        """Return the ids of the devices that are connected through a device, directly or not."""
+        found, waiting = set[str](), [id_]
+        while waiting:
+            new = self._sub_devices.get(waiting.pop(), set()) - found
+            found |= new
+            waiting += new
+        return found
+
     def sources_of(self, ids: Iterable[str]) -> set[str]:
         """Return the names of the sources that own these devices or entities of theirs."""
         devices = [device for id_ in ids if (device := self.devices.get(id_)) is not None]
@@ -483,8 +500,10 @@ def _has_answered(entity: EntityDescription, device: Device) -> bool:
 
 
 def _initial_value(entity: EntityDescription) -> Value:
-    """Return the value of an entity of the bridge's own before there was anything: a counter begins at zero."""
-    return 0 if entity.state_class == "total_increasing" else None
+    """Return the value of an entity of the bridge's own before there was anything: a count is zero, a switch is off."""
+    if entity.state_class == "total_increasing":
+        return 0
+    return INITIAL_VALUES.get(entity.key)
 
 
 def _keep_values(current: Device, device: Device, keys: Collection[str]) -> dict[str, Any]:

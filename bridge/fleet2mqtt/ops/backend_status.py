@@ -6,7 +6,7 @@ import asyncio
 
 from fleet2mqtt.contract.payloads import OFFLINE, availability, dumps
 from fleet2mqtt.contract.topics import Topics
-from fleet2mqtt.devices.builtin_entities import CONNECTIVITY
+from fleet2mqtt.devices.builtin_entities import BACKEND_STATUS, CONNECTIVITY
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.polling.health import BackendHealth
 from fleet2mqtt.publishing.publisher import Publisher
@@ -28,14 +28,14 @@ class BackendStatus:
         """Publish the availability of a backend whose health changed, and its health soon."""
         name = health.backend.name
         self._publisher.set_retained(self._topics.backend(name, "availability"), availability(health.available))
-        self._hub.set_values(name, {CONNECTIVITY: "ON" if health.available else "OFF"})
+        self._hub.set_values(name, {CONNECTIVITY: "ON" if health.available else "OFF", BACKEND_STATUS: health.status})
         self._changed[name] = health
 
     def on_removed(self, backend: str) -> None:
         """Publish that a backend is no longer configured: its devices stay, unavailable."""
         self._changed.pop(backend, None)
         self._publisher.set_retained(self._topics.backend(backend, "availability"), OFFLINE)
-        self._hub.set_values(backend, {CONNECTIVITY: "OFF"})
+        self._hub.set_values(backend, {CONNECTIVITY: "OFF", BACKEND_STATUS: None})
 
     async def run(self) -> None:
         """Publish the health of backends that changed, until cancelled."""

@@ -18,6 +18,7 @@ from fleet2mqtt.devices.model import Device
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import BackendError, CommandError, OutboxError
 from fleet2mqtt.hub import Hub
+from fleet2mqtt.ops.alarm_requests import AlarmRequests
 from fleet2mqtt.ops.status import Status
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.polling.poller import Poller
@@ -55,6 +56,7 @@ class BridgeRequests:
     pollers: Mapping[str, Poller]
     push_receiver: PushReceiver
     reload: Callable[[], Awaitable[dict[str, Any]]]
+    alarm_requests: AlarmRequests
 
     def actions(self) -> dict[str, Action]:
         """Return the requests by name."""
@@ -66,12 +68,7 @@ class BridgeRequests:
                 schema=_PAGE | {vol.Optional("after", default=""): str, vol.Optional("backend"): str},
                 run=self._devices,
             ),
-            Action(
-                name="alarms",
-                summary="Alarm events that came after a seq, oldest first, a page at a time.",
-                schema=_PAGE | {vol.Optional("after", default=0): vol.All(whole, vol.Range(min=0))},
-                run=self._alarms,
-            ),
+            *self.alarm_requests.actions(),
             *self._operations(),
         )
         return {action.name: action for action in listed}
@@ -128,17 +125,6 @@ class BridgeRequests:
         )
         page = [_device(registry.devices[id_]) for id_ in ids[:limit]]
         return {"devices": page, "more": len(ids) > limit, "after": ids[:limit][-1] if page else after}
-
-    async def _alarms(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        last = self.outbox.last_seq  # as of now: what comes meanwhile is for the next request
-        events, more = await self.outbox.history(arguments["after"], arguments["limit"])
-        return {
-            "alarms": [event.body for event in events],
-            "more": more,
-            "after": events[-1].seq if events else arguments["after"],
-            "first_seq": self.outbox.first_seq,
-            "last_seq": last,
-        }
 
     async def _refresh(self, arguments: dict[str, Any]) -> dict[str, Any]:
         backend = arguments.get("backend")

@@ -57,6 +57,8 @@ class GroupDevices:
         device = self._registry.devices.get(id_)
         if device is not None and device.kind == GROUP_KIND:
             return {(device.backend, device.vendor_id)}
+        if device is not None and device.kind is not None:
+            return set(self._groups_of.get(device.via or "", ()))
         before = self._groups_of.pop(id_, {})
         groups: dict[Group, str] = {}
         if device is not None and device.kind is None and device.groups:
@@ -103,4 +105,5 @@ class GroupDevices:
             "devices_online": sum(each is True for each in online),
             "devices_offline": sum(each is False for each in online),
             "devices_with_alarms": sum(map(self._hub.has_active_alarm, members)),
+            **self._hub.alarm_counts(members),
         }

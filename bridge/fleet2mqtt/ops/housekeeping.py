@@ -7,9 +7,10 @@ import logging
 from typing import Any
 
 from fleet2mqtt.aio import wait_for_event
+from fleet2mqtt.alarms.manager import AlarmManager
 from fleet2mqtt.contract.payloads import dumps, now
 from fleet2mqtt.contract.topics import Topics
-from fleet2mqtt.devices.builtin_entities import BRIDGE
+from fleet2mqtt.devices.builtin_entities import BRIDGE, count_values
 from fleet2mqtt.devices.model import Device, EntityDescription, read_state
 from fleet2mqtt.errors import Disconnected, OutboxError, Refused
 from fleet2mqtt.hub import Hub
@@ -39,6 +40,7 @@ class Housekeeping:
         status: Status,
         topics: Topics,
         entities: tuple[EntityDescription, ...],
+        alarms: AlarmManager,
     ) -> None:
         """`entities` are those of the bridge's own device, read from its health."""
         self._hub = hub
@@ -48,6 +50,7 @@ class Housekeeping:
         self._status = status
         self._topics = topics
         self._entities = entities
+        self._alarms = alarms
 
     def publish_info(self) -> None:
         """Publish `bridge/info`; the MQTT protocol in it is known once connected."""
@@ -93,9 +96,16 @@ class Housekeeping:
             except OutboxError as error:
                 _LOG.warning("the alarm summary cannot be made: %s", error)
             else:
-                self._publisher.set_retained(self._topics.alarm_summary, dumps(summary))
+                counts = self._alarms.counts()
+                self._publisher.set_retained(self._topics.alarm_summary, dumps(summary | counts))
+                self._show_counts()
             await asyncio.sleep(MIN_INTERVAL)
             await wait_for_event(self._hub.alarms_changed, HEALTH_INTERVAL)
+
+    def _show_counts(self) -> None:
+        """Show the standing alarms of each backend at its own device."""
+        for backend, counts in self._alarms.counts_by_backend().items():
+            self._hub.set_values(backend, count_values(counts))
 
     async def run_log(self, log: MqttLog) -> None:
         """Publish warnings on `bridge/logging`, until cancelled; without a connection they wait for one."""

@@ -282,6 +282,10 @@ class Outbox:
         """Return the raise event with an id, or else its clear event; None if it is no longer here."""
         return await self._group.read(queries.event_of, id_)
 
+    async def acknowledgements(self, ids: Sequence[str]) -> dict[str, AlarmEvent]:
+        """Return the last event of each alarm that acknowledged it or took that back, by the id of its raise event."""
+        return await self._group.read(queries.acknowledgements, ids)
+
     async def changes_of(self, raised: AlarmEvent) -> list[AlarmEvent]:
         """Return the events of an alarm that are still here, its raise event first: up to its clear, or next raise."""
         return await self._group.read(queries.changes_of, raised)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+
+import orjson
 
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.outbox.models import AlarmEvent, DeadLetter, restore
@@ -74,6 +76,17 @@ def event_of(db: sqlite3.Connection, id_: str) -> AlarmEvent | None:
         (id_,),
     ).fetchone()
     return None if row is None else restore(*row)
+
+
+def acknowledgements(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, AlarmEvent]:
+    """Return the last event of each alarm that acknowledged it or took that back, by the id of its raise event."""
+    rows = db.execute(
+        "SELECT seq, active, alarm_key, body FROM event"
+        " WHERE id IN (SELECT value FROM json_each(?)) AND type IN ('acknowledged', 'unacknowledged')"
+        " AND body IS NOT NULL ORDER BY seq",
+        (orjson.dumps(ids).decode(),),
+    )
+    return {event.id: event for event in (restore(*row) for row in rows)}
 
 
 def changes_of(db: sqlite3.Connection, raised: AlarmEvent) -> list[AlarmEvent]:

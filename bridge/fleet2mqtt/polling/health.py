@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fleet2mqtt.contract.payloads import now, stamp
-from fleet2mqtt.errors import BackendError
+from fleet2mqtt.errors import AuthenticationError, BackendError
 from fleet2mqtt.sdk.api import Backend, SubscriptionStatus
 from fleet2mqtt.sdk.poll_figures import PollFigures
 
@@ -71,6 +71,18 @@ class BackendHealth:
         ]
         since = [moment for moment in judged if moment is not None]
         return max(since) if since and len(since) == len(judged) else None
+
+    @property
+    def status(self) -> str | None:
+        """`ok`, `unreachable`, `denied` or `stale`; None until the backend was available or failed often enough."""
+        if self.stale_since is not None:
+            return "stale"
+        if self.available:
+            return "ok"
+        primary = [self.sources[source.name] for source in self.backend.sources if source.primary]
+        if any(isinstance(source.error, AuthenticationError) for source in primary):
+            return "denied"
+        return "unreachable" if any(source.failures >= DOWN_AFTER for source in primary) else None
 
     def json(self) -> dict[str, Any]:
         """Return the health payload; it contains no secret."""

@@ -116,7 +116,8 @@ class AlarmPublisher:
         asyncio.get_running_loop().call_later(seconds, self._start_over)
 
     async def _publish(self, event: AlarmEvent) -> None:
-        topic = self._topics.alarm_event(event.severity, event.device)
+        topic_of = self._topics.alarm_suppressed if event.suppressed else self._topics.alarm_event
+        topic = topic_of(event.severity, event.device)
         try:
             future = await self._mqtt.submit(topic, event.data)
         except Refused as refusal:

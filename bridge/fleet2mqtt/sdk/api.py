@@ -8,6 +8,8 @@ A platform is a module named by an entry point of the group `fleet2mqtt.platform
     connect(context)                an async context manager that gives a Backend, without asking the vendor anything
     ACTIONS: tuple[ActionDescription, ...]
                                     optional: the table of its actions, by which names in `allow` are validated
+    CONDITIONS: tuple[Condition, ...]
+                                    optional: the alarms that the bridge raises itself from what it reads
     FORMER_ACTIONS: frozenset[str]  optional: names of actions that earlier versions had
     check(options)                  optional: what is wrong in no option alone, as an iterable of vol.Invalid with the
                                     path of the option to change; `options` as the file has them, right or wrong
@@ -29,6 +31,7 @@ from zoneinfo import ZoneInfo
 
 import voluptuous as vol
 
+from fleet2mqtt.devices.conditions import Condition
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import ClientT, Device, EntityDescription, Update
 from fleet2mqtt.errors import BackendError
@@ -263,6 +266,12 @@ def contradictions(platform: Platform, options: Mapping[str, Any]) -> list[vol.I
 def action_table(platform: Platform) -> tuple[ActionDescription, ...] | None:
     """Return the table of a platform's actions, None for a platform that has none to be read before it is connected."""
     table: tuple[ActionDescription, ...] | None = getattr(platform, "ACTIONS", None)
+    return table
+
+
+def conditions(platform: Platform) -> tuple[Condition, ...]:
+    """Return the table of a platform's conditions."""
+    table: tuple[Condition, ...] = getattr(platform, "CONDITIONS", ())
     return table
 
 

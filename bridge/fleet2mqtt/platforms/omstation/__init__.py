@@ -13,6 +13,7 @@ from fleet2mqtt.platforms.omstation.assets import ASSETS as ASSETS_CALL
 from fleet2mqtt.platforms.omstation.assets import PREFIX, AssetClient, AssetServer
 from fleet2mqtt.platforms.omstation.auth import Session
 from fleet2mqtt.platforms.omstation.client import Client
+from fleet2mqtt.platforms.omstation.conditions import CONDITIONS
 from fleet2mqtt.platforms.omstation.coordinator import Coordinator
 from fleet2mqtt.platforms.omstation.device_store import DeviceStore
 from fleet2mqtt.platforms.omstation.entities import ASSETS, AUTHORISATIONS, LATTICES, MANUFACTURER, STATIONS, TITLE
@@ -28,7 +29,7 @@ from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.token_store import TokenStore
 from fleet2mqtt.sdk.updates import UpdateFactory
 
-__all__ = ["ACTIONS", "SCHEMA", "check", "connect"]
+__all__ = ["ACTIONS", "CONDITIONS", "SCHEMA", "check", "connect"]
 
 CONCURRENCY = 1
 

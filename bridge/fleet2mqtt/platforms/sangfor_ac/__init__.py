@@ -11,6 +11,7 @@ from fleet2mqtt.platforms.sangfor_ac.appliance import Appliance
 from fleet2mqtt.platforms.sangfor_ac.call_selection import CallSelection
 from fleet2mqtt.platforms.sangfor_ac.capabilities import Capabilities
 from fleet2mqtt.platforms.sangfor_ac.client import Client
+from fleet2mqtt.platforms.sangfor_ac.conditions import CONDITIONS
 from fleet2mqtt.platforms.sangfor_ac.coordinator import Coordinator
 from fleet2mqtt.platforms.sangfor_ac.device_store import DeviceStore
 from fleet2mqtt.platforms.sangfor_ac.entities import (
@@ -36,7 +37,7 @@ from fleet2mqtt.sdk.http_client import HttpClient, open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 from fleet2mqtt.sdk.updates import UpdateFactory
 
-__all__ = ["ACTIONS", "SCHEMA", "check", "connect"]
+__all__ = ["ACTIONS", "CONDITIONS", "SCHEMA", "check", "connect"]
 
 CONCURRENCY = 1
 _LANGUAGES = {"zh": "zh-CN", "en": "en-US"}

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fleet2mqtt.devices.model import EntityDescriptions
 from fleet2mqtt.platforms.smart_gateway.actions import ACTIONS, backend_actions
 from fleet2mqtt.platforms.smart_gateway.client import API, ENVELOPE, Client
+from fleet2mqtt.platforms.smart_gateway.conditions import CONDITIONS
 from fleet2mqtt.platforms.smart_gateway.coordinator import Coordinator
 from fleet2mqtt.platforms.smart_gateway.device_store import Area, DeviceStore
 from fleet2mqtt.platforms.smart_gateway.entities import DETAILS, GATEWAY, channel_entities
@@ -23,7 +24,7 @@ from fleet2mqtt.sdk.rate_limiter import RateLimiter
 from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.updates import UpdateFactory
 
-__all__ = ["ACTIONS", "SCHEMA", "connect"]
+__all__ = ["ACTIONS", "CONDITIONS", "SCHEMA", "connect"]
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from fleet2mqtt.platforms.thingscloud.alarm_matching import AlarmMatcher
 from fleet2mqtt.platforms.thingscloud.alarms import Backfill
 from fleet2mqtt.platforms.thingscloud.auth import TokenProvider, check_login, credentials_from
 from fleet2mqtt.platforms.thingscloud.client import ENVELOPE, Client, parse
+from fleet2mqtt.platforms.thingscloud.conditions import CONDITIONS
 from fleet2mqtt.platforms.thingscloud.coordinator import Coordinator
 from fleet2mqtt.platforms.thingscloud.entities import MANUFACTURER, TITLE
 from fleet2mqtt.platforms.thingscloud.push import build_pushes
@@ -22,7 +23,7 @@ from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.sdk.http_client import open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
-__all__ = ["ACTIONS", "SCHEMA", "check", "connect"]
+__all__ = ["ACTIONS", "CONDITIONS", "SCHEMA", "check", "connect"]
 
 
 def check(options: Mapping[str, Any]) -> Iterator[vol.Invalid]:

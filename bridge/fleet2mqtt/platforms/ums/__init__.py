@@ -9,6 +9,7 @@ from fleet2mqtt.devices.model import EntityDescription
 from fleet2mqtt.platforms.ums.actions import ACTIONS, actions
 from fleet2mqtt.platforms.ums.backfill import Backfill
 from fleet2mqtt.platforms.ums.client import ENVELOPE, Client, base_url
+from fleet2mqtt.platforms.ums.conditions import CONDITIONS
 from fleet2mqtt.platforms.ums.coordinator import Coordinator
 from fleet2mqtt.platforms.ums.entities import (
     EVENTS,
@@ -28,7 +29,7 @@ from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.sdk.http_client import open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
-__all__ = ["ACTIONS", "SCHEMA", "connect"]
+__all__ = ["ACTIONS", "CONDITIONS", "SCHEMA", "connect"]
 
 
 @asynccontextmanager

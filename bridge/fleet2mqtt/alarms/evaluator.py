@@ -1,0 +1,222 @@
+"""The evaluator of conditions: raises and clears the alarms that the bridge makes from what it reads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fleet2mqtt.aio import wait_for_event
+from fleet2mqtt.devices.conditions import ConditionTable
+from fleet2mqtt.devices.model import Alarm, Device, Severity, Update, UpdateOrigin
+from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.errors import OutboxError
+from fleet2mqtt.outbox import AlarmEvent
+
+_LOG = logging.getLogger(__name__)
+
+Accept = Callable[[Update], Awaitable[object]]
+DISK_RETRY_DELAY = 5.0
+TIME_CHECK = 60.0
+"""Seconds between two looks at values that change by themselves: timestamps that come nearer."""
+CATEGORY = "condition"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Condition:
+    """State of one condition of one device: the id of its alarm while that is active, and a change that waits.
+
+    `since` is when the condition began to differ from that, `due` (of the event loop's clock) when it is delayed until.
+    """
+
+    alarm: str | None = None
+    severity: Severity = Severity.INDETERMINATE
+    since: datetime | None = None
+    due: float | None = None
+
+
+class ConditionEvaluator:
+    """Evaluates the conditions of every device when its values change, and after their delays.
+
+    `tables` returns the conditions of a backend as it is configured now. A value that is not known changes nothing, so
+    an alarm survives a restart: its condition is evaluated again once its device has been read.
+    """
+
+    def __init__(self, registry: Registry, tables: Callable[[str], ConditionTable], language: str) -> None:
+        self._registry = registry
+        self._tables = tables
+        self._language = language
+        self._states: dict[tuple[str, str], _Condition] = {}
+        self._keys: dict[str, set[str]] = {}
+        """Keys of the conditions that have a state, by device."""
+        self._to_evaluate: dict[str, None] = {}
+        self._evaluated: set[str] = set()
+        """Devices that were evaluated since the start."""
+        self._work = asyncio.Event()
+
+    def restore(self, active: Iterable[AlarmEvent]) -> None:
+        """Continue with the active alarms of the last run."""
+        for event in active:
+            if event.body["source"] == UpdateOrigin.CONDITION:
+                self._state(event.device, event.alarm_key).alarm = event.id
+
+    def on_devices(self, ids: Iterable[str], changed: Iterable[str]) -> None:
+        """Evaluate devices soon that changed, or that were read for the first time since the start."""
+        self._to_evaluate |= dict.fromkeys(changed)
+        self._to_evaluate |= dict.fromkeys(id_ for id_ in ids if id_ not in self._evaluated)
+        if self._to_evaluate:
+            self._work.set()
+
+    def on_options(self, backend: str) -> None:
+        """Evaluate the devices of a backend again that were read: its options may have changed."""
+        self._to_evaluate |= dict.fromkeys(id_ for id_ in self._registry.of_backend(backend) if id_ in self._evaluated)
+        self._work.set()
+
+    def on_removed(self, ids: Iterable[str]) -> None:
+        """Forget devices that are gone, and their alarms."""
+        for id_ in ids:
+            for key in self._keys.pop(id_, ()):
+                self._states.pop((id_, key), None)
+            self._evaluated.discard(id_)
+            self._to_evaluate.pop(id_, None)
+
+    async def run(self, accept: Accept) -> None:
+        """Evaluate what changed and pass alarms to `accept`, until cancelled."""
+        looked = time.monotonic()
+        while True:
+            self._work.clear()
+            if time.monotonic() - looked >= TIME_CHECK:
+                looked = time.monotonic()
+                self._to_evaluate |= dict.fromkeys(self._evaluated)
+            while self._to_evaluate:
+                id_ = next(iter(self._to_evaluate))
+                del self._to_evaluate[id_]
+                if (device := self._registry.complete_device(id_)) is not None:
+                    self._evaluate(device)
+            try:
+                await self._apply(accept)
+            except OutboxError as error:
+                _LOG.warning("alarms of conditions wait: %s; trying again in %g s", error, DISK_RETRY_DELAY)
+                await asyncio.sleep(DISK_RETRY_DELAY)
+                continue
+            await wait_for_event(self._work, self._delay())
+
+    def _evaluate(self, device: Device) -> None:
+        """Find out which conditions of a device differ from their alarms, and when those shall change."""
+        self._evaluated.add(device.id)
+        conditions = self._tables(device.backend).of(device, *self._ancestors(device))
+        clock, now = time.monotonic(), datetime.now(UTC)
+        for condition in conditions:
+            state = self._states.get((device.id, condition.key))
+            active = state is not None and state.alarm is not None
+            holds = condition.holds(device, active=active, now=now)
+            if holds is None:
+                continue
+            if holds is active:
+                self._settle(device.id, condition.key)
+                continue
+            state = self._state(device.id, condition.key)
+            if state.due is None:
+                state.since, state.due = now, clock + (condition.on_delay if holds else condition.off_delay)
+        if device.id not in self._keys:
+            return
+        for key in self._keys[device.id] - {condition.key for condition in conditions}:  # no longer enabled
+            state = self._states[device.id, key]
+            if state.alarm is None:
+                self._drop(device.id, key)
+            elif state.due is None:
+                state.since, state.due = now, clock
+
+    def _ancestors(self, device: Device) -> Iterator[Device]:
+        via, seen = device.via, {device.id}
+        while via and via not in seen and (found := self._registry.devices.get(via)) is not None:
+            seen.add(via)
+            yield found
+            via = found.via
+
+    async def _apply(self, accept: Accept) -> None:
+        """Raise and clear the alarms that are due, one backend after another. Raises OutboxError."""
+        clock = time.monotonic()
+        due = [id_ for id_, state in self._states.items() if state.due is not None and state.due <= clock]
+        alarms: dict[str, list[tuple[tuple[str, str], Alarm]]] = {}
+        for id_, key in due:
+            device = self._registry.complete_device(id_)
+            if device is None:
+                self._drop(id_, key)
+                continue
+            alarm = self._alarm(device, key)
+            alarms.setdefault(device.backend, []).append(((id_, key), alarm))
+        for backend, listed in alarms.items():
+            now = datetime.now(UTC)
+            await accept(
+                Update(
+                    backend=backend,
+                    origin=UpdateOrigin.CONDITION,
+                    requested_at=clock,
+                    observed_at=now,
+                    alarms=tuple(alarm for _, alarm in listed),
+                )
+            )
+            for (id_, key), alarm in listed:
+                if alarm.cleared:
+                    self._drop(id_, key)
+                else:
+                    state = self._state(id_, key)
+                    state.alarm, state.severity, state.since, state.due = alarm.id, alarm.severity, None, None
+                self._to_evaluate[id_] = None  # it may have changed meanwhile
+        if self._to_evaluate:
+            self._work.set()
+
+    def _alarm(self, device: Device, key: str) -> Alarm:
+        state = self._states[device.id, key]
+        since = state.since or datetime.now(UTC)
+        table = self._tables(device.backend)
+        conditions = {each.key: each for each in table.of(device, *self._ancestors(device))}
+        condition = conditions.get(key) or table.get(key)
+        raised = state.alarm is None
+        backend = device.backend or device.id
+        return Alarm(
+            id=state.alarm or f"{backend}:{device.id}.{key}.{int(since.timestamp() * 1000)}",
+            backend=backend,
+            device=device.id,
+            severity=condition.severity if raised and condition else Severity.CLEARED,
+            level=condition.severity.value if condition else "",
+            name=key,
+            alarm_type=key,
+            raised_at=since,
+            source=UpdateOrigin.CONDITION,
+            cleared=not raised,
+            active=True,
+            alarm_key=key,
+            category=CATEGORY,
+            description=condition.describe(device, self._language) if condition else None,
+            description_en=condition.describe(device, "en") if condition else None,
+        )
+
+    def _delay(self) -> float:
+        clock = time.monotonic()
+        due = (state.due for state in self._states.values() if state.due is not None)
+        return min(TIME_CHECK, max(0.0, min(due, default=clock + TIME_CHECK) - clock))
+
+    def _state(self, device: str, key: str) -> _Condition:
+        self._keys.setdefault(device, set()).add(key)
+        return self._states.setdefault((device, key), _Condition())
+
+    def _settle(self, device: str, key: str) -> None:
+        """Cancel a change that was waiting: the condition is again as its alarm says."""
+        state = self._states.get((device, key))
+        if state is None:
+            return
+        state.since = state.due = None
+        if state.alarm is None:
+            self._drop(device, key)
+
+    def _drop(self, device: str, key: str) -> None:
+        self._states.pop((device, key), None)
+        if (keys := self._keys.get(device)) is not None:
+            keys.discard(key)
+            if not keys:
+                del self._keys[device]

@@ -1,0 +1,92 @@
+"""Alarm handling: what the hub does with alarms on their way in, as one component."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from fleet2mqtt.alarms.evaluator import ConditionEvaluator
+from fleet2mqtt.alarms.expiry import AlarmExpiry
+from fleet2mqtt.alarms.maintenance import MaintenanceWindows
+from fleet2mqtt.alarms.manager import AlarmManager, AlarmOptions
+from fleet2mqtt.contract.topics import Topics
+from fleet2mqtt.devices.alarm_rules import NO_RULES, AlarmRules
+from fleet2mqtt.devices.conditions import NO_CONDITIONS, ConditionTable
+from fleet2mqtt.devices.model import Alarm, UpdateOrigin
+from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.outbox import AlarmEvent, Outbox
+from fleet2mqtt.publishing.publisher import Publisher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmSources:
+    """Where alarms come from, as it is configured now: conditions and rules by backend."""
+
+    tables: Callable[[str], ConditionTable] = lambda _: NO_CONDITIONS
+    rules_of: Callable[[str], AlarmRules] = lambda _: NO_RULES
+    language: str = "en"
+
+
+class AlarmHandling:
+    """Applies rules to vendors' alarms, evaluates conditions, and tells the manager of both."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what alarms are made from, stored in and shown by
+        self,
+        outbox: Outbox,
+        registry: Registry,
+        publisher: Publisher,
+        topics: Topics,
+        windows: MaintenanceWindows,
+        on_events: Callable[[], None],
+        options: AlarmOptions | None = None,
+        sources: AlarmSources | None = None,
+    ) -> None:
+        """`on_events` is called when new events are in the outbox."""
+        self._sources = sources or AlarmSources()
+        self._outbox = outbox
+        self.manager = AlarmManager(
+            outbox, registry, publisher, topics, windows, options or AlarmOptions(), self._is_unreachable, on_events
+        )
+        self.evaluator = ConditionEvaluator(registry, self._sources.tables, self._sources.language)
+        self.expiry = AlarmExpiry(self._sources.rules_of)
+
+    def _is_unreachable(self, event: AlarmEvent) -> bool:
+        """Return True for the alarm of a condition that means that nothing is known of the sub-devices."""
+        if event.body["source"] != UpdateOrigin.CONDITION:
+            return False
+        condition = self._sources.tables(event.body["backend"]).get(event.alarm_key)
+        return condition is not None and condition.unreachable
+
+    async def restore(self) -> None:
+        """Start from what the outbox stores. Raises OutboxError."""
+        await self.manager.restore()
+        active = [record.event for record in self.manager.active()]
+        self.evaluator.restore(active)
+        self.expiry.restore(active)
+
+    def classify(
+        self, backend: str, alarms: Iterable[Alarm], origin: UpdateOrigin
+    ) -> tuple[list[Alarm], dict[str, str | None]]:
+        """Return alarms as the rules want them, marked if they are withheld, and the texts to store with them."""
+        if origin is not UpdateOrigin.CONDITION:
+            alarms = self._sources.rules_of(backend).apply(alarms, self._sources.language)
+        return self.manager.classify(alarms)
+
+    def on_event(self, event: AlarmEvent) -> None:
+        """Record a new event."""
+        self.manager.on_event(event)
+        self.expiry.on_event(event)
+
+    def on_devices(self, read: Iterable[str], changed: Iterable[str], discovered: Iterable[str] = ()) -> None:
+        """Look at devices that were read, changed, or are new."""
+        self.evaluator.on_devices(read, changed)
+        self.manager.on_devices(discovered)
+
+    async def on_removed(self, ids: Iterable[str]) -> bool:
+        """End the active alarms of devices that are gone; return True if there were any. Raises OutboxError."""
+        gone = tuple(ids)
+        self.evaluator.on_removed(gone)
+        self.expiry.on_removed(gone)
+        ended = await self._outbox.forget(gone)
+        self.manager.on_ended(ended)
+        return bool(ended)

@@ -1,0 +1,277 @@
+"""Alarm management through the broker: conditions, operators, maintenance windows, suppression, restarts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest_asyncio
+
+from tests.bridge_under_test import LINE, MAC, VOIP, RunningBridge, Site, open_site, retained
+from tests.waiting import PATIENCE, wait_for_answer, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+ACTIVE = "fleet2mqtt/alarm/active/"
+NO_DELAY = {"suppression_delay": 0}
+
+
+@pytest_asyncio.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path) as site:
+        yield site
+
+
+async def drop_gateway(site: Site, bridge: RunningBridge, *, online: bool = False) -> None:
+    site.ums.set_online(MAC, online, push=False)
+    await bridge.refresh(backend="hq_voip")
+
+
+async def active(bridge: RunningBridge, device: str, alarm: str, **wanted: Any) -> dict[str, Any]:
+    """The retained alarm, once it has these members."""
+    topic = f"{ACTIVE}{device}/{alarm}"
+
+    def shown() -> dict[str, Any] | None:
+        message = bridge.seen.latest(topic)
+        if message is None or not message.payload:
+            return None
+        body: dict[str, Any] = message.json
+        return body if {name: body[name] for name in wanted} == wanted else None
+
+    return await wait_until(shown, lambda: f"{topic} with {wanted}: {bridge.seen.latest(topic)}", PATIENCE)
+
+
+async def is_cleared(bridge: RunningBridge, device: str, alarm: str) -> None:
+    topic = f"{ACTIVE}{device}/{alarm}"
+
+    async def gone() -> bool:
+        return not (await retained(bridge.broker, topic)).get(topic)
+
+    await wait_for_answer(gone, lambda: f"{topic} cleared", PATIENCE)
+
+
+def types(bridge: RunningBridge, topic: str = "event", device: str = VOIP) -> list[str]:
+    return [message.json["type"] for message in bridge.seen.all(f"fleet2mqtt/alarm/{topic}/+/{device}")]
+
+
+async def have_types(bridge: RunningBridge, *wanted: str, topic: str = "event", device: str = VOIP) -> None:
+    await wait_until(
+        lambda: types(bridge, topic, device) == list(wanted),
+        lambda: f"{topic} {wanted}: {types(bridge, topic, device)}",
+        PATIENCE,
+    )
+
+
+async def do(bridge: RunningBridge, name: str, **arguments: Any) -> dict[str, Any]:
+    answer = await bridge.ask(name, **arguments)
+    assert answer["status"] == "ok", answer
+    data: dict[str, Any] = answer["data"]
+    return data
+
+
+def soon(**offset: float) -> str:
+    return (datetime.now(UTC) + timedelta(**offset)).isoformat()
+
+
+async def test_condition_is_raised_acknowledged_and_cleared(site: Site) -> None:
+    async with site.bridge(branch=None) as bridge:
+        await bridge.settle()
+        await drop_gateway(site, bridge)
+        raised = await active(bridge, VOIP, "gateway_offline", state="active", acknowledged=False)
+        assert (raised["severity"], raised["source"], raised["alarm_type"]) == (
+            "critical",
+            "condition",
+            "gateway_offline",
+        )
+        await bridge.shows(VOIP, "alarm_active", "ON")
+        data = await do(bridge, "alarm_acknowledge", id=raised["id"], operator="Li", text="on it")
+        assert (data["changed"], data["alarm"]["type"], data["alarm"]["operator"]) == (True, "acknowledged", "Li")
+        await active(bridge, VOIP, "gateway_offline", acknowledged=True, acknowledged_by="Li")
+        again = await do(bridge, "alarm_acknowledge", device=VOIP, alarm="gateway_offline")
+        assert (again["changed"], again["seq"]) == (False, None)
+        await drop_gateway(site, bridge, online=True)
+        await is_cleared(bridge, VOIP, "gateway_offline")
+        await have_types(bridge, "raised", "acknowledged", "cleared")
+        await bridge.shows(VOIP, "alarm_active", "OFF")
+        found = await do(bridge, "alarm", id=raised["id"])
+        assert [change["type"] for change in found["changes"]] == ["raised", "acknowledged", "cleared"]
+        assert (found["alarm"]["state"], found["alarm"]["acknowledged_by"]) == ("cleared", "Li")
+        listed = await do(bridge, "alarms", device=VOIP, text="gateway_offline")
+        assert [event["type"] for event in listed["alarms"]] == ["raised", "acknowledged", "cleared"]
+
+
+async def test_condition_survives_a_restart_without_an_event(site: Site) -> None:
+    async with site.bridge(branch=None) as bridge:
+        await bridge.settle()
+        await drop_gateway(site, bridge)
+        raised = await active(bridge, VOIP, "gateway_offline")
+        acknowledged = await do(bridge, "alarm_acknowledge", id=raised["id"])
+        await active(bridge, VOIP, "gateway_offline", acknowledged=True)
+        await bridge.crash()
+    async with site.bridge(branch=None) as bridge:
+        await bridge.settle()
+        await active(bridge, VOIP, "gateway_offline", acknowledged=True, id=raised["id"])
+        await drop_gateway(site, bridge, online=True)
+        await is_cleared(bridge, VOIP, "gateway_offline")
+        await wait_until(lambda: "cleared" in types(bridge), "the clear event", PATIENCE)
+        # The crash may repeat an event, with its seq.
+        events = [message.json for message in bridge.seen.all(f"fleet2mqtt/alarm/event/+/{VOIP}")]
+        assert [event["type"] for event in events if event["seq"] > acknowledged["seq"]] == ["cleared"]
+
+
+async def test_shelved_alarm_goes_to_the_suppressed_topic_until_its_time(site: Site) -> None:
+    async with site.bridge(branch=None) as bridge:
+        await bridge.settle()
+        await drop_gateway(site, bridge)
+        raised = await active(bridge, VOIP, "gateway_offline")
+        until = soon(seconds=4)
+        await do(bridge, "alarm_shelve", id=raised["id"], until=until, operator="Li")
+        await active(bridge, VOIP, "gateway_offline", shelved_by="Li")
+        await do(bridge, "alarm_acknowledge", id=raised["id"])
+        await have_types(bridge, "acknowledged", topic="suppressed")
+        await have_types(bridge, "raised", "shelved", "unshelved")
+        late = bridge.seen.all(f"fleet2mqtt/alarm/event/critical/{VOIP}")[-1].json
+        assert (late["state"], late["operator"], late["shelved_until"]) == ("active", "fleet2mqtt", None)
+        await active(bridge, VOIP, "gateway_offline", shelved_until=None, acknowledged=True)
+
+
+async def test_shelf_beyond_the_maximum_is_refused(site: Site) -> None:
+    async with site.bridge(branch=None) as bridge:
+        await bridge.settle()
+        await drop_gateway(site, bridge)
+        raised = await active(bridge, VOIP, "gateway_offline")
+        for until in (soon(hours=25), soon(seconds=-1)):
+            answer = await bridge.ask("alarm_shelve", id=raised["id"], until=until)
+            assert answer["error"]["code"] == "invalid_arguments"
+        answer = await bridge.ask("alarm_close", id=raised["id"])
+        assert answer["error"]["code"] == "still_active"
+        answer = await bridge.ask("alarm_acknowledge", id="hq_voip:none")
+        assert answer["error"]["code"] == "unknown_alarm"
+
+
+async def test_alarm_of_a_line_is_suppressed_while_its_gateway_is_offline(site: Site) -> None:
+    async with site.bridge(branch=None, alarms=NO_DELAY) as bridge:
+        await bridge.settle()
+        site.ums.set_line(MAC, "FXO-7", con_state="1")
+        await bridge.refresh(backend="hq_voip")
+        await active(bridge, LINE, "line_below_threshold", suppressed_by=None)
+        await drop_gateway(site, bridge)
+        parent = await active(bridge, VOIP, "gateway_offline")
+        suppressed = await active(bridge, LINE, "line_below_threshold", suppressed_by=parent["id"])
+        await do(bridge, "alarm_acknowledge", id=suppressed["id"])
+        await have_types(bridge, "acknowledged", topic="suppressed", device=LINE)
+        await drop_gateway(site, bridge, online=True)
+        await active(bridge, LINE, "line_below_threshold", suppressed_by=None)
+        site.ums.set_line(MAC, "FXO-7", con_state="2")
+        await bridge.refresh(backend="hq_voip")
+        await have_types(bridge, "raised", "cleared", device=LINE)
+
+
+async def test_maintenance_window_suppresses_and_its_end_is_announced_once(site: Site) -> None:
+    async with site.bridge(branch=None) as bridge:
+        await bridge.settle()
+        window = await do(
+            bridge, "maintenance_add", selector={"device": VOIP}, end=soon(hours=1), operator="Li", text="new cable"
+        )
+        assert window["active"]
+        await bridge.shows(VOIP, "maintenance", "ON")
+        await drop_gateway(site, bridge)
+        await active(bridge, VOIP, "gateway_offline", suppressed_by=f"maintenance:{window['id']}")
+        await have_types(bridge, "raised", topic="suppressed")
+        listed = await do(bridge, "maintenance_list")
+        assert [each["id"] for each in listed["windows"]] == [window["id"]]
+        await do(bridge, "maintenance_remove", id=window["id"])
+        await have_types(bridge, "unsuppressed")
+        await bridge.shows(VOIP, "maintenance", "OFF")
+        await active(bridge, VOIP, "gateway_offline", suppressed_by=None)
+        assert types(bridge) == ["unsuppressed"]
+
+
+async def test_switch_opens_and_ends_maintenance_across_a_crash(site: Site) -> None:
+    async with site.bridge(branch=None) as bridge:
+        await bridge.settle()
+        result = await bridge.set_key(VOIP, "maintenance", "ON")
+        assert result["status"] == "confirmed", result
+        await bridge.crash()
+    async with site.bridge(branch=None) as bridge:
+        await bridge.settle()
+        await bridge.shows(VOIP, "maintenance", "ON")
+        await drop_gateway(site, bridge)
+        await have_types(bridge, "raised", topic="suppressed")
+        assert types(bridge) == []
+        result = await bridge.set_key(VOIP, "maintenance", "OFF")
+        assert result["status"] == "confirmed", result
+        await have_types(bridge, "unsuppressed")
+
+
+async def test_vendors_recovery_pair_clears(site: Site) -> None:
+    rules = {"alarms": {"recovers": {"raised": 33, "by": 34}, "severity": {33: "warning"}}}
+    async with site.bridge(branch=None, hq_voip=rules) as bridge:
+        await bridge.settle()
+        await site.push(site.ums.raise_alarm(MAC, push=False, event_id=33, line_id="7"))
+        raised = await active(bridge, VOIP, "33_line_7", severity="warning", state="active")
+        await site.push(site.ums.raise_alarm(MAC, push=False, event_id=34, line_id="7"))
+        await is_cleared(bridge, VOIP, "33_line_7")
+        await have_types(bridge, "raised", "cleared")
+        found = await do(bridge, "alarm", id=raised["id"])
+        assert [change["type"] for change in found["changes"]] == ["raised", "cleared"]
+
+
+async def test_alarm_without_recovery_can_be_acknowledged(site: Site) -> None:
+    async with site.bridge(branch=None) as bridge:
+        await bridge.settle()
+        await site.push(site.ums.raise_alarm(MAC, push=False, event_id=33, line_id="7"))
+        await have_types(bridge, "raised")
+        event = bridge.seen.all(f"fleet2mqtt/alarm/event/+/{VOIP}")[0].json
+        await do(bridge, "alarm_acknowledge", id=event["id"], operator="Li")
+        await have_types(bridge, "raised", "acknowledged")
+        listed = await do(bridge, "alarms", acknowledged=True)
+        assert [each["acknowledged_by"] for each in listed["alarms"]] == ["Li", "Li"]
+        assert (await do(bridge, "alarm_acknowledge", id=event["id"]))["changed"] is False
+        answer = await bridge.ask("alarm_close", id=event["id"])
+        assert answer["error"]["code"] == "not_active"
+
+
+async def test_alarm_is_cleared_after_the_time_of_its_rule(site: Site) -> None:
+    async with site.bridge(branch=None, hq_voip={"alarms": {"clear_after": {33: 1}}}) as bridge:
+        await bridge.settle()
+        await site.push(site.ums.raise_alarm(MAC, push=False, event_id=33, line_id="7"))
+        await have_types(bridge, "raised", "cleared")
+        await is_cleared(bridge, VOIP, "33_line_7")
+
+
+async def test_backend_that_cannot_be_reached_is_an_alarm(site: Site) -> None:
+    async with site.bridge(branch=None) as bridge:
+        await bridge.settle()
+        await site.stop_vendors()
+        for _ in range(3):
+            await bridge.refresh(backend="hq_voip")
+        await active(bridge, "hq_voip", "backend_unreachable", severity="critical")
+        await bridge.shows("hq_voip", "backend_status", "unreachable")
+
+
+async def test_filters_of_the_alarms_request(site: Site) -> None:
+    async with site.bridge(branch=None) as bridge:
+        await bridge.settle()
+        await site.push(site.ums.raise_alarm(MAC, push=False, event_id=33, line_id="7"))
+        await drop_gateway(site, bridge)
+        await active(bridge, VOIP, "gateway_offline")
+        names = {
+            "gateway_offline": {"state": "active", "device": VOIP},
+            "eEMS_NOTIFY_IPEXT_OFFLINE": {"text": "ipext", "since": soon(minutes=-1)},
+        }
+        for name, filters in names.items():
+            listed = await do(bridge, "alarms", **filters)
+            assert [each["name"] for each in listed["alarms"]] == [name], filters
+        nothing: tuple[dict[str, Any], ...] = (
+            {"backend": "branch"},
+            {"severity": "minor"},
+            {"since": soon(days=1)},
+            {"shelved": True},
+        )
+        for filters in nothing:
+            assert (await do(bridge, "alarms", **filters))["alarms"] == [], filters
+        both = {"device": VOIP, "severity": ["critical", "major"], "since": soon(minutes=-1), "until": soon(days=1)}
+        assert len((await do(bridge, "alarms", **both))["alarms"]) == 2
