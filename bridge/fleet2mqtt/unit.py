@@ -134,6 +134,7 @@ class BackendConnector:
             selects=self.selection.selects,
             excludes_kind=config.selection.excludes_kind,
             is_enabled=config.selection.is_enabled,
+            publishes=config.selection.publishes,
         )
         async with api.platforms()[config.platform]().connect(context) as backend:
             unpolled = unpolled_sources(backend.sources, config.selection)

@@ -118,6 +118,10 @@ class Selection:
             return entity.essential
         return entity.enabled or self.entities is Detail.FULL
 
+    def publishes(self, entity: EntityDescription) -> bool:
+        """Return True if an entity is published, enabled or not."""
+        return self.apply(entity) is not None
+
     def apply(self, entity: EntityDescription) -> EntityDescription | None:
         """Return an entity description as the options want it, None if it is not published."""
         override = self.overrides.get(entity.key)

@@ -230,6 +230,8 @@ class Context:
     """Return True if the options exclude all sub-devices of a kind: not even the list of them is worth a call."""
     is_enabled: Callable[[EntityDescription], bool] = lambda entity: entity.enabled
     """Return False for an entity that is not published or disabled by default: no call is worth it."""
+    publishes: Callable[[EntityDescription], bool] = lambda _: True
+    """Return False for an entity that is not published, not even as a disabled one: no field is worth requesting."""
 
     @property
     def zone(self) -> ZoneInfo:

@@ -31,8 +31,9 @@ def calls(simulator: Simulator, path: str) -> list[Call]:
 
 @asynccontextmanager
 async def connected(url: str, shared: Shared | None = None, **own: Any) -> AsyncIterator[Run]:
-    """Connect the platform to `url`; `own` are its own options, `selects` and `is_enabled` the operator's selection."""
-    selection = {name: own.pop(name) for name in ("selects", "is_enabled") if name in own}
+    """Connect the platform to `url`; `own` are its own options, and those of the context that stand for a selection."""
+    names = ("selects", "is_enabled", "publishes", "excludes_kind")
+    selection = {name: own.pop(name) for name in names if name in own}
     chosen = options(smart_gateway.SCHEMA, url, own)
     context = replace((shared or Shared()).context(NAME, chosen), **selection)
     async with smart_gateway.connect(context) as backend:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from fleet2mqtt.platforms.smart_gateway.client import ARGS
+from fleet2mqtt.platforms.smart_gateway.fields import requested_fields
 from tests.platforms.replaying import Files, Platform, replay_case, run_in_new_loop
 from tests.platforms.smart_gateway.connected import connected
 
@@ -50,8 +51,17 @@ class _Server:
         return self.files.respond(name)
 
 
+_DEFAULT = requested_fields(lambda _: True, queries_all=True, channels=True, rules=True)
+_ABBREVIATIONS = (
+    (ARGS, "everything but charts"),
+    (_DEFAULT.listed, "what the list is polled for"),
+    (_DEFAULT.queried, "what details are polled for"),
+)
+
+
 def _abbreviated(body: dict[str, Any]) -> dict[str, Any]:
-    return body | {"args": "everything but charts"} if body.get("args") == ARGS else body
+    text = next((text for args, text in _ABBREVIATIONS if body.get("args") == args), None)
+    return body if text is None else body | {"args": text}
 
 
 def _device(device: Device) -> dict[str, Any]:

@@ -57,8 +57,7 @@ async def test_list_request_has_all_required_fields() -> None:
         assert call.method == "POST"
         assert call.body | {"filtration": 0, "condition": "", "sort_by": 0, "ascend": 0} == call.body
         assert call.body["args"]["channel"] == []
-        assert call.body["args"]["network"] == ["lan", "hotspot"]
-        assert "chart" not in call.body["args"]
+        assert call.body["args"].keys() == {"base", "channel", "parameters"}
 
 
 @pytest.mark.parametrize("devices", [2, 3, 7])

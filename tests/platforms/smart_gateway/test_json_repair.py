@@ -53,11 +53,13 @@ def test_options_have_defaults() -> None:
     assert vol.Schema(smart_gateway.SCHEMA)({}) == {
         "scan_interval": {"devices": 30, "details": 60, "mappings": 60},
         "page_size": 50,
+        "concurrency": 2,
         "first_page": 1,
         "query": "all",
         "set_path": "/api/v1/devices/set",
         "set_body": "minimal",
         "running_states": ["running", "online", "1"],
+        "up_states": ["1", "up", "online", "connected"],
         "area": "none",
         "units": {"traffic": "kB", "flow": "GB"},
     }

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fleet2mqtt.devices.model import EntityDescriptions
 from fleet2mqtt.platforms.smart_gateway.actions import ACTIONS, backend_actions
 from fleet2mqtt.platforms.smart_gateway.client import API, ENVELOPE, Client
+from fleet2mqtt.platforms.smart_gateway.concurrency import Concurrency
 from fleet2mqtt.platforms.smart_gateway.conditions import CONDITIONS
 from fleet2mqtt.platforms.smart_gateway.coordinator import Coordinator
 from fleet2mqtt.platforms.smart_gateway.device_store import Area, DeviceStore
-from fleet2mqtt.platforms.smart_gateway.entities import DETAILS, GATEWAY, channel_entities
+from fleet2mqtt.platforms.smart_gateway.entities import (
+    BACKEND,
+    DETAILS,
+    GATEWAY,
+    MAPPINGS,
+    channel_entities,
+    rule_entities,
+)
+from fleet2mqtt.platforms.smart_gateway.fields import requested_fields
 from fleet2mqtt.platforms.smart_gateway.json_repair import parse
 from fleet2mqtt.platforms.smart_gateway.mapping_store import MappingStore
 from fleet2mqtt.platforms.smart_gateway.models import ChannelRecord, Writer
@@ -31,16 +41,21 @@ __all__ = ["ACTIONS", "CONDITIONS", "SCHEMA", "connect"]
 async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     """Open one backend; nothing is sent before the first poll."""
     options = {**context.options, "url": context.options["url"].removesuffix(API)}
-    async with open_http_client(
-        options, envelope=ENVELOPE, rate_limiter=RateLimiter(concurrency=1), parse=parse
-    ) as api:
+    concurrency = options["concurrency"]
+    rate_limiter = RateLimiter(concurrency=concurrency)
+    shows_channels = not context.excludes_kind("channel")
+    shows_rules = not context.excludes_kind("rule") and context.interval("mappings") < math.inf
+    async with open_http_client(options, envelope=ENVELOPE, rate_limiter=rate_limiter, parse=parse) as api:
         channels = channel_entities(**options["units"])
+        queried = _queried(context, options["query"], channels if shows_channels else ())
         gateways = DeviceStore(
             cache=DeviceCache(backend=context.name, ids=context.ids),
             channel_entities=channels,
             running_states=frozenset(options["running_states"]),
+            up_states=frozenset(options["up_states"]),
             area=Area(options["area"]),
-            queried=_queried(context, options["query"], channels),
+            queried=queried,
+            shows_channels=shows_channels,
         )
         coordinator = Coordinator(
             client=Client(api=api, set_path=options["set_path"]),
@@ -53,6 +68,10 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             set_body=SetBody(options["set_body"]),
             details=Sweep(primary_fails=context.primary_fails),
             selects=context.selects,
+            requested=requested_fields(
+                context.publishes, queries_all=queried is None, channels=shows_channels, rules=shows_rules
+            ),
+            concurrency=Concurrency(backend=context.name, rate_limiter=rate_limiter, wanted=concurrency),
         )
         yield Backend(
             name=context.name,
@@ -62,7 +81,7 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             read=coordinator.read_device,
             actions=backend_actions(coordinator),
             calls=api.calls,
-            quota={"concurrency": 1},
+            quota={"concurrency": concurrency},
             title="Smart gateway back end",
         )
 
@@ -87,5 +106,11 @@ def _sources(context: Context, coordinator: Coordinator) -> tuple[Source, ...]:
             freshness=coordinator.gateways.freshness,
         ),
         Source(name="details", interval=context.interval("details"), poll=coordinator.poll_details),
-        Source(name="mappings", interval=context.interval("mappings"), poll=coordinator.poll_mappings),
+        Source(
+            name="mappings",
+            interval=context.interval("mappings"),
+            poll=coordinator.poll_mappings,
+            entities=(*rule_entities(()), *(entity for entity in BACKEND if entity.source == MAPPINGS)),
+            kind="rule",
+        ),
     )

@@ -42,11 +42,13 @@ class Client:
     api: HttpClient
     set_path: str
 
-    async def list_devices(self, *, page: int, limit: int, filtration: int = 0, condition: str = "") -> dict[str, Any]:
+    async def list_devices(
+        self, *, page: int, limit: int, filtration: int = 0, condition: str = "", args: Mapping[str, Any] = ARGS
+    ) -> dict[str, Any]:
         """Return a page of devices: `count` (of all, unfiltered) and `devices`. Document 1.1, POST devices/list."""
         body = {"page": page, "limit": limit, "filtration": filtration, "condition": condition}
         response = await self._post(
-            f"{API}/devices/list", body | {"sort_by": 0, "ascend": 0, "args": dict(ARGS)}, writes=False
+            f"{API}/devices/list", body | {"sort_by": 0, "ascend": 0, "args": dict(args)}, writes=False
         )
         return _checked(response, "devices", list, "devices/list")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,9 +22,11 @@ from fleet2mqtt.errors import (
     Unreachable,
 )
 from fleet2mqtt.platforms.smart_gateway import assignment
-from fleet2mqtt.platforms.smart_gateway.client import Client
+from fleet2mqtt.platforms.smart_gateway.client import ARGS, Client
+from fleet2mqtt.platforms.smart_gateway.concurrency import Concurrency
 from fleet2mqtt.platforms.smart_gateway.device_store import DeviceStore
 from fleet2mqtt.platforms.smart_gateway.entities import BACKEND, DEVICES, MAPPINGS
+from fleet2mqtt.platforms.smart_gateway.fields import RequestedFields
 from fleet2mqtt.platforms.smart_gateway.mapping_store import MappingStore
 from fleet2mqtt.platforms.smart_gateway.models import UNASSIGNED, BackendRecord, serial_number
 from fleet2mqtt.platforms.smart_gateway.writes import SetBody, configuration, merged
@@ -57,6 +61,8 @@ class Coordinator:
     set_body: SetBody
     details: Sweep
     selects: Callable[[Device], bool]
+    requested: RequestedFields
+    concurrency: Concurrency
     _refused: set[str] = field(default_factory=set)
     """Gateways whose details could not be read last time: they are asked for one by one."""
     _unlisted: Counter[str] = field(default_factory=Counter)
@@ -86,7 +92,7 @@ class Coordinator:
         seen: set[str] = set()
         async for page in listing.pages():
             seen.update(page.keys)
-            yield self.update(requested_at, devices=self._apply_page(page.response))
+            yield self.update(requested_at, devices=self._apply_page(page.response, page.requested_at))
         removed: list[str] = []
         if listing.complete:
             removed = [self.gateways.cache.id(sn) for sn in self._deleted_gateways - seen]
@@ -115,11 +121,11 @@ class Coordinator:
         wanted = self.details.order(sn for sn in self.gateways.serial_numbers() if self._has_details(sn))
         self._refused.intersection_update(wanted)
         refused = [sn for sn in wanted if sn in self._refused]
-        for batch in _batches([sn for sn in wanted if sn not in self._refused]):
-            async for update in self._poll_batch(batch, halve=True):
-                yield update
-        for batch in (*([sn] for sn in refused[:BATCH]), *_batches(refused[BATCH:])):
-            async for update in self._poll_batch(batch, halve=len(batch) == 1):
+        async for update in self._poll_batches(_batches([sn for sn in wanted if sn not in self._refused]), halve=True):
+            yield update
+        singly, together = ([sn] for sn in refused[:BATCH]), _batches(refused[BATCH:])
+        for batches, halve in ((singly, True), (together, False)):
+            async for update in self._poll_batches(batches, halve=halve):
                 yield update
         yield self.update(devices=self.mappings.devices())
         self.details.close()
@@ -129,12 +135,37 @@ class Coordinator:
         chosen, device = self.gateways.queried, self.gateways.cache.get(self.gateways.cache.id(sn))
         return (chosen is None or sn in chosen) and (device is None or self.selects(device))
 
+    async def _poll_batches(self, batches: Iterable[list[str]], *, halve: bool) -> AsyncIterator[Update]:
+        """Query batches, as many at once as the server allows. Raises BackendError to end the sweep."""
+        waiting, polling = deque(batches), set[asyncio.Task[list[Update]]]()
+        try:
+            while waiting or polling:
+                while waiting and len(polling) < self.concurrency.limit:
+                    polling.add(asyncio.create_task(self._collect_batch(waiting.popleft(), halve=halve)))
+                done, polling = await asyncio.wait(polling, return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    for update in each.result():
+                        yield update
+        finally:
+            for each in polling:
+                each.cancel()
+            await asyncio.gather(*polling, return_exceptions=True)
+
+    async def _collect_batch(self, batch: list[str], *, halve: bool) -> list[Update]:
+        return [update async for update in self._poll_batch(batch, halve=halve)]
+
     async def _poll_batch(self, batch: list[str], *, halve: bool) -> AsyncIterator[Update]:
         """Query some gateways; yield an update for each part that was read. Raises BackendError to end the sweep."""
         waiting = set(batch)
 
         async def query(part: Sequence[str]) -> tuple[float, tuple[Device, ...]]:
-            return time.monotonic(), await self._query(part)
+            requested_at = time.monotonic()
+            try:
+                return requested_at, await self._query(part, self.requested.queried)
+            except BackendError as error:
+                if not self.concurrency.is_refused(error):
+                    raise
+            return time.monotonic(), await self._query(part, self.requested.queried)
 
         try:
             async for part, result in read_in_halves(batch, query, lambda error: halve and _may_be_one_gateway(error)):
@@ -179,7 +210,8 @@ class Coordinator:
     async def _read(self, device: Device) -> tuple[Device, ...]:
         if device.scope == "backend":
             await self.list_mappings()
-            devices = self._apply_page(await self.client.list_devices(page=self.first_page, limit=1))
+            args = self.requested.listed
+            devices = self._apply_page(await self.client.list_devices(page=self.first_page, limit=1, args=args))
             return (self._backend_device(), *devices)
         if device.scope == "gateways":
             return await self._query([device.vendor_id], is_read_back=True)
@@ -202,14 +234,17 @@ class Coordinator:
         self.mappings.apply_list(items)
         return items
 
-    async def _query(self, serial_numbers: Iterable[str], *, is_read_back: bool = False) -> tuple[Device, ...]:
-        response = await self.client.query_devices(serial_numbers)
-        devices = self.gateways.apply_query(response, is_read_back=is_read_back)
+    async def _query(
+        self, serial_numbers: Iterable[str], args: Mapping[str, Any] = ARGS, *, is_read_back: bool = False
+    ) -> tuple[Device, ...]:
+        requested_at = time.monotonic()
+        response = await self.client.query_devices(serial_numbers, args)
+        devices = self.gateways.apply_query(response, requested_at, is_read_back=is_read_back)
         self.mappings.apply_assignments()
         return devices
 
-    def _apply_page(self, response: Mapping[str, Any]) -> tuple[Device, ...]:
-        devices = self.gateways.apply_list(response.get("devices", ()), total_of(response))
+    def _apply_page(self, response: Mapping[str, Any], requested_at: float = math.inf) -> tuple[Device, ...]:
+        devices = self.gateways.apply_list(response.get("devices", ()), total_of(response), requested_at)
         self.mappings.apply_assignments()
         return devices
 
@@ -274,7 +309,7 @@ class Coordinator:
     async def _request_page(self, number: int) -> Page:
         requested_at = time.monotonic()
         try:
-            response = await self.client.list_devices(page=number, limit=self.page_size)
+            response = await self.client.list_devices(page=number, limit=self.page_size, args=self.requested.listed)
         except Rejected:
             if number > 0:
                 raise

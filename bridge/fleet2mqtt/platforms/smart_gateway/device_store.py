@@ -7,15 +7,19 @@ is a query, replaces both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from fleet2mqtt.devices.model import Device, EntityDescriptions, Inventory
+from fleet2mqtt.platforms.smart_gateway.bonding import bonding_of, is_up
 from fleet2mqtt.platforms.smart_gateway.entities import GATEWAY, without_details
+from fleet2mqtt.platforms.smart_gateway.fields import PLACEHOLDERS
 from fleet2mqtt.platforms.smart_gateway.models import (
     Base,
+    Bonding,
     Channel,
     ChannelRecord,
     GatewayRecord,
@@ -29,8 +33,6 @@ from fleet2mqtt.platforms.smart_gateway.models import (
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.device_cache import DeviceCache
 
-PLACEHOLDERS = frozenset(("runtime", "remark", "qos", "record", "gps"))
-"""Fields of `base` for which the list may send a placeholder, by the comments of document 1.1: a query owns them."""
 BRANCHES = ("base", "lan", "hotspot", "parameters")
 
 Fields = dict[str, Any]
@@ -112,7 +114,10 @@ class _Gateway:
     listed: bool = False
     queried: bool = False
     was_queried: bool = False
+    read_back_at: float = -math.inf
+    """`time.monotonic()` before the newest read-back was requested: older responses say nothing new."""
     record: GatewayRecord | None = None
+    bonding: Bonding | None = None
 
     def raw(self) -> dict[str, Fields]:
         """Return the merged fields, by branch."""
@@ -123,15 +128,18 @@ class _Gateway:
 class DeviceStore:
     """The gateways of one backend and their channels. `count` is how many there are by the vendor's total.
 
-    `queried` are those whose details are polled, None for all. `running_states` are the texts, folded to lower case,
-    of a `base.state` that means running.
+    `queried` are those whose details are polled, None for all. `running_states` and `up_states` are the texts,
+    folded to lower case, of a gateway's and a channel's state that mean running and up.
     """
 
     cache: DeviceCache
     channel_entities: EntityDescriptions[ChannelRecord, Writer]
     queried: tuple[str, ...] | None
     running_states: frozenset[str]
+    up_states: frozenset[str]
     area: Area = Area.NONE
+    shows_channels: bool = True
+    """False if the options exclude channels: none is built."""
     count: int | None = None
     _gateways: dict[str, _Gateway] = field(default_factory=dict)
     _channel_entities_without_details: EntityDescriptions[ChannelRecord, Writer] = field(init=False)
@@ -142,8 +150,11 @@ class DeviceStore:
 
     # Responses
 
-    def apply_list(self, items: Iterable[Any], count: int | None) -> tuple[Device, ...]:
-        """Merge a page of devices/list; return its devices. Items without a serial number are left out."""
+    def apply_list(self, items: Iterable[Any], count: int | None, requested_at: float = math.inf) -> tuple[Device, ...]:
+        """Merge a page of devices/list; return its devices. Items without a serial number are left out.
+
+        An item that was requested before a read-back of its gateway (`time.monotonic()`) changes nothing.
+        """
         self.count = count if count is not None else self.count
         listed = {sn: item for item in items if (sn := serial_number(item)) is not None}
         for sn, item in listed.items():
@@ -151,6 +162,8 @@ class DeviceStore:
             if gateway is None:
                 gateway = self._gateways[sn] = self._new_gateway(sn)
             gateway.listed = True
+            if requested_at < gateway.read_back_at:
+                continue
             complete = self._is_complete(item)
             for name, value in _branches(item).items():
                 gateway.branches[name].apply_listed(value, complete=complete)
@@ -161,10 +174,13 @@ class DeviceStore:
                     channel.fields.apply_listed(value, complete=complete)
         return self.devices(listed)
 
-    def apply_query(self, items: Mapping[str, Mapping[str, Any]], *, is_read_back: bool = False) -> tuple[Device, ...]:
+    def apply_query(
+        self, items: Mapping[str, Mapping[str, Any]], requested_at: float = math.inf, *, is_read_back: bool = False
+    ) -> tuple[Device, ...]:
         """Merge a response of devices/query; return its devices.
 
-        Details of a gateway that the vendor does not find become null. A gateway that is not listed is ignored.
+        Details of a gateway that the vendor does not find become null. A gateway that is not listed is ignored, as is
+        one that was requested before a read-back (`time.monotonic()`).
         """
         for sn, item in items.items():
             if vendor_json.number(item.get("state")) == 0:
@@ -172,6 +188,10 @@ class DeviceStore:
             gateway = self._gateways.get(sn)
             if gateway is None or vendor_json.number(item.get("state")) == 0:
                 continue
+            if requested_at < gateway.read_back_at:
+                continue
+            if is_read_back:
+                gateway.read_back_at = requested_at
             gateway.queried = gateway.was_queried = True
             complete = self._is_complete(item)
             for name, value in _branches(item).items():
@@ -257,6 +277,8 @@ class DeviceStore:
 
     def _build(self, sn: str) -> Iterable[Device]:
         gateway = self._gateways[sn]
+        if gateway.channels:
+            gateway.bonding = self._bonding(sn, gateway)
         about = {
             "available": gateway.listed or gateway.queried,
             "answered": self._answered(sn, gateway),
@@ -264,7 +286,16 @@ class DeviceStore:
             "suggested_area": self._suggested_area(self._record(sn, gateway).base),
         }
         device = self._build_gateway(sn, gateway, about)
+        if not self.shows_channels:
+            return (device,)
         return (device, *(self._build_channel(device, key, one, about) for key, one in gateway.channels.items()))
+
+    def _bonding(self, sn: str, gateway: _Gateway) -> Bonding:
+        """Return the health of a gateway's channels; of one that does not run it is unknown."""
+        if self._running(gateway.branches["base"].merged.get("state")) is False:
+            return Bonding()
+        records = [self._channel_record(sn, key, one) for key, one in gateway.channels.items() if one.filled]
+        return bonding_of((record.channel for record in records), self.up_states)
 
     def _suggested_area(self, base: Base) -> str | None:
         text = {Area.NONE: None, Area.ALIAS: base.alias, Area.REMARK: base.remark}[self.area]
@@ -278,6 +309,8 @@ class DeviceStore:
 
     def _record(self, sn: str, gateway: _Gateway) -> GatewayRecord:
         record, raw = gateway.record, gateway.raw()
+        if record is not None and record.bonding != gateway.bonding:
+            record = gateway.record = replace(record, bonding=gateway.bonding)
         if record is None or any(record.raw[name] is not fields for name, fields in raw.items()):
             base = Base.model_validate(raw["base"])
             record = gateway.record = GatewayRecord(
@@ -288,7 +321,18 @@ class DeviceStore:
                 hotspot=Hotspot.model_validate(raw["hotspot"]),
                 parameters=Parameters.model_validate(raw["parameters"]),
                 raw=raw,
+                bonding=gateway.bonding,
             )
+        return record
+
+    def _channel_record(self, sn: str, key: str, channel: _Channel) -> ChannelRecord:
+        record, raw = channel.record, channel.fields.merged
+        if record is None or record.raw is not raw:
+            fields = Channel.model_validate(raw)
+            record = channel.record = ChannelRecord(
+                sn=sn, key=key, channel=fields, up=is_up(fields, self.up_states), raw=raw
+            )
+            channel.name = (fields.name or "").strip() or channel.name or f"channel {key}"
         return record
 
     def _build_gateway(self, sn: str, gateway: _Gateway, about: Mapping[str, Any]) -> Device:
@@ -308,12 +352,7 @@ class DeviceStore:
         )
 
     def _build_channel(self, gateway: Device, key: str, channel: _Channel, about: Mapping[str, Any]) -> Device:
-        record, raw = channel.record, channel.fields.merged
-        if record is None or record.raw is not raw:
-            record = channel.record = ChannelRecord(
-                sn=gateway.vendor_id, key=key, channel=Channel.model_validate(raw), raw=raw
-            )
-            channel.name = (record.channel.name or "").strip() or channel.name or f"channel {key}"
+        record = self._channel_record(gateway.vendor_id, key, channel)
         return self.cache.build(
             self.cache.id(gateway.vendor_id, "channel", key),
             record,
@@ -347,6 +386,8 @@ class DeviceStore:
 
         A response that leaves a channel out does not remove it.
         """
+        if not self.shows_channels:
+            return ()
         return tuple(
             Inventory(
                 scope=f"channels:{sn}",

@@ -24,6 +24,7 @@ from fleet2mqtt.platforms.smart_gateway.models import (
     IPV4,
     UNASSIGNED,
     BackendRecord,
+    Bonding,
     ChannelRecord,
     GatewayRecord,
     RuleRecord,
@@ -214,57 +215,7 @@ def _assigned_rules(r: GatewayRecord) -> Mapping[str, Value] | None:
     return {"rules": rules} if rules else None
 
 
-GATEWAY: EntityDescriptions[GatewayRecord, Writer] = (
-    _text("alias", "Alias", "别名", "base.alias", lambda r: r.base.alias, category=CONFIG, icon="mdi:rename-outline"),
-    _sensor(
-        "state", "State", "运行状态", "base.state", lambda r: r.base.state, icon="mdi:state-machine", essential=True
-    ),
-    _sensor(
-        *("running", "Running", "运行中", "base.state"),
-        lambda r: on_off(r.running),
-        essential=True,
-        component=Component.BINARY_SENSOR,
-        device_class="running",
-    ),
-    _diagnostic(
-        *("runtime", "Uptime", "运行时间", "base.runtime"),
-        lambda r: r.base.runtime,
-        device_class="duration",
-        unit="s",
-        state_class="measurement",
-        source=DETAILS,
-    ),
-    _text(
-        *("remark", "Remark", "备注", "base.remark"),
-        lambda r: r.base.remark,
-        category=CONFIG,
-        enabled=False,
-        icon="mdi:note-text-outline",
-        source=DETAILS,
-    ),
-    _rate("rateup", "Upload rate", "上行速率", "base.rateup", lambda r: r.base.rateup),
-    _rate("ratedown", "Download rate", "下行速率", "base.ratedown", lambda r: r.base.ratedown),
-    _diagnostic("qos", "QoS policy", "策略", "base.qos", lambda r: r.base.qos, icon="mdi:tune", source=DETAILS),
-    _sensor(
-        *("mapping", "Port mappings", "端口映射", "base.mapping"),
-        lambda r: None if r.base.mapping is None else len(r.base.mapping),
-        attributes=_assigned_rules,
-        state_class="measurement",
-        icon="mdi:lan-connect",
-    ),
-    _rate(
-        *("record_speed_up", "Measured upload", "测速上行", "base.record"),
-        lambda r: r.base.record.speed.up,
-        attributes=_measured_at,
-        source=DETAILS,
-    ),
-    _rate(
-        *("record_speed_down", "Measured download", "测速下行", "base.record"),
-        lambda r: r.base.record.speed.down,
-        attributes=_measured_at,
-        source=DETAILS,
-    ),
-    _sensor("gps", "Position", "位置", "base.gps", _position, component=Component.DEVICE_TRACKER, source=DETAILS),
+_NETWORK: EntityDescriptions[GatewayRecord, Writer] = (
     _ip("lan_ip", "LAN IP", "LAN IP 地址", "network.lan.ip", lambda r: r.lan.ip),
     _ip("lan_mask", "LAN mask", "LAN 子网掩码", "network.lan.mask", lambda r: r.lan.mask),
     _ip("lan_start", "LAN range start", "LAN 起始地址", "network.lan.start", lambda r: r.lan.start),
@@ -306,8 +257,126 @@ GATEWAY: EntityDescriptions[GatewayRecord, Writer] = (
         lambda r: r.hotspot.bandwidth,
         enabled=False,
     ),
+)
+
+_STATUS: EntityDescriptions[GatewayRecord, Writer] = (
+    _text("alias", "Alias", "别名", "base.alias", lambda r: r.base.alias, category=CONFIG, icon="mdi:rename-outline"),
+    _sensor(
+        "state", "State", "运行状态", "base.state", lambda r: r.base.state, icon="mdi:state-machine", essential=True
+    ),
+    _sensor(
+        *("running", "Running", "运行中", "base.state"),
+        lambda r: on_off(r.running),
+        essential=True,
+        component=Component.BINARY_SENSOR,
+        device_class="running",
+    ),
+    _diagnostic(
+        *("runtime", "Uptime", "运行时间", "base.runtime"),
+        lambda r: r.base.runtime,
+        device_class="duration",
+        unit="s",
+        state_class="measurement",
+        enabled=False,
+        source=DETAILS,
+    ),
+    _text(
+        *("remark", "Remark", "备注", "base.remark"),
+        lambda r: r.base.remark,
+        category=CONFIG,
+        enabled=False,
+        icon="mdi:note-text-outline",
+        source=DETAILS,
+    ),
+    _rate("rateup", "Upload rate", "上行速率", "base.rateup", lambda r: r.base.rateup),
+    _rate("ratedown", "Download rate", "下行速率", "base.ratedown", lambda r: r.base.ratedown),
+    _diagnostic("qos", "QoS policy", "策略", "base.qos", lambda r: r.base.qos, icon="mdi:tune", source=DETAILS),
+    _sensor(
+        *("mapping", "Port mappings", "端口映射", "base.mapping"),
+        lambda r: None if r.base.mapping is None else len(r.base.mapping),
+        attributes=_assigned_rules,
+        state_class="measurement",
+        enabled=False,
+        icon="mdi:lan-connect",
+    ),
+    _rate(
+        *("record_speed_up", "Measured upload", "测速上行", "base.record"),
+        lambda r: r.base.record.speed.up,
+        attributes=_measured_at,
+        source=DETAILS,
+    ),
+    _rate(
+        *("record_speed_down", "Measured download", "测速下行", "base.record"),
+        lambda r: r.base.record.speed.down,
+        attributes=_measured_at,
+        source=DETAILS,
+    ),
+    _sensor("gps", "Position", "位置", "base.gps", _position, component=Component.DEVICE_TRACKER, source=DETAILS),
+)
+
+_PARAMETERS: EntityDescriptions[GatewayRecord, Writer] = (
     _switch("top", "Pinned", "置顶", "parameters.top", lambda r: r.parameters.top, category=CONFIG, icon="mdi:pin"),
     _switch("lock", "Locked", "锁定", "parameters.lock", lambda r: r.parameters.lock, category=CONFIG, icon="mdi:lock"),
+)
+
+
+def _has_channels(r: GatewayRecord) -> bool:
+    return r.bonding is not None
+
+
+def _bonding(read: Callable[[Bonding], Value]) -> Callable[[GatewayRecord], Value]:
+    return lambda r: None if r.bonding is None else read(r.bonding)
+
+
+def _is_degraded(b: Bonding) -> bool | None:
+    return None if b.up is None or not b.total else b.up < b.total
+
+
+def _bonding_count(
+    key: str, en: str, zh: str, read: Callable[[Bonding], float | None], **more: Any
+) -> EntityDescription[GatewayRecord, Writer]:
+    count = {"state_class": "measurement", "icon": "mdi:call-merge"}
+    return _sensor(key, en, zh, f"bonding.{key}", _bonding(read), exists=_has_channels, **count, **more)
+
+
+BONDING: EntityDescriptions[GatewayRecord, Writer] = (
+    _sensor(
+        *("bonding_degraded", "Bonding degraded", "聚合降级", "bonding.up"),
+        _bonding(lambda b: on_off(_is_degraded(b))),
+        exists=_has_channels,
+        component=Component.BINARY_SENSOR,
+        device_class="problem",
+        essential=True,
+    ),
+    _bonding_count("channels_up", "Channels up", "在线通道数", lambda b: b.up, essential=True),
+    _bonding_count("channels_total", "Enabled channels", "启用通道数", lambda b: b.total),
+    _bonding_count("uplinks_active", "Active uplinks", "活动上行链路数", lambda b: b.active),
+    _sensor(
+        *("rtt_worst", "Worst round-trip time", "最大往返时延", "bonding.rtt"),
+        _bonding(lambda b: b.rtt),
+        exists=_has_channels,
+        device_class="duration",
+        unit="ms",
+        state_class="measurement",
+    ),
+    _rate(
+        *("channels_rateup", "Upload rate of all channels", "全部通道上行速率", "bonding.rateup"),
+        _bonding(lambda b: b.rateup),
+        exists=_has_channels,
+    ),
+    _rate(
+        *("channels_ratedown", "Download rate of all channels", "全部通道下行速率", "bonding.ratedown"),
+        _bonding(lambda b: b.ratedown),
+        exists=_has_channels,
+    ),
+)
+"""What the channels of a gateway are worth together."""
+
+GATEWAY: EntityDescriptions[GatewayRecord, Writer] = (
+    *_STATUS,
+    *_owned_by(DETAILS, _NETWORK),
+    *_PARAMETERS,
+    *BONDING,
 )
 
 
@@ -333,9 +402,16 @@ _UPLINK: EntityDescriptions[ChannelRecord, Writer] = (
         enabled=False,
         icon="mdi:rename-outline",
     ),
-    _switch("enable", "Enabled", "启用", "channel.enable", lambda r: r.channel.enable, essential=True),
+    _switch("enable", "Enabled", "启用", "channel.enable", lambda r: r.channel.enable),
+    _sensor(
+        *("up", "Connected", "已连接", "channel.state"),
+        lambda r: on_off(r.up),
+        component=Component.BINARY_SENSOR,
+        device_class="connectivity",
+        essential=True,
+    ),
     _diagnostic(
-        "state", "State", "状态", "channel.state", lambda r: r.channel.state, icon="mdi:state-machine", essential=True
+        "state", "State", "状态", "channel.state", lambda r: r.channel.state, icon="mdi:state-machine", enabled=False
     ),
     _strength("signal", "Signal", "信号强度", "channel.signal", lambda r: r.channel.signal, unit="dBm", essential=True),
     _sensor("operator", "Operator", "运营商", "channel.operator", lambda r: r.channel.operator, icon="mdi:radio-tower"),
@@ -355,9 +431,14 @@ _UPLINK: EntityDescriptions[ChannelRecord, Writer] = (
 def _traffic_counters(size: Mapping[str, Any]) -> EntityDescriptions[ChannelRecord, Writer]:
     more = {"state_class": "measurement", **size}
     return (
-        _sensor("used", "Used data", "已用数据量", "channel.used", lambda r: r.channel.used, **more),
-        _sensor("remain", "Remaining data", "剩余数据量", "channel.remain", lambda r: r.channel.remain, **more),
-        _sensor("total", "Total data", "总数据量", "channel.total", lambda r: r.channel.total, **more),
+        _sensor("used", "Used data", "已用数据量", "channel.used", lambda r: r.channel.used, enabled=False, **more),
+        _sensor(
+            *("remain", "Remaining data", "剩余数据量", "channel.remain"),
+            lambda r: r.channel.remain,
+            essential=True,
+            **more,
+        ),
+        _sensor("total", "Total data", "总数据量", "channel.total", lambda r: r.channel.total, enabled=False, **more),
     )
 
 
@@ -368,13 +449,14 @@ def _flow_counters(size: Mapping[str, Any]) -> EntityDescriptions[ChannelRecord,
             *("today_used_flow", "Traffic used today", "今日使用流量", "channel.todayUsedFlow"),
             lambda r: r.channel.todayUsedFlow,
             state_class="total_increasing",
+            enabled=False,
             **size,
         ),
         _sensor(
             *("remain_flow", "Remaining traffic", "剩余流量", "channel.remainFlow"),
             lambda r: r.channel.remainFlow,
             state_class="measurement",
-            essential=True,
+            enabled=False,
             **size,
         ),
         _number(

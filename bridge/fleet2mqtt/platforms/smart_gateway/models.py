@@ -185,10 +185,25 @@ class Rule(WireModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bonding:
+    """The enabled channels of a gateway: how many, how many are up, how many carry data; None for what is unknown.
+
+    `rtt` is the worst one in ms, rates are sums in kbit/s.
+    """
+
+    total: int | None = None
+    up: int | None = None
+    active: int | None = None
+    rtt: float | None = None
+    rateup: float | None = None
+    ratedown: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRecord:
     """A gateway, merged from list and query; `raw` as the vendor sent it, by branch.
 
-    `running` is None where the vendor sends no state.
+    `running` is None where the vendor sends no state, `bonding` where no channel is known.
     """
 
     sn: str
@@ -198,15 +213,17 @@ class GatewayRecord:
     hotspot: Hotspot
     parameters: Parameters
     raw: Mapping[str, Mapping[str, Any]]
+    bonding: Bonding | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRecord:
-    """A channel of a gateway."""
+    """A channel of a gateway. `up` is None where the vendor sends no state."""
 
     sn: str
     key: str
     channel: Channel
+    up: bool | None
     raw: Mapping[str, Any]
 
 

@@ -15,6 +15,7 @@ from fleet2mqtt.sdk.json_schema import Described
 from fleet2mqtt.sdk.validators import identifier, scan_interval, whole
 
 MAX_PAGE = 1000
+MAX_CONCURRENCY = 10
 MAX_PORT = 65535
 DATA_SIZES = (
     *("bit", "kbit", "Mbit", "Gbit", "B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"),
@@ -138,16 +139,17 @@ _DATA_SIZE = vol.Any(None, vol.In(DATA_SIZES), msg=f"expected null or one of {',
 
 
 def _state(value: Any) -> str:
-    """Validate a text or number of `base.state`; compared without case."""
+    """Validate a text or number of a state; compared without case."""
     text = str(value).strip() if isinstance(value, str) or type(value) is int else ""
     if not text:
-        raise vol.Invalid("expected a text or a number that the vendor sends as base.state")
+        raise vol.Invalid("expected a text or a number that the vendor sends as a state")
     return text.casefold()
 
 
 OPTIONS = {
     **scan_interval("mappings", devices=30, details=60, mappings=60),
     vol.Optional("page_size", default=50): vol.All(whole, vol.Range(min=1, max=MAX_PAGE)),
+    vol.Optional("concurrency", default=2): vol.All(whole, vol.Range(min=1, max=MAX_CONCURRENCY)),
     vol.Optional("first_page", default=1): vol.All(whole, vol.In([0, 1])),
     vol.Optional("query", default="all"): vol.Any(
         "all", vol.All([NAME], vol.Length(min=1)), msg="expected all, or a list of serial numbers"
@@ -157,6 +159,7 @@ OPTIONS = {
     ),
     vol.Optional("set_body", default=SetBody.MINIMAL.value): vol.In([body.value for body in SetBody]),
     vol.Optional("running_states", default=["running", "online", "1"]): vol.All([_state], vol.Length(min=1)),
+    vol.Optional("up_states", default=["1", "up", "online", "connected"]): vol.All([_state], vol.Length(min=1)),
     vol.Optional("area", default=Area.NONE.value): vol.In([area.value for area in Area]),
     vol.Optional("units", default=dict): {
         vol.Optional("traffic", default="kB"): _DATA_SIZE,
