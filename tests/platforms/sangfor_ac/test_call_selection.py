@@ -42,6 +42,13 @@ async def test_level_decides_which_calls_are_made(level: Detail, expected: set[s
     assert await called(entities=level) == expected
 
 
+@pytest.mark.parametrize(("level", "number"), [(Detail.MINIMAL, 6), (Detail.STANDARD, 10), (Detail.FULL, 14)])
+async def test_level_without_watched_users_costs_calls_every_minute(level: Detail, number: int) -> None:
+    async with simulated(selection=Selection(entities=level)) as (simulator, run):
+        await run.poll("status", "online_users")
+        assert len(simulator.fault_injector.calls) == number
+
+
 @pytest.mark.parametrize(
     ("key", "path"),
     [

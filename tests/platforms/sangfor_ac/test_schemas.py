@@ -10,7 +10,7 @@ import pytest
 import voluptuous as vol
 
 from fleet2mqtt.errors import BackendError, CommandError
-from fleet2mqtt.platforms.sangfor_ac import check
+from fleet2mqtt.platforms.sangfor_ac import SCHEMA, check
 from fleet2mqtt.sdk.api import describe
 from tests.platforms.sangfor_ac.connected import BINDING
 
@@ -179,3 +179,14 @@ def test_url_of_a_single_call_is_refused(url: str) -> None:
     (problem,) = check({"url": url})
     assert problem.path == ["url"]
     assert "without a call's path" in problem.msg
+
+
+def test_watch_takes_patterns_and_a_limit() -> None:
+    watch = vol.Schema(dict(SCHEMA))({"key": "k", "watch": {"users": ["a", "it-*"]}})["watch"]
+    assert (watch["users"], watch["max_users"]) == (["a", "it-*"], 100)
+
+
+@pytest.mark.parametrize("number", [0, 1001, 2.5, True, "10"])
+def test_limit_of_matched_users_that_is_none_is_refused(number: Any) -> None:
+    with pytest.raises(vol.Invalid):
+        vol.Schema(dict(SCHEMA))({"key": "k", "watch": {"max_users": number}})
