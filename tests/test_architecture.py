@@ -41,6 +41,7 @@ PLATFORMS_MAY_IMPORT = {"errors", "devices", "sdk", "redaction", "storage"}
 LIBRARIES_BELONG_TO = {
     "msgspec": {"sdk"},
     "paho": {"mqtt"},
+    "mqtt5": {"mqtt"},
     "amqtt": {"mqtt"},
     "sqlite3": {"outbox"},
     "pydantic": {"sdk", "platforms"},

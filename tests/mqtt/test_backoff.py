@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fleet2mqtt.mqtt import Settings
 from fleet2mqtt.mqtt.client import ReconnectBackoff
-from fleet2mqtt.mqtt.connection import ConnectionEnded, DisconnectCause
+from fleet2mqtt.mqtt.connection import ConnectionEnded
+from fleet2mqtt.mqtt.link import DisconnectCause
 
 GONE = ConnectionEnded(DisconnectCause.CLOSED, "gone")
 

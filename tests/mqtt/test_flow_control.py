@@ -64,3 +64,14 @@ async def test_window_without_messages_has_no_age() -> None:
     tested = Setup()
     assert tested.window.oldest_age() is None
     assert tested.window.stalled() == ("", 0.0)
+
+
+async def test_acknowledged_message_clears_those_before_it_at_qos_0() -> None:
+    tested = Setup()
+    await tested.window.submit(Outgoing(topic="log", payload=b"", qos=0))
+    tested.now += 0.1
+    await tested.submit("a", "b")
+    tested.window.acknowledge(1)  # it is sent
+    assert [topic for topic, _ in tested.window.unacknowledged()] == ["a", "b", "log"]
+    tested.window.acknowledge(2)
+    assert [topic for topic, _ in tested.window.unacknowledged()] == ["b"]

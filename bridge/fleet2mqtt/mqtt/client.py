@@ -12,21 +12,18 @@ from functools import partial
 from types import MappingProxyType
 from typing import Never
 
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-
 from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.errors import Disconnected, MqttError, Refused
 from fleet2mqtt.mqtt.connection import (
     Connection,
     ConnectionEnded,
-    DisconnectCause,
     ProtocolNegotiation,
     RefusedSubscription,
     Version,
 )
 from fleet2mqtt.mqtt.flow_control import PacketSizeLimit, PublishCounters
-from fleet2mqtt.mqtt.settings import Message, Outgoing, Settings, properties
+from fleet2mqtt.mqtt.link import DisconnectCause
+from fleet2mqtt.mqtt.settings import Message, Outgoing, Settings
 from fleet2mqtt.mqtt.withheld import WithheldMessages
 
 _LOG = logging.getLogger(__name__)
@@ -247,10 +244,15 @@ class MqttClient:
         connection = self._connection
         if connection is None or self._closed.is_set():
             raise Disconnected(self.last_error or "there is no connection to the broker yet")
-        extra: Properties | None = None
-        if connection.version is Version.V5 and (response is not None or expiry is not None):
-            extra = properties(PacketTypes.PUBLISH, CorrelationData=response, MessageExpiryInterval=expiry)
-        message = Outgoing(topic=topic, payload=payload, retain=retain, qos=qos, properties=extra)
+        extra = connection.version is Version.V5
+        message = Outgoing(
+            topic=topic,
+            payload=payload,
+            retain=retain,
+            qos=qos,
+            correlation=response if extra else None,
+            expiry=expiry if extra else None,
+        )
         try:
             self._size_limit.check(message)
             self._withheld.check(topic, len(payload), asyncio.get_running_loop().time())

@@ -91,6 +91,9 @@ class InflightWindow:
             self._oldest_since = self._clock()
         self._alone = False
         message = sent.message
+        # A broker processes in order: what was sent before at QoS 0 is no suspect any more.
+        while message.qos and self._recent_qos_0 and self._recent_qos_0[0].sent_at < sent.sent_at:
+            self._recent_qos_0.popleft()
         self._withheld.on_acknowledged(message.topic, len(message.payload))
         if refusal is None:
             self._counters.published += 1

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
-from typing import Any
-
-from paho.mqtt.properties import Properties
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +55,10 @@ class Message:
     stale: bool = False
 
 
+class TlsFilesError(OSError):
+    """A file of TLS that cannot be read, or is not PEM."""
+
+
 class _ClosingSocket(ssl.SSLSocket):
     """A socket that closes itself when the handshake fails; paho would leave it open."""
 
@@ -84,7 +85,7 @@ class TlsFiles:
     option: str = "mqtt.tls."
 
     def load(self) -> ssl.SSLContext:
-        """Read the files. Raises OSError that names what cannot be read, or is not PEM."""
+        """Read the files. Raises TlsFilesError, which names what cannot be read, or is not PEM."""
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except OSError as error:
@@ -102,9 +103,9 @@ class TlsFiles:
         return context
 
 
-def _named(option: str, path: str | None, error: OSError) -> OSError:
+def _named(option: str, path: str | None, error: OSError) -> TlsFilesError:
     reason = (error.reason if isinstance(error, ssl.SSLError) else error.strerror) or str(error)
-    return OSError(error.errno, f"{option}: {path}: {reason.lower().replace('_', ' ')}")
+    return TlsFilesError(error.errno, f"{option}: {path}: {reason.lower().replace('_', ' ')}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,23 +116,22 @@ class Outgoing:
     payload: bytes
     retain: bool = False
     qos: int = 1
-    properties: Properties | None = None
+    correlation: bytes | None = None
+    expiry: int | None = None
 
     @property
     def packet_size(self) -> int:
         """Size of the MQTT 5 packet in bytes."""
-        properties = len(self.properties.pack()) if self.properties else 1  # type: ignore[no-untyped-call]
-        remaining = 2 + len(self.topic.encode()) + (2 if self.qos else 0) + properties + len(self.payload)
-        length = 1
-        while remaining >> 7 * length:
-            length += 1
-        return 1 + length + remaining
+        properties = (5 if self.expiry is not None else 0) + (
+            0 if self.correlation is None else 3 + len(self.correlation)
+        )
+        remaining = 2 + len(self.topic.encode()) + (2 if self.qos else 0) + len(self.payload)
+        remaining += _varint_size(properties) + properties
+        return 1 + _varint_size(remaining) + remaining
 
 
-def properties(packet: int, **values: Any) -> Properties:
-    """Return MQTT 5 properties for a packet type of paho's PacketTypes; values that are None are left out."""
-    built = Properties(packet)  # type: ignore[no-untyped-call]
-    for name, value in values.items():
-        if value is not None:
-            setattr(built, name, value)
-    return built
+def _varint_size(number: int) -> int:
+    size = 1
+    while number >> 7 * size:
+        size += 1
+    return size

@@ -15,8 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from fleet2mqtt.errors import AuthenticationError, BackendError, Rejected, Unreachable
-from fleet2mqtt.mqtt.network_loop import NetworkLoop
-from fleet2mqtt.mqtt.paho_overrides import PahoClient
+from fleet2mqtt.mqtt.paho_link import PahoThread
 from fleet2mqtt.mqtt.settings import TlsFiles
 
 T = TypeVar("T")
@@ -56,7 +55,7 @@ class Subscriber:
         self._url = urlsplit(settings.url)
         self._connack: asyncio.Future[None] = loop.create_future()
         self._suback: asyncio.Future[list[ReasonCode]] = loop.create_future()
-        self._client = PahoClient(
+        self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"fleet2mqtt-{secrets.token_hex(6)}",  # another one never takes over this session
             clean_session=True,
@@ -66,12 +65,13 @@ class Subscriber:
         )
         self._client.username_pw_set(settings.username, settings.password)
         self._client.ws_set_options(path=self._url.path or "/")
-        self._client.on_connect = self._on_connack
-        self._client.on_disconnect = self._on_disconnect
-        self._client.on_subscribe = self._on_suback
-        self._client.on_message = self._on_publish
+        thread = self._thread = PahoThread(self._client)
+        self._client.on_connect = lambda *each: thread.post(self._on_connack, each[3])
+        self._client.on_disconnect = lambda *_: thread.post(self._on_disconnect)
+        self._client.on_subscribe = lambda *each: thread.post(self._on_suback, each[3])
+        self._client.on_message = lambda *each: thread.post(self._on_publish, each[2])
         self._on_message = on_message
-        self._network_loop = NetworkLoop(self._client)
+        self._closed: asyncio.Future[Never] = loop.create_future()
 
     async def open(self) -> list[str]:
         """Connect and subscribe; return the filters that the broker refuses.
@@ -86,7 +86,7 @@ class Subscriber:
             except OSError as error:
                 raise _unreachable(error.strerror or str(error), "tls_files") from error
         try:
-            await self._network_loop.connect(url.hostname or "", url.port or _PORTS[url.scheme], settings.keepalive)
+            await self._thread.connect(url.hostname or "", url.port or _PORTS[url.scheme], settings.keepalive)
         except OSError as error:
             raise _unreachable(_describe(error), "no_connection") from error
         await self._wait_for(self._connack, "CONNECT")
@@ -100,17 +100,19 @@ class Subscriber:
 
     async def run(self) -> Never:
         """Receive messages until the connection ends. Raises Unreachable then, or what `on_message` raised."""
-        await self._network_loop.run(lambda: None)
+        await self._closed
+        raise AssertionError  # it only ends with an exception
 
     def close(self) -> None:
         """Close the connection, if it is open."""
         if self._client.socket() is not None and self._connack.done():
             self._client.disconnect()
-        self._network_loop.abort()
+        else:
+            self._thread.abort()
         self._end(_unreachable("the connection was given up", "left"))
 
     async def _wait_for(self, answer: asyncio.Future[T], packet: str) -> T:
-        closed = self._network_loop.closed
+        closed = self._closed
         await asyncio.wait((answer, closed), timeout=_ANSWER_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         if closed.done():
             closed.result()
@@ -119,14 +121,12 @@ class Subscriber:
         return answer.result()
 
     def _end(self, error: BackendError) -> None:
-        closed = self._network_loop.closed
+        closed = self._closed
         if not closed.done():
             closed.set_exception(error)
             closed.exception()  # nobody fetches that of a connection that was given up
 
-    def _on_connack(
-        self, _client: paho.Client, _userdata: object, _flags: object, code: ReasonCode, _properties: object
-    ) -> None:
+    def _on_connack(self, code: ReasonCode) -> None:
         if not code.is_failure:
             self._connack.set_result(None)
         elif code.value in _DENIED:
@@ -137,17 +137,22 @@ class Subscriber:
         else:
             self._end(Rejected(f"the broker says: {str(code).lower()}", endpoint=ENDPOINT, code=code.value))
 
-    def _on_disconnect(self, *_: object) -> None:
+    def _on_disconnect(self) -> None:
         place = "" if self._connack.done() else " in place of an answer"
         self._end(_unreachable(f"the broker closed the connection{place}", "closed"))
 
-    def _on_publish(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+    def _on_publish(self, message: paho.MQTTMessage) -> None:
+        if self._closed.done():
+            return
         for each in self._settings.filters:
             if paho.topic_matches_sub(each, message.topic):
-                self._on_message(each, bytes(message.payload))
+                try:
+                    self._on_message(each, bytes(message.payload))
+                except Exception as error:  # noqa: BLE001 - ends `run`
+                    self._closed.set_exception(error)
                 return
 
-    def _on_suback(self, _client: paho.Client, _data: object, _mid: int, codes: list[ReasonCode], _: object) -> None:
+    def _on_suback(self, codes: list[ReasonCode]) -> None:
         if not self._suback.done():
             self._suback.set_result(codes)
 
