@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import bridges, cold, command, peers, polling, publishing, push, table
+from benchmarks import bridges, cold, command, fleet, peers, polling, publishing, push, table
 from benchmarks.ground import BenchError
 from benchmarks.table import Line
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/performance.md"
-PARTS = ("push", "publishing", "commands", "cold", "polls")
+PARTS = ("push", "publishing", "commands", "cold", "polls", "fleet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +31,22 @@ class Size:
     commands: int
     gateways: int
     devices: tuple[int, ...]
+    fleets: tuple[fleet.Fleet, ...] = fleet.TINY
+    held: tuple[tuple[str, int], ...] = ()
     paced: bool = False
 
 
 SIZES = {
     "tiny": Size(rounds=1, seconds=0.3, messages=500, commands=3, gateways=2, devices=(20,)),
-    "quick": Size(rounds=3, seconds=2.5, messages=10_000, commands=50, gateways=200, devices=(100, 1_000, 10_000)),
+    "quick": Size(
+        rounds=3,
+        seconds=2.5,
+        messages=10_000,
+        commands=50,
+        gateways=200,
+        devices=(100, 1_000, 10_000),
+        fleets=fleet.QUICK,
+    ),
     "full": Size(
         rounds=7,
         seconds=5.0,
@@ -44,6 +54,8 @@ SIZES = {
         commands=100,
         gateways=1_000,
         devices=(100, 1_000, 10_000, 50_000),
+        fleets=fleet.FULL,
+        held=fleet.MEMORY,
         paced=True,
     ),
 }
@@ -104,6 +116,8 @@ async def _measure(part: str, folder: Path, size: Size, contestants: dict[str, p
             found = await cold.measure(folder / "flood", size.gateways, min(size.rounds, 3))
             paced = await cold.measure(folder / "paced", size.gateways, 1, rate=100) if size.paced else None
             return table.of_cold(found, paced)
+        case "fleet":
+            return table.of_fleets(*await fleet.run(folder, size.fleets, size.held))
         case _:
             # A reading of more than 10,000 takes seconds, and each round takes eight of them.
             rounds = {each: size.rounds if each <= 10_000 else min(size.rounds, 3) for each in size.devices}

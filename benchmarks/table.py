@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import cold, command, polling, publishing, push
+from benchmarks import cold, command, fleet, polling, publishing, push
 from benchmarks.load import quantile
 from benchmarks.push import ratio
 
@@ -167,6 +167,64 @@ def of_commands(found: command.Figures) -> list[Line]:
             theirs=f"{quantile(bare, 0.5) * 1e3:.1f} / {quantile(bare, 0.99) * 1e3:.1f}",
         ),
         Line(what="… added by the bridge, ms p50 / p99", ours=f"{added[0]:.1f} / {added[1]:.1f}"),
+    ]
+
+
+_GOALS = {
+    ("thingscloud", 1000): {"first": 22.0, "online": 90.0, "changed": 300.0, "disabled": 0.0},
+    ("ums", 1000): {"calls": 90.0},
+    ("smart_gateway", 10_000): {"sweep": 300.0},
+}
+"""Goals by platform and number of devices: minutes, seconds, share, calls a minute."""
+
+
+def of_fleets(found: Iterable[fleet.Figures], memories: Iterable[fleet.Memory]) -> list[Line]:
+    """Large fleets, in the vendor's time."""
+    lines: list[Line] = []
+    for figures in found:
+        size = figures.fleet
+        goals: Mapping[str, float] = _GOALS.get((size.platform, size.devices), {})
+        if size.platform == "ums" and size.with_lines == 1:
+            goals = {}  # the goal is about a fleet of which two thirds have no lines
+        lines += _of_fleet(figures, goals)
+    lines += [
+        Line(
+            what=f"{held.platform}, {held.devices:,} devices, {held.entities:,} entities: bytes an entity",
+            ours=f"{held.per_entity:,.0f}",
+        )
+        for held in memories
+    ]
+    return lines
+
+
+def _of_fleet(found: fleet.Figures, goals: Mapping[str, float]) -> list[Line]:
+    size = found.fleet
+    lined = f" × {fleet.LINES} lines" if size.platform == "ums" else ""
+    few = "" if size.with_lines == 1 else f" ({size.with_lines:.0%} of them with lines)"
+    name = f"{size.platform}, {size.devices:,} devices{lined}{few}"
+    detail = fleet.PLATFORMS[size.platform].detail
+
+    def line(what: str, goal: str, value: float, shown: str) -> Line:
+        most = goals.get(goal)
+        return Line(what=what, ours=shown, ratio=None if most is None else value, most=most)
+
+    ages = [fleet.quantile(found.ages, share) for share in (0.5, 0.9)]
+    changed, online = fleet.quantile(found.changed, 0.9), fleet.quantile(found.online, 0.9)
+    sweep = found.durations.get(detail, 0.0)
+    listed = found.durations.get("devices", 0.0)
+    return [
+        line(f"{name}: min to the first value of the last", "first", found.first / 60, f"{found.first / 60:.1f}"),
+        line("… s of a sweep: list / details", "sweep", max(sweep, listed), f"{listed:.0f} / {sweep:.0f}"),
+        line("… age of values, s p50 / p90", "age", ages[1], f"{ages[0]:.0f} / {ages[1]:.0f}"),
+        line(
+            "… s until a changed value shows, p90; not before the end",
+            "changed",
+            changed,
+            f"{changed:.0f}; {found.missed} of {found.missed + len(found.changed) + len(found.online)}",
+        ),
+        line("… s until online or offline shows, p90", "online", online, f"{online:.0f}"),
+        line("… calls a minute", "calls", found.per_minute, f"{found.per_minute:.1f}"),
+        line("… share of calls for disabled entities", "disabled", found.disabled_share, f"{found.disabled_share:.1%}"),
     ]
 
 
