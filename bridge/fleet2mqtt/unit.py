@@ -135,6 +135,7 @@ class BackendConnector:
             excludes_kind=config.selection.excludes_kind,
             is_enabled=config.selection.is_enabled,
             publishes=config.selection.publishes,
+            may_enable=config.selection.may_enable,
         )
         async with api.platforms()[config.platform]().connect(context) as backend:
             unpolled = unpolled_sources(backend.sources, config.selection)

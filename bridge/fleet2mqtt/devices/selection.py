@@ -107,6 +107,11 @@ class Selection:
         """Return True if a rule excludes all sub-devices of a kind."""
         return Rule(kind=kind) in self.exclude
 
+    def may_enable(self, prefix: str) -> bool:
+        """Return True if entities that are disabled by default may be enabled by a key that begins with `prefix`."""
+        enabled = (key for key, override in self.overrides.items() if override.enabled)
+        return self.entities is Detail.FULL or any(key.startswith(prefix) for key in enabled)
+
     def is_enabled(self, entity: EntityDescription) -> bool:
         """Return True if an entity is published and enabled, so that its value is worth a call."""
         if entity.source in self.unpolled:

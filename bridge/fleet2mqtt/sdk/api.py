@@ -233,6 +233,9 @@ class Context:
     publishes: Callable[[EntityDescription], bool] = lambda _: True
     """Return False for an entity that is not published, not even as a disabled one: no field is worth requesting."""
 
+    may_enable: Callable[[str], bool] = lambda _: False
+    """Return True if the options enable entities that are disabled by default, whose keys begin with a prefix."""
+
     @property
     def zone(self) -> ZoneInfo:
         """Time zone of vendor times that name none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from fleet2mqtt.devices.model import Alarm, Device, DeviceEvent, Inventory, Update
+from fleet2mqtt.devices.selection import Detail, Selection
 from fleet2mqtt.platforms import thingscloud
 from fleet2mqtt.sdk.api import Backend, Push, Source
 from fleet2mqtt.simulators.thingscloud import SIMULATOR, Simulator, create
@@ -28,6 +29,7 @@ FIRST, SECOND, THIRD = "k3v8q2mzpw", "t7c1n5xrdb", "evdbc534mx"
 DEVICE, OTHER = f"{NAME}_{FIRST}", f"{NAME}_{SECOND}"
 SERVER = {"app_id": "app-demo", "access_key": "demo-access-key", "secret_key": "demo-secret-key"}
 ADMIN = {"app_id": "app-demo", "account": "admin", "password": "demo-password"}
+FULL = Selection(entities=Detail.FULL)
 LOGIN = "/api/v1/access_token"
 
 
@@ -64,6 +66,12 @@ class Run:
                 async for update in updates:
                     self.accept(update)
         return self.updates[before:]
+
+    def request_values(self) -> None:
+        """Have the values of all devices read by the next poll, whatever the list shows."""
+        store = self.backend.client.store
+        for vendor_id in store.vendor_ids():
+            store.request_values(vendor_id)
 
     def kind(self, kind: str) -> Push:
         return next(push for push in self.backend.pushes if push.kind == kind)
@@ -105,15 +113,23 @@ def calls(simulator: Simulator, path: str, method: str | None = None) -> list[Ca
 
 
 @asynccontextmanager
-async def connected(url: str, shared: Shared | None = None, **own: Any) -> AsyncIterator[Run]:
-    """The platform connected to `url`; `own` are its own options."""
+async def connected(
+    url: str, shared: Shared | None = None, *, selection: Selection = FULL, **own: Any
+) -> AsyncIterator[Run]:
+    """The platform connected to `url`; `own` are its own options. By default all entities are enabled."""
     with tempfile.TemporaryDirectory() as folder:
         shared = shared or Shared()
         if shared.folder == Path():
             shared.folder = Path(folder)
         given = {"rate": 1000} | (own if "app_id" in own else SERVER | own)
         chosen = options(thingscloud.SCHEMA, url, given)
-        async with thingscloud.connect(shared.context(NAME, chosen)) as backend:
+        context = replace(
+            shared.context(NAME, chosen),
+            selects=selection.selects,
+            is_enabled=selection.is_enabled,
+            may_enable=selection.may_enable,
+        )
+        async with thingscloud.connect(context) as backend:
             yield Run(backend, shared)
 
 

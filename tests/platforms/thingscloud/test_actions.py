@@ -111,7 +111,7 @@ async def test_removed_attribute_becomes_null() -> None:
         assert await run.act("attributes_remove", device_id=FIRST, keys=["rssi"]) == {}
         await run.poll("attributes")
         assert run.state()["rssi"] is None
-        assert [call.path for call in simulator.fault_injector.calls][-2] == f"/api/v1/device/{FIRST}/attributes_raw"
+        assert [call.path for call in simulator.fault_injector.calls][-1] == f"/api/v1/device/{FIRST}/attributes_raw"
 
 
 async def test_attributes_remove_rereads_definitions_at_once() -> None:

@@ -276,14 +276,18 @@ async def test_new_attribute_is_shown_after_its_definition_was_read() -> None:
         assert rows(run) == ["a"]
         project.attributes.append(attribute("b", True, data_type="switch", attr_type="both"))
         project.values = {"a": 1, "b": True, "c": 5}
+        run.request_values()
         await run.poll("attributes")
         assert rows(run) == ["a", "b"]
         assert run.entity("b").component is SWITCH
+        run.request_values()
         await run.poll("attributes")  # what no definition explains, although it was read since, shows as it is
         assert rows(run) == ["a", "b", "c"]
         asked = len(project.requests)
+        run.request_values()
         await run.poll("attributes")
         assert [path for _, path, _ in project.requests[asked:]] == [f"device/{FIRST}/attributes_raw"]
         project.values = {"a": 1, "b": True}
+        run.request_values()
         await run.poll("attributes")
         assert rows(run) == ["a", "b"]

@@ -126,11 +126,13 @@ async def test_empty_list_is_an_inventory_only_if_the_vendor_counts_none() -> No
         await run.poll("devices")
         assert [len(inventory.ids) for inventory in run.inventories] == [2, 0, 2]
         before = len(simulator.fault_injector.calls)
+        run.request_values()
         await run.poll("attributes")  # what is known of the devices outlives one such list
         assert {call.path.rsplit("/", 1)[-1] for call in list(simulator.fault_injector.calls)[before:]} == {
             "attributes_raw"
         }
         simulator.remove_device(SECOND)
+        run.request_values()
         await run.poll("devices", "attributes")
         assert run.inventories[-1].ids == {DEVICE}
         assert [call.path for call in simulator.fault_injector.calls][-1].endswith(f"{FIRST}/attributes_raw")

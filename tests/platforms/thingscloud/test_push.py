@@ -41,6 +41,7 @@ async def test_older_report_is_ignored() -> None:
         for ts, value, shown in ((TS, 1, 1), (TS - 1, 2, 1), (TS, 3, 3), (None, 4, 4), (TS + 1, 5, 5)):
             run.push("attributes", report({"a": value}, ts))
             assert run.state()["a"] == shown
+        run.request_values()
         await run.poll("attributes")  # what is asked for afterwards counts
         assert run.state()["a"] == 0
 

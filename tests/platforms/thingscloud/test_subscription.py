@@ -9,7 +9,6 @@ import pytest
 
 from fleet2mqtt.config.loader import load
 from fleet2mqtt.errors import ConfigError, InvalidResponse
-from fleet2mqtt.platforms.thingscloud import device_store
 from fleet2mqtt.sdk.api import Subscription
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, SECOND, Run, calls, simulated
 
@@ -140,7 +139,7 @@ def set_connected(run: Run, connected: bool) -> None:
     run.backend.subscription.set_connected(connected)
 
 
-async def test_connected_devices_are_read_once_and_all_of_them_again_after_a_loss() -> None:
+async def test_connected_devices_are_read_once_and_after_a_loss_those_that_sent_something() -> None:
     async with simulated(devices=3, subscribe=SUBSCRIBE) as (simulator, run):
         set_connected(run, True)
         await run.poll("devices", "attributes", "attributes")
@@ -148,8 +147,10 @@ async def test_connected_devices_are_read_once_and_all_of_them_again_after_a_los
         assert [len(calls(simulator, f"device/{device}/attributes")) for device in devices] == [1, 1, 1]
         assert [len(calls(simulator, f"device/{device}/attributes_raw")) for device in devices] == [0, 0, 0]
         set_connected(run, False)
-        await run.poll("attributes")
-        assert [len(calls(simulator, f"device/{device}/attributes_raw")) for device in devices] == [1, 1, 1]
+        simulator.report(FIRST, {"temperature": 30.5}, push=False)
+        await run.poll("devices", "attributes")
+        assert [len(calls(simulator, f"device/{device}/attributes_raw")) for device in devices] == [1, 0, 0]
+        assert run.state()["temperature"] == 30.5
 
 
 async def test_connected_device_is_read_when_it_sent_what_did_not_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +169,7 @@ async def test_connected_device_is_read_when_it_sent_what_did_not_arrive(monkeyp
         await run.poll("attributes")
         assert len(calls(simulator, f"device/{SECOND}/attributes_raw")) == 1
 
-        monkeypatch.setattr(device_store, "RECONCILIATION", -1)
+        monkeypatch.setattr(run.backend.client.store, "_full_sweep_interval", -1.0)
         await run.poll("attributes")
         assert len(calls(simulator, f"device/{FIRST}/attributes_raw")) == 2
 

@@ -15,7 +15,7 @@ from fleet2mqtt.platforms.thingscloud.auth import TokenProvider, check_login, cr
 from fleet2mqtt.platforms.thingscloud.client import ENVELOPE, Client, parse
 from fleet2mqtt.platforms.thingscloud.conditions import CONDITIONS
 from fleet2mqtt.platforms.thingscloud.coordinator import Coordinator
-from fleet2mqtt.platforms.thingscloud.entities import MANUFACTURER, TITLE
+from fleet2mqtt.platforms.thingscloud.entities import ALARM_STAT_ENTITIES, DEVICES_STAT_ENTITIES, MANUFACTURER, TITLE
 from fleet2mqtt.platforms.thingscloud.push import build_pushes
 from fleet2mqtt.platforms.thingscloud.schemas import OPTIONS as SCHEMA
 from fleet2mqtt.platforms.thingscloud.subscription import build_subscription, check_subscribe
@@ -78,6 +78,7 @@ def _sources(context: Context, coordinator: Coordinator, backfill: Backfill) -> 
             poll=poll,
             primary=name == "devices",
             needs_clock=name == "alarms",
+            entities=(*DEVICES_STAT_ENTITIES, *ALARM_STAT_ENTITIES) if name == "stat" else (),
         )
         for name, poll in polls.items()
     )

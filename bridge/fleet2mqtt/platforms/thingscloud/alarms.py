@@ -127,7 +127,8 @@ class Backfill:
         self._remember(listing)
         if has_gap:
             self._pending_devices.update(await self._coordinator.vendor_ids())
-            self._pending_devices.update(filter(None, (log.device_id for log in listing.logs)))
+            logged = filter(None, (log.device_id for log in listing.logs))
+            self._pending_devices.update(filter(self._coordinator.is_selected, logged))
         async for update in self._read_device_logs():
             yield update
         self._move_checkpoint()

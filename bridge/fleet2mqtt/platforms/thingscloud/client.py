@@ -154,6 +154,10 @@ class Client:
         """Return the extended information of a device: 读取设备扩展信息."""
         return await self.items(device_path(device, "extend_infos"), "extend_infos")
 
+    async def type_infos(self, type_: str) -> list[JsonObject]:
+        """Return the extended information that a device type defines, without values: 读取设备类型扩展信息定义."""
+        return await self.items(build_path("device_type", type_, "extend_infos"), "device_type_extend_infos")
+
     async def series(self, device: str, identifier: str, params: Mapping[str, str]) -> list[JsonObject]:
         """Return past values of an attribute: 读取设备属性历史数据."""
         path = device_path(device, "attribute", identifier, "series")

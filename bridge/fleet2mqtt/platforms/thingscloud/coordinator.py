@@ -7,32 +7,41 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import product
 from typing import Any
 
-from fleet2mqtt.devices.model import Device, Inventory, Update, UpdateOrigin
+from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, Name, Update, UpdateOrigin
 from fleet2mqtt.errors import BackendError, Unconfirmed, Unreachable
 from fleet2mqtt.platforms.thingscloud.attributes import ATTRIBUTES_SOURCE, AttributeOptions
 from fleet2mqtt.platforms.thingscloud.client import Client, device_path
-from fleet2mqtt.platforms.thingscloud.device_store import DeviceStore
-from fleet2mqtt.platforms.thingscloud.entities import META_SOURCE, SCHEMA_SOURCE, STAT_SOURCE
+from fleet2mqtt.platforms.thingscloud.device_store import INFO_PREFIX, DeviceStore
+from fleet2mqtt.platforms.thingscloud.entities import (
+    ALARM_STAT_ENTITIES,
+    CUSTOMERS_ENTITY,
+    DEVICES_STAT_ENTITIES,
+    META_SOURCE,
+    SCHEMA_SOURCE,
+    STAT_SOURCE,
+)
 from fleet2mqtt.platforms.thingscloud.geo import Coordinates
 from fleet2mqtt.platforms.thingscloud.groups import device_listing, flatten_tree, read_members
 from fleet2mqtt.platforms.thingscloud.models import AlarmStat, DevicesStat, DeviceType, JsonObject, Project
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Context
-from fleet2mqtt.sdk.sweep import Sweep
+from fleet2mqtt.sdk.sweep import DIFFERENT_ITEMS, Sweep
 from fleet2mqtt.sdk.updates import UpdateFactory
 
 _LOG = logging.getLogger(__name__)
 
-CHUNK = 50
+CHUNK = 10
 """Devices after which a sweep orders the remaining ones again."""
 EMPTY_LISTS_BEFORE_REMOVAL = 2
 """Lists in a row in which the vendor counts no device, before the devices are discarded."""
 WRITE_WINDOW = 30.0
 """Seconds after a write during which a read-back reads only the part that was written."""
+
+_ANY_INFO: EntityDescription[Any, Any] = EntityDescription(key=INFO_PREFIX, name=Name("", ""), source=SCHEMA_SOURCE)
+"""Stands for an entity that is published with `entities: standard`."""
 
 
 @dataclass(slots=True)
@@ -53,6 +62,17 @@ class Coordinator:
         """`has_active_alarms` returns by vendor id whether an alarm on disk is active; None if unknown."""
         options = context.options
         self.name = context.name
+        self._selects = context.selects
+        self._reads_customers = context.is_enabled(CUSTOMERS_ENTITY)
+        self._stat_parts = {
+            name: read
+            for name, read, entities in (
+                ("stat", self._read_stat, DEVICES_STAT_ENTITIES),
+                ("alarms", self._read_alarm_stat, ALARM_STAT_ENTITIES),
+            )
+            if any(map(context.is_enabled, entities))
+        }
+        self._reads_infos = context.is_enabled(_ANY_INFO) or context.may_enable(INFO_PREFIX)
         self.client = client
         self.update = UpdateFactory(context.name)
         attribute_options = AttributeOptions(
@@ -72,6 +92,7 @@ class Coordinator:
         """Vendor ids of devices that the vendor deleted for us."""
         self._written: dict[str, tuple[str, float]] = {}
         self._values_sweep = _DeviceSweep(ATTRIBUTES_SOURCE, Sweep(primary_fails=context.primary_fails))
+        self._type_sweep = Sweep(primary_fails=context.primary_fails)
         self._schema_sweep = _DeviceSweep(SCHEMA_SOURCE, Sweep(primary_fails=context.primary_fails))
         self._part_sweeps = {
             source: Sweep(primary_fails=context.primary_fails) for source in (STAT_SOURCE, META_SOURCE)
@@ -116,40 +137,81 @@ class Coordinator:
             yield self.update(requested_at, inventories=[inventory], removed=removed)
 
     async def poll_attributes(self) -> AsyncIterator[Update]:
-        """Read the values of every device, with their definitions where those are not known yet."""
-        async for update in self._sweep_devices(self._values_sweep, self._read_values):
+        """Read the values of the devices that are due, with their definitions where those are not known yet."""
+
+        def is_due(vendor_id: str) -> bool:
+            return self.store.is_due(vendor_id, live=self._live)
+
+        async for update in self._sweep_devices(self._values_sweep, self._read_values, is_due):
             yield update
 
     async def poll_schema(self) -> AsyncIterator[Update]:
-        """Read every device's attribute definitions, unless they were just read, and its extended information."""
-        async for update in self._sweep_devices(self._schema_sweep, self._read_schema):
+        """Read the definitions of each type by one of its devices, unless they were just read.
+
+        Read, too, is the extended information that each type defines, and that of devices where it is enabled.
+        """
+        vendor_ids = await self.vendor_ids()
+        failure: BackendError | None = None
+        try:
+            async for update in self._sweep_type_infos():
+                yield update
+        except BackendError as error:  # definitions are read all the same
+            failure = error
+        readers = self.store.definition_readers(vendor_ids, self._max_definitions_age, self._schema_sweep.attempted_at)
+
+        async def read(vendor_id: str) -> Device | None:
+            device = await self._read_definitions(vendor_id) if vendor_id in readers else None
+            if self.store.wants_infos(vendor_id):
+                device = self.store.apply_extended(vendor_id, await self.client.extend_infos(vendor_id))
+            return device
+
+        def is_due(vendor_id: str) -> bool:
+            return vendor_id in readers or self.store.wants_infos(vendor_id)
+
+        async for update in self._sweep_devices(self._schema_sweep, read, is_due):
             yield update
+        if failure is not None:
+            raise failure
+
+    async def _sweep_type_infos(self) -> AsyncIterator[Update]:
+        """Read the extended information that each type defines: it tells which entities there are."""
+        types = self.store.types() if self._reads_infos else ()
+        async for type_, result in self._type_sweep.run(types, self.client.type_infos):
+            if not isinstance(result, BackendError):
+                yield self.update(devices=self.store.apply_type_infos(type_, result))
 
     async def poll_stat(self) -> AsyncIterator[Update]:
         """Read the totals of the project."""
-        parts = {"stat": self._read_stat, "alarms": self._read_alarm_stat}
-        async for update in self._sweep_parts(STAT_SOURCE, parts):
+        async for update in self._sweep_parts(STAT_SOURCE, self._stat_parts):
             yield update
 
     async def poll_meta(self) -> AsyncIterator[Update]:
-        """Read the project, its types, its groups with their members, and its number of users."""
+        """Read the project, its types, its groups with their members, and its number of users where that is enabled."""
         parts: dict[str, Callable[[], Awaitable[Iterable[Device]]]] = {
             "project": self._read_project,
             "types": self._read_types,
-            "customers": self._read_customers,
             "groups": self._read_groups,
         }
+        if self._reads_customers:
+            parts["customers"] = self._read_customers
         async for update in self._sweep_parts(META_SOURCE, parts):
             yield update
 
     async def vendor_ids(self) -> tuple[str, ...]:
-        """Return the vendor ids of the devices; reads the list if it has not been read yet. Raises BackendError."""
+        """Return the vendor ids of the selected devices; reads the list if it has not been read yet.
+
+        Raises BackendError.
+        """
         async with self._listing:
             if not self._listed:
                 async for _ in self._list_devices():
                     pass
                 self._listed = True
-        return self.store.vendor_ids()
+        return tuple(filter(self.is_selected, self.store.vendor_ids()))
+
+    def is_selected(self, vendor_id: str) -> bool:
+        """Return False for a listed device that the options exclude."""
+        return not self.store.is_listed(vendor_id) or self._selects(self.store.device(vendor_id))
 
     def set_live(self, live: bool) -> None:  # noqa: FBT001 - a callback
         """Poll the values of devices rarely from now on, as what they report arrives by itself, or as usual again."""
@@ -226,33 +288,35 @@ class Coordinator:
         return self.update(requested_at, origin=UpdateOrigin.COMMAND, devices=devices)
 
     async def _sweep_devices(
-        self, state: _DeviceSweep, read: Callable[[str], Awaitable[Device | None]]
+        self, state: _DeviceSweep, read: Callable[[str], Awaitable[Device | None]], is_due: Callable[[str], bool]
     ) -> AsyncIterator[Update]:
-        """Read one device after another; those with new values come next, and one that fails is skipped.
+        """Read one device after another of those that are due; those with new values come next.
 
-        Of live devices only those are read that have to be.
+        One that fails is skipped.
         """
-        remaining = set(filter(partial(self._is_due, state), state.sweep.order(await self.vendor_ids())))
-        state.attempted_at = {id_: at for id_, at in state.attempted_at.items() if id_ in remaining}
+        listed = state.sweep.order(await self.vendor_ids())
+        state.attempted_at = {id_: at for id_ in listed if (at := state.attempted_at.get(id_)) is not None}
+        remaining = dict.fromkeys(filter(is_due, listed))
+        failed = set[str]()
         while chunk := self.store.sweep_order(remaining, state.attempted_at)[:CHUNK]:
-            remaining.difference_update(chunk)
-            for vendor_id in filter(partial(self._is_due, state), chunk):  # the connection may have come meanwhile
+            for vendor_id in chunk:
+                del remaining[vendor_id]
+            for vendor_id in filter(is_due, chunk):  # a report may have come meanwhile, or the connection
                 requested_at = state.attempted_at[vendor_id] = time.monotonic()
                 try:
                     device = await read(vendor_id)
                 except BackendError as error:
                     state.sweep.record_failure(vendor_id, error)
+                    failed.add(vendor_id)
                     if state.sweep.is_missed(vendor_id):
                         yield self.update(devices=[self.store.apply_missed(vendor_id, state.source)])
                 else:
                     state.sweep.record_success(vendor_id)
                     checkpoints = self.store.unsaved_checkpoints(vendor_id)
-                    yield self.update(requested_at, devices=[device], checkpoints=checkpoints)
-        state.sweep.close()
-
-    def _is_due(self, state: _DeviceSweep, vendor_id: str) -> bool:
-        """Return whether a sweep reads a device; of live devices the values only where that is needed."""
-        return not self._live or state is not self._values_sweep or self.store.is_due(vendor_id)
+                    changed = self.store.take_changed()
+                    yield self.update(requested_at, devices=[*changed, device], checkpoints=checkpoints)
+        if len(failed) >= min(DIFFERENT_ITEMS, len(listed)):  # fewer say nothing about those that were not due
+            state.sweep.close()
 
     async def _sweep_parts(
         self, source: str, parts: Mapping[str, Callable[[], Awaitable[Iterable[Device]]]]
@@ -285,12 +349,6 @@ class Coordinator:
     async def _read_definitions(self, vendor_id: str) -> Device | None:
         requested_at = time.monotonic()
         return self.store.apply_definitions(vendor_id, await self.client.attributes(vendor_id), requested_at)
-
-    async def _read_schema(self, vendor_id: str) -> Device | None:
-        age = self.store.definitions_age(vendor_id)
-        if age is None or age > self._max_definitions_age:
-            await self._read_definitions(vendor_id)
-        return self.store.apply_extended(vendor_id, await self.client.extend_infos(vendor_id))
 
     # The project
 

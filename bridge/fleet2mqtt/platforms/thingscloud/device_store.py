@@ -35,11 +35,13 @@ from fleet2mqtt.platforms.thingscloud.entities import (
 from fleet2mqtt.platforms.thingscloud.entity_keys import EntityKeys
 from fleet2mqtt.platforms.thingscloud.models import (
     AttributeInfo,
+    AttributeModel,
     DeviceInfo,
     DeviceRecord,
     ExtendInfo,
     JsonObject,
     ProjectRecord,
+    json_object,
     zone_context,
 )
 from fleet2mqtt.sdk import vendor_json
@@ -50,9 +52,9 @@ from fleet2mqtt.sdk.vendor_json import WireModel
 MAX_HELD_DEVICES, MAX_HELD_REPORTS = 10_000, 20
 """Most devices whose reports are held until they are listed, and most reports of each."""
 RECENT_REPORT = 600.0
-"""Seconds after a report in which the list's newer times of a live device are about that report."""
-RECONCILIATION = 6 * 3600.0
-"""Seconds after which the values of a live device are read again."""
+"""Seconds after a report without a time in which newer times in the list are taken for that report's."""
+INFO_PREFIX = "info_"
+"""The beginning of the keys of extended information."""
 _PLACES_KEY = "/places"  # no vendor id is empty
 _NEVER = float("-inf")
 
@@ -68,8 +70,10 @@ class _Report(NamedTuple):
 class _DeviceEntry:
     """The data of a device, and when its parts were requested (`time.monotonic()`).
 
-    `has_new_values`: it sent something since its values were last read, as far as the list shows; `requested`: they
-    shall be read soon. `undefined` are values without a definition, although the definitions were read after them.
+    `has_new_values`: it sent something since its values were last read, as far as the list shows, at `news_at` by its
+    own time and listed at `news_listed_at`; `has_times`: the list has such times. `requested`: its values shall be read
+    soon, `definitions_expired`: its definitions, too. `pushed_at` is when its newest report came. `undefined` are
+    values without a definition, although the definitions were read after them.
     `reported_at` and `online_at` are the device's times of its newest report and of its last coming or going;
     `received_at` is when each value was last pushed. `listed_alarm` is the alarm status of the list, `has_alarm_status`
     that this vendor's list ever had one for this device, `alarm_pushed` that an alarm was pushed after it. `answered`
@@ -85,6 +89,11 @@ class _DeviceEntry:
     reported_at: datetime | None = None
     online_at: datetime | None = None
     requested: bool = False
+    has_times: bool = False
+    news_at: datetime | None = None
+    news_listed_at: float = _NEVER
+    pushed_at: float = _NEVER
+    definitions_expired: bool = False
     received_at: dict[str, float] = field(default_factory=dict)
     listed_alarm: bool | None = None
     has_alarm_status: bool = False
@@ -99,11 +108,35 @@ class _DeviceEntry:
         """Return when any value was last read or pushed."""
         return max(self.values_requested_at, max(self.received_at.values(), default=_NEVER))
 
+    @property
+    def has_news(self) -> bool:
+        """Return whether it sent values that neither were read nor came as a report."""
+        if not self.has_new_values or self.requested:
+            return self.has_new_values
+        if self.reported_at is not None and self.news_at is not None:
+            return self.news_at > self.reported_at
+        return not self.was_pushed_recently
+
+    @property
+    def was_pushed_recently(self) -> bool:
+        """Return whether a report came during the last minutes."""
+        return time.monotonic() - self.pushed_at < RECENT_REPORT
+
     def without_definition(self) -> frozenset[str]:
         """Return the identifiers of values without a definition."""
         defined = self.definitions or {}
         values = self.record.values.items()
         return frozenset(name for name, value in values if name not in defined and value is not None)
+
+
+@dataclass(slots=True)
+class _TypeEntry:
+    """Definitions that the devices of a type share, of attributes and, once read, of extended information."""
+
+    definitions: dict[str, AttributeInfo] = field(default_factory=dict)
+    definitions_requested_at: float = _NEVER
+    infos: tuple[ExtendInfo, ...] | None = None
+    is_wanted: bool | None = None
 
 
 class DeviceStore:
@@ -134,6 +167,13 @@ class DeviceStore:
         self._options = options
         self._keys = EntityKeys(backend=context.name, assignments=context.ids.assignments)
         self._entries: dict[str, _DeviceEntry] = {}
+        self._types: dict[str, _TypeEntry] = {}
+        self._changed: set[str] = set()
+        """Vendor ids of devices that a response about another one changed."""
+        self._full_sweep_interval: float = context.options["full_sweep_interval"]
+        self._is_enabled = context.is_enabled
+        self._may_enable_infos = context.may_enable(INFO_PREFIX)
+        self._wanted: dict[int, bool] = {}
         self._buttons = tuple(
             (button, build_button(self._keys(key, "command_"), button)) for key, button in buttons.items()
         )
@@ -149,6 +189,10 @@ class DeviceStore:
     def vendor_ids(self) -> tuple[str, ...]:
         """Return the vendor ids of the devices that were listed."""
         return tuple(self._entries)
+
+    def is_listed(self, vendor_id: str) -> bool:
+        """Return whether a device was listed."""
+        return vendor_id in self._entries
 
     def is_online(self, vendor_id: str) -> bool | None:
         """Return whether a device is online, as last listed or read."""
@@ -176,11 +220,11 @@ class DeviceStore:
         """
         listed = [(entry, vendor_id) for vendor_id in vendor_ids if (entry := self._entries.get(vendor_id)) is not None]
 
-        def priority(item: tuple[_DeviceEntry, str]) -> tuple[bool, bool, float]:
+        def priority(item: tuple[_DeviceEntry, str]) -> tuple[bool, bool, bool, float]:
             entry, vendor_id = item
             waits_for_definitions = bool(entry.received_at) and entry.definitions is None
             last = max(entry.updated_at, attempted_at.get(vendor_id, _NEVER))
-            return not waits_for_definitions, not entry.has_new_values, last
+            return not waits_for_definitions, not entry.requested, not entry.has_news, last
 
         return [vendor_id for _, vendor_id in sorted(listed, key=priority)]
 
@@ -189,40 +233,101 @@ class DeviceStore:
         if entry := self._entries.get(vendor_id):
             entry.has_new_values = entry.requested = True
 
-    def is_due(self, vendor_id: str) -> bool:
-        """Return whether a device has to be read although it is live: everything that it reports arrives by itself.
+    def mark_pushed(self, vendor_id: str) -> None:
+        """Record that a device reports by itself: it is polled rarely while it does."""
+        if entry := self._entries.get(vendor_id):
+            entry.pushed_at = time.monotonic()
 
-        Read are its first values, those of attributes without a definition, what was requested, what it sent without
-        a report arriving, and everything in a slow reconciliation.
+    def is_due(self, vendor_id: str, *, live: bool = False) -> bool:
+        """Return whether a device's values have to be read; not without an enabled entity that shows one.
+
+        Read are first values, those of attributes without a definition, what was requested, what the device sent
+        without a report arriving, and everything in a slow full sweep. A device whose messages have no times in the
+        list is read each time, unless it is `live` (what it reports arrives by itself) or reported a short while ago.
         """
         entry = self._entries.get(vendor_id)
-        if entry is None:
+        if entry is None or not self._wants_values(vendor_id, entry):
             return False
-        now = time.monotonic()
-        silent = now - max(entry.received_at.values(), default=_NEVER) > RECENT_REPORT
-        return (
-            entry.requested
-            or self.needs_definitions(vendor_id)
-            or (entry.has_new_values and silent)
-            or now - entry.values_requested_at > RECONCILIATION
-        )
+        if entry.requested or entry.has_news or self.needs_definitions(vendor_id):
+            return True
+        if time.monotonic() - entry.values_requested_at > self._full_sweep_interval:
+            return True
+        return not (entry.has_times or live or entry.was_pushed_recently)
 
-    def definitions_age(self, vendor_id: str) -> float | None:
-        """Return the seconds since a device's attribute definitions were read; None if they were not."""
-        entry = self._entries.get(vendor_id)
-        if entry is None or entry.definitions is None:
-            return None
-        return time.monotonic() - entry.definitions_requested_at
+    def _wants_values(self, vendor_id: str, entry: _DeviceEntry) -> bool:
+        """Return whether an attribute's entity is enabled, or may be as far as the definitions that are known tell."""
+        if entry.entities is None:
+            self.device(vendor_id)
+        entities = entry.entities or ()
+        if id(entities) not in self._wanted:
+            self._wanted[id(entities)] = self._has_enabled(entities)
+        if self._wanted[id(entities)]:
+            return True
+        type_ = self._type_of(entry)
+        if type_ is None or not type_.definitions:
+            return not any(entity.source == ATTRIBUTES_SOURCE for entity in entities)
+        if type_.is_wanted is None:
+            infos = type_.definitions.items()
+            specs = (build_spec(info, self._keys(name), self._options, ValueShape()) for name, info in infos)
+            type_.is_wanted = self._has_enabled(build_entity(spec) for spec in specs if spec is not None)
+        return type_.is_wanted
+
+    def _has_enabled(self, entities: Iterable[DeviceEntity]) -> bool:
+        return any(entity.source == ATTRIBUTES_SOURCE and self._is_enabled(entity) for entity in entities)
 
     def expire_definitions(self, vendor_id: str) -> None:
         """Have the definitions of this device's attributes read again."""
         if entry := self._entries.get(vendor_id):
-            entry.definitions_requested_at = _NEVER
+            entry.definitions_expired = True
+
+    def definition_readers(
+        self, vendor_ids: Iterable[str], max_age: float, attempted_at: Mapping[str, float]
+    ) -> set[str]:
+        """Return those of these devices whose definitions are read now: of each type one, another one each time.
+
+        `max_age` is the age in seconds after which definitions are read again, `attempted_at` when each was last tried.
+        """
+        now, readers = time.monotonic(), set[str]()
+        candidates: dict[str, tuple[float, str]] = {}
+        for vendor_id in vendor_ids:
+            entry = self._entries.get(vendor_id)
+            if entry is None or not self._wants_values(vendor_id, entry):
+                continue
+            type_ = self._type_of(entry)
+            requested_at = entry.definitions_requested_at if type_ is None else type_.definitions_requested_at
+            if entry.definitions_expired or (type_ is None and now - requested_at > max_age):
+                readers.add(vendor_id)
+            elif type_ is not None and now - requested_at > max_age:
+                last = max(entry.definitions_requested_at, attempted_at.get(vendor_id, _NEVER))
+                key = entry.record.info.type or ""
+                candidates[key] = min(candidates.get(key, (last, vendor_id)), (last, vendor_id))
+        return readers | {vendor_id for _, vendor_id in candidates.values()}
 
     def needs_definitions(self, vendor_id: str) -> bool:
         """Return whether a device's definitions have to be read before its values can be shown."""
         entry = self._entries.get(vendor_id)
         return entry is not None and (entry.definitions is None or not entry.without_definition() <= entry.undefined)
+
+    def types(self) -> tuple[str, ...]:
+        """Return the ids of the types of the listed devices."""
+        return tuple(dict.fromkeys(type_ for entry in self._entries.values() if (type_ := entry.record.info.type)))
+
+    def wants_infos(self, vendor_id: str) -> bool:
+        """Return whether an entity of a device's extended information is enabled."""
+        entry = self._entries.get(vendor_id)
+        type_ = None if entry is None else self._type_of(entry)
+        if type_ is None or type_.infos is None:
+            return entry is not None and self._may_enable_infos
+        return any(self._is_enabled(self._extended_entity(info)) for info in type_.infos)
+
+    def take_changed(self) -> list[Device]:
+        """Return the devices that responses about others changed, and forget them."""
+        changed, self._changed = self._changed, set()
+        return [self.device(vendor_id) for vendor_id in changed if vendor_id in self._entries]
+
+    def _type_of(self, entry: _DeviceEntry) -> _TypeEntry | None:
+        type_ = entry.record.info.type
+        return self._types.setdefault(type_, _TypeEntry()) if type_ else None
 
     # What the vendor reports of them
 
@@ -238,15 +343,32 @@ class DeviceStore:
             entry = self._entries[vendor_id] = _DeviceEntry({}, record, shapes=shapes)
         if self._newest.accept(vendor_id, requested_at):
             if any(entry.raw.get(key) != value for key, value in raw.items()):
-                entry.has_new_values |= entry.raw.get("active") != raw.get("active")
+                self._note_times(entry, raw.get("active"), requested_at)
                 entry.raw = entry.raw | raw
                 info = DeviceInfo.model_validate(entry.raw, context=zone_context(self._zone))
+                changes_type = info.type != entry.record.info.type
                 self._set_record(entry, replace(entry.record, info=info))
                 self._place(vendor_id)
+                if changes_type:
+                    self._share_definitions(entry)
+                    self._share_infos(entry)
             self._apply_listed_alarm(vendor_id, entry)
         for report in self._held.pop(vendor_id, ()):
             self.apply_report(vendor_id, report.values, report.at)
         return self.device(vendor_id)
+
+    def _note_times(self, entry: _DeviceEntry, active: Any, requested_at: float) -> None:
+        """Record whether the list shows a message with values that is newer than those that were read."""
+        before, times = _value_times(entry.raw.get("active")), _value_times(active)
+        if active is None or times == before:
+            return
+        moments = (
+            vendor_json.timestamp(value.get("ts") if isinstance(value, dict) else value, self._zone)
+            for value in times.values()
+        )
+        entry.has_times, entry.has_new_values = bool(times), True
+        entry.news_at = max((at for at in moments if at is not None), default=None)
+        entry.news_listed_at = requested_at
 
     def _apply_listed_alarm(self, vendor_id: str, entry: _DeviceEntry) -> None:
         """Apply the alarm status of the list; where it had one, an emptied `alarm` means no alarm."""
@@ -279,7 +401,69 @@ class DeviceStore:
             entry.undefined, entry.entities = undefined, None
         values = {name: entry.record.values[name] for name in undefined}
         values |= {name: info.value for name, info in definitions.items()}
-        return self.apply_values(vendor_id, values, requested_at)
+        device = self.apply_values(vendor_id, values, requested_at)
+        entry.definitions_expired = False
+        self._share_with_type(entry, requested_at)
+        return device
+
+    def _share_with_type(self, entry: _DeviceEntry, requested_at: float) -> None:
+        """Share a device's definitions with those of its type: all that they have no others for, or that changed."""
+        type_ = self._type_of(entry)
+        if type_ is None:
+            return
+        shared = _without_values(entry.definitions or {})
+        changed = {
+            name: info
+            for name, info in shared.items()
+            if name not in type_.definitions or (info.model != AttributeModel() and info != type_.definitions[name])
+        }
+        is_first = type_.definitions_requested_at == _NEVER
+        type_.definitions_requested_at = max(requested_at, type_.definitions_requested_at)
+        if not changed and not is_first:
+            return
+        type_.definitions |= changed
+        type_.is_wanted = None
+        for vendor_id, other in self._entries.items():
+            if other is entry or other.record.info.type != entry.record.info.type:
+                continue
+            if own := (other.definitions or {}).keys() & changed.keys():
+                other.definitions = {**(other.definitions or {}), **{name: changed[name] for name in own}}
+                other.entities = None
+            self._share_definitions(other)
+            if other.entities is None:
+                self._changed.add(vendor_id)
+
+    def _share_definitions(self, entry: _DeviceEntry) -> None:
+        """Give a device the definitions of its type for those of its values that it has none for."""
+        type_ = self._type_of(entry)
+        if type_ is None or type_.definitions_requested_at == _NEVER:
+            return
+        found = {name: type_.definitions[name] for name in entry.without_definition() if name in type_.definitions}
+        if found or entry.definitions is None:
+            entry.definitions, entry.entities = {**(entry.definitions or {}), **found}, None
+            entry.undefined -= found.keys()
+
+    def apply_type_infos(self, type_: str, items: Iterable[JsonObject]) -> list[Device]:
+        """Apply the extended information that a type defines; return its devices."""
+        infos = (
+            ExtendInfo.model_validate({**item, "value": None}) for item in items if item.get("enabled") is not False
+        )
+        self._types.setdefault(type_, _TypeEntry()).infos = tuple(info for info in infos if info.id)
+        vendor_ids = [vendor_id for vendor_id, entry in self._entries.items() if entry.record.info.type == type_]
+        for vendor_id in vendor_ids:
+            self._share_infos(self._entries[vendor_id])
+        return [self.device(vendor_id) for vendor_id in vendor_ids]
+
+    def _share_infos(self, entry: _DeviceEntry) -> None:
+        """Give a device the extended information of its type; values stay unknown where no entity is enabled."""
+        type_ = self._type_of(entry)
+        if type_ is None or type_.infos is None:
+            return
+        values = {info.id: info.value for info in entry.record.extended}
+        extended = tuple(info.model_copy(update={"value": values.get(info.id)}) for info in type_.infos)
+        self._set_record(entry, replace(entry.record, extended=extended))
+        if not any(self._is_enabled(self._extended_entity(info)) for info in type_.infos):
+            entry.answered |= {SCHEMA_SOURCE}
 
     def unsaved_places(self) -> dict[str, str]:
         """Return what has to be saved of groups and types: areas and models stay as they are after a restart."""
@@ -307,8 +491,10 @@ class DeviceStore:
         if entry is None:
             return None
         if requested_at >= entry.values_requested_at:
-            entry.values_requested_at = requested_at
-            entry.has_new_values = entry.requested = False
+            known = entry.record.values.items()
+            entry.definitions_expired |= any(value is not None and name not in values for name, value in known)
+            entry.values_requested_at, entry.requested = requested_at, False
+            entry.has_new_values = requested_at < entry.news_listed_at
             entry.received_at = {name: at for name, at in entry.received_at.items() if at > requested_at}
             newer = {name: entry.record.values.get(name) for name in entry.received_at}
             self._set_values(entry, {**values, **newer})
@@ -328,6 +514,7 @@ class DeviceStore:
         if at and entry.reported_at and at < entry.reported_at:
             return None
         entry.reported_at = at or entry.reported_at
+        self.mark_pushed(vendor_id)
         entry.received_at |= dict.fromkeys(values, time.monotonic())
         self._set_values(entry, {**entry.record.values, **values})
         return self.device(vendor_id)
@@ -472,6 +659,7 @@ class DeviceStore:
             entry.undefined &= values.keys()
             entry.entities = None
         self._set_record(entry, replace(entry.record, values=values))
+        self._share_definitions(entry)
 
     def _set_record(self, entry: _DeviceEntry, record: DeviceRecord) -> None:
         if record != entry.record:
@@ -494,8 +682,14 @@ class DeviceStore:
     def _extended_entity(self, info: ExtendInfo) -> DeviceEntity:
         token = info.id, info.name
         if token not in self._extended_entities:
-            self._extended_entities[token] = build_extended_entity(self._keys(info.id or "", "info_"), info)
+            self._extended_entities[token] = build_extended_entity(self._keys(info.id or "", INFO_PREFIX), info)
         return self._extended_entities[token]
+
+
+def _value_times(active: Any) -> JsonObject:
+    """Return the times of the messages with values, from the undocumented `active`; of all where none is so named."""
+    times = json_object(active)
+    return {kind: at for kind, at in times.items() if "attr" in kind.lower()} or times
 
 
 def _tags(tags: JsonObject) -> tuple[str, ...]:

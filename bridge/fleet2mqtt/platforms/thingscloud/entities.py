@@ -73,6 +73,7 @@ DEVICE_ENTITIES: tuple[DeviceEntity, ...] = (
         value=lambda record: on_off(record.info.online),
         exists=lambda _: True,
         attributes=_device_attributes,
+        essential=True,
         device_class="connectivity",
     ),
     EntityDescription(
@@ -82,6 +83,7 @@ DEVICE_ENTITIES: tuple[DeviceEntity, ...] = (
         value=lambda record: on_off(record.alarming),
         exists=lambda _: True,
         attributes=lambda record: record.info.alarm or None,
+        essential=True,
         device_class="problem",
     ),
     EntityDescription(
@@ -182,13 +184,15 @@ def _has_major_alarms(record: ProjectRecord) -> str | None:
     return None if counts == (None, None) else on_off(sum(filter(None, counts)) > 0)
 
 
-PROJECT_ENTITIES: tuple[ProjectEntity, ...] = (
+DEVICES_STAT_ENTITIES: tuple[ProjectEntity, ...] = (
     _total("stat", "device_total", Name("Devices", "总设备数"), "mdi:counter"),
     _total("stat", "online_device_total", Name("Devices online", "在线设备数"), "mdi:lan-connect"),
     _total("stat", "offline_device_total", Name("Devices offline", "离线设备数"), "mdi:lan-disconnect"),
     _total("stat", "active_device_total", Name("Devices active", "活跃设备数"), "mdi:pulse"),
     _total("stat", "inactive_device_total", Name("Devices inactive", "非活跃设备数"), "mdi:sleep"),
     _total("stat", "alarm_device_total", Name("Devices with alarms", "告警设备数"), "mdi:alarm-light-outline"),
+)
+ALARM_STAT_ENTITIES: tuple[ProjectEntity, ...] = (
     _total("alarms", "alarm_1_total", Name("Devices with minor alarms", "普通告警设备数"), "mdi:alert-outline"),
     _total("alarms", "alarm_2_total", Name("Devices with major alarms", "严重告警设备数"), "mdi:alert"),
     _total("alarms", "alarm_3_total", Name("Devices with critical alarms", "紧急告警设备数"), "mdi:alert-octagon"),
@@ -200,8 +204,22 @@ PROJECT_ENTITIES: tuple[ProjectEntity, ...] = (
         value=_has_major_alarms,
         exists=lambda record: bool(record.alarms.model_fields_set & {"alarm_2_total", "alarm_3_total"}),
         source=STAT_SOURCE,
+        essential=True,
         device_class="problem",
     ),
+)
+CUSTOMERS_ENTITY: ProjectEntity = EntityDescription(
+    key="customers",
+    name=Name("Users", "用户数"),
+    value=lambda record: record.customers,
+    source=META_SOURCE,
+    state_class="measurement",
+    enabled=False,
+    icon="mdi:account-group-outline",
+)
+PROJECT_ENTITIES: tuple[ProjectEntity, ...] = (
+    *DEVICES_STAT_ENTITIES,
+    *ALARM_STAT_ENTITIES,
     EntityDescription(
         key="project",
         name=Name("Project", "项目"),
@@ -216,13 +234,5 @@ PROJECT_ENTITIES: tuple[ProjectEntity, ...] = (
     ),
     _list_length("types", Name("Device types", "设备类型数"), "mdi:shape-outline"),
     _list_length("groups", Name("Device groups", "设备组数"), "mdi:file-tree-outline"),
-    EntityDescription(
-        key="customers",
-        name=Name("Users", "用户数"),
-        value=lambda record: record.customers,
-        source=META_SOURCE,
-        state_class="measurement",
-        enabled=False,
-        icon="mdi:account-group-outline",
-    ),
+    CUSTOMERS_ENTITY,
 )

@@ -44,6 +44,12 @@ def _rate(value: Any) -> float:
     return float(value)
 
 
+def _full_sweep_interval(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 60 <= value <= 604_800:
+        raise vol.Invalid("expected a number of seconds from 60 to 604800")
+    return float(value)
+
+
 _OVERRIDE = vol.Schema(
     {
         vol.Optional("component"): vol.In([component.value for component in COMPONENTS]),
@@ -105,6 +111,7 @@ OPTIONS: Mapping[Any, Any] = {
     vol.Optional("buttons", default=dict): _buttons,
     vol.Optional("coordinates", default=Coordinates.NONE.value): vol.In([each.value for each in Coordinates]),
     vol.Optional("subscribe", default=dict): SUBSCRIBE,
+    vol.Optional("full_sweep_interval", default=21_600): _full_sweep_interval,
     **scan_interval("stat", "meta", devices=60, attributes=60, schema=3600, alarms=60, stat=300, meta=3600),
 }
 
