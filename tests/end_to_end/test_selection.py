@@ -89,7 +89,7 @@ async def test_excluded_gateway_costs_no_calls_and_returns_under_its_ids(site: S
         await change(site, bridge, exclude=None)
         await bridge.settle()
         assert {id_: components(bridge, id_) for id_ in (VOIP, LINE)} == before
-        assert bridge.events() == []  # what it raised while it was excluded
+        assert not [each for each in bridge.events() if each["device"] == VOIP]  # what it raised while it was excluded
 
 
 async def test_gateway_that_moves_into_an_excluded_group_goes_and_comes_back(site: Site) -> None:
@@ -130,8 +130,9 @@ async def test_minimal_entities_are_what_an_operator_alarms_on(site: Site) -> No
         before = components(bridge, VOIP)
         await change(site, bridge, entities="minimal")
         await bridge.settle()
-        assert {key for key in components(bridge, VOIP) if "alarm" not in key} == {"connection_status", "problem"}
-        assert components(bridge, LINE).keys() == {"line_fault"}
+        own = {"maintenance", "alarm", "alarm_active", "last_alarm", "last_alarm_time", "last_alarm_severity"}
+        assert components(bridge, VOIP).keys() - own == {"connection_status", "problem"}
+        assert components(bridge, LINE).keys() - own == {"line_fault"}
         await change(site, bridge, entities=None)
         await bridge.settle()
         assert components(bridge, VOIP) == before
