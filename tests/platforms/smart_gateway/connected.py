@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.test_utils import TestServer
@@ -36,8 +38,11 @@ async def connected(url: str, shared: Shared | None = None, **own: Any) -> Async
     selection = {name: own.pop(name) for name in names if name in own}
     chosen = options(smart_gateway.SCHEMA, url, own)
     context = replace((shared or Shared()).context(NAME, chosen), **selection)
-    async with smart_gateway.connect(context) as backend:
-        yield Run(backend)
+    with tempfile.TemporaryDirectory() as folder:
+        if context.data_dir == Path():
+            context = replace(context, data_dir=Path(folder))
+        async with smart_gateway.connect(context) as backend:
+            yield Run(backend)
 
 
 @asynccontextmanager

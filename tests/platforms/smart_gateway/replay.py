@@ -66,6 +66,7 @@ def _abbreviated(body: dict[str, Any]) -> dict[str, Any]:
 
 def _device(device: Device) -> dict[str, Any]:
     shown = {"name": device.name, "available": device.available, "via": device.via, "state": dict(device.state)}
-    optional = {"model": device.model, "sw_version": device.sw_version, "attributes": dict(device.attributes)}
+    attributes = {key: values for key, values in device.attributes.items() if key != "usage_month"}  # the present time
+    optional = {"model": device.model, "sw_version": device.sw_version, "attributes": attributes}
     secret = [entity.key for entity in device.entities if entity.secret]
     return shown | {key: value for key, value in (optional | {"write_only": secret}).items() if value}

@@ -63,8 +63,12 @@ _LINE = {
     "ratedown": _RATE,
     "rtt": "sensor duration ms measurement",
     "used": "sensor off data_size kB measurement",
-    "remain": "sensor data_size kB measurement",
+    "remain": "sensor off data_size kB measurement",
     "total": "sensor off data_size kB measurement",
+    "usage_today": "sensor data_size GB total_increasing",
+    "usage_month": "sensor data_size GB total_increasing",
+    "usage_forecast": "sensor data_size GB measurement",
+    "usage_remaining": "sensor data_size GB measurement",
     "innerip": "sensor diagnostic off",
     "outerip": "sensor diagnostic off",
 }

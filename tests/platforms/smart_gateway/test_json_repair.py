@@ -61,6 +61,7 @@ def test_options_have_defaults() -> None:
         "running_states": ["running", "online", "1"],
         "up_states": ["1", "up", "online", "connected"],
         "area": "none",
+        "billing_day": 1,
         "units": {"traffic": "kB", "flow": "GB"},
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fleet2mqtt.devices.model import EntityDescriptions
@@ -20,14 +20,16 @@ from fleet2mqtt.platforms.smart_gateway.entities import (
     MAPPINGS,
     channel_entities,
     rule_entities,
+    usage_entities,
 )
 from fleet2mqtt.platforms.smart_gateway.fields import requested_fields
 from fleet2mqtt.platforms.smart_gateway.json_repair import parse
 from fleet2mqtt.platforms.smart_gateway.mapping_store import MappingStore
 from fleet2mqtt.platforms.smart_gateway.models import ChannelRecord, Writer
 from fleet2mqtt.platforms.smart_gateway.schemas import OPTIONS as SCHEMA
+from fleet2mqtt.platforms.smart_gateway.usage import Units, UsageStore
 from fleet2mqtt.platforms.smart_gateway.writes import SetBody
-from fleet2mqtt.sdk.api import Backend, Context, Source
+from fleet2mqtt.sdk.api import Backend, Calls, Context, Source
 from fleet2mqtt.sdk.device_cache import DeviceCache
 from fleet2mqtt.sdk.http_client import open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
@@ -46,7 +48,9 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
     shows_channels = not context.excludes_kind("channel")
     shows_rules = not context.excludes_kind("rule") and context.interval("mappings") < math.inf
     async with open_http_client(options, envelope=ENVELOPE, rate_limiter=rate_limiter, parse=parse) as api:
-        channels = channel_entities(**options["units"])
+        units = Units(**options["units"])
+        channels = channel_entities(units)
+        usage = _usage(context, units) if shows_channels else None
         queried = _queried(context, options["query"], channels if shows_channels else ())
         gateways = DeviceStore(
             cache=DeviceCache(backend=context.name, ids=context.ids),
@@ -56,6 +60,7 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             area=Area(options["area"]),
             queried=queried,
             shows_channels=shows_channels,
+            usage=usage,
         )
         coordinator = Coordinator(
             client=Client(api=api, set_path=options["set_path"]),
@@ -73,17 +78,39 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
             ),
             concurrency=Concurrency(backend=context.name, rate_limiter=rate_limiter, wanted=concurrency),
         )
-        yield Backend(
-            name=context.name,
-            platform="smart_gateway",
-            client=coordinator,
-            sources=_sources(context, coordinator),
-            read=coordinator.read_device,
-            actions=backend_actions(coordinator),
-            calls=api.calls,
-            quota={"concurrency": concurrency},
-            title="Smart gateway back end",
-        )
+        try:
+            yield _backend(context, coordinator, api.calls, concurrency)
+        finally:
+            if usage is not None:
+                await usage.save(now=True)
+
+
+def _backend(
+    context: Context, coordinator: Coordinator, calls: Mapping[str, Calls], concurrency: int
+) -> Backend[Coordinator]:
+    return Backend(
+        name=context.name,
+        platform="smart_gateway",
+        client=coordinator,
+        sources=_sources(context, coordinator),
+        read=coordinator.read_device,
+        actions=backend_actions(coordinator),
+        calls=calls,
+        quota={"concurrency": concurrency},
+        title="Smart gateway back end",
+    )
+
+
+def _usage(context: Context, units: Units) -> UsageStore | None:
+    """Return the meters of SIM usage, None where no entity shows them."""
+    if not any(map(context.publishes, usage_entities(units.usage))):
+        return None
+    return UsageStore(
+        path=context.data_dir / f"{context.name}.usage.json",
+        zone=context.zone,
+        reset_day=context.options["billing_day"],
+        units=units,
+    )
 
 
 def _queried(

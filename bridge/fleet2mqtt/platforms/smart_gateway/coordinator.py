@@ -86,6 +86,8 @@ class Coordinator:
 
         A page that fails costs its gateways only; the list fails with its only page, or with several pages in a row.
         """
+        if self.gateways.usage is not None:
+            await self.gateways.usage.load()
         requested_at = time.monotonic()
         self._failed_pages, self._fails = 0, False
         listing = Listing(fetch=self._fetch_page, key=serial_number)
@@ -108,6 +110,8 @@ class Coordinator:
             inventories += self.gateways.channel_inventories(not_queried)
         devices = (*self.gateways.devices(missed), self._backend_device(), *self.mappings.devices())
         yield self.update(requested_at, devices=devices, inventories=inventories, removed=removed)
+        if self.gateways.usage is not None:
+            await self.gateways.usage.save()
 
     async def poll_details(self) -> AsyncIterator[Update]:
         """Query the gateways that the option `query` names; poll the list first if it has not been read yet.

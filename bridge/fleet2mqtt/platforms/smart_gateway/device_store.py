@@ -30,6 +30,7 @@ from fleet2mqtt.platforms.smart_gateway.models import (
     branch,
     serial_number,
 )
+from fleet2mqtt.platforms.smart_gateway.usage import UsageStore
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.device_cache import DeviceCache
 
@@ -137,6 +138,8 @@ class DeviceStore:
     queried: tuple[str, ...] | None
     running_states: frozenset[str]
     up_states: frozenset[str]
+    usage: UsageStore | None = None
+    """None if no usage is published."""
     area: Area = Area.NONE
     shows_channels: bool = True
     """False if the options exclude channels: none is built."""
@@ -353,6 +356,11 @@ class DeviceStore:
 
     def _build_channel(self, gateway: Device, key: str, channel: _Channel, about: Mapping[str, Any]) -> Device:
         record = self._channel_record(gateway.vendor_id, key, channel)
+        if self.usage is not None:
+            pulled = not channel.filled and about["complete"]
+            usage = self.usage.apply(record.sn, key, record.channel, pulled=pulled)
+            if usage != record.usage:
+                record = channel.record = replace(record, usage=usage)
         return self.cache.build(
             self.cache.id(gateway.vendor_id, "channel", key),
             record,
@@ -372,6 +380,8 @@ class DeviceStore:
         ids = [self.cache.id(sn) for sn in serial_numbers]
         if serial_numbers or confirmed_empty:
             self.discard(self._gateways.keys() - serial_numbers)
+            if self.usage is not None:
+                self.usage.keep(serial_numbers)
         return self.cache.inventory("gateways", ids, confirmed_empty=confirmed_empty)
 
     def discard(self, serial_numbers: Iterable[str]) -> tuple[str, ...]:

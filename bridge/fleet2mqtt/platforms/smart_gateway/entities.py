@@ -28,8 +28,10 @@ from fleet2mqtt.platforms.smart_gateway.models import (
     ChannelRecord,
     GatewayRecord,
     RuleRecord,
+    Usage,
     Writer,
 )
+from fleet2mqtt.platforms.smart_gateway.usage import Units
 from fleet2mqtt.platforms.smart_gateway.writes import (
     NET,
     SLOT,
@@ -380,14 +382,48 @@ GATEWAY: EntityDescriptions[GatewayRecord, Writer] = (
 )
 
 
-def channel_entities(*, traffic: str | None, flow: str | None) -> EntityDescriptions[ChannelRecord, Writer]:
-    """Return a channel's entity descriptions.
+def channel_entities(units: Units) -> EntityDescriptions[ChannelRecord, Writer]:
+    """Return a channel's entity descriptions."""
+    queried = (*_flow_counters(_size(units.flow)), *_MODEM, *_WIFI, *_ADDRESS)
+    listed = (*_UPLINK, *_traffic_counters(_size(units.traffic)), *_PUBLIC_ADDRESS)
+    return (*listed, *usage_entities(units.usage), *_owned_by(DETAILS, queried))
 
-    `traffic` is the unit of `used`, `remain` and `total`, `flow` that of `todayUsedFlow` and `remainFlow`; the document
-    has none.
+
+def usage_entities(unit: str | None) -> EntityDescriptions[ChannelRecord, Writer]:
+    """Return the entity descriptions of SIM usage.
+
+    The amounts of a period only grow until they start again at 0: `total_increasing`, which has no `last_reset`.
     """
-    queried = (*_flow_counters(_size(flow)), *_MODEM, *_WIFI, *_ADDRESS)
-    return (*_UPLINK, *_traffic_counters(_size(traffic)), *_PUBLIC_ADDRESS, *_owned_by(DETAILS, queried))
+
+    def usage(
+        key: str, en: str, zh: str, read: Callable[[Usage], Value], **more: Any
+    ) -> EntityDescription[ChannelRecord, Writer]:
+        return EntityDescription(
+            key=key,
+            name=Name(en, zh),
+            value=lambda r: None if r.usage is None else read(r.usage),
+            exists=lambda r: r.usage is not None,
+            precision=2,
+            **_size(unit),
+            **more,
+        )
+
+    growing = {"state_class": "total_increasing"}
+    return (
+        usage("usage_today", "Data used today", "今日用量", lambda u: u.today, **growing),
+        usage("usage_month", "Data used this month", "本账期用量", lambda u: u.month, attributes=_counted, **growing),
+        usage("usage_forecast", "Data forecast", "账期预计用量", lambda u: u.forecast, state_class="measurement"),
+        usage(
+            *("usage_remaining", "Data left", "剩余可用量"),
+            lambda u: u.remaining,
+            state_class="measurement",
+            essential=True,
+        ),
+    )
+
+
+def _counted(r: ChannelRecord) -> Mapping[str, Value] | None:
+    return None if r.usage is None or r.usage.since is None else {"since": r.usage.since, "until": r.usage.until}
 
 
 def _size(unit: str | None) -> Mapping[str, Any]:
@@ -435,7 +471,7 @@ def _traffic_counters(size: Mapping[str, Any]) -> EntityDescriptions[ChannelReco
         _sensor(
             *("remain", "Remaining data", "剩余数据量", "channel.remain"),
             lambda r: r.channel.remain,
-            essential=True,
+            enabled=False,
             **more,
         ),
         _sensor("total", "Total data", "总数据量", "channel.total", lambda r: r.channel.total, enabled=False, **more),

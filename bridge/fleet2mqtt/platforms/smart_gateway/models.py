@@ -200,6 +200,21 @@ class Bonding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """The usage of a SIM card today and in the billing month, what it will be at its end, and what is left.
+
+    None is unknown. `since` and `until` are ISO 8601: the start of counting in this month, and the month's end.
+    """
+
+    today: float | None = None
+    month: float | None = None
+    forecast: float | None = None
+    remaining: float | None = None
+    since: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRecord:
     """A gateway, merged from list and query; `raw` as the vendor sent it, by branch.
 
@@ -218,13 +233,14 @@ class GatewayRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRecord:
-    """A channel of a gateway. `up` is None where the vendor sends no state."""
+    """A channel of a gateway. `up` is None where the vendor sends no state, `usage` where no counter was ever sent."""
 
     sn: str
     key: str
     channel: Channel
     up: bool | None
     raw: Mapping[str, Any]
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,6 +161,7 @@ OPTIONS = {
     vol.Optional("running_states", default=["running", "online", "1"]): vol.All([_state], vol.Length(min=1)),
     vol.Optional("up_states", default=["1", "up", "online", "connected"]): vol.All([_state], vol.Length(min=1)),
     vol.Optional("area", default=Area.NONE.value): vol.In([area.value for area in Area]),
+    vol.Optional("billing_day", default=1): vol.All(whole, vol.Range(min=1, max=31)),
     vol.Optional("units", default=dict): {
         vol.Optional("traffic", default="kB"): _DATA_SIZE,
         vol.Optional("flow", default="GB"): _DATA_SIZE,

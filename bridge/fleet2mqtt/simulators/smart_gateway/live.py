@@ -41,10 +41,11 @@ def _move(channel: Tree, rng: Random) -> None:
             channel[name] = min(highest, max(lowest, channel[name] + rng.randint(-stride, stride)))
     for name in ("rateup", "ratedown"):
         channel[name] = channel.get(name) or rng.randrange(100, 5_000)
-    volume = (channel["rateup"] + channel["ratedown"]) // 8_000
-    for name, change in (("used", volume), ("remain", -volume), ("todayUsedFlow", volume)):
+    volume = (channel["rateup"] + channel["ratedown"]) // 8  # kB of one second; the flows are GB
+    flow = volume / 1_000_000
+    for name, change in (("used", volume), ("remain", -volume), ("todayUsedFlow", flow), ("remainFlow", -flow)):
         if name in channel:
-            channel[name] = max(0, channel[name] + change)
+            channel[name] = round(max(0, channel[name] + change), 6)
 
 
 def _is_up(channel: Tree, rng: Random) -> bool:
