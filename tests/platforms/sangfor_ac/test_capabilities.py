@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from fleet2mqtt.errors import Ambiguous, AuthenticationError, InvalidResponse, Rejected
 from fleet2mqtt.platforms.sangfor_ac.capabilities import RETRY_INTERVAL, Capabilities, PollCycle
+from fleet2mqtt.sdk.poll_figures import PollFigures
 from fleet2mqtt.sdk.sweep import Sweep
 from tests.platforms.sangfor_ac.connected import GROUP, HELLO, NAME, SOURCES, USER, WATCH, calls, connected, simulated
 
@@ -233,3 +234,16 @@ async def test_missing_call_is_repeated_after_an_hour(caplog: pytest.LogCaptureF
         "ac: the system has no x, left out: x: HTTP 404",
         "ac: x is answered again",
     ]
+
+
+async def test_missing_call_does_not_age_in_the_figures_of_the_poll() -> None:
+    now = [0.0]
+    figures = PollFigures(clock=lambda: now[0])
+    async with simulated() as (simulator, run):
+        simulator.fault_injector.inject("status", "/v1/status/app-rank", status=404)
+        for seconds in (0.0, 60.0):
+            now[0] = seconds
+            with figures.counting():
+                await run.poll("status")
+            figures.complete(1)
+        assert (figures.items, figures.calls, figures.oldest_age) == (11, 11, 0)

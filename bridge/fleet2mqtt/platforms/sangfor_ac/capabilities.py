@@ -90,8 +90,11 @@ class PollCycle:
     answered: int = 0
 
     def order(self, names: Iterable[str]) -> list[str]:
-        """Begin the cycle: return the calls, beginning after the one that the cycle before ended with."""
-        return self.sweep.order(names)
+        """Begin the cycle: return the calls, beginning after the one that the cycle before ended with.
+
+        Calls that are missing are left out: the figures of the poll would show them as never read.
+        """
+        return self.sweep.order(name for name in names if not self.capabilities.is_missing(name))
 
     async def call(self, name: str, read: Callable[[], Awaitable[ResultT]]) -> ResultT | None:
         """Return what a call answers; None where it is missing or fails. Raises BackendError to end the cycle."""
