@@ -20,8 +20,9 @@ from tests.platforms.omstation.simulated import SIGN_IN, path
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from fleet2mqtt.devices.model import Device
     from fleet2mqtt.simulators.fault_injection import Call
 
 NAME = "cabinets"
@@ -36,6 +37,7 @@ class Shared:
     assignments: dict[str, str] = field(default_factory=dict)
     timeout: float = PATIENCE
     primary_fails: bool = False
+    selects: Callable[[Device], bool] = lambda _: True
 
     @property
     def file(self) -> Path:
@@ -49,7 +51,7 @@ class Shared:
     def context(self, url: str, **own: Any) -> Context:
         chosen = options(omstation.SCHEMA, url, ACCOUNT | own, timeout=self.timeout)
         context = lent(NAME, chosen, self.assignments, self.folder)
-        return replace(context, primary_fails=lambda: self.primary_fails)
+        return replace(context, primary_fails=lambda: self.primary_fails, selects=self.selects)
 
 
 def url_of(run: Run) -> str:

@@ -30,24 +30,25 @@ _SUMS = {
     "sum_lattice_count": "sumLatticeCount",
     "sum_empty_lattice_count": "sumEmptyLatticeCount",
 }
-_FIGURES = dict.fromkeys(_SUMS, "sensor measurement") | {"problem": "binary_sensor problem"}
+_OFF = dict.fromkeys(("sum_in_storage_count", "sum_in_charge_count", "sum_lattice_count"), "sensor off measurement")
+_FIGURES = dict.fromkeys(_SUMS, "sensor measurement") | _OFF | {"problem": "binary_sensor problem"}
 _FLEET = {
     "org_name": "sensor diagnostic",
     "login_time": "sensor diagnostic timestamp",
-    "time_diff": "sensor diagnostic duration s",
+    "time_diff": "sensor diagnostic off duration s",
     "sum_station_count": "sensor measurement",
     **_FIGURES,
     "open_authorisations": "sensor measurement",
     "open_transfers": "sensor measurement",
 }
-_STATION = {"position": "device_tracker", "total_count": "sensor measurement", **_FIGURES}
+_STATION = {"position": "device_tracker", "total_count": "sensor off measurement", **_FIGURES}
 _COMPARTMENT = {
     "occupied": "binary_sensor occupancy",
     "device_id": "sensor",
     "connect_power": "binary_sensor plug",
     "is_full": "binary_sensor",
     "is_failure": "binary_sensor problem",
-    "lock_status": "sensor",
+    "lock_status": "sensor off",
     "update_time": "sensor diagnostic off timestamp",
 }
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from fleet2mqtt.devices.model import EntityDescription, EntityDescriptions
 from fleet2mqtt.platforms.omstation.actions import ACTIONS, backend_actions
 from fleet2mqtt.platforms.omstation.assets import ASSETS as ASSETS_CALL
 from fleet2mqtt.platforms.omstation.assets import PREFIX, AssetClient, AssetServer
@@ -16,7 +17,18 @@ from fleet2mqtt.platforms.omstation.client import Client
 from fleet2mqtt.platforms.omstation.conditions import CONDITIONS
 from fleet2mqtt.platforms.omstation.coordinator import Coordinator
 from fleet2mqtt.platforms.omstation.device_store import DeviceStore
-from fleet2mqtt.platforms.omstation.entities import ASSETS, AUTHORISATIONS, LATTICES, MANUFACTURER, STATIONS, TITLE
+from fleet2mqtt.platforms.omstation.entities import (
+    ASSETS,
+    AUTHORISATIONS,
+    COMPARTMENT,
+    COMPARTMENT_KIND,
+    FLEET,
+    LATTICES,
+    MANUFACTURER,
+    STATION,
+    STATIONS,
+    TITLE,
+)
 from fleet2mqtt.platforms.omstation.envelope import ENVELOPE, parse
 from fleet2mqtt.platforms.omstation.schemas import OPTIONS as SCHEMA
 from fleet2mqtt.platforms.omstation.schemas import check
@@ -50,7 +62,7 @@ async def connect(context: Context) -> AsyncIterator[Backend[Coordinator]]:
         )
         assets = await stack.enter_async_context(_asset_client(options, api)) if options["assets"]["url"] else None
         cache = DeviceCache(backend=context.name, ids=context.ids, about={"manufacturer": MANUFACTURER})
-        store = DeviceStore(cache=cache, has_assets=assets is not None)
+        store = DeviceStore(cache=cache, has_assets=assets is not None, selects=context.selects)
         server = AssetServer(find=store.find_lock, token=options["assets"]["server_token"])
         coordinator = Coordinator(
             client=Client(session=session),
@@ -98,6 +110,22 @@ def _sources(context: Context, coordinator: Coordinator) -> tuple[Source, ...]:
     if coordinator.assets is not None and context.interval(LATTICES) < math.inf:  # they tell which locks there are
         polls[ASSETS] = coordinator.poll_assets
     return tuple(
-        Source(name=name, interval=context.interval(name), poll=poll, primary=name == STATIONS)
+        Source(
+            name=name,
+            interval=context.interval(name),
+            poll=poll,
+            primary=name == STATIONS,
+            entities=_fed_by(name, context),
+            kind=COMPARTMENT_KIND if name == ASSETS else None,
+        )
         for name, poll in polls.items()
     )
+
+
+def _fed_by(source: str, context: Context) -> tuple[EntityDescription, ...]:
+    """Return the entities that a source feeds; lattices feed the sums of a station beside its compartments."""
+    tables: tuple[EntityDescriptions, ...] = (FLEET, STATION, COMPARTMENT)
+    fed = tuple(entity for table in tables for entity in table if entity.source == source)
+    if source == LATTICES and not context.excludes_kind(COMPARTMENT_KIND):
+        fed += tuple(entity for entity in COMPARTMENT if not entity.source)
+    return fed

@@ -116,6 +116,12 @@ class Session:
         path = f"{prefix}/{endpoint}"
         return await api.call("POST", path, endpoint=endpoint, headers=headers, json=body, writes=writes)
 
+    @property
+    def org_id(self) -> str | None:
+        """The organisation that calls are about, None before a login that names it."""
+        configured: str | None = self.options["org_id"]
+        return configured or (None if self.current is None else self.current.org_id)
+
     def _org_id(self, body: Mapping[str, Any], login: Login) -> str:
         org_id: str | None = body.get("orgId") or self.options["org_id"] or login.org_id
         if org_id is None:

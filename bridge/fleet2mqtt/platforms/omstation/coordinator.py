@@ -58,7 +58,7 @@ class Coordinator:
         yield self._update(requested_at, await self._read_stations())
 
     async def poll_lattices(self) -> AsyncIterator[Update]:
-        """Sweep the lattices of all stations; poll the list first if it was not read yet.
+        """Sweep the lattices of all selected stations; poll the list first if it was not read yet.
 
         A station that fails is skipped. Raises BackendError if none can be read.
         """
@@ -66,7 +66,7 @@ class Coordinator:
             if not self.store.listed:
                 async for update in self.poll_stations():
                     yield update
-            async for id_, outcome in self.sweep.run(self.store.stations(), self._sweep_station):
+            async for id_, outcome in self.sweep.run(self.store.selected_stations(), self._sweep_station):
                 if not isinstance(outcome, BackendError):
                     yield outcome
                 elif self.sweep.is_missed(id_):
@@ -85,7 +85,7 @@ class Coordinator:
         yield self._update(requested_at, Applied())
 
     async def poll_assets(self) -> AsyncIterator[Update]:
-        """Ask the asset system for all locks in compartments, a batch at a time, after they were read once.
+        """Ask the asset system for all locks in selected compartments, a batch at a time, after they were read once.
 
         A batch that is rejected is halved down to the lock that it is rejected for. A lock that three sweeps missed is
         unknown. Raises BackendError if none can be read, if several batches in a row cannot, or if it is not known yet
@@ -94,7 +94,8 @@ class Coordinator:
         if self.assets is None:
             return
         await self._wait_for_lattices()
-        if not self.store.is_read:
+        nothing_selected = self.store.listed and not self.store.selected_stations()
+        if not self.store.is_read and not nothing_selected:
             error = self._lattices_error or Rejected("the compartments were not read yet", code="not_read")
             raise type(error)(str(error), endpoint=ASSETS, code=error.code)  # one vendor's failure, so of one kind
         ids = self.asset_sweep.order(sorted(self.store.locks()))
@@ -166,6 +167,7 @@ class Coordinator:
         items = list_member(data, "stationInfoList", STATIONS)
         self.fleet = replace(self.fleet, statistics=parse_statistics(self.fleet.statistics, data))
         self._answered |= {STATIONS_SOURCE}
+        self.store.org_id = self.client.session.org_id or self.store.org_id
         stated = parse_statistics(FleetRecord().statistics, data).sumStationCount
         return self.store.apply_stations(items, stated)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Any, NamedTuple
 
 from fleet2mqtt.devices.model import Device, Inventory
-from fleet2mqtt.platforms.omstation.entities import ASSETS, COMPARTMENT, LATTICES, STATION
+from fleet2mqtt.platforms.omstation.entities import ASSETS, COMPARTMENT, COMPARTMENT_KIND, LATTICES, STATION
 from fleet2mqtt.platforms.omstation.models import Asset, CompartmentRecord, Lattice, Station, StationRecord, Statistics
 from fleet2mqtt.sdk.device_cache import DeviceCache
 
@@ -47,6 +47,10 @@ class DeviceStore:
     cache: DeviceCache
     has_assets: bool = False
     """True if another system is asked for the data of locks."""
+    selects: Callable[[Device], bool] = lambda _: True
+    """Returns False for a device that the options exclude."""
+    org_id: str | None = None
+    """The organisation whose stations are listed, once it is known."""
     listed: bool = False
     """True once the list of stations was read."""
     assets_swept: bool = False
@@ -109,14 +113,22 @@ class DeviceStore:
         """True if the stations are listed, and the compartments of at least one of them were read."""
         return self.listed and (not self._stations or any(entry.answered for entry in self._stations.values()))
 
+    def selected_stations(self) -> tuple[str, ...]:
+        """Return the ids of the stations that the options select."""
+        return tuple(id_ for id_ in self._stations if self._is_selected(self.cache.id(id_)))
+
     def locks(self) -> dict[str, str]:
-        """Return the station of each lock that is in a compartment, by the lock's id."""
+        """Return the station of each lock that is in a selected compartment, by the lock's id."""
         return {
             lattice.deviceId: id_
-            for id_, entry in self._stations.items()
-            for lattice in entry.lattices.values()
-            if lattice.deviceId is not None
+            for id_ in self.selected_stations()
+            for number, lattice in self._stations[id_].lattices.items()
+            if lattice.deviceId is not None and self._is_selected(self._compartment_id(id_, number))
         }
+
+    def _is_selected(self, id_: str) -> bool:
+        device = self.cache.get(id_)
+        return device is None or self.selects(device)
 
     def apply_assets(self, asked: Collection[str], assets: Mapping[str, Asset]) -> Applied:
         """Apply the data of the locks that were asked for; those that are not in it are unknown."""
@@ -160,6 +172,7 @@ class DeviceStore:
             via=self.cache.backend,
             model="Lock station",
             answered=_ANSWERED if entry.answered or missed else _NOT_ANSWERED,
+            groups=self._groups(entry.record.station),
         )
         yield station
         for number, lattice in entry.lattices.items():
@@ -169,6 +182,7 @@ class DeviceStore:
                 COMPARTMENT,
                 vendor_id=number,
                 scope=f"lattices:{id_}",
+                kind=COMPARTMENT_KIND,
                 name=f"{station.name} {number}",
                 available=not missed,
                 via=station.id,
@@ -176,6 +190,12 @@ class DeviceStore:
                 source=LATTICES,
                 answered=self._answered(lattice.deviceId),
             )
+
+    def _groups(self, station: Station) -> dict[str, str]:
+        """Return the organisation of a station below the backend's own, which stands for all of its stations."""
+        if station.orgId is None or self.org_id is None or station.orgId == self.org_id:
+            return {}
+        return {station.orgId: station.orgName or station.orgId}
 
     def _compartment(self, lattice: Lattice) -> CompartmentRecord:
         if not self.has_assets:

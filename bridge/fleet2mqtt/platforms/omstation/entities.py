@@ -19,6 +19,7 @@ AUTHORISATIONS: Final = "authorisations"
 ASSETS: Final = "assets"
 """The sources, which own the keys that they read."""
 
+COMPARTMENT_KIND: Final = "compartment"
 DIAGNOSTIC = EntityCategory.DIAGNOSTIC
 FULL = 100
 MAX_LATITUDE = 90
@@ -50,11 +51,15 @@ def _sum(record: type[SumsT], source: str, definition: tuple[str, str, Name, str
         value=lambda each: _statistic(each, field),
         exists=_has_statistic(field),
         source=source,
+        enabled=key not in _USUALLY_DISABLED,
+        essential=key == "sum_low_inventory_count",
         state_class="measurement",
         icon=f"mdi:{icon}",
     )
 
 
+_USUALLY_DISABLED = frozenset(("sum_in_storage_count", "sum_in_charge_count", "sum_lattice_count"))
+"""Sums that others tell, or that change only when a station is rebuilt."""
 _SUMS = (
     ("sum_low_inventory_count", "sumLowInventoryCount", Name("Low inventory", "低库存数"), "package-variant-minus"),
     ("sum_in_storage_count", "sumInStorageCount", Name("Locks in storage", "在库数"), "package-variant-closed"),
@@ -77,6 +82,7 @@ def _sums(record: type[SumsT], source: str) -> tuple[EntityDescription[SumsT], .
         value=_problem,
         exists=_has_statistic("sumAbnormalCount"),
         source=source,
+        essential=True,
         device_class="problem",
     )
     return (*sums, problem)
@@ -201,6 +207,7 @@ FLEET: tuple[EntityDescription[FleetRecord], ...] = (
         device_class="duration",
         unit="s",
         category=DIAGNOSTIC,
+        enabled=False,
     ),
     _sum(
         FleetRecord, STATIONS, ("sum_station_count", "sumStationCount", Name("Stations", "站点总数"), "locker-multiple")
@@ -239,6 +246,7 @@ STATION: tuple[EntityDescription[StationRecord], ...] = (
         value=lambda record: record.station.totalCount,
         attributes=_security_device,
         exists=_station_has("totalCount"),
+        enabled=False,
         state_class="measurement",
         icon="mdi:locker-multiple",
     ),
@@ -266,12 +274,13 @@ COMPARTMENT: tuple[EntityDescription[CompartmentRecord], ...] = (
     ),
     _flag("connect_power", "connectPower", "Power connected", "接通电源", device_class="plug"),
     _flag("is_full", "isFull", "Fully charged", "已充满", icon="mdi:battery"),
-    _flag("is_failure", "isFailure", "Failure", "故障", device_class="problem"),
+    _flag("is_failure", "isFailure", "Failure", "故障", device_class="problem", essential=True),
     EntityDescription(
         key="lock_status",
         name=Name("Lock status", "锁状态"),
         value=lambda record: record.lattice.lockStatus,
         exists=_has_field("lockStatus"),
+        enabled=False,
         icon="mdi:lock-question",
     ),
     EntityDescription(
@@ -288,11 +297,19 @@ COMPARTMENT: tuple[EntityDescription[CompartmentRecord], ...] = (
         Name("Lock battery", "锁电量"),
         _battery,
         attributes=_raw_battery,
+        essential=True,
         device_class="battery",
         state_class="measurement",
         unit="%",
     ),
-    _asset("lock_online", Name("Lock online", "锁在线"), _online, Component.BINARY_SENSOR, device_class="connectivity"),
+    _asset(
+        "lock_online",
+        Name("Lock online", "锁在线"),
+        _online,
+        Component.BINARY_SENSOR,
+        essential=True,
+        device_class="connectivity",
+    ),
     _asset("lock_position", Name("Lock position", "锁位置"), position, Component.DEVICE_TRACKER),
     _asset(
         "lock_gps_time",

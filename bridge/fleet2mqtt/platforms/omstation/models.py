@@ -57,6 +57,8 @@ class Station(WireModel):
     stationName: Text = None
     deviceId: Text = None
     totalCount: Number = None
+    orgId: Text = None
+    orgName: Text = None
     centerLat: Number = None
     centerLon: Number = None
 
