@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 EXAMPLES = 150
-HALL = ("alarm", "attributes", "online", "event", "reply")
+HALL = ("alarm", "attributes", "online", "event", "reply", "data")
 MAX_BODY = 1024 * 1024
 GROWTH = 64 * 1024 * 1024
 """Bytes that the bridge may be larger after a flood: what it keeps is bounded far below that."""
@@ -31,7 +31,7 @@ GROWTH = 64 * 1024 * 1024
 WORDS = (
     "id event_id event_type metric_history_desc metric_history_level metric_history_name metric_history_producer "
     "metric_history_time line_id tag1 device_mac device_name connection_status device alarm alarm_rule attributes "
-    "event ts params method device_key online reply"
+    "event ts params method device_key online reply data identifier msg"
 )
 KEYS = st.sampled_from(WORDS.split())
 SCALARS = (

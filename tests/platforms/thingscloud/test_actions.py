@@ -72,7 +72,7 @@ async def test_reading_action_returns_the_vendors_data() -> None:
 async def test_command_and_data_are_sent_as_given() -> None:
     async with simulated() as (simulator, run):
         answer = await run.act("device_command", device_id=FIRST, method="restart", params={"after": 3}, id=7)
-        assert answer == {"id": 7}
+        assert answer == {"id": 7, "outcome": "unknown"}
         made = await run.act("device_command", device_id=FIRST, method="restart")
         assert abs(made["id"] - time.time() * 1000) < 60_000
         sent = [(one.kind, one.body) for one in simulator.sent]

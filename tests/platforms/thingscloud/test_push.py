@@ -32,7 +32,7 @@ async def test_simulated_pushes_update_devices() -> None:
         assert (run.state()["temperature"], run.state()["humidity"]) == (30.5, 56.8)
         (event,) = run.events
         assert (event.device, event.attributes["method"], event.attributes["params"]) == (OTHER, "button", {"count": 2})
-        assert {push.kind for push in run.backend.pushes} == {"alarm", "attributes", "online", "event", "reply"}
+        assert {push.kind for push in run.backend.pushes} == {"alarm", "attributes", "online", "event", "reply", "data"}
 
 
 async def test_older_report_is_ignored() -> None:
@@ -72,7 +72,7 @@ async def test_event_is_published_and_changes_no_state(event: Any, more: dict[st
         ] * 3
         assert run.events[0].attributes == more | {"ts": "2026-11-18T19:06:40+08:00"}
         entity = run.entity("last_event")
-        assert (entity.component, entity.options, entity.enabled) == (Component.EVENT, ("event", "reply"), True)
+        assert (entity.component, entity.options, entity.enabled) == (Component.EVENT, ("event", "reply", "data"), True)
         assert run.devices[DEVICE] is before
         assert "last_event" not in before.state
 
@@ -88,3 +88,41 @@ async def test_invalid_push_is_refused(kind: str, body: bytes) -> None:
             push.accept(body)
         assert json.loads(push.success) == {"result": True}
         assert json.loads(push.failure("no")) == {"result": False, "message": "no"}
+
+
+async def test_simulated_online_and_data_pushes_are_shown() -> None:
+    async with push_receiver() as (url, received), simulated(push_url=url) as (simulator, run):
+        await run.poll("devices", "attributes")
+        simulator.set_online(FIRST, online=False, push=True)
+        simulator.data(SECOND, "stream", "hex", "01 03 FF")
+        await simulator.settle()
+        assert [path.rsplit("/", 1)[-1] for path, _ in received] == ["online", "data"]
+        for path, body in received:
+            run.push(path.rsplit("/", 1)[-1], body)
+        assert run.state()["online"] == "OFF"
+        (event,) = run.events
+        assert (event.device, event.key, event.event_type) == (OTHER, "last_event", "data")
+        shown = dict(event.attributes)
+        assert shown.pop("ts") is not None
+        assert shown == {"identifier": "stream", "type": "hex", "msg": "01 03 FF"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"data": {"identifier": "stream", "type": "json", "msg": {"led": "ON"}}},
+        {"identifier": "stream", "type": "json", "message": {"led": "ON"}},
+    ],
+)
+async def test_custom_data_is_read_in_either_form(content: dict[str, Any]) -> None:
+    async with running(Project()) as run:
+        run.push("data", {"device": {"id": FIRST}} | content)
+        (event,) = run.events
+        assert event.attributes == {"identifier": "stream", "type": "json", "msg": {"led": "ON"}, "ts": None}
+
+
+@pytest.mark.parametrize("body", [b"x", b"{}", b'{"device": {"id": "a"}}', b'{"data": {"identifier": "a"}}'])
+async def test_custom_data_without_what_it_is_about_is_refused(body: bytes) -> None:
+    async with running(Project()) as run:
+        with pytest.raises(InvalidResponse):
+            run.kind("data").accept(body)

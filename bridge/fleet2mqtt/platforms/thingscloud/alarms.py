@@ -38,8 +38,8 @@ FULL_CHECK_INTERVAL = 3_600.0
 """Seconds between two readings of all pages of the log, for alarms that were logged with an old time."""
 FIRST_POLL_WINDOW = timedelta(hours=48)
 """Age of the oldest alarm that the first poll reads."""
-DEVICES_PER_POLL = 20
-"""Devices whose own log is read in one poll."""
+DEVICES_PER_POLL, DEVICES_PER_FIRST_POLL = 20, 1
+"""Devices whose own log is read in one poll, and while many devices wait for their first values."""
 CHUNK = 200
 MAX_PAGES = 50
 
@@ -170,7 +170,9 @@ class Backfill:
 
         One that ThingsCloud refuses for good is done; one that fails is read again.
         """
-        devices = self._sweep.order(sorted(self._pending_devices))[:DEVICES_PER_POLL]
+        unread = self._coordinator.store.count_unread()  # devices whose values are shown later for each log read now
+        limit = DEVICES_PER_POLL if unread < DEVICES_PER_POLL else DEVICES_PER_FIRST_POLL
+        devices = self._sweep.order(sorted(self._pending_devices))[:limit]
         for device in devices:
             try:
                 logs = self._parse((await self._client.alarm_logs(1, device)).items)

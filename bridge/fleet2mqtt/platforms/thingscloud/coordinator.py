@@ -14,6 +14,7 @@ from fleet2mqtt.devices.model import Device, EntityDescription, Inventory, Name,
 from fleet2mqtt.errors import BackendError, Unconfirmed, Unreachable
 from fleet2mqtt.platforms.thingscloud.attributes import ATTRIBUTES_SOURCE, AttributeOptions
 from fleet2mqtt.platforms.thingscloud.client import Client, device_path
+from fleet2mqtt.platforms.thingscloud.device_api import DeviceApi
 from fleet2mqtt.platforms.thingscloud.device_store import INFO_PREFIX, DeviceStore
 from fleet2mqtt.platforms.thingscloud.entities import (
     ALARM_STAT_ENTITIES,
@@ -74,6 +75,8 @@ class Coordinator:
         }
         self._reads_infos = context.is_enabled(_ANY_INFO) or context.may_enable(INFO_PREFIX)
         self.client = client
+        key: str | None = options["device_api"]["project_key"]
+        self._device_api = None if key is None else DeviceApi(client, key)
         self.update = UpdateFactory(context.name)
         attribute_options = AttributeOptions(
             overrides=options["attributes"],
@@ -190,10 +193,9 @@ class Coordinator:
         parts: dict[str, Callable[[], Awaitable[Iterable[Device]]]] = {
             "project": self._read_project,
             "types": self._read_types,
+            **({"customers": self._read_customers} if self._reads_customers else {}),
             "groups": self._read_groups,
         }
-        if self._reads_customers:
-            parts["customers"] = self._read_customers
         async for update in self._sweep_parts(META_SOURCE, parts):
             yield update
 
@@ -246,9 +248,10 @@ class Coordinator:
             await self._require_online(device.vendor_id)
 
     async def press_command(self, device: Device, method: str, params: Mapping[str, Any]) -> None:
-        """Send a command to a device. Raises BackendError; Unconfirmed where the device is offline."""
+        """Send a command to a device. Raises BackendError; Unconfirmed where the device is offline and cannot reply."""
         await self.send_command(device.vendor_id, method, params)
-        await self._require_online(device.vendor_id)
+        if self._device_api is None:
+            await self._require_online(device.vendor_id)
 
     async def _require_online(self, vendor_id: str) -> None:
         """Raise Unconfirmed for a device that is offline: the cloud accepts and shows what the device did not get."""
@@ -263,11 +266,20 @@ class Coordinator:
     async def send_command(
         self, vendor_id: str, method: str, params: Mapping[str, Any], number: int | None = None
     ) -> JsonObject:
-        """Send a command to a device; return the vendor's response with the `id` of the reply, by default the time."""
+        """Send a command to a device; return the `id` of the command, by default the time, and the `outcome`.
+
+        With the app-side device API the outcome is `replied`, beside the device's `reply`; otherwise it is `unknown`:
+        the vendor accepted the command. Raises BackendError.
+        """
         number = int(time.time() * 1000) if number is None else number
-        response = await self.client.send_command(vendor_id, method, params, number)
+        if self._device_api is None:
+            response = await self.client.send_command(vendor_id, method, params, number)
+            result = {**response, "id": number, "outcome": "unknown"}
+        else:
+            reply = await self._device_api.send_command(vendor_id, method, params, number)
+            result = {"id": number, "outcome": "replied", "reply": reply}
         self.store.request_values(vendor_id)
-        return {**response, "id": number}
+        return result
 
     async def write_name(self, device: Device, name: str) -> None:
         """Give a device another name. Raises BackendError."""

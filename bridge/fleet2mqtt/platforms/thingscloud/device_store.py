@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from fleet2mqtt.devices.model import Device
+from fleet2mqtt.devices.model import Device, EntityDescription, Name
 from fleet2mqtt.platforms.thingscloud.attributes import (
     ATTRIBUTES_SOURCE,
     AttributeOptions,
@@ -267,18 +267,26 @@ class DeviceStore:
         if type_ is None or not type_.definitions:
             return not any(entity.source == ATTRIBUTES_SOURCE for entity in entities)
         if type_.is_wanted is None:
-            infos = type_.definitions.items()
-            specs = (build_spec(info, self._keys(name), self._options, ValueShape()) for name, info in infos)
-            type_.is_wanted = self._has_enabled(build_entity(spec) for spec in specs if spec is not None)
+            # Their components do not matter here, nor that some without a type have no entity before they have a value.
+            keys = (self._keys(name) for name in type_.definitions)
+            stand_ins = (EntityDescription(key=key, name=Name("", ""), source=ATTRIBUTES_SOURCE) for key in keys)
+            type_.is_wanted = self._has_enabled(stand_ins)
         return type_.is_wanted
 
-    def _has_enabled(self, entities: Iterable[DeviceEntity]) -> bool:
+    def _has_enabled(self, entities: Iterable[EntityDescription]) -> bool:
         return any(entity.source == ATTRIBUTES_SOURCE and self._is_enabled(entity) for entity in entities)
 
     def expire_definitions(self, vendor_id: str) -> None:
         """Have the definitions of this device's attributes read again."""
         if entry := self._entries.get(vendor_id):
             entry.definitions_expired = True
+
+    def count_unread(self) -> int:
+        """Return the number of devices whose values have to be read for the first time."""
+        return sum(
+            entry.values_requested_at == _NEVER and self._wants_values(vendor_id, entry)
+            for vendor_id, entry in self._entries.items()
+        )
 
     def definition_readers(
         self, vendor_ids: Iterable[str], max_age: float, attempted_at: Mapping[str, float]

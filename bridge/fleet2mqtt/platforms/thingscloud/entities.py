@@ -17,6 +17,7 @@ TITLE: Final = "ThingsCloud"
 EVENT: Final = "last_event"
 EVENT_TYPE: Final = "event"
 REPLY_TYPE: Final = "reply"
+DATA_TYPE: Final = "data"
 """The types: methods of devices are free texts, and Home Assistant accepts only announced types."""
 SCHEMA_SOURCE, STAT_SOURCE, META_SOURCE = "schema", "stat", "meta"
 
@@ -111,7 +112,7 @@ DEVICE_ENTITIES: tuple[DeviceEntity, ...] = (
         name=Name("Event", "事件"),
         component=Component.EVENT,
         exists=lambda _: True,
-        options=(EVENT_TYPE, REPLY_TYPE),
+        options=(EVENT_TYPE, REPLY_TYPE, DATA_TYPE),
         icon="mdi:bell-ring-outline",
     ),
 )

@@ -9,7 +9,7 @@ from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.platforms.thingscloud.alarm_matching import AlarmMatcher
 from fleet2mqtt.platforms.thingscloud.alarms import build_alarm, entry_from_push
 from fleet2mqtt.platforms.thingscloud.coordinator import Coordinator
-from fleet2mqtt.platforms.thingscloud.entities import EVENT, EVENT_TYPE, REPLY_TYPE
+from fleet2mqtt.platforms.thingscloud.entities import DATA_TYPE, EVENT, EVENT_TYPE, REPLY_TYPE
 from fleet2mqtt.platforms.thingscloud.models import (
     AlarmNotification,
     AlarmRule,
@@ -25,7 +25,7 @@ _SUCCESS = orjson.dumps({"result": True})
 
 
 def build_pushes(context: Context, coordinator: Coordinator, matcher: AlarmMatcher) -> tuple[Push, ...]:
-    """Build the push handlers: `alarm`, `attributes`, `online`, `event` and `reply`."""
+    """Build the push handlers: `alarm`, `attributes`, `online`, `event`, `reply` and `data`."""
     parser = PushParser(context, coordinator, matcher)
     kinds = {
         "alarm": parser.accept_alarm,
@@ -33,6 +33,7 @@ def build_pushes(context: Context, coordinator: Coordinator, matcher: AlarmMatch
         "online": parser.accept_online,
         "event": parser.accept_event,
         "reply": parser.accept_reply,
+        "data": parser.accept_data,
     }
     return tuple(Push(kind=kind, accept=accept, success=_SUCCESS, failure=_failure) for kind, accept in kinds.items())
 
@@ -102,15 +103,36 @@ class PushParser:
             raise _missing("reply")
         return self._event(content, REPLY_TYPE, fields)
 
+    def accept_data(self, body: bytes) -> Update:
+        """Accept what a device sent on a custom data stream: `device, data{identifier, type, msg}, ts`.
+
+        Those beside `device` are accepted, too, and `message` for `msg`: the vendor has no example. Raises
+        InvalidResponse.
+        """
+        content = _parse(body)
+        fields = json_object(content.get("data")) or content
+        identifier = vendor_json.text(fields.get("identifier"))
+        if identifier is None:
+            raise _missing("data.identifier")
+        attributes = {
+            "identifier": identifier,
+            "type": vendor_json.text(fields.get("type")),
+            "msg": fields.get("msg", fields.get("message")),
+        }
+        return self._device_event(content, DATA_TYPE, attributes)
+
     def _event(self, content: JsonObject, event_type: str, fields: JsonObject) -> Update:
         attributes = {
             "method": vendor_json.text(fields.get("method")),
             "params": fields.get("params"),
             "id": vendor_json.text(fields.get("id")),
-            "ts": iso(vendor_json.timestamp(content.get("ts"), self._context.zone)),
         }
+        return self._device_event(content, event_type, attributes)
+
+    def _device_event(self, content: JsonObject, event_type: str, attributes: JsonObject) -> Update:
+        at = iso(vendor_json.timestamp(content.get("ts"), self._context.zone))
         device = self._coordinator.store.device_id(self._device(content))
-        event = DeviceEvent(device=device, key=EVENT, event_type=event_type, attributes=attributes)
+        event = DeviceEvent(device=device, key=EVENT, event_type=event_type, attributes={**attributes, "ts": at})
         return self._coordinator.update(origin=UpdateOrigin.PUSH, events=[event])
 
     def _update(self, device: Device | None) -> Update:

@@ -111,6 +111,9 @@ OPTIONS: Mapping[Any, Any] = {
     vol.Optional("buttons", default=dict): _buttons,
     vol.Optional("coordinates", default=Coordinates.NONE.value): vol.In([each.value for each in Coordinates]),
     vol.Optional("subscribe", default=dict): SUBSCRIBE,
+    vol.Optional("device_api", default=dict): {
+        vol.Optional("project_key", default=None, description=SECRET): _single_line_or_none,
+    },
     vol.Optional("full_sweep_interval", default=21_600): _full_sweep_interval,
     **scan_interval("stat", "meta", devices=60, attributes=60, schema=3600, alarms=60, stat=300, meta=3600),
 }

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from fleet2mqtt.simulators.fault_injection import CONTROL, FaultKind
-from fleet2mqtt.simulators.thingscloud import attributes, auth, customers, devices, project
+from fleet2mqtt.simulators.thingscloud import attributes, auth, customers, device_api, devices, project
 from fleet2mqtt.simulators.thingscloud.attribute_store import AttributeStore
 from fleet2mqtt.simulators.thingscloud.broker import AppBroker
 from fleet2mqtt.simulators.thingscloud.control import control_routes
@@ -70,6 +70,7 @@ def create(
     simulator.fault_injector.attach(app)
     app.middlewares.append(_respond)
     app.router.add_routes(control_routes())
+    app.router.add_post(device_api.PATH, device_api.send_command)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, _handler(operation))
 

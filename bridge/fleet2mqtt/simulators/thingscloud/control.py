@@ -30,6 +30,8 @@ def control_routes() -> list[web.RouteDef]:
         web.post(CONTROL + "recover", explaining(_recover)),
         web.post(CONTROL + "report", explaining(_report)),
         web.post(CONTROL + "event", explaining(_event)),
+        web.post(CONTROL + "online", explaining(_online)),
+        web.post(CONTROL + "data", explaining(_data)),
         web.post(CONTROL + "push", explaining(_push)),
         web.post(CONTROL + "broker", explaining(_broker)),
         web.post(CONTROL + "tokens", explaining(_tokens)),
@@ -74,6 +76,17 @@ async def _report(request: web.Request) -> web.Response:
 async def _event(request: web.Request) -> web.Response:
     """`device`, `method`, `params` and optionally `push`."""
     request.app[SIMULATOR].event(**await request.json())
+    return web.json_response(None)
+
+
+async def _online(request: web.Request) -> web.Response:
+    """`device`, `online` and optionally `push`."""
+    return web.json_response(plain(request.app[SIMULATOR].set_online(**await request.json())))
+
+
+async def _data(request: web.Request) -> web.Response:
+    """`device`, `identifier`, `kind` (hex, text or json) and `msg`: what the device sent on a custom data stream."""
+    request.app[SIMULATOR].data(**await request.json())
     return web.json_response(None)
 
 

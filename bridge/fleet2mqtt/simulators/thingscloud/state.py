@@ -134,15 +134,20 @@ class Simulator:
             setattr(found, name, value)
         return found
 
-    def set_online(self, device: str, online: bool) -> Device:  # noqa: FBT001
-        """Let a device come or go."""
+    def set_online(self, device: str, online: bool, push: bool = False) -> Device:  # noqa: FBT001, FBT002
+        """Let a device come or go, and push it on demand."""
         found = self.devices[device]
         changes, ts = found.online is not online, now_ms()
         found.online = online
         if online:
             found.active["online"] = ts
         if changes:
-            self._publish("online", found, {"device": device_summary(found), "online": online, "ts": ts})
+            self._publish(
+                "online",
+                found,
+                {"device": device_summary(found), "online": online, "ts": ts},
+                "online" if push else None,
+            )
         return found
 
     def silence(self, device: str, seconds: float) -> None:
@@ -191,6 +196,12 @@ class Simulator:
         if push:
             event = {"method": method, "params": params, "id": self.rng.randrange(1, 100_000)}
             self._publish("event_report", found, {"device": device_summary(found), "event": event, "ts": ts}, "event")
+
+    def data(self, device: str, identifier: str, kind: str, msg: Any) -> None:
+        """Push what a device sent on a custom data stream; `kind` is hex, text or json."""
+        found, ts = self.devices[device], now_ms()
+        data = {"identifier": identifier, "type": kind, "msg": msg}
+        self._publish(f"data/{identifier}", found, {"device": device_summary(found), "data": data, "ts": ts}, "data")
 
     def reply(self, device: str, method: str, params: dict[str, Any], number: int) -> None:
         """Reply to a command, which `number` identifies."""
