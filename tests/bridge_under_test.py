@@ -208,6 +208,7 @@ class Site:
         whole = {
             "mqtt": mqtt | changes.pop("mqtt", {}),
             "commands": {"confirm_timeout": 0.1},
+            "alarms": {"conditions": {"*": {"enabled": False}}} | changes.pop("alarms", {}),
             "data_dir": "data",
             "push": {"host": HOST, "port": self.push_port},
             "web": {"host": HOST, "port": self.web_port},

@@ -74,6 +74,14 @@ def test_options_for_the_backend_win_over_those_for_all() -> None:
     assert (each.severity, each.on_delay) == (Severity.MINOR, 2)
 
 
+def test_options_for_every_condition_give_way_to_those_of_one() -> None:
+    table = ConditionTable(
+        (condition(), condition(key="other")),
+        {"hot": ConditionOptions(enabled=True), "*": ConditionOptions(enabled=False)},
+    )
+    assert [each.key for each in table.of(device())] == ["hot"]
+
+
 def test_selector_matches_the_device_or_one_that_it_is_connected_through() -> None:
     lab = ConditionOptions(rule=Rule(group="Lab*"), enabled=False)
     table = ConditionTable((condition(),), {"hot": ConditionOptions(selectors=(lab,))})

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ACTIVE = "fleet2mqtt/alarm/active/"
-NO_DELAY = {"suppression_delay": 0}
+CONDITIONS: dict[str, Any] = {"conditions": {}}
+NO_DELAY = CONDITIONS | {"suppression_delay": 0}
 
 
 @pytest_asyncio.fixture
@@ -76,7 +77,7 @@ def soon(**offset: float) -> str:
 
 
 async def test_condition_is_raised_acknowledged_and_cleared(site: Site) -> None:
-    async with site.bridge(branch=None) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
         await drop_gateway(site, bridge)
         raised = await active(bridge, VOIP, "gateway_offline", state="active", acknowledged=False)
@@ -103,14 +104,14 @@ async def test_condition_is_raised_acknowledged_and_cleared(site: Site) -> None:
 
 
 async def test_condition_survives_a_restart_without_an_event(site: Site) -> None:
-    async with site.bridge(branch=None) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
         await drop_gateway(site, bridge)
         raised = await active(bridge, VOIP, "gateway_offline")
         acknowledged = await do(bridge, "alarm_acknowledge", id=raised["id"])
         await active(bridge, VOIP, "gateway_offline", acknowledged=True)
         await bridge.crash()
-    async with site.bridge(branch=None) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
         await active(bridge, VOIP, "gateway_offline", acknowledged=True, id=raised["id"])
         await drop_gateway(site, bridge, online=True)
@@ -122,7 +123,7 @@ async def test_condition_survives_a_restart_without_an_event(site: Site) -> None
 
 
 async def test_shelved_alarm_goes_to_the_suppressed_topic_until_its_time(site: Site) -> None:
-    async with site.bridge(branch=None) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
         await drop_gateway(site, bridge)
         raised = await active(bridge, VOIP, "gateway_offline")
@@ -138,7 +139,7 @@ async def test_shelved_alarm_goes_to_the_suppressed_topic_until_its_time(site: S
 
 
 async def test_shelf_beyond_the_maximum_is_refused(site: Site) -> None:
-    async with site.bridge(branch=None) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
         await drop_gateway(site, bridge)
         raised = await active(bridge, VOIP, "gateway_offline")
@@ -170,7 +171,7 @@ async def test_alarm_of_a_line_is_suppressed_while_its_gateway_is_offline(site: 
 
 
 async def test_maintenance_window_suppresses_and_its_end_is_announced_once(site: Site) -> None:
-    async with site.bridge(branch=None) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
         window = await do(
             bridge, "maintenance_add", selector={"device": VOIP}, end=soon(hours=1), operator="Li", text="new cable"
@@ -190,12 +191,12 @@ async def test_maintenance_window_suppresses_and_its_end_is_announced_once(site:
 
 
 async def test_switch_opens_and_ends_maintenance_across_a_crash(site: Site) -> None:
-    async with site.bridge(branch=None) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
         result = await bridge.set_key(VOIP, "maintenance", "ON")
         assert result["status"] == "confirmed", result
         await bridge.crash()
-    async with site.bridge(branch=None) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
         await bridge.shows(VOIP, "maintenance", "ON")
         await drop_gateway(site, bridge)
@@ -208,7 +209,7 @@ async def test_switch_opens_and_ends_maintenance_across_a_crash(site: Site) -> N
 
 async def test_vendors_recovery_pair_clears(site: Site) -> None:
     rules = {"alarms": {"recovers": {"raised": 33, "by": 34}, "severity": {33: "warning"}}}
-    async with site.bridge(branch=None, hq_voip=rules) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS, hq_voip=rules) as bridge:
         await bridge.settle()
         await site.push(site.ums.raise_alarm(MAC, push=False, event_id=33, line_id="7"))
         raised = await active(bridge, VOIP, "33_line_7", severity="warning", state="active")
@@ -220,7 +221,7 @@ async def test_vendors_recovery_pair_clears(site: Site) -> None:
 
 
 async def test_alarm_without_recovery_can_be_acknowledged(site: Site) -> None:
-    async with site.bridge(branch=None) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
         await site.push(site.ums.raise_alarm(MAC, push=False, event_id=33, line_id="7"))
         await have_types(bridge, "raised")
@@ -235,7 +236,7 @@ async def test_alarm_without_recovery_can_be_acknowledged(site: Site) -> None:
 
 
 async def test_alarm_is_cleared_after_the_time_of_its_rule(site: Site) -> None:
-    async with site.bridge(branch=None, hq_voip={"alarms": {"clear_after": {33: 1}}}) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS, hq_voip={"alarms": {"clear_after": {33: 1}}}) as bridge:
         await bridge.settle()
         await site.push(site.ums.raise_alarm(MAC, push=False, event_id=33, line_id="7"))
         await have_types(bridge, "raised", "cleared")
@@ -243,7 +244,7 @@ async def test_alarm_is_cleared_after_the_time_of_its_rule(site: Site) -> None:
 
 
 async def test_backend_that_cannot_be_reached_is_an_alarm(site: Site) -> None:
-    async with site.bridge(branch=None) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
         await site.stop_vendors()
         for _ in range(3):
@@ -253,7 +254,7 @@ async def test_backend_that_cannot_be_reached_is_an_alarm(site: Site) -> None:
 
 
 async def test_filters_of_the_alarms_request(site: Site) -> None:
-    async with site.bridge(branch=None) as bridge:
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
         await site.push(site.ums.raise_alarm(MAC, push=False, event_id=33, line_id="7"))
         await drop_gateway(site, bridge)

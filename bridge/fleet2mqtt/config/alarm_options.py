@@ -12,7 +12,7 @@ import voluptuous as vol
 from fleet2mqtt.config import validators
 from fleet2mqtt.config.problems import nearest
 from fleet2mqtt.devices.alarm_rules import AlarmRules, RecoveryPair
-from fleet2mqtt.devices.conditions import ConditionOptions
+from fleet2mqtt.devices.conditions import EVERY, ConditionOptions
 from fleet2mqtt.devices.model import Name, Severity
 from fleet2mqtt.devices.selection import Rule
 from fleet2mqtt.sdk.validators import identifier
@@ -94,6 +94,14 @@ def _condition(value: Any, *, own: bool) -> ConditionOptions:
     return ConditionOptions(selectors=given.pop("for", ()), **given)
 
 
+def _every(value: Any) -> ConditionOptions:
+    """Validate the options for all conditions: those that suit each."""
+    suitable = {key: each for key, each in _SETTINGS.items() if str(key) not in {"threshold", "hysteresis"}}
+    selectors = {vol.Optional("for"): validators.each(_selector, "expected a list such as [{group: Lab*}]")}
+    given = validators.section(suitable | selectors)(value)
+    return ConditionOptions(selectors=given.pop("for", ()), **given)
+
+
 def conditions(value: Any, *, known: Iterable[str]) -> Mapping[str, ConditionOptions]:
     """Validate the options of conditions by key; `known` are those that exist without a definition."""
     given = {} if value is None else value
@@ -104,6 +112,9 @@ def conditions(value: Any, *, known: Iterable[str]) -> Mapping[str, ConditionOpt
     problems: list[vol.Invalid] = []
     for key, options in given.items():
         try:
+            if key == EVERY:
+                validated[EVERY] = _every(options)
+                continue
             own = str(key) not in names
             if own and not (isinstance(options, dict) and "entity" in options):
                 hint = nearest(str(key), names)

@@ -13,6 +13,8 @@ from fleet2mqtt.devices.selection import Rule
 
 BACKEND = "backend"
 """Kind of a backend's own device, in the table of conditions."""
+EVERY = "*"
+"""Key of options for all conditions; those of one condition win over them."""
 
 
 class Comparison(StrEnum):
@@ -187,6 +189,10 @@ class ConditionTable:
         table = {condition.key: condition for condition in conditions}
         self._selectors: dict[str, list[ConditionOptions]] = {}
         for given in options:
+            if (every := given.get(EVERY)) is not None:
+                table = {key: every.apply(condition) for key, condition in table.items()}
+                for key in table:
+                    self._selectors.setdefault(key, []).extend(every.selectors)
             for key, each in given.items():
                 if key not in table and each.entity is not None:
                     table[key] = each.define(key)

@@ -28,7 +28,9 @@ class BackendStatus:
         """Publish the availability of a backend whose health changed, and its health soon."""
         name = health.backend.name
         self._publisher.set_retained(self._topics.backend(name, "availability"), availability(health.available))
-        self._hub.set_values(name, {CONNECTIVITY: "ON" if health.available else "OFF", BACKEND_STATUS: health.status})
+        status = health.status
+        known = {} if status is None else {BACKEND_STATUS: status}  # as before until the backend was tried
+        self._hub.set_values(name, {CONNECTIVITY: "ON" if health.available else "OFF", **known})
         self._changed[name] = health
 
     def on_removed(self, backend: str) -> None:
