@@ -27,7 +27,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 async def test_command_queued_too_long_expires(site: Site) -> None:
-    async with site.bridge(branch={"timeout": 60}) as bridge:
+    async with site.bridge(branch={"timeout": 60, "concurrency": 1}) as bridge:
         await bridge.settle()
         calls = site.gateways.fault_injector.calls
         calls.clear()
