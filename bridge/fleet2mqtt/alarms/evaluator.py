@@ -206,7 +206,7 @@ class ConditionEvaluator:
         return self._states.setdefault((device, key), _Condition())
 
     def _settle(self, device: str, key: str) -> None:
-        """Cancel a change that was waiting: the condition is again as its alarm says."""
+        """Cancel a change that was waiting: the condition agrees with its alarm again."""
         state = self._states.get((device, key))
         if state is None:
             return

@@ -28,7 +28,7 @@ class AlarmSources:
 
 
 class AlarmHandling:
-    """Applies rules to vendors' alarms, evaluates conditions, and tells the manager of both."""
+    """Applies rules to vendors' alarms, evaluates conditions, and passes both to the manager."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what alarms are made from, stored in and shown by
         self,

@@ -55,7 +55,7 @@ class AlarmOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """Who acts on an alarm, and a text; both as the request says."""
+    """The operator of a change and a text, as the request gave them."""
 
     name: str
     text: str | None = None

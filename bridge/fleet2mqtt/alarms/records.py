@@ -122,7 +122,7 @@ class AlarmRecord:
         return orjson.dumps(stored).decode()
 
     def load(self, text: str) -> None:
-        """Take over what `dump` gave; what was said of an earlier occurrence does not apply, except its shelf."""
+        """Take over what `dump` gave; the management of an earlier occurrence does not apply, except its shelf."""
         stored = orjson.loads(text)
         if stored["shelved_until"]:
             self.shelved_until = datetime.fromisoformat(stored["shelved_until"])

@@ -360,7 +360,7 @@ class Outbox:
         return await self._write(lambda db, counters: store.discard(db, counters, _row(letter)))
 
     async def setting(self, key: str, default_factory: Callable[[], str]) -> str:
-        """Return a text that outlives restarts, made by the factory when it is asked for the first time."""
+        """Return a text that outlives restarts, made by the factory when it is read for the first time."""
         saved = await self._group.read(queries.setting, key)
         if saved is not None:
             return saved

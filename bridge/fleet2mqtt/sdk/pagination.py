@@ -65,7 +65,7 @@ class _Reading:
 
     @property
     def complete(self) -> bool:
-        """True if each item came exactly once, and as many as the vendor says there are."""
+        """True if each item came exactly once, and their number is the total that the vendor reports."""
         return self.total is not None and len(self.seen) == self.offset >= self.total
 
     def ends_with(self, page: Page, number: int) -> bool:

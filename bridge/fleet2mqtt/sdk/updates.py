@@ -1,4 +1,4 @@
-"""Making updates: what every platform says about the backend, the origin and the times of what it reports."""
+"""Making updates: backend, origin and times of what a platform reports."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def _check_names(names: frozenset[str]) -> tuple[bool, bool]:
 
 
 _check_names_cached = lru_cache(maxsize=256)(_check_names)
-"""A vendor's answers repeat their names; what has too many to be one of those is not remembered."""
+"""A vendor's responses repeat their member names; one with more names than these is not cached."""
 
 
 def _names(value: Any) -> set[str]:

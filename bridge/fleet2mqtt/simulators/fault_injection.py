@@ -23,7 +23,7 @@ from aiohttp.typedefs import Handler
 CONTROL = "/_sim/"
 _MISTAKES = (AttributeError, KeyError, TypeError, ValueError)
 SIGNATURES = frozenset(("random", "md5"))
-"""Parameters that differ with every request although the same is asked."""
+"""Parameters that differ in each request for the same data."""
 
 
 class FaultKind(StrEnum):

@@ -109,7 +109,7 @@ def _asset_ids(body: bytes) -> list[str] | None:
 
 
 def _stored(station: StationRecord | None, compartment: CompartmentRecord) -> Asset:
-    """Return what the cabinet itself tells of the lock in a compartment: type, whether it is full, and place."""
+    """Return the data of a compartment's lock that the cabinet has itself: type, fully charged or not, and place."""
     lattice = compartment.lattice
     placed = station is not None and station.station.centerLat and station.station.centerLon
     return Asset(

@@ -46,7 +46,7 @@ class DeviceStore:
 
     cache: DeviceCache
     has_assets: bool = False
-    """True if another system is asked for the data of locks."""
+    """True if the data of locks is read from another system."""
     selects: Callable[[Device], bool] = lambda _: True
     """Returns False for a device that the options exclude."""
     org_id: str | None = None
@@ -54,7 +54,7 @@ class DeviceStore:
     listed: bool = False
     """True once the list of stations was read."""
     assets_swept: bool = False
-    """True once all locks were asked for."""
+    """True once the data of all locks was requested."""
     _assets: dict[str, Asset] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
     _stations: dict[str, _Station] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class DeviceStore:
         return device is None or self.selects(device)
 
     def apply_assets(self, asked: Collection[str], assets: Mapping[str, Asset]) -> Applied:
-        """Apply the data of the locks that were asked for; those that are not in it are unknown."""
+        """Apply the data of the locks that were requested; those that are not in it are unknown."""
         stations = self.locks()
         if len(self._assets) > MAX_ASSETS:
             self._assets = {id_: asset for id_, asset in self._assets.items() if id_ in stations}

@@ -79,7 +79,7 @@ def by_name(names: Iterable[str]) -> dict[str, Any]:
 
 
 async def _none_if_not_found(call: Awaitable[ResultT]) -> ResultT | None:
-    """Return what a call answers; None where the AC has no such thing."""
+    """Return the data of a call's response; None where the AC has no such object."""
     try:
         return await call
     except BackendError as error:
@@ -327,7 +327,7 @@ class Coordinator:
         return self._binding_devices(search)
 
     async def find_logins(self, name: str) -> tuple[OnlineUser, ...] | None:
-        """Return where a user is online now; None where so many names are like it that it cannot be told."""
+        """Return where a user is online now; None where so many names resemble it that it is not known."""
         found = await self.client.online_users(by_name([name]))
         logins = self.store.users.logins(name, found.users)
         return logins if logins or not found.truncated else None

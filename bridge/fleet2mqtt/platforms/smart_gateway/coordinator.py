@@ -64,7 +64,7 @@ class Coordinator:
     requested: RequestedFields
     concurrency: Concurrency
     _refused: set[str] = field(default_factory=set)
-    """Gateways whose details could not be read last time: they are asked for one by one."""
+    """Gateways whose details could not be read last time: they are requested one by one."""
     _unlisted: Counter[str] = field(default_factory=Counter)
     """By gateway the readings of the list in a row that missed it."""
     _failed_pages: int = 0

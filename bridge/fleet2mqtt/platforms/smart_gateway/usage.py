@@ -73,7 +73,7 @@ class Units:
         return None
 
     def remaining(self, channel: Channel) -> float | None:
-        """Return what the vendor says is left."""
+        """Return the remaining volume that the vendor reports."""
         if channel.remain is not None:
             return channel.remain * self.scale
         return channel.remainFlow if self.counts_flow else None

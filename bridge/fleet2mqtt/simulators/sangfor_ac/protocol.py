@@ -70,7 +70,7 @@ class RefusalError(Exception):
         self.problem = problem
 
     def text(self, *, chinese: bool) -> str:
-        """Return the text in the language that was asked for."""
+        """Return the text in the language that was requested."""
         return TEXTS[self.problem][0 if chinese else 1]
 
 

@@ -130,7 +130,7 @@ class Simulator:
         self.gateways[sn]["channel"][key] = {}
 
     def is_running(self, sn: str) -> bool:
-        """Return True if a gateway's state says that it runs."""
+        """Return True if a gateway's state is that of a running one."""
         return bool(self.gateways[sn]["base"]["state"] == self.running_state)
 
     def refreshed(self, sn: str) -> Tree:
