@@ -28,16 +28,22 @@ class PahoThread:
 
     async def connect(self, host: str, port: int, keepalive: int) -> None:
         """Connect and start the thread. Raises OSError."""
+        client = self._client  # which may be released before a slow connection is made
 
         def connect() -> None:
             try:
-                self._client.connect(host, port, keepalive)
+                client.connect(host, port, keepalive)
             except Exception as error:
                 _close_sockets(error)
                 raise
 
-        await in_thread(connect, self._close)
-        self._client.loop_start()
+        def close() -> None:
+            sock = client.socket()
+            if sock is not None:
+                sock.close()
+
+        await in_thread(connect, close)
+        client.loop_start()
 
     def post(self, callback: Callable[..., None], *arguments: object) -> None:
         """Call `callback` on the event loop; nobody is there to be called once that is closed."""
@@ -50,10 +56,12 @@ class PahoThread:
         if sock is not None and (descriptor := sock.fileno()) >= 0:
             shut_down(descriptor)
 
-    def _close(self) -> None:
-        sock = self._client.socket()
-        if sock is not None:
-            sock.close()
+    def release(self) -> None:
+        """Let go of the client: it closes its inner sockets once nothing refers to it, which a cycle would delay."""
+        client = self._client
+        client.on_log = client.on_connect = client.on_disconnect = client.on_subscribe = None
+        client.on_publish = client.on_message = None
+        del self._client
 
 
 def _close_sockets(error: Exception) -> None:

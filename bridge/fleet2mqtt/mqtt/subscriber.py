@@ -109,6 +109,8 @@ class Subscriber:
             self._client.disconnect()
         else:
             self._thread.abort()
+        self._thread.release()
+        del self._client
         self._end(_unreachable("the connection was given up", "left"))
 
     async def _wait_for(self, answer: asyncio.Future[T], packet: str) -> T:
