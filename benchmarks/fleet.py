@@ -67,6 +67,8 @@ class Figures:
     calls: dict[str, int] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
     """The longest complete poll of each source."""
+    first_calls: dict[str, int] = field(default_factory=dict)
+    """Calls by endpoint until the first value of the last device."""
     disabled_share: float = 0.0
     """Share of the calls, the first sweep's included, that only feed entities which are disabled."""
 
@@ -250,6 +252,7 @@ async def measure(folder: Path, fleet: Fleet) -> Figures:
                     raise BenchError(f"{len(missing)} of {len(expected)} devices were never read")
                 await asyncio.sleep(1 / factor)
             figures.first = (max(watch.read_at.values()) - started) * factor
+            figures.first_calls = {name: each.calls for name, each in backend.calls.items()}
             await _watch(figures, watch, simulator, sorted(expected))
             for poll in polls:
                 poll.cancel()
@@ -356,6 +359,8 @@ def _scaled(options: Any, factor: float) -> dict[str, Any]:
     found = {**options, "scan_interval": scaled}
     if "rate" in found:
         found["rate"] *= factor
+    if "full_sweep_interval" in found:
+        found["full_sweep_interval"] /= factor
     return found
 
 
@@ -426,8 +431,8 @@ def quantile(values: list[float], share: float) -> float:
 
 
 FULL = (
-    Fleet(platform="thingscloud", devices=1000, factor=30),
-    Fleet(platform="thingscloud", devices=5000, factor=60),
+    Fleet(platform="thingscloud", devices=1000, factor=10),
+    Fleet(platform="thingscloud", devices=5000, factor=25),
     Fleet(platform="ums", devices=1000, factor=10),
     Fleet(platform="ums", devices=1000, factor=10, with_lines=1 / 3),
     Fleet(platform="smart_gateway", devices=1000, factor=10),

@@ -27,7 +27,9 @@ from fleet2mqtt.mqtt import embedded_broker
 from fleet2mqtt.sdk.api import platforms
 
 SCAN_INTERVAL = 5.0
-"""Seconds between two polls of every source."""
+"""Seconds between two polls of every source of a small fleet."""
+DEVICES_A_SECOND = 5
+"""Devices of which a source reads one after another in a second, with everything in one process."""
 BROKER_START = 30.0
 """Seconds that mosquitto has to listen."""
 
@@ -83,7 +85,7 @@ async def open_demo(options: DemoOptions) -> AsyncIterator[tuple[Config, str]]:
             "backends": backends,
         }
         config = loader.parse(yaml.safe_dump(values), folder / "demo.yaml")
-        frequent = {name: _polled_often(each) for name, each in config.backends.items()}
+        frequent = {name: _polled_often(each, options.devices) for name, each in config.backends.items()}
         about = _about(config.base_topic, frequent, mqtt_port, web_port, protocol)
         yield replace(config, data_dir=folder / "data", backends=frequent), about
 
@@ -130,8 +132,9 @@ async def _wait_until_listening(process: asyncio.subprocess.Process, port: int) 
     raise ConfigError([f"mosquitto does not start on port {port}; choose another --port"])
 
 
-def _polled_often(backend: BackendConfig) -> BackendConfig:
-    intervals = {source: min(seconds, SCAN_INTERVAL) for source, seconds in backend.options["scan_interval"].items()}
+def _polled_often(backend: BackendConfig, devices: int) -> BackendConfig:
+    often = max(SCAN_INTERVAL, devices / DEVICES_A_SECOND)
+    intervals = {source: min(seconds, often) for source, seconds in backend.options["scan_interval"].items()}
     return replace(backend, options={**backend.options, "scan_interval": intervals})
 
 

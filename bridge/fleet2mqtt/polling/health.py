@@ -30,8 +30,8 @@ class SourceHealth:
     next_try: datetime | None = None
     stale_since: datetime | None = None
     available: bool | None = None
-    overruns: bool = False
-    """True if the last poll took longer than the interval."""
+    slow_polls: int = 0
+    """Polls in a row that took longer than the interval."""
     figures: PollFigures = field(default_factory=PollFigures)
 
     def json(self) -> dict[str, Any]:

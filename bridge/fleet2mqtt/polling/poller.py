@@ -26,6 +26,8 @@ DENIED_RETRY = 300.0
 EARLIEST_TIME = datetime(2025, 1, 1, tzinfo=UTC)
 """A clock before this is not set yet: a machine without a battery starts in 1970."""
 CLOCK_CHECK = 1.0
+SLOW_POLLS = 3
+"""Polls in a row that take longer than their interval before that is logged."""
 
 
 class Poller:
@@ -52,6 +54,8 @@ class Poller:
         self._poll_requested = {source.name: asyncio.Event() for source in backend.sources}
         self._polled = {source.name: asyncio.Event() for source in backend.sources}
         """Set once the poll that begins next is over."""
+        self._overruns: set[str] = set()
+        """Sources whose overrun has been logged."""
         self._moved: dict[str, tuple[Any, float]] = {}
         """By source the newest freshness value, and the loop time at which it came."""
         self._untried = {source.name for source in backend.sources}
@@ -143,22 +147,27 @@ class Poller:
         self._check_duration(source, health)
 
     def _check_duration(self, source: Source, health: SourceHealth) -> None:
-        """Log once that the polls of a source take longer than its interval, and which options change that."""
+        """Log once that a source cannot keep its interval, and which options change that.
+
+        A single poll may be slow because the vendor or this machine is: the first one of a large fleet often is.
+        """
         figures = health.figures
-        overruns = figures.duration is not None and figures.duration > source.interval
-        if overruns and not health.overruns:
-            _LOG.warning(
-                "%s: %s took %.0f s for %d items in %d calls, longer than its interval of %g s: "
-                "raise scan_interval.%s, or leave out devices or entities (exclude, entities)",
-                self.backend.name,
-                source.name,
-                figures.duration,
-                figures.items,
-                figures.calls,
-                source.interval,
-                source.name,
-            )
-        health.overruns = overruns
+        slow = figures.duration is not None and figures.duration > source.interval
+        health.slow_polls = health.slow_polls + 1 if slow else 0
+        if health.slow_polls < SLOW_POLLS or source.name in self._overruns:
+            return
+        self._overruns.add(source.name)
+        _LOG.warning(
+            "%s: %s took %.0f s for %d items in %d calls, longer than its interval of %g s: "
+            "raise scan_interval.%s, or leave out devices or entities (exclude, entities)",
+            self.backend.name,
+            source.name,
+            figures.duration,
+            figures.items,
+            figures.calls,
+            source.interval,
+            source.name,
+        )
 
     def _record_success(self, source: Source, health: SourceHealth) -> float:
         recovered, was_unreachable = health.error is not None, isinstance(health.error, Unreachable)
