@@ -41,7 +41,8 @@ LONGEST = 3 * 3600.0
 class Fleet:
     """A fleet to be measured: `factor` vendor seconds pass in a second, a call lasts `latency` vendor seconds.
 
-    `with_lines` is the share of UMS gateways with lines; `minutes` are watched after the first sweep.
+    `with_lines` is the share of UMS gateways with lines; `minutes` are watched after the first sweep, and as
+    many again while devices change.
     """
 
     platform: str
@@ -49,7 +50,7 @@ class Fleet:
     factor: float
     latency: float = 0.1
     with_lines: float = 1.0
-    minutes: float = 15.0
+    minutes: float = 10.0
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -267,10 +268,15 @@ async def measure(folder: Path, fleet: Fleet) -> Figures:
 
 
 async def _watch(figures: Figures, watch: _Watch, simulator: Any, devices: list[str]) -> None:
-    """Change a tenth of the devices in the first half of the time, and take down ages and calls."""
+    """Take down ages and calls while nothing changes, then change some devices in the first half of as long a time."""
     fleet, loop = figures.fleet, asyncio.get_running_loop()
+    step = fleet.minutes * 60 / fleet.factor / SAMPLES
     before = {name: each.calls for name, each in watch.backend.calls.items()}
-    changing, step = devices[:: CHANGING // 2], fleet.minutes * 60 / fleet.factor / SAMPLES
+    for _ in range(SAMPLES):
+        await asyncio.sleep(step)
+        figures.ages += [(loop.time() - at) * fleet.factor for at in watch.read_at.values()]
+    figures.calls = {name: each.calls - before.get(name, 0) for name, each in watch.backend.calls.items()}
+    changing = devices[:: CHANGING // 2]  # half of them change a value, the others their connection
     share = -(-len(changing) // (SAMPLES // 2))
     for sample in range(SAMPLES):
         for number in range(sample * share, min((sample + 1) * share, len(changing))):
@@ -280,9 +286,6 @@ async def _watch(figures: Figures, watch: _Watch, simulator: Any, devices: list[
             else:
                 watch.expect(id_, watch.platform.connect(simulator, id_), figures.online)
         await asyncio.sleep(step)
-        now = loop.time()
-        figures.ages += [(now - at) * fleet.factor for at in watch.read_at.values()]
-    figures.calls = {name: each.calls - before.get(name, 0) for name, each in watch.backend.calls.items()}
 
 
 @asynccontextmanager
@@ -431,12 +434,12 @@ def quantile(values: list[float], share: float) -> float:
 
 
 FULL = (
-    Fleet(platform="thingscloud", devices=1000, factor=10),
-    Fleet(platform="thingscloud", devices=5000, factor=25),
+    Fleet(platform="thingscloud", devices=1000, factor=15),
+    Fleet(platform="thingscloud", devices=5000, factor=30),
     Fleet(platform="ums", devices=1000, factor=10),
     Fleet(platform="ums", devices=1000, factor=10, with_lines=1 / 3),
     Fleet(platform="smart_gateway", devices=1000, factor=10),
-    Fleet(platform="smart_gateway", devices=10_000, factor=5),
+    Fleet(platform="smart_gateway", devices=10_000, factor=10),
 )
 QUICK = (FULL[0], FULL[3], FULL[4])
 MEMORY = (("thingscloud", 1000), ("ums", 1000), ("smart_gateway", 1000))

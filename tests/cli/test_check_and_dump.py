@@ -78,7 +78,7 @@ async def test_dump_in_any_locale_prints_utf8(encoding: str, tmp_path: Path) -> 
         )
         output, _ = await program.communicate()
     assert program.returncode == 0
-    assert "分机" in output.decode("utf-8")
+    assert "层机房" in output.decode("utf-8")
     assert json.loads(output)["backend"] == "hq"
 
 
