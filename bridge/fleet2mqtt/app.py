@@ -53,7 +53,7 @@ from fleet2mqtt.ops.status import Status
 from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
-from fleet2mqtt.push.http_server import ReplaceableServer, Shortcut
+from fleet2mqtt.push.http_server import ReplaceableServer
 from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.reload import Reloader, Restart
 from fleet2mqtt.storage import atomic_file, inventory_file
@@ -237,7 +237,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     housekeeping = Housekeeping(hub, outbox, publisher, mqtt, status, topics, own_entities, alarms.manager)
     metrics = Metrics(hub, registry, mqtt, status, active.pollers, push_receiver, commands, latency)
     overview = Overview(registry=registry, outbox=outbox, mqtt=mqtt, status=status, pollers=active.pollers)
-    push = ReplaceableServer("push", push_receiver.application, Shortcut(push_receiver.match, group))
+    push = ReplaceableServer("push", lambda: push_receiver.respond)
     web = ReplaceableServer("web", partial(page.application, metrics, overview, status, mqtt, outbox, active.pollers))
     connect = partial(mqtt_settings, instance=instance, topics=topics)
     reloader = Reloader(

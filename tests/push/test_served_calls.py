@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import RawTestServer, TestClient
 
 from fleet2mqtt.config.models import BackendConfig, PushConfig, Secret
 from fleet2mqtt.push.receiver import MAX_BODY, PushReceiver
@@ -38,7 +38,8 @@ async def served(allow: str = "127.0.0.0/8") -> AsyncIterator[tuple[PushReceiver
     config = BackendConfig(name="cabinets", platform="x", options={}, push=push)
     unused: Any = None
     receiver = PushReceiver(unused, unused, {"cabinets": backend}, {"cabinets": config})
-    async with TestClient(TestServer(receiver.application())) as client:
+    client: TestClient[Any, Any] = TestClient(RawTestServer(receiver.respond))
+    async with client:
         yield receiver, client
 
 

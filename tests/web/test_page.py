@@ -6,10 +6,10 @@ import base64
 import hashlib
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import RawTestServer, TestClient
 
 from fleet2mqtt.commands.replies import Command
 from fleet2mqtt.devices.model import Severity
@@ -79,7 +79,8 @@ async def test_metrics_after_pushes_and_commands_count_them(tmp_path: Path, brok
         await wait_until(lambda: not parts.outbox.depth, "both alarms to be published")
         parts.commands.submit(Command(device="nobody", key="x", value=1, deadline=1e12))
         await wait_until(lambda: parts.commands.ended, "the command to end")
-        async with TestClient(TestServer(parts.push_receiver.application())) as pushes:
+        pushes: TestClient[Any, Any] = TestClient(RawTestServer(parts.push_receiver.respond))
+        async with pushes:
             await pushes.post("/push/hq/wrong/event")
         after = await parts.samples()
     expected = {

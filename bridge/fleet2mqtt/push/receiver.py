@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import re
-import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping
-from email.utils import formatdate
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import unquote
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
+from multidict import CIMultiDict
 
 from fleet2mqtt import redaction
 from fleet2mqtt.config.models import BackendConfig, Network, PushConfig
@@ -36,16 +34,6 @@ MAX_BUSY = 1_000
 RETRY_AFTER = "30"
 _STORED_BODY = 64 * 1024
 """Bytes of a push that cannot be parsed: the outbox stores no more, and redacting more takes its time."""
-
-_FIELDS = (
-    rb"(?:(?:host|user-agent|accept|accept-encoding|accept-language|content-type):[\t -~\x80-\xff]{0,1000}\r\n"
-    rb"|connection: ?keep-alive\r\n){0,16}"
-)
-_PLAIN = re.compile(
-    rb"POST /push/(?P<backend>[a-z0-9_-]{1,64})/(?P<secret>[\w.~-]{1,256})/(?P<kind>[a-z_]{1,32})/? HTTP/1\.1\r\n"
-    rb"(?i:" + _FIELDS + rb"content-length: ?(?P<length>\d{1,6})\r\n" + _FIELDS + rb")\r\n"
-)
-"""The head of a plain push: without any field that changes the meaning of the body or the sender."""
 
 Address = IPv4Address | IPv6Address
 
@@ -80,19 +68,20 @@ class PushReceiver:
         """Believe the X-Forwarded-For header of these proxies from now on."""
         self._trusted_proxies = networks
 
-    def application(self) -> web.Application:
-        """Return the web application of the option `push`."""
-        app = web.Application(client_max_size=MAX_BODY)
-        # Two slashes: the URL was entered with one at its end, and the vendor's system adds its own.
-        for tail in ("/{kind}", "/{kind}/", "//{kind}"):
-            app.router.add_route("*", "/push/{backend}/{secret}" + tail, self._handle)
-        for tail in ("", "/"):
-            app.router.add_route("*", "/{prefix}/{backend}/{secret}/{name}" + tail, self._serve)
-        return app
+    async def respond(self, request: web.BaseRequest) -> web.Response:
+        """Respond to any request on the push port. Raises HTTPException."""
+        match [unquote(part) for part in request.rel_url.raw_path.split("/")]:
+            # Two slashes: the URL was entered with one at its end, and the vendor's system adds its own.
+            case ["", "push", backend, secret, kind] | ["", "push", backend, secret, "", kind] if kind:
+                return await self._handle(request, backend, secret, kind)
+            case ["", "push", backend, secret, kind, ""]:
+                return await self._handle(request, backend, secret, kind)
+            case ["", prefix, backend, secret, name] | ["", prefix, backend, secret, name, ""]:
+                return await self._serve(request, prefix, backend, secret, name)
+        raise web.HTTPNotFound
 
-    async def _serve(self, request: web.Request) -> web.Response:
+    async def _serve(self, request: web.BaseRequest, prefix: str, backend: str, secret: str, name: str) -> web.Response:
         """Respond to a call that a platform serves (`sdk.api.ServedCall`)."""
-        prefix, backend, secret, name = (request.match_info[part] for part in ("prefix", "backend", "secret", "name"))
         running = self._backends.get(backend)
         served = [call for call in (running.served if running else ()) if (call.prefix, call.name) == (prefix, name)]
         sender = self._sender(request.remote or "", request.headers.getall("X-Forwarded-For", ()))
@@ -105,8 +94,7 @@ class PushReceiver:
         self.counted["served"] += 1
         return _response(200, served[0].respond(body, request.headers))
 
-    async def _handle(self, request: web.Request) -> web.Response:
-        name, secret, kind = (request.match_info[part] for part in ("backend", "secret", "kind"))
+    async def _handle(self, request: web.BaseRequest, name: str, secret: str, kind: str) -> web.Response:
         sender = self._sender(request.remote or "", request.headers.getall("X-Forwarded-For", ()))
         push = self._authorize(sender, name, secret.encode("utf-8", "replace"), kind)
         if push is None:
@@ -123,9 +111,12 @@ class PushReceiver:
         finally:
             self._busy -= 1
 
-    async def _read(self, request: web.Request) -> bytes:
+    async def _read(self, request: web.BaseRequest) -> bytes:
         """Return the body. Raises HTTPException for one that is too large, too slow, or breaks off."""
+        await _continue(request)
         try:
+            if request.content.is_eof():  # it came with the head
+                return await request.read()
             async with asyncio.timeout(self._idle_timeout):
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
@@ -138,25 +129,9 @@ class PushReceiver:
             self.counted["broken"] += 1
             raise web.HTTPBadRequest(text="400: the body breaks off or is not encoded as its header says") from error
 
-    def match(self, data: bytes, remote: str) -> Coroutine[None, None, bytes] | None:
-        """Return the work of a plain push, if these bytes are one and no more; it ends in the whole response."""
-        head = _PLAIN.match(data)
-        if head is None or len(data) - head.end() != int(head["length"]) or self._busy >= MAX_BUSY:
-            return None
-        name, secret, kind = head["backend"].decode(), head["secret"], head["kind"].decode()
-        push = self._authorize(remote, name, secret, kind)
-        return None if push is None else self._respond(name, push, data[head.end() :])
-
     async def accept(self, backend: str, push: Push, body: bytes) -> None:
         """Accept a push that came in another way than by HTTP; what cannot be parsed becomes a dead letter."""
         await self._accept(backend, push, body)
-
-    async def _respond(self, backend: str, push: Push, body: bytes) -> bytes:
-        self._busy += 1
-        try:
-            return _plain_response(*await self._accept(backend, push, body))
-        finally:
-            self._busy -= 1
 
     async def _accept(self, backend: str, push: Push, body: bytes) -> tuple[int, bytes]:
         """Accept one push; return the status and body of its response."""
@@ -265,21 +240,20 @@ def _parse_hop(text: str) -> Address | None:
     return _parse_address(hop)
 
 
+async def _continue(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it to send the body. Raises HTTPExpectationFailed."""
+    expected = request.headers.get(hdrs.EXPECT)
+    if expected is None or request.version < HttpVersion11:
+        return
+    if expected.lower() != "100-continue":
+        raise web.HTTPExpectationFailed(text=f"417: unknown expectation {expected}")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # this is no part of the response
+
+
+_HEADERS = CIMultiDict({hdrs.CONTENT_TYPE: "application/json; charset=utf-8"})
+_HEADERS_503 = CIMultiDict({**_HEADERS, hdrs.RETRY_AFTER: RETRY_AFTER})
+
+
 def _response(status: int, body: bytes) -> web.Response:
-    headers = {"Retry-After": RETRY_AFTER} if status == 503 else None
-    return web.Response(status=status, body=body, content_type="application/json", charset="utf-8", headers=headers)
-
-
-def _plain_response(status: int, body: bytes) -> bytes:
-    """Return the same response as `_response`, as bytes."""
-    again = f"Retry-After: {RETRY_AFTER}\r\n" if status == 503 else ""
-    head = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{again}Content-Type: application/json; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\nDate: {_date(int(time.time()))}\r\n\r\n"
-    )
-    return head.encode("ascii") + body
-
-
-@lru_cache(maxsize=1)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+    return web.Response(status=status, body=body, headers=_HEADERS_503 if status == 503 else _HEADERS)
