@@ -3,7 +3,8 @@
     python -m tests.soak --rounds 200
 
 Vendors push numbered alarms as fast as they are answered, some of them again, while the broker is cut off, frozen,
-swallowed up or killed, and the bridge is killed, at random moments. In the end everything is up again, and every alarm
+swallowed up or killed, or swallows, refuses or closes the connection over messages, and the bridge is killed, at random
+moments. In the end everything is up again, and every alarm
 that was answered with 200 must have been published, under one number (`seq`) for each id.
 
 Whoever counts what is published is subscribed with QoS 0: mosquitto writes to such a subscriber before it acknowledges,
@@ -32,7 +33,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.broker import HOST, Broker, free_port
 from tests.commandline import write
-from tests.mqtt.proxy import Proxy
+from tests.mqtt.proxy import PacketProxy, PublishFault
 from tests.process import BRIDGE, Process, running
 from tests.waiting import PATIENCE, wait_until
 
@@ -53,6 +54,16 @@ class Outage(StrEnum):
     FROZEN = "frozen"  # connections stand, nothing is answered
     SWALLOWED = "swallowed"  # what is sent arrives nowhere
     KILLED = "killed"  # with every session and all that it held
+    UNACKNOWLEDGED = "unacknowledged"  # messages are swallowed, all else arrives
+    REFUSED = "refused"  # PUBACK 0x97, quota exceeded
+    CLOSING = "closing"  # the broker closes the connection over each message
+
+
+FAULTS = {
+    Outage.UNACKNOWLEDGED: PublishFault.SWALLOWED,
+    Outage.REFUSED: PublishFault.REFUSED,
+    Outage.CLOSING: PublishFault.CLOSED,
+}
 
 
 @dataclass(slots=True)
@@ -113,7 +124,7 @@ class Site:
     """A bridge's surroundings, which outlive it."""
 
     broker: Broker
-    proxy: Proxy
+    proxy: PacketProxy
     config: str
     push_port: int
     rng: random.Random
@@ -149,6 +160,8 @@ class Site:
                 self.proxy.swallowing = True
             case Outage.KILLED:
                 await self.broker_killed()
+            case _:
+                self.proxy.fault = FAULTS.get(outage)
 
     async def end(self, outage: Outage) -> None:
         match outage:
@@ -161,6 +174,8 @@ class Site:
                 self.proxy.drop()
             case Outage.KILLED:
                 await self.broker_up()
+            case _:
+                self.proxy.fault = None
 
     async def push(self) -> None:
         """One vendor: pushes, and pushes again what was not answered and sometimes what was, until cancelled."""
@@ -269,7 +284,7 @@ async def open_site(folder: Path, seed: int) -> AsyncIterator[Site]:
     """A broker that drops nothing for want of room, behind a network that fails."""
     broker, push_port = Broker(directory=folder / "broker", extra="max_queued_messages 0"), free_port()
     async with AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(Proxy(broker.port))
+        proxy = await stack.enter_async_context(PacketProxy(broker.port))
         backend = {"platform": "ums", "url": f"http://{HOST}:{free_port()}", "push": {"secret": SECRET}}
         config = write(
             folder,

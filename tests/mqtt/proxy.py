@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Self
 
 from tests.broker import HOST
+from tests.mqtt.fake_broker import PUBACK, PUBLISH, Packet, read_packet
+
+QUOTA_EXCEEDED = b"\x97"
+
+
+class PublishFault(StrEnum):
+    """What happens to a message at QoS 1 on its way to the broker."""
+
+    SWALLOWED = "swallowed"
+    REFUSED = "refused"  # PUBACK 0x97, as MQTT 5 has it
+    CLOSED = "closed"  # the connection is closed over it
 
 
 @dataclass(slots=True)
@@ -63,3 +75,57 @@ class Proxy:
             pass
         if not lost:
             writer.close()
+
+
+@dataclass(slots=True)
+class PacketProxy(Proxy):
+    """Relays packet by packet; `fault` happens to messages."""
+
+    fault: PublishFault | None = None
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.closed:
+            writer.close()
+            return
+        there, back = await asyncio.open_connection(HOST, self.target)
+        self._writers |= {writer, back}
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._relay_packets(reader, back, writer))
+                group.create_task(self._relay_packets(there, writer, None))
+        finally:
+            self._writers -= {writer, back}
+            writer.close()
+            back.close()
+
+    async def _relay_packets(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: asyncio.StreamWriter | None
+    ) -> None:
+        """Relay until the end; messages that come from the client, whom `answers` reaches, meet the fault."""
+        lost = self.swallowing
+        try:
+            while True:
+                packet = await read_packet(reader)
+                lost = lost or self.swallowing
+                if lost:
+                    continue
+                at_risk = answers is not None and packet.kind == PUBLISH and packet.flags & 2
+                if answers is None or not at_risk or self.fault is None:
+                    writer.write(_encoded(packet))
+                elif self.fault is PublishFault.REFUSED:
+                    answers.write(_encoded(Packet(kind=PUBACK, flags=0, body=packet.mid + QUOTA_EXCEEDED)))
+                elif self.fault is PublishFault.CLOSED:
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        if not lost:
+            writer.close()
+
+
+def _encoded(packet: Packet) -> bytes:
+    length, size = len(packet.body), b""
+    while True:
+        length, low = divmod(length, 128)
+        size += bytes([low | (128 if length else 0)])
+        if not length:
+            return bytes([packet.kind << 4 | packet.flags]) + size + packet.body
