@@ -97,7 +97,7 @@ class PollCycle:
         return self.sweep.order(name for name in names if not self.capabilities.is_missing(name))
 
     async def call(self, name: str, read: Callable[[], Awaitable[ResultT]]) -> ResultT | None:
-        """Return the data of a call's response, None if it is missing or fails. Raises BackendError to end a cycle."""
+        """Return a call's response data; None where it is missing or fails. Raises BackendError to end the cycle."""
         if self.capabilities.is_missing(name):
             return None
         try:
