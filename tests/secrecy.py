@@ -78,6 +78,7 @@ SHOWN = {
 """What vendors say."""
 ASKED = {
     "certificate": "canary-certificate-bff5",
+    "project key": "canary-project-key-bff6",
     "email": "canary-email-c006@example.com",
     "mobile": "canary-mobile-d117",
     "customer": "canary-customer-e228",
@@ -194,6 +195,7 @@ def _plant(found: dict[str, Vendor]) -> None:
         row |= {"authCode": SHOWN["authCode"], "toUser": ASKED["toUser"], "phoneNum": ASKED["phoneNum"]}
     for row in next(iter(cabinets.lattices.values())):
         row["fileUrl"] = f"https://films.example.com/{row['id']}.mp4?token={SHOWN['token of a film']}"
+    things.project_key = ASKED["project key"]
     for device in things.devices.values():
         device.view_token, device.access_token = SHOWN["view_token"], ASKED["certificate"]
         things.report(device.id, {"password": SHOWN["an attribute"], "harmless": 1}, push=False)
@@ -235,6 +237,7 @@ def configuration(folder: Path, broker: Broker, urls: dict[str, str]) -> str:
         "things": {
             **{name: CONFIGURED[name] for name in ("access_key", "secret_key")},
             "allow": list(ACTIONS["things"]),
+            "device_api": {"project_key": ASKED["project key"]},
             "subscribe": {
                 "url": urls["messages of things"],
                 "key": CONFIGURED["view key"],

@@ -10,7 +10,7 @@ from fleet2mqtt.config.loader import parse
 from fleet2mqtt.errors import AuthenticationError, ConfigError, Rejected
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, calls, simulated
 
-KEY = {"project_key": "p8d2k5m7qx-key"}
+KEY = {"project_key": "demo-project-key"}
 
 
 async def test_command_returns_the_devices_reply() -> None:

@@ -14,7 +14,7 @@ _NO_REPLY = 408
 async def send_command(request: web.Request) -> web.Response:
     """向设备下发命令(同步): `method`, `params`, `id`; the response has the device's `reply`."""
     simulator, body = request.app[SIMULATOR], await request.json()
-    if request.headers.get("Project-Key") != simulator.project["id"] + "-key":
+    if request.headers.get("Project-Key") != simulator.project_key:
         raise RefusalError("Project-Key invalid", NO_TOKEN, status=401)
     token = request.match_info["access_token"]
     device = next((each for each in simulator.devices.values() if each.access_token == token), None)

@@ -84,7 +84,7 @@ def read_device(simulator: Simulator, request: ApiRequest) -> dict[str, Any]:
 def read_certificate(simulator: Simulator, request: ApiRequest) -> dict[str, Any]:
     """读取设备证书: secrets."""
     device = get_device(simulator, request)
-    key = {"project_key": simulator.project["id"] + "-key"}
+    key = {"project_key": simulator.project_key}
     return {"id": device.id, "name": device.name, "access_token": device.access_token} | key
 
 

@@ -47,6 +47,7 @@ class Simulator:
     sent: deque[Sent] = field(default_factory=lambda: deque(maxlen=_MAX_KEPT))
 
     app_id: str = "app-demo"
+    project_key: str = "demo-project-key"  # of certificates and the app-side device API
     access_key: str = "demo-access-key"
     secret_key: str = "demo-secret-key"  # noqa: S105
     admin: dict[str, Any] = field(default_factory=lambda: _ADMIN | {"tags": {}})
