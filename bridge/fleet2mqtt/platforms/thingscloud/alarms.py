@@ -39,7 +39,7 @@ FULL_CHECK_INTERVAL = 3_600.0
 FIRST_POLL_WINDOW = timedelta(hours=48)
 """Age of the oldest alarm that the first poll reads."""
 DEVICES_PER_POLL, DEVICES_PER_FIRST_POLL = 20, 1
-"""Devices whose own log is read in one poll, and while many devices wait for their first values."""
+"""Devices whose own log is read in one poll, and in a first run while many wait for their first values."""
 CHUNK = 200
 MAX_PAGES = 50
 
@@ -170,8 +170,9 @@ class Backfill:
 
         One that ThingsCloud refuses for good is done; one that fails is read again.
         """
-        unread = self._coordinator.store.count_unread()  # devices whose values are shown later for each log read now
-        limit = DEVICES_PER_POLL if unread < DEVICES_PER_POLL else DEVICES_PER_FIRST_POLL
+        # Each log that is read now delays a first value; those of a first run are backlog, and can wait.
+        delays = self._matcher.is_first_run and self._coordinator.store.count_unread() >= DEVICES_PER_POLL
+        limit = DEVICES_PER_FIRST_POLL if delays else DEVICES_PER_POLL
         devices = self._sweep.order(sorted(self._pending_devices))[:limit]
         for device in devices:
             try:
