@@ -30,6 +30,8 @@ VERSION = 1
 SAVE_INTERVAL = 300.0
 """Seconds between two savings while the bridge runs."""
 _CLOCK_IS_SET = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+_GATEWAYS_AT_ONCE = 500
+"""Gateways whose meters are collected before the event loop has a turn."""
 _DAY = 86_400.0
 _HOUR = 3_600.0
 _FIELDS = ("counter", "reading", "read_at", "day_start", "month_start", "since", "day", "month", "sim")
@@ -178,10 +180,11 @@ class UsageStore:
         if not self._loaded or not self._changed or (not now and abs(self.clock() - self._saved_at) < SAVE_INTERVAL):
             return
         self._changed, self._saved_at = False, self.clock()
-        meters = {
-            sn: {key: [getattr(meter, name) for name in _FIELDS] for key, meter in channels.items()}
-            for sn, channels in self._meters.items()
-        }
+        meters: dict[str, dict[str, list[Any]]] = {}
+        for number, (sn, channels) in enumerate(tuple(self._meters.items())):
+            if number % _GATEWAYS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            meters[sn] = {key: [getattr(meter, name) for name in _FIELDS] for key, meter in channels.items()}
         content = {"version": VERSION, "reset_day": self.reset_day, "units": self._units_text(), "meters": meters}
         try:
             await asyncio.to_thread(lambda: atomic_file.replace(self.path, orjson.dumps(content)))
