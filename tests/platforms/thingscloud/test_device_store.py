@@ -321,3 +321,13 @@ async def test_failing_list_of_a_type_or_group_costs_the_others_nothing() -> Non
     async with scripted(respond, types=["b"]) as run:
         with pytest.raises(RateLimited):
             await run.poll("devices")
+
+
+@pytest.mark.parametrize(
+    ("tags", "location"),
+    [({"Location": "hall", "地址": "x"}, "hall"), ({"位置": "机房"}, "机房"), ({"floor": "1"}, None)],
+)
+async def test_tag_of_the_place_is_the_location(tags: dict[str, str], location: str | None) -> None:
+    async with running(Project(item={"id": FIRST, "name": "甲", "tags": tags})) as run:
+        await run.poll("devices")
+        assert run.devices[DEVICE].location == location

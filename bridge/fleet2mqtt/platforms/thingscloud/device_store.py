@@ -53,6 +53,8 @@ MAX_HELD_DEVICES, MAX_HELD_REPORTS = 10_000, 20
 """Most devices whose reports are held until they are listed, and most reports of each."""
 RECENT_REPORT = 600.0
 """Seconds after a report without a time in which newer times in the list are taken for that report's."""
+LOCATION_TAGS = ("location", "address", "位置", "地址", "安装位置")
+"""Keys of tags that name a device's place, the first one that it has."""
 INFO_PREFIX = "info_"
 """The beginning of the keys of extended information."""
 _PLACES_KEY = "/places"  # no vendor id is empty
@@ -634,6 +636,7 @@ class DeviceStore:
             serial_number=info.device_key,
             groups=self._groups(vendor_id) if self._has_read_groups else None,
             tags=_tags(info.tags),
+            location=_location(info.tags),
             alarms=True,
             answered=entry.answered,
         )
@@ -704,6 +707,12 @@ def _tags(tags: JsonObject) -> tuple[str, ...]:
     """Return the tags of a device, each as `key` and as `key=value`."""
     texts = ((key, vendor_json.text(value)) for key, value in tags.items())
     return tuple(tag for key, text in texts for tag in ((key,) if text is None else (key, f"{key}={text}")))
+
+
+def _location(tags: JsonObject) -> str | None:
+    """Return the tag that names a device's place: the vendor has no field for it."""
+    texts = {key.strip().lower(): vendor_json.text(value) for key, value in tags.items()}
+    return next((text for key in LOCATION_TAGS if (text := texts.get(key))), None)
 
 
 def _shapes_key(vendor_id: str) -> str:
