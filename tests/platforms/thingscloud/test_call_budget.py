@@ -108,7 +108,7 @@ async def test_disabled_entities_cost_no_call() -> None:
             key for key in run.state() if key.startswith("info_") and "std" not in key
         )  # it exists, and can be enabled
         assert run.state()[info] is None
-        assert run.state(NAME).get("customers") is None
+        assert run.state(NAME)["customers"] is None
     chosen = Selection(overrides={info: Override(enabled=True)})
     async with simulated(devices=6, selection=chosen) as (simulator, run):
         await run.poll()

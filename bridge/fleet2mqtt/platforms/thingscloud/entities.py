@@ -213,6 +213,7 @@ CUSTOMERS_ENTITY: ProjectEntity = EntityDescription(
     key="customers",
     name=Name("Users", "用户数"),
     value=lambda record: record.customers,
+    exists=lambda _: True,
     source=META_SOURCE,
     state_class="measurement",
     enabled=False,
