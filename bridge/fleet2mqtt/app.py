@@ -235,7 +235,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     group_devices = GroupDevices(hub, registry, ids, active.running_selection)
     own_entities = bridge_entities(partial(_announce, publisher))
     housekeeping = Housekeeping(hub, outbox, publisher, mqtt, status, topics, own_entities, alarms.manager)
-    metrics = Metrics(hub, registry, mqtt, status, active.pollers, push_receiver, commands, latency)
+    metrics = Metrics(hub, registry, alarms.manager, mqtt, status, active.pollers, push_receiver, commands, latency)
     overview = Overview(registry=registry, outbox=outbox, mqtt=mqtt, status=status, pollers=active.pollers)
     push = ReplaceableServer("push", lambda: push_receiver.respond)
     web = ReplaceableServer("web", partial(page.application, metrics, overview, status, mqtt, outbox, active.pollers))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp.test_utils import RawTestServer, TestClient
 
+from fleet2mqtt.alarms.manager import Operator
 from fleet2mqtt.commands.replies import Command
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.errors import AuthenticationError, OutboxFull, Rejected
@@ -122,6 +123,26 @@ async def test_metrics_show_outbox_and_dropped_messages(tmp_path: Path) -> None:
         assert samples[("outbox_bytes",)] == parts.outbox.size > 0
         assert samples["dropped_total", "too_large"] == 3
         assert samples[("alarm_publish_seconds_count",)] == samples[("mqtt_connected",)] == 0
+
+
+async def test_metrics_show_active_and_acknowledged_alarms(tmp_path: Path) -> None:
+    vendor = Vendor("hq")
+    async with bench(tmp_path, vendor, Vendor("branch")) as parts:
+        none = await parts.samples()
+        active = (alarm(1, active=True), alarm(2, active=True, severity=Severity.MINOR))
+        await parts.hub.accept(vendor.update(alarms=(*active, alarm(3))))
+        waiting = await parts.samples()
+        record = await parts.alarms.find(event="hq:1")
+        await parts.alarms.acknowledge(record, Operator(name="Li"))
+        await parts.alarms.acknowledge(await parts.alarms.find(event="hq:2"), Operator(name="Li"))
+        done = await parts.samples()
+    age = ("alarms_oldest_unacknowledged_age_seconds",)
+    assert none["alarms_active", "hq", "critical"] == none["alarms_active", "branch", "warning"] == none[age] == 0
+    assert waiting["alarms_active", "hq", "critical"] == waiting["alarms_active", "hq", "minor"] == 1
+    assert waiting["alarms_acknowledged", "hq", "critical"] == 0
+    assert waiting[age] > 0
+    assert done["alarms_active", "hq", "critical"] == done["alarms_acknowledged", "hq", "critical"] == 1
+    assert done[age] == 0
 
 
 async def test_metrics_requested_as_openmetrics_are_openmetrics(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from fleet2mqtt.sdk.api import Backend, Calls, Source
 from fleet2mqtt.web import page
 from fleet2mqtt.web.metrics import Metrics, publish_latency
 from fleet2mqtt.web.overview import Overview
-from tests.sample_hub import sample_hub
+from tests.sample_hub import alarm_handling
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from fleet2mqtt.alarms.manager import AlarmManager
     from tests.broker import Broker
 
 TOPICS = Topics("fleet2mqtt", "homeassistant")
@@ -106,6 +107,7 @@ class Bench:
     """The parts behind the listener, and a client of it."""
 
     hub: Hub
+    alarms: AlarmManager
     outbox: Outbox
     publisher: Publisher
     status: Status
@@ -160,7 +162,8 @@ async def bench(
         alarms = AlarmPublisher(mqtt, outbox, TOPICS, latency.observe)
         registry = Registry(time.monotonic, lambda _: ())
         publisher = Publisher(mqtt, registry, None, TOPICS, 100)
-        hub = sample_hub(outbox, registry, publisher, TOPICS, alarms.wake)
+        handling = alarm_handling(outbox, registry, publisher, TOPICS, alarms.wake)
+        hub = Hub(outbox, registry, publisher, TOPICS, handling, alarms.wake)
         backends = {vendor.name: vendor.backend() for vendor in vendors}
         pollers = {name: Poller(each, hub, stale_after=0, changed=lambda _: None) for name, each in backends.items()}
         replies = Replies(publisher, TOPICS)
@@ -186,11 +189,12 @@ async def bench(
                 spawn(work, "mqtt")
             await wait_until(lambda: mqtt.connected, "the broker")
         overview = Overview(registry=registry, outbox=shown_outbox or outbox, mqtt=mqtt, status=status, pollers=pollers)
-        metrics = Metrics(hub, registry, mqtt, status, pollers, push_receiver, commands, latency)
+        metrics = Metrics(hub, registry, handling.manager, mqtt, status, pollers, push_receiver, commands, latency)
         app = page.application(metrics, overview, status, mqtt, outbox, pollers)
         async with TestClient(TestServer(app)) as client:
             yield Bench(
                 hub=hub,
+                alarms=handling.manager,
                 outbox=outbox,
                 publisher=publisher,
                 status=status,

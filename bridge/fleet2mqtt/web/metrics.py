@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -14,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
+from fleet2mqtt.alarms.manager import SEVERITIES, AlarmManager
 from fleet2mqtt.commands.queue import CommandQueue
 from fleet2mqtt.contract.payloads import ResultStatus
 from fleet2mqtt.devices.builtin_entities import is_backend
@@ -49,6 +51,7 @@ class Metrics:
         self,
         hub: Hub,
         registry: Registry,
+        alarms: AlarmManager,
         mqtt: MqttClient,
         status: Status,
         pollers: Mapping[str, Poller],
@@ -59,6 +62,7 @@ class Metrics:
         """`latency` is the histogram of `publish_latency` that the alarm publisher feeds."""
         self._hub = hub
         self._devices = registry
+        self._alarms = alarms
         self._mqtt = mqtt
         self._status = status
         self._pollers = pollers
@@ -77,6 +81,7 @@ class Metrics:
         """Yield the metrics: the interface of a collector of prometheus-client."""
         health = self._status.health()
         yield from self._of_alarms(health)
+        yield from self._of_active_alarms()
         yield from self._of_backends()
         yield from self._of_mqtt()
         yield from self._of_process(health)
@@ -99,6 +104,36 @@ class Metrics:
         yield _gauge("outbox_bytes", "Their size", outbox["bytes"])
         yield _gauge("outbox_oldest_age_seconds", "How long the oldest waits; 0 without any", outbox["oldest_age"] or 0)
         yield _gauge("dead_letters", "Pushes kept because they could not be read", health["dead_letters"])
+
+    def _of_active_alarms(self) -> Iterator[Metric]:
+        labels = ("backend", "severity")
+        active, acknowledged = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        oldest: datetime | None = None
+        for record in self._alarms.records.values():
+            if not record.active:
+                continue
+            event = record.event
+            where = event.body["backend"], event.severity.value
+            active[where] += 1
+            if record.acknowledged:
+                acknowledged[where] += 1
+            elif oldest is None or event.received_at < oldest:
+                oldest = event.received_at
+        backends = sorted({*self._pollers, *(backend for backend, _ in active)})
+        for name, text, counts in (
+            ("alarms_active", "Active alarms", active),
+            ("alarms_acknowledged", "Active alarms that are acknowledged", acknowledged),
+        ):
+            family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
+            for backend in backends:
+                for severity in SEVERITIES:
+                    family.add_metric((backend, severity), counts[backend, severity])
+            yield family
+        yield _gauge(
+            "alarms_oldest_unacknowledged_age_seconds",
+            "Time since the bridge received the oldest active alarm that is not acknowledged; 0 without any",
+            0 if oldest is None else max(0.0, (datetime.now(UTC) - oldest).total_seconds()),
+        )
 
     def _of_backends(self) -> Iterator[Metric]:
         labels = ("backend", "endpoint")
