@@ -22,6 +22,7 @@ from fleet2mqtt.cli.process import OK, configure_logging, print_line, stop_on_si
 from fleet2mqtt.cli.simulate import SimulatorOptions, options_for, simulator
 from fleet2mqtt.config import loader
 from fleet2mqtt.config.models import BackendConfig, Config, Protocol
+from fleet2mqtt.devices.selection import Detail
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.mqtt import embedded_broker
 from fleet2mqtt.sdk.api import platforms
@@ -30,6 +31,8 @@ SCAN_INTERVAL = 5.0
 """Seconds between two polls of every source of a small fleet."""
 DEVICES_A_SECOND = 5
 """Devices of which a source reads one after another in a second, with everything in one process."""
+LARGE = 50
+"""Devices of each platform beyond which only essential entities are published: Home Assistant takes no more of them."""
 BROKER_START = 30.0
 """Seconds that mosquitto has to listen."""
 
@@ -85,8 +88,10 @@ async def open_demo(options: DemoOptions) -> AsyncIterator[tuple[Config, str]]:
             "backends": backends,
         }
         config = loader.parse(yaml.safe_dump(values), folder / "demo.yaml")
-        frequent = {name: _polled_often(each, options.devices) for name, each in config.backends.items()}
+        frequent = {name: _for_demo(each, options.devices) for name, each in config.backends.items()}
         about = _about(config.base_topic, frequent, mqtt_port, web_port, protocol)
+        if options.devices > LARGE:
+            about += "  With so many devices only what an operator alarms on is published (option entities: minimal).\n"
         yield replace(config, data_dir=folder / "data", backends=frequent), about
 
 
@@ -132,10 +137,13 @@ async def _wait_until_listening(process: asyncio.subprocess.Process, port: int) 
     raise ConfigError([f"mosquitto does not start on port {port}; choose another --port"])
 
 
-def _polled_often(backend: BackendConfig, devices: int) -> BackendConfig:
+def _for_demo(backend: BackendConfig, devices: int) -> BackendConfig:
+    """Return a backend that is polled as often as one process can, with the entities of a fleet of this size."""
     often = max(SCAN_INTERVAL, devices / DEVICES_A_SECOND)
     intervals = {source: min(seconds, often) for source, seconds in backend.options["scan_interval"].items()}
-    return replace(backend, options={**backend.options, "scan_interval": intervals})
+    level = Detail.MINIMAL if devices > LARGE else backend.selection.entities
+    selection = replace(backend.selection, entities=level)
+    return replace(backend, options={**backend.options, "scan_interval": intervals}, selection=selection)
 
 
 def _about(base: str, backends: dict[str, BackendConfig], mqtt_port: int, web_port: int, protocol: str) -> str:

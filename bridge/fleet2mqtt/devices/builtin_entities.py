@@ -24,6 +24,7 @@ ALARM_ENTITIES = (
         component=Component.EVENT,
         options=(*_SEVERITIES, *_CHANGES),
         icon="mdi:alarm-light",
+        essential=True,
     ),
     EntityDescription(
         key=ALARM_ACTIVE,

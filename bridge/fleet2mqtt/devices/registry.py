@@ -150,7 +150,7 @@ class Registry:
             added = self._added_entities(device)
             own = {entity.key for entity in added}
             platform = self._intern(tuple(entity for entity in device.entities if entity.key not in own))
-            entities = (*self._selection.apply(backend, platform), *added)
+            entities = (*self._selection.apply(backend, platform), *self._added(device))
             if entities == device.entities:
                 continue
             kept = {entity.key for entity in entities}
@@ -337,7 +337,7 @@ class Registry:
                 state={key: value for key, value in device.state.items() if key in published},
                 attributes={key: values for key, values in device.attributes.items() if key in published},
             )
-        if added := self._added_entities(device):
+        if added := self._added(device):
             entities = self._intern((*entities, *added))
             values = self._added_values.get(device.id, {})
             extra = {
@@ -360,6 +360,11 @@ class Registry:
             return device
         changed["state"] = {**extra, **changed.get("state", device.state)}
         return replace(device, entities=entities, **changed)
+
+    def _added(self, device: Device) -> tuple[EntityDescription, ...]:
+        """Return the entities that the bridge adds to a device, as the options want them; a backend has all of them."""
+        added = self._added_entities(device)
+        return added if device.id == device.backend else self._selection.apply(device.backend, added)
 
     def _keys_to_keep(self, current: Device, device: Device) -> Collection[str]:
         """Return the keys whose present value stays: the source that owns them has not answered for the device yet.
