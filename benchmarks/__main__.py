@@ -77,19 +77,23 @@ async def _run(options: argparse.Namespace) -> int:
     size, parts = SIZES[options.size], options.only or PARTS
     cache = peers.Peers(Path(os.environ.get("FLEET2MQTT_BENCH_CACHE", ROOT / ".bench")))
     missing = {} if options.no_peers or "push" not in parts else await cache.install()
-    lines: list[Line] = []
+    lines: dict[str, list[Line]] = {table.BEGIN: [], table.FLEETS_BEGIN: []}
     failed = [f"not measured: {name}: {why}" for name, why in missing.items()]
     with tempfile.TemporaryDirectory(prefix="fleet2mqtt-bench-") as folder:
         for part in parts:
             _say(f"measuring {part} …")
             try:
-                lines += await _measure(part, Path(folder) / part, size, _contestants(cache, missing, options))
+                lines[table.FLEETS_BEGIN if part == "fleet" else table.BEGIN] += await _measure(
+                    part, Path(folder) / part, size, _contestants(cache, missing, options)
+                )
             except (BenchError, TimeoutError) as error:
                 failed.append(f"not measured: {part}: {str(error) or type(error).__name__}")
-    text = table.render(lines, [_about(options.size), *failed])
-    _say(text)
-    if not options.no_write:
-        table.write(PAGE, text)
+    for begin, measured in lines.items():
+        if measured or (failed and begin == table.BEGIN):
+            text = table.render(measured, [_about(options.size), *failed])
+            _say(text)
+            if not options.no_write:
+                table.write(PAGE, text, begin)
     return 1 if failed else 0
 
 

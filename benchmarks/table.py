@@ -12,6 +12,7 @@ from benchmarks.load import quantile
 from benchmarks.push import ratio
 
 BEGIN, END = "<!-- scripts/bench writes from here", "<!-- to here -->"
+FLEETS_BEGIN = "<!-- scripts/bench writes large fleets from here"
 WHAT = "32 connections: delivered/s"
 LATENCY = "… POST → subscriber, ms p50 / p99"
 COST = "… processor µs an event / RSS MiB"
@@ -234,8 +235,8 @@ def render(lines: Iterable[Line], notes: Iterable[str]) -> str:
     return "\n".join([*head, *(line.text() for line in lines), "", *(f"* {note}" for note in notes)])
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, begin: str = BEGIN) -> None:
     """Put it between the markers. Raises ValueError where there are none."""
     page = path.read_text(encoding="utf-8")
-    start = page.index("\n", page.index(BEGIN)) + 1
-    path.write_text(f"{page[:start]}\n{text}\n\n{page[page.index(END) :]}", encoding="utf-8")
+    start = page.index("\n", page.index(begin)) + 1
+    path.write_text(f"{page[:start]}\n{text}\n\n{page[page.index(END, start) :]}", encoding="utf-8")
