@@ -356,7 +356,7 @@ class Application:
             await self._stop(connection, loops)
 
     async def _start_backends(self) -> None:
-        await self.unit.restore(self.snapshot)
+        await self.unit.restore(self.snapshot, self.config.backends.values())
         self.former_topics.keep_current()
         self.publisher.set_retained(self.topics.state, ONLINE)
         for config in self.config.backends.values():

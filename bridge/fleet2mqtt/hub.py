@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from fleet2mqtt.alarms.handling import AlarmHandling
 from fleet2mqtt.contract.payloads import Reply, availability, device_event, now, stamp
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import COUNTER, count_values, last_alarm
-from fleet2mqtt.devices.model import Device, DeviceEvent, Update, UpdateOrigin, Value
+from fleet2mqtt.devices.model import Alarm, Device, DeviceEvent, Update, UpdateOrigin, Value
 from fleet2mqtt.devices.registry import Changes, Registry
 from fleet2mqtt.outbox import AlarmEvent, Outbox, Stored
 from fleet2mqtt.publishing.publisher import Publisher
@@ -52,20 +52,19 @@ class Hub:
 
     async def accept(self, update: Update) -> tuple[AlarmEvent, ...]:
         """Accept an update; return the alarm events that are new. Raises OutboxError: then nothing was accepted."""
-        stored = Stored()
-        if update.alarms or update.checkpoints:
-            checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
-            selected = [alarm for alarm in update.alarms if not self._registry.is_excluded(alarm.device)]
-            alarms, managed = self._alarms.classify(update.backend, selected, update.origin)
-            stored = await self._outbox.add(alarms, self._name, checkpoints, managed)
-        changes = self._registry.accept(
-            update, stamp(update.observed_at), settled=not self.unsettled.get(update.backend)
-        )
-        for event in stored.new:
-            self._note(event, changes)
-        for event in stored.completed:
-            self._show_completed(event, changes)
+        selected = [alarm for alarm in update.alarms if not self._registry.is_excluded(alarm.device)]
+        alarms, managed = self._alarms.classify(update.backend, selected, update.origin)
+        with self._alarms.manager.storing(alarms):
+            stored = await self._store(update, alarms, managed)
+            changes = self._registry.accept(
+                update, stamp(update.observed_at), settled=not self.unsettled.get(update.backend)
+            )
+            for event in stored.new:
+                self._note(event, changes)
+            for event in stored.completed:
+                self._show_completed(event, changes)
         if stored.new:
+            self._alarms.manager.on_stored(managed)
             self._on_alarms()
         self._on_changed(changes)
         if changes.removed:
@@ -78,6 +77,12 @@ class Hub:
         for happened in update.events:
             self._publish_event(happened, update.observed_at)
         return stored.new
+
+    async def _store(self, update: Update, alarms: Sequence[Alarm], managed: Mapping[str, str | None]) -> Stored:
+        if not (update.alarms or update.checkpoints):
+            return Stored()
+        checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
+        return await self._outbox.add(alarms, self._name, checkpoints, managed)
 
     def _publish_event(self, event: DeviceEvent, observed_at: datetime) -> None:
         """Publish an event of a device, if the device is there and has the event entity."""
@@ -100,7 +105,7 @@ class Hub:
         await self._end_active(changes.removed)
         if changes.removed or changes.discovery_changed:
             self.inventory_changed.set()
-        self._alarms.evaluator.on_options(backend)
+        self._alarms.on_options(backend)
         self._publisher.on_changes(changes)
 
     async def restore_alarms(self) -> None:

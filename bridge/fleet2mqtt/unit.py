@@ -50,6 +50,7 @@ class ActiveBackends:
     pollers: dict[str, Poller] = field(default_factory=dict)
     selections: dict[str, Selection] = field(default_factory=dict)
     condition_tables: dict[str, ConditionTable] = field(default_factory=dict)
+    alarm_rules: dict[str, AlarmRules] = field(default_factory=dict)
 
     def conditions_of(self, backend: str) -> ConditionTable:
         """Return the conditions of a backend as it is configured; "" and `bridge` are the bridge itself."""
@@ -61,8 +62,7 @@ class ActiveBackends:
 
     def rules_of(self, backend: str) -> AlarmRules:
         """Return the rules for the alarms of a backend's vendor."""
-        config = self.configs.get(backend)
-        return NO_RULES if config is None else config.alarm_rules
+        return self.alarm_rules.get(backend, NO_RULES)
 
     def selection_of(self, backend: str) -> Selection:
         """Return the selection of a backend that runs, its unpolled sources included; of another one the default."""
@@ -188,8 +188,10 @@ class Unit:
         self._contexts: dict[str, AsyncExitStack] = {}
         self._polls: dict[str, TaskSet] = {}
 
-    async def restore(self, snapshot: Snapshot) -> None:
-        """Start from the inventory and the alarms of the last run."""
+    async def restore(self, snapshot: Snapshot, configs: Iterable[BackendConfig]) -> None:
+        """Start from the inventory and the alarms of the last run; `configs` say what these mean now."""
+        for config in configs:
+            self._apply_alarm_options(config)
         self._registry.restore(snapshot.devices, snapshot.removed_components, snapshot.state_meta)
         self._publisher.pending_deletions |= snapshot.pending_deletions
         await self._hub.restore_alarms()
@@ -250,11 +252,15 @@ class Unit:
         self._active.selections[name] = replace(config.selection, unpolled=backend.unpolled)
         for source in backend.unpolled:
             self._publisher.clear_retained(self._topics.source(name, source))
-        self._active.condition_tables[name] = self._connector.conditions(config)
+        self._apply_alarm_options(config)
         await self._hub.apply_selection(name)
         if name not in self._registry.devices:
             self._hub.accept_device(_own_device(backend))
         self._status.on_health(poller.health)
+
+    def _apply_alarm_options(self, config: BackendConfig) -> None:
+        self._active.condition_tables[config.name] = self._connector.conditions(config)
+        self._active.alarm_rules[config.name] = config.alarm_rules
 
     async def _remove(self, name: str) -> None:
         """Stop polling a backend, wait for commands in progress, each of which has a deadline, and disconnect it."""

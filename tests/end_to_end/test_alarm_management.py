@@ -276,3 +276,39 @@ async def test_filters_of_the_alarms_request(site: Site) -> None:
             assert (await do(bridge, "alarms", **filters))["alarms"] == [], filters
         both = {"device": VOIP, "severity": ["critical", "major"], "since": soon(minutes=-1), "until": soon(days=1)}
         assert len((await do(bridge, "alarms", **both))["alarms"]) == 2
+
+
+async def test_what_suppresses_and_what_clears_is_known_after_a_crash(site: Site) -> None:
+    rules = {"alarms": {"clear_after": {33: 1}}}
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
+        await bridge.settle()
+        site.ums.set_line(MAC, "FXO-7", con_state="1")
+        await bridge.refresh(backend="hq_voip")
+        await active(bridge, LINE, "line_below_threshold", suppressed_by=None)
+        await drop_gateway(site, bridge)
+        parent = await active(bridge, VOIP, "gateway_offline")
+        await active(bridge, LINE, "line_below_threshold", suppressed_by=parent["id"])
+        await bridge.crash()
+    async with site.bridge(branch=None, alarms=NO_DELAY, hq_voip={"alarms": {"clear_after": {33: 3600}}}) as bridge:
+        await bridge.settle()
+        await active(bridge, LINE, "line_below_threshold", suppressed_by=parent["id"])
+        await site.push(site.ums.raise_alarm(MAC, push=False, event_id=33, line_id="7"))
+        await active(bridge, VOIP, "33_line_7")
+        assert "unsuppressed" not in types(bridge, device=LINE)
+        await bridge.crash()
+    async with site.bridge(branch=None, alarms=NO_DELAY, hq_voip=rules) as bridge:
+        await is_cleared(bridge, VOIP, "33_line_7")
+
+
+async def test_retained_alarm_that_ended_before_a_crash_is_cleared(site: Site) -> None:
+    topic = f"{ACTIVE}{VOIP}/gateway_offline"
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
+        await bridge.settle()
+        await drop_gateway(site, bridge)
+        raised = await active(bridge, VOIP, "gateway_offline")
+        await drop_gateway(site, bridge, online=True)
+        await is_cleared(bridge, VOIP, "gateway_offline")
+        await bridge.crash()
+    await site.broker.publish(topic, raised, retain=True)
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
+        await is_cleared(bridge, VOIP, "gateway_offline")

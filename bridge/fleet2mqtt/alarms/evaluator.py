@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.devices.conditions import ConditionTable
@@ -22,6 +24,7 @@ Accept = Callable[[Update], Awaitable[object]]
 DISK_RETRY_DELAY = 5.0
 TIME_CHECK = 60.0
 """Seconds between two looks at values that change by themselves: timestamps that come nearer."""
+DEVICES_AT_ONCE = 200
 CATEGORY = "condition"
 
 
@@ -55,6 +58,10 @@ class ConditionEvaluator:
         self._to_evaluate: dict[str, None] = {}
         self._evaluated: set[str] = set()
         """Devices that were evaluated since the start."""
+        self._timed: set[str] = set()
+        """Devices with a condition about a time, which may be met without a change."""
+        self._due: list[tuple[float, tuple[str, str]]] = []
+        """A heap of the changes that wait; what was settled meanwhile stays in it until its time."""
         self._work = asyncio.Event()
 
     def restore(self, active: Iterable[AlarmEvent]) -> None:
@@ -81,6 +88,7 @@ class ConditionEvaluator:
             for key in self._keys.pop(id_, ()):
                 self._states.pop((id_, key), None)
             self._evaluated.discard(id_)
+            self._timed.discard(id_)
             self._to_evaluate.pop(id_, None)
 
     async def run(self, accept: Accept) -> None:
@@ -90,12 +98,8 @@ class ConditionEvaluator:
             self._work.clear()
             if time.monotonic() - looked >= TIME_CHECK:
                 looked = time.monotonic()
-                self._to_evaluate |= dict.fromkeys(self._evaluated)
-            while self._to_evaluate:
-                id_ = next(iter(self._to_evaluate))
-                del self._to_evaluate[id_]
-                if (device := self._registry.complete_device(id_)) is not None:
-                    self._evaluate(device)
+                self._to_evaluate |= dict.fromkeys(self._timed)
+            await self._evaluate_all()
             try:
                 await self._apply(accept)
             except OutboxError as error:
@@ -104,11 +108,21 @@ class ConditionEvaluator:
                 continue
             await wait_for_event(self._work, self._delay())
 
+    async def _evaluate_all(self) -> None:
+        while self._to_evaluate:
+            for id_ in tuple(islice(self._to_evaluate, DEVICES_AT_ONCE)):
+                del self._to_evaluate[id_]
+                if (device := self._registry.complete_device(id_)) is not None:
+                    self._evaluate(device)
+            await asyncio.sleep(0)  # a fleet is large
+
     def _evaluate(self, device: Device) -> None:
         """Find out which conditions of a device differ from their alarms, and when those shall change."""
         self._evaluated.add(device.id)
         conditions = self._tables(device.backend).of(device, *self._ancestors(device))
-        clock, now = time.monotonic(), datetime.now(UTC)
+        now = datetime.now(UTC)
+        if any(condition.is_of_time for condition in conditions):
+            self._timed.add(device.id)
         for condition in conditions:
             state = self._states.get((device.id, condition.key))
             active = state is not None and state.alarm is not None
@@ -120,7 +134,7 @@ class ConditionEvaluator:
                 continue
             state = self._state(device.id, condition.key)
             if state.due is None:
-                state.since, state.due = now, clock + (condition.on_delay if holds else condition.off_delay)
+                self._delay_change(device.id, condition.key, condition.on_delay if holds else condition.off_delay)
         if device.id not in self._keys:
             return
         for key in self._keys[device.id] - {condition.key for condition in conditions}:  # no longer enabled
@@ -128,7 +142,12 @@ class ConditionEvaluator:
             if state.alarm is None:
                 self._drop(device.id, key)
             elif state.due is None:
-                state.since, state.due = now, clock
+                self._delay_change(device.id, key, 0)
+
+    def _delay_change(self, device: str, key: str, seconds: float) -> None:
+        state = self._states[device, key]
+        state.since, state.due = datetime.now(UTC), time.monotonic() + seconds
+        heapq.heappush(self._due, (state.due, (device, key)))
 
     def _ancestors(self, device: Device) -> Iterator[Device]:
         via, seen = device.via, {device.id}
@@ -138,37 +157,59 @@ class ConditionEvaluator:
             via = found.via
 
     async def _apply(self, accept: Accept) -> None:
-        """Raise and clear the alarms that are due, one backend after another. Raises OutboxError."""
-        clock = time.monotonic()
-        due = [id_ for id_, state in self._states.items() if state.due is not None and state.due <= clock]
-        alarms: dict[str, list[tuple[tuple[str, str], Alarm]]] = {}
-        for id_, key in due:
-            device = self._registry.complete_device(id_)
-            if device is None:
-                self._drop(id_, key)
-                continue
-            alarm = self._alarm(device, key)
-            alarms.setdefault(device.backend, []).append(((id_, key), alarm))
-        for backend, listed in alarms.items():
-            now = datetime.now(UTC)
-            await accept(
-                Update(
-                    backend=backend,
-                    origin=UpdateOrigin.CONDITION,
-                    requested_at=clock,
-                    observed_at=now,
-                    alarms=tuple(alarm for _, alarm in listed),
-                )
-            )
-            for (id_, key), alarm in listed:
-                if alarm.cleared:
-                    self._drop(id_, key)
-                else:
-                    state = self._state(id_, key)
-                    state.alarm, state.severity, state.since, state.due = alarm.id, alarm.severity, None, None
-                self._to_evaluate[id_] = None  # it may have changed meanwhile
+        """Raise and clear the alarms that are due, one backend after another. Raises OutboxError.
+
+        First those by which the alarms of sub-devices are suppressed.
+        """
+        due = self._pop_due()
+        try:
+            while due:
+                await self._apply_some(next(iter(due.values())), accept)
+                del due[next(iter(due))]
+        finally:
+            for listed in due.values():  # what the disk refused
+                for id_, _ in listed:
+                    if (state := self._states.get(id_)) is not None and state.due is not None:
+                        heapq.heappush(self._due, (state.due, id_))
         if self._to_evaluate:
             self._work.set()
+
+    def _pop_due(self) -> dict[tuple[bool, str], list[tuple[tuple[str, str], Alarm]]]:
+        """Return the alarms that are due, by backend; those that do not suppress others are listed last."""
+        clock, alarms = time.monotonic(), dict[tuple[bool, str], list[tuple[tuple[str, str], Alarm]]]()
+        while self._due and self._due[0][0] <= clock:
+            due, (id_, key) = heapq.heappop(self._due)
+            state = self._states.get((id_, key))
+            if state is None or state.due != due:
+                continue
+            if (device := self._registry.complete_device(id_)) is None:
+                self._drop(id_, key)
+                continue
+            condition = self._tables(device.backend).get(key)
+            alarm = self._alarm(device, key)
+            late = condition is None or not condition.unreachable or alarm.cleared
+            alarms.setdefault((late, device.backend), []).append(((id_, key), alarm))
+        return dict(sorted(alarms.items()))
+
+    async def _apply_some(self, alarms: list[tuple[tuple[str, str], Alarm]], accept: Accept) -> None:
+        await accept(
+            Update(
+                backend=alarms[0][1].backend,
+                origin=UpdateOrigin.CONDITION,
+                requested_at=time.monotonic(),
+                observed_at=datetime.now(UTC),
+                alarms=tuple(alarm for _, alarm in alarms),
+            )
+        )
+        for (id_, key), alarm in alarms:
+            state = self._states.get((id_, key))
+            if state is None:  # the device was removed meanwhile
+                continue
+            if alarm.cleared:
+                self._drop(id_, key)
+            else:
+                state.alarm, state.severity, state.since, state.due = alarm.id, alarm.severity, None, None
+            self._to_evaluate[id_] = None  # it may have changed meanwhile
 
     def _alarm(self, device: Device, key: str) -> Alarm:
         state = self._states[device.id, key]
@@ -197,9 +238,7 @@ class ConditionEvaluator:
         )
 
     def _delay(self) -> float:
-        clock = time.monotonic()
-        due = (state.due for state in self._states.values() if state.due is not None)
-        return min(TIME_CHECK, max(0.0, min(due, default=clock + TIME_CHECK) - clock))
+        return min(TIME_CHECK, max(0.0, self._due[0][0] - time.monotonic())) if self._due else TIME_CHECK
 
     def _state(self, device: str, key: str) -> _Condition:
         self._keys.setdefault(device, set()).add(key)

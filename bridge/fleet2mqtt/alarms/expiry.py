@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from fleet2mqtt.aio import wait_for_event
-from fleet2mqtt.alarms.records import AlarmId, alarm_id
 from fleet2mqtt.devices.alarm_rules import AlarmRules
 from fleet2mqtt.devices.model import Alarm, Severity, Update, UpdateOrigin
 from fleet2mqtt.errors import OutboxError
@@ -18,61 +18,87 @@ from fleet2mqtt.outbox import AlarmEvent
 _LOG = logging.getLogger(__name__)
 
 DISK_RETRY_DELAY = 5.0
-LONGEST_SLEEP = 3600.0
+LONGEST_SLEEP = 60.0
+"""Seconds after which the clock is read again: it may have been set."""
+BATCH = 500
 
 
 class AlarmExpiry:
     """Clears active alarms of vendors when their time is over, counted from when the bridge received them."""
 
-    def __init__(self, rules_of: Callable[[str], AlarmRules]) -> None:
-        """`rules_of` returns a backend's rules as they are configured now."""
+    def __init__(self, rules_of: Callable[[str], AlarmRules], is_active: Callable[[AlarmEvent], bool]) -> None:
+        """`rules_of` returns a backend's rules as configured now; `is_active` says if a raised alarm still is."""
         self._rules_of = rules_of
-        self._due: dict[AlarmId, tuple[datetime, AlarmEvent]] = {}
+        self._is_active = is_active
+        self._due: list[tuple[datetime, int, AlarmEvent]] = []
+        """A heap of raise events by when their alarms are cleared, and `seq`; those that ended otherwise stay in it."""
         self._work = asyncio.Event()
 
     def restore(self, active: Iterable[AlarmEvent]) -> None:
-        """Continue with the active alarms of the last run."""
-        for event in active:
+        """Note again when active alarms are cleared: those of the last run, or after their rules have changed."""
+        events = {event.id: event for event in active}
+        self._due = [each for each in self._due if each[2].id not in events]
+        heapq.heapify(self._due)
+        for event in events.values():
             self.on_event(event)
 
     def on_event(self, event: AlarmEvent) -> None:
-        """Note when an alarm that was raised is cleared by its rule; one that was cleared is not any more."""
-        if event.cleared:
-            self._due.pop(alarm_id(event), None)
-            return
+        """Note when an alarm that was raised is cleared by its rule."""
         body = event.body
-        if not event.active or event.changes_alarm or body["source"] == UpdateOrigin.CONDITION:
+        if event.cleared or not event.active or event.changes_alarm or body["source"] == UpdateOrigin.CONDITION:
             return
         seconds = self._rules_of(body["backend"]).seconds_until_clear(body["code"], body["name"])
         if seconds is not None:
-            self._due[alarm_id(event)] = event.received_at + timedelta(seconds=seconds), event
+            heapq.heappush(self._due, (event.received_at + timedelta(seconds=seconds), event.seq, event))
             self._work.set()
-
-    def on_removed(self, ids: Iterable[str]) -> None:
-        """Forget the alarms of devices that are gone."""
-        gone = set(ids)
-        self._due = {id_: due for id_, due in self._due.items() if id_[0] not in gone}
 
     async def run(self, accept: Callable[[Update], Awaitable[object]]) -> None:
         """Clear alarms in time by updates to `accept`, until cancelled."""
         while True:
             self._work.clear()
             now = datetime.now(UTC)
-            try:
-                for event in [event for due, event in self._due.values() if due <= now]:
-                    await accept(_clear(event, now))
-                    self._due.pop(alarm_id(event), None)
-            except OutboxError as error:
-                _LOG.warning("an alarm cannot be cleared: %s; trying again in %g s", error, DISK_RETRY_DELAY)
-                await asyncio.sleep(DISK_RETRY_DELAY)
-                continue
-            nearest = min((due for due, _ in self._due.values()), default=now + timedelta(seconds=LONGEST_SLEEP))
-            await wait_for_event(self._work, max(0.0, min(LONGEST_SLEEP, (nearest - now).total_seconds())) + 0.001)
+            while due := self._pop_due(now):
+                try:
+                    for update in _clear(due, now):
+                        await accept(update)
+                except OutboxError as error:
+                    _LOG.warning("alarms cannot be cleared: %s; trying again in %g s", error, DISK_RETRY_DELAY)
+                    for event in due:
+                        heapq.heappush(self._due, (now, event.seq, event))
+                    await asyncio.sleep(DISK_RETRY_DELAY)
+            delay = (self._due[0][0] - now).total_seconds() if self._due else LONGEST_SLEEP
+            await wait_for_event(self._work, max(0.0, min(LONGEST_SLEEP, delay)) + 0.001)
+
+    def _pop_due(self, now: datetime) -> list[AlarmEvent]:
+        """Return some events whose alarms are still active and to be cleared now."""
+        found: list[AlarmEvent] = []
+        while self._due and self._due[0][0] <= now and len(found) < BATCH:
+            _, _, event = heapq.heappop(self._due)
+            if self._is_active(event):
+                found.append(event)
+        return found
 
 
-def _clear(event: AlarmEvent, now: datetime) -> Update:
+def _clear(events: Iterable[AlarmEvent], now: datetime) -> Iterator[Update]:
+    """Yield an update for each backend that clears the alarms of these events."""
+    alarms: dict[str, list[Alarm]] = {}
+    for event in events:
+        alarms.setdefault(event.body["backend"], []).append(_cleared(event, now))
+    for backend, listed in alarms.items():
+        yield Update(
+            backend=backend,
+            origin=UpdateOrigin.CONDITION,
+            requested_at=time.monotonic(),
+            observed_at=now,
+            alarms=tuple(listed),
+        )
+
+
+def _cleared(event: AlarmEvent, now: datetime) -> Alarm:
     body = event.body
-    alarm = Alarm(
+    # By the vendor's clock, as the next raise of the alarm will be.
+    moment = datetime.fromisoformat(body["raised_at"]) + (now - event.received_at)
+    return Alarm(
         id=event.id,
         backend=body["backend"],
         device=event.device,
@@ -80,7 +106,7 @@ def _clear(event: AlarmEvent, now: datetime) -> Update:
         level=body["level"],
         name=body["name"],
         alarm_type=body["alarm_type"],
-        raised_at=now,
+        raised_at=moment,
         source=UpdateOrigin.CONDITION,
         cleared=True,
         active=True,
@@ -91,11 +117,4 @@ def _clear(event: AlarmEvent, now: datetime) -> Update:
         description=body["description"],
         description_en=body["description_en"],
         tags=tuple(body["tags"]),
-    )
-    return Update(
-        backend=body["backend"],
-        origin=UpdateOrigin.CONDITION,
-        requested_at=time.monotonic(),
-        observed_at=now,
-        alarms=(alarm,),
     )

@@ -48,7 +48,7 @@ class AlarmHandling:
             outbox, registry, publisher, topics, windows, options or AlarmOptions(), self._is_unreachable, on_events
         )
         self.evaluator = ConditionEvaluator(registry, self._sources.tables, self._sources.language)
-        self.expiry = AlarmExpiry(self._sources.rules_of)
+        self.expiry = AlarmExpiry(self._sources.rules_of, self.manager.is_active)
 
     def _is_unreachable(self, event: AlarmEvent) -> bool:
         """Return True for the alarm of a condition that means that nothing is known of the sub-devices."""
@@ -82,11 +82,16 @@ class AlarmHandling:
         self.evaluator.on_devices(read, changed)
         self.manager.on_devices(discovered)
 
+    def on_options(self, backend: str) -> None:
+        """Apply the options of a backend: conditions and rules may have changed."""
+        self.evaluator.on_options(backend)
+        events = (record.event for record in self.manager.active())
+        self.expiry.restore(event for event in events if event.body["backend"] == backend)
+
     async def on_removed(self, ids: Iterable[str]) -> bool:
         """End the active alarms of devices that are gone; return True if there were any. Raises OutboxError."""
         gone = tuple(ids)
         self.evaluator.on_removed(gone)
-        self.expiry.on_removed(gone)
         ended = await self._outbox.forget(gone)
-        self.manager.on_ended(ended)
+        self.manager.on_removed(gone, ended)
         return bool(ended)

@@ -221,12 +221,62 @@ def switch_window(device: str) -> MaintenanceWindow:
     )
 
 
+class ActiveWindows:
+    """The windows that are active at a time, found by device."""
+
+    def __init__(self, windows: Iterable[MaintenanceWindow]) -> None:
+        self._windows = {window.id: window for window in windows}
+        self._of_one_device: dict[str, MaintenanceWindow] = {}
+        self._others: list[MaintenanceWindow] = []
+        for window in self._windows.values():
+            if window.selector == Selector(device=window.selector.device):
+                self._of_one_device.setdefault(window.selector.device or "", window)
+            else:
+                self._others.append(window)
+
+    def __bool__(self) -> bool:
+        """Return True if there is any."""
+        return bool(self._windows)
+
+    def find(self, devices: tuple[Device, ...]) -> MaintenanceWindow | None:
+        """Return a window that selects a device, which comes first, or one through which it is connected."""
+        for device in devices:
+            if (found := self._of_one_device.get(device.id)) is not None:
+                return found
+        return next((window for window in self._others if window.selector.matches(devices)), None)
+
+    def find_unknown(self, device: str, backend: str) -> MaintenanceWindow | None:
+        """Return a window that selects a device of which nothing but its id and backend is known."""
+        ids = (device, backend)
+        if (found := next((self._of_one_device[id_] for id_ in ids if id_ in self._of_one_device), None)) is not None:
+            return found
+        return next((window for window in self._others if window.selector == Selector(backend=backend)), None)
+
+    def difference(self, other: ActiveWindows) -> list[MaintenanceWindow]:
+        """Return the windows that only one of both has."""
+        mine, others = self._windows, other._windows
+        return [mine.get(id_) or others[id_] for id_ in sorted(mine.keys() ^ others.keys())]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Schedule:
+    """Whether a window is active from a time on, and until when that holds."""
+
+    since: datetime
+    active: bool
+    until: datetime | None
+
+    def holds(self, now: datetime) -> bool:
+        return self.since <= now and (self.until is None or now < self.until)
+
+
 class MaintenanceWindows:
     """The maintenance windows of the bridge, stored in the outbox."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._windows: dict[str, MaintenanceWindow] = {}
+        self._schedules: dict[str, _Schedule] = {}
         self._on_change: list[Callable[[], None]] = []
 
     def restore(self, stored: Mapping[str, str]) -> None:
@@ -248,7 +298,20 @@ class MaintenanceWindows:
 
     def active(self, now: datetime) -> tuple[MaintenanceWindow, ...]:
         """Return the windows that are active."""
-        return tuple(window for window in self._windows.values() if window.is_active(now))
+        return tuple(window for window in self._windows.values() if self._schedule(window, now).active)
+
+    def changes(self, now: datetime) -> list[datetime]:
+        """Return when each window begins or ends next."""
+        found = (self._schedule(window, now).until for window in self._windows.values())
+        return [until for until in found if until is not None]
+
+    def _schedule(self, window: MaintenanceWindow, now: datetime) -> _Schedule:
+        """Return the schedule of a window at a time; a recurrence is costly, so it is kept until the next change."""
+        known = self._schedules.get(window.id)
+        if known is None or not known.holds(now):
+            known = _Schedule(since=now, active=window.is_active(now), until=window.next_change(now))
+            self._schedules[window.id] = known
+        return known
 
     async def add(self, window: MaintenanceWindow) -> None:
         """Store a window and apply it. Raises CommandError when there are too many, OutboxError."""
@@ -256,6 +319,7 @@ class MaintenanceWindows:
             raise CommandError("too_many", f"there are {MAX_WINDOWS} maintenance windows; remove some")
         await self._outbox.change((), {KEY + window.id: orjson.dumps(window.json()).decode()})
         self._windows[window.id] = window
+        self._schedules.pop(window.id, None)
         self._notify()
 
     async def remove(self, id_: str) -> MaintenanceWindow:
@@ -264,17 +328,22 @@ class MaintenanceWindows:
         if window is None:
             raise CommandError("unknown_window", f"there is no maintenance window {id_}")
         await self._outbox.change((), {KEY + id_: None})
-        self._windows.pop(id_, None)
+        self._drop(id_)
         self._notify()
         return window
 
+    def _drop(self, id_: str) -> None:
+        self._windows.pop(id_, None)
+        self._schedules.pop(id_, None)
+
     async def drop_over(self, now: datetime) -> None:
         """Remove the windows that will not be active any more. Raises OutboxError."""
-        over = [window.id for window in self._windows.values() if window.is_over(now)]
+        schedules = {window.id: self._schedule(window, now) for window in self._windows.values()}
+        over = [id_ for id_, schedule in schedules.items() if not schedule.active and schedule.until is None]
         if over:
             await self._outbox.change((), {KEY + id_: None for id_ in over})
             for id_ in over:
-                self._windows.pop(id_, None)
+                self._drop(id_)
 
     async def switch(self, _: object, device: Device, on: bool) -> None:  # noqa: FBT001 - a write function
         """Open or end the window of a device: the write function of its switch. Raises CommandError, OutboxError."""

@@ -6,14 +6,15 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from fleet2mqtt.aio import wait_for_event
-from fleet2mqtt.alarms.maintenance import MaintenanceWindow, MaintenanceWindows
+from fleet2mqtt.alarms.maintenance import ActiveWindows, MaintenanceWindow, MaintenanceWindows
 from fleet2mqtt.alarms.records import (
     FLAPPING_RAISES,
     FLAPPING_WINDOW,
@@ -22,7 +23,9 @@ from fleet2mqtt.alarms.records import (
     AlarmState,
     EventType,
     alarm_id,
+    announced_by,
     restore_ended,
+    state_to_announce,
 )
 from fleet2mqtt.contract.payloads import dumps, stamp
 from fleet2mqtt.contract.topics import Topics
@@ -31,7 +34,7 @@ from fleet2mqtt.devices.model import Alarm, Device, Severity, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import CommandError, OutboxError
 from fleet2mqtt.outbox import AlarmEvent, Outbox
-from fleet2mqtt.outbox.models import EventDraft, change_draft
+from fleet2mqtt.outbox.models import EventDraft, change_draft, storable
 from fleet2mqtt.publishing.publisher import Publisher
 
 _LOG = logging.getLogger(__name__)
@@ -42,6 +45,10 @@ DISK_RETRY_DELAY = 5.0
 LONGEST_SLEEP = 60.0
 SYSTEM = "fleet2mqtt"
 """Operator of changes that the bridge makes itself."""
+BATCH = 500
+"""Changes of alarms that are stored together."""
+MAX_COUNTED = 10_000
+"""Alarms of which the last raises are known, to find those that flap, and alarms of which the end is."""
 SEVERITIES = tuple(severity.value for severity in Severity if severity is not Severity.CLEARED)
 
 
@@ -59,6 +66,16 @@ class Operator:
 
     name: str
     text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """A change of an alarm that is to be stored: the alarm as it is, as it will be, and the event."""
+
+    record: AlarmRecord
+    changed: AlarmRecord
+    members: tuple[str, ...]
+    draft: EventDraft
 
 
 class AlarmManager:
@@ -88,16 +105,35 @@ class AlarmManager:
         self._is_unreachable = is_unreachable
         self._on_events = on_events
         self.records: dict[AlarmId, AlarmRecord] = {}
-        self._active_windows: tuple[MaintenanceWindow, ...] = ()
+        """Active alarms, and those that have ended while they were shelved, or suppressed after their announcement."""
+        self._windows_now = ActiveWindows(())
         self._by_device: defaultdict[str, set[AlarmId]] = defaultdict(set)
+        self._active: Counter[str] = Counter()
+        """Number of active alarms by device."""
         self._by_event: dict[str, AlarmId] = {}
         """Active alarms by the id of their raise event."""
+        self._shelved: set[AlarmId] = set()
+        self._uncovered: dict[AlarmId, float] = {}
+        """Alarms whose state was not announced and is no longer withheld, and when it shall be (monotonic clock)."""
+        self._ended: dict[AlarmId, tuple[datetime, str]] = {}
+        """Time and event id of the last end of alarms: a raise that is older and arrives later changes nothing."""
+        self._raises: dict[AlarmId, deque[float]] = {}
+        """Times of the last raises of alarms, the one that was raised last at the end."""
         self._unreachable: dict[str, dict[AlarmId, str]] = {}
         """Active alarms that suppress those of sub-devices, by device: their event ids."""
         self._released: dict[str, tuple[str, float]] = {}
         """Devices whose own alarm has just ended: its event id, and when suppression by it ends."""
         self._changing = asyncio.Lock()
-        """One change of an alarm after another: each is stored as a whole."""
+        """One change by an operator after another: each is stored as a whole."""
+        self._in_change: dict[AlarmId, AlarmRecord] = {}
+        """The alarm that is being changed, as it will be."""
+        self._arriving: Counter[AlarmId] = Counter()
+        """Alarms of which an event is being stored; a change waits for them."""
+        self._arrived = asyncio.Event()
+        self._stored: set[AlarmId] = set()
+        """Alarms of which the outbox stores a text."""
+        self._outdated: set[AlarmId] = set()
+        """Alarms whose texts are to be deleted."""
         self._wake = asyncio.Event()
         self.changed = asyncio.Event()
         """Set when the summary may have changed."""
@@ -110,7 +146,11 @@ class AlarmManager:
 
     def has_active(self, device: str) -> bool:
         """Return True if an alarm of a device is active."""
-        return any(self.records[id_].active for id_ in self._by_device.get(device, ()))
+        return device in self._active
+
+    def is_active(self, event: AlarmEvent) -> bool:
+        """Return True if the alarm that an event raised is active."""
+        return event.id in self._by_event
 
     # What the outbox stored.
 
@@ -118,28 +158,32 @@ class AlarmManager:
         """Start from what the outbox stores: active alarms, their management, and maintenance windows."""
         stored = await self._outbox.managed()
         self._windows.restore(stored)
-        self._active_windows = self._windows.active(datetime.now(UTC))
+        self._windows_now = ActiveWindows(self._windows.active(datetime.now(UTC)))
+        self._stored = {_alarm_of(key) for key in stored if key.startswith(KEY)}
+        for device, key, moment, event_id in await self._outbox.ended_alarms():
+            self._note_end((device, key), moment, event_id)
+            self._publisher.clear_retained(self._topic((device, key)))  # a crash may have come before
         for event in await self._outbox.active_alarms():
-            record = AlarmRecord(event=event, announced=_announced(event))
+            record = AlarmRecord(event=event, announced=announced_by(event))
             text = stored.pop(_key(record.id), None)
             if text is not None:
                 record.load(text)
             self._add(record)
-        outdated = dict[str, str | None]()
         for key, text in stored.items():
             if not key.startswith(KEY):
                 continue
-            if (ended := restore_ended(text)) is None:
-                outdated[key] = None
+            ended = restore_ended(text)
+            if ended is None or ended.id in self.records:
+                self._outdated.add(_alarm_of(key))
             else:
                 self._add(ended)
-        if outdated:
-            await self._outbox.change((), outdated)
-        for record in self.records.values():
+        for record in tuple(self.records.values()):
             self._find_suppressor(record)
             self._publish(record)
-        for device in self._registry.devices.values():
-            self._show_maintenance(device)
+            # Its device may just have come back: it is read first.
+            self._settle(record, delay=self._options.suppression_delay)
+        for each in self._registry.devices.values():
+            self._show_maintenance(each)
         self.changed.set()
         self._wake.set()
 
@@ -152,31 +196,92 @@ class AlarmManager:
         """
         classified, managed = [], dict[str, str | None]()
         for alarm in alarms:
-            record = self.records.get((alarm.device, alarm.alarm_key or alarm.id)) if alarm.active else None
-            suppressor = self._suppressor(alarm.device)
-            shelved = record is not None and record.shelved_until is not None
-            withheld = shelved or suppressor is not None
+            id_ = _id_of(alarm)
+            record = self._in_change.get(id_) or self.records.get(id_) if alarm.active else None
+            suppressor = self._suppressor(alarm.device, alarm.backend)
+            withheld = suppressor is not None
+            if record is not None:
+                withheld = withheld or record.shelved_until is not None or self._is_unannounced_end(alarm, record)
             classified.append(replace(alarm, suppressed=True, suppressed_by=suppressor) if withheld else alarm)
-            if alarm.cleared and record is not None and record.active:
-                ended = replace(record, state=AlarmState.CLEARED, cleared_at=alarm.raised_at.isoformat())
-                if withheld:
-                    managed[_key(record.id)] = ended.dump()
-                elif not record.is_plain:
-                    managed[_key(record.id)] = None
+            if record is not None and not _is_outdated(alarm, record):
+                text = self._text_after(alarm, record, withheld=withheld)
+                if text is not None or id_ in self._in_change or id_ in self._stored:
+                    managed[_key(id_)] = text
         return classified, managed
 
+    def _is_unannounced_end(self, alarm: Alarm, record: AlarmRecord) -> bool:
+        """Return True for the clear of an alarm whose raise was withheld and is not announced yet."""
+        return alarm.cleared and record.active and record.announced is None and record.id in self._uncovered
+
+    def _text_after(self, alarm: Alarm, record: AlarmRecord, *, withheld: bool) -> str | None:
+        """Return the text to store with an event that changes an alarm, None for none."""
+        if not alarm.cleared:
+            return record.dump() if record.shelved_until else None  # of which only the shelf applies
+        if not record.active:
+            return record.text()
+        announced = record.announced if withheld else AlarmState.CLEARED
+        suppressor = self._suppressor(alarm.device, alarm.backend)
+        ended = replace(
+            record,
+            state=AlarmState.CLEARED,
+            cleared_at=alarm.raised_at.isoformat(),
+            announced=announced,
+            suppressed_by=suppressor,
+        )
+        return ended.text()
+
+    @contextmanager
+    def storing(self, alarms: Iterable[Alarm]) -> Iterator[None]:
+        """Store classified alarms within this context, and record their events: operators' changes of them wait."""
+        ids = [_id_of(alarm) for alarm in alarms if alarm.active]
+        self._arriving.update(ids)
+        try:
+            yield
+        finally:
+            for id_ in ids:
+                self._arriving[id_] -= 1
+                if not self._arriving[id_]:
+                    del self._arriving[id_]
+                    self._arrived.set()
+
+    def on_stored(self, managed: Mapping[str, str | None]) -> None:
+        """Note the texts of alarms that were stored or deleted."""
+        for key, text in managed.items():
+            if text is None:
+                self._stored.discard(_alarm_of(key))
+            else:
+                self._stored.add(_alarm_of(key))
+                self._outdated.discard(_alarm_of(key))
+
     def on_event(self, event: AlarmEvent) -> None:
-        """Record a stored event of a active alarm and publish the alarm's state."""
+        """Record a stored event of an active alarm and publish the alarm's state."""
         if not event.active:
             return
         id_ = alarm_id(event)
         record = self.records.get(id_)
         if event.cleared:
             if record is not None and record.active and not _is_older(event, record.event):
+                if not event.suppressed:
+                    record.announced = AlarmState.CLEARED
                 self._end(record, event.body["raised_at"])
-        elif record is None or not record.active or not _is_older(event, record.event):
+            self._note_end(id_, _raised(event), event.id)
+        elif record is not None and record.active:
+            if not _is_older(event, record.event):
+                self._raise(id_, event, record)
+        elif not self._has_ended(id_, event):
             self._raise(id_, event, record)
         self.changed.set()
+
+    def _note_end(self, id_: AlarmId, moment: datetime, event_id: str) -> None:
+        before = self._ended.pop(id_, None)
+        self._ended[id_] = moment if before is None else max(moment, before[0]), event_id
+        if len(self._ended) > MAX_COUNTED:
+            del self._ended[next(iter(self._ended))]
+
+    def _has_ended(self, id_: AlarmId, event: AlarmEvent) -> bool:
+        """Return True for a raise that is older than the last end of its alarm, which arrived before it."""
+        ended = self._ended.get(id_)
+        return ended is not None and (_raised(event) < ended[0] or event.id == ended[1])
 
     def on_completed(self, event: AlarmEvent) -> None:
         """Publish facts that a stored event was completed by, where its alarm is retained."""
@@ -185,61 +290,105 @@ class AlarmManager:
             record.event = event
             self._publish(record)
 
-    def on_ended(self, events: Iterable[AlarmEvent]) -> None:
-        """Remove the alarms of devices that are gone."""
-        for event in events:
-            if (record := self.records.get(alarm_id(event))) is not None:
+    def on_removed(self, devices: Iterable[str], events: Iterable[AlarmEvent]) -> None:
+        """Remove the alarms of devices that are gone; `events` raised those that the outbox had as active."""
+        for device in devices:
+            for id_ in tuple(self._by_device.get(device, ())):
+                record = self.records[id_]
+                unreachable = id_ in self._unreachable.get(device, ())
                 self._remove(record)
+                self._clear(id_)
+                if unreachable:
+                    self._review_sub_devices(device)
+            self.changed.set()
+        for event in events:
             self._clear(alarm_id(event))
             self.changed.set()
 
     def on_devices(self, ids: Iterable[str]) -> None:
-        """Show at new devices whether they are in maintenance."""
-        if self._active_windows:
-            for id_ in ids:
-                if (device := self._registry.devices.get(id_)) is not None:
-                    self._show_maintenance(device)
+        """Look at devices that are new, or otherwise described: what suppresses their alarms, and their maintenance."""
+        if not (self._windows_now or self._unreachable or self._released):
+            return
+        for id_ in ids:
+            if (device := self._registry.devices.get(id_)) is not None:
+                self._show_maintenance(device)
+                self._review(tuple(self._by_device.get(id_, ())))
 
     def _raise(self, id_: AlarmId, event: AlarmEvent, former: AlarmRecord | None) -> None:
-        record = AlarmRecord(event=event, announced=_announced(event))
+        record = AlarmRecord(event=event, announced=announced_by(event))
         if former is not None:
             record.shelved_until, record.shelved_by = former.shelved_until, former.shelved_by
-            record.raised = former.raised
-            self._remove(former)
+            self._remove(former, stored=record.shelved_until is not None)
         self._add(record)
-        moment = time.monotonic()
-        record.raised.append(moment)
-        record.flapping = len(record.raised) == FLAPPING_RAISES and record.raised[0] > moment - FLAPPING_WINDOW
+        record.flapping = self._count_raise(id_)
         self._find_suppressor(record)
         self._publish(record)
         if id_ in self._unreachable.get(event.device, ()):
             self._released.pop(event.device, None)
             self._review_sub_devices(event.device)
-        if record.flapping:
-            self._wake.set()
+        self._settle(record)
+
+    def _count_raise(self, id_: AlarmId) -> bool:
+        """Count a raise; return True if the alarm flaps."""
+        moment = time.monotonic()
+        raises = self._raises.pop(id_, None) or deque(maxlen=FLAPPING_RAISES)
+        raises.append(moment)
+        self._raises[id_] = raises
+        if len(self._raises) > MAX_COUNTED:
+            del self._raises[next(iter(self._raises))]
+        return len(raises) == FLAPPING_RAISES and raises[0] > moment - FLAPPING_WINDOW
 
     def _end(self, record: AlarmRecord, moment: str) -> None:
-        """Record that an alarm has ended; one that is withheld, or flaps, is still known until that is over."""
+        """Record that an alarm has ended; one that is withheld is still known until that is over."""
         record.state, record.cleared_at = AlarmState.CLEARED, moment
         device = record.event.device
         self._by_event.pop(record.event.id, None)
+        self._count_active(device, -1)
         if self._pop_unreachable(record) and device not in self._unreachable:
             self._released[device] = record.event.id, time.monotonic() + self._options.suppression_delay
             self._wake.set()
         self._clear(record.id)
-        if not record.withheld and len(record.raised) < 2:
-            self._remove(record)
+        self._settle(record)
+
+    def _settle(self, record: AlarmRecord, delay: float = 0.0) -> None:
+        """Find out what is left to do with an alarm: announce it, wait, or forget it once it has ended."""
+        if record.announced is state_to_announce(record):
+            self._uncovered.pop(record.id, None)
+            if not record.active and record.shelved_until is None:
+                self._remove(record)
+        elif record.withheld:
+            self._uncovered.pop(record.id, None)
+        elif record.id not in self._uncovered:
+            self._uncovered[record.id] = time.monotonic() + delay
+            self._wake.set()
+
+    def _count_active(self, device: str, change: int) -> None:
+        self._active[device] += change
+        if not self._active[device]:
+            del self._active[device]
 
     def _add(self, record: AlarmRecord) -> None:
         self.records[record.id] = record
         self._by_device[record.event.device].add(record.id)
+        if record.shelved_until:
+            self._shelved.add(record.id)
         if record.active:
+            self._count_active(record.event.device, 1)
             self._by_event[record.event.id] = record.id
             if self._is_unreachable(record.event):
                 self._unreachable.setdefault(record.event.device, {})[record.id] = record.event.id
 
-    def _remove(self, record: AlarmRecord) -> None:
-        self.records.pop(record.id, None)
+    def _remove(self, record: AlarmRecord, *, stored: bool = False) -> None:
+        """Forget an alarm; unless it is `stored` for a later one, its text is deleted."""
+        if self.records.pop(record.id, None) is None:
+            return
+        self._shelved.discard(record.id)
+        self._uncovered.pop(record.id, None)
+        if not stored and record.id in self._stored:
+            self._outdated.add(record.id)
+            self._wake.set()
+        if record.active:
+            self._count_active(record.event.device, -1)
         self._by_event.pop(record.event.id, None)
         self._by_device[record.event.device].discard(record.id)
         if not self._by_device[record.event.device]:
@@ -268,23 +417,25 @@ class AlarmManager:
         if backend and backend not in seen and (own := self._registry.devices.get(backend)) is not None:
             yield own
 
-    def _suppressor(self, id_: str) -> str | None:
+    def _suppressor(self, id_: str, backend: str) -> str | None:
         """Return what suppresses the alarms of a device: `maintenance:<window>`, the id of an alarm, or None."""
-        if not (self._active_windows or self._unreachable or self._released):
+        if not (self._windows_now or self._unreachable or self._released):
             return None
         chain = tuple(self._chain(id_))
-        for window in self._active_windows:
-            if window.selector.matches(chain):
-                return f"maintenance:{window.id}"
-        for ancestor in chain[1:]:
-            if found := self._unreachable.get(ancestor.id):
+        window = self._windows_now.find(chain) if chain else self._windows_now.find_unknown(id_, backend)
+        if window is not None:
+            return f"maintenance:{window.id}"
+        for ancestor in [device.id for device in chain[1:]] or [backend]:
+            if ancestor == id_:
+                continue
+            if found := self._unreachable.get(ancestor):
                 return next(iter(found.values()))
-            if ancestor.id in self._released:
-                return self._released[ancestor.id][0]
+            if ancestor in self._released:
+                return self._released[ancestor][0]
         return None
 
     def _find_suppressor(self, record: AlarmRecord) -> None:
-        record.suppressed_by = self._suppressor(record.event.device)
+        record.suppressed_by = self._suppressor(record.event.device, record.event.body["backend"])
 
     def _review(self, ids: Iterable[AlarmId]) -> None:
         """Find again what suppresses alarms; what is no longer withheld is announced by `run`."""
@@ -294,8 +445,8 @@ class AlarmManager:
             self._find_suppressor(record)
             if record.suppressed_by != before:
                 self._publish(record)
+                self._settle(record)
                 self.changed.set()
-                self._wake.set()
 
     def _review_sub_devices(self, device: str) -> None:
         known = self._registry.devices.get(device)
@@ -332,7 +483,7 @@ class AlarmManager:
     def _show_maintenance(self, device: Device) -> None:
         if device.entity(MAINTENANCE) is None:
             return
-        active = any(window.selector.matches(tuple(self._chain(device.id))) for window in self._active_windows)
+        active = bool(self._windows_now) and self._windows_now.find(tuple(self._chain(device.id))) is not None
         if self._registry.set_values(device.id, {MAINTENANCE: "ON" if active else "OFF"}):
             self._publisher.request_state_publish(device.id)
 
@@ -355,66 +506,94 @@ class AlarmManager:
         await self._end_shelves(now)
         await self._windows.drop_over(now)
         self._apply_windows(now)
-        ended = [device for device, (_, until) in self._released.items() if until <= moment]
-        for device in ended:
+        for device in [device for device, (_, until) in self._released.items() if until <= moment]:
             del self._released[device]
             self._review_sub_devices(device)
         self._end_flapping(moment)
-        await self._announce_uncovered()
-        due = [(shelf - now).total_seconds() for record in self.records.values() if (shelf := record.shelved_until)]
-        due += [(change - now).total_seconds() for each in self._windows if (change := each.next_change(now))]
+        await self._announce_uncovered(time.monotonic())
+        await self._delete_outdated()
+        due = [(shelf - now).total_seconds() for id_ in self._shelved if (shelf := self.records[id_].shelved_until)]
+        due += [(change - now).total_seconds() for change in self._windows.changes(now)]
         due += [until - moment for _, until in self._released.values()]
-        due += [each.raised[-1] + FLAPPING_WINDOW - moment for each in self.records.values() if each.raised]
+        due += [until - moment for until in self._uncovered.values()]
         return min(LONGEST_SLEEP, max(0.0, min(due, default=LONGEST_SLEEP)) + 0.001)
 
     async def _end_shelves(self, now: datetime) -> None:
-        for record in [each for each in self.records.values() if each.shelved_until and each.shelved_until <= now]:
-            await self._unshelve(record, Operator(name=SYSTEM))
+        records = [self.records[id_] for id_ in self._shelved]
+        for record in [each for each in records if each.shelved_until and each.shelved_until <= now]:
+            with suppress(CommandError):  # it was raised again meanwhile: then that one has the shelf
+                async with self._exclusive(record):
+                    if record.shelved_until and record.shelved_until <= now:
+                        await self._unshelve(record, Operator(name=SYSTEM))
 
     def _on_windows(self) -> None:
         self._apply_windows(datetime.now(UTC))
         self._wake.set()
 
     def _apply_windows(self, now: datetime) -> None:
-        before = self._active_windows
-        self._active_windows = self._windows.active(now)
-        if before != self._active_windows:
-            self._review(tuple(self.records))
-            for device in self._registry.devices.values():
+        before, self._windows_now = self._windows_now, ActiveWindows(self._windows.active(now))
+        changed = before.difference(self._windows_now)
+        if not changed:
+            return
+        devices = self._devices_of(changed)
+        self._review(tuple(id_ for device in devices for id_ in self._by_device.get(device, ())))
+        for id_ in devices:
+            if (device := self._registry.devices.get(id_)) is not None:
                 self._show_maintenance(device)
 
+    def _devices_of(self, windows: Iterable[MaintenanceWindow]) -> set[str]:
+        """Return the ids of all devices that windows may select."""
+        found = set[str]()
+        for window in windows:
+            if (named := window.selector.device) is None:
+                return {*self._registry.devices, *self._by_device}
+            found |= {named, *self._registry.sub_devices(named)}
+            device = self._registry.devices.get(named)
+            if device is not None and device.backend == named:
+                found.update(self._registry.of_backend(named))
+        return found
+
     def _end_flapping(self, moment: float) -> None:
-        for record in list(self.records.values()):
-            if not record.raised or record.raised[-1] > moment - FLAPPING_WINDOW:
-                continue
-            record.raised.clear()
-            if not record.active and not record.withheld:
-                self._remove(record)
-            elif record.flapping:
+        while self._raises:
+            id_, raises = next(iter(self._raises.items()))
+            if raises[-1] > moment - FLAPPING_WINDOW:
+                break
+            del self._raises[id_]
+            if (record := self.records.get(id_)) is not None and record.flapping:
                 record.flapping = False
                 self._publish(record)
 
-    async def _announce_uncovered(self) -> None:
+    async def _announce_uncovered(self, moment: float) -> None:
         """Announce each alarm that is no longer suppressed and whose state was not announced yet, once."""
-        uncovered = [
-            record
-            for record in self.records.values()
-            if not record.withheld and record.announced is not _to_announce(record)
-        ]
-        for record in uncovered:
-            await self._change(record, EventType.UNSUPPRESSED, Operator(name=SYSTEM), announced=_to_announce(record))
-        self._drop_ended()
+        async with self._changing:
+            due = [id_ for id_, until in self._uncovered.items() if until <= moment and id_ not in self._arriving]
+            for start in range(0, len(due), BATCH):
+                records = [self.records[id_] for id_ in due[start : start + BATCH] if id_ in self._uncovered]
+                await self._commit(
+                    [
+                        self._prepare(
+                            each, EventType.UNSUPPRESSED, Operator(name=SYSTEM), announced=state_to_announce(each)
+                        )
+                        for each in records
+                    ]
+                )
 
-    def _drop_ended(self) -> None:
-        for record in [each for each in self.records.values() if not (each.active or each.withheld or each.raised)]:
-            self._remove(record)
+    async def _delete_outdated(self) -> None:
+        """Delete the texts of alarms that are no longer known."""
+        outdated = {id_ for id_ in self._outdated if id_ not in self._arriving and id_ not in self._in_change}
+        if not outdated:
+            return
+        managed = dict[str, str | None].fromkeys(map(_key, outdated))
+        await self._outbox.change((), managed)
+        self.on_stored(managed)
+        self._outdated -= outdated
 
     # Operators.
 
     async def find(
         self, *, event: str | None = None, device: str | None = None, alarm: str | None = None
     ) -> AlarmRecord:
-        """Return an alarm by its event's id, or a active one by device and last segment of its active topic.
+        """Return an alarm by its event's id, or an active one by device and last segment of its active topic.
 
         Raises CommandError.
         """
@@ -433,7 +612,8 @@ class AlarmManager:
 
     async def _past_record(self, event: AlarmEvent) -> AlarmRecord:
         """Return the record of an alarm that is not active: it has ended, or its vendor reports no end."""
-        if event.cleared and (record := self.records.get(alarm_id(event))) is not None and not record.active:
+        record = self.records.get(alarm_id(event))
+        if record is not None and (record.event.id == event.id or (event.cleared and not record.active)):
             return record
         changes = await self._outbox.changes_of(event)
         record = AlarmRecord(event=event, state=AlarmState.CLEARED if event.active else None, stateless=True)
@@ -447,21 +627,24 @@ class AlarmManager:
         return record
 
     async def acknowledge(self, record: AlarmRecord, operator: Operator) -> AlarmEvent | None:
-        """Acknowledge an alarm; return the event, None if it was acknowledged before."""
-        if record.acknowledged:
-            return None
-        return await self._change(
-            record, EventType.ACKNOWLEDGED, operator,
-            acknowledged=True, acknowledged_by=operator.name, acknowledged_at=stamp(),
-        )  # fmt: skip
+        """Acknowledge an alarm; return the event, None if it was acknowledged before. Raises CommandError."""
+        async with self._exclusive(record) as current:
+            if current.acknowledged:
+                return None
+            return await self._change(
+                current, EventType.ACKNOWLEDGED, operator,
+                acknowledged=True, acknowledged_by=operator.name, acknowledged_at=stamp(),
+            )  # fmt: skip
 
     async def unacknowledge(self, record: AlarmRecord, operator: Operator) -> AlarmEvent | None:
-        """Take an acknowledgement back; return the event, None if there was none."""
-        if not record.acknowledged:
-            return None
-        return await self._change(
-            record, EventType.UNACKNOWLEDGED, operator, acknowledged=False, acknowledged_by=None, acknowledged_at=None
-        )
+        """Take an acknowledgement back; return the event, None if there was none. Raises CommandError."""
+        async with self._exclusive(record) as current:
+            if not current.acknowledged:
+                return None
+            return await self._change(
+                current, EventType.UNACKNOWLEDGED, operator,
+                acknowledged=False, acknowledged_by=None, acknowledged_at=None,
+            )  # fmt: skip
 
     async def shelve(self, record: AlarmRecord, until: datetime, operator: Operator) -> AlarmEvent | None:
         """Withhold the events of an alarm until a time; return the event. Raises CommandError."""
@@ -471,34 +654,53 @@ class AlarmManager:
         if (until - now).total_seconds() > self._options.max_shelve:
             hours = self._options.max_shelve / 3600
             raise CommandError("invalid_arguments", f"until is more than {hours:g} h ahead (alarms.max_shelve)")
-        if record.stateless:
-            raise CommandError("not_active", f"{record.event.id} is not active: there is nothing to shelve")
-        if record.shelved_until == until:
-            return None
-        event = await self._change(
-            record, EventType.SHELVED, operator, until=until, shelved_until=until, shelved_by=operator.name
-        )
+        async with self._exclusive(record) as current:
+            if not current.active:
+                raise CommandError("not_active", f"{current.event.id} is not active: there is nothing to shelve")
+            if current.shelved_until == until:
+                return None
+            event = await self._change(
+                current, EventType.SHELVED, operator, until=until, shelved_until=until, shelved_by=operator.name
+            )
         self._wake.set()
         return event
 
     async def unshelve(self, record: AlarmRecord, operator: Operator) -> AlarmEvent | None:
-        """End a shelf; return the event, None if there was none."""
-        return await self._unshelve(record, operator) if record.shelved_until else None
+        """End a shelf; return the event, None if there was none. Raises CommandError."""
+        async with self._exclusive(record) as current:
+            return await self._unshelve(current, operator) if current.shelved_until else None
 
     async def close(self, record: AlarmRecord, operator: Operator) -> AlarmEvent | None:
         """End an alarm that its vendor does not clear. Raises CommandError for one whose condition still holds."""
-        if record.stateless:
-            raise CommandError("not_active", f"{record.event.id} is not active: there is nothing to close")
-        if record.event.body["source"] == UpdateOrigin.CONDITION:
-            raise CommandError(
-                "still_active", f"the condition {record.event.alarm_key} still holds; acknowledge or shelve the alarm"
-            )
-        return await self._change(record, EventType.CLOSED, operator, ended=True)
+        async with self._exclusive(record) as current:
+            if not current.active:
+                raise CommandError("not_active", f"{current.event.id} is not active: there is nothing to close")
+            if current.event.body["source"] == UpdateOrigin.CONDITION:
+                raise CommandError(
+                    "still_active",
+                    f"the condition {current.event.alarm_key} still holds; acknowledge or shelve the alarm",
+                )
+            return await self._change(current, EventType.CLOSED, operator, ended=True)
 
-    async def _unshelve(self, record: AlarmRecord, operator: Operator) -> AlarmEvent | None:
-        event = await self._change(record, EventType.UNSHELVED, operator, shelved_until=None, shelved_by=None)
-        self._drop_ended()
-        return event
+    @asynccontextmanager
+    async def _exclusive(self, record: AlarmRecord) -> AsyncIterator[AlarmRecord]:
+        """Provide an alarm as it is, to change it: no other change, and no event of it, is being stored meanwhile.
+
+        Raises CommandError if it has ended, or was raised again, since it was found.
+        """
+        async with self._changing:
+            while record.id in self._arriving:
+                self._arrived.clear()
+                await self._arrived.wait()
+            if record.stateless:
+                yield await self._past_record(record.event)
+            elif self.records.get(record.id) is record:
+                yield record
+            else:
+                raise CommandError("not_active", f"{record.event.id} has ended, or was raised again, just now")
+
+    async def _unshelve(self, record: AlarmRecord, operator: Operator) -> AlarmEvent:
+        return await self._change(record, EventType.UNSHELVED, operator, shelved_until=None, shelved_by=None)
 
     async def _change(
         self,
@@ -511,42 +713,62 @@ class AlarmManager:
         **members: Any,
     ) -> AlarmEvent:
         """Store an event about an alarm together with the alarm's new state; then show it."""
-        async with self._changing:
-            event = await self._store_change(record, type_, operator, until=until, ended=ended, members=members)
-        self.changed.set()
-        self._on_events()
+        [event] = await self._commit([self._prepare(record, type_, operator, until=until, ended=ended, **members)])
         return event
 
-    async def _store_change(  # noqa: PLR0913 - the members of a change
+    def _prepare(
         self,
         record: AlarmRecord,
         type_: EventType,
         operator: Operator,
         *,
-        until: datetime | None,
-        ended: bool,
-        members: Mapping[str, Any],
-    ) -> AlarmEvent:
+        until: datetime | None = None,
+        ended: bool = False,
+        **members: Any,
+    ) -> _Change:
         changed = replace(record, **members)
         # The event that shelves is announced, and the one that ends a shelf or suppression; others are withheld.
         suppressed = record.withheld and changed.withheld
-        if not suppressed:
-            changed.announced = _to_announce(changed)
         if ended:
             changed.state, changed.cleared_at = AlarmState.CLEARED, stamp()
+        if not suppressed:
+            changed.announced = state_to_announce(changed)
         draft = self._draft(changed, type_, operator, until=until, suppressed=suppressed, ended=ended)
-        dropped = changed.is_plain or (ended and not changed.withheld)
-        managed = {} if record.stateless else {_key(record.id): None if dropped else changed.dump()}
-        [event] = await self._outbox.change((draft,), managed)
-        current = self.records.get(record.id)
-        if current is record:  # else it was raised again, or cleared, meanwhile
-            for name in (*members, "announced"):
-                setattr(record, name, getattr(changed, name))
-            if ended:
-                self._end(record, changed.cleared_at or stamp())
-            else:
-                self._publish(record)
-        return event
+        return _Change(record=record, changed=changed, members=tuple(members), draft=draft)
+
+    async def _commit(self, changes: Sequence[_Change]) -> tuple[AlarmEvent, ...]:
+        """Store changes and the events about them together; then show them."""
+        managed = {_key(each.record.id): each.changed.text() for each in changes if not each.record.stateless}
+        self._in_change = {each.record.id: each.changed for each in changes if not each.record.stateless}
+        try:
+            events = await self._outbox.change([each.draft for each in changes], managed)
+        finally:
+            self._in_change = {}
+        self.on_stored(managed)
+        for each in changes:
+            if self.records.get(each.record.id) is each.record:
+                self._apply(each.record, each.changed, each.members)
+            elif each.record.id in self._stored:  # its device was removed meanwhile
+                self._outdated.add(each.record.id)
+                self._wake.set()
+        self.changed.set()
+        self._on_events()
+        return events
+
+    def _apply(self, record: AlarmRecord, changed: AlarmRecord, members: Iterable[str]) -> None:
+        """Apply a change that is stored."""
+        for name in (*members, "announced"):
+            setattr(record, name, getattr(changed, name))
+        if record.shelved_until:
+            self._shelved.add(record.id)
+        else:
+            self._shelved.discard(record.id)
+        if not changed.active and record.active:
+            self._end(record, changed.cleared_at or stamp())
+            self._note_end(record.id, _raised(record.event), record.event.id)
+        else:
+            self._publish(record)
+            self._settle(record)
 
     def _draft(  # noqa: PLR0913 - the members of an event
         self,
@@ -636,19 +858,27 @@ def _key(id_: AlarmId) -> str:
     return KEY + "/".join(id_)
 
 
-def _announced(event: AlarmEvent) -> AlarmState | None:
-    return None if event.body.get("suppressed") else AlarmState.ACTIVE
+def _alarm_of(key: str) -> AlarmId:
+    device, _, alarm = key.removeprefix(KEY).partition("/")
+    return device, alarm
 
 
-def _to_announce(record: AlarmRecord) -> AlarmState | None:
-    """Return the state that `alarm/event` should have shown last: none for an alarm that came and went withheld."""
-    if record.active:
-        return AlarmState.ACTIVE
-    return AlarmState.CLEARED if record.announced is not None else None
+def _id_of(alarm: Alarm) -> AlarmId:
+    """Return what `alarm_id` returns for the event of an alarm."""
+    return storable(alarm.device), storable(alarm.alarm_key or alarm.id)
+
+
+def _raised(event: AlarmEvent) -> datetime:
+    return datetime.fromisoformat(event.body["raised_at"])
 
 
 def _is_older(event: AlarmEvent, other: AlarmEvent) -> bool:
     """Return True if an event is older than another one of its alarm, by the vendor's clock."""
-    if event.id == other.id:
-        return False
-    return datetime.fromisoformat(event.body["raised_at"]) < datetime.fromisoformat(other.body["raised_at"])
+    return event.id != other.id and _raised(event) < _raised(other)
+
+
+def _is_outdated(alarm: Alarm, record: AlarmRecord) -> bool:
+    """Return True for an alarm that changes nothing at its record: the same raise again, or an older event."""
+    if storable(alarm.id) == record.event.id:
+        return not alarm.cleared
+    return alarm.raised_at < _raised(record.event)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -42,9 +41,6 @@ class EventType(StrEnum):
     CLOSED = "closed"
 
 
-ENDED = frozenset((EventType.CLEARED, EventType.CLOSED))
-
-
 def alarm_id(event: AlarmEvent) -> AlarmId:
     """Return the device and key that identify an event's active alarm."""
     return event.device, event.alarm_key or event.id
@@ -68,7 +64,6 @@ class AlarmRecord:
     flapping: bool = False
     stateless: bool = False
     """True if the alarm is never active: its vendor reports no end, and nothing is retained of it."""
-    raised: deque[float] = field(default_factory=lambda: deque(maxlen=FLAPPING_RAISES))
 
     @property
     def id(self) -> AlarmId:
@@ -84,11 +79,6 @@ class AlarmRecord:
     def withheld(self) -> bool:
         """True while its events go to `alarm/suppressed`."""
         return self.shelved_until is not None or self.suppressed_by is not None
-
-    @property
-    def is_plain(self) -> bool:
-        """True if nothing need be stored beside the raise event."""
-        return self.active and not (self.acknowledged or self.shelved_until) and self.announced is AlarmState.ACTIVE
 
     def members(self) -> dict[str, Any]:
         """Return the members that management adds to the alarm's payload."""
@@ -106,6 +96,14 @@ class AlarmRecord:
     def body(self) -> dict[str, Any]:
         """Return the alarm as its active topic and requests show it."""
         return {key: value for key, value in self.event.body.items() if key != "suppressed"} | self.members()
+
+    def text(self) -> str | None:
+        """Return what has to be stored beside the raise event, as JSON; None if nothing has."""
+        if self.active:
+            changed = self.acknowledged or self.shelved_until or self.announced is not announced_by(self.event)
+            return self.dump() if changed else None
+        waits = self.shelved_until is not None or (self.withheld and self.announced is AlarmState.ACTIVE)
+        return self.dump() if waits else None
 
     def dump(self) -> str:
         """Return what is stored beside the raise event, as JSON; the event itself once the alarm has ended."""
@@ -144,3 +142,15 @@ def restore_ended(text: str) -> AlarmRecord | None:
     record = AlarmRecord(event=event, state=AlarmState.CLEARED, cleared_at=stored["cleared_at"])
     record.load(text)
     return record
+
+
+def announced_by(event: AlarmEvent) -> AlarmState | None:
+    """Return the state that a raise event has announced on `alarm/event`, None if it was withheld."""
+    return None if event.suppressed else AlarmState.ACTIVE
+
+
+def state_to_announce(record: AlarmRecord) -> AlarmState | None:
+    """Return the state that `alarm/event` should have shown last: None for an alarm that came and went withheld."""
+    if record.active:
+        return AlarmState.ACTIVE
+    return AlarmState.CLEARED if record.announced is not None else None

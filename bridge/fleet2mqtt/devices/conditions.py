@@ -61,6 +61,11 @@ class Condition:
     enabled: bool = True
     unreachable: bool = False
 
+    @property
+    def is_of_time(self) -> bool:
+        """True if it may come to hold without a change of the device."""
+        return self.comparison in _OF_TIME
+
     def read(self, device: Device) -> Value:
         """Return the value that the condition judges, None if it is not known."""
         return device.state.get(self.entity) if self.value is None else self.value(device)

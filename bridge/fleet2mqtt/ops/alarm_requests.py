@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -166,11 +167,8 @@ class AlarmRequests:
         last = self.outbox.last_seq  # as of now: what comes meanwhile is for the next request
         after, limit = arguments["after"], arguments["limit"]
         if arguments.get("state") == AlarmState.ACTIVE:
-            found = [
-                record.body()
-                for record in self.manager.active()
-                if record.event.seq > after and self._matches(record.event.body | record.members(), arguments)
-            ]
+            later = (record.body() for record in self.manager.active() if record.event.seq > after)
+            found = list(islice((body for body in later if self._matches(body, arguments)), limit + 1))
             page, more = found[:limit], len(found) > limit
         else:
             page, more = await self._history(after, limit, arguments)

@@ -194,7 +194,7 @@ def change_draft(
         cleared=cleared,
         active=event.active,
         alarm_key=event.alarm_key,
-        raised=received_at.timestamp(),
+        raised=datetime.fromisoformat(event.body["raised_at"]).timestamp(),
         received_at=received_at,
         body=body,
         data=_encode(body),

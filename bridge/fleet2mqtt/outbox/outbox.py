@@ -317,6 +317,10 @@ class Outbox:
         """Return the raise events of active alarms: those whose vendor reports the clear, and has not yet."""
         return await self._write(lambda db, _: queries.active_alarms(db))
 
+    async def ended_alarms(self) -> list[tuple[str, str, datetime, str]]:
+        """Return device, key, time and event id of the last end of alarms that are not active, oldest first."""
+        return await self._write(lambda db, _: queries.ended_alarms(db))
+
     async def forget(self, device_ids: Iterable[str]) -> list[AlarmEvent]:
         """End the active alarms of these devices and delete their last alarms; return the events that were active."""
         devices = tuple(device_ids)

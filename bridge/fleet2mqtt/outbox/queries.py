@@ -40,6 +40,12 @@ def active_alarms(db: sqlite3.Connection) -> list[AlarmEvent]:
     return [restore(*row) for row in rows]
 
 
+def ended_alarms(db: sqlite3.Connection) -> list[tuple[str, str, datetime, str]]:
+    """Return device, key, time and event id of the last end of alarms that are not active, oldest first."""
+    rows = db.execute("SELECT device, standing, at, id FROM standing WHERE NOT open ORDER BY seq")
+    return [(device, key, datetime.fromtimestamp(at, UTC), id_) for device, key, at, id_ in rows]
+
+
 def last(db: sqlite3.Connection) -> dict[str, AlarmEvent]:
     """Return each device's newest raise event, by device id."""
     rows = db.execute("SELECT seq, active, standing, body FROM last").fetchall()

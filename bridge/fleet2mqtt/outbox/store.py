@@ -309,7 +309,8 @@ class Store:
         if not isinstance(taken, OutboxFull):
             for (backend, device), text in job.checkpoints.items():
                 save_checkpoint(self._db, backend, device, text)
-            save_managed(self._db, job.managed)
+            if taken.new or not job.drafts:  # else the text is about an event that is known: something came since
+                save_managed(self._db, job.managed)
         return taken
 
 
