@@ -6,6 +6,9 @@ the bridge: after a start, when the bridge is back, and whenever a number is mis
 A bridge that lost its outbox goes on from a much larger number and tells once more what its vendors still list; one
 whose outbox came from a backup counts from a lower one. Hence what was fired is remembered by `id` and `type`, too, and
 when the last was received.
+
+An event that the bridge withheld (`suppressed`) is in what is read back, but is not fired: what of it still holds is
+announced by an event of its own when suppression ends.
 """
 
 from __future__ import annotations
@@ -32,6 +35,10 @@ PAGE = 100
 REMEMBERED = 1_000
 SAVE_DELAY = 1.0
 VERSION = 1
+RAISED = "raised"
+_STATES = (RAISED, "cleared")
+_OPERATED = ("acknowledged", "unacknowledged", "shelved", "unshelved", "closed")
+"""Types of changes by operators."""
 _PAGE = vol.Schema(
     {
         vol.Required("alarms"): [
@@ -194,8 +201,8 @@ class Alarms:
     def _fire(self, alarm: Json, *, published: bool = False) -> None:
         """Fire an alarm once; one from before the bridge's time only if the bridge publishes it."""
         key = _key(alarm)
-        if key not in self._fired and (published or not alarm.get("backlog")):
-            self._hass.bus.async_fire(EVENT_ALARM, dict(alarm))
+        if key not in self._fired and (published or not (alarm.get("backlog") or alarm.get("suppressed"))):
+            self._hass.bus.async_fire(EVENT_ALARM, _event_data(alarm))
             self._fired[key] = None
             while len(self._fired) > REMEMBERED:
                 del self._fired[next(iter(self._fired))]
@@ -214,8 +221,21 @@ class Alarms:
 
 
 def _key(alarm: Json) -> str:
-    """Return the identity of an event: a clear has the `id` of its raise."""
-    return f"{alarm.get('type', 'raised')} {alarm.get('id')}"
+    """Return the identity of an event: a clear has the `id` of its raise.
+
+    A change has it as well, and may come more than once for an alarm: its number tells it from others of its type.
+    """
+    type_, event = alarm.get("type", RAISED), alarm.get("id")
+    return f"{type_} {event}" if type_ in _STATES else f"{type_} {event} {alarm.get('seq')}"
+
+
+def _event_data(alarm: Json) -> dict[str, Any]:
+    """Return the data of the bus event: `severity` only where an alarm is raised, cleared or announced late.
+
+    An automation that filters by severity alone would otherwise run again for what an operator does.
+    """
+    severity = alarm.get("severity")
+    return {**alarm, "severity": None if alarm.get("type") in _OPERATED else severity, "alarm_severity": severity}
 
 
 def _is_since(since: datetime | None, alarm: Json) -> bool:

@@ -37,7 +37,7 @@ async def test_first_setup_fires_no_old_alarm(hass: HomeAssistant, bridge: Bridg
     bridge.raise_alarm(500)
     await settle(hass)
     assert fired(events) == [500]
-    assert dict(events[0].data) == alarm(500)
+    assert dict(events[0].data) == alarm(500) | {"alarm_severity": "critical"}
 
 
 async def test_missed_alarms_fire_once_in_order(
@@ -68,6 +68,39 @@ async def test_backlog_alarm_is_fired_only_when_published(
     bridge.say("alarm/event/critical/dev", alarm(8) | {"backlog": True}, retain=False)
     await settle(hass)
     assert fired(events) == [5, 7, 8]
+
+
+async def test_withheld_event_is_not_fired_when_read_back(
+    hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry
+) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    bridge.history = [
+        alarm(4) | {"suppressed": True, "suppressed_by": "maintenance:1"},
+        alarm(5),
+        alarm(6, id="voip:4", type="unsuppressed"),
+        alarm(7) | {"suppressed": True, "suppressed_by": None},
+    ]
+    await hass.config_entries.async_setup(entry.entry_id)
+    await settle(hass)
+    assert (fired(events), entry.runtime_data.alarms.last) == ([5, 6], 7)
+    bridge.history.append(alarm(8) | {"suppressed": True})  # published elsewhere: only the number is missing
+    bridge.raise_alarm(9)
+    await settle(hass)
+    assert fired(events) == [5, 6, 9]
+
+
+async def test_changes_of_an_alarm_fire_each_and_without_severity(
+    hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry
+) -> None:
+    events = async_capture_events(hass, "fleet2mqtt_alarm")
+    types = ("raised", "acknowledged", "unacknowledged", "acknowledged", "shelved", "unshelved", "closed")
+    for seq, type_ in enumerate((*types, "unsuppressed", "cleared"), 1):
+        bridge.raise_alarm(seq, id="voip:1", type=type_)
+    bridge.say("alarm/event/critical/dev", bridge.history[3], retain=False)  # repeated by the broker
+    await settle(hass)
+    assert fired(events) == list(range(1, 10))
+    assert [event.data["severity"] for event in events] == ["critical", *[None] * 6, "critical", "critical"]
+    assert {event.data["alarm_severity"] for event in events} == {"critical"}
 
 
 async def test_alarms_continue_after_reload(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
