@@ -26,8 +26,18 @@ from fleet2mqtt.sdk.api import Action, describe, platforms
 ROOT = Path(__file__).parents[1]
 INTEGRATION = ROOT / "custom_components" / "fleet2mqtt"
 LANGUAGES = ("en", "zh-Hans")
-REQUEST = "request"
-"""The one action that is written by hand: it is of no platform."""
+BY_HAND = (
+    "request",
+    "alarm_acknowledge",
+    "alarm_unacknowledge",
+    "alarm_shelve",
+    "alarm_unshelve",
+    "alarm_close",
+    "maintenance_add",
+    "maintenance_remove",
+    "maintenance_list",
+)
+"""Actions that are written by hand: they are of no platform."""
 LARGEST = 2_147_483_647
 ENTRY = {"config_entry_id": {"required": True, "selector": {"config_entry": {"integration": "fleet2mqtt"}}}}
 ENTRY_TEXTS = {
@@ -241,7 +251,7 @@ def generate() -> dict[Path, str]:
     _require_unique("options", [(name, key) for name in names for key in strings[name].get("options", {})])
     options = {key: each for name in names for key, each in strings[name].get("options", {}).items()}
     services = yaml.safe_load((INTEGRATION / "services.yaml").read_text("utf-8"))
-    forms = {action.name: action.form() for action in actions} | {REQUEST: services[REQUEST]}
+    forms = {action.name: action.form() for action in actions} | _by_hand(services)
     result = {
         INTEGRATION / "action_table.py": _table(actions),
         INTEGRATION
@@ -253,6 +263,11 @@ def generate() -> dict[Path, str]:
         path = INTEGRATION / "translations" / f"{language}.json"
         result[path] = _translation(path, language, actions, options)
     return result
+
+
+def _by_hand(services: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file has of the actions that are written by hand."""
+    return {name: services[name] for name in BY_HAND}
 
 
 def _require_unique(kind: str, named: list[tuple[str, str]]) -> None:
@@ -280,14 +295,14 @@ def _order(platform: str) -> int:
 def _icons(actions: list[DocumentedAction]) -> str:
     content = json.loads((INTEGRATION / "icons.json").read_text("utf-8"))
     own = {action.name: {"service": action.texts["icon"]} for action in actions}
-    content["services"] = own | {REQUEST: content["services"][REQUEST]}
+    content["services"] = own | _by_hand(content["services"])
     return _json(content)
 
 
 def _translation(path: Path, language: str, actions: list[DocumentedAction], options: Mapping[str, Any]) -> str:
     content = json.loads(path.read_text("utf-8"))
     own = {action.name: action.translation(language) for action in actions}
-    content["services"] = own | {REQUEST: content["services"][REQUEST]}
+    content["services"] = own | _by_hand(content["services"])
     content["selector"] = {
         key: {"options": {value: texts[language] for value, texts in each.items()}} for key, each in options.items()
     }

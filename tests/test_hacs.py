@@ -190,7 +190,10 @@ def translations_are_well_formed(root: Path) -> Iterator[str]:
 
 def actions_are_the_same_everywhere(root: Path) -> Iterator[str]:
     table = (root / COMPONENT / "action_table.py").read_text("utf-8")
-    registered = {*re.findall(r"^        name=\"(\w+)\"", table, re.MULTILINE), "request"}
+    by_hand = re.findall(
+        r'"((?:alarm|maintenance)_[a-z]+)"', (root / COMPONENT / "alarm_actions.py").read_text("utf-8")
+    )
+    registered = {*re.findall(r"^        name=\"(\w+)\"", table, re.MULTILINE), *by_hand, "request"}
     described, icons = read(root, "services.yaml"), read(root, "icons.json")["services"]
     texts = languages(root)["en"]
     for where, names in (("services.yaml", described), ("icons.json", icons), ("en.json", texts["services"])):

@@ -15,6 +15,12 @@ _OF_THE_USER = {
     "not_allowed": "not_allowed",
     "unknown_backend": "unknown_backend",
     "unknown_request": "unknown_request",
+    "unknown_alarm": "unknown_alarm",
+    "unknown_device": "unknown_alarm",
+    "unknown_window": "unknown_alarm",
+    "not_active": "wrong_state",
+    "still_active": "wrong_state",
+    "too_many": "wrong_state",
 }
 # Nothing is wrong with the request or the vendor.
 _OF_THE_MOMENT = ("busy", "expired", "stopped", "timeout")

@@ -10,6 +10,7 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse
 from homeassistant.helpers import config_validation as cv
 
+from . import alarm_actions
 from .action import Action, Fields
 from .action_table import ACTIONS
 from .const import DOMAIN
@@ -37,6 +38,7 @@ def register(hass: HomeAssistant) -> None:
     hass.services.async_register(
         DOMAIN, REQUEST, _request, schema=_REQUEST, supports_response=SupportsResponse.OPTIONAL
     )
+    alarm_actions.register(hass, _coordinator)
 
 
 async def _perform(action: Action, call: ServiceCall) -> ServiceResponse:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.broker import Broker
 
 GOLDEN = Path(__file__).with_name("golden.txt")
+GROUP = "thingscloud_group_"
 
 
 def golden(base: str) -> dict[str, str]:
@@ -49,9 +50,11 @@ async def wait_until_polled(broker: Broker) -> None:
             return (await seen.wait(lambda message: message.json["transaction"] == transaction)).json["data"]
 
         await ask("refresh")
-        ids = {device["id"] for device in (await ask("devices", limit=1000))["devices"]}
 
         async def complete() -> bool:
+            ids = {device["id"] for device in (await ask("devices", limit=1000))["devices"]}
+            if not any(id_.startswith(GROUP) for id_ in ids):  # groups are shown up to a second after their devices
+                return False
             topics = await broker.retained("homeassistant/device/+/config")
             return ids <= {topic.split("/")[2].removeprefix("fleet2mqtt_") for topic in topics}
 

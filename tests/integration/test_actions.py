@@ -11,6 +11,7 @@ from homeassistant.core import HomeAssistant, SupportsResponse
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.fleet2mqtt.alarm_actions import NAMES
 from tests.integration.bridge import INFO, Bridge, Refusal
 from tests.integration.conftest import DOMAIN
 
@@ -110,7 +111,7 @@ async def test_action_selects_only_matching_backend(
 
 
 async def test_action_table_is_tested(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
-    assert {name for name, *_ in CALLS} | {"request"} == set(hass.services.async_services()[DOMAIN])
+    assert {name for name, *_ in CALLS} | {"request", *NAMES} == set(hass.services.async_services()[DOMAIN])
 
 
 async def test_reading_action_requires_response(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
@@ -127,7 +128,13 @@ async def test_reading_action_requires_response(hass: HomeAssistant, loaded: Moc
         "ip_mac_binding_search",
         "online_users",
     }
-    assert reads == searches | {"mapping_list", "alarm_statistics", "event_statistics", "alarm_history"}
+    assert reads == searches | {
+        "mapping_list",
+        "alarm_statistics",
+        "event_statistics",
+        "alarm_history",
+        "maintenance_list",
+    }
 
 
 async def test_request_action_passes_any_request(hass: HomeAssistant, bridge: Bridge, loaded: MockConfigEntry) -> None:
@@ -144,6 +151,8 @@ async def test_request_action_passes_any_request(hass: HomeAssistant, bridge: Br
         ("invalid_arguments", "invalid_arguments", ServiceValidationError),
         ("not_allowed", "not_allowed", ServiceValidationError),
         ("unknown_request", "unknown_request", ServiceValidationError),
+        ("unknown_alarm", "unknown_alarm", ServiceValidationError),
+        ("still_active", "wrong_state", ServiceValidationError),
         ("busy", "not_now", HomeAssistantError),
         ("timeout", "not_now", HomeAssistantError),
         (7006, "vendor_error", HomeAssistantError),
