@@ -335,7 +335,22 @@ class Scene:
 
     async def look(self) -> None:
         """Everything that people and probes see, and what is there by no other method."""
-        asked = [("GET", f"{self.web}/{page}") for page in ("", "api/status", "metrics", "healthz", "readyz", "none")]
+        pages = [
+            "",
+            "alarms",
+            "device",
+            "api/status",
+            "api/alarms",
+            "api/alarms?state=past",
+            "metrics",
+            "healthz",
+            "readyz",
+        ]
+        async with ClientSession() as session, session.get(f"{self.web}/api/status") as response:
+            status = await response.json()
+        ids = [row["id"] for row in status["devices"]["rows"]] + [each["name"] for each in status["backends"]]
+        pages += [f"api/device?id={id_}" for id_ in (*ids, "bridge", "none")]
+        asked = [("GET", f"{self.web}/{page}") for page in (*pages, "none")]
         asked += [("GET", f"{self.push}/push/hq/{CONFIGURED['push secret of hq']}/event"), ("GET", self.push)]
         async with ClientSession() as session:
             for method, url in asked:

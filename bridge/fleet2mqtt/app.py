@@ -60,8 +60,10 @@ from fleet2mqtt.storage import atomic_file, inventory_file
 from fleet2mqtt.storage.inventory_file import Snapshot
 from fleet2mqtt.unit import ActiveBackends, BackendConnector, Unit
 from fleet2mqtt.web import page
+from fleet2mqtt.web.alarm_list import AlarmList
 from fleet2mqtt.web.metrics import Metrics, publish_latency
 from fleet2mqtt.web.overview import Overview
+from fleet2mqtt.web.search import DeviceIndex
 
 _LOG = logging.getLogger(__name__)
 
@@ -236,9 +238,20 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     own_entities = bridge_entities(partial(_announce, publisher))
     housekeeping = Housekeeping(hub, outbox, publisher, mqtt, status, topics, own_entities, alarms.manager)
     metrics = Metrics(hub, registry, alarms.manager, mqtt, status, active.pollers, push_receiver, commands, latency)
-    overview = Overview(registry=registry, outbox=outbox, mqtt=mqtt, status=status, pollers=active.pollers)
+    overview = Overview(
+        registry=registry,
+        index=DeviceIndex(registry),
+        alarms=alarms.manager,
+        outbox=outbox,
+        mqtt=mqtt,
+        status=status,
+        pollers=active.pollers,
+    )
+    alarm_list = AlarmList(manager=alarms.manager, registry=registry, outbox=outbox)
     push = ReplaceableServer("push", lambda: push_receiver.respond)
-    web = ReplaceableServer("web", partial(page.application, metrics, overview, status, mqtt, outbox, active.pollers))
+    web = ReplaceableServer(
+        "web", partial(page.application, metrics, overview, alarm_list, status, mqtt, outbox, active.pollers)
+    )
     connect = partial(mqtt_settings, instance=instance, topics=topics)
     reloader = Reloader(
         config,

@@ -29,8 +29,11 @@ from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.sdk.api import Backend, Calls, Source
 from fleet2mqtt.web import page
+from fleet2mqtt.web.alarm_list import AlarmList
 from fleet2mqtt.web.metrics import Metrics, publish_latency
 from fleet2mqtt.web.overview import Overview
+from fleet2mqtt.web.search import DeviceIndex
+from fleet2mqtt.web.stream import Streams
 from tests.sample_hub import alarm_handling
 from tests.waiting import wait_until
 
@@ -148,6 +151,7 @@ async def bench(
     broker: Broker | None = None,
     limits: OutboxLimits | None = None,
     shown_outbox: Outbox | None = None,
+    streams: Streams | None = None,
 ) -> AsyncIterator[Bench]:
     """With a `broker` it is connected to it; each vendor has been polled once. The page reads `shown_outbox`."""
     tasks = asyncio.TaskGroup()
@@ -188,9 +192,18 @@ async def bench(
             for work in (connection, alarms.run(), alarms.run_recording()):
                 spawn(work, "mqtt")
             await wait_until(lambda: mqtt.connected, "the broker")
-        overview = Overview(registry=registry, outbox=shown_outbox or outbox, mqtt=mqtt, status=status, pollers=pollers)
+        overview = Overview(
+            registry=registry,
+            index=DeviceIndex(registry),
+            alarms=handling.manager,
+            outbox=shown_outbox or outbox,
+            mqtt=mqtt,
+            status=status,
+            pollers=pollers,
+        )
+        alarm_list = AlarmList(manager=handling.manager, registry=registry, outbox=shown_outbox or outbox)
         metrics = Metrics(hub, registry, handling.manager, mqtt, status, pollers, push_receiver, commands, latency)
-        app = page.application(metrics, overview, status, mqtt, outbox, pollers)
+        app = page.application(metrics, overview, alarm_list, status, mqtt, outbox, pollers, streams)
         async with TestClient(TestServer(app)) as client:
             yield Bench(
                 hub=hub,

@@ -313,6 +313,13 @@ class Outbox:
         """Return the first events after a number, acknowledged or not, oldest first; and True if there are more."""
         return await self._group.read(queries.history, _row(after), limit)
 
+    async def raised_before(self, before: int, limit: int, device: str = "") -> tuple[list[AlarmEvent], dict[int, str]]:
+        """Return the last raise events before a number, newest first, and when their alarms ended, by number.
+
+        Of one device, or of all with "". Raises OutboxError.
+        """
+        return await self._group.read(queries.raised_before, before, self.first_seq, limit, device)
+
     async def active_alarms(self) -> list[AlarmEvent]:
         """Return the raise events of active alarms: those whose vendor reports the clear, and has not yet."""
         return await self._write(lambda db, _: queries.active_alarms(db))

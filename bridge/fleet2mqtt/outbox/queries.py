@@ -34,6 +34,37 @@ def history(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[AlarmE
     return [restore(*row) for row in rows[:limit]], len(rows) > limit
 
 
+def raised_before(
+    db: sqlite3.Connection, before: int, first: int, limit: int, device: str
+) -> tuple[list[AlarmEvent], dict[int, str]]:
+    """Return the last raise events before a number, newest first, and when their alarms ended, ISO 8601 by number.
+
+    `first` is the lowest number that has a body; `device` is an id, "" for all devices.
+    """
+    rows = db.execute(
+        "SELECT seq, active, alarm_key, body FROM event WHERE seq < ? AND seq >= ? AND type = 'raised'"
+        " AND body IS NOT NULL AND (? = '' OR device = ?) ORDER BY seq DESC LIMIT ?",
+        (before, first, device, device, limit),
+    )
+    events = [restore(*row) for row in rows]
+    if not events:
+        return [], {}
+    ends: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for seq, id_, key, at in db.execute(
+        "SELECT seq, device, alarm_key, raised FROM event WHERE seq > ? AND type IN ('cleared', 'closed')"
+        " AND alarm_key != '' AND body IS NOT NULL AND (? = '' OR device = ?) ORDER BY seq",
+        (events[-1].seq, device, device),
+    ):
+        ends.setdefault((id_, key), []).append((seq, at))
+    ended = {}
+    for event in events:
+        of_alarm = ends.get((event.device, event.alarm_key), ())
+        at = next((at for seq, at in of_alarm if seq > event.seq), None)
+        if at is not None:
+            ended[event.seq] = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return events, ended
+
+
 def active_alarms(db: sqlite3.Connection) -> list[AlarmEvent]:
     """Return the raise events of active alarms, oldest first."""
     rows = db.execute("SELECT seq, 1, name, body FROM standing WHERE open ORDER BY seq")

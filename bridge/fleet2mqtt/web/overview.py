@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fleet2mqtt.alarms.manager import AlarmManager
 from fleet2mqtt.contract.payloads import now, stamp
-from fleet2mqtt.devices.builtin_entities import is_backend
 from fleet2mqtt.devices.model import STATELESS, Device
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import OutboxError
@@ -15,9 +15,13 @@ from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.ops.status import Status
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.polling.poller import Poller
+from fleet2mqtt.web.parameters import Parameters
+from fleet2mqtt.web.search import DeviceIndex, Query
 
 MAX_ROWS = 500
 MAX_VALUES = 4
+_ONLINE_WORDS, _OFFLINE_WORDS = "online 在线", "offline 离线"
+"""By which a search finds devices that are available, and others."""
 _BRIDGE = ("uptime", "outbox", "dead_letters", "dropped", "mqtt", "loop_lag", "rss")
 _BACKEND = ("available", "last_success", "error", "next_try", "stale_since")
 
@@ -27,13 +31,15 @@ class Overview:
     """State of the bridge, its backends and devices at one moment."""
 
     registry: Registry
+    index: DeviceIndex
+    alarms: AlarmManager
     outbox: Outbox
     mqtt: MqttClient
     status: Status
     pollers: Mapping[str, Poller]
 
-    async def json(self, text: str) -> dict[str, Any]:
-        """Return the overview, with the devices whose id, name, model, backend or availability contains a text."""
+    async def json(self, parameters: Parameters) -> dict[str, Any]:
+        """Return the overview, with a page of the devices that `filter` finds. Raises ParameterError."""
         health = self.status.health()
         return {
             "now": stamp(),
@@ -44,51 +50,58 @@ class Overview:
             },
             "backends": [_backend(name, poller) for name, poller in self.pollers.items()],
             "alarms": await self._alarms(),
-            "devices": self._devices(text.casefold()),
+            "devices": await self._devices(
+                Query(parameters.text("filter")), parameters.number("page", 1), parameters.language
+            ),
         }
 
     async def _alarms(self) -> dict[str, dict[str, int]] | None:
         try:
-            return await self.outbox.summary(now())
+            return {**await self.outbox.summary(now()), **self.alarms.counts()}
         except OutboxError:
             return None  # the page shows a failing disk, so it must not fail with it
 
-    def _devices(self, wanted: str) -> dict[str, Any]:
-        all_ = {
-            id_: device for id_, device in self.registry.devices.items() if device.backend and not is_backend(device)
-        }
-        ids = sorted(id_ for id_, device in all_.items() if wanted in self._text(device))
+    async def _devices(self, wanted: Query, page: int, language: str) -> dict[str, Any]:
+        total = len(self.index.ids())
+        ids = await self.index.find(wanted, self._status_words)
+        pages = max(1, -(-len(ids) // MAX_ROWS))
+        page = min(page, pages)
+        shown = [self.registry.devices[id_] for id_ in ids[(page - 1) * MAX_ROWS : page * MAX_ROWS]]
         return {
-            "total": len(all_),
+            "total": total,
             "matching": len(ids),
-            "rows": [self._row(all_[id_]) for id_ in ids[:MAX_ROWS]],
+            "page": page,
+            "pages": pages,
+            "rows": [self.row(device, language) for device in shown],
         }
 
-    def _text(self, device: Device) -> str:
-        """Return the text that the filter searches."""
-        availability = "online" if self._online(device) else "offline"
-        return "\n".join((device.id, device.name, device.model or "", device.backend, availability)).casefold()
+    def _status_words(self, device: Device) -> str:
+        return _ONLINE_WORDS if self.is_online(device) else _OFFLINE_WORDS
 
-    def _online(self, device: Device) -> bool:
+    def is_online(self, device: Device) -> bool:
         """Return a device's availability as consumers see it: that of its backend counts, too."""
+        if not device.backend:
+            return device.available
         poller = self.pollers.get(device.backend)
         return device.available and poller is not None and poller.health.available
 
-    def _row(self, device: Device) -> dict[str, Any]:
+    def row(self, device: Device, language: str) -> dict[str, Any]:
+        """Return a device as lists show it."""
         return {
             "id": device.id,
             "backend": device.backend,
             "name": device.name,
             "model": device.model,
-            "online": self._online(device),
-            "values": list(_values(device)),
+            "online": self.is_online(device),
+            "alarm": self.alarms.has_active(device.id),
+            "values": list(_values(device, language)),
         }
 
 
-def _values(device: Device) -> Iterable[tuple[str, Any, str | None]]:
+def _values(device: Device, language: str) -> Iterable[tuple[str, Any, str | None]]:
     """Return the first values of entities that are enabled and not diagnostic: name, value and unit."""
     found = (
-        (entity.name.en, device.state[entity.key], entity.unit)
+        (entity.name.text(language), device.state[entity.key], entity.unit)
         for entity in device.entities
         if entity.category is None and entity.enabled and not entity.secret and entity.component not in STATELESS
         if isinstance(device.state.get(entity.key), str | int | float)

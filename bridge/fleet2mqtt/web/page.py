@@ -1,4 +1,7 @@
-"""The web application for people and probes: `/`, `/api/status`, `/healthz`, `/readyz`, `/metrics`.
+"""The web application for people and probes: the page, its content as JSON, `/healthz`, `/readyz`, `/metrics`.
+
+The page has three views: `/`, `/alarms` and `/device`. The content of each is at `/api/status`, `/api/alarms` and
+`/api/device`, and what changes of it at `…/events` (server-sent events), with the same parameters.
 
 It is read-only: there is GET and HEAD, and nothing else. It has no authentication, so the server listens on loopback
 unless it is configured otherwise; an open one shows the fleet's names and states to everybody.
@@ -11,44 +14,56 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 
 from aiohttp import web
 
 from fleet2mqtt.contract.payloads import dumps
+from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.ops.status import Status
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.polling.poller import Poller
+from fleet2mqtt.web.alarm_list import AlarmList
+from fleet2mqtt.web.device_view import DeviceView
 from fleet2mqtt.web.metrics import Metrics
 from fleet2mqtt.web.overview import Overview
+from fleet2mqtt.web.parameters import ParameterError, Parameters
+from fleet2mqtt.web.stream import Streams, View
+from fleet2mqtt.web.texts import LANGUAGES, load_texts
 
 LATE = 5.0
 """Seconds that the event loop may be late while the process counts as alive."""
 REFUSING = 60.0
 """Seconds for which a refused alarm makes the bridge not ready."""
-MAX_FILTER = 200
 
-_FILE = Path(__file__).with_name("page.html")
+_ASSETS = Path(__file__).parent / "assets"
+_PARTS = ("page.css", "page.js")
 
 
 def application(  # noqa: PLR0913, PLR0917 - what is shown, and what readiness is judged by
     metrics: Metrics,
     overview: Overview,
+    alarms: AlarmList,
     status: Status,
     mqtt: MqttClient,
     outbox: Outbox,
     pollers: Mapping[str, Poller],
+    streams: Streams | None = None,
 ) -> web.Application:
     """Return the web application of the option `web`."""
-    pages = Pages(metrics, overview, status, mqtt, outbox, pollers)
+    pages = Pages(metrics, overview, alarms, status, mqtt, outbox, pollers, streams or Streams())
     app = web.Application()
-    app.router.add_get("/", pages.page)
-    app.router.add_get("/api/status", pages.status)
+    for path in ("/", "/alarms", "/device"):
+        app.router.add_get(path, pages.page)
+    app.router.add_get("/api/{view}", pages.view)
+    app.router.add_get("/api/{view}/events", pages.events)
     app.router.add_get("/healthz", pages.healthz)
     app.router.add_get("/readyz", pages.readyz)
     app.router.add_get("/metrics", pages.metrics)
     app.on_response_prepare.append(pages.secure)
+    app.on_shutdown.append(pages.streams.close)
     return app
 
 
@@ -59,27 +74,54 @@ class Pages:
         self,
         metrics: Metrics,
         overview: Overview,
+        alarms: AlarmList,
         status: Status,
         mqtt: MqttClient,
         outbox: Outbox,
         pollers: Mapping[str, Poller],
+        streams: Streams,
     ) -> None:
         self._metrics = metrics
-        self._overview = overview
+        device = DeviceView(overview=overview, alarms=alarms)
+        self._views: Mapping[str, View] = {"status": overview.json, "alarms": alarms.json, "device": device.json}
         self._status = status
         self._mqtt = mqtt
         self._pollers = pollers
-        self._html = _FILE.read_text(encoding="utf-8")
-        self._policy = _policy(self._html)
+        self.streams = streams
+        self._html = {language: _html(language) for language in LANGUAGES}
+        self._policy = _policy()
         self._refusals = Refusals(outbox)
 
-    async def page(self, _: web.Request) -> web.Response:
-        """Respond with the page for people."""
-        return web.Response(text=self._html, content_type="text/html", charset="utf-8")
+    async def page(self, request: web.Request) -> web.Response:
+        """Respond with the page for people, in the language of `?lang=` or else of the browser."""
+        language = _parameters(request).language
+        headers = {"Content-Language": language, "Vary": "Accept-Language"}
+        return web.Response(text=self._html[language], content_type="text/html", charset="utf-8", headers=headers)
 
-    async def status(self, request: web.Request) -> web.Response:
-        """Respond with the overview that the page shows; `?filter=` selects devices."""
-        return _json(200, await self._overview.json(request.query.get("filter", "")[:MAX_FILTER].strip()))
+    async def view(self, request: web.Request) -> web.Response:
+        """Respond with the content of a view: 400 for a parameter that is not allowed, 404 for an unknown device."""
+        try:
+            content = await self._view(request)(_parameters(request))
+        except ParameterError as error:
+            return _json(400, {"error": str(error)})
+        except OutboxError as error:
+            return _json(503, {"error": f"the outbox cannot be read: {error}"})
+        return _json(200, content) if content is not None else _json(404, {"error": "there is no such device"})
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Respond with a stream of the changes of a view; its first event has everything."""
+        try:
+            return await self.streams.respond(request, self._view(request), _parameters(request))
+        except ParameterError as error:
+            return _json(400, {"error": str(error)})
+        except OutboxError as error:
+            return _json(503, {"error": f"the outbox cannot be read: {error}"})
+
+    def _view(self, request: web.Request) -> View:
+        view = self._views.get(request.match_info["view"])
+        if view is None:
+            raise web.HTTPNotFound
+        return view
 
     async def healthz(self, _: web.Request) -> web.Response:
         """Respond whether the process is worth keeping: 200 while its event loop is on time, 503 while it is 5 s late.
@@ -138,12 +180,29 @@ class Refusals:
         return clock < self._until
 
 
-def _policy(html: str) -> str:
+def _parameters(request: web.Request) -> Parameters:
+    values = {name: request.query.getall(name) for name in request.query}
+    return Parameters.of(values, request.headers.get("Accept-Language", ""))
+
+
+def _html(language: str) -> str:
+    """Return the page in a language: one document with its style, script and texts."""
+    texts = load_texts(language)
+    style, script = (_ASSETS.joinpath(name).read_text(encoding="utf-8") for name in _PARTS)
+    filled = re.sub(
+        r"\{\{(\w+)\}\}",
+        lambda found: escape(texts[found[1]]),
+        _ASSETS.joinpath("page.html").read_text(encoding="utf-8"),
+    )
+    table = dumps(texts).decode().replace("<", "\\u003c")
+    parts = {"LANGUAGE": language, "STYLE": style, "SCRIPT": script, "TEXTS": table}
+    return re.sub(r"@@(\w+)@@", lambda found: parts[found[1]], filled)
+
+
+def _policy() -> str:
     """Return the Content-Security-Policy that allows exactly the inline style and script of the page."""
     style, script = (
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        for tag in ("style", "script")
-        for text in re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        base64.b64encode(hashlib.sha256(_ASSETS.joinpath(name).read_bytes()).digest()).decode() for name in _PARTS
     )
     return (
         f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; connect-src 'self'; "

@@ -1,0 +1,171 @@
+"""Lists of active and past alarms: the content of `/api/alarms`. An allow-list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleet2mqtt.alarms.manager import SEVERITIES, AlarmManager
+from fleet2mqtt.alarms.records import AlarmRecord
+from fleet2mqtt.contract.payloads import stamp
+from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.errors import OutboxError
+from fleet2mqtt.outbox import Outbox
+from fleet2mqtt.web.parameters import Parameters
+from fleet2mqtt.web.search import Query, searchable
+from fleet2mqtt.web.texts import ENGLISH
+
+PAGE_ROWS = 100
+ACTIVE, PAST = STATES = ("active", "past")
+_READ_AT_ONCE = 500
+_MAX_READ = 20
+"""Parts of the history that one page may take; a page of rare alarms is then shorter and leads to the next."""
+_ROW = (
+    *("id", "seq", "device", "backend", "line", "severity", "name", "alarm_type", "source", "raised_at"),
+    *("state", "acknowledged", "acknowledged_by", "acknowledged_at"),
+    *("shelved_until", "shelved_by", "suppressed_by", "flapping"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    severities: frozenset[str]
+    backend: str
+    device: str
+    group: str
+    acknowledged: bool | None
+    shelved: bool | None
+    query: Query
+
+    @classmethod
+    def of(cls, parameters: Parameters) -> _Filter:
+        return cls(
+            parameters.choices("severity", SEVERITIES),
+            parameters.text("backend"),
+            parameters.text("device"),
+            parameters.text("group"),
+            parameters.boolean("acknowledged"),
+            parameters.boolean("shelved"),
+            Query(parameters.text("text")),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmList:
+    """Alarms as the page lists them, newest first."""
+
+    manager: AlarmManager
+    registry: Registry
+    outbox: Outbox
+
+    async def json(self, parameters: Parameters) -> dict[str, Any]:
+        """Return a page of alarms. Raises ParameterError, OutboxError.
+
+        Parameters are `state` (active, past), `severity`, `backend`, `device`, `group`, `acknowledged`, `shelved` and
+        `text`; `page` of active alarms, `before` (a seq) of past ones.
+        """
+        wanted = _Filter.of(parameters)
+        state = parameters.choice("state", STATES, ACTIVE)
+        if state == ACTIVE:
+            listed = self._active(wanted, parameters.number("page", 1), parameters.language)
+        else:
+            listed = await self._past(
+                wanted, parameters.number("before", self.outbox.last_seq + 1), parameters.language
+            )
+        return {
+            "now": stamp(),
+            "counts": self.manager.counts(),
+            "backends": sorted({device.backend for device in self.registry.devices.values()} - {""}),
+            "alarms": {"state": state, **listed},
+        }
+
+    def of_devices(self, ids: Iterable[str], language: str) -> list[dict[str, Any]]:
+        """Return the active alarms of devices, newest first."""
+        records = [record for id_ in ids for record in self.manager.of_device(id_)]
+        return [self._row(record.body(), language) for record in sorted(records, key=_seq, reverse=True)]
+
+    async def past_of_device(self, device: str, limit: int, language: str) -> list[dict[str, Any]] | None:
+        """Return the newest past alarms of a device, None while the outbox cannot be read."""
+        wanted = _Filter(frozenset(), "", device, "", None, None, Query(""))
+        try:
+            return (await self._past(wanted, self.outbox.last_seq + 1, language, limit))["rows"]  # type: ignore[no-any-return]
+        except OutboxError:
+            return None
+
+    def _active(self, wanted: _Filter, page: int, language: str) -> dict[str, Any]:
+        found = [record for record in self.manager.records.values() if record.active and self._matches(record, wanted)]
+        found.sort(key=_seq, reverse=True)
+        pages = max(1, -(-len(found) // PAGE_ROWS))
+        page = min(page, pages)
+        rows = [self._row(record.body(), language) for record in found[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]]
+        return {"matching": len(found), "page": page, "pages": pages, "rows": rows}
+
+    async def _past(self, wanted: _Filter, before: int, language: str, limit: int = PAGE_ROWS) -> dict[str, Any]:
+        """Return alarms that have ended or have no end; `before` of the next page is None on the last."""
+        rows: list[dict[str, Any]] = []
+        ended: dict[int, str] = {}
+        following: int | None = before
+        for _ in range(_MAX_READ):
+            if following is None or len(rows) >= limit:
+                break
+            events, ends = await self.outbox.raised_before(following, _READ_AT_ONCE, wanted.device)
+            following = events[-1].seq if len(events) == _READ_AT_ONCE else None
+            ended |= ends
+            shown = await self.manager.show(events)
+            for body in shown:
+                if body["state"] == ACTIVE or not self._body_matches(body, wanted):
+                    continue
+                if len(rows) == limit:
+                    following = rows[-1]["seq"]
+                    break
+                rows.append(self._row(body, language, ended.get(body["seq"])))
+        return {"before": following, "rows": rows}
+
+    def _matches(self, record: AlarmRecord, wanted: _Filter) -> bool:
+        if wanted.acknowledged is not None and record.acknowledged is not wanted.acknowledged:
+            return False
+        if wanted.shelved is not None and (record.shelved_until is not None) is not wanted.shelved:
+            return False
+        return self._event_matches(record.event.body, wanted)
+
+    def _body_matches(self, body: Mapping[str, Any], wanted: _Filter) -> bool:
+        if wanted.acknowledged is not None and body["acknowledged"] is not wanted.acknowledged:
+            return False
+        if wanted.shelved is not None and (body["shelved_until"] is not None) is not wanted.shelved:
+            return False
+        return self._event_matches(body, wanted)
+
+    def _event_matches(self, body: Mapping[str, Any], wanted: _Filter) -> bool:
+        if wanted.severities and body["severity"] not in wanted.severities:
+            return False
+        if (wanted.backend and body["backend"] != wanted.backend) or (
+            wanted.device and body["device"] != wanted.device
+        ):
+            return False
+        if wanted.group and wanted.group not in self.manager.groups_of(body["device"]):
+            return False
+        return not wanted.query or wanted.query.matches(searchable(self._texts(body)))
+
+    def _texts(self, body: Mapping[str, Any]) -> list[str]:
+        members = ("device", "device_name", "line", "name", "alarm_type", "description", "description_en")
+        device = self.registry.devices.get(body["device"])
+        addresses = [value for _, value in device.connections] if device is not None else []
+        return [str(text) for name in members if (text := body.get(name))] + addresses
+
+    def _row(self, body: Mapping[str, Any], language: str, ended_at: str | None = None) -> dict[str, Any]:
+        texts = body.get("description"), body.get("description_en")
+        text = next(filter(None, reversed(texts) if language == ENGLISH else texts), body["name"])
+        device = self.registry.devices.get(body["device"])
+        name = device.name if device is not None else body["device_name"] or body["device"]
+        return {
+            **{member: body.get(member) for member in _ROW},
+            "device_name": name,
+            "known": device is not None,
+            "text": text,
+            "ended_at": ended_at,
+        }
+
+
+def _seq(record: AlarmRecord) -> int:
+    return record.event.seq
