@@ -111,7 +111,9 @@ def _contestants(cache: peers.Peers, missing: dict[str, str], options: argparse.
 async def _measure(part: str, folder: Path, size: Size, contestants: dict[str, push.Start]) -> list[Line]:
     match part:
         case "push":
-            return table.of_push(await push.measure(contestants, folder, size.rounds, size.seconds))
+            lines = table.of_push(await push.measure(contestants, folder, size.rounds, size.seconds))
+            quiet = await push.measure_quiet(contestants[table.BRIDGE], folder / "quiet", size.rounds, size.seconds)
+            return lines + table.of_quiet(quiet)
         case "publishing":
             return table.of_publishing(await publishing.measure(folder, size.rounds, size.messages))
         case "commands":

@@ -48,11 +48,20 @@ class Run:
 
     until: float
     first: int
+    interval: float = 0.0
+    """Seconds between two posts, on all connections together; 0 for as fast as they are answered."""
     posted: dict[int, float] = field(default_factory=dict)
     answered: int = 0
     refused: int = 0
     delivered: dict[int, float] = field(default_factory=dict)
     _tail: bytes = b""
+    _due: float = 0.0
+
+    def wait(self) -> float:
+        """Return the seconds until the next message is due."""
+        now = perf_counter()
+        self._due = max(self._due + self.interval, now)
+        return self._due - now
 
     def next(self) -> int | None:
         """The number of the next message, None when it is over."""
@@ -88,6 +97,7 @@ class _Poster(asyncio.Protocol):
         self._run = run
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
+        self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -114,6 +124,12 @@ class _Poster(asyncio.Protocol):
             self.done.set_result(None)
 
     def _post(self) -> None:
+        if self._run.interval:
+            self._loop.call_later(self._run.wait(), self._send)
+        else:
+            self._send()
+
+    def _send(self) -> None:
         assert self._transport is not None  # noqa: S101 - for the type
         number = self._run.next()
         if number is None:
@@ -122,9 +138,11 @@ class _Poster(asyncio.Protocol):
             self._transport.write(self._door.request(number))
 
 
-async def post(door: Door, broker: int, connections: int, seconds: float, first: int) -> Run:
+async def post(  # noqa: PLR0913, PLR0917 - what a load is
+    door: Door, broker: int, connections: int, seconds: float, first: int, interval: float = 0.0
+) -> Run:
     """Post for so long on so many connections at once, then wait for what is still on its way."""
-    run = Run(perf_counter() + seconds, first)
+    run = Run(perf_counter() + seconds, first, interval)
     loop = asyncio.get_running_loop()
     async with subscribed(broker, door.topic, run.take):
         run.until = perf_counter() + seconds

@@ -14,6 +14,7 @@ from benchmarks.peers import Running
 
 CONNECTIONS = 32
 WARM_UP = 1.5
+STEADY = 500
 
 Start = Callable[[Path, int], AbstractAsyncContextManager[Running]]
 
@@ -40,6 +41,30 @@ async def measure(contestants: dict[str, Start], folder: Path, rounds: int, seco
                 async with start(place, broker) as running:
                     await _round(running, broker, seconds, found[name])
                 shutil.rmtree(place, ignore_errors=True)
+    return found
+
+
+@dataclass(slots=True, kw_only=True)
+class Quiet:
+    """Milliseconds at p99 where there is little to do, a value a round."""
+
+    alone: list[float] = field(default_factory=list)
+    """One connection, one alarm after another."""
+    steady: list[float] = field(default_factory=list)
+    """STEADY alarms a second on all connections together."""
+
+
+async def measure_quiet(start: Start, folder: Path, rounds: int, seconds: float) -> Quiet:
+    """Measure one contestant without a flood."""
+    found = Quiet()
+    async with ground.mosquitto(folder / "broker") as broker, start(folder / "quiet", broker) as running:
+        await load.post(running.door, broker, CONNECTIONS, min(WARM_UP, seconds), first=0)
+        for number in range(rounds):
+            first = (2 * number + 1) * 1_000_000
+            run = await load.post(running.door, broker, 1, seconds, first)
+            found.alone.append(quantile(run.latencies(), 0.99) * 1e3)
+            run = await load.post(running.door, broker, CONNECTIONS, seconds, first + 1_000_000, 1 / STEADY)
+            found.steady.append(quantile(run.latencies(), 0.99) * 1e3)
     return found
 
 
