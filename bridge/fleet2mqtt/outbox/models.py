@@ -108,14 +108,22 @@ class EventDraft:
     nonce: str = ""
 
     @property
-    def type(self) -> str:
-        """Type of the event: `raised`, `cleared`, or one of an event about an alarm."""
-        return str(self.body["type"])
+    def identity(self) -> tuple[str, str, str]:
+        """Identity of the event, its id, type and nonce: two drafts with one identity are the same event."""
+        return self.id, self.body["type"], self.nonce
 
     @property
-    def identity(self) -> tuple[str, str, str]:
-        """Identity of the event: two drafts with one identity are the same event."""
-        return self.id, self.type, self.nonce
+    def columns(self) -> tuple[Any, ...]:
+        """What the table has columns for, in their order: from the id to the alarm key."""
+        return (
+            *self.identity,
+            self.device,
+            self.severity.value,
+            self.raised,
+            self.received_at.timestamp(),
+            self.active,
+            self.alarm_key,
+        )
 
     def event(self, seq: int) -> AlarmEvent:
         """Return the event with its number."""

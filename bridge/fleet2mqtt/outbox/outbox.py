@@ -131,7 +131,8 @@ class GroupCommitter:
         batch, self._waiting = self._waiting, []
         self._busy = bool(batch)
         if batch:
-            future = self._executor.submit(self._store.commit, [job for job, _ in batch])
+            jobs = [job for job, _ in batch]
+            future = self._executor.submit(self._store.commit, jobs, self._store.prepare(jobs))
             future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(self._finish, batch, future))
 
     def _finish(self, batch: list[tuple[Job, asyncio.Future[Any]]], future: Future[list[Any]]) -> None:

@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,6 +102,7 @@ class AlarmWriter:
         self._limits = limits
         self._known = dict(known)
         self._rows: list[tuple[int, EventDraft]] = []
+        self._values: list[Any] = []
 
     def accept(self, drafts: Sequence[EventDraft]) -> Stored | OutboxFull:
         """Number the events that are new, and complete stored ones of which the drafts know more.
@@ -136,6 +136,8 @@ class AlarmWriter:
         numbered = tuple(enumerate(drafts, counters.seq + 1))
         self._known.update((draft.identity, seq) for seq, draft in numbered)
         self._rows.extend(numbered)
+        for seq, draft in numbered:
+            self._values += (seq, *draft.columns, self._is_announced(draft), draft.data)
         counters.seq += len(drafts)
         counters.stored += len(drafts)
         counters.seen += len(drafts)
@@ -166,27 +168,12 @@ class AlarmWriter:
         """Write what was accepted."""
         # One statement for many rows: each lets go of the interpreter, and a busy event loop is slow to hand it back.
         for start in range(0, len(self._rows), ROWS_A_STATEMENT):
-            rows = [self._row(*row) for row in self._rows[start : start + ROWS_A_STATEMENT]]
-            self._db.execute(_EVENT + ", ".join([_ROW] * len(rows)), list(chain.from_iterable(rows)))
-
-    def _row(self, seq: int, draft: EventDraft) -> tuple[Any, ...]:
-        return (
-            seq,
-            draft.id,
-            draft.type,
-            draft.nonce,
-            draft.device,
-            draft.severity.value,
-            draft.raised,
-            draft.received_at.timestamp(),
-            draft.active,
-            draft.alarm_key,
-            self._is_announced(draft),
-            draft.data,
-        )
+            values = self._values[start * _COLUMNS : (start + ROWS_A_STATEMENT) * _COLUMNS]
+            self._db.execute(_EVENT + ", ".join([_ROW] * (len(values) // _COLUMNS)), values)
 
 
-_ROW = f"({', '.join('?' * 12)})"
+_COLUMNS = 12
+_ROW = f"({', '.join('?' * _COLUMNS)})"
 
 
 def minute(timestamp: float) -> int:
@@ -211,6 +198,15 @@ class Job:
     work: Callable[[sqlite3.Connection, Counters], Any] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """New alarms that are added in one statement: `results` and `counters` hold once it was carried out."""
+
+    writer: AlarmWriter
+    counters: Counters
+    results: list[Any]
+
+
 class Store:
     """The database. Made and used on one thread only; `counters`, `commits` and `unwritten` may be read from any.
 
@@ -230,13 +226,33 @@ class Store:
         """True if the derived tables have every event."""
         return self.counters.derived == self.counters.seq
 
-    def commit(self, jobs: Sequence[Job]) -> list[Any]:
+    def prepare(self, jobs: Sequence[Job]) -> Addition | None:
+        """Return how to add alarms in one statement that is the whole transaction; None if it takes more than that.
+
+        It takes more to look up alarms that are known, to refuse some, and for anything else than alarms. Runs on the
+        event loop while nothing is committed, so that the outbox's thread, which the loop has to wait for, does little.
+        """
+        drafts = [draft for job in jobs for draft in job.drafts]
+        if len(drafts) > ROWS_A_STATEMENT or any(not job.drafts or job.checkpoints or job.managed for job in jobs):
+            return None
+        if len({draft.identity for draft in drafts}) < len(drafts):
+            return None
+        counters = replace(self.counters)
+        writer = AlarmWriter(self._db, counters, self._limits, {})
+        results = [writer.accept(job.drafts) for job in jobs]
+        if counters.seq - self.counters.seq < len(drafts):
+            return None
+        return Addition(writer=writer, counters=counters, results=results)
+
+    def commit(self, jobs: Sequence[Job], addition: Addition | None = None) -> list[Any]:
         """Run all jobs in one transaction; return the result of each, an OutboxError if it failed.
 
         When the disk refuses, each job is tried alone, so that one that is too large does not fail the others.
         """
         try:
-            return self._add_new(jobs) or self._transaction(jobs)
+            if addition is not None and self._insert(addition):
+                return addition.results
+            return self._transaction(jobs)
         except sqlite3.Error as error:
             if len(jobs) > 1:
                 return [self.commit([job])[0] for job in jobs]
@@ -256,26 +272,15 @@ class Store:
         """Close the database."""
         self._db.close()
 
-    def _add_new(self, jobs: Sequence[Job]) -> list[Any]:
-        """Add alarms in one statement that is the whole transaction; return no result if it takes more than that.
-
-        It takes more to look up alarms that are known, to refuse some, and for anything else than alarms.
-        """
-        drafts = [draft for job in jobs for draft in job.drafts]
-        if len(drafts) > ROWS_A_STATEMENT or any(not job.drafts or job.checkpoints or job.managed for job in jobs):
-            return []
-        counters = replace(self.counters)
-        writer = AlarmWriter(self._db, counters, self._limits, {})
-        results = [writer.accept(job.drafts) for job in jobs]
-        if counters.seq - self.counters.seq < len(drafts):
-            return []
+    def _insert(self, addition: Addition) -> bool:
+        """Add new alarms; return False if one of them is known: then none was added."""
         try:
-            writer.store()
+            addition.writer.store()
         except sqlite3.IntegrityError:
-            return []
-        self.counters = counters
+            return False
+        self.counters = addition.counters
         self.commits += 1
-        return results
+        return True
 
     def _transaction(self, jobs: Sequence[Job]) -> list[Any]:
         counters = replace(self.counters)
