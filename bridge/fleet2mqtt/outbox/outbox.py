@@ -317,7 +317,8 @@ class Outbox:
     async def raised_before(self, before: int, limit: int, device: str = "") -> tuple[list[AlarmEvent], dict[int, str]]:
         """Return the last raise events before a number, newest first, and when their alarms ended, by number.
 
-        Of one device, or of all with "". Raises OutboxError.
+        Without those of active alarms, but for some of the last second; of one device, or of all with "".
+        Raises OutboxError.
         """
         return await self._group.read(queries.raised_before, before, self.first_seq, limit, device)
 

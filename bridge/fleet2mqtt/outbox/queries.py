@@ -39,11 +39,13 @@ def raised_before(
 ) -> tuple[list[AlarmEvent], dict[int, str]]:
     """Return the last raise events before a number, newest first, and when their alarms ended, ISO 8601 by number.
 
-    `first` is the lowest number that has a body; `device` is an id, "" for all devices.
+    Those of active alarms are left out, but for some that were raised within the last second. `first` is the lowest
+    number that has a body; `device` is an id, "" for all devices.
     """
     rows = db.execute(
         "SELECT seq, active, alarm_key, body FROM event WHERE seq < ? AND seq >= ? AND type = 'raised'"
-        " AND body IS NOT NULL AND (? = '' OR device = ?) ORDER BY seq DESC LIMIT ?",
+        " AND body IS NOT NULL AND (? = '' OR device = ?)"
+        " AND seq NOT IN (SELECT seq FROM standing WHERE open) ORDER BY seq DESC LIMIT ?",
         (before, first, device, device, limit),
     )
     events = [restore(*row) for row in rows]

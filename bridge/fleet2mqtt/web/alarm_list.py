@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fleet2mqtt.alarms.manager import SEVERITIES, AlarmManager
@@ -58,6 +58,8 @@ class AlarmList:
     manager: AlarmManager
     registry: Registry
     outbox: Outbox
+    _texts: dict[str, tuple[Mapping[str, Any], str]] = field(default_factory=dict)
+    """Searchable texts of active alarms by event id, with the body that each was made from."""
 
     async def json(self, parameters: Parameters) -> dict[str, Any]:
         """Return a page of alarms. Raises ParameterError, OutboxError.
@@ -96,6 +98,8 @@ class AlarmList:
     def _active(self, wanted: _Filter, page: int, language: str) -> dict[str, Any]:
         found = [record for record in self.manager.records.values() if record.active and self._matches(record, wanted)]
         found.sort(key=_seq, reverse=True)
+        if len(self._texts) > 2 * len(self.manager.records):
+            self._texts.clear()
         pages = max(1, -(-len(found) // PAGE_ROWS))
         page = min(page, pages)
         rows = [self._row(record.body(), language) for record in found[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]]
@@ -127,14 +131,16 @@ class AlarmList:
             return False
         if wanted.shelved is not None and (record.shelved_until is not None) is not wanted.shelved:
             return False
-        return self._event_matches(record.event.body, wanted)
+        body = record.event.body
+        return self._event_matches(body, wanted) and (not wanted.query or wanted.query.matches(self._text(body)))
 
     def _body_matches(self, body: Mapping[str, Any], wanted: _Filter) -> bool:
         if wanted.acknowledged is not None and body["acknowledged"] is not wanted.acknowledged:
             return False
         if wanted.shelved is not None and (body["shelved_until"] is not None) is not wanted.shelved:
             return False
-        return self._event_matches(body, wanted)
+        found = self._event_matches(body, wanted)
+        return found and (not wanted.query or wanted.query.matches(searchable(self._words(body))))
 
     def _event_matches(self, body: Mapping[str, Any], wanted: _Filter) -> bool:
         if wanted.severities and body["severity"] not in wanted.severities:
@@ -143,11 +149,16 @@ class AlarmList:
             wanted.device and body["device"] != wanted.device
         ):
             return False
-        if wanted.group and wanted.group not in self.manager.groups_of(body["device"]):
-            return False
-        return not wanted.query or wanted.query.matches(searchable(self._texts(body)))
+        return not wanted.group or wanted.group in self.manager.groups_of(body["device"])
 
-    def _texts(self, body: Mapping[str, Any]) -> list[str]:
+    def _text(self, body: Mapping[str, Any]) -> str:
+        known, text = self._texts.get(body["id"], (None, ""))
+        if known is not body:
+            text = searchable(self._words(body))
+            self._texts[body["id"]] = body, text
+        return text
+
+    def _words(self, body: Mapping[str, Any]) -> list[str]:
         members = ("device", "device_name", "line", "name", "alarm_type", "description", "description_en")
         device = self.registry.devices.get(body["device"])
         addresses = [value for _, value in device.connections] if device is not None else []
