@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Any
 
 from fleet2mqtt.devices.model import Device, Name, Severity, Value
@@ -35,8 +36,9 @@ class Condition:
     """The definition of an alarm that the bridge raises while a value of a device says so, and clears afterwards.
 
     `key` is the alarm type and the last segment of its active topic. It is about the devices that have the key
-    `entity`; `kind` restricts it to a kind of sub-device, or to a backend's own device (BACKEND). `value` replaces the
-    value of the key where it has to be computed. `comparison` compares it with `values` or `threshold`; `hysteresis` is
+    `entity`, which may be a pattern; `kind` restricts it to a kind of sub-device, or to a backend's own device
+    (BACKEND). `value` replaces the value of the key where it has to be computed, and `computed` names that in the
+    documentation. `comparison` compares it with `values` or `threshold`; `hysteresis` is
     how far the value must be back inside before the alarm clears. `requires` are values of other keys without which
     there is no alarm, such as a channel that is enabled.
 
@@ -50,6 +52,7 @@ class Condition:
     text: Name
     entity: str
     value: Callable[[Device], Value] | None = None
+    computed: str = ""
     comparison: Comparison = Comparison.IS
     values: tuple[Value, ...] = ("ON",)
     threshold: float | None = None
@@ -240,6 +243,8 @@ class ConditionTable:
 def _is_about(condition: Condition, device: Device) -> bool:
     if condition.kind is not None and condition.kind != (BACKEND if device.id == device.backend else device.kind):
         return False
+    if "*" in condition.entity:
+        return any(fnmatchcase(key, condition.entity) for key in device.state)
     return condition.entity in device.state
 
 

@@ -92,6 +92,7 @@ class PolicyInfo(WireModel):
     type: Text = None
     founder: Text = None
     expire: Text = None
+    expires: Timestamp = _aliases("expire")
     status: Boolean = None
     depict: Text = None
 
