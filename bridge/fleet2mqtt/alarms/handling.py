@@ -50,11 +50,9 @@ class AlarmHandling:
         self.evaluator = ConditionEvaluator(registry, self._sources.tables, self._sources.language)
         self.expiry = AlarmExpiry(self._sources.rules_of, self.manager.is_active)
 
-    def _is_unreachable(self, event: AlarmEvent) -> bool:
-        """Return True for the alarm of a condition that means that nothing is known of the sub-devices."""
-        if event.body["source"] != UpdateOrigin.CONDITION:
-            return False
-        condition = self._sources.tables(event.body["backend"]).get(event.alarm_key)
+    def _is_unreachable(self, backend: str, key: str) -> bool:
+        """Return True for a condition that means that nothing is known of the sub-devices."""
+        condition = self._sources.tables(backend).get(key)
         return condition is not None and condition.unreachable
 
     async def restore(self) -> None:

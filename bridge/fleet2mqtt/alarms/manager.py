@@ -81,8 +81,8 @@ class _Change:
 class AlarmManager:
     """Knows every active alarm, decides where its events are published, and changes it for operators.
 
-    `is_unreachable` says whether an alarm means that nothing is known of the sub-devices of its device. `on_events` is
-    called when new events are in the outbox.
+    `is_unreachable` says, by backend and key, whether a condition means that nothing is known of the sub-devices of its
+    device. `on_events` is called when new events are in the outbox.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what alarms are stored in and shown by
@@ -93,7 +93,7 @@ class AlarmManager:
         topics: Topics,
         windows: MaintenanceWindows,
         options: AlarmOptions,
-        is_unreachable: Callable[[AlarmEvent], bool],
+        is_unreachable: Callable[[str, str], bool],
         on_events: Callable[[], None],
     ) -> None:
         self._outbox = outbox
@@ -113,8 +113,8 @@ class AlarmManager:
         self._by_event: dict[str, AlarmId] = {}
         """Active alarms by the id of their raise event."""
         self._shelved: set[AlarmId] = set()
-        self._uncovered: dict[AlarmId, float] = {}
-        """Alarms whose state was not announced and is no longer withheld, and when it shall be (monotonic clock)."""
+        self._uncovered: set[AlarmId] = set()
+        """Alarms whose state was not announced and is no longer withheld."""
         self._ended: dict[AlarmId, tuple[datetime, str]] = {}
         """Time and event id of the last end of alarms: a raise that is older and arrives later changes nothing."""
         self._raises: dict[AlarmId, deque[float]] = {}
@@ -160,9 +160,12 @@ class AlarmManager:
         self._windows.restore(stored)
         self._windows_now = ActiveWindows(self._windows.active(datetime.now(UTC)))
         self._stored = {_alarm_of(key) for key in stored if key.startswith(KEY)}
-        for device, key, moment, event_id in await self._outbox.ended_alarms():
-            self._note_end((device, key), moment, event_id)
-            self._publisher.clear_retained(self._topic((device, key)))  # a crash may have come before
+        for ended in await self._outbox.ended_alarms():
+            self._note_end((ended.device, ended.key), ended.at, ended.id)
+            self._publisher.clear_retained(self._topic((ended.device, ended.key)))  # a crash may have come before
+            left = self._options.suppression_delay - (datetime.now(UTC) - ended.at).total_seconds()
+            if left > 0 and self._is_unreachable(ended.backend, ended.key):
+                self._released[ended.device] = ended.id, time.monotonic() + left
         for event in await self._outbox.active_alarms():
             record = AlarmRecord(event=event, announced=announced_by(event))
             text = stored.pop(_key(record.id), None)
@@ -172,16 +175,15 @@ class AlarmManager:
         for key, text in stored.items():
             if not key.startswith(KEY):
                 continue
-            ended = restore_ended(text)
-            if ended is None or ended.id in self.records:
+            record_of_ended = restore_ended(text)
+            if record_of_ended is None or record_of_ended.id in self.records:
                 self._outdated.add(_alarm_of(key))
             else:
-                self._add(ended)
+                self._add(record_of_ended)
         for record in tuple(self.records.values()):
             self._find_suppressor(record)
             self._publish(record)
-            # Its device may just have come back: it is read first.
-            self._settle(record, delay=self._options.suppression_delay)
+            self._settle(record)
         for each in self._registry.devices.values():
             self._show_maintenance(each)
         self.changed.set()
@@ -350,17 +352,21 @@ class AlarmManager:
         self._clear(record.id)
         self._settle(record)
 
-    def _settle(self, record: AlarmRecord, delay: float = 0.0) -> None:
+    def _settle(self, record: AlarmRecord) -> None:
         """Find out what is left to do with an alarm: announce it, wait, or forget it once it has ended."""
         if record.announced is state_to_announce(record):
-            self._uncovered.pop(record.id, None)
+            self._uncovered.discard(record.id)
             if not record.active and record.shelved_until is None:
                 self._remove(record)
         elif record.withheld:
-            self._uncovered.pop(record.id, None)
+            self._uncovered.discard(record.id)
         elif record.id not in self._uncovered:
-            self._uncovered[record.id] = time.monotonic() + delay
+            self._uncovered.add(record.id)
             self._wake.set()
+
+    def _suppresses_others(self, event: AlarmEvent) -> bool:
+        condition = event.body["source"] == UpdateOrigin.CONDITION
+        return condition and self._is_unreachable(event.body["backend"], event.alarm_key)
 
     def _count_active(self, device: str, change: int) -> None:
         self._active[device] += change
@@ -375,7 +381,7 @@ class AlarmManager:
         if record.active:
             self._count_active(record.event.device, 1)
             self._by_event[record.event.id] = record.id
-            if self._is_unreachable(record.event):
+            if self._suppresses_others(record.event):
                 self._unreachable.setdefault(record.event.device, {})[record.id] = record.event.id
 
     def _remove(self, record: AlarmRecord, *, stored: bool = False) -> None:
@@ -383,7 +389,7 @@ class AlarmManager:
         if self.records.pop(record.id, None) is None:
             return
         self._shelved.discard(record.id)
-        self._uncovered.pop(record.id, None)
+        self._uncovered.discard(record.id)
         if not stored and record.id in self._stored:
             self._outdated.add(record.id)
             self._wake.set()
@@ -510,12 +516,12 @@ class AlarmManager:
             del self._released[device]
             self._review_sub_devices(device)
         self._end_flapping(moment)
-        await self._announce_uncovered(time.monotonic())
+        await self._announce_uncovered()
         await self._delete_outdated()
         due = [(shelf - now).total_seconds() for id_ in self._shelved if (shelf := self.records[id_].shelved_until)]
         due += [(change - now).total_seconds() for change in self._windows.changes(now)]
         due += [until - moment for _, until in self._released.values()]
-        due += [until - moment for until in self._uncovered.values()]
+        due += [DISK_RETRY_DELAY] if self._uncovered or self._outdated else []  # an event of them was being stored
         return min(LONGEST_SLEEP, max(0.0, min(due, default=LONGEST_SLEEP)) + 0.001)
 
     async def _end_shelves(self, now: datetime) -> None:
@@ -563,10 +569,10 @@ class AlarmManager:
                 record.flapping = False
                 self._publish(record)
 
-    async def _announce_uncovered(self, moment: float) -> None:
+    async def _announce_uncovered(self) -> None:
         """Announce each alarm that is no longer suppressed and whose state was not announced yet, once."""
         async with self._changing:
-            due = [id_ for id_, until in self._uncovered.items() if until <= moment and id_ not in self._arriving]
+            due = [id_ for id_ in self._uncovered if id_ not in self._arriving]
             for start in range(0, len(due), BATCH):
                 records = [self.records[id_] for id_ in due[start : start + BATCH] if id_ in self._uncovered]
                 await self._commit(

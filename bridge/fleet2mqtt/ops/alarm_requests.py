@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -80,7 +81,7 @@ _FILTERS: dict[Any, Any] = {
     vol.Optional("until"): time,
 }
 
-Change = Callable[[AlarmRecord, Operator], Awaitable[AlarmEvent | None]]
+Change = Callable[[AlarmRecord, Operator], Coroutine[Any, Any, AlarmEvent | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +136,14 @@ class AlarmRequests:
     def _change(self, name: str, summary: str, change: Change) -> Action:
         async def run(arguments: dict[str, Any]) -> dict[str, Any]:
             record = await self._find(arguments)
-            return self._changed(record, await change(record, _operator(arguments)))
+            # To its end, if the request expires meanwhile: what is stored has to be shown.
+            return self._changed(record, await asyncio.shield(change(record, _operator(arguments))))
 
         return Action(name=name, summary=summary, schema=_ALARM | _OPERATOR, run=run)
 
     async def _shelve(self, arguments: dict[str, Any]) -> dict[str, Any]:
         record = await self._find(arguments)
-        event = await self.manager.shelve(record, arguments["until"], _operator(arguments))
+        event = await asyncio.shield(self.manager.shelve(record, arguments["until"], _operator(arguments)))
         return self._changed(record, event)
 
     async def _find(self, arguments: dict[str, Any]) -> AlarmRecord:

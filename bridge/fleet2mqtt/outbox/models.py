@@ -87,6 +87,17 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndedAlarm:
+    """The last end of an alarm that is not active; `backend` is empty for one of a device that was removed."""
+
+    device: str
+    key: str
+    at: datetime
+    id: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventDraft:
     """An event that has no `seq` yet. `data` is the encoded body, in which `seq` is 0; `raised` is epoch seconds.
 

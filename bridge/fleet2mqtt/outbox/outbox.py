@@ -21,6 +21,7 @@ from fleet2mqtt.outbox.models import (
     AlarmEvent,
     Counters,
     DeadLetter,
+    EndedAlarm,
     EventDraft,
     OutboxLimits,
     Stored,
@@ -326,8 +327,8 @@ class Outbox:
         """Return the raise events of active alarms: those whose vendor reports the clear, and has not yet."""
         return await self._write(lambda db, _: queries.active_alarms(db))
 
-    async def ended_alarms(self) -> list[tuple[str, str, datetime, str]]:
-        """Return device, key, time and event id of the last end of alarms that are not active, oldest first."""
+    async def ended_alarms(self) -> list[EndedAlarm]:
+        """Return the last end of each alarm that is not active, oldest first."""
         return await self._write(lambda db, _: queries.ended_alarms(db))
 
     async def forget(self, device_ids: Iterable[str]) -> list[AlarmEvent]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import orjson
 
 from fleet2mqtt.devices.model import Severity
-from fleet2mqtt.outbox.models import AlarmEvent, DeadLetter, restore
+from fleet2mqtt.outbox.models import AlarmEvent, DeadLetter, EndedAlarm, restore
 from fleet2mqtt.outbox.store import minute
 
 _DEAD_LETTER = "SELECT id, backend, kind, error, at, body, count FROM dead_letter"
@@ -73,10 +73,16 @@ def active_alarms(db: sqlite3.Connection) -> list[AlarmEvent]:
     return [restore(*row) for row in rows]
 
 
-def ended_alarms(db: sqlite3.Connection) -> list[tuple[str, str, datetime, str]]:
-    """Return device, key, time and event id of the last end of alarms that are not active, oldest first."""
-    rows = db.execute("SELECT device, standing, at, id FROM standing WHERE NOT open ORDER BY seq")
-    return [(device, key, datetime.fromtimestamp(at, UTC), id_) for device, key, at, id_ in rows]
+def ended_alarms(db: sqlite3.Connection) -> list[EndedAlarm]:
+    """Return the last end of each alarm that is not active, oldest first."""
+    rows = db.execute(
+        "SELECT device, standing, at, id, json_extract(iif(length(body), CAST(body AS TEXT), '{}'), '$.backend')"
+        " FROM standing WHERE NOT open ORDER BY seq"
+    )
+    return [
+        EndedAlarm(device=device, key=key, at=datetime.fromtimestamp(at, UTC), id=id_, backend=backend or "")
+        for device, key, at, id_, backend in rows
+    ]
 
 
 def last(db: sqlite3.Connection) -> dict[str, AlarmEvent]:
