@@ -1,1 +1,1 @@
-"""The command line: run, check, dump, demo, simulate."""
+"""The command line: run, check, dump, alarms, demo, simulate."""

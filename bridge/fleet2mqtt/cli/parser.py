@@ -1,4 +1,4 @@
-"""The command line: `fleet2mqtt run | check | dump | demo | simulate`."""
+"""The command line: `fleet2mqtt run | check | dump | alarms | demo | simulate`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fleet2mqtt import __version__
-from fleet2mqtt.cli import check, demo, dump, run, simulate
+from fleet2mqtt.cli import alarms, check, demo, dump, run, simulate
 from fleet2mqtt.cli.process import FAILED, INTERRUPTED, WRONG, use_utf8
 from fleet2mqtt.errors import BridgeError, ConfigError
 from fleet2mqtt.sdk.api import platforms
@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_check(commands)
     _add_dump(commands)
+    _add_alarms(commands)
     _add_demo(commands)
     _add_simulate(commands)
     return parser
@@ -103,6 +104,20 @@ def _add_dump(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _add_config(parser)
     _add_log(parser, "warning")
     parser.set_defaults(run=dump.run)
+
+
+def _add_alarms(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("alarms", help="try rules for alarms", description="Work with stored alarms.")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    test = actions.add_parser(
+        "test",
+        help="show what the rules would have done with the stored history",
+        description="Show for each kind of alarm in the stored history what the rules and the options of conditions in "
+        "the configuration would have made of it. The bridge may be running; nothing is changed.",
+    )
+    _add_config(test)
+    _add_log(test, "warning")
+    test.set_defaults(run=alarms.test)
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
