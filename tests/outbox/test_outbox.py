@@ -12,7 +12,7 @@ import pytest
 from fleet2mqtt.devices.model import Severity, UpdateOrigin
 from fleet2mqtt.errors import OutboxError, OutboxFull
 from fleet2mqtt.outbox import Outbox, OutboxLimits, Stored, open_outbox
-from tests.sample_alarms import add, alarm, ids, nameless
+from tests.sample_alarms import RAISED, add, alarm, ids, nameless
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -248,6 +248,22 @@ async def test_close_waits_for_submitted_calls_and_rejects_later_ones(path: Path
         await add(outbox, 100)
     with pytest.raises(OutboxError, match="closed"):
         await outbox.active_alarms()
+
+
+async def test_close_with_a_commit_in_progress_counts_each_alarm_once(path: Path) -> None:
+    async with open_outbox(path) as outbox:
+        events = await add(outbox, 1, 2, 3)
+        in_progress = asyncio.ensure_future(outbox.published([events[0].seq]))
+        for _ in range(2):  # it is handed to the thread
+            await asyncio.sleep(0)
+        waiting = asyncio.ensure_future(add(outbox, 4))
+        await asyncio.sleep(0)
+    await in_progress
+    assert [event.seq for event in await waiting] == [4]
+    async with open_outbox(path) as outbox:
+        assert (await outbox.summary(events[0].received_at))["last_hour"]["critical"] == 0
+        assert sum((await outbox.summary(RAISED))["last_day"].values()) == 4
+        assert (outbox.depth, outbox.last_seq) == (3, 4)
 
 
 async def test_cancelled_caller_does_not_affect_others(outbox: Outbox) -> None:

@@ -200,8 +200,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addition:
-    """New alarms that are added in one statement: `results` and `counters` hold once it was carried out."""
+    """New alarms that are added in one statement: `results` and `counters` hold once it was carried out.
 
+    It can be carried out as long as `base` are the store's counters: at closing another commit may be in between.
+    """
+
+    base: Counters
     writer: AlarmWriter
     counters: Counters
     results: list[Any]
@@ -242,7 +246,7 @@ class Store:
         results = [writer.accept(job.drafts) for job in jobs]
         if counters.seq - self.counters.seq < len(drafts):
             return None
-        return Addition(writer=writer, counters=counters, results=results)
+        return Addition(base=self.counters, writer=writer, counters=counters, results=results)
 
     def commit(self, jobs: Sequence[Job], addition: Addition | None = None) -> list[Any]:
         """Run all jobs in one transaction; return the result of each, an OutboxError if it failed.
@@ -250,7 +254,7 @@ class Store:
         When the disk refuses, each job is tried alone, so that one that is too large does not fail the others.
         """
         try:
-            if addition is not None and self._insert(addition):
+            if addition is not None and addition.base is self.counters and self._insert(addition):
                 return addition.results
             return self._transaction(jobs)
         except sqlite3.Error as error:
