@@ -13,6 +13,7 @@ from tests.waiting import wait_for_answer
 if TYPE_CHECKING:
     from tests.broker import Broker
     from tests.conftest import StartBroker
+    from tests.loop_time import LoopTime
     from tests.mqtt.conftest import Start
 
 
@@ -73,9 +74,9 @@ async def test_limit_that_is_not_announced_is_inferred(
     assert "25000 bytes and more are withheld for 60 s" in caplog.text
 
 
-async def test_inferred_limit_expires(start_broker: StartBroker, start: Start) -> None:
+async def test_inferred_limit_expires(start_broker: StartBroker, start: Start, loop_time: LoopTime) -> None:
     broker = await start_broker(extra="max_packet_size 20000")
-    subject = start(broker.port, protocol="3.1.1", withhold_first=2.0)
+    subject = start(broker.port, protocol="3.1.1", withhold_first=600.0)
     for attempt in (1, 2):
         await subject.connected(attempt)
         with pytest.raises(Disconnected):
@@ -87,6 +88,8 @@ async def test_inferred_limit_expires(start_broker: StartBroker, start: Start) -
     broker.extra = ""
     await broker.restart()
     await subject.connected(4)
+
+    loop_time.advance(600)
 
     async def published() -> bool:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.broker import Broker
+    from tests.loop_time import LoopTime
     from tests.mqtt.conftest import Start
     from tests.mqtt.fake_broker import Peer
     from tests.mqtt.subject import Subject
@@ -82,10 +84,12 @@ async def test_silent_connection_ends_by_keepalive(broker: Broker, start: Start,
         assert seen.messages[-2].payload == b"online"
 
 
-async def test_idle_connection_stays_connected(broker: Broker, start: Start) -> None:
-    subject = start(broker.port, keepalive=1)
+async def test_idle_connection_stays_connected(broker: Broker, start: Start, loop_time: LoopTime) -> None:
+    subject = start(broker.port, keepalive=60)
     await subject.connected()
-    await wait_until(lambda: broker.log().count("Sending PINGRESP to fleet") > 1, broker.log)
+    for pings in (1, 2):
+        loop_time.advance(60)
+        await wait_until(partial(_has_pings, broker, pings), broker.log)
     assert subject.ups == 1
 
 
@@ -178,3 +182,7 @@ async def test_close_while_connecting_ends_the_connection(start: Start) -> None:
             await gone.wait()
 
     assert (subject.ups, subject.downs, subject.task.done()) == (0, [], False)
+
+
+def _has_pings(broker: Broker, count: int) -> bool:
+    return broker.log().count("Sending PINGRESP to fleet") >= count
