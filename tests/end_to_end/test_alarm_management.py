@@ -312,3 +312,28 @@ async def test_retained_alarm_that_ended_before_a_crash_is_cleared(site: Site) -
     await site.broker.publish(topic, raised, retain=True)
     async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await is_cleared(bridge, VOIP, "gateway_offline")
+
+
+async def test_options_of_conditions_for_all_a_backend_and_some_devices(site: Site) -> None:
+    """What is for a backend wins over what is for all, and a selector over both; an operator's own condition counts."""
+    everywhere = {"gateway_offline": {"severity": "minor"}, "line_below_threshold": {"enabled": False}}
+    here = {
+        "gateway_offline": {"severity": "major", "for": [{"id": "hq_voip_*22e", "severity": "warning"}]},
+        "line_weak": {"entity": "con_state", "values": "below_threshold", "kind": "line", "text": "weak"},
+    }
+    options = {"alarms": {"conditions": here}}
+    async with site.bridge(alarms={"conditions": everywhere}, hq_voip=options) as bridge:
+        await bridge.settle()
+        site.ums.set_line(MAC, "FXO-7", con_state="1")
+        await bridge.refresh(backend="hq_voip")
+        weak = await active(bridge, LINE, "line_weak", severity="major")
+        assert weak["description_en"] == "weak"
+        for mac in site.ums.devices:
+            site.ums.set_online(mac, False, push=False)
+        await bridge.refresh(backend="hq_voip")
+        await active(bridge, VOIP, "gateway_offline", severity="warning")
+        [other] = [
+            id_ for id_ in await bridge.devices() if id_.startswith("hq_voip_") and id_.count("_") == 2 and id_ != VOIP
+        ]
+        await active(bridge, other, "gateway_offline", severity="major")
+        assert not bridge.seen.all(f"{ACTIVE}{LINE}/line_below_threshold")

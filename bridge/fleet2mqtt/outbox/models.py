@@ -232,6 +232,7 @@ def restore(seq: int, active: int, alarm_key: str, data: bytes) -> AlarmEvent:
     """Return the event of a stored database row."""
     body = orjson.loads(data)
     body["seq"] = seq
+    body.setdefault("alarm_type", body["name"])  # not in events of version 0.1.0
     return AlarmEvent(
         seq=seq,
         id=body["id"],
