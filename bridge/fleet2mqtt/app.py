@@ -184,6 +184,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         take_over=broker.take_over,
         republish_info=partial(publisher.republish, topics.bridge("info")),
     )
+    alarm_sources = AlarmSources(tables=active.conditions_of, rules_of=active.rules_of, language=config.language)
     alarms = AlarmHandling(
         outbox,
         registry,
@@ -192,7 +193,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         windows,
         alarm_publisher.wake,
         AlarmOptions(max_shelve=config.alarms.max_shelve, suppression_delay=config.alarms.suppression_delay),
-        AlarmSources(tables=active.conditions_of, rules_of=active.rules_of, language=config.language),
+        alarm_sources,
     )
     hub = Hub(outbox, registry, publisher, topics, alarms, alarm_publisher.wake)
 
@@ -247,7 +248,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         status=status,
         pollers=active.pollers,
     )
-    alarm_list = AlarmList(manager=alarms.manager, registry=registry, outbox=outbox)
+    alarm_list = AlarmList(manager=alarms.manager, registry=registry, outbox=outbox, sources=alarm_sources)
     push = ReplaceableServer("push", lambda: push_receiver.respond)
     web = ReplaceableServer(
         "web", partial(page.application, metrics, overview, alarm_list, status, mqtt, outbox, active.pollers)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fleet2mqtt.alarms.handling import AlarmSources
 from fleet2mqtt.alarms.manager import Operator
-from fleet2mqtt.devices.model import Severity
+from fleet2mqtt.devices.alarm_rules import AlarmRules
+from fleet2mqtt.devices.conditions import Condition, ConditionTable
+from fleet2mqtt.devices.model import Name, Severity, UpdateOrigin
 from fleet2mqtt.outbox import open_outbox
 from tests.sample_alarms import RAISED, alarm
 from tests.web.web_bench import Bench, Vendor, bench, device
@@ -116,6 +120,46 @@ async def test_past_alarms_show_their_end_and_the_last_acknowledgement(tmp_path:
     assert [row["acknowledged_by"] for row in rows] == [None, "Li", None]
     ends = [row["ended_at"] and datetime.fromisoformat(row["ended_at"]) for row in rows]
     assert ends == [None, RAISED + timedelta(seconds=5), RAISED + timedelta(seconds=4)]
+
+
+@pytest.mark.parametrize(
+    ("language", "texts"),
+    [
+        ("en", ["Fault (1+1) reported", "Gone", "CPU at 97.5 (limit 90)"]),
+        ("zh", ["其他", "离开", "处理器 97.5，上限 90"]),
+    ],
+)
+async def test_texts_of_conditions_and_rules_are_in_the_language_of_the_page(
+    tmp_path: Path, language: str, texts: list[str]
+) -> None:
+    """The bridge's own language is Chinese; the newest alarm is of a condition that had another text then."""
+    hq = vendor()
+    cpu = Condition(
+        key="cpu_above", severity=Severity.MAJOR, entity="cpu",
+        text=Name("CPU at {value} (limit {threshold})", "处理器 {value}，上限 {threshold}"),
+    )  # fmt: skip
+    table = ConditionTable((cpu, replace(cpu, key="fault", text=Name("Fault (1.1) {value} {value}", "故障"))))
+    rules = AlarmRules(texts={"33": Name("Gone", "离开")})
+    sources = AlarmSources(tables=lambda _: table, rules_of=lambda _: rules)
+    condition = {"device": GATEWAY.id, "active": True, "source": UpdateOrigin.CONDITION}
+    async with bench(tmp_path, hq, sources=sources) as parts:
+        await parts.hub.accept(
+            hq.update(
+                alarms=(
+                    alarm(
+                        1, name="cpu_above", alarm_key="cpu_above", description="处理器 97.5，上限 90",
+                        description_en="CPU at 97.5 (limit 90)", **condition,
+                    ),
+                    alarm(2, code=33, active=True, alarm_key="33", device=GATEWAY.id),
+                    alarm(
+                        3, name="fault", alarm_key="fault", description="其他",
+                        description_en="Fault (1+1) reported", **condition,
+                    ),
+                )
+            )
+        )  # fmt: skip
+        rows = (await parts.json(f"/api/alarms?lang={language}"))["alarms"]["rows"]
+    assert [row["text"] for row in rows] == texts
 
 
 @pytest.mark.parametrize("state", ["active", "past"])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
+from fleet2mqtt.alarms.handling import AlarmSources
 from fleet2mqtt.commands.calls import CallsInProgress
 from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
 from fleet2mqtt.commands.replies import Replies
@@ -145,13 +146,14 @@ def client_of(broker: Broker | None) -> MqttClient:
 
 
 @asynccontextmanager
-async def bench(
+async def bench(  # noqa: PLR0913 - what tests vary
     folder: Path,
     *vendors: Vendor,
     broker: Broker | None = None,
     limits: OutboxLimits | None = None,
     shown_outbox: Outbox | None = None,
     streams: Streams | None = None,
+    sources: AlarmSources | None = None,
 ) -> AsyncIterator[Bench]:
     """With a `broker` it is connected to it; each vendor has been polled once. The page reads `shown_outbox`."""
     tasks = asyncio.TaskGroup()
@@ -201,7 +203,12 @@ async def bench(
             status=status,
             pollers=pollers,
         )
-        alarm_list = AlarmList(manager=handling.manager, registry=registry, outbox=shown_outbox or outbox)
+        alarm_list = AlarmList(
+            manager=handling.manager,
+            registry=registry,
+            outbox=shown_outbox or outbox,
+            sources=sources or AlarmSources(),
+        )
         metrics = Metrics(hub, registry, handling.manager, mqtt, status, pollers, push_receiver, commands, latency)
         app = page.application(metrics, overview, alarm_list, status, mqtt, outbox, pollers, streams)
         async with TestClient(TestServer(app)) as client:
