@@ -54,6 +54,16 @@ def test_rule_with_kind_is_about_sub_devices_only() -> None:
     assert filtered(only, OWN, GATEWAY, LINE) == ["hq", "hq_1"]
 
 
+@pytest.mark.parametrize("rule", [Rule(group="north"), Rule(tag="vip"), Rule(location="oslo")])
+def test_rule_with_kind_compares_what_a_sub_device_has_from_its_device(rule: Rule) -> None:
+    rule = replace(rule, kind="line")
+    other = device("hq_2", groups={"s": "South"})
+    own = replace(LINE, id="hq_1_own", groups={"w": "West"}, tags=("plain",), location="Bergen")
+    devices = (OWN, GATEWAY, LINE, own, other, device("hq_2_fxo", via="hq_2", kind="line"))
+    assert filtered(Selection(include=(rule,)), *devices) == ["hq", "hq_1", "hq_1_fxo", "hq_2"]
+    assert filtered(Selection(exclude=(rule,)), *devices) == ["hq", "hq_1", "hq_1_own", "hq_2", "hq_2_fxo"]
+
+
 def test_kind_is_excluded_by_a_rule_without_other_attributes() -> None:
     assert Selection(exclude=(Rule(kind="line", name="*1"), Rule(kind="line"))).excludes_kind("line")
     assert not Selection(exclude=(Rule(kind="line", name="*1"), Rule(name="*"))).excludes_kind("line")
@@ -121,6 +131,25 @@ def test_device_that_moves_into_an_excluded_group_is_removed_and_returns() -> No
     assert running.registry.devices == {}
     running.accept(replace(GATEWAY), LINE)
     assert running.registry.devices.keys() == {"hq_1", "hq_1_fxo"}
+
+
+def test_sub_device_is_removed_when_its_device_moves_and_returns() -> None:
+    running = Running()
+    running.selection = Selection(exclude=(Rule(kind="line", group="South"),))
+    running.accept(GATEWAY, LINE)
+    running.accept(replace(GATEWAY, groups=None), LINE)
+    assert running.registry.devices.keys() == {"hq_1", "hq_1_fxo"}, "nothing is removed while groups are unknown"
+    moved = update(replace(GATEWAY, groups={"s": "South"}), LINE, requested_at=1.0)
+    assert running.registry.accept(moved, "now").removed == {"hq_1_fxo"}
+    running.accept(replace(GATEWAY), replace(LINE))
+    assert running.registry.devices.keys() == {"hq_1", "hq_1_fxo"}
+
+
+def test_rule_with_kind_added_to_a_running_fleet_compares_the_groups_of_the_device() -> None:
+    running = Running()
+    running.accept(LINE, GATEWAY)
+    running.selection = Selection(exclude=(Rule(kind="line", group="North"),))
+    assert running.registry.apply_selection("hq").removed == {"hq_1_fxo"}
 
 
 def test_rule_taken_away_lets_devices_return() -> None:

@@ -298,7 +298,7 @@ class Registry:
             return
         current = self.devices.get(id_)
         if not self._selection.selects(device):
-            if current is not None and device.groups is not None:
+            if current is not None and self._selection.knows_groups(device):
                 _LOG.info("%s is no longer selected by the options of %s: removed", id_, device.backend)
                 self._remove(id_, changes.removed)
             return
@@ -315,6 +315,17 @@ class Registry:
             changes.discovery_changed.add(id_)
         if current is not None and current.groups != merged.groups:
             changes.groups_changed.add(id_)
+        if current is not None and _compared(current) != _compared(merged) and self._selection.inherits(device.backend):
+            self._remove_excluded_sub_devices(id_, changes)
+
+    def _remove_excluded_sub_devices(self, id_: str, changes: Changes) -> None:
+        """Remove the sub-devices of a device that are no longer selected, as they have its groups, tags and location."""
+        below = self.sub_devices(id_)
+        for each in [each for each in self._top_down(self.devices[id_].backend) if each in below]:
+            device = self.devices.get(each)
+            if device is not None and not self._selection.selects(device) and self._selection.knows_groups(device):
+                _LOG.info("%s is no longer selected by the options of %s: removed", each, device.backend)
+                self._remove(each, changes.removed)
 
     def _is_outdated(self, id_: str, update: Update) -> bool:
         suspended = update.origin is UpdateOrigin.POLL and id_ in self._suspended
@@ -516,6 +527,10 @@ def _keep_values(current: Device, device: Device, keys: Collection[str]) -> dict
     state = {**device.state, **{key: current.state[key] for key in keys}}
     kept = {key: current.attributes[key] for key in keys if key in current.attributes and key not in device.attributes}
     return {"state": state, "attributes": {**kept, **device.attributes}} if kept else {"state": state}
+
+
+def _compared(device: Device) -> tuple[object, ...]:
+    return device.groups, device.tags, device.location
 
 
 def _state(device: Device) -> tuple[object, ...]:

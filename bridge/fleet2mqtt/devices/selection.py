@@ -32,7 +32,8 @@ class Rule:
 
     `id` (vendor id or device id), `name`, `model`, `group` (name or id), `tag` and `location` are patterns with `*`,
     `?` and `[…]`, compared without case. `kind` is the kind of a sub-device, such as `line`, or `group`; a rule without
-    it is about the devices that the vendor lists.
+    it is about the devices that the vendor lists. A sub-device without groups, tags or a location of its own has those
+    of the device through which it is connected.
     """
 
     id: str | None = None
@@ -147,6 +148,12 @@ class Selection:
         )
 
     @property
+    def inherits(self) -> bool:
+        """True if a rule compares sub-devices by what they may have from the device that connects them."""
+        rules = (rule for rule in (*self.include, *self.exclude) if rule.kind is not None)
+        return any(value is not None for rule in rules for value in (rule.group, rule.tag, rule.location))
+
+    @property
     def keeps_entities(self) -> bool:
         """True if the options leave all entities as the platform describes them."""
         return self.entities is Detail.STANDARD and not self.overrides and not self.unpolled
@@ -177,17 +184,41 @@ class SelectionFilter:
         self._selection_of = selection_of
         self._excluded: dict[str, str] = {}
         """Ids of devices that are not selected, and their backends: their sub-devices are not selected either."""
+        self._connecting: dict[str, Device] = {}
+        """Devices by id, with what they inherited, of backends with rules that compare sub-devices by it."""
         self._tables: dict[tuple[str, int], tuple[EntityDescriptions, EntityDescriptions]] = {}
 
     def selects(self, device: Device) -> bool:
         """Return True if a device is polled in detail and published."""
         selection = self._selection_of(device.backend)
-        selected = device.via not in self._excluded and selection.selects(device)
+        complete = self._complete(device) if selection.inherits else device
+        selected = device.via not in self._excluded and selection.selects(complete)
         if selected:
             self._excluded.pop(device.id, None)
         else:
             self._excluded[device.id] = device.backend
         return selected
+
+    def inherits(self, backend: str) -> bool:
+        """Return True if a rule compares sub-devices by what they may have from the device that connects them."""
+        return self._selection_of(backend).inherits
+
+    def knows_groups(self, device: Device) -> bool:
+        """Return True if the groups of a device are known, those that it has from another included."""
+        return device.groups is not None and self._connecting.get(device.id, device).groups is not None
+
+    def _complete(self, device: Device) -> Device:
+        """Return a device with the groups, tags and location of the one that connects it, where it has none itself."""
+        connecting = self._connecting.get(device.via or "")
+        if connecting is not None:
+            device = replace(
+                device,
+                groups=connecting.groups if device.groups == {} else device.groups,
+                tags=device.tags or connecting.tags,
+                location=connecting.location if device.location is None else device.location,
+            )
+        self._connecting[device.id] = device
+        return device
 
     def area_of(self, device: Device) -> str | None:
         """Return the area to suggest for a device."""
@@ -212,4 +243,5 @@ class SelectionFilter:
     def reset(self, backend: str) -> None:
         """Forget what was decided by the former options of a backend."""
         self._excluded = {id_: name for id_, name in self._excluded.items() if name != backend}
+        self._connecting = {id_: each for id_, each in self._connecting.items() if each.backend != backend}
         self._tables = {key: tables for key, tables in self._tables.items() if key[0] != backend}

@@ -55,11 +55,12 @@ async def test_backend_without_the_option_has_no_subscription() -> None:
 async def test_topics_stand_below_the_key_unless_they_name_it() -> None:
     assert (await subscription_of()).kinds == {"view-key-1/+/attributes": "attributes"}
     topics = {"attributes": None, "online": "open/{key}/+/online", "alarm": "+/alarm", "reply": "+/command_reply"}
-    subscription = await subscription_of(topics=topics)
+    subscription = await subscription_of(topics=topics | {"data": "+/data"})
     assert subscription.kinds == {
         "open/view-key-1/+/online": "online",
         "view-key-1/+/alarm": "alarm",
         "view-key-1/+/command_reply": "reply",
+        "view-key-1/+/data": "data",
     }
     assert (subscription.username, subscription.password) == ("view-key-1", "view-secret-1")
     assert (subscription.ca, subscription.verify) == (None, True)

@@ -17,7 +17,7 @@ from fleet2mqtt.sdk.api import SECRET, Context, Subscription
 
 KEY = "{key}"
 """Stands for the ProjectViewKey in a topic."""
-KINDS = ("attributes", "online", "alarm", "event", "reply")
+KINDS = ("attributes", "online", "alarm", "event", "reply", "data")
 """The kinds of messages, which are kinds of pushes."""
 REFRESH = ("devices", "attributes")
 """Sources that are polled at once when the connection is lost."""
