@@ -5,7 +5,8 @@
 Vendors push numbered alarms as fast as they are answered, some of them again, while the broker is cut off, frozen,
 swallowed up or killed, or swallows, refuses or closes the connection over messages, and the bridge is killed, at random
 moments. In the end everything is up again, and every alarm
-that was answered with 200 must have been published, under one number (`seq`) for each id.
+that was answered with 200 must have been published, under one number (`seq`) for each id. Meanwhile an operator
+acknowledges, shelves and closes alarms; each change that was answered must have been published under its number, too.
 
 Whoever counts what is published is subscribed with QoS 0: mosquitto writes to such a subscriber before it acknowledges,
 so what it acknowledged before it was killed has been counted. Nobody reaches the broker before the counter does.
@@ -20,9 +21,10 @@ import random
 import sys
 import tempfile
 import threading
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
 VENDORS = 6
 REPEATED = 0.1  # the share of pushes that were made before
 SECRET = "push-secret"
-EVENTS = "fleet2mqtt/alarm/event/#"
+EVENTS, SUPPRESSED = "fleet2mqtt/alarm/event/#", "fleet2mqtt/alarm/suppressed/#"
+REQUESTS, RESPONSES = "fleet2mqtt/bridge/request/", "fleet2mqtt/bridge/response/"
+ACTIONS = ("alarm_acknowledge", "alarm_unacknowledge", "alarm_shelve", "alarm_unshelve", "alarm_close")
 
 
 class Outage(StrEnum):
@@ -75,12 +79,16 @@ class Tally:
     attempts: int = 0
     heard: set[str] = field(default_factory=set)
     published: Counter[tuple[str, int]] = field(default_factory=Counter)
+    changes: Counter[tuple[str, int]] = field(default_factory=Counter)
+    answered: set[tuple[str, int]] = field(default_factory=set)
+    """Operators' changes that were answered: id of the alarm, and number of the change."""
+    newest: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     outages: Counter[Outage] = field(default_factory=Counter)
 
     @property
     def lost(self) -> set[str]:
-        """Answered with 200, never published."""
-        return self.acknowledged - self.heard
+        """Answered with 200, or a change that was answered, and never published."""
+        return (self.acknowledged - self.heard) | {f"{id_} {seq}" for id_, seq in self.answered - self.changes.keys()}
 
     @property
     def duplicates(self) -> int:
@@ -99,7 +107,7 @@ class Tally:
     def shared(self) -> dict[int, list[str]]:
         """Numbers with more than one id."""
         ids = defaultdict(list)
-        for id_, seq in self.published:
+        for id_, seq in (*self.published, *self.changes):
             ids[seq].append(id_)
         return {seq: names for seq, names in ids.items() if len(names) > 1}
 
@@ -111,6 +119,8 @@ class Tally:
             "alarms made": self.attempts,
             "acknowledged": len(self.acknowledged),
             "published": len(self.published),
+            "changes answered": len(self.answered),
+            "changes published": len(self.changes),
             "duplicates, same seq": self.duplicates,
             "ids with two seqs": len(self.torn),
             "seqs with two ids": len(self.shared),
@@ -203,19 +213,38 @@ class Site:
             assert accepted, "a push that is answered is taken in"
             self.tally.acknowledged.add(f"hq:{alarm['id']}")
 
+    async def operate(self) -> None:
+        """An operator: changes alarms that were just published, at random, until cancelled."""
+        while True:
+            await asyncio.sleep(self.rng.uniform(0, 0.05))
+            if self.counter is None or not self.tally.newest:
+                continue
+            action = self.rng.choice(ACTIONS)
+            request = {"id": self.rng.choice(tuple(self.tally.newest)), "operator": "soak"}
+            if action == "alarm_shelve":
+                request["until"] = (datetime.now(UTC) + timedelta(seconds=self.rng.uniform(0.5, 3))).isoformat()
+            self.counter.publish(REQUESTS + action, json.dumps(request))
+
     def _count(self) -> paho.Client:
         subscribed = threading.Event()
         client = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
         client.on_subscribe = lambda *_: subscribed.set()
 
         def count(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-            event = json.loads(message.payload)
-            self.tally.heard.add(event["id"])
-            self.tally.published[event["id"], event["seq"]] += 1
+            body = json.loads(message.payload)
+            if message.topic.startswith(RESPONSES):
+                if body["status"] == "ok" and body["data"]["changed"]:
+                    self.tally.answered.add((body["data"]["alarm"]["id"], body["data"]["seq"]))
+            elif body["type"] == "raised":
+                self.tally.heard.add(body["id"])
+                self.tally.published[body["id"], body["seq"]] += 1
+                self.tally.newest.append(body["id"])
+            else:
+                self.tally.changes[body["id"], body["seq"]] += 1
 
         client.on_message = count
         client.connect(HOST, self.broker.port)
-        client.subscribe(EVENTS, qos=0)
+        client.subscribe([(EVENTS, 0), (SUPPRESSED, 0), *((RESPONSES + action, 0) for action in ACTIONS)])
         client.loop_start()
         assert subscribed.wait(PATIENCE), "mosquitto did not confirm a subscription"
         return client
@@ -240,11 +269,12 @@ async def soak(folder: Path, rounds: int, seed: int) -> Tally:
     """Let it rain for so many rounds; gives what became of the alarms."""
     async with open_site(folder, seed) as site:
         async with asyncio.TaskGroup() as group:
-            vendors = [group.create_task(site.push(), name=f"vendor {n}") for n in range(VENDORS)]
+            others = [group.create_task(site.push(), name=f"vendor {n}") for n in range(VENDORS)]
+            others.append(group.create_task(site.operate(), name="operator"))
             for _ in range(rounds):
                 await one_round(site)
-            for vendor in vendors:
-                vendor.cancel()
+            for other in others:
+                other.cancel()
         async with started(site):
             with suppress(TimeoutError):  # whoever asked looks at the tally
                 await wait_until(lambda: not site.tally.lost, "the rest", PATIENCE)
@@ -285,7 +315,12 @@ async def open_site(folder: Path, seed: int) -> AsyncIterator[Site]:
     broker, push_port = Broker(directory=folder / "broker", extra="max_queued_messages 0"), free_port()
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(PacketProxy(broker.port))
-        backend = {"platform": "ums", "url": f"http://{HOST}:{free_port()}", "push": {"secret": SECRET}}
+        backend = {
+            "platform": "ums",
+            "url": f"http://{HOST}:{free_port()}",
+            "push": {"secret": SECRET},
+            "alarms": {"recovers": {"raised": 33, "by": 34}},
+        }
         config = write(
             folder,
             mqtt={"host": HOST, "port": proxy.port},

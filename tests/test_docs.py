@@ -110,7 +110,7 @@ def commands() -> dict[str, set[str]]:
     for page in PAGES:
         shell = "\n".join(body for language, body in _FENCE.findall(text_of(page)) if language in {"sh", "ini"})
         for line in (*shell.splitlines(), *_CODE.findall(prose(page))):
-            if found := re.search(r"(?:^|[/=])fleet2mqtt (-{0,2}[a-z]\S*)(.*)", line):
+            if found := re.search(r"(?:^|[/=])fleet2mqtt (-{0,2}[a-z]\S*(?: test)?)(.*)", line):
                 told.setdefault(found[1], set()).update(re.findall(r"(?<=\s)--?[a-z][a-z-]*", found[2]))
     return told
 
@@ -118,7 +118,7 @@ def commands() -> dict[str, set[str]]:
 @pytest.mark.parametrize("command", sorted(commands()))
 async def test_commands_exist(command: str) -> None:
     process = await create_subprocess_exec(
-        *(sys.executable, "-m", "fleet2mqtt", command, "--help"), stdout=PIPE, stderr=PIPE, cwd=ROOT
+        *(sys.executable, "-m", "fleet2mqtt", *command.split(), "--help"), stdout=PIPE, stderr=PIPE, cwd=ROOT
     )
     shown, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
