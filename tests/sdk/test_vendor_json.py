@@ -230,3 +230,14 @@ def test_vendor_models_with_blank_and_missing_field_differ() -> None:
     assert missing == Shape.model_validate({"needed": 1})
     assert hash(missing) == hash(Shape.model_validate({"needed": 1}))
     assert missing != "text"
+
+
+def test_models_share_the_set_of_their_fields_and_copies_do_not() -> None:
+    class Row(vendor_json.WireModel):
+        a: vendor_json.Text = None
+        b: vendor_json.Text = None
+
+    first, second, other = (Row.model_validate(item) for item in ({"a": "1"}, {"a": "2"}, {"b": "1"}))
+    assert first.model_fields_set is second.model_fields_set
+    assert first.model_copy(update={"b": "2"}).model_fields_set == {"a", "b"}
+    assert (second.model_fields_set, other.model_fields_set) == ({"a"}, {"b"})
