@@ -319,9 +319,9 @@ class Registry:
             self._remove_excluded_sub_devices(id_, changes)
 
     def _remove_excluded_sub_devices(self, id_: str, changes: Changes) -> None:
-        """Remove the sub-devices of a device that are no longer selected, as they have its groups, tags and location."""
+        """Remove the sub-devices of a device that the options exclude by what they have from it."""
         below = self.sub_devices(id_)
-        for each in [each for each in self._top_down(self.devices[id_].backend) if each in below]:
+        for each in filter(below.__contains__, self._top_down(self.devices[id_].backend)):
             device = self.devices.get(each)
             if device is not None and not self._selection.selects(device) and self._selection.knows_groups(device):
                 _LOG.info("%s is no longer selected by the options of %s: removed", each, device.backend)
