@@ -28,7 +28,7 @@ LAYERS = (
     ("publishing",),
     ("alarms",),
     ("hub",),
-    ("polling", "push", "commands"),
+    ("polling", "push", "commands", "notify"),
     ("ops",),
     ("web",),
     ("unit",),
@@ -39,6 +39,8 @@ LAYERS = (
 )
 PLATFORMS_MAY_IMPORT = {"errors", "devices", "sdk", "redaction", "storage"}
 LIBRARIES_BELONG_TO = {
+    "apprise": {"config", "notify"},
+    "jinja2": {"config", "notify"},
     "msgspec": {"sdk"},
     "paho": {"mqtt"},
     "mqtt5": {"mqtt"},

@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -40,6 +40,7 @@ from fleet2mqtt.devices.selection import SelectionFilter
 from fleet2mqtt.errors import ConfigError, OutboxError
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.mqtt import Message, MqttClient, Settings, TlsFiles, embedded_broker
+from fleet2mqtt.notify.notifier import Notifier
 from fleet2mqtt.ops.alarm_requests import AlarmRequests
 from fleet2mqtt.ops.backend_status import BackendStatus
 from fleet2mqtt.ops.base_topic import BaseTopicMonitor
@@ -147,7 +148,9 @@ def _log_start(config: Config) -> None:
         _LOG.warning("%s", warning)
 
 
-def build(config: Config, broker: models.MqttConfig, storage: Storage, log: MqttLog, restart: Restart) -> Application:
+def build(  # noqa: PLR0915 - each component is one statement
+    config: Config, broker: models.MqttConfig, storage: Storage, log: MqttLog, restart: Restart
+) -> Application:
     """Construct the components of the bridge, dependencies first. Raises ConfigError for unusable TLS files."""
     outbox, instance = storage.outbox, storage.instance
     topics = Topics(config.base_topic, config.discovery.prefix)
@@ -185,17 +188,25 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         republish_info=partial(publisher.republish, topics.bridge("info")),
     )
     alarm_sources = AlarmSources(tables=active.conditions_of, rules_of=active.rules_of, language=config.language)
+    on_events: list[Callable[[], None]] = [alarm_publisher.wake]
+
+    def wake() -> None:
+        for on_event in on_events:
+            on_event()
+
     alarms = AlarmHandling(
         outbox,
         registry,
         publisher,
         topics,
         windows,
-        alarm_publisher.wake,
+        wake,
         AlarmOptions(max_shelve=config.alarms.max_shelve, suppression_delay=config.alarms.suppression_delay),
         alarm_sources,
     )
-    hub = Hub(outbox, registry, publisher, topics, alarms, alarm_publisher.wake)
+    notifier = Notifier(config.notify.values(), config.language, outbox, registry, alarms.manager.records)
+    on_events.append(notifier.wake)
+    hub = Hub(outbox, registry, publisher, topics, alarms, wake)
 
     replies = Replies(publisher, topics)
     limits = CommandLimits(**asdict(config.commands))
@@ -234,6 +245,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         counters=(publisher.dropped, alarm_publisher.dropped, refused_commands),
         log_dropped=lambda: log.dropped,
         other_bridge=lambda: base_topic.other,
+        notifications=notifier.figures,
     )
     group_devices = GroupDevices(hub, registry, ids, active.running_selection)
     own_entities = bridge_entities(partial(_announce, publisher))
@@ -293,6 +305,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         publisher=publisher,
         alarm_publisher=alarm_publisher,
         alarms=alarms,
+        notifier=notifier,
         hub=hub,
         base_topic=base_topic,
         former_topics=former_topics,
@@ -325,6 +338,7 @@ class Application:
     publisher: Publisher
     alarm_publisher: AlarmPublisher
     alarms: AlarmHandling
+    notifier: Notifier
     hub: Hub
     base_topic: BaseTopicMonitor
     former_topics: FormerTopics
@@ -400,6 +414,7 @@ class Application:
         loops.start(self.alarms.manager.run(), "alarm manager")
         loops.start(self.alarms.evaluator.run(self.hub.accept), "conditions")
         loops.start(self.alarms.expiry.run(self.hub.accept), "alarm expiry")
+        loops.start(self.notifier.run(), "notifications")
         loops.start(self.backend_status.run(), "backend health")
         loops.start(self.inventory.run(), "inventory")
         loops.start(self.group_devices.run(), "group devices")

@@ -26,7 +26,7 @@ from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.sdk.api import platforms
 
 EXAMPLE = Path(__file__).parents[2] / "fleet2mqtt.example.yaml"
-SECRETS = "mqtt_password: sesame\nproxy_authorization: Basic sesame\nums_push: sesame-sesame\n"
+SECRETS = "mqtt_password: sesame\nproxy_authorization: Basic sesame\nums_push: sesame-sesame\nduty_url: json://a\n"
 
 
 @pytest.fixture

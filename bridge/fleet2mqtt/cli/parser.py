@@ -1,4 +1,4 @@
-"""The command line: `fleet2mqtt run | check | dump | alarms | demo | simulate`."""
+"""The command line: `fleet2mqtt run | check | dump | alarms | notify | demo | simulate`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fleet2mqtt import __version__
-from fleet2mqtt.cli import alarms, check, demo, dump, run, simulate
+from fleet2mqtt.cli import alarms, check, demo, dump, notify, run, simulate
 from fleet2mqtt.cli.process import FAILED, INTERRUPTED, WRONG, use_utf8
 from fleet2mqtt.errors import BridgeError, ConfigError
 from fleet2mqtt.sdk.api import platforms
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_dump(commands)
     _add_alarms(commands)
+    _add_notify(commands)
     _add_demo(commands)
     _add_simulate(commands)
     return parser
@@ -118,6 +119,18 @@ def _add_alarms(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_config(test)
     _add_log(test, "warning")
     test.set_defaults(run=alarms.test)
+
+
+def _add_notify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "notify",
+        help="test the notification targets",
+        description="Send a test message to each target of notify: and print a line for each.",
+    )
+    parser.add_argument("action", metavar="ACTION", choices=("test",), help="test")
+    _add_config(parser)
+    _add_log(parser, "warning")
+    parser.set_defaults(run=notify.run)
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

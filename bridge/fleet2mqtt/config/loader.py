@@ -15,7 +15,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from fleet2mqtt.config import actions, alarm_options, validators, yaml_reader
+from fleet2mqtt.config import actions, alarm_options, notify_options, validators, yaml_reader
 from fleet2mqtt.config.models import (
     BASE_TOPIC,
     PREFIX,
@@ -136,6 +136,7 @@ def _options(folder: Path, platforms: Platforms) -> dict[Any, Any]:
         vol.Optional("push"): _section_of(partial(replace, PUSH), push),
         vol.Optional("web"): _section_of(partial(replace, WEB), listen),
         vol.Optional("alarms"): _section_of(AlarmConfig, alarms),
+        vol.Optional("notify"): notify_options.targets,
         vol.Optional("commands"): _section_of(CommandConfig, commands),
         vol.Required("backends", msg=f"missing; {_BACKENDS}"): partial(_backends, folder=folder, platforms=platforms),
     }

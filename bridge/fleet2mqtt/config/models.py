@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import time
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
 from fleet2mqtt.devices.alarm_rules import NO_RULES, AlarmRules
 from fleet2mqtt.devices.conditions import ConditionOptions
-from fleet2mqtt.devices.selection import DEFAULT, Selection
+from fleet2mqtt.devices.model import Severity
+from fleet2mqtt.devices.selection import DEFAULT, Rule, Selection
 from fleet2mqtt.redaction import SECRET_KEYS
 
 Network = IPv4Network | IPv6Network
 
 BASE_TOPIC = "fleet2mqtt"
 PREFIX = "homeassistant"
+_TOKEN_LENGTH = 8
 EVERYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
@@ -143,6 +149,40 @@ class AlarmConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuietHours:
+    """Hours of each day, in a time zone, in which only alarms of the severities in `but` are notified at once."""
+
+    start: time
+    end: time
+    zone: ZoneInfo
+    but: frozenset[Severity] = frozenset((Severity.CRITICAL,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifyConfig:
+    """One target of notifications. `include` and `exclude` select devices; sub-devices with them.
+
+    An alarm is notified after `delay` seconds, and again every `escalate_after` seconds, `escalate_repeat` times, while
+    it is active and not acknowledged. More than `storm_count` within `storm_within` seconds become one digest.
+    """
+
+    name: str
+    url: Secret
+    include: tuple[Rule, ...] = ()
+    exclude: tuple[Rule, ...] = ()
+    severities: frozenset[Severity] = frozenset(Severity) - {Severity.CLEARED}
+    quiet_hours: QuietHours | None = None
+    storm_count: int = 20
+    storm_within: float = 60.0
+    delay: float = 0.0
+    escalate_after: float | None = None
+    escalate_repeat: int = 1
+    language: Language | None = None
+    title: str | None = None
+    body: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandConfig:
     """Bounds of commands: age and duration of the read-back in seconds, and number of waiting commands."""
 
@@ -197,6 +237,7 @@ class Config:
     web: ListenConfig = WEB
     alarms: AlarmConfig = field(default_factory=AlarmConfig)
     commands: CommandConfig = field(default_factory=CommandConfig)
+    notify: Mapping[str, NotifyConfig] = field(default_factory=dict)
     backends: Mapping[str, BackendConfig]
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -207,12 +248,27 @@ def hidden(config: Config) -> Iterator[str]:
     """Yield the texts that are secret wherever they are in a configuration."""
     if config.mqtt and config.mqtt.password:
         yield config.mqtt.password.reveal()
+    for target in config.notify.values():
+        yield from _hidden_parts(target.url.reveal())
     for each in config.backends.values():
         if each.push:
             yield each.push.secret.reveal()
         yield from each.secrets
         yield from each.options["headers"].values()
         yield from _hidden_options(each.options)
+
+
+def _hidden_parts(url: str) -> Iterator[str]:
+    """Yield the URL of a notification target and its parts that may be a token or a password."""
+    yield url
+    _, _, rest = url.partition("://")
+    login, at, _ = rest.rpartition("@")
+    if at and (password := login.partition(":")[2]):
+        yield from {password, unquote(password)}
+    for part in re.split(r"[/:@?&=]+", rest):
+        is_host = re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", part)
+        if len(part) >= _TOKEN_LENGTH and re.search(r"\d", part) and not is_host:
+            yield from {part, unquote(part)}
 
 
 def _hidden_options(options: Mapping[str, Any]) -> Iterator[str]:

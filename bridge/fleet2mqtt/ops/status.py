@@ -35,6 +35,8 @@ class Status:
     log_dropped: Callable[[], int]
     other_bridge: Callable[[], str | None] = lambda: None
     """Returns the id of another bridge on the base topic, None without one."""
+    notifications: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
+    """Returns the figures of each notification target."""
     started_at: datetime = field(default_factory=now)
     started: float = field(default_factory=time.monotonic)
     """The start by a clock that nobody sets."""
@@ -59,6 +61,7 @@ class Status:
 
     def health(self) -> dict[str, Any]:
         """Return the content of `bridge/health`: times in seconds, sizes in bytes."""
+        notifications = self.notifications()
         oldest, age = self.outbox.oldest, self.mqtt.oldest_unacknowledged_age
         return {
             "started_at": stamp(self.started_at),
@@ -81,6 +84,7 @@ class Status:
             "other_bridge": self.other_bridge(),
             "loop_lag": round(self.loop_lag, 4),
             "rss": rss(),
+            **({"notifications": notifications} if notifications else {}),
         }
 
     def dropped(self) -> dict[str, int]:

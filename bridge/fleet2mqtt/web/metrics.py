@@ -82,6 +82,7 @@ class Metrics:
         health = self._status.health()
         yield from self._of_alarms(health)
         yield from self._of_active_alarms()
+        yield from self._of_notifications()
         yield from self._of_backends()
         yield from self._of_mqtt()
         yield from self._of_process(health)
@@ -134,6 +135,17 @@ class Metrics:
             "Time since the bridge received the oldest active alarm that is not acknowledged; 0 without any",
             0 if oldest is None else max(0.0, (datetime.now(UTC) - oldest).total_seconds()),
         )
+
+    def _of_notifications(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            f"{PREFIX}_notifications", "Attempts to notify by result", labels=("target", "result")
+        )
+        queued = GaugeMetricFamily(f"{PREFIX}_notifications_queued", "Notifications that wait", labels=("target",))
+        for name, figures in self._status.notifications().items():
+            for result in ("sent", "failed"):
+                family.add_metric((name, result), figures[result])
+            queued.add_metric((name,), figures["queued"])
+        yield from (family, queued)
 
     def _of_backends(self) -> Iterator[Metric]:
         labels = ("backend", "endpoint")

@@ -1,0 +1,220 @@
+"""State of one notification target: what was notified, what waits, and how far the events were read."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from fleet2mqtt.alarms.records import AlarmId, AlarmRecord, EventType, alarm_id
+from fleet2mqtt.config.models import NotifyConfig, QuietHours
+from fleet2mqtt.devices.model import Severity
+from fleet2mqtt.outbox import AlarmEvent
+
+MAX_QUEUE = 200
+MAX_OPEN = 2_000
+"""Alarms whose ends are notified and which escalate; of more, raises are notified and ends are not."""
+MAX_EXAMPLES = 10
+LONGEST_STORM = 10
+"""A digest is sent after so many times `storm_within` at the latest."""
+_KEPT = ("id", "seq", "backend", "device", "device_name", "line", "severity", "level", "code", "name", "alarm_type",
+         "description", "description_en", "raised_at", "source")  # fmt: skip
+
+
+@dataclass(slots=True, kw_only=True)
+class Notified:
+    """An alarm that was notified `count` times; `due` is when it is notified again, None for never."""
+
+    body: dict[str, Any]
+    count: int = 0
+    due: float | None = None
+    active: bool = True
+    """False for an alarm whose vendor reports no end."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Digest:
+    """What is notified in one message: numbers by severity, and the first alarms. Times are epoch seconds."""
+
+    since: float
+    due: float
+    raised: dict[str, int] = field(default_factory=dict)
+    cleared: int = 0
+    reminders: int = 0
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Count one notification."""
+        if kind == "cleared":
+            self.cleared += 1
+        elif kind == "reminder":
+            self.reminders += 1
+        else:
+            self.raised[body["severity"]] = self.raised.get(body["severity"], 0) + 1
+        if kind != "cleared" and len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(dict(body))
+
+
+class TargetState:
+    """Decides what a target is told. `selects` returns True for the id of a device that it is about.
+
+    `find` returns the record of an active alarm. Times are epoch seconds: they outlive restarts.
+    """
+
+    def __init__(
+        self, config: NotifyConfig, selects: Callable[[str], bool], find: Callable[[AlarmId], AlarmRecord | None]
+    ) -> None:
+        self._config = config
+        self._selects = selects
+        self._find = find
+        self.seq = 0
+        self.number = 0
+        """Number of the last message."""
+        self.queue: deque[dict[str, Any]] = deque()
+        self.open: dict[str, Notified] = {}
+        self.digest: Digest | None = None
+        self._recent: deque[float] = deque(maxlen=config.storm_count)
+
+    def load(self, text: str) -> None:
+        """Continue with what `dump` returned."""
+        stored = orjson.loads(text)
+        self.seq, self.number = stored["seq"], stored["number"]
+        self.queue.extend(stored["queue"])
+        self.open = {key: Notified(**each) for key, each in stored["open"].items()}
+        self.digest = Digest(**stored["digest"]) if stored["digest"] else None
+        self._recent.extend(stored["recent"])
+
+    def dump(self) -> str:
+        """Return the state as JSON."""
+        return orjson.dumps(
+            {
+                "seq": self.seq,
+                "number": self.number,
+                "queue": list(self.queue),
+                "open": {key: asdict(each) for key, each in self.open.items()},
+                "digest": asdict(self.digest) if self.digest else None,
+                "recent": list(self._recent),
+            }
+        ).decode()
+
+    @property
+    def empty(self) -> bool:
+        """True if nothing waits and no alarm is followed: then only `seq` is worth storing."""
+        return not (self.queue or self.open or self.digest)
+
+    def take(self, event: AlarmEvent, now: float) -> bool:
+        """Take the next event of the outbox; return True if that changed more than how far was read."""
+        self.seq = event.seq
+        if event.backlog:
+            return False
+        key = "\n".join(alarm_id(event))
+        type_ = event.body["type"]
+        uncovers = type_ in {EventType.UNSHELVED, EventType.UNSUPPRESSED}
+        if event.cleared or (uncovers and event.body.get("state") == "cleared"):
+            return self._end(key, event, now)
+        known = self.open.get(key)
+        if known is not None and type_ in {EventType.ACKNOWLEDGED, EventType.UNACKNOWLEDGED}:
+            after = self._config.escalate_after if known.count else self._config.delay
+            known.due = now + after if type_ == EventType.UNACKNOWLEDGED and after else None
+            return True
+        if (type_ != EventType.RAISED and not uncovers) or not self._wants(event, known):
+            return False
+        self._raise(key, event, now)
+        return True
+
+    def _wants(self, event: AlarmEvent, known: Notified | None) -> bool:
+        """Return True for an alarm that is not withheld, not known yet, and selected."""
+        record = self._find(alarm_id(event))
+        withheld = event.suppressed or (record is not None and record.flapping)
+        if withheld or (known is not None and known.body["id"] == event.id):
+            return False
+        return event.severity in self._config.severities and self._selects(event.device)
+
+    def _raise(self, key: str, event: AlarmEvent, now: float) -> None:
+        alarm = Notified(body={name: event.body.get(name) for name in _KEPT}, active=event.active)
+        if self._config.delay:
+            alarm.due = event.received_at.timestamp() + self._config.delay
+        else:
+            self._notify(alarm, now)
+        if (alarm.active or alarm.due is not None) and (key in self.open or len(self.open) < MAX_OPEN):
+            self.open[key] = alarm
+        elif not alarm.count:  # too many to wait for: better now than never
+            self._notify(alarm, now)
+
+    def _end(self, key: str, event: AlarmEvent, now: float) -> bool:
+        alarm = self.open.pop(key, None)
+        if alarm is not None and alarm.count:
+            self._emit("cleared", alarm.body | {"cleared_at": event.body["raised_at"]}, now)
+        return alarm is not None
+
+    def _notify(self, alarm: Notified, now: float) -> None:
+        self._emit("reminder" if alarm.count else "raised", alarm.body, now)
+        alarm.count += 1
+        again = self._config.escalate_after is not None and alarm.count <= self._config.escalate_repeat
+        alarm.due = now + (self._config.escalate_after or 0) if again else None
+
+    def _emit(self, kind: str, body: dict[str, Any], now: float) -> None:
+        quiet = self._config.quiet_hours
+        urgent = quiet is not None and Severity(body["severity"]) in quiet.but and is_quiet(quiet, now)
+        silent = quiet is not None and not urgent and is_quiet(quiet, now)
+        within = self._config.storm_within
+        storm = len(self._recent) == self._config.storm_count and now - self._recent[0] < within
+        gathering = self.digest is not None and not urgent
+        if not (silent or storm or gathering or len(self.queue) >= MAX_QUEUE):
+            self._recent.append(now)
+            self._append({"kind": kind, "alarm": body})
+            return
+        if self.digest is None:
+            self.digest = Digest(since=now, due=now)
+        if not silent:
+            self.digest.due = min(now + within, self.digest.since + LONGEST_STORM * within)
+        self.digest.add(kind, body)
+
+    def _append(self, message: dict[str, Any]) -> None:
+        self.number += 1
+        self.queue.append(message | {"number": self.number})
+
+    def advance(self, now: float) -> bool:
+        """Notify what is due: escalations, and a digest once its storm or the quiet hours are over."""
+        changed = False
+        for key, alarm in tuple(self.open.items()):
+            if alarm.due is not None and alarm.due <= now:
+                changed = True
+                self._escalate(key, alarm, now)
+        quiet = self._config.quiet_hours
+        if self.digest is None or self.digest.due > now or (quiet is not None and is_quiet(quiet, now)):
+            return changed
+        if len(self.queue) < MAX_QUEUE:
+            digest, self.digest = self.digest, None
+            self._append({"kind": "digest", "digest": asdict(digest)})
+            changed = True
+        return changed
+
+    def _escalate(self, key: str, alarm: Notified, now: float) -> None:
+        device, _, name = key.partition("\n")
+        record = self._find((device, name))
+        if record is not None and (record.withheld or record.flapping):
+            alarm.due = now + max(self._config.escalate_after or 0, 60)
+        elif (record is None and alarm.active) or (record is not None and record.acknowledged):
+            alarm.due = None  # its end is among the events to come
+        else:
+            self._notify(alarm, now)
+            if not alarm.active and alarm.due is None:
+                del self.open[key]
+
+    def next_due(self) -> float | None:
+        """Return when `advance` has something to do, None for nothing."""
+        due = [alarm.due for alarm in self.open.values() if alarm.due is not None]
+        return min([*due, *([self.digest.due] if self.digest else [])], default=None)
+
+
+def is_quiet(hours: QuietHours, now: float) -> bool:
+    """Return True within quiet hours, which may span midnight."""
+    clock = datetime.fromtimestamp(now, hours.zone).time()
+    if hours.start <= hours.end:
+        return hours.start <= clock < hours.end
+    return clock >= hours.start or clock < hours.end
