@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
-from homeassistant.core import CoreState, HomeAssistant
+from homeassistant.core import CoreState, HomeAssistant, SupportsResponse
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 from pytest_homeassistant_custom_component.common import async_fire_time_changed, async_mock_service
@@ -18,6 +19,8 @@ from tests.integration.bridge import alarm
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from homeassistant.core import ServiceCall
 
 MISSED = 150
@@ -237,3 +240,169 @@ async def test_notification_of_many_alarms_loses_none(hass: HomeAssistant, told:
     hass.states.async_set("test.go", "on")
     await acting(hass, 0)
     assert len(told) == MISSED
+
+
+class Bridge:
+    """The bridge as the blueprints ask it, by `fleet2mqtt.request` and `fleet2mqtt.fxo_test`."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        self.alarm: dict[str, Any] | None = {}
+        self.history: list[dict[str, Any]] = []
+        self.devices: list[dict[str, str]] = []
+        self.lines: dict[str, list[dict[str, str]]] = {}
+        self.asked: list[dict[str, Any]] = []
+        for name, answer in (("request", self._request), ("fxo_test", self._test)):
+            hass.services.async_register("fleet2mqtt", name, answer, supports_response=SupportsResponse.OPTIONAL)
+
+    async def _request(self, call: ServiceCall) -> Any:
+        name, asked = call.data["action"], call.data["arguments"]
+        self.asked.append({"action": name, **asked})
+        answers: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "alarm": self._alarm,
+            "alarms": self._alarms,
+            "device_list": lambda asked: {"devices": self.devices[asked["offset"] :][: asked["limit"]]},
+        }
+        return {"backend": call.data.get("backend"), "data": answers[name](asked)}
+
+    async def _test(self, call: ServiceCall) -> Any:
+        if call.data["device_mac"] not in self.lines:
+            raise HomeAssistantError("the gateway is offline")
+        return {"backend": call.data["backend"], "data": {"detects": self.lines[call.data["device_mac"]]}}
+
+    def _alarm(self, _: dict[str, Any]) -> Any:
+        if self.alarm is None:
+            raise HomeAssistantError("the bridge is offline")
+        state = {"state": "active", "acknowledged": False, "shelved_until": None, "suppressed_by": None}
+        return {"alarm": state | self.alarm}
+
+    def _alarms(self, asked: dict[str, Any]) -> Any:
+        found = [
+            each for each in self.history if each["seq"] > asked["after"] and each["severity"] in asked["severity"]
+        ]
+        page = found[: asked["limit"]]
+        return {
+            "alarms": page,
+            "more": len(found) > len(page),
+            "after": page[-1]["seq"] if page else asked["after"],
+            "last_seq": self.history[-1]["seq"] if self.history else 0,
+        }
+
+
+@pytest.fixture
+def asked(hass: HomeAssistant) -> Bridge:
+    return Bridge(hass)
+
+
+LEVEL = tell("{{ level }} {{ title }}|{{ message }}")
+
+
+async def escalation(hass: HomeAssistant, **inputs: Any) -> None:
+    acts = {"actions": [LEVEL], "escalation_actions": [LEVEL], "wait": {"minutes": 10}, "escalations": 2}
+    await automate(hass, "alarm_escalation", **{"bridge": "entry", **acts, **inputs})
+
+
+async def test_escalation_until_the_most_often(hass: HomeAssistant, told: list[ServiceCall], asked: Bridge) -> None:
+    await escalation(hass)
+    hass.bus.async_fire("fleet2mqtt_alarm", alarm(1, device="d", description="down"))
+    await acting(hass, 1)
+    await wait_until(lambda: len(told) == 1, "the alarm to be told of")
+    await acting(hass, 0, minutes=10)
+    assert whats(told) == [f"{level} d: alarm 1 (critical)|down" for level in range(3)]
+    assert asked.asked == [{"action": "alarm", "id": "voip:1"}] * 2
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"acknowledged": True},
+        {"state": "cleared"},
+        {"shelved_until": "2026-03-01T00:00:00+00:00"},
+        {"suppressed_by": "maintenance:1"},
+    ],
+    ids=lambda end: next(iter(end)),
+)
+async def test_escalation_ends_when_somebody_cares(
+    hass: HomeAssistant, told: list[ServiceCall], asked: Bridge, end: dict[str, Any]
+) -> None:
+    await escalation(hass)
+    hass.bus.async_fire("fleet2mqtt_alarm", alarm(1, device="d"))
+    await acting(hass, 1)
+    asked.alarm = end
+    await acting(hass, 0, minutes=10)
+    assert len(told) == 1
+
+
+async def test_escalation_goes_on_while_the_bridge_does_not_answer(
+    hass: HomeAssistant, told: list[ServiceCall], asked: Bridge
+) -> None:
+    asked.alarm = None
+    await escalation(hass, escalations=1)
+    hass.bus.async_fire("fleet2mqtt_alarm", alarm(1, device="d"))
+    await acting(hass, 1)
+    await acting(hass, 0, minutes=10)
+    assert len(told) == 2
+
+
+async def test_escalation_is_of_raised_alarms_only(hass: HomeAssistant, told: list[ServiceCall], asked: Bridge) -> None:
+    await escalation(hass, escalations=0, backends=["voip"])
+    for seq, said in enumerate(
+        (
+            {"type": "acknowledged"},
+            {"type": "cleared"},
+            {"severity": "minor"},
+            {"backend": "lab"},
+            {"type": "unsuppressed", "state": "cleared"},
+            {"type": "unsuppressed", "state": "active"},
+        )
+    ):
+        hass.bus.async_fire("fleet2mqtt_alarm", alarm(seq, device="d", **said))
+    await hass.async_block_till_done()
+    assert whats(told) == ["0 d: alarm 5 (critical)|alarm 5"]
+    await run_by_hand(hass)
+    assert len(told) == 2
+
+
+POSITION = "input_text.position"
+
+
+async def digest(hass: HomeAssistant, **inputs: Any) -> None:
+    assert await async_setup_component(hass, "input_text", {"input_text": {"position": {}}})
+    acts = {"actions": [tell("{{ title }}|{{ message }}")], "position": POSITION, "most": 2}
+    await automate(hass, "alarm_digest", **{"bridge": "entry", **acts, **inputs})
+
+
+def storm(asked: Bridge, hass: HomeAssistant, first: int, last: int, **more: Any) -> None:
+    for seq in range(first, last + 1):
+        asked.history.append(alarm(seq, device="d", **more))
+        hass.bus.async_fire("fleet2mqtt_alarm", asked.history[-1])
+
+
+async def test_storm_is_told_of_in_one_message(hass: HomeAssistant, told: list[ServiceCall], asked: Bridge) -> None:
+    await digest(hass)
+    storm(asked, hass, 1, 1100)
+    asked.history += [
+        alarm(1101, severity="major", device="d"),
+        alarm(1102, type="acknowledged"),
+        alarm(1103, suppressed=True),
+        alarm(1104, severity="minor"),
+    ]
+    await acting(hass, 2)
+    await acting(hass, 0, minutes=1)
+    assert whats(told) == ["1101 alarms|1100 critical, 1 major: d: alarm 1 (critical); d: alarm 2 (critical); …"]
+    assert hass.states.is_state(POSITION, "1104")
+    storm(asked, hass, 1105, 1105)
+    await acting(hass, 1)
+    await acting(hass, 0, minutes=1)
+    assert whats(told)[1:] == ["d: alarm 1105 (critical)|1 critical: d: alarm 1105 (critical)"]
+
+
+async def test_digest_of_a_bridge_that_numbers_anew(
+    hass: HomeAssistant, told: list[ServiceCall], asked: Bridge
+) -> None:
+    await digest(hass)
+    hass.states.async_set(POSITION, "500")
+    storm(asked, hass, 7, 8)
+    await acting(hass, 2)
+    await acting(hass, 0, minutes=1)
+    assert whats(told) == ["2 alarms|2 critical: d: alarm 7 (critical); d: alarm 8 (critical)"]
+    assert hass.states.is_state(POSITION, "8")

@@ -302,6 +302,7 @@ def build_entity(spec: AttributeSpec) -> EntityDescription[DeviceRecord, DeviceW
         "value": lambda record: to_state(spec, record.values.get(spec.identifier)),
         "exists": lambda _: True,
         "source": ATTRIBUTES_SOURCE,
+        "enabled": spec.type is not AttributeType.JSON,
         "write": partial(_write, spec) if spec.mode is not WriteMode.READ else None,
     }
     has_attributes = spec.type in (AttributeType.ENUM, AttributeType.JSON)
