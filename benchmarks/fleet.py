@@ -33,7 +33,7 @@ CHANGING = 10
 """One device in so many changes in the time that is watched."""
 SAMPLES = 20
 """Readings of the ages in the time that is watched."""
-LONGEST = 3 * 3600.0
+LONGEST = 6 * 3600.0
 """Seconds of the vendor's time after which a first sweep is given up."""
 
 

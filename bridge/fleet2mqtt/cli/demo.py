@@ -33,6 +33,8 @@ DEVICES_A_SECOND = 5
 """Devices of which a source reads one after another in a second, with everything in one process."""
 LARGE = 50
 """Devices of each platform beyond which only essential entities are published: Home Assistant takes no more of them."""
+QUEUE = "max_queued_messages 0\nmax_queued_bytes 0\n"
+"""By default mosquitto drops what a busy subscriber, such as Home Assistant with thousands of devices, is late for."""
 BROKER_START = 30.0
 """Seconds that mosquitto has to listen."""
 
@@ -107,7 +109,7 @@ async def _broker(port: int, folder: Path, wanted: str) -> AsyncIterator[str]:
             yield Protocol.V311.value
         return
     configuration = folder / "mosquitto.conf"
-    configuration.write_text(f"listener {port} {HOST}\nallow_anonymous true\nlog_type error\n", encoding="utf-8")
+    configuration.write_text(f"listener {port} {HOST}\nallow_anonymous true\nlog_type error\n{QUEUE}", encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
         mosquitto, "-c", str(configuration), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
     )
