@@ -406,3 +406,34 @@ async def test_digest_of_a_bridge_that_numbers_anew(
     await acting(hass, 0, minutes=1)
     assert whats(told) == ["2 alarms|2 critical: d: alarm 7 (critical); d: alarm 8 (critical)"]
     assert hass.states.is_state(POSITION, "8")
+
+
+def night() -> dict[str, str]:
+    """Quiet hours that began an hour ago and end in one."""
+    hour = timedelta(hours=1)
+    return {name: f"{dt_util.now() + shift:%H:%M:%S}" for name, shift in (("quiet_from", -hour), ("quiet_to", hour))}
+
+
+def in_an_hour(hass: HomeAssistant) -> None:
+    """Let an hour go by."""
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(hours=1, seconds=1))
+
+
+async def test_digest_of_the_night(hass: HomeAssistant, told: list[ServiceCall], asked: Bridge) -> None:
+    await digest(hass, **night())
+    storm(asked, hass, 1, 2, severity="major")
+    await acting(hass, 2)
+    await acting(hass, 0, minutes=1)
+    assert told == []
+    storm(asked, hass, 3, 3)
+    await acting(hass, 1)
+    await acting(hass, 0, minutes=1)
+    assert [what.partition("|")[0] for what in whats(told)] == ["3 alarms"]
+    storm(asked, hass, 4, 5, severity="major")
+    await acting(hass, 2)
+    await acting(hass, 0, minutes=1)
+    assert len(told) == 1
+    in_an_hour(hass)
+    await wait_until(lambda: len(told) == 2, "the night to be told of")
+    await acting(hass, 0)
+    assert whats(told)[1] == "2 alarms|2 major: d: alarm 4 (major); d: alarm 5 (major)"
