@@ -437,3 +437,21 @@ async def test_digest_of_the_night(hass: HomeAssistant, told: list[ServiceCall],
     await wait_until(lambda: len(told) == 2, "the night to be told of")
     await acting(hass, 0)
     assert whats(told)[1] == "2 alarms|2 major: d: alarm 4 (major); d: alarm 5 (major)"
+
+
+@pytest.mark.parametrize(("state", "expected"), [("active", 1), ("cleared", 0)])
+async def test_escalation_waits_for_the_end_of_quiet_hours(
+    hass: HomeAssistant,
+    told: list[ServiceCall],
+    asked: Bridge,
+    state: str,
+    expected: int,
+) -> None:
+    await escalation(hass, escalations=0, **night())
+    hass.bus.async_fire("fleet2mqtt_alarm", alarm(1, severity="major", device="d"))
+    await acting(hass, 1)
+    hass.bus.async_fire("fleet2mqtt_alarm", alarm(2, device="d"))
+    await wait_until(lambda: len(told) == 1, "the urgent one to be told of")
+    asked.alarm = {"state": state}
+    await acting(hass, 0, minutes=60)
+    assert whats(told)[1:] == ["0 d: alarm 1 (major)|alarm 1"] * expected
