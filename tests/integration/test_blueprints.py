@@ -455,3 +455,28 @@ async def test_escalation_waits_for_the_end_of_quiet_hours(
     asked.alarm = {"state": state}
     await acting(hass, 0, minutes=60)
     assert whats(told)[1:] == ["0 d: alarm 1 (major)|alarm 1"] * expected
+
+
+async def test_lines_are_tested_and_reported(hass: HomeAssistant, told: list[ServiceCall], asked: Bridge) -> None:
+    asked.devices = [{"device_mac": f"M{each:03}", "connection_status": "online"} for each in range(102)]
+    asked.devices += [{"device_mac": "OFF", "connection_status": "offline"}]
+    asked.lines = {f"M{each:03}": [{"line": "FXO-1", "con_state": "2"}] for each in range(101)}
+    asked.lines["M007"] = [{"line": "FXO-1", "con_state": "0"}, {"line": "FXO-2", "con_state": "1"}]
+    acts = {"actions": [tell("{{ title }}|{{ message }}")]}
+    await automate(hass, "line_test", bridge="entry", backend="voip", **acts)
+    await run_by_hand(hass)
+    title, _, message = whats(told)[0].partition("|")
+    assert title == "Line test: 2 faults at 101 gateways, 1 not tested"
+    assert message == "M007 FXO-1: disconnected; M007 FXO-2: below the threshold. Not tested: M101"
+
+
+@pytest.mark.parametrize("always", [True, False])
+async def test_report_of_no_fault_is_optional(
+    hass: HomeAssistant, told: list[ServiceCall], asked: Bridge, always: bool
+) -> None:
+    asked.lines = {"M1": [{"line": "FXO-1", "con_state": "2"}]}
+    acts = {"actions": [tell("{{ title }}|{{ message }}")], "always": always, "gateways": ["M1", ""]}
+    await automate(hass, "line_test", bridge="entry", backend="voip", **acts)
+    await run_by_hand(hass)
+    assert whats(told) == ["Line test: 0 faults at 1 gateways|no faults"] * always
+    assert asked.asked == []
