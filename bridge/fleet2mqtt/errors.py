@@ -93,6 +93,12 @@ class AuthenticationError(BackendError):
     kind = "denied"
 
 
+class NotReady(BackendError):
+    """A push cannot be judged before the backend has been read; its sender is to repeat it."""
+
+    kind = "not_ready"
+
+
 class CommandError(BridgeError):
     """A command that cannot be tried; `code` is a lower snake case identifier a program can act on."""
 

@@ -132,6 +132,7 @@ class BackendConnector:
             save_checkpoint=partial(self.outbox.save_checkpoint, name),
             primary_fails=partial(self.active.primary_fails, name),
             selects=self.selection.selects,
+            has_rules=bool(config.selection.include or config.selection.exclude),
             excludes_kind=config.selection.excludes_kind,
             is_enabled=config.selection.is_enabled,
             publishes=config.selection.publishes,

@@ -136,3 +136,19 @@ async def test_minimal_entities_are_what_an_operator_alarms_on(site: Site) -> No
         await change(site, bridge, entities=None)
         await bridge.settle()
         assert components(bridge, VOIP) == before
+
+
+async def test_alarm_pushed_before_the_first_list_is_published_for_selected_gateways_only(site: Site) -> None:
+    site.ums.fault_injector.inject("hang", "/s1/device")
+    async with site.bridge(branch=None, hq_voip={"exclude": [{"id": MAC}], "timeout": 60}) as bridge:
+        macs = [MAC, next(mac for mac in site.ums.devices if mac != MAC)]
+        alarms = [site.ums.raise_alarm(mac, push=False) for mac in macs]
+        answers = [await site.push(alarm) for alarm in alarms]
+        assert [status for status, *_ in answers] == [503, 503]
+        assert all("Retry-After" in headers for _, headers, _ in answers)
+        site.ums.fault_injector.clear()
+        await bridge.refresh(backend="hq_voip")
+        await bridge.refresh(backend="hq_voip")
+        assert [(await site.push(alarm))[0] for alarm in alarms] == [200, 200]
+        [event] = await bridge.event_count(1)
+        assert event["id"] == f"hq_voip:{alarms[1]['id']}"

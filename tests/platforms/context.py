@@ -53,6 +53,7 @@ class Shared:
     checkpoints: dict[str, str] = field(default_factory=dict)
     primary_fails: bool = False
     selects: Callable[[Device], bool] = lambda _: True
+    has_rules: bool = False
 
     async def save_checkpoint(self, device: str, text: str) -> None:
         self.checkpoints[device] = text
@@ -64,6 +65,7 @@ class Shared:
             save_checkpoint=self.save_checkpoint,
             primary_fails=lambda: self.primary_fails,
             selects=self.selects,
+            has_rules=self.has_rules,
         )
 
 

@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 
 from fleet2mqtt import redaction
 from fleet2mqtt.config.models import BackendConfig, Network, PushConfig
-from fleet2mqtt.errors import BackendError, InvalidResponse, OutboxError, OutboxFull
+from fleet2mqtt.errors import BackendError, InvalidResponse, NotReady, OutboxError, OutboxFull
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.push.http_server import CLIENT_ERRORS, IDLE_TIMEOUT
@@ -139,6 +139,9 @@ class PushReceiver:
             await self._hub.accept(push.accept(body))
         except InvalidResponse as error:
             return await self._add_dead_letter(backend, push, body, error)
+        except NotReady as error:
+            self.counted["not_ready"] += 1
+            return (503, push.failure(str(error)))
         except OutboxFull as error:
             self.counted["full"] += 1
             self._report(backend, push, "full", f"pushes are refused: {error}")

@@ -226,6 +226,8 @@ class Context:
     """Return True while a primary source of the backend fails; a sweep asks before it gives up (`sdk.sweep`)."""
     selects: Callable[[Device], bool] = lambda _: True
     """Return False for a device that the options exclude: it is not polled in detail."""
+    has_rules: bool = False
+    """True if rules include or exclude devices: an unknown device may be one that they exclude."""
     excludes_kind: Callable[[str], bool] = lambda _: False
     """Return True if the options exclude all sub-devices of a kind: not even the list of them is worth a call."""
     is_enabled: Callable[[EntityDescription], bool] = lambda entity: entity.enabled

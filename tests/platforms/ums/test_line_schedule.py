@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import orjson
 import pytest
 
 from fleet2mqtt.devices.model import Device
+from fleet2mqtt.errors import NotReady
 from fleet2mqtt.platforms.ums.line_schedule import CHECK_INTERVAL, SUGGESTION_INTERVAL
 from fleet2mqtt.simulators.ums.app import Simulator
 from tests.platforms.context import Shared
@@ -217,6 +219,18 @@ async def test_excluded_gateway_costs_no_calls(source: str) -> None:
         asked = [f"{call.path} {call.query} {call.body!r}" for call in simulator.fault_injector.calls]
         assert asked
         assert not [call for call in asked if MX100G in call]
+
+
+async def test_pushed_alarm_of_an_unknown_gateway_waits_for_the_first_list_where_rules_exclude_some() -> None:
+    shared = Shared(selects=excluding(MX100G), has_rules=True)
+    async with simulated(shared, devices=3) as (simulator, run):
+        excluded, selected = (orjson.dumps(simulator.raise_alarm(mac, push=False)) for mac in (MX100G, OM50))
+        [push] = [each for each in run.backend.pushes if each.kind == "event"]
+        for body in (excluded, selected):
+            with pytest.raises(NotReady):
+                push.accept(body)
+        await run.poll("devices")
+        assert (len(push.accept(excluded).alarms), len(push.accept(selected).alarms)) == (0, 1)
 
 
 def excluding(mac: str) -> Callable[[Device], bool]:

@@ -54,6 +54,8 @@ class Coordinator:
         self._counts_sweep = Sweep(primary_fails=context.primary_fails)
         self._has_list = False
         self._empty_lists = 0
+        self.has_listed = False
+        """True once a list of gateways was read to its end since the start."""
         """Device lists in a row in which the UMS counted no devices."""
         self._held_pushes: dict[str, tuple[Item, float]] = {}
         """Members of gateways that were pushed before the device list was read, by MAC, and when."""
@@ -70,6 +72,7 @@ class Coordinator:
         for update in self._finish_list():
             yield update
         self._log_nameless(listing)
+        self.has_listed = True
         self._empty_lists = self._empty_lists + 1 if listing.empty else 0
         if listing.complete:
             inventories = self.store.inventory(listing)

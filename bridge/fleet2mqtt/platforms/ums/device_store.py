@@ -75,6 +75,10 @@ class DeviceStore:
         """Return the MACs of all gateways that the options select."""
         return tuple(mac for mac, entry in self._entries.items() if entry.is_selected)
 
+    def is_known(self, mac: str) -> bool:
+        """Return True for a gateway that the UMS has listed since the start."""
+        return mac in self._entries
+
     def is_selected(self, mac: str) -> bool:
         """Return False for a gateway that the options exclude."""
         entry = self._entries.get(mac)

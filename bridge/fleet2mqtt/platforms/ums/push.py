@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from fleet2mqtt.devices.model import Update, UpdateOrigin
-from fleet2mqtt.errors import InvalidResponse
+from fleet2mqtt.errors import InvalidResponse, NotReady
 from fleet2mqtt.platforms.ums.alarms import build_alarm, parse_alarm
 from fleet2mqtt.platforms.ums.backfill import passed_over
 from fleet2mqtt.platforms.ums.coordinator import Coordinator
@@ -29,13 +29,16 @@ def pushes(context: Context, coordinator: Coordinator) -> tuple[Push, ...]:
 
 
 def _event(context: Context, coordinator: Coordinator, body: bytes) -> Update:
-    """Return the update of an alarm push, the UMS document 2.1. Raises InvalidResponse."""
+    """Return the update of an alarm push, the UMS document 2.1. Raises InvalidResponse, NotReady."""
     item = _parse_object(body)
     record = parse_alarm(item, context.zone)
     if record.mac is None:
         raise _missing("metric_history_producer")
     if vendor_json.text(item.get("id")) is None and vendor_json.text(item.get("metric_history_time")) is None:
         raise _missing("id")
+    if context.has_rules and not coordinator.has_listed and not coordinator.store.is_known(record.mac):
+        # Nothing is lost: a selected gateway's alarm is read from its history, too.
+        raise NotReady("the gateways have not been read since the start, and this one may be excluded")
     if not coordinator.store.is_selected(record.mac):
         return coordinator.update(origin=UpdateOrigin.PUSH, checkpoints={record.mac: passed_over(record).text()})
     coordinator.schedule.note_alarm(record.mac, record.item.line_id)
