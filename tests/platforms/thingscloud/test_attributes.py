@@ -54,6 +54,8 @@ async def test_simulated_attributes_become_entities(quirk: bool) -> None:
             "mode": (SELECT, True),
             "location": (TRACKER, False),
         }
+        disabled = {key for key, row in rows.items() if not row.enabled}
+        assert disabled == {"network", "channels", "fence", "area", "schedule"}, "JSON attributes"
         assert (rows["temperature"].unit, rows["temperature"].device_class) == ("°C", "temperature")
         assert (rows["temperature"].state_class, rows["temperature"].precision) == ("measurement", 1)
         assert (rows["humidity"].unit, rows["humidity"].device_class) == ("%", "humidity")
