@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from fleet2mqtt.config.loader import Platforms
 
 UMS = SimpleNamespace(
+    KINDS=frozenset(("line",)),
     SCHEMA={
         vol.Optional("page_size", default=100): vol.All(int, vol.Range(min=1, max=1000)),
         vol.Optional("mode"): vol.Literal("fast"),
         vol.Optional("extra"): {vol.Optional("token"): str, vol.Optional("password"): str},
         **scan_interval("alarms", devices=60, alarms=30),
-    }
+    },
 )
 LOCKED = SimpleNamespace(SCHEMA={vol.Optional("verify_tls", default=False): bool, vol.Required("password"): str})
 PAIRED = SimpleNamespace(

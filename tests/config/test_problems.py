@@ -167,6 +167,7 @@ WRONG_OPTIONS = [
     ("scan_interval: 5", f"scan_interval: {MAPPING}"),
     ("page_size: many", "page_size: expected a whole number"),
     ("extra: {password: 5}", "extra.password: expected a text, quoted where it reads as a number"),
+    ("exclude: [{kind: lime}]", "exclude[0].kind: no kind of sub-device of this platform; there is group, line"),
     ("include: [{grup: a}]", "include[0].grup: unknown option; did you mean group? allowed are " + RULE_KEYS),
     ("exclude: [{}]", f"exclude[0]: expected one of {SELECTED_BY} at least"),
     ("exclude: {model: OM20}", "exclude: expected a list of rules such as [{model: OM20*}]"),

@@ -40,6 +40,7 @@ from fleet2mqtt.config.yaml_reader import Document
 from fleet2mqtt.devices.alarm_rules import NO_RULES
 from fleet2mqtt.devices.builtin_conditions import BACKEND_CONDITIONS, bridge_conditions
 from fleet2mqtt.devices.conditions import ConditionOptions
+from fleet2mqtt.devices.model import GROUP_KIND
 from fleet2mqtt.devices.selection import Area, Detail, Override, Rule, Selection
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.sdk import api
@@ -239,7 +240,8 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
         ),
     }
     selection = {marker: validate for marker, validate in _selection_options().items() if marker not in special}
-    problems = api.contradictions(known(), given) if known else []  # which other problems do not hide
+    # What other problems do not hide.
+    problems = [*api.contradictions(known(), given), *_unknown_kinds(known(), given)] if known else []
     try:
         values = validators.section(common | dict(special) | own | selection, extra=known is None)(given)
     except vol.MultipleInvalid as error:
@@ -260,6 +262,18 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
         conditions=conditions,
         **mine,
     )
+
+
+def _unknown_kinds(platform: api.Platform, given: Mapping[str, Any]) -> Iterator[vol.Invalid]:
+    """Yield the kinds in rules of selection that the platform's sub-devices do not have."""
+    kinds = api.kinds(platform)
+    for option in ("include", "exclude") if kinds is not None else ():
+        rules = given.get(option)
+        for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+            kind = rule.get("kind") if isinstance(rule, dict) else None
+            if isinstance(kind, str) and kinds is not None and kind not in kinds | {GROUP_KIND}:
+                listed = ", ".join(sorted(kinds | {GROUP_KIND}))
+                yield vol.Invalid(f"no kind of sub-device of this platform; there is {listed}", [option, index, "kind"])
 
 
 def _selection_options() -> dict[Any, Any]:

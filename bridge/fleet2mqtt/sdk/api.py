@@ -10,6 +10,7 @@ A platform is a module named by an entry point of the group `fleet2mqtt.platform
                                     optional: the table of its actions, by which names in `allow` are validated
     CONDITIONS: tuple[Condition, ...]
                                     optional: the alarms that the bridge raises itself from what it reads
+    KINDS: frozenset[str]           optional: the kinds of its sub-devices, by which rules of selection are validated
     FORMER_ACTIONS: frozenset[str]  optional: names of actions that earlier versions had
     check(options)                  optional: what is wrong in no option alone, as an iterable of vol.Invalid with the
                                     path of the option to change; `options` as the file has them, right or wrong
@@ -280,6 +281,12 @@ def conditions(platform: Platform) -> tuple[Condition, ...]:
     """Return the table of a platform's conditions."""
     table: tuple[Condition, ...] = getattr(platform, "CONDITIONS", ())
     return table
+
+
+def kinds(platform: Platform) -> frozenset[str] | None:
+    """Return the kinds of sub-devices that a platform has, None for a platform that does not name them."""
+    named: frozenset[str] | None = getattr(platform, "KINDS", None)
+    return named
 
 
 def former_actions(platform: Platform) -> frozenset[str]:

@@ -41,7 +41,10 @@ from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.token_store import TokenStore
 from fleet2mqtt.sdk.updates import UpdateFactory
 
-__all__ = ["ACTIONS", "CONDITIONS", "SCHEMA", "check", "connect"]
+__all__ = ["ACTIONS", "CONDITIONS", "KINDS", "SCHEMA", "check", "connect"]
+
+KINDS = frozenset((COMPARTMENT_KIND,))
+"""Kinds of sub-devices, for rules of selection."""
 
 CONCURRENCY = 1
 

@@ -37,7 +37,10 @@ from fleet2mqtt.sdk.http_client import HttpClient, open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 from fleet2mqtt.sdk.updates import UpdateFactory
 
-__all__ = ["ACTIONS", "CONDITIONS", "SCHEMA", "check", "connect"]
+__all__ = ["ACTIONS", "CONDITIONS", "KINDS", "SCHEMA", "check", "connect"]
+
+KINDS = frozenset(("net_policy", "flux_policy", "user_group", "user", "binding"))
+"""Kinds of sub-devices, for rules of selection."""
 
 CONCURRENCY = 1
 _LANGUAGES = {"zh": "zh-CN", "en": "en-US"}

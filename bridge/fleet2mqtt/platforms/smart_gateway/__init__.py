@@ -36,7 +36,10 @@ from fleet2mqtt.sdk.rate_limiter import RateLimiter
 from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.updates import UpdateFactory
 
-__all__ = ["ACTIONS", "CONDITIONS", "SCHEMA", "connect"]
+__all__ = ["ACTIONS", "CONDITIONS", "KINDS", "SCHEMA", "connect"]
+
+KINDS = frozenset(("channel", "rule"))
+"""Kinds of sub-devices, for rules of selection."""
 
 
 @asynccontextmanager

@@ -23,7 +23,10 @@ from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.sdk.http_client import open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
-__all__ = ["ACTIONS", "CONDITIONS", "SCHEMA", "check", "connect"]
+__all__ = ["ACTIONS", "CONDITIONS", "KINDS", "SCHEMA", "check", "connect"]
+
+KINDS = frozenset[str]()
+"""Kinds of sub-devices, for rules of selection."""
 
 
 def check(options: Mapping[str, Any]) -> Iterator[vol.Invalid]:

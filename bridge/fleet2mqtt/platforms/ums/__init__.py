@@ -29,7 +29,10 @@ from fleet2mqtt.sdk.api import Backend, Context, Source
 from fleet2mqtt.sdk.http_client import open_http_client
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
-__all__ = ["ACTIONS", "CONDITIONS", "SCHEMA", "connect"]
+__all__ = ["ACTIONS", "CONDITIONS", "KINDS", "SCHEMA", "connect"]
+
+KINDS = frozenset((LINE_KIND,))
+"""Kinds of sub-devices, for rules of selection."""
 
 
 @asynccontextmanager
