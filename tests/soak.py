@@ -26,6 +26,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ from tests.process import BRIDGE, Process, running
 from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 VENDORS = 6
 REPEATED = 0.1  # the share of pushes that were made before
@@ -271,8 +272,8 @@ async def soak(folder: Path, rounds: int, seed: int) -> Tally:
         async with asyncio.TaskGroup() as group:
             others = [group.create_task(site.push(), name=f"vendor {n}") for n in range(VENDORS)]
             others.append(group.create_task(site.operate(), name="operator"))
-            for _ in range(rounds):
-                await one_round(site)
+            for outage in islice(outages(site.rng), rounds):
+                await one_round(site, outage)
             for other in others:
                 other.cancel()
         async with started(site):
@@ -282,9 +283,15 @@ async def soak(folder: Path, rounds: int, seed: int) -> Tally:
         return site.tally
 
 
-async def one_round(site: Site) -> None:
+def outages(rng: random.Random) -> Iterator[Outage]:
+    """Each kind of outage in a random order, and again in another one, for ever."""
+    while True:
+        yield from rng.sample(tuple(Outage), k=len(Outage))
+
+
+async def one_round(site: Site, outage: Outage) -> None:
     """Start the bridge, let the broker have its outage, and kill the bridge before, within or after it."""
-    rng, outage = site.rng, site.rng.choice(tuple(Outage))
+    rng = site.rng
     async with started(site) as bridge:
         await asyncio.sleep(rng.uniform(0, 0.5))
         await site.begin(outage)

@@ -59,6 +59,7 @@ async def as_process(
     }
     options["backends"] = backends | options.pop("backends", {})
     values: dict[str, Any] = {"mqtt": {"host": HOST, "port": site.broker.port, "discovery_rate": 100_000}}
+    values["alarms"] = {"conditions": {"*": {"enabled": False}}} | options.pop("alarms", {})
     values |= {"push": {"host": HOST, "port": site.push_port}, "web": {"host": HOST, "port": site.web_port}}
     config = write(site.folder, **values | options)
     variables = [f"{name}={value}" for name, value in (environment or {}).items()]
