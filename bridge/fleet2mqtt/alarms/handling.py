@@ -20,7 +20,7 @@ from fleet2mqtt.publishing.publisher import Publisher
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmSources:
-    """Where alarms come from, as it is configured now: conditions and rules by backend."""
+    """Conditions and rules by backend, as they are configured now."""
 
     tables: Callable[[str], ConditionTable] = lambda _: NO_CONDITIONS
     rules_of: Callable[[str], AlarmRules] = lambda _: NO_RULES

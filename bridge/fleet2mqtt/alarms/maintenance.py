@@ -260,7 +260,7 @@ class ActiveWindows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Schedule:
-    """Whether a window is active from a time on, and until when that holds."""
+    """State of a window from a time on, active or not, and until when that holds."""
 
     since: datetime
     active: bool

@@ -137,7 +137,7 @@ def _number(value: Value) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConditionOptions:
-    """What the options change at one condition; None leaves the table's. `rule` restricts it to matching devices.
+    """Changes of one condition by options; None leaves the table's. `rule` restricts it to matching devices.
 
     A condition of the operator's own names the `entity` and `above`, `below` or `values` as well.
     """

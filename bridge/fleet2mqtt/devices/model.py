@@ -235,7 +235,7 @@ class Alarm:
     backlog: bool = False
     """Raised before the bridge was responsible for it: before its first run, or before it knew the device."""
     alarm_type: str = ""
-    """What is wrong, without where: the key of a condition; by default the vendor's name."""
+    """Type of the alarm without its device: the key of a condition; by default the vendor's name."""
     suppressed: bool = False
     """Withheld: its event is not published on `alarm/event`."""
     suppressed_by: str | None = None

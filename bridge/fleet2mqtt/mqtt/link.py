@@ -1,4 +1,4 @@
-"""What stands between a connection and the network: sends packets, and reports what comes back.
+"""Link of a connection to the network: sends packets, and reports those that are received.
 
 `mqtt5_link` speaks MQTT 5 on the event loop, `paho_link` 3.1.1 on paho's thread.
 """
@@ -52,7 +52,7 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """What the broker announced in CONNACK; None without a limit."""
+    """Limits that the broker announced in CONNACK; None without a limit."""
 
     max_packet: int | None = None
     receive_maximum: int | None = None
@@ -60,7 +60,7 @@ class Granted:
 
 
 class LinkEvents(Protocol):
-    """What a link reports, on the event loop."""
+    """Events of a link, reported on the event loop."""
 
     def on_connack(self, granted: Granted) -> None:
         """Report a CONNACK with success."""

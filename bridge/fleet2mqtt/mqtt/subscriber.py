@@ -30,7 +30,7 @@ _UNAVAILABLE = 0x88
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriberSettings:
-    """Where to connect and what to subscribe to.
+    """Address of a broker and topics to subscribe to.
 
     `url` has the scheme ws, wss, mqtt or mqtts. `ca` is the PEM file of the authority that signed the certificate, the
     system's authorities if None. `keepalive` is in seconds.

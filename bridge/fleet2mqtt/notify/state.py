@@ -38,7 +38,7 @@ class Notified:
 
 @dataclass(slots=True, kw_only=True)
 class Digest:
-    """What is notified in one message: numbers by severity, and the first alarms. Times are epoch seconds."""
+    """Content of one message about many alarms: numbers by severity, the first alarms. Times are epoch seconds."""
 
     since: float
     due: float

@@ -125,7 +125,7 @@ class EventDraft:
 
     @property
     def columns(self) -> tuple[Any, ...]:
-        """What the table has columns for, in their order: from the id to the alarm key."""
+        """Values of the table's columns, in their order: from the id to the alarm key."""
         return (
             *self.identity,
             self.device,

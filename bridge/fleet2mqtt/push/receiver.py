@@ -244,7 +244,7 @@ def _parse_hop(text: str) -> Address | None:
 
 
 async def _continue(request: web.BaseRequest) -> None:
-    """Tell a client that waits for it to send the body. Raises HTTPExpectationFailed."""
+    """Send 100 Continue to a client that waits for it. Raises HTTPExpectationFailed."""
     expected = request.headers.get(hdrs.EXPECT)
     if expected is None or request.version < HttpVersion11:
         return

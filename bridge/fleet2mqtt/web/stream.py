@@ -113,7 +113,7 @@ class Streams:
 
 
 class SentView:
-    """What a client was sent of a view: its sections, and of a section with `rows` each row by its id."""
+    """Content that a client was sent of a view: its sections, and of a section with `rows` each row by its id."""
 
     def __init__(self) -> None:
         self._sections: dict[str, object] = {}

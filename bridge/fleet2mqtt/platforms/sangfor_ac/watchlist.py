@@ -51,7 +51,7 @@ class Watch:
 
 
 class Kind(NamedTuple):
-    """What the devices of a watchlist have in common.
+    """Properties that the devices of a watchlist have in common.
 
     `segment` is part of their ids, `noun` the first word of their names. The kind `group` is that of group devices.
     """

@@ -372,7 +372,7 @@ BONDING: EntityDescriptions[GatewayRecord, Writer] = (
         exists=_has_channels,
     ),
 )
-"""What the channels of a gateway are worth together."""
+"""Entities of a gateway's channels together: the health of their bond."""
 
 GATEWAY: EntityDescriptions[GatewayRecord, Writer] = (
     *_STATUS,

@@ -1,4 +1,4 @@
-"""What a simulated ThingsCloud publishes for applications, to an MQTT broker that somebody else runs.
+"""Messages of a simulated ThingsCloud for applications, to an MQTT broker that is run elsewhere.
 
 The vendor's page gives the topic of attributes, `<ProjectViewKey>/<DeviceViewToken>/attributes`, and QoS 0. It names
 the other messages (events, replies to commands, alarms, coming and going), but not their topics and payloads: those
