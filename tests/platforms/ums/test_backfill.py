@@ -462,7 +462,7 @@ async def test_history_repeating_its_first_page_raises() -> None:
 
 
 async def test_alarms_raised_while_a_gateway_was_excluded_are_not_reported_later() -> None:
-    """Its checkpoint moves on without a call; the slow full check does not dig them out either."""
+    """Its checkpoint moves on without a call; the slow full check does not read them either."""
     first, second, third = alarm("first", minutes=30), alarm("second", minutes=20), alarm("third", minutes=10)
     vendor, shared = Vendor(first), Shared()
     vendor.macs, vendor.history = ["A1"], {"A1": [first]}
