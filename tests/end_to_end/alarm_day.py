@@ -3,7 +3,8 @@
     step = Step("the gateway drops", act, Expected("gateway_offline", "raised"))
 
 Events are compared by `seq`: a crash may repeat one, and what is repeated is the same event. What was published must be
-exactly what the history has, and the types of each alarm exactly those of the script, in its order.
+exactly what the history has, and the types of each alarm exactly those of the script, in its order. What was withheld
+only because suppression was about to end is announced once more: as `unsuppressed`.
 """
 
 from __future__ import annotations
@@ -55,13 +56,15 @@ class Oracle:
         found += [f"not published: {seq} {stored[seq]}" for seq in sorted(stored.keys() - shown.keys())]
         found += [f"not in the history: {seq} {shown[seq]}" for seq in sorted(shown.keys() - stored.keys())]
         found += [f"differs in the history: {seq}" for seq in stored.keys() & shown.keys() if stored[seq] != shown[seq]]
-        return found + self._unexpected([seen[seq] for seq in sorted(seen)])
+        return found + self.unexpected(seen.values())
 
-    def _unexpected(self, events: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    def unexpected(self, published: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
+        """Alarms whose events so far are not those of the script so far."""
+        events = sorted({body["seq"]: (where, body) for where, body in published}.items())
         wanted, given = defaultdict[str, list[Expected]](list), defaultdict[str, list[Expected]](list)
         for each in self.script:
             wanted[each.alarm].append(each)
-        for where, body in events:
+        for _, (where, body) in events:
             given[body["alarm_type"]].append(Expected(body["alarm_type"], body["type"], where))
         return [
             f"{alarm}: expected {wanted[alarm]}, published {given[alarm]}"
@@ -71,7 +74,11 @@ class Oracle:
 
 
 def _agree(wanted: list[Expected], given: list[Expected]) -> bool:
-    return len(wanted) == len(given) and all(
-        (each.type == other.type and each.where in {other.where, EITHER})
-        for each, other in zip(wanted, given, strict=True)
-    )
+    rest = list(given)
+    for each in wanted:
+        if not rest or rest[0].type != each.type or each.where not in {rest[0].where, EITHER}:
+            return False
+        came = rest.pop(0)
+        if each.where == EITHER and came.where == SUPPRESSED and rest[:1] == [Expected(each.alarm, "unsuppressed")]:
+            del rest[0]
+    return not rest
