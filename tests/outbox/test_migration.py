@@ -77,7 +77,7 @@ async def test_unreadable_event_of_version_1_is_set_aside(path: Path) -> None:
 async def test_interrupted_migration_is_done_at_the_next_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(
-            "fleet2mqtt.outbox.schema.FROM_VERSION_1", "BEGIN; DROP TABLE seen; INSERT INTO nowhere VALUES (1);"
+            "fleet2mqtt.outbox.sqlite.schema.FROM_VERSION_1", "BEGIN; DROP TABLE seen; INSERT INTO nowhere VALUES (1);"
         )
         with pytest.raises(OutboxError, match="nowhere"):
             async with open_outbox(path):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fleet2mqtt.outbox import open_outbox
-from fleet2mqtt.outbox.outbox import ROWS
+from fleet2mqtt.outbox.sqlite.outbox import ROWS
 from tests.sample_alarms import add
 
 if TYPE_CHECKING:

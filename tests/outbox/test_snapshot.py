@@ -10,7 +10,7 @@ import pytest
 
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox import open_outbox
-from fleet2mqtt.outbox.snapshot import copy
+from fleet2mqtt.outbox.sqlite.snapshot import copy
 from tests.sample_alarms import add
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from fleet2mqtt.devices.builtin_conditions import BACKEND_CONDITIONS, bridge_con
 from fleet2mqtt.devices.conditions import Condition, ConditionTable
 from fleet2mqtt.devices.model import Alarm, Severity, UpdateOrigin
 from fleet2mqtt.outbox import open_outbox
-from fleet2mqtt.outbox.snapshot import copy
+from fleet2mqtt.outbox.sqlite.snapshot import copy
 from fleet2mqtt.sdk import api
 
 PAGE = 1_000

@@ -10,7 +10,7 @@ import orjson
 
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.outbox.models import AlarmEvent, DeadLetter, EndedAlarm, restore
-from fleet2mqtt.outbox.store import minute
+from fleet2mqtt.outbox.sqlite.store import minute
 
 _DEAD_LETTER = "SELECT id, backend, kind, error, at, body, count FROM dead_letter"
 

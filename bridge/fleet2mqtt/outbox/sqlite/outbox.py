@@ -16,10 +16,8 @@ from typing import Any, TypeVar
 
 from fleet2mqtt.devices.model import Alarm
 from fleet2mqtt.errors import OutboxError
-from fleet2mqtt.outbox import queries, store
 from fleet2mqtt.outbox.models import (
     AlarmEvent,
-    Counters,
     DeadLetter,
     EndedAlarm,
     EventDraft,
@@ -29,7 +27,9 @@ from fleet2mqtt.outbox.models import (
     draft,
     storable,
 )
-from fleet2mqtt.outbox.store import Job, Store
+from fleet2mqtt.outbox.sqlite import queries, store
+from fleet2mqtt.outbox.sqlite.counters import Counters
+from fleet2mqtt.outbox.sqlite.store import Job, Store
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ SWITCH_INTERVAL = 0.0005
 
 
 @asynccontextmanager
-async def open_outbox(path: Path, limits: OutboxLimits | None = None) -> AsyncIterator[Outbox]:
+async def open_outbox(path: Path, limits: OutboxLimits | None = None) -> AsyncIterator[SQLiteOutbox]:
     """Open the outbox in the file at `path`, making its directory. On leaving, what was submitted is still written.
 
     A damaged file is set aside as `<name>.corrupt-<time>` and a fresh one started, with a line in the log. Raises
@@ -174,12 +174,12 @@ async def open_outbox(path: Path, limits: OutboxLimits | None = None) -> AsyncIt
         group = GroupCommitter(executor, store)
         try:
             checkpoints = await group.read(queries.checkpoints)
-            yield Outbox(store, group, limits, checkpoints)
+            yield SQLiteOutbox(store, group, limits, checkpoints)
         finally:
             await group.close()
 
 
-class Outbox:
+class SQLiteOutbox:
     """Alarm events, checkpoints and dead letters on disk; made by `open_outbox`.
 
     Every method that waits for the disk raises OutboxError when that fails.

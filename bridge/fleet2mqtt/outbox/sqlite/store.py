@@ -15,17 +15,15 @@ import orjson
 from fleet2mqtt.errors import OutboxError, OutboxFull
 from fleet2mqtt.outbox.models import (
     AlarmEvent,
-    Counters,
     DeadLetter,
     EventDraft,
     OutboxLimits,
     Stored,
     complete,
-    measure,
     restore,
-    settle,
 )
-from fleet2mqtt.outbox.schema import open_database
+from fleet2mqtt.outbox.sqlite.counters import Counters, measure, settle
+from fleet2mqtt.outbox.sqlite.schema import open_database
 
 Identity = tuple[str, str, str]
 """Id, type and nonce of an event."""
