@@ -109,3 +109,17 @@ def test_architecture_page_shows_the_tree() -> None:
     assert shown == tree.page(), "run scripts/generate"
     for name in ("hub", "outbox/", "sdk/", "platforms/", "discovery_queue", "device_cache"):
         assert f" {name}" in shown
+
+
+def test_contract_documents_are_up_to_date(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    contract = script("generate_contract")
+    assert contract.main(["--check"]) == 0, "run scripts/generate"
+    monkeypatch.setattr(contract, "FOLDER", tmp_path / "contract")
+    monkeypatch.setattr(contract, "ROOT", tmp_path)
+    assert contract.main(["--check"]) == 1
+    assert contract.main([]) == 0
+    former = tmp_path / "contract" / "former.schema.json"
+    former.write_text("{}")
+    assert contract.main(["--check"]) == 1
+    assert contract.main([]) == 0
+    assert not former.exists()

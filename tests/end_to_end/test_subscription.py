@@ -15,6 +15,7 @@ from fleet2mqtt.config import loader
 from fleet2mqtt.simulators.thingscloud import SIMULATOR, AppBroker, Simulator, create
 from tests.bridge_under_test import NEVER, RunningBridge, run_bridge, serve
 from tests.broker import HOST, Broker, free_port
+from tests.contract_documents import validate_message
 from tests.mqtt.proxy import Proxy
 from tests.waiting import PATIENCE, wait_until
 from tests.websocket_broker import websocket_broker
@@ -122,6 +123,7 @@ async def test_values_coming_and_going_events_and_replies_arrive_without_a_poll(
         topic = f"fleet2mqtt/device/{DEVICE}/event/last_event"
         await wait_until(lambda: len(bridge.seen.all(topic)) == 2, "both events", PATIENCE)
         shown = [(each.json["event_type"], each.json["method"], each.json["id"]) for each in bridge.seen.all(topic)]
+        assert all(validate_message(each) == "deviceEvent" for each in bridge.seen.all(topic))
         assert shown[0][:2] == ("event", "button")
         assert shown[1] == ("reply", "restart", "7")
         assert vendor.reads() == reads
