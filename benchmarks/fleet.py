@@ -211,7 +211,8 @@ class _Watch:
     def _note(self, source: Source, update: Update, now: float) -> None:
         for device in update.devices:
             key = self.platform.key(device)
-            if key is not None and source.name == self.platform.detail:
+            # A first value may come by another source: ThingsCloud's definitions are read with the values of a device.
+            if key is not None and (source.name == self.platform.detail or key not in self.read_at):
                 self.read_at[key] = now
                 self.confirmed[key] = self.platform.confirmed(device)
             elif key in self.read_at and source.primary:

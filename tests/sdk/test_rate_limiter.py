@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from fleet2mqtt.sdk.rate_limiter import FIRST_CALLS, RateLimiter, command_priority
+from fleet2mqtt.sdk.rate_limiter import DEFERRED_EVERY, FIRST_CALLS, RateLimiter, command_priority, deferred
 from tests.waiting import wait_until
 
 
@@ -51,6 +51,29 @@ async def test_commands_overtake_the_polls_that_wait_in_order() -> None:
         await wait_until(lambda: calls.running, "a call")
         calls.over.set()
     assert calls.order == ["a", "C", "D", "b"]
+
+
+async def test_polls_and_commands_overtake_deferred_calls_all_but_one_in_ten() -> None:
+    calls = Calls(RateLimiter())
+
+    async def defer(name: str) -> None:
+        with deferred():
+            await calls.poll(name)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(calls.poll("first"))
+        await wait_until(lambda: calls.running, "a call")
+        late = [group.create_task(defer(f"late {number}")) for number in range(4)]
+        for number in range(2 * DEFERRED_EVERY):
+            group.create_task(calls.poll(str(number)))
+        group.create_task(calls.command("command"))
+        await asyncio.sleep(0)
+        late[0].cancel()
+        calls.over.set()
+    assert calls.order[:2] == ["first", "command"]
+    places = [place for place, name in enumerate(calls.order) if name.startswith("late")]
+    assert places == [DEFERRED_EVERY, 2 * DEFERRED_EVERY, len(calls.order) - 1]
+    assert calls.order[-1] == "late 3"
 
 
 async def test_cancelled_waiter_takes_no_slot() -> None:

@@ -1,10 +1,14 @@
-"""The rate limiter: bounds concurrent calls and the interval between them; commands overtake polls."""
+"""The rate limiter: bounds concurrent calls and the interval between them.
+
+Commands overtake polls, and polls overtake calls that are deferred because others are more urgent for now.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
 import itertools
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -13,6 +17,8 @@ from dataclasses import dataclass
 FIRST_CALLS = 4
 """So many calls of a command (a reading, the write, its read-back) come before those of the commands after it, so that
 a queue ends in results one after another; then it has had its chance, and waits with its next read-back behind them."""
+DEFERRED_EVERY = 10
+"""While other polls wait, one call in so many is a deferred one, so that what is deferred goes on."""
 
 
 @dataclass(slots=True)
@@ -24,6 +30,7 @@ class CommandPriority:
 
 
 _urgency: ContextVar[CommandPriority | None] = ContextVar("urgency", default=None)
+_is_deferred: ContextVar[bool] = ContextVar("is_deferred", default=False)
 
 
 @contextmanager
@@ -35,6 +42,16 @@ def command_priority(urgency: CommandPriority | None = None) -> Iterator[Command
         yield urgency
     finally:
         _urgency.reset(token)
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Let other polls overtake calls made inside, all but one in `DEFERRED_EVERY`."""
+    token = _is_deferred.set(True)
+    try:
+        yield
+    finally:
+        _is_deferred.reset(token)
 
 
 class RateLimiter:
@@ -51,14 +68,25 @@ class RateLimiter:
         self._next = 0.0
         self._order = itertools.count()
         self._waiting: list[tuple[tuple[bool, bool, int], int, asyncio.Future[None]]] = []
+        self._deferred: deque[asyncio.Future[None]] = deque()
+        self._overtaken = 0
+        """Calls started since the last deferred one, while one was waiting."""
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a slot."""
+        return len(self._waiting) + len(self._deferred)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot and occupy it; commands (`command_priority`) come before polls, each in order."""
+        """Wait for a slot and occupy it: commands (`command_priority`) first, then polls, then what is `deferred`."""
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         urgency = _urgency.get()
-        heapq.heappush(self._waiting, (self._rank(urgency), next(self._order), granted))
+        if urgency is None and _is_deferred.get():
+            self._deferred.append(granted)
+        else:
+            heapq.heappush(self._waiting, (self._rank(urgency), next(self._order), granted))
         self._grant()
         try:
             await granted
@@ -85,19 +113,33 @@ class RateLimiter:
 
     def _grant(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._waiting and self._running < self.concurrency:
-            if self._waiting[0][2].cancelled():
-                heapq.heappop(self._waiting)
-                continue
+        while self._discard_cancelled() and self._running < self.concurrency:
             wait = self._next - loop.time()
             if wait > 0:
                 if self._timer is None:
                     self._timer = loop.call_later(wait, self._on_time)
                 return
-            granted = heapq.heappop(self._waiting)[2]
+            granted = self._take_next()
             self._running += 1
             self._next = loop.time() + self.spacing
             granted.set_result(None)
+
+    def _discard_cancelled(self) -> bool:
+        """Forget calls that are not wanted any more; return True if one waits."""
+        while self._waiting and self._waiting[0][2].cancelled():
+            heapq.heappop(self._waiting)
+        while self._deferred and self._deferred[0].cancelled():
+            self._deferred.popleft()
+        return bool(self._waiting or self._deferred)
+
+    def _take_next(self) -> asyncio.Future[None]:
+        """Take the call that comes next from those that wait."""
+        is_poll = bool(self._waiting) and self._waiting[0][0][0]
+        if self._deferred and (not self._waiting or (is_poll and self._overtaken >= DEFERRED_EVERY - 1)):
+            self._overtaken = 0
+            return self._deferred.popleft()
+        self._overtaken = self._overtaken + 1 if self._deferred else 0
+        return heapq.heappop(self._waiting)[2]
 
     def _on_time(self) -> None:
         self._timer = None

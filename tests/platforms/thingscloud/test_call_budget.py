@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ import pytest
 from fleet2mqtt.devices.selection import Detail, Override, Rule, Selection
 from tests.platforms.context import Shared
 from tests.platforms.thingscloud.connected import DEVICE, FIRST, NAME, OTHER, SECOND, simulated
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from fleet2mqtt.simulators.thingscloud import Simulator
@@ -152,3 +154,27 @@ async def test_one_failing_device_does_not_fail_a_sweep_of_few_devices() -> None
         simulator.fault_injector.clear()
         await run.poll("attributes")  # it is tried again
         assert run.state()["temperature"] == 30.5
+
+
+@pytest.mark.parametrize("has_values", [False, True])
+async def test_first_values_come_before_the_next_list(has_values: bool) -> None:
+    async with simulated(devices=3, selection=STANDARD) as (simulator, run):
+        await run.poll("devices", *(["attributes"] if has_values else []))
+        run.request_values()
+        taken_calls(simulator)
+        limiter = run.backend.client.client.api.rate_limiter
+        async with asyncio.TaskGroup() as group, limiter.slot():
+            for source, waiting in (("devices", 1), ("attributes", 2)):
+                group.create_task(run.poll(source))
+                await wait_until(lambda waiting=waiting: limiter.waiting == waiting, f"a call of {source}")  # type: ignore[misc]
+        first, *_ = [call.path.rsplit("/", 1)[-1] for call in simulator.fault_injector.calls]
+        assert first == ("devices" if has_values else "attributes")
+
+
+async def test_excluded_devices_do_not_hold_the_list_back() -> None:
+    chosen = Selection(exclude=(Rule(id=SECOND),))
+    async with simulated(selection=chosen) as (_, run):
+        await run.poll("devices")
+        assert list(run.backend.client.unread()) == [FIRST]
+        await run.poll("attributes")
+        assert list(run.backend.client.unread()) == []

@@ -171,7 +171,7 @@ class Backfill:
         One that ThingsCloud refuses for good is done; one that fails is read again.
         """
         # Each log that is read now delays a first value; those of a first run are backlog, and can wait.
-        delays = self._matcher.is_first_run and self._coordinator.store.count_unread() >= DEVICES_PER_POLL
+        delays = self._matcher.is_first_run and sum(1 for _ in self._coordinator.unread()) >= DEVICES_PER_POLL
         limit = DEVICES_PER_FIRST_POLL if delays else DEVICES_PER_POLL
         devices = self._sweep.order(sorted(self._pending_devices))[:limit]
         for device in devices:

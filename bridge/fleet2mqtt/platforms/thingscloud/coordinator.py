@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -115,7 +115,7 @@ class Coordinator:
         complete, seen = True, set[str]()
         errors: list[BackendError] = []
         for type_, group in self._filters:
-            listing = device_listing(self.client, type_=type_, group=group)
+            listing = device_listing(self.client, type_=type_, group=group, is_deferred=self._is_reconciled_later)
             try:
                 async for page in listing.pages():
                     devices = [self.store.apply_device(item, page.requested_at) for item in page.items]
@@ -204,12 +204,21 @@ class Coordinator:
 
         Raises BackendError.
         """
-        async with self._listing:
-            if not self._listed:
-                async for _ in self._list_devices():
-                    pass
-                self._listed = True
+        if not self._listed:
+            async with self._listing:
+                if not self._listed:
+                    async for _ in self._list_devices():
+                        pass
+                    self._listed = True
         return tuple(filter(self.is_selected, self.store.vendor_ids()))
+
+    def unread(self) -> Iterator[str]:
+        """Yield the vendor ids of the selected devices whose values have to be read for the first time."""
+        return filter(self.is_selected, self.store.unread())
+
+    def _is_reconciled_later(self) -> bool:
+        """Return True while first values are missing: the list was read once, and to read it again can wait."""
+        return self._listed and next(self.unread(), None) is not None
 
     def is_selected(self, vendor_id: str) -> bool:
         """Return False for a listed device that the options exclude."""

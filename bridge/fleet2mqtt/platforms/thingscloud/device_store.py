@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -283,12 +283,11 @@ class DeviceStore:
         if entry := self._entries.get(vendor_id):
             entry.definitions_expired = True
 
-    def count_unread(self) -> int:
-        """Return the number of devices whose values have to be read for the first time."""
-        return sum(
-            entry.values_requested_at == _NEVER and self._wants_values(vendor_id, entry)
-            for vendor_id, entry in self._entries.items()
-        )
+    def unread(self) -> Iterator[str]:
+        """Yield the vendor ids of the devices whose values have to be read for the first time."""
+        for vendor_id, entry in self._entries.items():
+            if entry.values_requested_at == _NEVER and self._wants_values(vendor_id, entry):
+                yield vendor_id
 
     def definition_readers(
         self, vendor_ids: Iterable[str], max_age: float, attempted_at: Mapping[str, float]

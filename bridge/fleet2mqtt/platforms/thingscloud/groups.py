@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 
 from fleet2mqtt.errors import BackendError
 from fleet2mqtt.platforms.thingscloud.client import Client
 from fleet2mqtt.platforms.thingscloud.models import JsonObject, json_objects
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.pagination import Listing, Page, Position
+from fleet2mqtt.sdk.rate_limiter import deferred
 from fleet2mqtt.sdk.sweep import Sweep
 
 MAX_DEPTH = 32
 
 
-def device_listing(client: Client, *, type_: str | None = None, group: str | None = None) -> Listing:
-    """Return the paginated list of all devices, or of those of one type or group, in the largest pages accepted."""
+def device_listing(
+    client: Client,
+    *,
+    type_: str | None = None,
+    group: str | None = None,
+    is_deferred: Callable[[], bool] = lambda: False,
+) -> Listing:
+    """Return the paginated list of all devices, or of those of one type or group, in the largest pages accepted.
+
+    Other polls overtake the call for a page while `is_deferred` is True.
+    """
     records: int | None = None
 
     async def read_first(size: int | None) -> Page:
@@ -24,10 +35,11 @@ def device_listing(client: Client, *, type_: str | None = None, group: str | Non
 
     async def fetch(position: Position) -> Page:
         nonlocal records
-        if position.number == 1:
-            records, page = await client.page_size.read_first(read_first)
-            return page
-        return await client.devices(position.number, type_=type_, group=group, records=records)
+        with deferred() if is_deferred() else nullcontext():
+            if position.number == 1:
+                records, page = await client.page_size.read_first(read_first)
+                return page
+            return await client.devices(position.number, type_=type_, group=group, records=records)
 
     return Listing(fetch=fetch, key=lambda item: vendor_json.text(item.get("id")))
 
