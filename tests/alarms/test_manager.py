@@ -15,7 +15,7 @@ from fleet2mqtt.alarms.handling import AlarmHandling, AlarmSources
 from fleet2mqtt.alarms.maintenance import MaintenanceWindows, Selector, new_window
 from fleet2mqtt.alarms.manager import AlarmOptions, Operator
 from fleet2mqtt.contract.topics import Topics
-from fleet2mqtt.devices.alarm_rules import AlarmRules
+from fleet2mqtt.devices.alarm_rules import AlarmRules, RecoveryPair
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import CommandError, OutboxFull
 from fleet2mqtt.hub import Hub
@@ -161,6 +161,26 @@ async def test_alarm_that_came_and_went_in_maintenance_leaves_nothing(tmp_path: 
         await each.windows.remove(window)
         assert await each.events() == [("raised", True), ("cleared", True)]
         await each.has_no_text()
+
+
+@pytest.mark.parametrize("polled_first", [True, False])
+async def test_alarm_and_recovery_meet_of_which_one_was_polled_without_its_line(
+    tmp_path: Path, *, polled_first: bool
+) -> None:
+    rules = AlarmRules(recovers=(RecoveryPair(raised="41", by="42"),))
+    pair: dict[str, Any] = {"active": False, "alarm_key": ""}
+    async with opened(tmp_path, rules=rules) as each:
+        for line in (None, "7") if polled_first else ("7", None):
+            await each.power(1, code=41, line=line, **pair)
+        assert each.manager.has_active("hq_1")
+    async with opened(tmp_path, rules=rules) as each:
+        assert each.manager.has_active("hq_1")
+        for line in ("7", None) if polled_first else (None, "7"):
+            await each.power(2, code=42, line=line, **pair)
+        assert not each.manager.has_active("hq_1")
+        assert await each.types() == ["raised", "cleared"]
+    async with opened(tmp_path, rules=rules) as each:
+        assert not each.manager.has_active("hq_1")
 
 
 async def test_alarm_that_is_raised_again_and_again_flaps_and_is_announced_as_any(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from fleet2mqtt.devices.alarm_rules import NO_RULES, AlarmRules, RecoveryPair
+import pytest
+
+from fleet2mqtt.devices.alarm_rules import NO_RULES, ActiveAlarm, AlarmRules, RecoveryPair
 from fleet2mqtt.devices.model import Alarm, Name, Severity
-from tests.sample_alarms import alarm
+from tests.sample_alarms import RAISED, alarm
 
 PAIR = AlarmRules(recovers=(RecoveryPair(raised="33", by="34"),))
 
@@ -24,6 +26,50 @@ def test_pair_makes_an_alarm_active_until_the_other_comes_for_the_same_line() ->
     assert cleared.severity is Severity.CLEARED
     [other] = applied(PAIR, alarm(3, code=34, line="5"))
     assert other.alarm_key == "33_line_5"
+
+
+def active(key: str, *, line: str | None = None) -> ActiveAlarm:
+    return ActiveAlarm(id="hq:1", key=key, line=line, raised_at=RAISED)
+
+
+@pytest.mark.parametrize(
+    ("known", "line", "key"),
+    [
+        ([active("33")], "4", "33"),  # was listed without its line
+        ([active("33", line="4")], "4", "33"),  # and was pushed afterwards
+        ([active("33", line="5")], "4", "33_line_4"),
+        ([active("33_line_4", line="4")], None, "33_line_4"),  # the recovery is listed without its line
+        ([active("33_line_4", line="4"), active("33_line_5", line="5")], None, "33"),  # either may be meant
+        ([active("33_line_4", line="4"), active("33")], "4", "33_line_4"),
+        ([active("35")], "4", "33_line_4"),
+        ([], None, "33"),
+    ],
+)
+def test_recovery_ends_the_only_alarm_that_it_can_mean(known: list[ActiveAlarm], line: str | None, key: str) -> None:
+    [changed] = PAIR.apply([alarm(2, code=34, line=line)], "en", lambda _: known)
+    assert (changed.alarm_key, changed.cleared) == (key, True)
+
+
+def test_recovery_does_not_end_an_alarm_that_is_newer() -> None:
+    newer = ActiveAlarm(id="hq:9", key="33_line_4", line="4", raised_at=alarm(9).raised_at)
+    [changed] = PAIR.apply([alarm(2, code=34)], "en", lambda _: [newer])
+    assert changed.alarm_key == "33"
+
+
+def test_recovery_in_a_list_with_its_own_alarm_ends_that_one() -> None:
+    listed = [alarm(2, code=33), alarm(3, code=34)]
+    _, changed = PAIR.apply(listed, "en", lambda _: [active("33_line_4", line="4")])
+    assert changed.alarm_key == "33"
+    again = [alarm(1, code=33), alarm(3, code=34)]  # the active one is listed, too
+    _, changed = PAIR.apply(again, "en", lambda _: [active("33_line_4", line="4")])
+    assert changed.alarm_key == "33_line_4"
+
+
+def test_repeated_alarm_has_the_key_of_the_active_one_whose_line_was_learnt() -> None:
+    [changed] = PAIR.apply([alarm(2, code=33, line="4")], "en", lambda _: [active("33", line="4")])
+    assert changed.alarm_key == "33"
+    [changed] = PAIR.apply([alarm(2, code=33, line="4")], "en", lambda _: [active("33")])
+    assert changed.alarm_key == "33_line_4"
 
 
 def test_pair_may_name_the_vendors_names() -> None:

@@ -67,7 +67,8 @@ class AlarmHandling:
     ) -> tuple[list[Alarm], dict[str, str | None]]:
         """Return alarms as the rules want them, marked if they are withheld, and the texts to store with them."""
         if origin is not UpdateOrigin.CONDITION:
-            alarms = self._sources.rules_of(backend).apply(alarms, self._sources.language)
+            rules = self._sources.rules_of(backend)
+            alarms = rules.apply(alarms, self._sources.language, self.manager.active_or_arriving)
         return self.manager.classify(alarms)
 
     def on_event(self, event: AlarmEvent) -> None:

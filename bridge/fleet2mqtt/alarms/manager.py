@@ -29,6 +29,7 @@ from fleet2mqtt.alarms.records import (
 )
 from fleet2mqtt.contract.payloads import dumps, stamp
 from fleet2mqtt.contract.topics import Topics
+from fleet2mqtt.devices.alarm_rules import ActiveAlarm
 from fleet2mqtt.devices.builtin_entities import ALARM_ACTIVE, MAINTENANCE
 from fleet2mqtt.devices.model import Alarm, Device, Severity, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
@@ -129,6 +130,8 @@ class AlarmManager:
         """The alarm that is being changed, as it will be."""
         self._arriving: Counter[AlarmId] = Counter()
         """Alarms of which an event is being stored; a change waits for them."""
+        self._raising: defaultdict[str, dict[str, Alarm]] = defaultdict(dict)
+        """Raised alarms that are being stored, by device and id."""
         self._arrived = asyncio.Event()
         self._stored: set[AlarmId] = set()
         """Alarms of which the outbox stores a text."""
@@ -235,11 +238,19 @@ class AlarmManager:
     @contextmanager
     def storing(self, alarms: Iterable[Alarm]) -> Iterator[None]:
         """Store classified alarms within this context, and record their events: operators' changes of them wait."""
-        ids = [_id_of(alarm) for alarm in alarms if alarm.active]
+        active = [alarm for alarm in alarms if alarm.active]
+        ids = [_id_of(alarm) for alarm in active]
+        raised = [alarm for alarm in active if not alarm.cleared]
         self._arriving.update(ids)
+        for alarm in raised:
+            self._raising[alarm.device][alarm.id] = alarm
         try:
             yield
         finally:
+            for alarm in raised:
+                self._raising[alarm.device].pop(alarm.id, None)
+                if not self._raising[alarm.device]:
+                    del self._raising[alarm.device]
             for id_ in ids:
                 self._arriving[id_] -= 1
                 if not self._arriving[id_]:
@@ -851,6 +862,24 @@ class AlarmManager:
         """Return the active alarms of a device, oldest first."""
         found = [self.records[id_] for id_ in self._by_device.get(device, ())]
         return sorted((each for each in found if each.active), key=lambda each: each.event.seq)
+
+    def active_or_arriving(self, device: str) -> list[ActiveAlarm]:
+        """Return the active alarms of a device, and those that are being stored, for rules."""
+        found = [
+            ActiveAlarm(
+                id=record.event.id,
+                key=record.event.alarm_key,
+                line=record.event.body["line"],
+                raised_at=_raised(record.event),
+            )
+            for id_ in self._by_device.get(device, ())
+            if (record := self.records[id_]).active
+        ]
+        found += [
+            ActiveAlarm(id=alarm.id, key=alarm.alarm_key, line=alarm.line, raised_at=alarm.raised_at)
+            for alarm in self._raising.get(device, {}).values()
+        ]
+        return found
 
     def active(self) -> list[AlarmRecord]:
         """Return all active alarms, oldest first."""

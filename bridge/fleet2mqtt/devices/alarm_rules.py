@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TypeVar
 
 from fleet2mqtt.devices.model import Alarm, Name, Severity
@@ -22,6 +23,24 @@ class RecoveryPair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveAlarm:
+    """An active alarm as rules see it: id of its raise event, key, line (None if it is not known), and its time."""
+
+    id: str
+    key: str
+    line: str | None
+    raised_at: datetime
+
+
+ActiveAlarms = Callable[[str], Sequence[ActiveAlarm]]
+"""Returns the active alarms of a device, by its id."""
+
+
+def _nothing_active(_: str) -> Sequence[ActiveAlarm]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmRules:
     """The option `alarms` of one backend, for the alarms that its vendor raises; each names one by code or name."""
 
@@ -32,13 +51,18 @@ class AlarmRules:
     """Seconds after which an alarm is cleared that nothing else clears."""
     texts: Mapping[AlarmName, Name] = field(default_factory=dict)
 
-    def apply(self, alarms: Iterable[Alarm], language: str) -> list[Alarm]:
-        """Return the alarms as the rules want them; those that are ignored are left out."""
-        if self == NO_RULES:
-            return list(alarms)
-        return [changed for alarm in alarms if (changed := self._apply(alarm, language)) is not None]
+    def apply(self, alarms: Iterable[Alarm], language: str, active_of: ActiveAlarms = _nothing_active) -> list[Alarm]:
+        """Return the alarms as the rules want them; those that are ignored are left out.
 
-    def _apply(self, alarm: Alarm, language: str) -> Alarm | None:
+        A vendor's list may not name the line that its push names. A recovery therefore has the key of the one active
+        alarm of the device that it can mean; `active_of` returns those.
+        """
+        listed = list(alarms)
+        if self == NO_RULES:
+            return listed
+        return [each for alarm in listed if (each := self._apply(alarm, language, listed, active_of)) is not None]
+
+    def _apply(self, alarm: Alarm, language: str, listed: Sequence[Alarm], active_of: ActiveAlarms) -> Alarm | None:
         names = names_of(alarm)
         if names & set(self.ignore):
             return None
@@ -49,17 +73,18 @@ class AlarmRules:
             changed = replace(changed, severity=severity)
         if (text := _first(self.texts, names)) is not None:
             changed = replace(changed, description=text.text(language), description_en=text.en)
-        return changed if alarm.active else self._make_active(changed, names)
+        return changed if alarm.active else self._make_active(changed, names, listed, active_of)
 
-    def _make_active(self, alarm: Alarm, names: frozenset[str]) -> Alarm:
+    def _make_active(
+        self, alarm: Alarm, names: frozenset[str], listed: Sequence[Alarm], active_of: ActiveAlarms
+    ) -> Alarm:
         """Return an alarm whose vendor reports no recovery as active, or as the end of one, where a rule says so."""
         for pair in self.recovers:
             if pair.raised in names:
-                return replace(alarm, active=True, alarm_key=_key(pair.raised, alarm))
+                return replace(alarm, active=True, alarm_key=_key_of_raise(pair, alarm, active_of))
             if pair.by in names:
-                return replace(
-                    alarm, active=True, cleared=True, severity=Severity.CLEARED, alarm_key=_key(pair.raised, alarm)
-                )
+                key = _key_of_recovery(pair, alarm, listed, active_of)
+                return replace(alarm, active=True, cleared=True, severity=Severity.CLEARED, alarm_key=key)
         ended = next((name for name in self.clear_after if name in names), None)
         return alarm if ended is None else replace(alarm, active=True, alarm_key=_key(ended, alarm))
 
@@ -79,6 +104,46 @@ def _names(code: int | str | None, name: str) -> frozenset[str]:
 
 def _key(name: str, alarm: Alarm) -> str:
     return name if alarm.line is None else f"{name}_line_{alarm.line}"
+
+
+def _key_of_raise(pair: RecoveryPair, alarm: Alarm, active_of: ActiveAlarms) -> str:
+    """Return the key of an alarm: without its line if it is active already, and the line was learnt afterwards."""
+    key = _key(pair.raised, alarm)
+    if key == pair.raised:
+        return key
+    known = any(each.key == pair.raised and each.line == alarm.line for each in active_of(alarm.device))
+    return pair.raised if known else key
+
+
+def _key_of_recovery(pair: RecoveryPair, alarm: Alarm, listed: Sequence[Alarm], active_of: ActiveAlarms) -> str:
+    """Return the key of the alarm that a recovery ends: of the only active one, as far as both lines are known.
+
+    It is not that one if another alarm that came since, and is in the same list, may be meant.
+    """
+    key = _key(pair.raised, alarm)
+    candidates = [
+        each
+        for each in active_of(alarm.device)
+        if (each.key == pair.raised or each.key.startswith(f"{pair.raised}_line_"))
+        and _may_be_one(each.line, alarm.line)
+        and each.raised_at <= alarm.raised_at
+    ]
+    if len(candidates) != 1 or candidates[0].key == key:
+        return key
+    [active] = candidates
+    later = any(
+        other.device == alarm.device
+        and active.raised_at < other.raised_at <= alarm.raised_at
+        and other.id != active.id
+        and _may_be_one(other.line, alarm.line)
+        and pair.raised in names_of(other)
+        for other in listed
+    )
+    return key if later else active.key
+
+
+def _may_be_one(line: str | None, other: str | None) -> bool:
+    return line is None or other is None or line == other
 
 
 def _first(table: Mapping[str, T], names: frozenset[str]) -> T | None:
