@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from fleet2mqtt.devices.model import Component, DeviceEvent
+from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.publishing.publisher import Publisher
 from tests.publishing.harness import TOPICS, open_parts
 from tests.sample_devices import device, row, update
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,3 +77,39 @@ async def test_equal_events_are_published_each_and_not_retained(broker: Broker, 
     topics = [message.topic for message in seen.messages]
     assert topics.index(CONFIG) < topics.index(topic)
     assert topic not in await broker.retained()
+
+
+class Slow:
+    """A connection whose broker acknowledges when the test says so."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, asyncio.Future[None]]] = []
+
+    async def submit(self, _: str, payload: bytes, **__: object) -> asyncio.Future[None]:
+        self.sent.append((payload, asyncio.get_running_loop().create_future()))
+        return self.sent[-1][1]
+
+    async def have(self, *payloads: bytes) -> None:
+        await wait_until(lambda: len(self.sent) == len(payloads), f"{payloads}")
+        assert [payload for payload, _ in self.sent] == list(payloads)
+
+
+async def test_late_acknowledgement_does_not_cancel_the_next_deletion() -> None:
+    """A topic that is cleared, published, and cleared again before the broker acknowledged the first time."""
+    mqtt: Any = Slow()
+    publisher = Publisher(mqtt, Registry(time.monotonic, lambda _: ()), None, TOPICS, 1)
+    publishing = asyncio.create_task(publisher.run())
+    publisher.clear_retained("topic")
+    await mqtt.have(b"")
+    publisher.set_retained("topic", b"raised")
+    await mqtt.have(b"", b"raised")
+
+    publisher.clear_retained("topic")
+    mqtt.sent[0][1].set_result(None)
+    await mqtt.have(b"", b"raised", b"")
+    assert publisher.pending_deletions == {"topic"}  # to be repeated on another connection
+    mqtt.sent[2][1].set_result(None)
+    await wait_until(lambda: not publisher.pending_deletions, "the acknowledgement of the deletion")
+    publishing.cancel()

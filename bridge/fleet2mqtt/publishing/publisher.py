@@ -72,6 +72,8 @@ class Publisher:
         self.pending_deletions: set[str] = set()
         """Retained topics of ours that must still be cleared at the broker. Kept on disk."""
         self._delayed_deletions: set[str] = set()
+        self._deletions = 0
+        """Number of the last deletion that was sent."""
         self._retained: dict[str, bytes] = {}
         self._changed_retained: dict[str, None] = {}
         self._changed_states: dict[str, None] = {}
@@ -203,9 +205,10 @@ class Publisher:
         for topic in changed:
             await self._publish_retained(topic)
         for topic in self._due_deletions():
-            self._sent[topic] = 0
+            self._deletions += 1
+            self._sent[topic] = self._deletions
             publication = _Publication(_Kind.DELETION, topic)
-            await self._submit(topic, EMPTY, publication, done=partial(self.pending_deletions.discard, topic))
+            await self._submit(topic, EMPTY, publication, done=partial(self._on_deleted, topic, self._deletions))
         states, self._changed_states = self._changed_states, {}
         for id_ in states:
             if self._discovery_queue.is_published(id_):  # else the state follows the discovery message
@@ -309,6 +312,11 @@ class Publisher:
         self._with_attributes.discard(id_)
         self._discovery_facts.pop(id_, None)
         self._discovery_queue.remove(id_)
+
+    def _on_deleted(self, topic: str, number: int) -> None:
+        """Note that a topic is cleared, unless it was published and cleared once more meanwhile."""
+        if self._sent.get(topic) == number:
+            self.pending_deletions.discard(topic)
 
     def _end_deletion_delay(self, topics: set[str]) -> None:
         self._delayed_deletions -= topics
