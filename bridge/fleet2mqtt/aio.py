@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
@@ -38,6 +40,24 @@ async def wait_for_first(*events: asyncio.Event) -> None:
     finally:
         for future in waiting:
             future.cancel()
+
+
+async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of work that a cancellation does not interrupt: it is raised once the work has ended.
+
+    For what is stored first and applied afterwards: half of it would be known only after a restart.
+    """
+    task = asyncio.ensure_future(work)
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancellation = error
+    if cancellation is not None:
+        task.cancelled() or task.exception()  # retrieved: the cancellation is what the caller is told
+        raise cancellation
+    return task.result()
 
 
 class TaskSet:

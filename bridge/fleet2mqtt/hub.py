@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from fleet2mqtt.aio import run_to_end
 from fleet2mqtt.alarms.handling import AlarmHandling
 from fleet2mqtt.contract.payloads import Reply, availability, device_event, now, stamp
 from fleet2mqtt.contract.topics import Topics
@@ -51,18 +52,26 @@ class Hub:
         """Time of each device's last alarm: older history that is read afterwards does not replace it."""
 
     async def accept(self, update: Update) -> tuple[AlarmEvent, ...]:
-        """Accept an update; return the alarm events that are new. Raises OutboxError: then nothing was accepted."""
+        """Accept an update; return the alarm events that are new. Raises OutboxError: then nothing was accepted.
+
+        If the caller is cancelled, by a reload for instance, the update is still accepted as a whole.
+        """
         selected = [alarm for alarm in update.alarms if not self._registry.is_excluded(alarm.device)]
         alarms, managed = self._alarms.classify(update.backend, selected, update.origin)
         with self._alarms.manager.storing(alarms):
-            stored = await self._store(update, alarms, managed)
-            changes = self._registry.accept(
-                update, stamp(update.observed_at), settled=not self.unsettled.get(update.backend)
-            )
-            for event in stored.new:
-                self._note(event, changes)
-            for event in stored.completed:
-                self._show_completed(event, changes)
+            return await run_to_end(self._accept(update, alarms, managed))
+
+    async def _accept(
+        self, update: Update, alarms: Sequence[Alarm], managed: Mapping[str, str | None]
+    ) -> tuple[AlarmEvent, ...]:
+        stored = await self._store(update, alarms, managed)
+        changes = self._registry.accept(
+            update, stamp(update.observed_at), settled=not self.unsettled.get(update.backend)
+        )
+        for event in stored.new:
+            self._note(event, changes)
+        for event in stored.completed:
+            self._show_completed(event, changes)
         if stored.new:
             self._alarms.manager.on_stored(managed)
             self._on_alarms()
@@ -99,6 +108,9 @@ class Hub:
 
     async def apply_selection(self, backend: str) -> None:
         """Remove the devices and entities of a backend that its options no longer select."""
+        await run_to_end(self._apply_selection(backend))
+
+    async def _apply_selection(self, backend: str) -> None:
         changes = self._registry.apply_selection(backend)
         self._on_changed(changes)
         self._mark_changed(self._registry.of_backend(backend))
@@ -119,6 +131,9 @@ class Hub:
 
     async def forget(self, ids: Iterable[str]) -> set[str]:
         """Remove devices, their sub-devices and their active alarms; return the ids that were there."""
+        return await run_to_end(self._forget(ids))
+
+    async def _forget(self, ids: Iterable[str]) -> set[str]:
         gone = self._registry.forget(ids)
         self._mark_changed(gone)
         await self._end_active(gone)

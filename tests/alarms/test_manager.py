@@ -286,6 +286,66 @@ async def test_removed_device_takes_its_shelved_alarm_with_it(tmp_path: Path) ->
         assert not each.manager.records
 
 
+async def test_removed_device_takes_its_maintenance_windows_with_it(tmp_path: Path) -> None:
+    async with opened(tmp_path) as each:
+        await each.power(1)
+        await each.in_maintenance()
+        await each.windows.switch(None, device(), on=True)
+        backend = new_window(selector=Selector(backend="hq"), start=datetime.now(UTC), end=None)
+        await each.windows.add(backend)
+        await each.hub.forget(["hq_1"])
+        assert [window.id for window in each.windows] == [backend.id]
+        await each.power(2)
+        assert each.record.suppressed_by == f"maintenance:{backend.id}"
+    async with opened(tmp_path) as each:
+        assert [window.id for window in each.windows] == [backend.id]
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["raised", "removed"])
+async def test_cancelled_poll_is_accepted_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, removed: bool
+) -> None:
+    """A reload cancels the poll right after the disk has what it brought."""
+    async with opened(tmp_path) as each:
+        if removed:
+            await each.power(1)
+        poll = asyncio.create_task(each.hub.forget(["hq_1"]) if removed else each.power(1))
+        name = "forget" if removed else "add"
+        store = getattr(each.outbox, name)
+
+        async def store_and_cancel(*arguments: Any) -> Any:
+            stored = await store(*arguments)
+            poll.cancel()
+            await asyncio.sleep(0)
+            return stored
+
+        monkeypatch.setattr(each.outbox, name, store_and_cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await poll
+        assert each.manager.has_active("hq_1") is not removed
+
+
+async def test_cancelled_request_applies_the_window_that_it_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as each:
+        await each.power(1)
+        request = asyncio.create_task(each.in_maintenance())
+        change = each.outbox.change
+
+        async def change_and_cancel(*arguments: Any) -> Any:
+            stored = await change(*arguments)
+            request.cancel()
+            await asyncio.sleep(0)
+            return stored
+
+        monkeypatch.setattr(each.outbox, "change", change_and_cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        [window] = each.windows
+        assert each.record.suppressed_by == f"maintenance:{window.id}"
+
+
 async def test_closed_alarm_is_not_cleared_once_more_and_can_be_raised_again(tmp_path: Path) -> None:
     """The vendor's clock is behind: its next alarm is older than the operator's action."""
     rules = AlarmRules(clear_after={"eEMS_NOTIFY_IPEXT_OFFLINE": 0.2})

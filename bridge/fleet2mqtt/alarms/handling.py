@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from fleet2mqtt.devices.model import Alarm, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.outbox import AlarmEvent, Outbox
 from fleet2mqtt.publishing.publisher import Publisher
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,7 @@ class AlarmHandling:
         """`on_events` is called when new events are in the outbox."""
         self._sources = sources or AlarmSources()
         self._outbox = outbox
+        self._windows = windows
         self.manager = AlarmManager(
             outbox, registry, publisher, topics, windows, options or AlarmOptions(), self._is_unreachable, on_events
         )
@@ -88,9 +92,14 @@ class AlarmHandling:
         self.expiry.restore(event for event in events if event.body["backend"] == backend)
 
     async def on_removed(self, ids: Iterable[str]) -> bool:
-        """End the active alarms of devices that are gone; return True if there were any. Raises OutboxError."""
+        """End the active alarms of devices that are gone, and the maintenance windows that name them.
+
+        Returns True if there were any alarms. Raises OutboxError.
+        """
         gone = tuple(ids)
         self.evaluator.on_removed(gone)
         ended = await self._outbox.forget(gone)
         self.manager.on_removed(gone, ended)
+        for window in await self._windows.remove_of_devices(gone):
+            _LOG.info("maintenance window %s is removed with its device %s", window.id, window.selector.device)
         return bool(ended)

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from dateutil.rrule import rrulestr
 
+from fleet2mqtt.aio import run_to_end
 from fleet2mqtt.devices.model import Device
 from fleet2mqtt.devices.selection import Rule
 from fleet2mqtt.errors import CommandError
@@ -317,6 +318,9 @@ class MaintenanceWindows:
         """Store a window and apply it. Raises CommandError when there are too many, OutboxError."""
         if len(self._windows) >= MAX_WINDOWS and window.id not in self._windows:
             raise CommandError("too_many", f"there are {MAX_WINDOWS} maintenance windows; remove some")
+        await run_to_end(self._add(window))
+
+    async def _add(self, window: MaintenanceWindow) -> None:
         await self._outbox.change((), {KEY + window.id: orjson.dumps(window.json()).decode()})
         self._windows[window.id] = window
         self._schedules.pop(window.id, None)
@@ -327,10 +331,26 @@ class MaintenanceWindows:
         window = self._windows.get(id_)
         if window is None:
             raise CommandError("unknown_window", f"there is no maintenance window {id_}")
-        await self._outbox.change((), {KEY + id_: None})
-        self._drop(id_)
-        self._notify()
+        await run_to_end(self._remove([id_]))
         return window
+
+    async def remove_of_devices(self, devices: Iterable[str]) -> list[MaintenanceWindow]:
+        """Remove the windows that name one of these devices, which are gone; return them. Raises OutboxError.
+
+        A window that selects by a pattern, a group or a backend stays: it is about later devices, too.
+        """
+        gone = frozenset(devices)
+        found = [window for window in self._windows.values() if window.selector.device in gone]
+        if found:
+            await run_to_end(self._remove([window.id for window in found]))
+        return found
+
+    async def _remove(self, ids: Iterable[str]) -> None:
+        ids = tuple(ids)
+        await self._outbox.change((), {KEY + id_: None for id_ in ids})
+        for id_ in ids:
+            self._drop(id_)
+        self._notify()
 
     def _drop(self, id_: str) -> None:
         self._windows.pop(id_, None)
