@@ -32,6 +32,7 @@ LAYERS = (
     ("ops",),
     ("web",),
     ("unit",),
+    ("bridge_unit",),
     ("reload",),
     ("app",),
     ("cli",),

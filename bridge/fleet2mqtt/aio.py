@@ -1,4 +1,4 @@
-"""Waiting with a timeout, and tasks that end together."""
+"""Waiting with a timeout, signals, and tasks that end together."""
 
 from __future__ import annotations
 
@@ -58,6 +58,22 @@ async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         task.cancelled() or task.exception()  # retrieved: the cancellation is what the caller is told
         raise cancellation
     return task.result()
+
+
+class Signal:
+    """A function without arguments that calls every subscriber."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Callable[[], None]] = []
+
+    def subscribe(self, subscriber: Callable[[], None]) -> None:
+        """Call a function each time from now on."""
+        self._subscribers.append(subscriber)
+
+    def __call__(self) -> None:
+        """Call the subscribers, in their order."""
+        for subscriber in self._subscribers:
+            subscriber()
 
 
 class TaskSet:

@@ -18,7 +18,7 @@ from fleet2mqtt.ops.logging import MqttLog
 from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.push.http_server import ReplaceableServer
 from fleet2mqtt.push.receiver import PushReceiver
-from fleet2mqtt.unit import Unit
+from fleet2mqtt.unit import BackendRunner
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Reloader:
     def __init__(  # noqa: PLR0913, PLR0917 - what a configuration can change
         self,
         config: Config,
-        unit: Unit,
+        runner: BackendRunner,
         push_receiver: PushReceiver,
         push: ReplaceableServer,
         web: ReplaceableServer,
@@ -57,7 +57,7 @@ class Reloader:
     ) -> None:
         """`mqtt_settings` raises ConfigError. `on_applied` is called after backends or options changed."""
         self._config = config
-        self._unit = unit
+        self._runner = runner
         self._push_receiver = push_receiver
         self._push = push
         self._web = web
@@ -131,7 +131,7 @@ class Reloader:
             self._restart.requested.set()
             return report | {"restarted": True}
         settings = self._mqtt_settings(config.mqtt) if config.mqtt and "mqtt" in options else None
-        prepared = await self._unit.prepare(config.backends)
+        prepared = await self._runner.prepare(config.backends)
         try:
             await self._replace_servers(config)
         except ConfigError:
@@ -143,7 +143,7 @@ class Reloader:
         if settings is not None and config.mqtt is not None:
             self._new_settings = settings
             self._publisher.set_discovery_rate(config.mqtt.discovery_rate)
-        await self._unit.switch_to(prepared)
+        await self._runner.switch_to(prepared)
         self._config = config
         self._on_applied()
         changes = {"added": prepared.added, "removed": prepared.removed, "changed": prepared.changed}

@@ -1,23 +1,31 @@
-"""A unit: backends with the components they share. Backends are added and removed one by one while it runs."""
+"""A unit: backends with the components and the connection they share. Backends come and go one by one while it runs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from fleet2mqtt.aio import TaskSet
+from fleet2mqtt import __version__
+from fleet2mqtt.aio import Signal, TaskSet, wait_until
+from fleet2mqtt.alarms.handling import AlarmHandling, AlarmSources
+from fleet2mqtt.alarms.maintenance import MaintenanceWindows
+from fleet2mqtt.alarms.manager import AlarmOptions
 from fleet2mqtt.commands.calls import CallsInProgress
-from fleet2mqtt.config.models import BackendConfig
+from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
+from fleet2mqtt.commands.replies import Replies
+from fleet2mqtt.config.models import BackendConfig, Config
+from fleet2mqtt.contract.discovery import Discovery
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.alarm_rules import NO_RULES, AlarmRules
-from fleet2mqtt.devices.builtin_conditions import BACKEND_CONDITIONS
-from fleet2mqtt.devices.builtin_entities import BRIDGE
+from fleet2mqtt.devices.builtin_conditions import BACKEND_CONDITIONS, bridge_conditions
+from fleet2mqtt.devices.builtin_entities import BRIDGE, added_entities
 from fleet2mqtt.devices.conditions import NO_CONDITIONS, ConditionTable, Options
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import Device, Update
@@ -25,7 +33,10 @@ from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.devices.selection import DEFAULT, Selection, SelectionFilter
 from fleet2mqtt.errors import BackendError, CommandError
 from fleet2mqtt.hub import Hub
+from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.ops.backend_status import BackendStatus
+from fleet2mqtt.ops.group_devices import GroupDevices
+from fleet2mqtt.ops.inventory import InventorySaver
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.polling.poller import Poller
 from fleet2mqtt.publishing.publisher import Publisher
@@ -37,6 +48,7 @@ from fleet2mqtt.storage.inventory_file import Snapshot
 
 _LOG = logging.getLogger(__name__)
 
+INVENTORY = "inventory.json"
 FIRST_POLLS = 5.0
 """Seconds that a backend's sources have to complete what is known of a new device before its discovery message."""
 
@@ -160,7 +172,7 @@ class PreparedBackends:
             await stack.aclose()
 
 
-class Unit:
+class BackendRunner:
     """Runs backends: connects them, shows their own devices, polls them, and ends each by itself."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what backends share
@@ -316,6 +328,137 @@ class Unit:
             name,
             self._topics.bridge("request/forget"),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """Backends with all that they share: registry, publisher, alarm handling, commands, and the connection to MQTT."""
+
+    configs: Mapping[str, BackendConfig]
+    """The backends to start with."""
+    snapshot: Snapshot
+    active: ActiveBackends
+    mqtt: MqttClient
+    registry: Registry
+    publisher: Publisher
+    windows: MaintenanceWindows
+    alarm_sources: AlarmSources
+    alarms: AlarmHandling
+    on_events: Signal
+    """Called when new alarm events are in the outbox."""
+    hub: Hub
+    calls: CallsInProgress
+    replies: Replies
+    limits: CommandLimits
+    work: TaskSet
+    """Commands and requests in progress."""
+    commands: CommandQueue
+    push_receiver: PushReceiver
+    status: BackendStatus
+    runner: BackendRunner
+    inventory: InventorySaver
+    group_devices: GroupDevices
+
+    async def start_backends(self) -> None:
+        """Connect and show the backends, beginning with the inventory of the last run. Raises ConfigError."""
+        for config in self.configs.values():
+            await self.runner.add(config)
+        self.runner.show_unconfigured()
+
+    def start_polls(self) -> None:
+        """Begin to poll the backends."""
+        for name in self.configs:
+            self.runner.start(name)
+
+    async def restore(self) -> None:
+        """Start from the inventory and the alarms of the last run."""
+        await self.runner.restore(self.snapshot, self.configs.values())
+
+    def start_loops(self, loops: TaskSet) -> None:
+        """Start what runs whether there is a connection to the broker or not."""
+        loops.start(self.alarms.evaluator.run(self.hub.accept), "conditions")
+        loops.start(self.alarms.expiry.run(self.hub.accept), "alarm expiry")
+        loops.start(self.status.run(), "backend health")
+        loops.start(self.inventory.run(), "inventory")
+        loops.start(self.group_devices.run(), "group devices")
+
+    def is_idle(self) -> bool:
+        """Return True if no command waits or runs, and the broker has everything that is urgent."""
+        return self.commands.pending == 0 and self.publisher.idle
+
+    async def end_work(self, seconds: float) -> None:
+        """End each command and request in progress in a reply, which gets so many seconds to be published."""
+        await self.work.cancel()
+        if self.mqtt.connected:
+            await wait_until(lambda: self.publisher.idle, seconds)
+
+
+def build_unit(  # noqa: PLR0913 - what a unit is made for, and what it shares with the rest of the bridge
+    config: Config,
+    snapshot: Snapshot,
+    outbox: Outbox,
+    mqtt: MqttClient,
+    topics: Topics,
+    *,
+    active: ActiveBackends,
+    rate: float,
+    group: asyncio.TaskGroup,
+) -> Unit:
+    """Construct the components of a unit, dependencies first; `rate` is discovery messages a second."""
+    work = TaskSet(group)
+    ids = Ids(dict(snapshot.assignments))
+    selection = SelectionFilter(active.selection_of)
+    windows = MaintenanceWindows(outbox)
+    active.condition_tables[""] = ConditionTable(bridge_conditions(config.alarms.max_rows), config.alarms.conditions)
+    added = added_entities(active.refresh, windows.switch, active.has_conditions)
+    registry = Registry(time.monotonic, added, selection)
+    discovery = (
+        Discovery(topics, config.language, __version__, active.secondary_sources) if config.discovery.enabled else None
+    )
+    publisher = Publisher(mqtt, registry, discovery, topics, rate)
+    alarm_sources = AlarmSources(tables=active.conditions_of, rules_of=active.rules_of, language=config.language)
+    on_events = Signal()
+    options = AlarmOptions(max_shelve=config.alarms.max_shelve, suppression_delay=config.alarms.suppression_delay)
+    alarms = AlarmHandling(outbox, registry, publisher, topics, windows, on_events, options, alarm_sources)
+    hub = Hub(outbox, registry, publisher, topics, alarms, on_events)
+    replies = Replies(publisher, topics)
+    limits = CommandLimits(**asdict(config.commands))
+    calls = CallsInProgress()
+    commands = CommandQueue(hub, registry, publisher, topics, active.backends, calls, replies, work.start, limits)
+    push_receiver = PushReceiver(hub, outbox, active.backends, active.configs, config.push.trusted_proxies)
+    connector = BackendConnector(
+        ids=ids,
+        data_dir=config.data_dir,
+        outbox=outbox,
+        active=active,
+        selection=selection,
+        condition_options=config.alarms.conditions,
+    )
+    status = BackendStatus(hub, publisher, topics)
+    runner = BackendRunner(active, connector, hub, registry, publisher, status, topics, calls, push_receiver, group)
+    return Unit(
+        configs=config.backends,
+        snapshot=snapshot,
+        active=active,
+        mqtt=mqtt,
+        registry=registry,
+        publisher=publisher,
+        windows=windows,
+        alarm_sources=alarm_sources,
+        alarms=alarms,
+        on_events=on_events,
+        hub=hub,
+        calls=calls,
+        replies=replies,
+        limits=limits,
+        work=work,
+        commands=commands,
+        push_receiver=push_receiver,
+        status=status,
+        runner=runner,
+        inventory=InventorySaver(config.data_dir / INVENTORY, registry, publisher, ids, hub.inventory_changed),
+        group_devices=GroupDevices(hub, registry, ids, active.running_selection),
+    )
 
 
 def unpolled_sources(sources: Iterable[Source], selection: Selection) -> frozenset[str]:
