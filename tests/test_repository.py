@@ -5,6 +5,7 @@ The scripts run as processes, on a copy of the project where they change somethi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -185,25 +186,52 @@ async def test_version_that_differs_somewhere_is_named(copy: Path) -> None:
 
 
 async def test_release_of_another_tag_is_refused(copy: Path) -> None:
-    ended = await run(copy, "release", "v99.0.0")
+    ended = await run(copy, "release", "v99.0.0", "build")
     assert ended.code == 1
     assert f"the tag is v99.0.0, but the version is {version_of(ROOT)}" in ended.errors
 
 
+async def test_release_without_a_known_step_is_refused(copy: Path) -> None:
+    ended = await run(copy, "release", f"v{version_of(ROOT)}", "all")
+    assert (ended.code, "not 'all'" in ended.errors) == (2, True)
+
+
+def stand_in(path: Path, log: Path) -> None:
+    """A program that notes its name and arguments, one a line, and the texts of files among them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noted = (
+        f'for each in "{path.name}" "$@"; do echo "$each"; [ -f "$each" ] && [ "$each" = "$8" ] && cat "$each"; done'
+    )
+    path.write_text(f'#!/bin/sh\n({noted}) >>"{log}"\nexit 0\n', "utf-8")
+    path.chmod(0o755)
+
+
 async def test_release_publishes_what_was_built(copy: Path, tmp_path: Path) -> None:
     number = version_of(ROOT)
-    github = tmp_path / "gh"
-    github.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >"$CALLED"\ncat "$8" >"$NOTES"\n', "utf-8")
-    github.chmod(0o755)
-    called, notes = tmp_path / "called", tmp_path / "notes"
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    ended = await run(copy, "release", f"v{number}", PATH=path, CALLED=str(called), NOTES=str(notes))
-    assert ended.code == 0, ended.errors
+    log = tmp_path / "log"
+    stand_in(tmp_path / "bin/gh", log)
+    stand_in(tmp_path / "uv/bin/uv", log)
+    (tmp_path / "uv/bin/python").symlink_to(sys.executable)
+    lock = copy / "requirements-uv.txt"
+    (tmp_path / "uv/.made-from").write_text(f"{hashlib.sha256(lock.read_bytes()).hexdigest()}  {lock.name}\n", "utf-8")
+    environment = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "FLEET2MQTT_UV_VENV": str(tmp_path / "uv")}
+    steps = [
+        re.fullmatch(r'\./scripts/release "\$GITHUB_REF_NAME" (\w+)', str(step["run"]))
+        for step in data_of(GITHUB / "workflows/release.yml")["jobs"]["release"]["steps"]
+        if "run" in step
+    ]
+    for step in steps:
+        assert step
+        ended = await run(copy, "release", f"v{number}", step[1], **environment)
+        assert ended.code == 0, ended.errors
     built = (f"dist/fleet2mqtt-{number}-py3-none-any.whl", f"dist/fleet2mqtt-{number}.tar.gz")
-    arguments = text_of(called).split()
-    assert arguments[:6] == ["release", "create", f"v{number}", "--verify-tag", "--title", f"v{number}"]
-    assert set(arguments[8:]) == set(built)
-    assert "### Added" in text_of(notes)
+    lines = text_of(log).splitlines()
+    assert lines[:3] == ["uv", "publish", "--trusted-publishing"]
+    assert lines[4:6] == list(built)
+    github = lines[lines.index("gh") + 1 :]
+    assert github[:6] == ["release", "create", f"v{number}", "--verify-tag", "--title", f"v{number}"]
+    assert set(built) <= set(github)
+    assert "### Added" in github
     assert (
         f"Version: {number}\n"
         in zipfile.ZipFile(copy / built[0]).read(f"fleet2mqtt-{number}.dist-info/METADATA").decode()

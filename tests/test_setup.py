@@ -113,7 +113,7 @@ async def test_setup_twice_does_nothing_the_second_time(machine: Machine) -> Non
 
 async def test_setup_after_a_changed_lock_renews_the_environment(machine: Machine) -> None:
     await machine.setup()
-    with (machine.folder / "project/requirements.txt").open("a") as lock:
+    with (machine.folder / "project/requirements-demo.txt").open("a") as lock:
         lock.write("# newer\n")
     before = len(machine.calls)
     assert (await machine.setup()).code == 0

@@ -37,5 +37,6 @@ def test_amqtt_has_its_subscriptions_by_filter() -> None:
 
 @pytest.mark.parametrize("library", ["aiohttp", "amqtt"])
 def test_library_with_overrides_has_an_upper_bound(library: str) -> None:
-    [requirement] = [each for each in PROJECT["dependencies"] if each.startswith(library)]
+    extras = [each for group in PROJECT["optional-dependencies"].values() for each in group]
+    [requirement] = [each for each in (*PROJECT["dependencies"], *extras) if each.startswith(library)]
     assert ",<" in requirement

@@ -6,9 +6,9 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fleet2mqtt.errors import ConfigError
-from fleet2mqtt.mqtt.amqtt_overrides import AmqttBroker
 
 _LOG = logging.getLogger(__name__)
 
@@ -20,12 +20,13 @@ PROTOCOL = "3.1.1"
 
 @asynccontextmanager
 async def broker(port: int = PORT) -> AsyncIterator[int]:
-    """Run a broker on loopback; yield its port. Raises ConfigError if the port is in use."""
+    """Run a broker on loopback; yield its port. Raises ConfigError if the port is in use, or amqtt is not installed."""
+    broker_type = _load_broker()
     if _is_in_use(port):
         raise ConfigError([f"port {port} is in use: something is a broker here already; name it in an mqtt: block"])
     logging.getLogger("amqtt").setLevel(logging.CRITICAL)
     logging.getLogger("transitions").setLevel(logging.CRITICAL)
-    amqtt = AmqttBroker(
+    amqtt = broker_type(
         {
             "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{port}", "max_connections": 100}},
             "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
@@ -39,6 +40,17 @@ async def broker(port: int = PORT) -> AsyncIterator[int]:
         yield port
     finally:
         await amqtt.shutdown()
+
+
+def _load_broker() -> Any:
+    try:
+        from fleet2mqtt.mqtt.amqtt_overrides import AmqttBroker  # noqa: PLC0415 - only the extra `demo` installs amqtt
+    except ModuleNotFoundError as error:
+        message = (
+            "the embedded broker needs the extra `demo` (pip install 'fleet2mqtt[demo]'); or name a broker in mqtt:"
+        )
+        raise ConfigError([message]) from error
+    return AmqttBroker
 
 
 def _is_in_use(port: int) -> bool:
