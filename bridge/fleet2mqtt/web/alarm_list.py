@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,18 +9,16 @@ from typing import Any
 from fleet2mqtt.alarms.handling import AlarmSources
 from fleet2mqtt.alarms.manager import SEVERITIES, AlarmManager
 from fleet2mqtt.alarms.records import AlarmRecord
+from fleet2mqtt.alarms.texts import text_in
 from fleet2mqtt.contract.payloads import stamp
-from fleet2mqtt.devices.model import Name, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.web.parameters import Parameters
 from fleet2mqtt.web.search import Query, searchable
-from fleet2mqtt.web.texts import ENGLISH
 
 PAGE_ROWS = 100
 ACTIVE, PAST = STATES = ("active", "past")
-_PLACEHOLDER = re.compile(r"\{(value|threshold)\}")
 _READ_AT_ONCE = 500
 _MAX_READ = 20
 """Parts of the history that one page may take; a page of rare alarms is then shorter and leads to the next."""
@@ -170,19 +167,6 @@ class AlarmList:
         addresses = [value for _, value in device.connections] if device is not None else []
         return [str(text) for name in members if (text := body.get(name))] + addresses
 
-    def _text_in(self, language: str, body: Mapping[str, Any]) -> str:
-        """Return the text of an alarm in a language, where there is one: an event has the bridge's own, and English."""
-        english, text = body.get("description_en"), body.get("description")
-        if body["source"] == UpdateOrigin.CONDITION:
-            condition = self.sources.tables(body["backend"]).get(body["alarm_type"])
-            translated = _translate(english or "", condition.text, language) if condition is not None else None
-        else:
-            rules = self.sources.rules_of(body["backend"]).texts
-            rule = next((rules[name] for name in (str(body.get("code")), body["name"]) if name in rules), None)
-            translated = rule.text(language) if rule is not None else None
-        found = (translated, english, text) if language == ENGLISH else (translated, text, english)
-        return next(filter(None, found), None) or str(body["name"])
-
     def _row(self, body: Mapping[str, Any], language: str, ended_at: str | None = None) -> dict[str, Any]:
         device = self.registry.devices.get(body["device"])
         name = device.name if device is not None else body["device_name"] or body["device"]
@@ -190,25 +174,9 @@ class AlarmList:
             **{member: body.get(member) for member in _ROW},
             "device_name": name,
             "known": device is not None,
-            "text": self._text_in(language, body),
+            "text": text_in(self.sources, language, body),
             "ended_at": ended_at,
         }
-
-
-def _translate(english: str, template: Name, language: str) -> str | None:
-    """Return the text of a condition in a language, by its English text; None if that was made by another template."""
-    pattern, named = "", set[str]()
-    for position, part in enumerate(_PLACEHOLDER.split(template.en)):
-        if position % 2 == 0:
-            pattern += re.escape(part)
-        else:
-            pattern += f"(?P={part})" if part in named else f"(?P<{part}>.*)"
-            named.add(part)
-    found = re.fullmatch(pattern, english, re.DOTALL)
-    if found is None:
-        return None
-    values = found.groupdict()
-    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template.text(language))
 
 
 def _seq(record: AlarmRecord) -> int:
