@@ -12,6 +12,7 @@ from typing import Any
 from fleet2mqtt import __version__
 from fleet2mqtt.aio import TaskSet
 from fleet2mqtt.alarms.manager import AlarmManager
+from fleet2mqtt.alarms.texts import text_in
 from fleet2mqtt.config.models import Config, MqttConfig
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import bridge_entities
@@ -103,7 +104,8 @@ def build_bridge_unit(  # noqa: PLR0913, PLR0917 - what it reports about, and wh
     """
     manager, publisher, registry = unit.alarms.manager, unit.publisher, unit.registry
     alarm_publisher = AlarmPublisher(unit.mqtt, outbox, topics, observe_latency)
-    notifier = Notifier(config.notify.values(), config.language, outbox, registry, manager.records)
+    texts = partial(text_in, unit.alarm_sources)
+    notifier = Notifier(config.notify.values(), config.language, outbox, registry, manager.records, texts)
     unit.on_events.subscribe(alarm_publisher.wake)
     unit.on_events.subscribe(notifier.wake)
     base_topic = BaseTopicMonitor(

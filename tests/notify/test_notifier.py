@@ -4,103 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 from contextlib import asynccontextmanager
-from email import message_from_bytes, policy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import web
-from aiosmtpd.controller import Controller
 
+from fleet2mqtt.alarms.handling import AlarmSources
+from fleet2mqtt.alarms.texts import text_in as text_of
 from fleet2mqtt.config.models import Language, NotifyConfig, Secret
 from fleet2mqtt.devices.registry import Registry
-from fleet2mqtt.notify.channel import Channel, NotSent
-from fleet2mqtt.notify.notifier import OWNER, Target
-from fleet2mqtt.notify.texts import render
+from fleet2mqtt.errors import OutboxError
+from fleet2mqtt.notify import notifier
+from fleet2mqtt.notify.notifier import NAMES, OWNER, Notifier, Target
+from fleet2mqtt.notify.state import count_waiting
 from fleet2mqtt.outbox import Outbox, open_outbox
+from tests.receivers import Receiver, open_mailbox, open_receiver
 from tests.sample_alarms import add
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-
-class Receiver:
-    """An HTTP server that answers with the statuses it is given, then 200."""
-
-    def __init__(self) -> None:
-        self.statuses: list[int] = []
-        self.taken: list[dict[str, Any]] = []
-        self.held = asyncio.Event()
-        self.held.set()
-        self.url = ""
-
-    async def receive(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        await self.held.wait()
-        status = self.statuses.pop(0) if self.statuses else 200
-        if status == 200:
-            self.taken.append(body)
-        return web.Response(status=status)
-
-    @property
-    def titles(self) -> list[str]:
-        return [each["title"] for each in self.taken]
+text_in = partial(text_of, AlarmSources())
 
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    server = Receiver()
-    application = web.Application()
-    application.router.add_post("/{tail:.*}", server.receive)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    server.url = f"json://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield server
-    server.held.set()
-    await runner.cleanup()
-
-
-class Mailbox:
-    def __init__(self) -> None:
-        self.mails: list[Any] = []
-
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
-        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
-        return "250 OK"
-
-
-@pytest.fixture
-def mailbox() -> Iterator[tuple[Mailbox, int]]:
-    box = Mailbox()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    controller = Controller(box, hostname="127.0.0.1", port=port)
-    controller.start()
-    yield box, port
-    controller.stop()
+    async with open_receiver() as server:
+        yield server
 
 
 @asynccontextmanager
 async def running(outbox: Outbox, url: str, retry: float = 0.05, **options: Any) -> AsyncIterator[Target]:
     """A target whose tasks are cancelled at once at the end, wherever they are."""
     config = NotifyConfig(name="duty", url=Secret(url), **options)
-    target = Target(config, Language.ENGLISH, outbox, Registry(time.monotonic, lambda *_: ()), {})
+    target = Target(config, Language.ENGLISH, outbox, Registry(time.monotonic, lambda *_: ()), {}, text_in)
     target.first_retry = retry
-    await target.start()
-    tasks = [asyncio.ensure_future(target.read()), asyncio.ensure_future(target.deliver())]
+    task = asyncio.ensure_future(target.run())
     try:
         yield target
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def raise_alarm(outbox: Outbox, target: Target, number: int, *, cleared: bool = False) -> None:
@@ -108,17 +56,16 @@ async def raise_alarm(outbox: Outbox, target: Target, number: int, *, cleared: b
     target.wake.set()
 
 
-async def test_mail_of_a_raise_and_its_end(tmp_path: Path, mailbox: tuple[Mailbox, int]) -> None:
-    box, port = mailbox
-    url = f"mailto://127.0.0.1:{port}/?from=bridge@example.com&to=duty@example.com&mode=insecure"
-    async with open_outbox(tmp_path / "o.sqlite") as outbox, running(outbox, url) as target:
+async def test_mail_of_a_raise_and_its_end(tmp_path: Path) -> None:
+    async with (
+        open_mailbox() as box,
+        open_outbox(tmp_path / "o.sqlite") as outbox,
+        running(outbox, box.url) as target,
+    ):
         await raise_alarm(outbox, target, 1)
         await raise_alarm(outbox, target, 1, cleared=True)
         await wait_until(lambda: target.results["sent"] == 2, "the notifications")
-    assert [mail["subject"] for mail in box.mails] == [
-        "[critical] hq_voip_1: alarm 1",
-        "Cleared: [critical] hq_voip_1: alarm 1",
-    ]
+    assert box.subjects == ["[critical] hq_voip_1: alarm 1", "Cleared: [critical] hq_voip_1: alarm 1"]
 
 
 async def test_refused_message_is_sent_again_until_it_is_taken_once(tmp_path: Path, receiver: Receiver) -> None:
@@ -127,7 +74,14 @@ async def test_refused_message_is_sent_again_until_it_is_taken_once(tmp_path: Pa
         await raise_alarm(outbox, target, 1)
         await raise_alarm(outbox, target, 2)
         await wait_until(lambda: target.results["sent"] == 2, "the notifications")
-        assert target.figures() == {"sent": 2, "failed": 3, "queued": 0, "missed": 0, "last_error": None}
+        assert target.figures() == {
+            "sent": 2,
+            "failed": 3,
+            "queued": 0,
+            "oldest_age": None,
+            "missed": 0,
+            "last_error": None,
+        }
     assert receiver.titles == ["[critical] hq_voip_1: alarm 1", "[critical] hq_voip_1: alarm 2"]
 
 
@@ -156,37 +110,109 @@ async def test_new_target_begins_with_what_comes_now(tmp_path: Path, receiver: R
     assert receiver.titles == ["[critical] hq_voip_1: alarm 2"]
 
 
-async def test_slow_and_absent_servers_are_failures(receiver: Receiver) -> None:
+async def test_text_that_is_refused_again_and_again_is_sent_plain(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.statuses = [400, 400, 400]
+    async with (
+        open_outbox(tmp_path / "o.sqlite") as outbox,
+        running(outbox, receiver.url, body="own {{ alarm.id }}") as target,
+    ):
+        await raise_alarm(outbox, target, 1)
+        await wait_until(lambda: target.results["sent"] == 1, "the notification")
+    assert receiver.taken[0]["message"].startswith("Device: hq_voip_1")
+
+
+async def test_message_that_is_taken_while_the_bridge_stops_is_not_sent_again(
+    tmp_path: Path, receiver: Receiver
+) -> None:
     receiver.held.clear()
-    slow = Channel(NotifyConfig(name="slow", url=Secret(receiver.url)), timeout=0.1)
-    with pytest.raises(NotSent, match="no answer within"):
-        await slow.send("raised", "t", "b")
-    with pytest.raises(NotSent, match="has not ended"):
-        await slow.send("raised", "t", "b")
-    tls = Channel(NotifyConfig(name="tls", url=Secret(receiver.url.replace("json:", "jsons:"))))
-    with pytest.raises(NotSent):
-        await tls.send("raised", "t", "b")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        absent = Channel(NotifyConfig(name="absent", url=Secret(f"json://127.0.0.1:{taken.getsockname()[1]}")))
-        with pytest.raises(NotSent):
-            await absent.send("raised", "t", "b")
+    async with open_outbox(tmp_path / "o.sqlite") as outbox:
+        async with running(outbox, receiver.url) as target:
+            await raise_alarm(outbox, target, 1)
+            await wait_until(lambda: receiver.asked == 1, "the request")
+            asyncio.get_running_loop().call_later(0.1, receiver.held.set)
+        async with running(outbox, receiver.url) as target:
+            await raise_alarm(outbox, target, 2)
+            await wait_until(lambda: len(receiver.taken) >= 2, "the notifications")
+    assert [title[-1] for title in receiver.titles] == ["1", "2"]
 
 
-async def test_no_log_has_a_part_of_the_url(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    receiver.statuses = [403]
-    url = receiver.url.replace("//", "//user:hunter2secret@").replace("hook", "Token99Secret")
-    with pytest.raises(NotSent) as raised:
-        await Channel(NotifyConfig(name="duty", url=Secret(url))).send("raised", "t", "b")
-    assert str(raised.value) == "HTTP 403"
-    assert "Secret" not in caplog.text
-    assert "hunter2" not in caplog.text
+async def test_disk_that_fails_ends_nothing(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier, "DISK_RETRY_DELAY", 0.05)
+    async with open_outbox(tmp_path / "o.sqlite") as outbox:
+        write, failures = outbox.save_checkpoint, [4]
+
+        async def fail(*arguments: str) -> None:
+            if failures[0]:
+                failures[0] -= 1
+                raise OutboxError("no space left on device")
+            await write(*arguments)
+
+        monkeypatch.setattr(outbox, "save_checkpoint", fail)
+        config = NotifyConfig(name="duty", url=Secret(receiver.url))
+        all_targets = notifier_of(outbox, config)
+        task = asyncio.ensure_future(all_targets.run())
+        await raise_alarm(outbox, all_targets.targets["duty"], 1)
+        await wait_until(lambda: receiver.titles and failures[0] == 0, "the notification")
+        failures[0] = 1  # what was taken is recorded a while later
+        await raise_alarm(outbox, all_targets.targets["duty"], 2)
+        await wait_until(lambda: not waiting(outbox) and len(receiver.taken) == 2, "the record")
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
 
 
-def test_templates_are_sandboxed_and_replaced_when_they_fail() -> None:
-    message = {"kind": "raised", "alarm": {"device": "d", "name": "n", "severity": "major", "description": "掉线"}}
-    config = NotifyConfig(
-        name="duty", url=Secret("json://a"), title="{{ ''.__class__.__mro__ }}", body="{{ alarm.name }}!"
-    )
-    assert render(config, Language.CHINESE, message) == ("[重要] d：掉线", "n!")
+def notifier_of(outbox: Outbox, *configs: NotifyConfig) -> Notifier:
+    return Notifier(configs, Language.ENGLISH, outbox, Registry(time.monotonic, lambda *_: ()), {}, text_in)
+
+
+def waiting(outbox: Outbox) -> int:
+    return count_waiting(outbox.checkpoint(OWNER, "duty") or "")
+
+
+async def test_removed_target_is_named_and_forgotten(
+    tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.statuses = [500]
+    config, other = (NotifyConfig(name=name, url=Secret(receiver.url)) for name in ("duty", "other"))
+    async with open_outbox(tmp_path / "o.sqlite") as outbox:
+        for configs, done in (((config,), lambda: waiting(outbox) == 1), ((other,), lambda: not waiting(outbox))):
+            targets = notifier_of(outbox, *configs)
+            task = asyncio.ensure_future(targets.run())
+            await wait_until(lambda names=configs: outbox.checkpoint(OWNER, NAMES) == names[0].name, "its name")  # type: ignore[misc]
+            if configs == (config,):
+                await raise_alarm(outbox, targets.targets["duty"], 1)
+            await wait_until(done, "what is stored")
+            task.cancel()
+            await asyncio.wait([task])
+        assert outbox.checkpoint(OWNER, "duty") is None
+    assert "notify.duty is no longer configured; 1 notifications of it are dropped" in caplog.text
+
+
+async def test_state_that_is_not_readable_is_named_and_begun_anew(
+    tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_outbox(tmp_path / "o.sqlite") as outbox:
+        await add(outbox, 1)
+        await outbox.save_checkpoint(OWNER, "duty", '{"seq": 0}')
+        async with running(outbox, receiver.url) as target:
+            await raise_alarm(outbox, target, 2)
+            await wait_until(lambda: receiver.taken, "the notification")
+    assert "notify.duty: what it was told is not readable" in caplog.text
+    assert [title[-1] for title in receiver.titles] == ["2"]
+
+
+async def test_failure_is_logged_once_and_its_end(
+    tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    receiver.statuses = [500] * 4
+    async with open_outbox(tmp_path / "o.sqlite") as outbox, running(outbox, receiver.url) as target:
+        await raise_alarm(outbox, target, 1)
+        await wait_until(lambda: target.results["sent"] == 1, "the notification")
+    lines = [record.getMessage() for record in caplog.records if record.name == notifier.__name__]
+    assert lines == [
+        "notify.duty: a notification waits: HTTP 500; trying again in 0.05 s",
+        "notify.duty: notifications are taken again",
+    ]

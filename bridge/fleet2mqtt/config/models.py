@@ -24,6 +24,7 @@ Network = IPv4Network | IPv6Network
 BASE_TOPIC = "fleet2mqtt"
 PREFIX = "homeassistant"
 _TOKEN_LENGTH = 8
+_SECRET_PARAMETER = re.compile(r"pass|pwd|token|secret|key|auth|sign", re.IGNORECASE)
 EVERYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
@@ -178,6 +179,8 @@ class NotifyConfig:
     escalate_after: float | None = None
     escalate_repeat: int = 1
     language: Language | None = None
+    time_zone: ZoneInfo | None = None
+    """Of the times in texts; left out, that of the quiet hours, else UTC."""
     title: str | None = None
     body: str | None = None
 
@@ -262,13 +265,22 @@ def _hidden_parts(url: str) -> Iterator[str]:
     """Yield the URL of a notification target and its parts that may be a token or a password."""
     yield url
     _, _, rest = url.partition("://")
-    login, at, _ = rest.rpartition("@")
-    if at and (password := login.partition(":")[2]):
-        yield from {password, unquote(password)}
-    for part in re.split(r"[/:@?&=]+", rest):
-        is_host = re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", part)
-        if len(part) >= _TOKEN_LENGTH and re.search(r"\d", part) and not is_host:
-            yield from {part, unquote(part)}
+    rest, _, query = rest.partition("?")
+    login, at, rest = rest.rpartition("@")
+    user, _, password = login.partition(":")
+    parts = [password] if at else []
+    parts += [part for part in (user, *re.split(r"[/:]+", rest)) if _may_be_secret(part)]
+    for name, _, value in (part.partition("=") for part in query.split("&")):
+        if _SECRET_PARAMETER.search(name) or _may_be_secret(value):
+            parts.append(value)
+    for part in filter(None, parts):
+        yield from {part, unquote(part)}
+
+
+def _may_be_secret(part: str) -> bool:
+    is_host = re.fullmatch(r"([a-z0-9-]+(\.[a-z0-9-]+)+)|[^@]+(@|%40)[a-z0-9.-]+", part)
+    mixed = re.search(r"\d", part) or (part != part.lower() and not part.istitle())
+    return len(part) >= _TOKEN_LENGTH and not is_host and bool(mixed)
 
 
 def _hidden_options(options: Mapping[str, Any]) -> Iterator[str]:

@@ -2,70 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import threading
 from collections.abc import Mapping
 from datetime import time
-from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
 import voluptuous as vol
 
-from fleet2mqtt.config import validators
+from fleet2mqtt.config import templates, validators
 from fleet2mqtt.config.alarm_options import RULE, severity
+from fleet2mqtt.config.apprise_library import load_apprise
 from fleet2mqtt.config.models import Language, NotifyConfig, QuietHours, Secret
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.devices.selection import Rule
 
 _BIG = 2**31 - 1
-_MISSING = "notifications need an extra that is not installed: pip install 'fleet2mqtt[notify]'"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,23}")
-
-
-def _library(name: str) -> Any:
-    """Import a library of the extra; it is not loaded without `notify:`."""
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        raise vol.Invalid(_MISSING) from error
-
-
-class _Silence(logging.Filter):
-    """Drops what Apprise logs, which repeats URLs and their secrets; keeps the last HTTP status of each thread."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = threading.local()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Drop a record."""
-        found = re.search(r"\berror[=: ]+(\d{3})\b", record.getMessage())
-        if found:
-            self.last.status = found[1]
-        return False
-
-
-_SILENCE = _Silence()
-
-
-def load_apprise() -> Any:
-    """Import Apprise and keep its log from showing secrets. Raises vol.Invalid if it is not installed."""
-    apprise = _library("apprise")
-    logger = logging.getLogger("apprise")
-    logger.setLevel(logging.WARNING)
-    logger.addFilter(_SILENCE)
-    for name in ("urllib3", "requests"):  # these log URLs while they debug
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return apprise
-
-
-def last_http_status() -> str | None:
-    """Return the HTTP status of this thread's last failure that Apprise reported, and forget it."""
-    status: str | None = getattr(_SILENCE.last, "status", None)
-    _SILENCE.last.status = None
-    return status
 
 
 def _url(value: Any) -> Secret:
@@ -78,11 +31,10 @@ def _url(value: Any) -> Secret:
 
 def _template(value: Any) -> str:
     given = validators.text(value)
-    jinja2 = _library("jinja2")
     try:
-        jinja2.Environment(autoescape=True).parse(given)
-    except jinja2.TemplateSyntaxError as error:
-        raise vol.Invalid(f"expected a template of Jinja2: {error.message}") from error
+        templates.check(given)
+    except templates.TemplateProblem as error:
+        raise vol.Invalid(f"expected a template of Jinja2: {error}") from error
     return given
 
 
@@ -105,6 +57,8 @@ def _quiet_hours(value: Any) -> QuietHours:
         vol.Optional("but"): _severities,
     }
     given = validators.section(options)(value)
+    if given["start"] == given["end"]:
+        raise vol.Invalid("expected an end that differs from the start")
     return QuietHours(zone=given.pop("time_zone"), **given)
 
 
@@ -128,6 +82,7 @@ _OPTIONS: dict[Any, Any] = {
     vol.Optional("escalate_after"): validators.number(1, _BIG),
     vol.Optional("escalate_repeat"): validators.whole(1, 100),
     vol.Optional("language"): validators.choice(Language),
+    vol.Optional("time_zone"): validators.time_zone,
     vol.Optional("title"): _template,
     vol.Optional("body"): _template,
 }

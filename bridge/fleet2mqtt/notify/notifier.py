@@ -16,18 +16,25 @@ from fleet2mqtt.devices.model import Device
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.notify.channel import Channel, NotSent
-from fleet2mqtt.notify.state import TargetState
-from fleet2mqtt.notify.texts import render
+from fleet2mqtt.notify.state import TargetState, count_waiting
+from fleet2mqtt.notify.texts import TextIn, render
 from fleet2mqtt.outbox import Outbox
 
 _LOG = logging.getLogger(__name__)
 
 OWNER = ":notify"
 """The outbox's checkpoints of targets are those of this backend, whose name no backend can have."""
+NAMES = ":names"
+"""The checkpoint with the names of the targets, so that those of the last run are known."""
 BATCH = 500
 LONGEST_SLEEP = 15.0
 DISK_RETRY_DELAY = 5.0
 FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0
+GRACE = 1.0
+"""Seconds that a message which is being sent gets when the bridge is stopped."""
+PLAIN_AFTER = 3
+_REFUSES_TEXT = frozenset(("HTTP 400", "HTTP 413", "HTTP 422", "SMTP 500", "SMTP 552", "SMTP 554"))
+"""After PLAIN_AFTER of these a message is sent short and by the default template, else all others would wait for it."""
 
 
 class Target:
@@ -43,12 +50,14 @@ class Target:
         outbox: Outbox,
         registry: Registry,
         records: Mapping[AlarmId, AlarmRecord],
+        text_in: TextIn,
         channel: Channel | None = None,
     ) -> None:
         self._config = config
         self._language = language
         self._outbox = outbox
         self._registry = registry
+        self._text_in = text_in
         self.channel = channel or Channel(config)
         self.state = TargetState(config, self._selects, records.get)
         self.results: Counter[str] = Counter({"sent": 0, "failed": 0})
@@ -56,6 +65,8 @@ class Target:
         self.last_error: str | None = None
         self._saved = 0
         """Number of the last message that is on disk."""
+        self._taken_unsaved = False
+        """True while a message that was taken is still on disk."""
         self.wake = asyncio.Event()
         self._queued = asyncio.Event()
         self.first_retry = FIRST_RETRY
@@ -76,16 +87,24 @@ class Target:
             return False
         return not any(rule.matches(device) for rule in exclude for device in chain)
 
-    async def start(self) -> None:
-        """Continue where the last run ended; a new target begins with what comes from now on. Raises OutboxError."""
+    async def run(self) -> None:
+        """Notify until cancelled."""
+        self._load()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.read())
+            group.create_task(self.deliver())
+
+    def _load(self) -> None:
+        """Continue where the last run ended; a new target begins with what comes from now on."""
         text = self._outbox.checkpoint(OWNER, self._config.name)
+        self.state.seq = self._outbox.last_seq
         if text is not None:
-            self.state.load(text)
-            self._saved = self.state.number
-            self._queued.set()
-        else:
-            self.state.seq = self._outbox.last_seq
-            await self._save()
+            try:
+                self.state.load(text)
+            except ValueError as error:
+                _LOG.error("notify.%s: what it was told is not readable (%s); it begins anew", self._config.name, error)
+        self._saved = self.state.number if text is not None else -1
+        self._queued.set()
 
     async def read(self) -> None:
         """Read events until none is left, repeatedly, until cancelled."""
@@ -98,7 +117,7 @@ class Target:
                 _LOG.warning("notify.%s waits: %s; trying again in %g s", self._config.name, error, DISK_RETRY_DELAY)
                 await asyncio.sleep(DISK_RETRY_DELAY)
                 continue
-            due = self.state.next_due()
+            due = self.state.next_due(time.time())
             if due is not None:
                 delay = min(delay, max(0.5, due - time.time()))
             await wait_for_event(self.wake, delay)
@@ -116,65 +135,100 @@ class Target:
                 )
             for event in events:
                 changed |= self.state.take(event, now)
-            changed |= self.state.advance(now)
-            if changed or self.state.seq != before or self.state.number != self._saved:
+            all_read = not events and self.state.seq >= self._outbox.last_seq
+            changed |= self.state.advance(now, all_read=all_read)
+            if changed or self.state.seq != before or self.state.number != self._saved or self._taken_unsaved:
                 await self._save()
                 changed, before = False, self.state.seq
             if not more:
                 return
 
     async def _save(self) -> None:
-        number = self.state.number
+        number, taken = self.state.number, self.results["sent"]
         await self._outbox.save_checkpoint(OWNER, self._config.name, self.state.dump())
         self._saved = max(self._saved, number)
+        self._taken_unsaved &= self.results["sent"] != taken
         self._queued.set()
 
     async def deliver(self) -> None:
         """Send the messages in order, each until it is taken, until cancelled."""
-        delay = self.first_retry
         while True:
             queue = self.state.queue
             if not queue or queue[0]["number"] > self._saved:
                 self._queued.clear()
                 await wait_for_event(self._queued, LONGEST_SLEEP)
                 continue
-            message = queue[0]
-            title, body = render(self._config, self._language, message)
-            try:
-                await self.channel.send(message["kind"], title, body)
-            except NotSent as error:
-                self.results["failed"] += 1
-                self.last_error = str(error)
-                _LOG.warning("notify.%s: %s; trying again in %g s", self._config.name, error, delay)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, LONGEST_RETRY)
-                continue
-            self.results["sent"] += 1
-            self.last_error, delay = None, self.first_retry
-            queue.popleft()
+            await self._deliver(queue[0])
+            self._on_taken()
             try:
                 await self._save()
-            except OutboxError as error:  # it is saved with the next change
+            except OutboxError as error:  # it is saved with the next change, or a while later
                 _LOG.warning("notify.%s: what was sent is not recorded yet: %s", self._config.name, error)
             self.wake.set()
 
+    async def _deliver(self, message: Mapping[str, Any]) -> None:
+        """Send a message until it is taken."""
+        delay, refused = self.first_retry, 0
+        while True:
+            plain = refused >= PLAIN_AFTER
+            title, body = await asyncio.to_thread(
+                render, self._config, self._language, message, self._text_in, plain=plain
+            )
+            try:
+                await self.channel.send(message["kind"], title, body)
+            except NotSent as error:
+                refused += str(error) in _REFUSES_TEXT
+                self._on_failed(str(error), delay)
+            except asyncio.CancelledError:
+                if await self.channel.settle(message["kind"], title, body, GRACE):
+                    self._on_taken()
+                    await self._save()
+                raise
+            else:
+                return
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LONGEST_RETRY)
+
+    def _on_taken(self) -> None:
+        self.results["sent"] += 1
+        self._taken_unsaved = True
+        self.state.queue.popleft()
+        if self.last_error is not None:
+            _LOG.info("notify.%s: notifications are taken again", self._config.name)
+        self.last_error = None
+
+    def _on_failed(self, reason: str, delay: float) -> None:
+        self.results["failed"] += 1
+        level = logging.DEBUG if reason == self.last_error else logging.WARNING
+        _LOG.log(level, "notify.%s: a notification waits: %s; trying again in %g s", self._config.name, reason, delay)
+        self.last_error = reason
+
     def figures(self) -> dict[str, Any]:
-        """Return the numbers for `bridge/health`."""
-        return {**self.results, "queued": len(self.state.queue), "missed": self.missed, "last_error": self.last_error}
+        """Return the numbers for `bridge/health`; the age is in seconds."""
+        oldest = self.state.oldest
+        return {
+            **self.results,
+            "queued": len(self.state.queue),
+            "oldest_age": None if oldest is None else max(0, round(time.time() - oldest)),
+            "missed": self.missed,
+            "last_error": self.last_error,
+        }
 
 
 class Notifier:
     """All targets."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what targets share
         self,
         configs: Iterable[NotifyConfig],
         language: Language,
         outbox: Outbox,
         registry: Registry,
         records: Mapping[AlarmId, AlarmRecord],
+        text_in: TextIn,
     ) -> None:
-        self.targets = {each.name: Target(each, language, outbox, registry, records) for each in configs}
+        self._outbox = outbox
+        self.targets = {each.name: Target(each, language, outbox, registry, records, text_in) for each in configs}
 
     def wake(self) -> None:
         """Have the events read that were added."""
@@ -182,12 +236,34 @@ class Notifier:
             target.wake.set()
 
     async def run(self) -> None:
-        """Notify until cancelled. Raises OutboxError when the state of a target cannot be read."""
+        """Notify until cancelled."""
         async with asyncio.TaskGroup() as group:
             for target in self.targets.values():
-                await target.start()
-                group.create_task(target.read())
-                group.create_task(target.deliver())
+                group.create_task(target.run())
+            group.create_task(self._forget_removed())
+
+    async def _forget_removed(self) -> None:
+        """Delete what was stored of targets that are no longer configured: it would be sent when they come back."""
+        while True:
+            try:
+                await self._replace_names()
+            except OutboxError as error:
+                _LOG.warning("notify: %s; trying again in %g s", error, DISK_RETRY_DELAY)
+                await asyncio.sleep(DISK_RETRY_DELAY)
+            else:
+                return
+
+    async def _replace_names(self) -> None:
+        before = self._outbox.checkpoint(OWNER, NAMES) or ""
+        for name in sorted(set(before.split()) - self.targets.keys()):
+            text = self._outbox.checkpoint(OWNER, name)
+            if text:
+                _LOG.warning(
+                    "notify.%s is no longer configured; %d notifications of it are dropped", name, count_waiting(text)
+                )
+                await self._outbox.save_checkpoint(OWNER, name, "")
+        if (names := " ".join(sorted(self.targets))) != before:
+            await self._outbox.save_checkpoint(OWNER, NAMES, names)
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """Return the numbers of each target."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from fleet2mqtt.alarms.records import AlarmId, AlarmRecord, EventType, alarm_id
+from fleet2mqtt.alarms.records import FLAPPING_WINDOW, AlarmId, AlarmRecord, EventType, alarm_id
 from fleet2mqtt.config.models import NotifyConfig, QuietHours
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.outbox import AlarmEvent
@@ -21,6 +21,8 @@ MAX_OPEN = 2_000
 MAX_EXAMPLES = 10
 LONGEST_STORM = 10
 """A digest is sent after so many times `storm_within` at the latest."""
+MAX_TEXT = 1_000
+"""Characters that are kept of a vendor's text."""
 _KEPT = ("id", "seq", "backend", "device", "device_name", "line", "severity", "level", "code", "name", "alarm_type",
          "description", "description_en", "raised_at", "source")  # fmt: skip
 
@@ -48,14 +50,16 @@ class Digest:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Count one notification."""
+        """Count one notification. The examples are alarms that have not ended, each once."""
         if kind == "cleared":
             self.cleared += 1
-        elif kind == "reminder":
+            self.examples = [each for each in self.examples if each["id"] != body["id"]]
+            return
+        if kind == "reminder":
             self.reminders += 1
         else:
             self.raised[body["severity"]] = self.raised.get(body["severity"], 0) + 1
-        if kind != "cleared" and len(self.examples) < MAX_EXAMPLES:
+        if len(self.examples) < MAX_EXAMPLES and all(each["id"] != body["id"] for each in self.examples):
             self.examples.append(dict(body))
 
 
@@ -80,13 +84,18 @@ class TargetState:
         self._recent: deque[float] = deque(maxlen=config.storm_count)
 
     def load(self, text: str) -> None:
-        """Continue with what `dump` returned."""
-        stored = orjson.loads(text)
-        self.seq, self.number = stored["seq"], stored["number"]
-        self.queue.extend(stored["queue"])
-        self.open = {key: Notified(**each) for key, each in stored["open"].items()}
-        self.digest = Digest(**stored["digest"]) if stored["digest"] else None
-        self._recent.extend(stored["recent"])
+        """Continue with what `dump` returned. Raises ValueError for a text that it did not return."""
+        try:
+            stored = orjson.loads(text)
+            followed = {key: _build(Notified, each) for key, each in stored["open"].items()}
+            digest = _build(Digest, stored["digest"]) if stored["digest"] else None
+            queue = [message for message in stored["queue"] if message["kind"] and message["number"]]
+            self.seq, self.number, recent = int(stored["seq"]), int(stored["number"]), list(stored["recent"])
+        except (TypeError, KeyError, AttributeError, orjson.JSONDecodeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+        self.queue.extend(queue)
+        self.open, self.digest = followed, digest
+        self._recent.extend(recent)
 
     def dump(self) -> str:
         """Return the state as JSON."""
@@ -95,16 +104,11 @@ class TargetState:
                 "seq": self.seq,
                 "number": self.number,
                 "queue": list(self.queue),
-                "open": {key: asdict(each) for key, each in self.open.items()},
-                "digest": asdict(self.digest) if self.digest else None,
+                "open": self.open,
+                "digest": self.digest,
                 "recent": list(self._recent),
             }
         ).decode()
-
-    @property
-    def empty(self) -> bool:
-        """True if nothing waits and no alarm is followed: then only `seq` is worth storing."""
-        return not (self.queue or self.open or self.digest)
 
     def take(self, event: AlarmEvent, now: float) -> bool:
         """Take the next event of the outbox; return True if that changed more than how far was read."""
@@ -127,22 +131,27 @@ class TargetState:
         return True
 
     def _wants(self, event: AlarmEvent, known: Notified | None) -> bool:
-        """Return True for an alarm that is not withheld, not known yet, and selected."""
-        record = self._find(alarm_id(event))
-        withheld = event.suppressed or (record is not None and record.flapping)
-        if withheld or (known is not None and known.body["id"] == event.id):
+        """Return True for an alarm that is not suppressed, not known yet, and selected."""
+        if event.suppressed or (known is not None and known.body["id"] == event.id):
             return False
         return event.severity in self._config.severities and self._selects(event.device)
 
     def _raise(self, key: str, event: AlarmEvent, now: float) -> None:
-        alarm = Notified(body={name: event.body.get(name) for name in _KEPT}, active=event.active)
-        if self._config.delay:
+        alarm = Notified(body={name: _clip(event.body.get(name)) for name in _KEPT}, active=event.active)
+        record = self._find(alarm_id(event))
+        if record is not None and record.flapping:  # told once it stays
+            if not event.active:
+                return
+            alarm.due = now + FLAPPING_WINDOW
+        elif self._config.delay:
             alarm.due = event.received_at.timestamp() + self._config.delay
         else:
             self._notify(alarm, now)
         if (alarm.active or alarm.due is not None) and (key in self.open or len(self.open) < MAX_OPEN):
             self.open[key] = alarm
-        elif not alarm.count:  # too many to wait for: better now than never
+        elif not alarm.count and not (
+            record is not None and record.flapping
+        ):  # too many to wait for: better now than never
             self._notify(alarm, now)
 
     def _end(self, key: str, event: AlarmEvent, now: float) -> bool:
@@ -162,11 +171,11 @@ class TargetState:
         urgent = quiet is not None and Severity(body["severity"]) in quiet.but and is_quiet(quiet, now)
         silent = quiet is not None and not urgent and is_quiet(quiet, now)
         within = self._config.storm_within
-        storm = len(self._recent) == self._config.storm_count and now - self._recent[0] < within
+        storm = len(self._recent) == self._config.storm_count and 0 <= now - self._recent[0] < within
         gathering = self.digest is not None and not urgent
         if not (silent or storm or gathering or len(self.queue) >= MAX_QUEUE):
             self._recent.append(now)
-            self._append({"kind": kind, "alarm": body})
+            self._append({"kind": kind, "alarm": body}, now)
             return
         if self.digest is None:
             self.digest = Digest(since=now, due=now)
@@ -174,29 +183,52 @@ class TargetState:
             self.digest.due = min(now + within, self.digest.since + LONGEST_STORM * within)
         self.digest.add(kind, body)
 
-    def _append(self, message: dict[str, Any]) -> None:
+    def _append(self, message: dict[str, Any], now: float) -> None:
         self.number += 1
-        self.queue.append(message | {"number": self.number})
+        self.queue.append(message | {"number": self.number, "at": now})
 
-    def advance(self, now: float) -> bool:
-        """Notify what is due: escalations, and a digest once its storm or the quiet hours are over."""
-        changed = False
+    @property
+    def oldest(self) -> float | None:
+        """Time at which the first message of the queue was made, None without one."""
+        return self.queue[0].get("at") if self.queue else None
+
+    def advance(self, now: float, *, all_read: bool = False) -> bool:
+        """Notify what is due: escalations, and a digest once its storm or the quiet hours are over.
+
+        `all_read` is True if no event is left to read: then an alarm that management does not know is over, with no
+        event of that, as its device was removed. Returns True if something changed.
+        """
+        changed = self._follow_clock(now)
         for key, alarm in tuple(self.open.items()):
-            if alarm.due is not None and alarm.due <= now:
+            if all_read and alarm.active and self._find(_id(key)) is None:
+                changed = True
+                del self.open[key]
+            elif alarm.due is not None and alarm.due <= now:
                 changed = True
                 self._escalate(key, alarm, now)
-        quiet = self._config.quiet_hours
-        if self.digest is None or self.digest.due > now or (quiet is not None and is_quiet(quiet, now)):
-            return changed
-        if len(self.queue) < MAX_QUEUE:
+        if self.digest is not None and self.digest.due <= now and self._takes_digest(now):
             digest, self.digest = self.digest, None
-            self._append({"kind": "digest", "digest": asdict(digest)})
+            self._append({"kind": "digest", "digest": _members(digest)}, now)
             changed = True
         return changed
 
+    def _takes_digest(self, now: float) -> bool:
+        quiet = self._config.quiet_hours
+        return len(self.queue) < MAX_QUEUE and not (quiet is not None and is_quiet(quiet, now))
+
+    def _follow_clock(self, now: float) -> bool:
+        """Bring forward what a clock that was set back would keep for too long."""
+        config, changed = self._config, False
+        latest = now + max(config.delay, config.escalate_after or 0.0, FLAPPING_WINDOW)
+        for alarm in self.open.values():
+            if alarm.due is not None and alarm.due > latest:
+                alarm.due, changed = latest, True
+        if self.digest is not None and self.digest.due > now + LONGEST_STORM * config.storm_within:
+            self.digest.since, self.digest.due, changed = now, now + config.storm_within, True
+        return changed
+
     def _escalate(self, key: str, alarm: Notified, now: float) -> None:
-        device, _, name = key.partition("\n")
-        record = self._find((device, name))
+        record = self._find(_id(key))
         if record is not None and (record.withheld or record.flapping):
             alarm.due = now + max(self._config.escalate_after or 0, 60)
         elif (record is None and alarm.active) or (record is not None and record.acknowledged):
@@ -206,10 +238,39 @@ class TargetState:
             if not alarm.active and alarm.due is None:
                 del self.open[key]
 
-    def next_due(self) -> float | None:
-        """Return when `advance` has something to do, None for nothing."""
+    def next_due(self, now: float) -> float | None:
+        """Return when `advance` has something to do, None for nothing that is known yet."""
         due = [alarm.due for alarm in self.open.values() if alarm.due is not None]
-        return min([*due, *([self.digest.due] if self.digest else [])], default=None)
+        if self.digest is not None and self._takes_digest(now):
+            due.append(self.digest.due)
+        return min(due, default=None)
+
+
+def _id(key: str) -> AlarmId:
+    device, _, name = key.partition("\n")
+    return device, name
+
+
+def _clip(value: Any) -> Any:
+    return value[:MAX_TEXT] if isinstance(value, str) else value
+
+
+def _members(digest: Digest) -> dict[str, Any]:
+    return {each.name: getattr(digest, each.name) for each in fields(digest)}
+
+
+def _build(kind: type[Any], stored: Mapping[str, Any]) -> Any:
+    """Return an object from its stored members; those of another version are left out."""
+    names = {each.name for each in fields(kind)}
+    return kind(**{name: value for name, value in stored.items() if name in names})
+
+
+def count_waiting(text: str) -> int:
+    """Return the number of messages in the queue of a stored state, 0 if it is not readable."""
+    try:
+        return len(orjson.loads(text)["queue"])
+    except (TypeError, KeyError, ValueError):
+        return 0
 
 
 def is_quiet(hours: QuietHours, now: float) -> bool:

@@ -110,6 +110,7 @@ class Status:
             mqtt.reconnects,
             mqtt.acknowledging,
             self.other_bridge(),
+            [(name, each["last_error"]) for name, each in self.notifications().items()],
         )
 
     async def watch_loop(self) -> None:

@@ -138,14 +138,22 @@ class Metrics:
 
     def _of_notifications(self) -> Iterator[Metric]:
         family = CounterMetricFamily(
-            f"{PREFIX}_notifications", "Attempts to notify by result", labels=("target", "result")
+            f"{PREFIX}_notifications",
+            "Notifications by result; missed are events that were deleted unread",
+            labels=("target", "result"),
         )
         queued = GaugeMetricFamily(f"{PREFIX}_notifications_queued", "Notifications that wait", labels=("target",))
+        oldest = GaugeMetricFamily(
+            f"{PREFIX}_notifications_oldest_age_seconds",
+            "How long the oldest of them waits; 0 without any",
+            labels=("target",),
+        )
         for name, figures in self._status.notifications().items():
-            for result in ("sent", "failed"):
+            for result in ("sent", "failed", "missed"):
                 family.add_metric((name, result), figures[result])
             queued.add_metric((name,), figures["queued"])
-        yield from (family, queued)
+            oldest.add_metric((name,), figures["oldest_age"] or 0)
+        yield from (family, queued, oldest)
 
     def _of_backends(self) -> Iterator[Metric]:
         labels = ("backend", "endpoint")
