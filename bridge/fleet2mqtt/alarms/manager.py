@@ -201,10 +201,13 @@ class AlarmManager:
         """
         classified, managed = [], dict[str, str | None]()
         for alarm in alarms:
-            id_ = _id_of(alarm)
-            record = self._in_change.get(id_) or self.records.get(id_) if alarm.active else None
             suppressor = self._suppressor(alarm.device, alarm.backend)
             withheld = suppressor is not None
+            if not alarm.active:
+                classified.append(replace(alarm, suppressed=True, suppressed_by=suppressor) if withheld else alarm)
+                continue
+            id_ = _id_of(alarm)
+            record = self._in_change.get(id_) or self.records.get(id_)
             if record is not None:
                 withheld = withheld or record.shelved_until is not None or self._is_unannounced_end(alarm, record)
             classified.append(replace(alarm, suppressed=True, suppressed_by=suppressor) if withheld else alarm)
@@ -241,7 +244,8 @@ class AlarmManager:
         active = [alarm for alarm in alarms if alarm.active]
         ids = [_id_of(alarm) for alarm in active]
         raised = [alarm for alarm in active if not alarm.cleared]
-        self._arriving.update(ids)
+        for id_ in ids:
+            self._arriving[id_] += 1
         for alarm in raised:
             self._raising[alarm.device][alarm.id] = alarm
         try:
@@ -438,11 +442,15 @@ class AlarmManager:
         """Return what suppresses the alarms of a device: `maintenance:<window>`, the id of an alarm, or None."""
         if not (self._windows_now or self._unreachable or self._released):
             return None
-        chain = tuple(self._chain(id_))
-        window = self._windows_now.find(chain) if chain else self._windows_now.find_unknown(id_, backend)
-        if window is not None:
-            return f"maintenance:{window.id}"
-        for ancestor in [device.id for device in chain[1:]] or [backend]:
+        device = self._registry.devices.get(id_)
+        ancestors = [backend]
+        if self._windows_now or (device is not None and device.via):  # else nothing but the backend is above it
+            chain = tuple(self._chain(id_))
+            window = self._windows_now.find(chain) if chain else self._windows_now.find_unknown(id_, backend)
+            if window is not None:
+                return f"maintenance:{window.id}"
+            ancestors = [above.id for above in chain[1:]] or ancestors
+        for ancestor in ancestors:
             if ancestor == id_:
                 continue
             if found := self._unreachable.get(ancestor):

@@ -58,7 +58,7 @@ class AlarmRules:
         alarm of the device that it can mean; `active_of` returns those.
         """
         listed = list(alarms)
-        if self == NO_RULES:
+        if self is NO_RULES or self == NO_RULES:
             return listed
         return [each for alarm in listed if (each := self._apply(alarm, language, listed, active_of)) is not None]
 
