@@ -14,9 +14,10 @@ from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import added_entities
 from fleet2mqtt.devices.model import Component, DeviceEvent, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.errors import OutboxFull
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.mqtt import MqttClient, Settings
-from fleet2mqtt.outbox import open_outbox
+from fleet2mqtt.outbox import OutboxLimits, open_outbox
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
 from tests.bridge_under_test import wait_retained
@@ -37,14 +38,16 @@ STANDING = "fleet2mqtt/alarm/active/hq_voip_1/power"
 
 
 @asynccontextmanager
-async def open_hub(broker: Broker, folder: Path) -> AsyncIterator[tuple[Hub, Registry]]:
+async def open_hub(
+    broker: Broker, folder: Path, limits: OutboxLimits | None = None
+) -> AsyncIterator[tuple[Hub, Registry]]:
     """A hub that publishes to the broker, and its registry; its alarms outlive it in the folder."""
 
     def connected() -> None:
         publisher.on_connected()
         alarms.on_connected()
 
-    async with open_outbox(folder / "outbox.sqlite") as outbox, asyncio.TaskGroup() as group:
+    async with open_outbox(folder / "outbox.sqlite", limits) as outbox, asyncio.TaskGroup() as group:
         settings = Settings(host="127.0.0.1", port=broker.port, client_id="hub", will_topic=TOPICS.state)
         mqtt = MqttClient(settings, [])
         registry = Registry(time.monotonic, added_entities(_no_refresh, _no_refresh))
@@ -67,6 +70,19 @@ async def _no_refresh(*_: Any) -> None:
 
 def power(number: int, *, cleared: bool = False) -> Any:
     return alarm(number, active=True, alarm_key="power", cleared=cleared)
+
+
+async def test_alarms_of_one_turn_are_refused_each_for_itself(broker: Broker, tmp_path: Path) -> None:
+    async with open_hub(broker, tmp_path, OutboxLimits(rows=2)) as (hub, _):
+        small, large, again, other = (
+            asyncio.create_task(hub.accept(update(alarms=alarms)))
+            for alarms in ((alarm(1),), tuple(map(alarm, range(2, 5))), (alarm(1),), (alarm(5),))
+        )
+        other.cancel()
+        await asyncio.wait((small, large, again, other))
+        assert isinstance(large.exception(), OutboxFull)
+        assert ([event.id for event in small.result()], again.result()) == ([alarm(1).id], ())
+        assert [event.id for event in await hub.accept(update(alarms=(alarm(6),)))] == [alarm(6).id]
 
 
 async def test_raised_alarm_is_active_until_cleared(broker: Broker, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 
 from fleet2mqtt.aio import run_to_end
@@ -13,10 +14,40 @@ from fleet2mqtt.alarms.handling import AlarmHandling
 from fleet2mqtt.contract.payloads import Reply, availability, device_event, now, stamp
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import COUNTER, count_values, last_alarm
-from fleet2mqtt.devices.model import Alarm, Device, DeviceEvent, Update, UpdateOrigin, Value
+from fleet2mqtt.devices.model import Device, DeviceEvent, Update, UpdateOrigin, Value
 from fleet2mqtt.devices.registry import Changes, Registry
-from fleet2mqtt.outbox import AlarmEvent, Outbox, Stored
+from fleet2mqtt.errors import OutboxError
+from fleet2mqtt.outbox import Addition, AlarmEvent, Outbox, Stored
 from fleet2mqtt.publishing.publisher import Publisher
+
+_Result = tuple[AlarmEvent, ...] | OutboxError
+"""The events of an update that are new, or why it was refused."""
+
+
+class _Batch:
+    """Updates that are accepted together: what the outbox is to store of each, and the future of its result."""
+
+    def __init__(self) -> None:
+        self.updates: list[Update] = []
+        self.additions: list[Addition] = []
+        self.storing = ExitStack()
+        """Left when all is accepted: until then the changes of these alarms by operators wait."""
+        self.results: list[asyncio.Future[_Result]] = []
+        self.ended = asyncio.Event()
+
+    def end(self, accepting: asyncio.Task[list[_Result]]) -> None:
+        """Complete the futures from the task that accepted the updates."""
+        self.ended.set()
+        error = None if accepting.cancelled() else accepting.exception()
+        for number, done in enumerate(self.results):
+            if done.done():
+                continue  # its caller was cancelled
+            if accepting.cancelled():
+                done.cancel()
+            elif error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(accepting.result()[number])
 
 
 class Hub:
@@ -48,6 +79,8 @@ class Hub:
         """Devices that changed in any way, or got or lost an active alarm, until the group devices were updated."""
         self.devices_changed = asyncio.Event()
         alarms.manager.subscribe(self._mark_changed)
+        self._batch: _Batch | None = None
+        self._accepting: set[asyncio.Task[list[_Result]]] = set()
         self._newest: dict[str, datetime] = {}
         """Time of each device's last alarm: older history that is read afterwards does not replace it."""
 
@@ -56,42 +89,95 @@ class Hub:
 
         If the caller is cancelled, by a reload for instance, the update is still accepted as a whole.
         """
-        selected = [alarm for alarm in update.alarms if not self._registry.is_excluded(alarm.device)]
-        alarms, managed = self._alarms.classify(update.backend, selected, update.origin)
-        with self._alarms.manager.storing(alarms):
-            return await run_to_end(self._accept(update, alarms, managed))
+        if update.devices or update.inventories or update.removed or update.events:
+            batch = _Batch()
+            self._add(batch, update)
+            [result] = await run_to_end(self._accept_all(batch))
+        else:
+            result = await self._join_batch(update)
+        if isinstance(result, OutboxError):
+            raise result
+        return result
 
-    async def _accept(
-        self, update: Update, alarms: Sequence[Alarm], managed: Mapping[str, str | None]
-    ) -> tuple[AlarmEvent, ...]:
-        stored = await self._store(update, alarms, managed)
-        changes = self._registry.accept(
-            update, stamp(update.observed_at), settled=not self.unsettled.get(update.backend)
-        )
+    async def _join_batch(self, update: Update) -> _Result:
+        """Accept alarms together with all others of this turn of the event loop; return the result."""
+        loop = asyncio.get_running_loop()
+        if self._batch is None:
+            self._batch = _Batch()
+            loop.call_soon(self._start_batch)
+        batch = self._batch
+        self._add(batch, update)
+        done: asyncio.Future[_Result] = loop.create_future()
+        batch.results.append(done)
+        try:
+            return await done
+        except asyncio.CancelledError:
+            await run_to_end(batch.ended.wait())
+            raise
+
+    def _start_batch(self) -> None:
+        batch, self._batch = self._batch, None
+        assert batch is not None  # noqa: S101 - it calls this
+        task = asyncio.get_running_loop().create_task(self._accept_all(batch))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+        task.add_done_callback(batch.end)
+
+    async def _accept_all(self, batch: _Batch) -> list[_Result]:
+        """Accept updates; return the new events of each, or the OutboxError by which it was refused."""
+        with batch.storing:
+            results: list[_Result] = []
+            changes = Changes()
+            all_stored = await self._store(batch.additions)
+            for update, addition, stored in zip(batch.updates, batch.additions, all_stored, strict=True):
+                if isinstance(stored, OutboxError):
+                    results.append(stored)
+                    continue
+                settled = not self.unsettled.get(update.backend)
+                changes.add(self._registry.accept(update, stamp(update.observed_at), settled=settled))
+                self._note_all(stored, changes)
+                if stored.new:
+                    self._alarms.manager.on_stored(addition.managed)
+                results.append(stored.new)
+            await self._show(batch.updates, changes)
+        return results
+
+    def _add(self, batch: _Batch, update: Update) -> None:
+        """Add an update to a batch, its alarms as rules and alarm management want them."""
+        alarms = [alarm for alarm in update.alarms if not self._registry.is_excluded(alarm.device)]
+        classified, managed = self._alarms.classify(update.backend, alarms, update.origin)
+        if any(alarm.active for alarm in classified):
+            batch.storing.enter_context(self._alarms.manager.storing(classified))
+        checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
+        batch.updates.append(update)
+        batch.additions.append(Addition(alarms=classified, checkpoints=checkpoints, managed=managed))
+
+    async def _store(self, additions: Sequence[Addition]) -> Sequence[Stored | OutboxError]:
+        if not any(addition.alarms or addition.checkpoints for addition in additions):
+            return [Stored()] * len(additions)
+        return await self._outbox.add_all(additions, self._name)
+
+    def _note_all(self, stored: Stored, changes: Changes) -> None:
         for event in stored.new:
             self._note(event, changes)
         for event in stored.completed:
             self._show_completed(event, changes)
         if stored.new:
-            self._alarms.manager.on_stored(managed)
             self._on_alarms()
+
+    async def _show(self, updates: Sequence[Update], changes: Changes) -> None:
+        """Publish what changed, and the events of devices."""
         self._on_changed(changes)
         if changes.removed:
             await self._end_active(changes.removed)
         if changes.discovery_changed or changes.removed:
             self.inventory_changed.set()
-        read = (device.id for device in update.devices)
+        read = [device.id for update in updates for device in update.devices]
         self._alarms.on_devices(read, changes.state_changed, changes.discovery_changed)
         self._publisher.on_changes(changes)
-        for happened in update.events:
-            self._publish_event(happened, update.observed_at)
-        return stored.new
-
-    async def _store(self, update: Update, alarms: Sequence[Alarm], managed: Mapping[str, str | None]) -> Stored:
-        if not (update.alarms or update.checkpoints):
-            return Stored()
-        checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
-        return await self._outbox.add(alarms, self._name, checkpoints, managed)
+        for update in updates:
+            for happened in update.events:
+                self._publish_event(happened, update.observed_at)
 
     def _publish_event(self, event: DeviceEvent, observed_at: datetime) -> None:
         """Publish an event of a device, if the device is there and has the event entity."""

@@ -310,7 +310,7 @@ async def test_cancelled_poll_is_accepted_as_a_whole(
         if removed:
             await each.power(1)
         poll = asyncio.create_task(each.hub.forget(["hq_1"]) if removed else each.power(1))
-        name = "forget" if removed else "add"
+        name = "forget" if removed else "add_all"
         store = getattr(each.outbox, name)
 
         async def store_and_cancel(*arguments: Any) -> Any:

@@ -56,6 +56,13 @@ class Changes:
     groups_changed: set[str] = field(default_factory=set)
     """Devices that came into a group or left one; nothing is published for that alone."""
 
+    def add(self, other: Changes) -> None:
+        """Add what else changed."""
+        self.discovery_changed |= other.discovery_changed
+        self.state_changed |= other.state_changed
+        self.removed |= other.removed
+        self.groups_changed |= other.groups_changed
+
 
 class Registry:
     """All devices of all backends.

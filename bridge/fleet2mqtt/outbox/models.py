@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,6 +62,18 @@ class AlarmEvent:
     def suppressed(self) -> bool:
         """True if the event is withheld from `alarm/event`."""
         return bool(self.body.get("suppressed"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """Alarms that one caller adds, and what is written with them.
+
+    `checkpoints` are by backend and device, `managed` are texts of alarm management by key, None to delete one.
+    """
+
+    alarms: Sequence[Alarm]
+    checkpoints: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    managed: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

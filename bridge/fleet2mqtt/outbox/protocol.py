@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Protocol
 
 from fleet2mqtt.devices.model import Alarm
-from fleet2mqtt.outbox.models import AlarmEvent, DeadLetter, EndedAlarm, EventDraft, Stored
+from fleet2mqtt.errors import OutboxError
+from fleet2mqtt.outbox.models import Addition, AlarmEvent, DeadLetter, EndedAlarm, EventDraft, Stored
 
 
 class Outbox(Protocol):
@@ -74,6 +75,12 @@ class Outbox(Protocol):
         are written in the same transaction, by backend and device, and so are the texts of alarm management. Raises
         OutboxFull when the new ones do not all fit; then nothing is stored, so that the same call can be made again.
         """
+        ...
+
+    async def add_all(
+        self, additions: Sequence[Addition], name_of: Callable[[str], str | None]
+    ) -> list[Stored | OutboxError]:
+        """Store several callers' alarms, each as `add` does, together; return the result of each."""
         ...
 
     async def change(self, drafts: Sequence[EventDraft], managed: Mapping[str, str | None]) -> tuple[AlarmEvent, ...]:

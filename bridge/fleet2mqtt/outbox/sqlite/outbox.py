@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from fleet2mqtt.devices.model import Alarm
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox.models import (
+    Addition,
     AlarmEvent,
     DeadLetter,
     EndedAlarm,
@@ -86,16 +87,26 @@ class GroupCommitter:
         self._executor = executor
         self._store = store
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[Job, asyncio.Future[Any]]] = []
+        self._waiting: list[tuple[Sequence[Job], asyncio.Future[list[Any]]]] = []
         self._busy = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def write(self, job: Job) -> Any:
         """Run a job; return its result once it is on disk. Raises OutboxError."""
+        [result] = await self.write_all((job,))
+        if isinstance(result, OutboxError):
+            raise result
+        return result
+
+    def write_all(self, jobs: Sequence[Job]) -> asyncio.Future[list[Any]]:
+        """Run jobs; return the future of their results, each once it is on disk, an OutboxError if it failed.
+
+        Raises OutboxError.
+        """
         if self._closed:
             raise OutboxError("the outbox is closed")
-        return await self._submit(job)
+        return self._submit(jobs)
 
     async def read(self, query: Callable[..., T], *arguments: Any) -> T:
         """Return the result of `query(connection, *arguments)`. Raises OutboxError."""
@@ -115,9 +126,9 @@ class GroupCommitter:
         await self._loop.run_in_executor(self._executor, self._store.commit, [Job()])
         await self._loop.run_in_executor(self._executor, self._store.close)
 
-    def _submit(self, job: Job) -> asyncio.Future[Any]:
-        done: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.append((job, done))
+    def _submit(self, jobs: Sequence[Job]) -> asyncio.Future[list[Any]]:
+        done: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._waiting.append((jobs, done))
         if not self._busy:
             self._busy = True
             # Not at once: other jobs of this turn of the event loop join the transaction.
@@ -126,34 +137,35 @@ class GroupCommitter:
 
     def _settle(self) -> None:
         self._timer = None
-        self._submit(Job()).add_done_callback(_log_failure)
+        self._submit((Job(),)).add_done_callback(_log_failure)
 
     def _start(self) -> None:
         batch, self._waiting = self._waiting, []
         self._busy = bool(batch)
         if batch:
-            jobs = [job for job, _ in batch]
+            jobs = [job for each, _ in batch for job in each]
             future = self._executor.submit(self._store.commit, jobs, self._store.prepare(jobs))
             future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(self._finish, batch, future))
 
-    def _finish(self, batch: list[tuple[Job, asyncio.Future[Any]]], future: Future[list[Any]]) -> None:
+    def _finish(self, batch: list[tuple[Sequence[Job], asyncio.Future[list[Any]]]], future: Future[list[Any]]) -> None:
         self._start()
         if self._timer is None and not self._closed and not self._store.settled:
             self._timer = self._loop.call_later(SETTLE_INTERVAL, self._settle)
         failure = future.exception()
-        results = future.result() if failure is None else [failure] * len(batch)
-        for (_, done), result in zip(batch, results, strict=True):
+        results = iter(()) if failure is not None else iter(future.result())
+        for jobs, done in batch:
+            mine = list(islice(results, len(jobs)))
             if done.done():
                 continue  # its caller was cancelled
-            if isinstance(result, BaseException):
-                done.set_exception(result)
+            if failure is not None:
+                done.set_exception(failure)
             else:
-                done.set_result(result)
+                done.set_result(mine)
 
 
-def _log_failure(done: asyncio.Future[Any]) -> None:
-    if not done.cancelled() and done.exception() is not None:
-        logger.debug("the outbox cannot settle now: %s", done.exception())
+def _log_failure(done: asyncio.Future[list[Any]]) -> None:
+    if not done.cancelled() and isinstance(done.result()[0], OutboxError):
+        logger.debug("the outbox cannot settle now: %s", done.result()[0])
 
 
 SWITCH_INTERVAL = 0.0005
@@ -255,15 +267,36 @@ class SQLiteOutbox:
         are written in the same transaction, by backend and device, and so are the texts of alarm management. Raises
         OutboxFull when the new ones do not all fit; then nothing is stored, so that the same call can be made again.
         """
-        now = datetime.now(UTC)
-        drafts = tuple(draft(alarm, now, name_of(alarm.device)) for alarm in alarms)
-        saved = {key: storable(text) for key, text in (checkpoints or {}).items()}
-        if not drafts and not saved:
+        if not alarms and not checkpoints:
             return Stored()
-        stored: Stored = await self._group.write(Job(drafts=drafts, checkpoints=saved, managed=managed or {}))
-        self._remember(saved)
-        self._remember_events(stored)
-        return stored
+        addition = Addition(alarms=alarms, checkpoints=checkpoints or {}, managed=managed or {})
+        [result] = await self.add_all((addition,), name_of)
+        if isinstance(result, OutboxError):
+            raise result
+        return result
+
+    async def add_all(
+        self, additions: Sequence[Addition], name_of: Callable[[str], str | None]
+    ) -> list[Stored | OutboxError]:
+        """Store several callers' alarms, each as `add` does, together; return the result of each."""
+        now = datetime.now(UTC)
+        jobs = [
+            Job(
+                drafts=tuple([draft(alarm, now, name_of(alarm.device)) for alarm in addition.alarms]),
+                checkpoints={key: storable(text) for key, text in addition.checkpoints.items()},
+                managed=addition.managed,
+            )
+            for addition in additions
+        ]
+        results: list[Stored | OutboxError] = await self._group.write_all(jobs)
+        new, completed = list[AlarmEvent](), list[AlarmEvent]()
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(result, Stored):
+                self._remember(job.checkpoints)
+                new += result.new
+                completed += result.completed
+        self._remember_events(new, completed)
+        return results
 
     async def change(self, drafts: Sequence[EventDraft], managed: Mapping[str, str | None]) -> tuple[AlarmEvent, ...]:
         """Store events about alarms together with texts of alarm management by key; return the events.
@@ -273,7 +306,7 @@ class SQLiteOutbox:
         stored: Stored = await self._group.write(
             Job(drafts=drafts, managed={key: text and storable(text) for key, text in managed.items()})
         )
-        self._remember_events(stored)
+        self._remember_events(stored.new, stored.completed)
         return stored.new
 
     async def managed(self) -> dict[str, str]:
@@ -381,11 +414,11 @@ class SQLiteOutbox:
         text = default_factory()
         return await self._write(lambda db, _: store.put_setting(db, key, text))
 
-    def _remember_events(self, stored: Stored) -> None:
-        if stored.new:
-            self._recent.add(stored.new, announce_backlog=self._limits.announce_backlog)
+    def _remember_events(self, new: Sequence[AlarmEvent], completed: Iterable[AlarmEvent]) -> None:
+        if new:
+            self._recent.add(new, announce_backlog=self._limits.announce_backlog)
             self._added.set()
-        self._recent.replace(stored.completed)
+        self._recent.replace(completed)
 
     def _remember(self, saved: Mapping[tuple[str, str], str]) -> None:
         for key, text in saved.items():

@@ -197,7 +197,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Addition:
+class PreparedInsert:
     """New alarms that are added in one statement: `results` and `counters` hold once it was carried out.
 
     It can be carried out as long as `base` are the store's counters: at closing another commit may be in between.
@@ -228,7 +228,7 @@ class Store:
         """True if the derived tables have every event."""
         return self.counters.derived == self.counters.seq
 
-    def prepare(self, jobs: Sequence[Job]) -> Addition | None:
+    def prepare(self, jobs: Sequence[Job]) -> PreparedInsert | None:
         """Return how to add alarms in one statement that is the whole transaction; None if it takes more than that.
 
         It takes more to look up alarms that are known, to refuse some, and for anything else than alarms. Runs on the
@@ -244,16 +244,16 @@ class Store:
         results = [writer.accept(job.drafts) for job in jobs]
         if counters.seq - self.counters.seq < len(drafts):
             return None
-        return Addition(base=self.counters, writer=writer, counters=counters, results=results)
+        return PreparedInsert(base=self.counters, writer=writer, counters=counters, results=results)
 
-    def commit(self, jobs: Sequence[Job], addition: Addition | None = None) -> list[Any]:
+    def commit(self, jobs: Sequence[Job], prepared: PreparedInsert | None = None) -> list[Any]:
         """Run all jobs in one transaction; return the result of each, an OutboxError if it failed.
 
         When the disk refuses, each job is tried alone, so that one that is too large does not fail the others.
         """
         try:
-            if addition is not None and addition.base is self.counters and self._insert(addition):
-                return addition.results
+            if prepared is not None and prepared.base is self.counters and self._insert(prepared):
+                return prepared.results
             return self._transaction(jobs)
         except sqlite3.Error as error:
             if len(jobs) > 1:
@@ -274,13 +274,13 @@ class Store:
         """Close the database."""
         self._db.close()
 
-    def _insert(self, addition: Addition) -> bool:
+    def _insert(self, prepared: PreparedInsert) -> bool:
         """Add new alarms; return False if one of them is known: then none was added."""
         try:
-            addition.writer.store()
+            prepared.writer.store()
         except sqlite3.IntegrityError:
             return False
-        self.counters = addition.counters
+        self.counters = prepared.counters
         self.commits += 1
         return True
 
