@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import threading
 from importlib import import_module
 from typing import Any
@@ -91,6 +92,22 @@ class _StrictRequests:
 
 _OK = 200
 _LENIENT = ("apprise.plugins.wecombot", "apprise.plugins.dingtalk")
+_MODULES = {
+    "dingtalk": "dingtalk",
+    "feishu": "feishu",
+    "json": "custom_json",
+    "jsons": "custom_json",
+    "mailto": "email",
+    "mailtos": "email",
+    "ntfy": "ntfy",
+    "ntfys": "ntfy",
+    "rsyslog": "rsyslog",
+    "slack": "slack",
+    "syslog": "syslog",
+    "tgram": "telegram",
+    "wecombot": "wecombot",
+}
+"""Modules of Apprise by the scheme of a URL; for another one Apprise loads all it has, some hundred."""
 
 
 def load_apprise() -> Any:
@@ -101,10 +118,46 @@ def load_apprise() -> Any:
     logger.addFilter(_SILENCE)
     for name in ("urllib3", "requests"):  # these repeat URLs, in warnings as well
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    for module in map(load_library, _LENIENT):
-        if not isinstance(module.requests, _StrictRequests):
-            module.requests = _StrictRequests(module.requests)
     return apprise
+
+
+def build_target(url: str) -> Any | None:
+    """Return Apprise's object for a URL, None if it cannot be used. Raises vol.Invalid if Apprise is not installed.
+
+    It sends in the thread that calls it: failures are told apart by that, and the end of the process waits for no
+    other one.
+    """
+    apprise = load_apprise()
+    asset = apprise.AppriseAsset(app_id="fleet2mqtt", app_desc="fleet2mqtt", async_mode=False, service_timeout=0)
+    kind = _kind(apprise, url)
+    if kind is None:
+        target = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+    else:
+        try:
+            parsed = kind.parse_url(url.replace("/#", "/%23"))  # as Apprise does: a channel of Slack is no fragment
+            target = kind(**parsed, asset=asset) if parsed else None
+        except (TypeError, ValueError, apprise.exception.AppriseException):  # what plugins raise for a bad part
+            target = None
+    for name in _LENIENT:
+        module: Any = sys.modules.get(name)
+        if module is not None and not isinstance(module.requests, _StrictRequests):
+            module.requests = _StrictRequests(module.requests)
+    return target
+
+
+def _kind(apprise: Any, url: str) -> Any | None:
+    """Return the class for the scheme of a URL where its module is known."""
+    scheme = url.partition("://")[0].lower()
+    if scheme not in _MODULES:
+        return None
+    module = load_library(f"apprise.plugins.{_MODULES[scheme]}")
+    kinds = (each for each in vars(module).values() if isinstance(each, type))
+    return next((each for each in kinds if issubclass(each, apprise.NotifyBase) and _speaks(each, scheme)), None)
+
+
+def _speaks(kind: Any, scheme: str) -> bool:
+    protocols = (kind.protocol, kind.secure_protocol)
+    return any(scheme == each or (isinstance(each, list | tuple | set) and scheme in each) for each in protocols)
 
 
 def last_reason() -> str | None:

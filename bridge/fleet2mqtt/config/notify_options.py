@@ -12,7 +12,7 @@ import voluptuous as vol
 
 from fleet2mqtt.config import templates, validators
 from fleet2mqtt.config.alarm_options import RULE, severity
-from fleet2mqtt.config.apprise_library import load_apprise
+from fleet2mqtt.config.apprise_library import build_target
 from fleet2mqtt.config.models import Language, NotifyConfig, QuietHours, Secret
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.devices.selection import Rule
@@ -23,8 +23,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,23}")
 
 def _url(value: Any) -> Secret:
     given = validators.text(value)
-    apprise = load_apprise()
-    if apprise.Apprise.instantiate(given, suppress_exceptions=True) is None:  # the message may not repeat the value
+    if build_target(given) is None:  # the message may not repeat the value
         raise vol.Invalid("expected one URL of Apprise, such as mailtos://user:password@example.com")
     return Secret(given)
 

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
-from fleet2mqtt.config.apprise_library import last_reason, load_apprise
+from fleet2mqtt.config.apprise_library import build_target, last_reason, load_apprise
 from fleet2mqtt.config.models import NotifyConfig
 from fleet2mqtt.errors import BridgeError
 
@@ -83,15 +83,13 @@ class Channel:
 
 def _send(url: str, kind: str, title: str, body: str) -> None:
     apprise = load_apprise()
-    # In this thread, whose failures are told apart, and without a thread for which the end of the process would wait.
-    asset = apprise.AppriseAsset(app_id="fleet2mqtt", app_desc="fleet2mqtt", async_mode=False, service_timeout=0)
-    target = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+    target = build_target(url)
     if target is None:
         raise NotSent("the URL cannot be used")
     if target.overflow_mode == apprise.OverflowMode.UPSTREAM:  # the default; a text too long would be refused for ever
         target.overflow_mode = apprise.OverflowMode.TRUNCATE
     last_reason()
-    sender = apprise.Apprise(asset=asset)
+    sender = apprise.Apprise(asset=target.asset)
     sender.add(target)
     sent = sender.notify(
         title=title,
