@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
 EVENT, SUPPRESSED, EITHER = "event", "suppressed", "either"
 
@@ -82,3 +82,48 @@ def _agree(wanted: list[Expected], given: list[Expected]) -> bool:
         if each.where == EITHER and came.where == SUPPRESSED and rest[:1] == [Expected(each.alarm, "unsuppressed")]:
             del rest[0]
     return not rest
+
+
+RAISED, CLEARED = "raised", "cleared"
+_MAILS = {"raised": RAISED, "unsuppressed": RAISED, "cleared": CLEARED, "closed": CLEARED}
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail of the day: the alarm that it is about by name and event id, and if that was raised or has ended."""
+
+    alarm: str
+    kind: str
+    id: str
+
+    @classmethod
+    def of(cls, subject: str, text: str) -> Mail:
+        lines = dict(line.split(": ", 1) for line in text.strip().splitlines())
+        alarm = lines["Alarm"].partition(", line")[0]
+        return cls(alarm, CLEARED if subject.startswith("Cleared: ") else RAISED, lines["Id"])
+
+
+def mail_problems(
+    script: Iterable[Expected], mails: Iterable[Mail], repeats: int, ends: Mapping[str, str]
+) -> list[str]:
+    """What is wrong with the mails of a day: each change that is not withheld has one.
+
+    The last mail before a crash may come again, `repeats` times in all. `ends` are alarms that another one ends.
+    """
+    wanted, given = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    for each in script:
+        if each.where != SUPPRESSED and (kind := _MAILS.get(each.type)):
+            wanted[ends.get(each.alarm, each.alarm)].append(kind)
+    last, again = None, 0
+    for mail in mails:
+        if mail == last:
+            again += 1
+        else:
+            given[mail.alarm].append(mail.kind)
+        last = mail
+    found = [
+        f"{alarm}: expected {wanted[alarm]}, mailed {given[alarm]}"
+        for alarm in sorted(wanted.keys() | given.keys())
+        if wanted[alarm] != given[alarm]
+    ]
+    return found + ([f"{again} mails came again, after {repeats} crashes"] if again > repeats else [])

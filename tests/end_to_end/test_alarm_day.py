@@ -19,8 +19,9 @@ from fleet2mqtt.simulators.ums import app as ums
 from tests.bridge_under_test import MAC, SECRET, VOIP, retained, serve
 from tests.broker import HOST, Broker, free_port
 from tests.commandline import write
-from tests.end_to_end.alarm_day import EITHER, EVENT, SUPPRESSED, Expected, Oracle, Step
+from tests.end_to_end.alarm_day import EITHER, EVENT, SUPPRESSED, Expected, Mail, Oracle, Step, mail_problems
 from tests.process import BRIDGE, Process, running
+from tests.receivers import Mailbox, open_mailbox
 from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Day:
     config: str
     push_port: int
     vendor: Any
+    mailbox: Mailbox
     rng: random.Random
     oracle: Oracle = field(default_factory=Oracle)
     kills: int = 0
@@ -134,6 +136,10 @@ class Day:
             PATIENCE,
         )
 
+    def mail_problems(self) -> list[str]:
+        mails = map(Mail.of, self.mailbox.subjects, self.mailbox.bodies)
+        return mail_problems(self.oracle.script, mails, self.kills, {PAIR_END: PAIR})
+
     async def history(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while True:
@@ -182,6 +188,7 @@ async def open_day(folder: Path) -> AsyncIterator[Day]:
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(Broker(directory=folder / "broker"))
         push_port = free_port()
+        mailbox = await stack.enter_async_context(open_mailbox())
         backend = {
             "platform": "ums",
             "url": await serve(stack, application),
@@ -194,6 +201,7 @@ async def open_day(folder: Path) -> AsyncIterator[Day]:
             mqtt={"host": HOST, "port": broker.port, "will_delay": 0},
             push={"host": HOST, "port": push_port},
             alarms={"suppression_delay": 1},
+            notify={"duty": {"url": mailbox.url, "storm_count": 1000}},
             backends={"hq_voip": backend},
         )
         seen = await stack.enter_async_context(broker.record("#"))
@@ -203,6 +211,7 @@ async def open_day(folder: Path) -> AsyncIterator[Day]:
             config=config,
             push_port=push_port,
             vendor=application[ums.SIMULATOR],
+            mailbox=mailbox,
             rng=random.Random(SEED),  # noqa: S311 - to be repeated, not to be secret
         )
 
@@ -252,6 +261,8 @@ async def test_every_change_of_a_day_is_announced_once_whatever_is_killed(tmp_pa
             ]
             assert topics == [f"fleet2mqtt/alarm/active/{VOIP}/{OFFLINE}"]
             assert not day.oracle.problems(day.published(), history)
+            await wait_until(lambda: not day.mail_problems(), lambda: str(day.mail_problems()))
+        assert day.mail_problems() == []
 
 
 def body(seq: int, type_: str, alarm: str = OFFLINE) -> dict[str, Any]:
@@ -302,3 +313,30 @@ def test_oracle_finds_what_is_lost_or_twice(fault: str) -> None:
         case "history":
             del history[2]
     assert oracle.problems(published, history)
+
+
+SCRIPT = [Expected(OFFLINE, "raised"), Expected(OFFLINE, "acknowledged"), Expected("up", "cleared")]
+MAILS = [Mail(OFFLINE, "raised", "hq:1"), Mail(OFFLINE, "cleared", "hq:1")]
+
+
+@pytest.mark.parametrize(
+    ("mails", "right"),
+    [
+        (MAILS, True),
+        ([MAILS[0], *MAILS], True),  # again after the crash
+        ([MAILS[0], *MAILS, MAILS[1]], False),
+        (MAILS[:1], False),
+        (MAILS[::-1], False),
+        ([*MAILS, Mail(LINE, "raised", "hq:2")], False),
+        ([Mail(OFFLINE, "raised", "hq:0"), *MAILS], False),
+    ],
+)
+def test_oracle_finds_what_is_wrong_with_mails(mails: list[Mail], *, right: bool) -> None:
+    problems = mail_problems(SCRIPT, mails, 1, {"up": OFFLINE})
+    assert (not problems) is right, problems
+
+
+def test_withheld_changes_have_no_mail() -> None:
+    script = [Expected(OFFLINE, "raised", SUPPRESSED), Expected(OFFLINE, "unsuppressed"), Expected(OFFLINE, "shelved")]
+    assert mail_problems(script, MAILS[:1], 0, {}) == []
+    assert mail_problems(script[:1], [], 0, {}) == []
