@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 SECRET_KEYS = frozenset(
     ("pass", "password", "passwd", "wifikey", "tokenid", "admincode", "authcode", "access_token", "secret_key")
@@ -47,3 +48,28 @@ class Redaction:
         if self._known is not None:
             text = self._known.sub("***", text)
         return redact(text)
+
+
+_SECRET_NAME = re.compile(
+    r"pass|pwd|token|secret|credential|authori[sz]ation$|(?:admin|auth)_?code|(?:^|api_?|access_?|wifi_?)key$|certificate",
+    re.IGNORECASE,
+)
+"""Names behind which a vendor, or an option, may have a secret; wider than SECRET_KEYS, for what people hand on."""
+
+
+def redact_json(value: Any, redact_text: Callable[[str], str]) -> Any:
+    """Return a JSON value without secrets: each text redacted, and *** for texts behind a name that sounds secret."""
+    match value:
+        case str():
+            return redact_text(value)
+        case Mapping():
+            return {
+                key: "***"
+                if isinstance(item, str) and item and _SECRET_NAME.search(str(key))
+                else redact_json(item, redact_text)
+                for key, item in value.items()
+            }
+        case list() | tuple():
+            return [redact_json(item, redact_text) for item in value]
+        case _:
+            return value

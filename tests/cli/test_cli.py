@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-COMMANDS = ("run", "check", "dump", "demo", "simulate")
+COMMANDS = ("init", "example", "run", "check", "dump", "demo", "simulate", "completion")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def test_help_names_every_command_and_what_exit_codes_mean() -> None:
     ended = await fleet2mqtt("--help")
     assert ended.code == 0
     for command in COMMANDS:
-        assert re.search(rf"^    {command} +\w+", ended.output, re.MULTILINE), command
+        assert re.search(rf"^    {command}\s+\w+", ended.output, re.MULTILINE), command
     assert re.search(r"exit codes: 0 .*1 .*2 ", ended.output, re.DOTALL)
 
 

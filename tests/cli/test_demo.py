@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from fleet2mqtt.sdk.api import platforms
 from tests.broker import HOST, free_port
-from tests.commandline import get, get_text
+from tests.commandline import fleet2mqtt, get, get_text
 from tests.process import BRIDGE, Process, running
 from tests.recording import Message, Recording
 from tests.waiting import PATIENCE, wait_for_answer, wait_until
@@ -79,22 +79,22 @@ async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
 
 
 @asynccontextmanager
-async def started(folder: Path, *options: str) -> AsyncIterator[Demo]:
+async def started(folder: Path, *options: str, host: str = HOST) -> AsyncIterator[Demo]:
     port, web = free_port(), free_port()
     ports = ("--port", str(port), "--web-port", str(web), "--devices", str(DEVICES))
     async with running("env", f"TMPDIR={folder}", *BRIDGE, "demo", *ports, *options) as process:
         await process.says("connected to")
         client = paho.Client(CallbackAPIVersion.VERSION2)
-        demo = Demo(process=process, folder=folder, port=port, web=f"http://{HOST}:{web}", client=client)
+        demo = Demo(process=process, folder=folder, port=port, web=f"http://{host}:{web}", client=client)
         try:
-            await asyncio.to_thread(listen, demo)
+            await asyncio.to_thread(listen, demo, host=host)
             yield demo
         finally:
             client.disconnect()
             client.loop_stop()
 
 
-def listen(demo: Demo, topic: str = "#") -> None:
+def listen(demo: Demo, topic: str = "#", host: str = HOST) -> None:
     subscribed = threading.Event()
     demo.client.on_subscribe = lambda *_: subscribed.set()
     demo.client.on_message = lambda _client, _data, message: demo.seen.messages.append(
@@ -106,7 +106,7 @@ def listen(demo: Demo, topic: str = "#") -> None:
             properties=message.properties,
         )
     )
-    demo.client.connect(HOST, demo.port)
+    demo.client.connect(host, demo.port)
     demo.client.loop_start()
     demo.client.subscribe(topic, 1)
     assert subscribed.wait(PATIENCE)
@@ -191,6 +191,22 @@ async def test_demo_with_either_broker_says_what_home_assistant_needs(
         assert f"with MQTT {version}" in await demo.process.says("connected to")
         hint = "in its form choose MQTT version 3.1.1" in demo.process.output
         assert hint is (version == "3.1.1")
+
+
+@pytest.mark.parametrize("broker", ["embedded", "mosquitto"])
+async def test_demo_on_another_address_serves_broker_and_page_there(broker: str, tmp_path: Path) -> None:
+    async with started(tmp_path, "--host", "127.0.0.3", "--broker", broker, host="127.0.0.3") as demo:
+        await demo.seen.wait(lambda message: message.topic == "fleet2mqtt/bridge/info", PATIENCE)
+        assert (await get(f"{demo.web}/healthz"))["status"] == "ok"
+        assert f"host 127.0.0.3, port {demo.port}" in demo.process.output
+        assert f"mosquitto_sub -h 127.0.0.3 -p {demo.port} " in demo.process.output
+        assert "anyone who reaches 127.0.0.3 can use them" in demo.process.output
+
+
+async def test_demo_on_an_address_of_another_machine_is_refused() -> None:
+    ended = await fleet2mqtt("demo", "--host", "192.0.2.1")
+    assert ended.code == 2
+    assert ended.errors == "cannot listen on 192.0.2.1: Cannot assign requested address; choose another --host\n"
 
 
 async def test_demos_started_at_once_choose_different_ports(tmp_path: Path) -> None:

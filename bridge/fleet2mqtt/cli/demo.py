@@ -7,9 +7,10 @@ import asyncio
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ BROKER_START = 30.0
 class DemoOptions:
     """Ports and sizes of a demo. A port that is in use is replaced by a free one."""
 
+    host: str = HOST
     mqtt_port: int = 1883
     web_port: int = 8099
     devices: int = 4
@@ -53,6 +55,7 @@ class DemoOptions:
 async def run(options: argparse.Namespace) -> int:
     """Run the demo until SIGTERM or Ctrl-C; print what there is to see."""
     demo = DemoOptions(
+        host=options.host,
         mqtt_port=options.port,
         web_port=options.web_port,
         devices=options.devices,
@@ -71,10 +74,11 @@ async def open_demo(options: DemoOptions) -> AsyncIterator[tuple[Config, str]]:
     """Run everything around the bridge; yield its configuration and a text about what there is to see."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-demo-")))
-        mqtt_port, web_port, push_port = (
-            stack.enter_context(reserved_port(port)) for port in (options.mqtt_port, options.web_port, 0)
+        mqtt_port, web_port = (
+            stack.enter_context(_reserved_port(port, options.host)) for port in (options.mqtt_port, options.web_port)
         )
-        protocol = await stack.enter_async_context(_broker(mqtt_port, folder, options.broker))
+        push_port = stack.enter_context(reserved_port(0))
+        protocol = await stack.enter_async_context(_broker(mqtt_port, folder, options))
         backends: dict[str, Any] = {}
         for platform in sorted(platforms()):
             secret = secrets.token_urlsafe(12)
@@ -83,38 +87,40 @@ async def open_demo(options: DemoOptions) -> AsyncIterator[tuple[Config, str]]:
             url = await stack.enter_async_context(simulator(platform, simulated))
             backends[platform] = {"platform": platform, "url": url, "push": {"secret": secret}} | options_for(platform)
         values = {
-            "mqtt": {"host": HOST, "port": mqtt_port, "protocol": protocol},
+            "mqtt": {"host": _reachable(options.host), "port": mqtt_port, "protocol": protocol},
             "language": options.language,
             "push": {"host": HOST, "port": push_port},
-            "web": {"host": HOST, "port": web_port},
+            "web": {"host": options.host, "port": web_port},
             "backends": backends,
         }
         config = loader.parse(yaml.safe_dump(values), folder / "demo.yaml")
         frequent = {name: _for_demo(each, options.devices) for name, each in config.backends.items()}
-        about = _about(config.base_topic, frequent, mqtt_port, web_port, protocol)
+        about = _about(config.base_topic, frequent, options.host, mqtt_port, web_port, protocol)
         if options.devices > LARGE:
             about += "  With so many devices only what an operator alarms on is published (option entities: minimal).\n"
         yield replace(config, data_dir=folder / "data", backends=frequent), about
 
 
 @asynccontextmanager
-async def _broker(port: int, folder: Path, wanted: str) -> AsyncIterator[str]:
+async def _broker(port: int, folder: Path, options: DemoOptions) -> AsyncIterator[str]:
     """Run mosquitto where it is installed, else the embedded broker; yield the MQTT version that it speaks."""
     # Debian keeps the broker outside an ordinary user's PATH.
     mosquitto = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
-    if mosquitto is None and wanted == "mosquitto":
+    if mosquitto is None and options.broker == "mosquitto":
         raise ConfigError(["mosquitto is not installed; leave --broker out for the embedded broker"])
-    if mosquitto is None or wanted == "embedded":
-        async with embedded_broker.broker(port):
+    if mosquitto is None or options.broker == "embedded":
+        async with embedded_broker.broker(port, options.host):
             yield Protocol.V311.value
         return
     configuration = folder / "mosquitto.conf"
-    configuration.write_text(f"listener {port} {HOST}\nallow_anonymous true\nlog_type error\n{QUEUE}", encoding="utf-8")
+    configuration.write_text(
+        f"listener {port} {options.host}\nallow_anonymous true\nlog_type error\n{QUEUE}", encoding="utf-8"
+    )
     process = await asyncio.create_subprocess_exec(
         mosquitto, "-c", str(configuration), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
     )
     try:
-        await _wait_until_listening(process, port)
+        await _wait_until_listening(process, _reachable(options.host), port)
         yield Protocol.V5.value
     finally:
         if process.returncode is None:
@@ -122,13 +128,13 @@ async def _broker(port: int, folder: Path, wanted: str) -> AsyncIterator[str]:
             await process.wait()
 
 
-async def _wait_until_listening(process: asyncio.subprocess.Process, port: int) -> None:
+async def _wait_until_listening(process: asyncio.subprocess.Process, host: str, port: int) -> None:
     """Wait until mosquitto accepts connections. Raises ConfigError if it does not."""
     try:
         async with asyncio.timeout(BROKER_START):
             while process.returncode is None:
                 try:
-                    _, writer = await asyncio.open_connection(HOST, port)
+                    _, writer = await asyncio.open_connection(host, port)
                 except OSError:
                     await asyncio.sleep(0.05)
                 else:
@@ -148,18 +154,40 @@ def _for_demo(backend: BackendConfig, devices: int) -> BackendConfig:
     return replace(backend, options={**backend.options, "scan_interval": intervals}, selection=selection)
 
 
-def _about(base: str, backends: dict[str, BackendConfig], mqtt_port: int, web_port: int, protocol: str) -> str:
-    add = f"add the MQTT integration with host {HOST}, port {mqtt_port}"
+def _reserved_port(port: int, host: str) -> AbstractContextManager[int]:
+    """Reserve a port. Raises ConfigError for an address that this machine does not have."""
+    try:
+        socket.getaddrinfo(host, port, family=socket.AF_INET)
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        raise ConfigError([f"cannot listen on {host}: {error.strerror}; choose another --host"]) from error
+    return reserved_port(port, host)
+
+
+def _reachable(host: str) -> str:
+    """Return the address at which a server on this machine is reached."""
+    return HOST if host in {"0.0.0.0", ""} else host  # noqa: S104 - compared, not listened on
+
+
+def _about(  # noqa: PLR0913, PLR0917 - what the text names
+    base: str, backends: dict[str, BackendConfig], host: str, mqtt_port: int, web_port: int, protocol: str
+) -> str:
+    reached = _reachable(host)
+    at = "" if reached == HOST else f"-h {reached} "
+    where = HOST if host == HOST else "<this machine's address>" if reached == HOST else host
+    add = f"add the MQTT integration with host {where}, port {mqtt_port}"
     hint = (
         "" if protocol == Protocol.V5.value else "; in its form choose MQTT version 3.1.1,\n  which this broker speaks"
     )
     names = ", ".join(backends)
+    reach = "nothing leaves this machine" if host == HOST else f"anyone who reaches {host} can use them"
     return f"""\
-The demo runs: {names} are simulated, nothing leaves this machine. Ctrl-C ends it and leaves nothing behind.
+The demo runs: {names} are simulated, {reach}. Ctrl-C ends it and leaves nothing behind.
 
-  look    http://{HOST}:{web_port}/
-  watch   mosquitto_sub -p {mqtt_port} -v -t '{base}/device/+/state'
-  alarms  mosquitto_sub -p {mqtt_port} -v -t '{base}/alarm/event/#'
-  switch  mosquitto_pub -p {mqtt_port} -t {base}/device/smart_gateway_172de6ac9832de_channel_0/set/enable -m ON
+  look    http://{reached}:{web_port}/
+  watch   mosquitto_sub {at}-p {mqtt_port} -v -t '{base}/device/+/state'
+  alarms  mosquitto_sub {at}-p {mqtt_port} -v -t '{base}/alarm/event/#'
+  switch  mosquitto_pub {at}-p {mqtt_port} -t {base}/device/smart_gateway_172de6ac9832de_channel_0/set/enable -m ON
   Home Assistant: {add}{hint}; everything appears by itself.
 """

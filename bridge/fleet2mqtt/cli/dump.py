@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
+from fleet2mqtt.cli import fixture
 from fleet2mqtt.cli.check import open_backends
 from fleet2mqtt.cli.process import FAILED, OK, configure_logging, print_line
 from fleet2mqtt.config.loader import load
@@ -13,7 +14,8 @@ from fleet2mqtt.config.models import Config
 from fleet2mqtt.contract.payloads import dumps, stamp
 from fleet2mqtt.devices.model import Device
 from fleet2mqtt.errors import BackendError, ConfigError
-from fleet2mqtt.redaction import Redaction
+from fleet2mqtt.redaction import Redaction, redact_json
+from fleet2mqtt.sdk.exchanges import Exchanges
 
 
 async def run(options: argparse.Namespace) -> int:
@@ -23,8 +25,15 @@ async def run(options: argparse.Namespace) -> int:
         known = ", ".join(config.backends)
         raise ConfigError([f"{options.config}: there is no backend {options.backend}; there is {known}"])
     configure_logging(options, config)
-    inventory = await dump(config, options.backend)
-    print_line(dumps(_redacted(inventory, Redaction(config.secrets))).decode())
+    exchanges = Exchanges()
+    with exchanges.recording() if options.fixture else nullcontext():
+        inventory = await dump(config, options.backend)
+    found = redact_json(inventory, Redaction(config.secrets))
+    if options.fixture:
+        fixture.write(options.fixture, config.backends[options.backend], found, exchanges.made)
+        print_line(f"{options.fixture}: {len(exchanges.made)} exchanges; look through them before you hand them on")
+    else:
+        print_line(dumps(found).decode())
     return FAILED if inventory["faults"] else OK
 
 
@@ -60,16 +69,3 @@ def _device(device: Device) -> dict[str, Any]:
         "state": device.state,
         "attributes": device.attributes,
     }
-
-
-def _redacted(value: Any, redact: Redaction) -> Any:
-    """Return a JSON value with every text in it redacted: in the finished JSON that could break a string or a name."""
-    match value:
-        case str():
-            return redact(value)
-        case Mapping():
-            return {key: _redacted(item, redact) for key, item in value.items()}
-        case list() | tuple():
-            return [_redacted(item, redact) for item in value]
-        case _:
-            return value

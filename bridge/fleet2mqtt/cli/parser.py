@@ -1,4 +1,4 @@
-"""The command line: `fleet2mqtt run | check | dump | alarms | notify | demo | simulate`."""
+"""The command line: a subcommand each for what `fleet2mqtt --help` lists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fleet2mqtt import __version__
-from fleet2mqtt.cli import alarms, check, demo, dump, notify, run, simulate
+from fleet2mqtt.cli import alarms, check, completion, demo, dump, example, init, notify, run, simulate, support
 from fleet2mqtt.cli.process import FAILED, INTERRUPTED, WRONG, use_utf8
 from fleet2mqtt.errors import BridgeError, ConfigError
 from fleet2mqtt.sdk.api import platforms
@@ -24,8 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     use_utf8()
     options = _parser().parse_args(arguments)
+    options.translate = str
     try:
-        return int(asyncio.run(options.run(options)))
+        code = options.run(options)
+        return int(asyncio.run(code) if asyncio.iscoroutine(code) else code)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (BridgeError, OSError) as error:
@@ -61,14 +63,56 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fleet2mqtt {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_init(commands)
+    _add_example(commands)
     _add_run(commands)
     _add_check(commands)
     _add_dump(commands)
+    _add_support(commands)
     _add_alarms(commands)
     _add_notify(commands)
     _add_demo(commands)
     _add_simulate(commands)
+    _add_completion(commands, parser)
     return parser
+
+
+def _add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "init",
+        help="ask for a system and the broker, try both, and write a configuration",
+        description="Ask for the platform, its address and credentials, and the broker; try the connections; write a "
+        "commented configuration, and secrets.yaml beside it, which only its owner can read.",
+    )
+    _add_config(parser)
+    parser.add_argument(
+        "--language", choices=("en", "zh-Hans"), default="en", help="language of entity names (default en)"
+    )
+    _add_log(parser, "error")
+    parser.set_defaults(run=init.run)
+
+
+def _add_example(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "example",
+        help="print a commented configuration for a platform",
+        description="Print a configuration for one platform, in which options that have a default are left out, or, "
+        "without a platform, the example with all of them.",
+    )
+    parser.add_argument("platform", metavar="PLATFORM", nargs="?", choices=sorted(platforms()), help="its name")
+    parser.set_defaults(run=example.run)
+
+
+def _add_completion(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], whole: argparse.ArgumentParser
+) -> None:
+    parser = commands.add_parser(
+        "completion",
+        help="print the completion of commands and options for a shell",
+        description="Print the completion for a shell: source <(fleet2mqtt completion bash).",
+    )
+    parser.add_argument("shell", metavar="SHELL", choices=("bash",), help="bash")
+    parser.set_defaults(run=completion.run, parser=whole)
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -102,9 +146,35 @@ def _add_dump(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "attach to a bug report.",
     )
     parser.add_argument("backend", metavar="BACKEND", help="its name in the configuration")
+    parser.add_argument(
+        "--fixture",
+        metavar="FOLDER",
+        type=Path,
+        help="write the vendor's responses without secrets into a new folder, from which a test can repeat the poll",
+    )
     _add_config(parser)
     _add_log(parser, "warning")
     parser.set_defaults(run=dump.run)
+
+
+def _add_support(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "support",
+        help="write a bundle without secrets for a bug report",
+        description="Write a zip file with what a bug report needs: versions, the configuration without secrets, what "
+        "check finds, and the figures of the bridge, if it is running. Look through it before you hand it on.",
+    )
+    _add_config(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        default=Path("fleet2mqtt-support.zip"),
+        help="the file to write (default fleet2mqtt-support.zip)",
+    )
+    _add_log(parser, "error")
+    parser.set_defaults(run=support.run)
 
 
 def _add_alarms(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -143,6 +213,12 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--port", type=_port, default=1883, help="MQTT port (default 1883; another if it is taken)")
     parser.add_argument(
         "--web-port", type=_port, default=8099, help="port of the web page (default 8099; another if it is taken)"
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address of the broker and the page, such as 0.0.0.0 for a Home Assistant on another machine; anyone who "
+        "reaches it can watch and switch the simulated devices (default 127.0.0.1)",
     )
     parser.add_argument(
         "--broker",

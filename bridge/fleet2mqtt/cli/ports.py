@@ -1,4 +1,4 @@
-"""Ports on loopback that several demos started at once do not share."""
+"""Ports that several demos started at once do not share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRIES = 100
 
 
 @contextmanager
-def reserved_port(preferred: int) -> Iterator[int]:
+def reserved_port(preferred: int, host: str = HOST) -> Iterator[int]:
     """Yield a port that is free and that no other demo has chosen: `preferred`, else any other; 0 is any.
 
     Between the choice and the moment at which a server listens there is time in which another demo chooses. A locked
@@ -24,10 +24,10 @@ def reserved_port(preferred: int) -> Iterator[int]:
     with ExitStack() as stack:
         for port in (preferred, *(0 for _ in range(_TRIES))):
             chosen = port or _any_free_port()
-            if _lock(chosen, stack) and not _is_in_use(chosen):
+            if _lock(chosen, stack) and not _is_in_use(chosen, host):
                 yield chosen
                 return
-        raise OSError(f"there is no free port on {HOST}")
+        raise OSError(f"there is no free port on {host}")
 
 
 def _lock(port: int, stack: ExitStack) -> bool:
@@ -50,11 +50,11 @@ def _any_free_port() -> int:
         return port
 
 
-def _is_in_use(port: int) -> bool:
+def _is_in_use(port: int, host: str) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return True
         return False

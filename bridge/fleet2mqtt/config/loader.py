@@ -49,7 +49,8 @@ from fleet2mqtt.sdk import validators as sdk_validators
 Platforms = Mapping[str, Callable[[], api.Platform]]
 
 _BIG = 2**31 - 1
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,23}")
+BACKEND_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,23}")
+BACKEND_NAME_EXPECTED = "expected a name of a-z 0-9 _ -, 24 at most, the first no _ or -; and not bridge"
 _BACKENDS = "expected a mapping, a name: with platform: and url: under it"
 _PUSH_SECRET = "8 or more characters of A-Z a-z 0-9 . _ ~ -"  # noqa: S105 - describes a valid one
 _port = validators.whole(0, 65_535)
@@ -209,9 +210,8 @@ def _backends(value: Any, *, folder: Path, platforms: Platforms) -> Mapping[str,
     backends = {}
     problems: list[vol.Invalid] = []
     for name, given in value.items():
-        if not _NAME.fullmatch(name) or name == "bridge":
-            message = "expected a name of a-z 0-9 _ -, 24 at most, the first no _ or -; and not bridge"
-            problems.append(validators.KeyProblem(message, [name]))
+        if not BACKEND_NAME.fullmatch(name) or name == "bridge":
+            problems.append(validators.KeyProblem(BACKEND_NAME_EXPECTED, [name]))
         try:
             backends[name] = _backend(name, given, folder=folder, platforms=platforms)
         except vol.Invalid as error:

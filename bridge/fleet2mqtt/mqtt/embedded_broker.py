@@ -19,23 +19,25 @@ PROTOCOL = "3.1.1"
 
 
 @asynccontextmanager
-async def broker(port: int = PORT) -> AsyncIterator[int]:
-    """Run a broker on loopback; yield its port. Raises ConfigError if the port is in use, or amqtt is not installed."""
+async def broker(port: int = PORT, host: str = HOST) -> AsyncIterator[int]:
+    """Run a broker on an address, loopback by default; yield its port.
+
+    Raises ConfigError if the port is in use, or amqtt is not installed.
+    """
     broker_type = _load_broker()
-    if _is_in_use(port):
+    if _is_in_use(host, port):
         raise ConfigError([f"port {port} is in use: something is a broker here already; name it in an mqtt: block"])
     logging.getLogger("amqtt").setLevel(logging.CRITICAL)
     logging.getLogger("transitions").setLevel(logging.CRITICAL)
     amqtt = broker_type(
         {
-            "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{port}", "max_connections": 100}},
+            "listeners": {"default": {"type": "tcp", "bind": f"{host}:{port}", "max_connections": 100}},
             "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
         }
     )
     await amqtt.start()
-    _LOG.info(
-        "no mqtt: block, so a broker was started on %s:%d, for this machine only, without persistence", HOST, port
-    )
+    reach = "for this machine only" if host == HOST else "for every machine that reaches it, without a login"
+    _LOG.info("a broker was started on %s:%d, %s, without persistence", host, port, reach)
     try:
         yield port
     finally:
@@ -53,11 +55,11 @@ def _load_broker() -> Any:
     return AmqttBroker
 
 
-def _is_in_use(port: int) -> bool:
+def _is_in_use(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return True
         return False

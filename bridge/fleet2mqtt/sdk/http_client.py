@@ -30,6 +30,7 @@ from fleet2mqtt.redaction import Redaction
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.aiohttp_overrides import disable_retries
 from fleet2mqtt.sdk.api import Calls
+from fleet2mqtt.sdk.exchanges import Exchange, current_exchanges
 from fleet2mqtt.sdk.poll_figures import current_figures
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
 
@@ -118,6 +119,18 @@ class HttpClient:
                 reading = method in _READING_METHODS if writes is None else not writes
                 request = {"params": params, "headers": headers, "json": json}
                 status, data, location = await self._send(method, path, name, reading=reading, **request)
+                if exchanges := current_exchanges():
+                    exchanges.made.append(
+                        Exchange(
+                            endpoint=name,
+                            method=method,
+                            path=path,
+                            query=params or {},
+                            body=json,
+                            status=status,
+                            response=data,
+                        )
+                    )
                 reply = self._parse(status, data, name, location)
                 self.envelope.check(reply, name)
             except BackendError as error:
