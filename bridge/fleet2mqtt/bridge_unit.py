@@ -103,7 +103,7 @@ def build_bridge_unit(  # noqa: PLR0913, PLR0917 - what it reports about, and wh
     of an alarm event.
     """
     manager, publisher, registry = unit.alarms.manager, unit.publisher, unit.registry
-    alarm_publisher = AlarmPublisher(unit.mqtt, outbox, topics, observe_latency)
+    alarm_publisher = AlarmPublisher(unit.mqtt, outbox, topics, observe_latency, publisher.is_online)
     texts = partial(text_in, unit.alarm_sources)
     notifier = Notifier(config.notify.values(), config.language, outbox, registry, manager.records, texts)
     unit.on_events.subscribe(alarm_publisher.wake)

@@ -20,6 +20,7 @@ from tests.bridge_under_test import MAC, SECRET, VOIP, retained, serve
 from tests.broker import HOST, Broker, free_port
 from tests.commandline import write
 from tests.end_to_end.alarm_day import EITHER, EVENT, SUPPRESSED, Expected, Mail, Oracle, Step, mail_problems
+from tests.homeassistant.hass import PROJECT, Hass
 from tests.process import BRIDGE, Process, running
 from tests.receivers import Mailbox, open_mailbox
 from tests.waiting import PATIENCE, wait_for_answer, wait_until
@@ -35,6 +36,8 @@ SEED = 4711
 OFFLINE, LINE = "gateway_offline", "line_below_threshold"
 PAIR, PAIR_END = "eEMS_NOTIFY_DOWN", "eEMS_NOTIFY_UP"
 DOWN, UP = 41, 42
+FIRED = "fleet2mqtt_alarm"
+DEVICES = (VOIP, f"{VOIP}_fxo_7")
 INTERVAL = 0.5
 """Seconds between two polls: the day is short."""
 
@@ -50,6 +53,7 @@ class Day:
     vendor: Any
     mailbox: Mailbox
     rng: random.Random
+    hass: list[dict[str, Any]]
     oracle: Oracle = field(default_factory=Oracle)
     kills: int = 0
     asked: int = 0
@@ -140,6 +144,22 @@ class Day:
         mails = map(Mail.of, self.mailbox.subjects, self.mailbox.bodies)
         return mail_problems(self.oracle.script, mails, self.kills, {PAIR_END: PAIR})
 
+    def announced(self) -> tuple[list[int], list[int]]:
+        """The `seq` of each event that was not withheld, as published, and of each once."""
+        published = [body["seq"] for where, body in self.published() if where == EVENT]
+        return published, sorted({*published})
+
+    def told(self) -> tuple[list[int], list[int]]:
+        """The `seq` of each change of Home Assistant's event entities, and of each event that its integration fired."""
+        shown, times = list[int](), dict[str, str]()
+        for event in tuple(self.hass):
+            state = event["data"].get("new_state") or {}
+            name, time = state.get("entity_id", ""), state.get("state", "")
+            if name.startswith("event.") and "seq" in state["attributes"] and times.get(name) != time:
+                times[name] = time  # of an entity that was unavailable, the event before shows again
+                shown.append(state["attributes"]["seq"])
+        return shown, [event["data"]["seq"] for event in tuple(self.hass) if event["event_type"] == FIRED]
+
     async def history(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while True:
@@ -205,6 +225,14 @@ async def open_day(folder: Path) -> AsyncIterator[Day]:
             backends={"hq_voip": backend},
         )
         seen = await stack.enter_async_context(broker.record("#"))
+        hass = Hass(directory=folder / "hass", custom_components=PROJECT / "custom_components")
+        await stack.enter_async_context(hass)
+        await hass.setup_mqtt(broker)
+        async with running(*BRIDGE, "run", "-c", config, measured=False):  # before the day: what tells of it is there
+            for device in DEVICES:
+                await hass.wait_state(f"event.{device}_alarm", lambda state: state["state"] == "unknown")
+            await hass.set_up_integration()
+            await seen.wait(lambda message: message.topic == "fleet2mqtt/bridge/response/alarms")  # where to begin
         yield Day(
             broker=broker,
             seen=seen,
@@ -213,6 +241,7 @@ async def open_day(folder: Path) -> AsyncIterator[Day]:
             vendor=application[ums.SIMULATOR],
             mailbox=mailbox,
             rng=random.Random(SEED),  # noqa: S311 - to be repeated, not to be secret
+            hass=await stack.enter_async_context(hass.record("state_changed", FIRED)),
         )
 
 
@@ -261,6 +290,7 @@ async def test_every_change_of_a_day_is_announced_once_whatever_is_killed(tmp_pa
             ]
             assert topics == [f"fleet2mqtt/alarm/active/{VOIP}/{OFFLINE}"]
             assert not day.oracle.problems(day.published(), history)
+            await wait_until(lambda: day.told() == day.announced(), lambda: f"{day.announced()}, not {day.told()}")
             await wait_until(lambda: not day.mail_problems(), lambda: str(day.mail_problems()))
         assert day.mail_problems() == []
 

@@ -18,6 +18,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from tests.broker import HOST, Broker, free_port
 from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from typing import Self
 
 PROJECT = Path(__file__).parents[2]
@@ -153,6 +154,32 @@ class Hass:
         found = [line for line in lines if re.search(r"\b(WARNING|ERROR|CRITICAL)\b", line)]
         return [line for line in found if not any(text in line for text in (*NOISE, *SLOW, *ignored))]
 
+    @asynccontextmanager
+    async def record(self, *event_types: str) -> AsyncIterator[list[dict[str, Any]]]:
+        """The events of these types from now on, in their order; the list grows while it is looked at."""
+        events: list[dict[str, Any]] = []
+        async with (
+            aiohttp.ClientSession(self.url) as session,
+            session.ws_connect("/api/websocket", max_msg_size=0) as channel,
+        ):
+            await self._authenticate(channel)
+            for number, event_type in enumerate(event_types, 1):
+                await channel.send_json({"id": number, "type": "subscribe_events", "event_type": event_type})
+                assert (await channel.receive_json(timeout=PATIENCE))["success"]
+
+            async def receive() -> None:
+                while True:
+                    events.append((await channel.receive_json())["event"])
+
+            receiving = asyncio.create_task(receive())
+            yield events
+            receiving.cancel()
+
+    async def _authenticate(self, channel: aiohttp.ClientWebSocketResponse) -> None:
+        await channel.receive_json()
+        await channel.send_json({"type": "auth", "access_token": self.token})
+        await channel.receive_json()
+
     async def rest(self, method: str, path: str, body: object = None, *, form: object = None) -> Any:
         """One call of the REST API; RuntimeError with the answer's text unless it succeeds."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
@@ -170,9 +197,7 @@ class Hass:
             aiohttp.ClientSession(self.url) as session,
             session.ws_connect("/api/websocket", max_msg_size=0) as channel,
         ):
-            await channel.receive_json()
-            await channel.send_json({"type": "auth", "access_token": self.token})
-            await channel.receive_json()
+            await self._authenticate(channel)
             await channel.send_json({"id": 1, "type": command, **fields})
             while (answer := await channel.receive_json(timeout=PATIENCE))["type"] != "result":
                 pass
@@ -199,6 +224,19 @@ class Hass:
         async with broker.record(BIRTH_TOPIC) as seen:
             await self.config_flow("mqtt", known)
             await seen.wait(lambda message: message.payload == b"online", PATIENCE)
+
+    async def set_up_integration(self) -> None:
+        """Confirm, as a user does, the bridge that the integration has found."""
+
+        async def found() -> dict[str, Any] | None:
+            flows = await self.ws("config_entries/flow/progress")
+            return next((flow for flow in flows if flow["handler"] == "fleet2mqtt"), None)
+
+        flow = await wait_for_answer(found, "the bridge to be found")
+        assert flow["context"]["source"] == "mqtt"
+        assert flow["context"]["title_placeholders"] == {"name": "fleet2mqtt"}
+        step = await self.rest("POST", f"/api/config/config_entries/flow/{flow['flow_id']}", {})
+        assert (step["type"], step["title"]) == ("create_entry", "fleet2mqtt")
 
     async def states(self) -> dict[str, State]:
         return {state["entity_id"]: state for state in await self.rest("GET", "/api/states")}

@@ -131,23 +131,11 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         site = Site(hass, broker, vendors)
         await site.start_bridge()
         try:
-            await set_up(hass)
+            await hass.set_up_integration()
             await site.entry()
             yield site
         finally:
             await site.stop_bridge()
-
-
-async def set_up(hass: Hass) -> None:
-    async def found() -> dict[str, Any] | None:
-        flows = await hass.ws("config_entries/flow/progress")
-        return next((flow for flow in flows if flow["handler"] == DOMAIN), None)
-
-    flow = await wait_for_answer(found, "the bridge to be found")
-    assert flow["context"]["source"] == "mqtt"
-    assert flow["context"]["title_placeholders"] == {"name": "fleet2mqtt"}
-    step = await hass.rest("POST", f"/api/config/config_entries/flow/{flow['flow_id']}", {})
-    assert (step["type"], step["title"]) == ("create_entry", "fleet2mqtt")
 
 
 async def test_integration_owns_its_device_and_entities(site: Site) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fleet2mqtt.devices.model import Component, DeviceEvent
 from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.outbox import open_outbox
+from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
 from tests.publishing.harness import TOPICS, open_parts
+from tests.sample_alarms import alarm
 from tests.sample_devices import device, row, update
 from tests.waiting import wait_until
 
@@ -86,10 +90,15 @@ class Slow:
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, asyncio.Future[None]]] = []
+        self.topics: list[str] = []
 
-    async def submit(self, _: str, payload: bytes, **__: object) -> asyncio.Future[None]:
+    async def submit(self, topic: str, payload: bytes, **_: object) -> asyncio.Future[None]:
+        self.topics.append(topic)
         self.sent.append((payload, asyncio.get_running_loop().create_future()))
         return self.sent[-1][1]
+
+    def have_sent(self, count: int) -> bool:
+        return len(self.topics) >= count
 
     async def have(self, *payloads: bytes) -> None:
         await wait_until(lambda: len(self.sent) == len(payloads), f"{payloads}")
@@ -113,3 +122,27 @@ async def test_late_acknowledgement_does_not_cancel_the_next_deletion() -> None:
     mqtt.sent[2][1].set_result(None)
     await wait_until(lambda: not publisher.pending_deletions, "the acknowledgement of the deletion")
     publishing.cancel()
+
+
+async def test_events_follow_the_state_of_the_bridge_on_each_connection(tmp_path: Path) -> None:
+    """Home Assistant shows no event of an entity that is unavailable."""
+    mqtt: Any = Slow()
+    event = TOPICS.alarm_event("critical", "hq_1")
+    async with open_outbox(tmp_path / "outbox.sqlite") as outbox:
+        await outbox.add([alarm(1, device="hq_1")], lambda _: None)
+        publisher = Publisher(mqtt, Registry(time.monotonic, lambda _: ()), None, TOPICS, 1)
+        alarms = AlarmPublisher(mqtt, outbox, TOPICS, is_online=publisher.is_online)
+        publisher.set_retained(TOPICS.state, b"online")
+        work = [asyncio.create_task(alarms.run())]
+        alarms.on_connected()
+        for _ in range(3):  # as long as the publisher of alarms needs to read one
+            await outbox.history(0, 1)
+        assert mqtt.topics == []
+        work.append(asyncio.create_task(publisher.run()))
+        for expected in ([TOPICS.state, event], [TOPICS.state, event] * 2):
+            alarms.on_connected()
+            publisher.on_connected()
+            await wait_until(partial(mqtt.have_sent, len(expected)), "the event")
+            assert mqtt.topics == expected
+        for task in work:
+            task.cancel()

@@ -25,6 +25,7 @@ ALARM_ENTITIES = (
         options=(*_SEVERITIES, *_CHANGES),
         icon="mdi:alarm-light",
         essential=True,
+        local=True,
     ),
     EntityDescription(
         key=ALARM_ACTIVE,
@@ -34,13 +35,18 @@ ALARM_ENTITIES = (
         essential=True,
         local=True,
     ),
-    EntityDescription(key="last_alarm", name=Name("Last alarm", "最近告警"), icon="mdi:alarm-light-outline"),
-    EntityDescription(key="last_alarm_time", name=Name("Last alarm time", "最近告警时间"), device_class="timestamp"),
+    EntityDescription(
+        key="last_alarm", name=Name("Last alarm", "最近告警"), icon="mdi:alarm-light-outline", local=True
+    ),
+    EntityDescription(
+        key="last_alarm_time", name=Name("Last alarm time", "最近告警时间"), device_class="timestamp", local=True
+    ),
     EntityDescription(
         key="last_alarm_severity",
         name=Name("Last alarm severity", "最近告警级别"),
         device_class="enum",
         options=_SEVERITIES,
+        local=True,
     ),
 )
 

@@ -34,14 +34,23 @@ class AlarmPublisher:
     """
 
     def __init__(
-        self, mqtt: MqttClient, outbox: Outbox, topics: Topics, observe: Callable[[float], None] | None = None
+        self,
+        mqtt: MqttClient,
+        outbox: Outbox,
+        topics: Topics,
+        observe: Callable[[float], None] | None = None,
+        is_online: asyncio.Event | None = None,
     ) -> None:
-        """`observe` is called at each PUBACK with the seconds since the alarm was received."""
+        """`observe` is called at each PUBACK with the seconds since the alarm was received.
+
+        Nothing is published before `is_online` is set: Home Assistant does not show events of unavailable entities.
+        """
         self._mqtt = mqtt
         self._outbox = outbox
         self._topics = topics
         self.dropped: Counter[str] = Counter()
         self._observe = observe
+        self._is_online = is_online
         self._work = asyncio.Event()
         self._acknowledged: set[int] = set()
         self._new_acknowledged = asyncio.Event()
@@ -93,9 +102,13 @@ class AlarmPublisher:
         return True
 
     async def _publish_batch(self) -> bool:
+        if self._is_online is not None:
+            await self._is_online.wait()
         current = self._pass
         events = await self._outbox.unpublished(self._after, BATCH)
         for event in events:
+            if current != self._pass:
+                break
             if event.seq not in self._acknowledged:
                 await self._publish(event)
             if current != self._pass:

@@ -89,9 +89,12 @@ class Publisher:
         self._retries: RetryQueue[_Publication] = RetryQueue()
         self._retry_timer: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
+        self.is_online = asyncio.Event()
+        """Set once `bridge/state` was sent on this connection: until then consumers take entities as unavailable."""
 
     def on_connected(self) -> None:
         """Publish again what was not acknowledged, and announce, on a new connection."""
+        self.is_online.clear()
         self._replies.extendleft(reversed(self._unacknowledged_replies.values()))
         self._unacknowledged_replies.clear()
         self._retries.clear()
@@ -202,8 +205,12 @@ class Publisher:
         What is taken from a collection and then not sent is announced again on the next connection.
         """
         changed, self._changed_retained = self._changed_retained, {}
+        if self._topics.state in changed:
+            await self._publish_retained(self._topics.state)
+            self.is_online.set()
         for topic in changed:
-            await self._publish_retained(topic)
+            if topic != self._topics.state:
+                await self._publish_retained(topic)
         for topic in self._due_deletions():
             self._deletions += 1
             self._sent[topic] = self._deletions
