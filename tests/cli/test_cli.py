@@ -62,8 +62,6 @@ async def test_version() -> None:
     [
         ("", "required: COMMAND"),
         ("walk", "invalid choice: 'walk'"),
-        ("run", "required: -c/--config"),
-        ("check", "required: -c/--config"),
         ("dump -c x", "required: BACKEND"),
         ("run -c x --log-level loud", "invalid choice: 'loud'"),
         ("simulate ums", "required: --port"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -24,6 +25,9 @@ from fleet2mqtt.config.models import (
 )
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.sdk.api import platforms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 EXAMPLE = Path(__file__).parents[2] / "fleet2mqtt.example.yaml"
 SECRETS = "mqtt_password: sesame\nproxy_authorization: Basic sesame\nums_push: sesame-sesame\nduty_url: json://a\n"
@@ -79,6 +83,25 @@ def test_example_contains_every_option_of_the_bridge() -> None:
     )
     there = {field.name for kind in kinds for field in dataclasses.fields(kind)}
     assert there - {"path", "secrets", "warnings"} <= written
+
+
+def test_example_option_is_taken_from_an_environment_variable(whole: Config) -> None:
+    document = yaml_reader.read(whole.path.read_text("utf-8"), whole.path).value
+    variables = {
+        f"FLEET2MQTT__{'__'.join(path).upper()}": value if isinstance(value, str) else json.dumps(value)
+        for path, value in leaves(document)
+    }
+    assert len(variables) > 150
+    assert parse("", whole.path, variables=variables) == whole
+
+
+def leaves(options: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield what has a variable of its own; keys that are none of the bridge's may have capitals and dots."""
+    for key, value in options.items():
+        if isinstance(value, dict) and value and all(re.fullmatch(r"[a-z0-9_]+", each) for each in value):
+            yield from leaves(value, (*above, key))
+        else:
+            yield (*above, key), value
 
 
 @pytest.mark.parametrize("name", sorted(platforms()))

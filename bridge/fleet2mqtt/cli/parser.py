@@ -11,6 +11,7 @@ from pathlib import Path
 from fleet2mqtt import __version__
 from fleet2mqtt.cli import alarms, check, completion, demo, dump, example, init, notify, run, simulate, support
 from fleet2mqtt.cli.process import FAILED, INTERRUPTED, WRONG, use_utf8
+from fleet2mqtt.config.loader import DEFAULT_FILE
 from fleet2mqtt.errors import BridgeError, ConfigError
 from fleet2mqtt.sdk.api import platforms
 
@@ -255,7 +256,15 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", "--config", metavar="FILE", type=Path, required=True, help="the YAML configuration")
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        type=Path,
+        default=DEFAULT_FILE,
+        help=f"the YAML configuration (default {DEFAULT_FILE}); environment variables such as FLEET2MQTT__MQTT__HOST "
+        "go before it",
+    )
 
 
 def _add_log(parser: argparse.ArgumentParser, level: str = "info") -> None:

@@ -5,6 +5,7 @@ Every option is in fleet2mqtt.example.yaml.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from fleet2mqtt.config import actions, alarm_options, notify_options, validators, yaml_reader
+from fleet2mqtt.config import actions, alarm_options, environment, notify_options, validators, yaml_reader
 from fleet2mqtt.config.models import (
     BASE_TOPIC,
     PREFIX,
@@ -43,10 +44,13 @@ from fleet2mqtt.devices.conditions import ConditionOptions
 from fleet2mqtt.devices.model import GROUP_KIND
 from fleet2mqtt.devices.selection import Area, Detail, Override, Rule, Selection
 from fleet2mqtt.errors import ConfigError
+from fleet2mqtt.redaction import SECRET_KEYS
 from fleet2mqtt.sdk import api
 from fleet2mqtt.sdk import validators as sdk_validators
 
 Platforms = Mapping[str, Callable[[], api.Platform]]
+
+DEFAULT_FILE = Path("/etc/fleet2mqtt/fleet2mqtt.yaml")
 
 _BIG = 2**31 - 1
 BACKEND_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,23}")
@@ -60,36 +64,57 @@ _topic = validators.matching(
 
 
 def load(file: Path, platforms: Platforms | None = None) -> Config:
-    """Load a configuration file. Raises ConfigError with all of its problems."""
-    return parse(yaml_reader.load_text(file), file, platforms)
+    """Load a configuration file and the options of environment variables. Raises ConfigError with all problems.
+
+    The default file may be missing if there are such variables.
+    """
+    variables = environment.option_variables(os.environ)
+    is_missing = file == DEFAULT_FILE and bool(variables) and not file.exists()
+    return parse("" if is_missing else yaml_reader.load_text(file), file, platforms, variables)
 
 
-def parse(text: str, file: Path, platforms: Platforms | None = None) -> Config:
-    """Parse the text of a configuration that is in `file`. Raises ConfigError with all of its problems."""
-    document = yaml_reader.read(text, file)
+def parse(
+    text: str, file: Path, platforms: Platforms | None = None, variables: Mapping[str, str] = MappingProxyType({})
+) -> Config:
+    """Parse the text of a configuration that is in `file`. Raises ConfigError with all of its problems.
+
+    `variables` are environment variables of options, which go before those of the text.
+    """
+    read = yaml_reader.read(text, file)
+    document = environment.apply_variables(read, variables)
     if document.value is None:
         empty = Problem(file=file, line=1, message="nothing in it; expected options, backends at least")
         raise ConfigError([str(empty)])
     installed = api.platforms() if platforms is None else platforms
+    values, invalid = _validate(document, installed)
+    rejected = variables.keys() & {document.variables.get(_path(each)) for each in invalid}
+    if rejected:  # a password of digits, for instance
+        document = environment.apply_variables(read, variables, rejected)
+        values, invalid = _validate(document, installed)
     problems = [*document.problems, *(document.problem(path, text) for path, text in _contradictions(document))]
-    values: dict[str, Any] = {}
-    try:
-        values = vol.Schema(validators.section(_options(file.absolute().parent, installed)))(document.value)
-    except vol.MultipleInvalid as error:
-        reported = (
-            each
-            for each in error.errors
-            if isinstance(each, validators.KeyProblem) or not document.is_broken(_path(each))
-        )
-        problems += [_problem(document, each) for each in reported]
+    problems += [
+        _problem(document, each)
+        for each in invalid
+        if isinstance(each, validators.KeyProblem) or not document.is_broken(_path(each))
+    ]
     unknown, warnings = actions.unknown_actions(document, installed)
     problems += unknown
     if problems:
         problems.sort(key=lambda problem: (problem.file != file, problem.line, problem.column))
         raise ConfigError(list(dict.fromkeys(map(str, problems))))
-    defaults = {"data_dir": file.absolute().parent / "data"}
+    state_directory = os.environ.get("STATE_DIRECTORY")  # of a systemd service
+    defaults = {"data_dir": Path(state_directory) if state_directory else file.absolute().parent / "data"}
     config = Config(**(defaults | values), path=file, warnings=tuple(map(str, warnings)))
     return replace(config, secrets=document.secrets | frozenset(filter(None, hidden(config))))
+
+
+def _validate(document: Document, platforms: Platforms) -> tuple[dict[str, Any], list[vol.Invalid]]:
+    """Return the valid options, or what is wrong with the options."""
+    try:
+        options = _options(document.file.absolute().parent, platforms)
+        return vol.Schema(validators.section(options))(document.value), []
+    except vol.MultipleInvalid as error:
+        return {}, error.errors
 
 
 def _path(error: vol.Invalid) -> OptionPath:
@@ -99,7 +124,8 @@ def _path(error: vol.Invalid) -> OptionPath:
 def _problem(document: Document, error: vol.Invalid) -> Problem:
     path, message = _path(error), validators.message_of(error)
     value = document.at(path)
-    if isinstance(value, str) and value in document.secrets:  # some validators of voluptuous repeat the value
+    # Some validators of voluptuous repeat the value.
+    if isinstance(value, str) and (value in document.secrets or SECRET_KEYS & set(path[-1:])):
         message = message.replace(value, "***")
     return document.problem(path, message)
 

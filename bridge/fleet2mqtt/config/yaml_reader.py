@@ -32,7 +32,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class Document:
     """The content of a file. `broken` are the paths whose value is not known; an empty text replaces it.
 
-    `secrets` are all values of `!secret`.
+    `secrets` are all values of `!secret`. `variables` are the environment variables that options came from.
     """
 
     file: Path
@@ -41,12 +41,20 @@ class Document:
     problems: tuple[Problem, ...]
     broken: frozenset[OptionPath]
     secrets: frozenset[str]
+    variables: Mapping[OptionPath, str] = field(default_factory=dict)
 
     def problem(self, path: OptionPath, message: str) -> Problem:
         """Return a problem at `path`, with the line of the nearest thing around it that has one."""
+        variable = self.variable(path)
+        if variable:
+            return Problem(file=Path(variable), path=path, message=message)
         known = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.positions), ())
         line, column = self.positions.get(known, (1, 1))
         return Problem(file=self.file, line=line, column=column, path=path, message=message)
+
+    def variable(self, path: OptionPath) -> str | None:
+        """Return the environment variable that the value at `path` came from, None where it came from the file."""
+        return next((self.variables[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.variables), None)
 
     def at(self, path: OptionPath) -> Any:
         """Return the value at `path`, None without one."""
@@ -227,7 +235,7 @@ class _Reader:
         if not name:
             return self._add_broken(node, path, "expected !secret NAME")
         if self.secrets_file is None:
-            self.secrets_file = _read_secrets(self.file.parent / SECRETS)
+            self.secrets_file = _read_secrets(_secrets_path(self.file.parent))
             self.problems += [problem for problem in self.secrets_file.problems if problem.line]
             self.secrets.update(self.secrets_file.values.values())
         if name in self.secrets_file.values:
@@ -254,6 +262,12 @@ class _Reader:
     def _add_problem(self, node: yaml.Node, path: OptionPath, message: str) -> None:
         line, column = _position(node)
         self.problems.append(Problem(file=self.file, line=line, column=column, path=path, message=message))
+
+
+def _secrets_path(folder: Path) -> Path:
+    """Return the path of the secrets: the credential that systemd passes to the service, else the file in `folder`."""
+    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", folder), SECRETS)
+    return credential if credential.is_file() else folder / SECRETS
 
 
 def _read_secrets(file: Path) -> _Secrets:
