@@ -8,7 +8,7 @@ import logging
 import re
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -62,16 +62,18 @@ class Storage:
     published_under: PublishedUnder | None
 
 
-async def run(
+async def run(  # noqa: PLR0913 - what runs, and what it is told by and tells
     config: Config,
     log: MqttLog,
     stop: asyncio.Event,
     *,
     reload: asyncio.Event | None = None,
     embedded_port: int = embedded_broker.PORT,
+    on_started: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the bridge until `stop` is set. Raises ConfigError, OutboxError, OSError when it cannot start.
 
+    `on_started` is called each time that everything runs, whether or not the broker and the backends can be reached.
     A configuration without an mqtt block gets a broker on `embedded_port`. When `reload` is set, or by a request, the
     configuration file is loaded again; where that cannot be applied to a running bridge, it is started again.
     """
@@ -82,7 +84,7 @@ async def run(
         restart = Restart()
         started = asyncio.Event()
         try:
-            await _run_once(config, log, stop, reload, restart, started, embedded_port)
+            await _run_once(config, log, stop, reload, restart, (started.set, on_started), embedded_port)
         except (ConfigError, OutboxError, OSError, BaseExceptionGroup) as error:
             if before is None or started.is_set():
                 raise
@@ -100,7 +102,7 @@ async def _run_once(  # noqa: PLR0913, PLR0917 - as run
     stop: asyncio.Event,
     reload: asyncio.Event,
     restart: Restart,
-    started: asyncio.Event,
+    on_started: Iterable[Callable[[], None]],
     embedded_port: int,
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -113,7 +115,7 @@ async def _run_once(  # noqa: PLR0913, PLR0917 - as run
                 host=embedded_broker.HOST, port=port, protocol=models.Protocol(embedded_broker.PROTOCOL)
             )
         storage = await stack.enter_async_context(_open_storage(config))
-        await build(config, broker, storage, log, restart).run(stop, reload, started)
+        await build(config, broker, storage, log, restart).run(stop, reload, on_started)
 
 
 def _log_start(config: Config) -> None:
@@ -231,10 +233,10 @@ class Application:
     early_messages: deque[Message] = field(default_factory=lambda: deque(maxlen=MAX_EARLY_MESSAGES))
     """Commands and requests that came before the base topic was claimed."""
 
-    async def run(self, stop: asyncio.Event, reload: asyncio.Event, started: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, reload: asyncio.Event, on_started: Iterable[Callable[[], None]]) -> None:
         """Run every component until `stop` or a restart, and end them in order. Raises ConfigError if it cannot listen.
 
-        `started` is set once everything runs.
+        `on_started` is called once everything runs.
         """
         async with AsyncExitStack() as stack, self.group:
             stack.push_async_callback(self.unit.runner.close)
@@ -252,7 +254,8 @@ class Application:
             self.bridge_unit.start_loops(loops)
             reloads.start(self.reloader.run(reload), "reload")
             self.unit.start_polls()
-            started.set()
+            for report in on_started:
+                report()
             await wait_for_first(stop, self.restart.requested)
             await reloads.cancel()
             await self._stop(connection, loops)

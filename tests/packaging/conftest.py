@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,3 +26,21 @@ def wheel(distributions: Path) -> Path:
     """The wheel."""
     (found,) = distributions.glob("*.whl")
     return found
+
+
+@pytest.fixture(scope="session")
+def wheels(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and all that requirements.txt names, for the Python of the small system."""
+    folder = tmp_path_factory.mktemp("wheels")
+    (base,) = subprocess.run([ROOT / "scripts/base"], check=True, capture_output=True, text=True).stdout.splitlines()
+    (library,) = {path.name for path in Path(base, "usr/lib").glob("python3.*")}
+    source = 'cd "$1"; shift; source scripts/installer.sh; install_uv >&2; pip "$@"'
+    pip = ("bash", "-euc", source, "bash", str(ROOT))
+    options = ("--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", str(folder))
+    python = ("--python-version", library.removeprefix("python"))
+    subprocess.run(
+        [*pip, "download", *options, *python, "--requirement", "requirements.txt"], check=True, capture_output=True
+    )
+    shutil.copy(wheel, folder)
+    shutil.copy(ROOT / "requirements.txt", folder)
+    return folder

@@ -10,6 +10,7 @@ import signal
 from fleet2mqtt import app
 from fleet2mqtt.cli.process import OK, configure_logging, stop_on_signals
 from fleet2mqtt.config.loader import load
+from fleet2mqtt.ops.service_manager import service_manager
 
 NEW_OBJECTS = 10_000
 """Objects after which the garbage collector looks at the new ones.
@@ -25,5 +26,8 @@ async def run(options: argparse.Namespace) -> int:
     config = load(options.config)
     reload = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
-    await app.run(config, configure_logging(options, config), stop_on_signals(), reload=reload)
+    log, stop, manager = configure_logging(options, config), stop_on_signals(), service_manager()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(manager.run(stop), name="service manager")
+        await app.run(config, log, stop, reload=reload, on_started=manager.report_ready)
     return OK
