@@ -57,7 +57,7 @@ async def test_contract_topics_have_their_retain_flag(site: Site, bridge: Runnin
     wanted |= {
         f"fleet2mqtt/backend/{name}/{kind}" for name in ("hq_voip", "branch") for kind in ("availability", "health")
     }
-    sources = {"hq_voip": ("alarms", "lines", "status", "statistics"), "branch": ("details", "mappings")}
+    sources = {"hq_voip": ("alarms", "lines", "status"), "branch": ("details", "mappings")}
     wanted |= {
         Topics("fleet2mqtt", "homeassistant").source(name, source)
         for name, listed in sources.items()

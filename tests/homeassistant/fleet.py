@@ -50,7 +50,8 @@ async def fleet(
         name: {"platform": name, "url": url, "timeout": PATIENCE, "push": {"secret": SECRET}, **options_for(name)}
         for name, url in urls.items()
     }
-    backends["ums"]["overrides"] = {"events_total": {"enabled": True}}  # else its source is not polled
+    enabled = ("events_total", "alarms_total")  # else their sources are not polled
+    backends["ums"]["overrides"] = {key: {"enabled": True} for key in enabled}
     backends["smart_gateway"]["allow"] = ["device_delete", "mapping_delete"]
     written = {
         "mqtt": {"host": HOST, "port": broker.port},

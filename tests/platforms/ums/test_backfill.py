@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from aiohttp import web
 
+from fleet2mqtt.devices.selection import Detail, Selection
 from fleet2mqtt.errors import InvalidResponse, RateLimited, Unreachable
 from fleet2mqtt.platforms.ums.backfill import Backfill
 from fleet2mqtt.sdk.vendor_json import iso
+from fleet2mqtt.unit import unpolled_sources
 from tests.platforms.context import Shared
 from tests.platforms.ums.connected import NAME, Run, connected, scripted
 
@@ -38,6 +41,7 @@ class Vendor:
         self.instead: dict[str, Answer] = {}
         self.macs: list[str] = []
         self.requested: list[str] = []
+        self.counted = 0
         self.has_total = True
         self.cap: int | None = None
         """Most items on a page, whatever was requested."""
@@ -45,6 +49,7 @@ class Vendor:
     def __call__(self, request: web.Request) -> Answer:
         query = request.query
         if request.path == f"{HISTORY}/statistics":
+            self.counted += 1
             counts = [{"metric_history_producer": mac, "all": str(len(self.history.get(mac, ())))} for mac in self.macs]
             return {"meta": {"totalResults": len(counts)}, "metricHistoryStatistics": counts}
         if request.path != HISTORY:
@@ -352,6 +357,38 @@ async def test_back_dated_alarm_is_found_by_the_alarm_counts() -> None:
         vendor.requested.clear()
         await run.poll("statistics", "alarms")
         assert vendor.requested == []
+
+
+async def test_counts_are_read_once_an_hour_while_their_entities_are_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor, shared = Vendor(alarm("new", minutes=1)), Shared(checkpoints={"": json.dumps(baseline(days=9))})
+    vendor.macs = ["A1"]
+    vendor.history["A1"] = [alarm("new", minutes=1), *(alarm(f"a{n}", minutes=n * 60) for n in range(1, 100))]
+    async with scripted(vendor, shared, page_size=5) as run:
+        backfill = Backfill(
+            replace(shared.context(NAME, dict(run.options)), is_enabled=lambda _: False), run.backend.client
+        )
+
+        async def found() -> list[str]:
+            return [alarm.id.removeprefix(f"{NAME}:") async for update in backfill.poll() for alarm in update.alarms]
+
+        await found()
+        vendor.history["A1"].insert(60, alarm("back-dated", minutes=60 * 60 - 30))
+        assert ("back-dated" in await found(), vendor.counted) == (False, 1)
+        monkeypatch.setattr("fleet2mqtt.platforms.ums.backfill.COUNT_INTERVAL", 0.0)
+        assert ("back-dated" in await found(), vendor.counted) == (True, 2)
+
+
+async def test_counts_are_not_polled_twice_and_not_where_they_are_off() -> None:
+    vendor, shared = Vendor(), Shared()
+    vendor.macs = ["A1"]
+    async with scripted(vendor, shared) as run:
+        off = {**run.options, "scan_interval": {**run.options["scan_interval"], "statistics": None}}
+        for options, is_enabled in ((dict(run.options), True), (off, False)):
+            selection = Selection(entities=Detail.FULL if is_enabled else Detail.MINIMAL)
+            context = replace(shared.context(NAME, options), is_enabled=selection.is_enabled)
+            assert [update async for update in Backfill(context, run.backend.client).poll()] == []
+        assert vendor.counted == 0
+        assert "statistics" in unpolled_sources(run.backend.sources, Selection())
 
 
 async def test_back_dated_alarm_is_found_by_the_full_check() -> None:

@@ -19,6 +19,7 @@ from fleet2mqtt.platforms.ums.entities import (
     LINE_KIND,
     LINES,
     MANUFACTURER,
+    STATISTICS_ENTITIES,
     STATUS,
     TITLE,
 )
@@ -78,8 +79,13 @@ def _sources(context: Context, coordinator: Coordinator) -> tuple[Source, ...]:
             freshness=coordinator.newest_statistics,
             entities=_fed_by(STATUS, FLEET_ENTITIES),
         ),
-        # Without entities: the counts also show alarms that are not the newest of their gateway (`backfill`).
-        Source(name="statistics", interval=every("statistics"), poll=coordinator.poll_statistics),
+        # While this is not polled, `backfill` reads the counts once an hour: they show alarms that 3.2 hides.
+        Source(
+            name="statistics",
+            interval=every("statistics"),
+            poll=coordinator.poll_statistics,
+            entities=STATISTICS_ENTITIES,
+        ),
         Source(
             name="events",
             interval=every("events"),

@@ -8,11 +8,14 @@ that one alarm came, not that none was lost before it.
 
 An alarm that is not the newest of its gateway, because it is back-dated or the clock of the UMS was set back, shows in
 the number of alarms: in the length of the history when the bridge starts and at a slow check of each gateway in turn,
-and in the alarm counts (3.4) in between.
+and in the alarm counts (3.4) in between. Those are read here once an hour where the source `statistics` is not polled,
+because its entities are disabled.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
@@ -25,11 +28,14 @@ from fleet2mqtt.devices.model import Update, UpdateOrigin
 from fleet2mqtt.errors import BackendError, RateLimited, Rejected
 from fleet2mqtt.platforms.ums.alarms import AlarmRecord, build_alarm, parse_alarm
 from fleet2mqtt.platforms.ums.coordinator import Coordinator
+from fleet2mqtt.platforms.ums.entities import STATISTICS, STATISTICS_ENTITIES
 from fleet2mqtt.platforms.ums.history import History, HistoryPage, Order
 from fleet2mqtt.platforms.ums.models import alarm_id
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Context
 from fleet2mqtt.sdk.sweep import Sweep
+
+_LOG = logging.getLogger(__name__)
 
 WINDOW = timedelta(hours=48)
 """Period that the list of newest alarms covers."""
@@ -39,6 +45,8 @@ CHUNK = 200
 """Alarms in one update."""
 CHECKS_PER_POLL = 100
 """Gateways whose history is checked in one poll after the start, although their newest alarm is known."""
+COUNT_INTERVAL = 3600.0
+"""Seconds between two readings of the alarm counts where no source polls them."""
 FULL_CHECK_INTERVAL = 86_400.0
 """Seconds in which the history of each gateway is checked once down to the first run, one gateway after another."""
 _OVERLAP = timedelta(days=1)
@@ -137,6 +145,8 @@ class Backfill:
     _checks_left: int = CHECKS_PER_POLL
     _counts: dict[str, float] = field(default_factory=dict)
     """Alarm counts as last seen, by MAC."""
+    _counted_at: float = -math.inf
+    """When they were read here (`time.monotonic()`)."""
     _last_full_check: tuple[float, str] = field(default_factory=lambda: (time.monotonic(), ""))
     _sweep: Sweep = field(init=False)
 
@@ -165,6 +175,7 @@ class Backfill:
                 read.add(newest.mac)
                 async for update in self._read(newest.mac, newest, poll):
                     yield update
+        await self._read_counts()
         due = [(mac, False) for mac in await self._due(poll, seen) if mac not in read]
         for mac, is_full in [*due, *self._next_full_check()]:
             async for update in self._read(mac, None, poll, is_full=is_full):
@@ -203,6 +214,20 @@ class Backfill:
         if poll.was_down and not self._overdue:
             self._overdue = set(await self.coordinator.macs()) - seen
         return sorted(self._overdue | self._counted_more())
+
+    async def _read_counts(self) -> None:
+        """Read the alarm counts, once an hour, where they are wanted and no source polls them."""
+        options = self.context
+        if options.interval(STATISTICS) == math.inf or any(map(options.is_enabled, STATISTICS_ENTITIES)):
+            return
+        if time.monotonic() - self._counted_at < COUNT_INTERVAL:
+            return
+        self._counted_at = time.monotonic()
+        try:
+            async for _ in self.coordinator.poll_statistics():
+                pass
+        except BackendError as error:  # the newest alarms were read; the counts are only a second way to find alarms
+            _LOG.warning("%s: alarms are not counted for an hour: %s", self.context.name, error)
 
     def _counted_more(self) -> set[str]:
         """Return the gateways that have more alarms than before by the UMS's own counts, 3.4."""

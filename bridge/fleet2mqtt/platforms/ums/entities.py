@@ -222,6 +222,8 @@ GATEWAY_ENTITIES: EntityDescriptions[GatewayRecord, LineTester] = (
     ),
 )
 
+STATISTICS_ENTITIES = tuple(entity for entity in GATEWAY_ENTITIES if entity.source == STATISTICS)
+"""The alarm counts of a gateway."""
 LINE_ENTITIES: EntityDescriptions[Line, LineTester] = (
     EntityDescription(
         key="line_fault",
