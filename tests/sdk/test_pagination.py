@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from fleet2mqtt.errors import Rejected
 from fleet2mqtt.sdk.pagination import Listing, Page, Position
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +64,48 @@ async def test_listing_without_total_reads_until_nothing_is_new() -> None:
     assert len(await listing.items()) == 3
     assert not listing.complete
     assert len(vendor.positions) == 3
+
+
+async def test_pages_after_the_second_are_requested_at_once_but_none_after_the_end() -> None:
+    vendor = Vendor([("a", "b"), ("c", "d"), ("e", "f"), ("g", "h"), ("i",)], total=9)
+    running, most = 0, 0
+    together = asyncio.Event()
+
+    async def fetch(position: Position) -> Page:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        if running == 3:
+            together.set()
+        if position.number > 2:
+            await asyncio.wait_for(together.wait(), PATIENCE)
+        running -= 1
+        return await vendor.fetch(position)
+
+    listing = Listing(fetch=fetch, key=lambda item: item["id"], concurrency=lambda: 3)
+    assert "".join([item["id"] for item in await listing.items()]) == "abcdefghi"
+    assert listing.complete
+    assert (most, vendor.positions) == (3, [Position(2 * number, number + 1) for number in range(5)])
+
+
+async def test_pages_that_are_requested_end_with_the_reading_that_fails() -> None:
+    vendor = Vendor([(letter,) for letter in "abcdefghi"], total=9)
+    ended = list[int]()
+
+    async def fetch(position: Position) -> Page:
+        if position.number == 3:
+            raise Rejected("no")
+        try:
+            if position.number > 3:
+                await asyncio.Event().wait()
+        finally:
+            ended.append(position.number)
+        return await vendor.fetch(position)
+
+    listing = Listing(fetch=fetch, key=str, concurrency=lambda: 3)
+    with pytest.raises(Rejected):
+        await listing.items()
+    assert ended == [1, 2, 4, 5]
 
 
 async def test_listing_page_count_ends_it() -> None:

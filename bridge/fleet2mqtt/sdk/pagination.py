@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 MAX_PAGES = 10_000
+SINGLE_PAGES = 2
+"""Pages that are requested one after the other: they tell how long the list is, and how the vendor counts pages."""
 
 Item = dict[str, Any]
 
@@ -85,14 +90,16 @@ class _Reading:
 class Listing:
     """A list that is read once, and once more where items moved meanwhile (drift).
 
-    `fetch(position)` returns a page, `key(item)` what identifies an item (None: nothing does). After the last page
-    `complete` is True if `seen` holds the keys of all items; `nameless` counts the items without a key; `empty` says
-    that the vendor counts none.
+    `fetch(position)` returns a page, `key(item)` what identifies an item (None: nothing does). `concurrency()` is the
+    number of pages that may be requested at once now; the offset of a page that is requested before the page ahead of
+    it came assumes pages of one size. After the last page `complete` is True if `seen` holds the keys of all items;
+    `nameless` counts the items without a key; `empty` says that the vendor counts none.
     """
 
     fetch: Callable[[Position], Awaitable[Page]]
     key: Callable[[Item], str | None]
     again: bool = True
+    concurrency: Callable[[], int] = lambda: 1
     complete: bool = False
     empty: bool = False
     nameless: int = 0
@@ -102,15 +109,33 @@ class Listing:
         """Yield the pages, each item once in a reading. Raises what `fetch` raises."""
         for _ in range(1 + self.again):
             reading = _Reading(self.key)
-            for number in range(1, MAX_PAGES):
-                page = reading.add(await self.fetch(Position(reading.offset, number)))
-                yield page
-                if reading.ends_with(page, number):
-                    break
+            async with aclosing(self._read(reading)) as pages:  # type: ignore[type-var]
+                async for page in pages:
+                    yield page
             self.complete, self.seen, self.nameless = reading.complete, reading.seen, reading.nameless
             self.empty = reading.total == 0 and not reading.offset
             if reading.complete or reading.total is None:
                 return
+
+    async def _read(self, reading: _Reading) -> AsyncIterator[Page]:
+        """Yield the pages of one reading in order."""
+        requested: deque[asyncio.Future[Page]] = deque()
+        last: Page | None = None
+        try:
+            for number in range(1, MAX_PAGES):
+                limit = self.concurrency() if number > SINGLE_PAGES else 1
+                size = last.count if last else 0
+                for ahead in range(number + len(requested), _last_ahead(reading, last, number, limit) + 1):
+                    position = Position(reading.offset + (ahead - number) * size, ahead)
+                    requested.append(asyncio.ensure_future(self.fetch(position)))
+                last = reading.add(await requested.popleft())
+                yield last
+                if reading.ends_with(last, number):
+                    break
+        finally:
+            for task in requested:
+                task.cancel()
+            await asyncio.gather(*requested, return_exceptions=True)
 
     async def items(self) -> list[Item]:
         """Return the items of the last reading. Raises what `fetch` raises."""
@@ -118,3 +143,11 @@ class Listing:
         async for page in self.pages():
             found.update(zip(page.keys, page.items, strict=True))
         return [item for key, item in found.items() if key in self.seen]
+
+
+def _last_ahead(reading: _Reading, last: Page | None, number: int, limit: int) -> int:
+    """Return the number of the last page to request now: at least `number`, and no page after the end of the list."""
+    if limit == 1 or last is None or not last.count:
+        return number
+    rest = last.pages if last.pages is not None else number - 1 - (reading.offset - (reading.total or 0)) // last.count
+    return max(number, min(number + limit - 1, rest))

@@ -15,7 +15,7 @@ from fleet2mqtt.sdk.rate_limiter import RateLimiter
 from tests.platforms.smart_gateway.connected import OTHER, SIM, SN, calls, simulated
 from tests.waiting import PATIENCE
 
-QUERY = "/api/v1/devices/query"
+QUERY, LIST = "/api/v1/devices/query", "/api/v1/devices/list"
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,13 @@ class Server:
 
     expected: int
     alone: bool = False
+    path: str = QUERY
     running: int = 0
     most: int = 0
     together: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, original: Any, api: HttpClient, method: str, path: str, name: str, **request: Any) -> Any:
-        if path != QUERY:
+        if path != self.path or request["json"].get("page", 3) < 3:  # the first pages are requested one by one
             return await original(api, method, path, name, **request)
         self.running += 1
         self.most = max(self.most, self.running)
@@ -81,6 +82,24 @@ async def test_batches_are_queried_at_once_where_the_server_allows_it(
         await run.poll("details")
         assert server.most == most_later
         assert len(calls(simulator, QUERY)) == 8  # a refused one does not arrive
+
+
+@pytest.mark.parametrize(("alone", "most_later"), [(False, 2), (True, 1)])
+async def test_pages_are_requested_at_once_where_the_server_allows_it(
+    monkeypatch: pytest.MonkeyPatch, *, alone: bool, most_later: int
+) -> None:
+    async with simulated(devices=65, page_size=10) as (simulator, run):
+        server = Server(expected=2, alone=alone, path=LIST)
+        original = vars(HttpClient)["_send"]
+        monkeypatch.setattr(HttpClient, "_send", lambda *given, **more: server.serve(original, *given, **more))
+        await run.poll("devices")
+        assert server.most == 2
+        assert len(run.of("gateways")) == 65
+        server.most = 0
+        server.alone = False
+        await run.poll("devices")
+        assert server.most == most_later
+        assert len(calls(simulator, LIST)) == 14  # a refused one does not arrive
 
 
 async def test_response_that_was_requested_before_a_read_back_changes_nothing() -> None:

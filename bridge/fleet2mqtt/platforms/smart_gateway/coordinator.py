@@ -30,7 +30,7 @@ from fleet2mqtt.platforms.smart_gateway.fields import RequestedFields
 from fleet2mqtt.platforms.smart_gateway.mapping_store import MappingStore
 from fleet2mqtt.platforms.smart_gateway.models import UNASSIGNED, BackendRecord, serial_number
 from fleet2mqtt.platforms.smart_gateway.writes import SetBody, configuration, merged
-from fleet2mqtt.sdk.pagination import Listing, Page, Position
+from fleet2mqtt.sdk.pagination import SINGLE_PAGES, Listing, Page, Position
 from fleet2mqtt.sdk.sweep import MISSED_SWEEPS, Sweep, read_in_halves
 from fleet2mqtt.sdk.updates import UpdateFactory
 
@@ -90,7 +90,7 @@ class Coordinator:
             await self.gateways.usage.load()
         requested_at = time.monotonic()
         self._failed_pages, self._fails = 0, False
-        listing = Listing(fetch=self._fetch_page, key=serial_number)
+        listing = Listing(fetch=self._fetch_page, key=serial_number, concurrency=lambda: self.concurrency.limit)
         seen: set[str] = set()
         async for page in listing.pages():
             seen.update(page.keys)
@@ -280,7 +280,7 @@ class Coordinator:
     async def _fetch_page(self, position: Position) -> Page:
         """Return a page of the list. Finds out whether the vendor counts its pages from 0 or from 1."""
         try:
-            page = await self._request_page(self.first_page + position.number - 1)
+            page = await self._request_page_of(position)
         except BackendError as error:
             return self._skip_page(position, error)
         self._failed_pages = 0
@@ -296,6 +296,15 @@ class Coordinator:
         elif self.first_page == 1 and not page.count and (page.total or 0) > position.offset:
             self.first_page = 0  # a whole page may be missing: the second reading begins with it
         return page
+
+    async def _request_page_of(self, position: Position) -> Page:
+        """Request a page; once more where the server refuses calls at once."""
+        try:
+            return await self._request_page(self.first_page + position.number - 1)
+        except BackendError as error:
+            if position.number <= SINGLE_PAGES or not self.concurrency.is_refused(error):
+                raise
+        return await self._request_page(self.first_page + position.number - 1)
 
     def _skip_page(self, position: Position, error: BackendError) -> Page:
         """Return a page without gateways for one that failed. Raises `error` where the system fails, not the page."""
