@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 
 from fleet2mqtt.sdk.rate_limiter import DEFERRED_EVERY, FIRST_CALLS, RateLimiter, command_priority, deferred
+from tests.loop_time import LoopTime
 from tests.waiting import wait_until
 
 
@@ -98,6 +99,24 @@ async def test_spaced_calls_all_run() -> None:
             group.create_task(calls.poll(str(number)))
     assert calls.order == list("01234")
     assert calls.most == 1
+
+
+async def test_rate_is_kept_after_a_call_that_was_a_little_late() -> None:
+    time = LoopTime()
+    calls = Calls(RateLimiter(spacing=1000))
+    calls.over.set()
+    async with asyncio.TaskGroup() as group:
+        for name in "abcd":
+            group.create_task(calls.poll(name))
+        await wait_until(lambda: calls.order == ["a"], "the first call")
+        for seconds, order in ((1050, "ab"), (960, "abc")):
+            time.advance(seconds)
+            await wait_until(lambda order=order: calls.order == list(order), order)  # type: ignore[misc]
+        time.advance(900)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert calls.order == list("abc")
+        time.advance(100)
 
 
 async def test_calls_that_are_apart_by_their_ends() -> None:

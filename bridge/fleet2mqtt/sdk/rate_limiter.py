@@ -17,6 +17,8 @@ from dataclasses import dataclass
 FIRST_CALLS = 4
 """So many calls of a command (a reading, the write, its read-back) come before those of the commands after it, so that
 a queue ends in results one after another; then it has had its chance, and waits with its next read-back behind them."""
+CATCH_UP = 0.1
+"""Share of the spacing by which a call may follow earlier where the one before it was late."""
 DEFERRED_EVERY = 10
 """While other polls wait, one call in so many is a deferred one, so that what is deferred goes on."""
 
@@ -55,9 +57,11 @@ def deferred() -> Iterator[None]:
 
 
 class RateLimiter:
-    """At most `concurrency` calls at once, each starting at least `spacing` seconds after the last one started.
+    """At most `concurrency` calls at once, one every `spacing` seconds.
 
-    With `idle` that is after the last ended: the vendor sees them that far apart however long the way to it takes.
+    A call that starts late, because this machine was busy, lets the next one follow up to `CATCH_UP` of that time
+    earlier: the rate is kept, and not exceeded. With `idle` a call starts `spacing` seconds after the last one ended:
+    the vendor sees them that far apart however long the way to it takes.
     """
 
     def __init__(self, *, concurrency: int = 1, spacing: float = 0.0, idle: bool = False) -> None:
@@ -121,7 +125,7 @@ class RateLimiter:
                 return
             granted = self._take_next()
             self._running += 1
-            self._next = loop.time() + self.spacing
+            self._next = max(self._next, loop.time() - CATCH_UP * self.spacing) + self.spacing
             granted.set_result(None)
 
     def _discard_cancelled(self) -> bool:
