@@ -146,6 +146,7 @@ class BackendConnector:
             selects=self.selection.selects,
             has_rules=bool(config.selection.include or config.selection.exclude),
             excludes_kind=config.selection.excludes_kind,
+            narrow=config.selection.narrow,
             is_enabled=config.selection.is_enabled,
             publishes=config.selection.publishes,
             may_enable=config.selection.may_enable,

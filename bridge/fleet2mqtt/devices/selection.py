@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from itertools import product
 
 from fleet2mqtt.devices.model import GROUP_KIND, Device, EntityDescription, EntityDescriptions, Name
 
@@ -95,6 +96,21 @@ class Selection:
         if include and not any(rule.matches(device) for rule in include):
             return False
         return not any(rule.matches(device) for rule in exclude)
+
+    def narrow(self, models: Mapping[str, str], groups: Mapping[str, str]) -> frozenset[tuple[str | None, str | None]]:
+        """Return the pairs of a model and a group, by id, that `include` is limited to; None in a pair is any.
+
+        `models` and `groups` are the names that the vendor has for them, by id. Returned is nothing where `include`
+        selects devices by something else, or names no model or group that is known.
+        """
+        pairs = set[tuple[str | None, str | None]]()
+        for rule in (rule for rule in self.include if rule.kind is None):
+            of_model = [id_ for id_, name in models.items() if _matches(rule.model, name)] if rule.model else [None]
+            of_group = (
+                [id_ for id_, name in groups.items() if _matches(rule.group, name, id_)] if rule.group else [None]
+            )
+            pairs.update(product(of_model, of_group))
+        return frozenset() if (None, None) in pairs else frozenset(pairs)
 
     def area_of(self, device: Device) -> str | None:
         """Return the area to suggest for a device: one that its platform chose, or else its group or location."""

@@ -235,7 +235,10 @@ class Context:
     """Return False for an entity that is not published or disabled by default: no call is worth it."""
     publishes: Callable[[EntityDescription], bool] = lambda _: True
     """Return False for an entity that is not published, not even as a disabled one: no field is worth requesting."""
-
+    narrow: Callable[[Mapping[str, str], Mapping[str, str]], frozenset[tuple[str | None, str | None]]] = lambda *_: (
+        frozenset()
+    )
+    """Return the pairs of a model and a group, by id, that rules limit the devices to: only those are worth listing."""
     may_enable: Callable[[str], bool] = lambda _: False
     """Return True if the options enable entities that are disabled by default, whose keys begin with a prefix."""
 

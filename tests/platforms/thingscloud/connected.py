@@ -126,6 +126,7 @@ async def connected(
         context = replace(
             shared.context(NAME, chosen),
             selects=selection.selects,
+            narrow=selection.narrow,
             is_enabled=selection.is_enabled,
             may_enable=selection.may_enable,
         )

@@ -128,7 +128,11 @@ class Backfill:
         if has_gap:
             self._pending_devices.update(await self._coordinator.vendor_ids())
             logged = filter(None, (log.device_id for log in listing.logs))
-            self._pending_devices.update(filter(self._coordinator.is_selected, logged))
+            self._pending_devices.update(
+                device
+                for device in logged
+                if self._coordinator.may_select(device) and self._coordinator.is_selected(device)
+            )
         async for update in self._read_device_logs():
             yield update
         self._move_checkpoint()
@@ -286,6 +290,7 @@ class Backfill:
         alarms = [
             build_alarm(self._context, entry, parse_rule(log.alarm_info), UpdateOrigin.POLL, backlog=backlog)
             for log, entry in zip(logs, entries, strict=True)
+            if self._coordinator.may_select(entry.device)
         ]
         changed = (store.apply_alarms(device) for device in {entry.device for entry in entries})
         devices = {device.id: device for device in changed if device is not None}

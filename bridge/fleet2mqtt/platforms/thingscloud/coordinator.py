@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -85,6 +85,9 @@ class Coordinator:
         )
         self.store = DeviceStore(context, attribute_options, options["buttons"], has_active_alarms)
         self._filters = tuple(product(options["types"] or (None,), options["groups"] or (None,)))
+        self._narrow = context.narrow
+        self._is_narrowed = False
+        """True while only the types and groups are listed that the rules select."""
         self._max_definitions_age = context.interval("schema") * 0.9
         self._listing = asyncio.Lock()
         self._listed = False
@@ -114,7 +117,8 @@ class Coordinator:
         requested_at = time.monotonic()
         complete, seen = True, set[str]()
         errors: list[BackendError] = []
-        for type_, group in self._filters:
+        filters = self._list_filters()
+        for type_, group in filters:
             listing = device_listing(self.client, type_=type_, group=group, is_deferred=self._is_reconciled_later)
             try:
                 async for page in listing.pages():
@@ -127,17 +131,28 @@ class Coordinator:
                 complete = False
             complete &= listing.complete
             seen |= listing.seen
-        if len(errors) == len(self._filters):
+        if len(errors) == len(filters):
             raise errors[-1]
         if complete:  # an explicit total of 0 is one, too
+            self._is_narrowed = filters != self._filters
             self._empty_lists = 0 if seen else self._empty_lists + 1
             if seen or self._empty_lists >= EMPTY_LISTS_BEFORE_REMOVAL:
-                self.store.retain(seen)
+                self.store.retain(seen, is_all=filters == ((None, None),))
             ids = frozenset(map(self.store.device_id, seen))
             removed = [self.store.device_id(vendor_id) for vendor_id in self._deleted - seen]
             self._deleted.clear()
             inventory = Inventory(scope="devices", ids=ids, confirmed_empty=not ids)
             yield self.update(requested_at, inventories=[inventory], removed=removed)
+
+    def _list_filters(self) -> Sequence[tuple[str | None, str | None]]:
+        """Return the types and groups to list: those of the options, else those to which `include` is limited.
+
+        The lists of groups are read only where they have fewer pages than the list of all devices.
+        """
+        if self._filters != ((None, None),):
+            return self._filters
+        narrowed = sorted(self._narrow(self.store.model_names, self.store.group_names), key=str)
+        return narrowed if narrowed and self.store.count_pages(narrowed) < self.store.count_pages() else self._filters
 
     async def poll_attributes(self) -> AsyncIterator[Update]:
         """Read the values of the devices that are due, with their definitions where those are not known yet."""
@@ -223,6 +238,10 @@ class Coordinator:
     def is_selected(self, vendor_id: str) -> bool:
         """Return False for a listed device that the options exclude."""
         return not self.store.is_listed(vendor_id) or self._selects(self.store.device(vendor_id))
+
+    def may_select(self, vendor_id: str) -> bool:
+        """Return False for a device that is not listed because the options exclude its group or type."""
+        return not self._is_narrowed or self.store.is_listed(vendor_id)
 
     def set_live(self, live: bool) -> None:  # noqa: FBT001 - a callback
         """Poll the values of devices rarely from now on, as what they report arrives by itself, or as usual again."""

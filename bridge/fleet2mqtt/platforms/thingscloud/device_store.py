@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -44,6 +45,7 @@ from fleet2mqtt.platforms.thingscloud.models import (
     json_object,
     zone_context,
 )
+from fleet2mqtt.platforms.thingscloud.page_size import LARGEST_PAGE
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Context
 from fleet2mqtt.sdk.device_cache import DeviceCache, NewestFirst
@@ -167,6 +169,8 @@ class DeviceStore:
         self._zone = context.zone
         self._checkpoint = context.checkpoint
         self._options = options
+        self._listed_total = 0
+        """Devices of the project when all were listed last."""
         self._keys = EntityKeys(backend=context.name, assignments=context.ids.assignments)
         self._entries: dict[str, _DeviceEntry] = {}
         self._types: dict[str, _TypeEntry] = {}
@@ -192,6 +196,22 @@ class DeviceStore:
         """Return the vendor ids of the devices that were listed."""
         return tuple(self._entries)
 
+    @property
+    def group_names(self) -> Mapping[str, str]:
+        """Return the names of the groups by id."""
+        return self._group_names
+
+    def count_pages(self, filters: Iterable[tuple[str | None, str | None]] = ((None, None),)) -> int:
+        """Return how many pages the lists of these types and groups have, as far as is known; by default of all."""
+        types = Counter(entry.record.info.type for entry in self._entries.values())
+        groups = Counter(group for members in self.members.values() for group in members)
+        count = 0
+        for type_, group in filters:
+            everything = max(self._listed_total, len(self.members))
+            devices = groups[group] if group is not None else types[type_] if type_ is not None else everything
+            count += max(1, math.ceil(devices / LARGEST_PAGE))
+        return count
+
     def is_listed(self, vendor_id: str) -> bool:
         """Return whether a device was listed."""
         return vendor_id in self._entries
@@ -206,8 +226,10 @@ class DeviceStore:
         found = (vendor_id for vendor_id, entry in self._entries.items() if entry.record.info.device_key == device_key)
         return next(found, None) if device_key else None
 
-    def retain(self, vendor_ids: Iterable[str]) -> None:
-        """Discard the devices that are not among these."""
+    def retain(self, vendor_ids: Collection[str], *, is_all: bool = True) -> None:
+        """Discard the devices that are not among these; `is_all` if they are all that the project has."""
+        if is_all:
+            self._listed_total = len(vendor_ids)
         gone = set(self._entries).difference(vendor_ids)
         for vendor_id in gone:
             del self._entries[vendor_id]

@@ -11,7 +11,8 @@ from fleet2mqtt.sdk.pagination import Page
 
 DEVICES = "devices"
 """The endpoint of the lists: a login that is rejected says nothing about their pages."""
-SIZES = (100, 50, None)
+LARGEST_PAGE = 100
+SIZES = (LARGEST_PAGE, 50, None)
 """Rows per page, from the one tried first; None leaves it to the vendor, whose default is 20."""
 LEARNT_FOR = 86_400.0
 """Seconds after which a larger page is tried again: the server may have been updated."""

@@ -59,11 +59,14 @@ class PushParser:
         entry = self._matcher.match_push(pushed)
         if entry is None:
             return self._coordinator.update(origin=UpdateOrigin.PUSH)
-        alarm = build_alarm(self._context, entry, rule, UpdateOrigin.PUSH)
+        alarms = [build_alarm(self._context, entry, rule, UpdateOrigin.PUSH)]
         changed = self._coordinator.store.apply_alarms(device, pushed=True)
         checkpoints = self._matcher.checkpoints((entry.device,))
         return self._coordinator.update(
-            origin=UpdateOrigin.PUSH, alarms=[alarm], devices=[changed], checkpoints=checkpoints
+            origin=UpdateOrigin.PUSH,
+            alarms=alarms if self._coordinator.may_select(entry.device) else (),
+            devices=[changed],
+            checkpoints=checkpoints,
         )
 
     def accept_attributes(self, body: bytes) -> Update:
