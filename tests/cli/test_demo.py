@@ -16,6 +16,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from fleet2mqtt.sdk.api import platforms
+from fleet2mqtt.simulators import omstation, thingscloud, ums
 from tests.broker import HOST, free_port
 from tests.commandline import fleet2mqtt, get, get_text
 from tests.process import BRIDGE, Process, running
@@ -246,3 +247,33 @@ async def test_demo_with_port_0_takes_any_port(tmp_path: Path) -> None:
 
 def entries(folder: Path) -> list[Path]:
     return list(folder.iterdir())
+
+
+async def test_large_demo_warns_of_nothing_and_has_few_devices_in_trouble(tmp_path: Path) -> None:
+    async with started(tmp_path, "--devices", "60") as demo:
+        await demo.all_announced()
+        parents = {config["device"].get("via_device") for config in demo.configs().values()}
+        backends = {f"fleet2mqtt_{name}" for name in platforms()}
+        assert parents <= {None, "fleet2mqtt_bridge", *backends}  # lines, channels and compartments are left out
+        counts = (await get(f"{demo.web}/api/alarms"))["counts"]["active"]
+        assert 0 < sum(counts.values()) < len(demo.configs()) / 20
+        assert not [m for m in demo.seen.all("fleet2mqtt/bridge/logging") if m.json["level"] in {"warning", "error"}]
+        assert " WARNING " not in demo.process.output
+
+
+async def test_simulated_fleets_stay_plausible_whatever_happens() -> None:
+    devices, steps, most = 150, 700, 150 // 20
+    ums_fleet = ums.create(devices=devices)[ums.SIMULATOR]
+    cloud = thingscloud.create(devices=devices)[thingscloud.SIMULATOR]
+    cabinets = omstation.create(devices=devices)[omstation.SIMULATOR]
+    for _ in range(steps):
+        ums_fleet.change_randomly()
+        thingscloud.simulate_step(cloud)
+        cabinets.happen()
+    lines = [line for mac in ums_fleet.devices for line in ums_fleet.lines(mac)]
+    lattices = [item for items in cabinets.lattices.values() for item in items]
+    assert 0 < sum(each.connection_status == "offline" for each in ums_fleet.devices.values()) < most
+    assert 0 < sum(line.con_state != "2" or line.reg_state in {"0", "2", "3"} for line in lines) < len(lines) / 20
+    assert 0 < sum(not each.online for each in cloud.devices.values()) < most
+    assert 0 < sum(bool(each.active_alarms) for each in cloud.devices.values()) < most
+    assert 0 < sum(bool(item["isFailure"]) for item in lattices) < len(lattices) / 50

@@ -23,9 +23,10 @@ from fleet2mqtt.cli.process import OK, configure_logging, print_line, stop_on_si
 from fleet2mqtt.cli.simulate import SimulatorOptions, options_for, simulator
 from fleet2mqtt.config import loader
 from fleet2mqtt.config.models import BackendConfig, Config, Protocol
-from fleet2mqtt.devices.selection import Detail
+from fleet2mqtt.devices.selection import Detail, Rule
 from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.mqtt import embedded_broker
+from fleet2mqtt.sdk import api
 from fleet2mqtt.sdk.api import platforms
 
 SCAN_INTERVAL = 5.0
@@ -33,7 +34,11 @@ SCAN_INTERVAL = 5.0
 DEVICES_A_SECOND = 5
 """Devices of which a source reads one after another in a second, with everything in one process."""
 LARGE = 50
-"""Devices of each platform beyond which only essential entities are published: Home Assistant takes no more of them."""
+"""Devices of each platform beyond which only essential entities are published, and no sub-devices.
+
+500 devices of each platform have 13,000 lines, channels and compartments. Home Assistant subscribes to what it
+discovered only when no discovery message came for a moment, so with all of them it shows nothing for many minutes.
+"""
 QUEUE = "max_queued_messages 0\nmax_queued_bytes 0\n"
 """By default mosquitto drops what a busy subscriber, such as Home Assistant with thousands of devices, is late for."""
 BROKER_START = 30.0
@@ -97,7 +102,10 @@ async def open_demo(options: DemoOptions) -> AsyncIterator[tuple[Config, str]]:
         frequent = {name: _for_demo(each, options.devices) for name, each in config.backends.items()}
         about = _about(config.base_topic, frequent, options.host, mqtt_port, web_port, protocol)
         if options.devices > LARGE:
-            about += "  With so many devices only what an operator alarms on is published (option entities: minimal).\n"
+            about += (
+                "  With so many devices only what an operator alarms on is published (option entities: minimal),\n"
+                "  and no lines, channels and other sub-devices (option exclude).\n"
+            )
         yield replace(config, data_dir=folder / "data", backends=frequent), about
 
 
@@ -149,8 +157,11 @@ def _for_demo(backend: BackendConfig, devices: int) -> BackendConfig:
     """Return a backend that is polled as often as one process can, with the entities of a fleet of this size."""
     often = max(SCAN_INTERVAL, devices / DEVICES_A_SECOND)
     intervals = {source: min(seconds, often) for source, seconds in backend.options["scan_interval"].items()}
-    level = Detail.MINIMAL if devices > LARGE else backend.selection.entities
-    selection = replace(backend.selection, entities=level)
+    selection = backend.selection
+    if devices > LARGE:
+        kinds = sorted(api.kinds(platforms()[backend.platform]()) or ())
+        exclude = (*selection.exclude, *(Rule(kind=kind) for kind in kinds))
+        selection = replace(selection, entities=Detail.MINIMAL, exclude=exclude)
     return replace(backend, options={**backend.options, "scan_interval": intervals}, selection=selection)
 
 

@@ -29,6 +29,8 @@ PLACES = (
     ("Qingdao", 36.0671, 120.3826),
     ("Khorgos", 44.2131, 80.4098),
 )
+FAILING_EVERY = 20
+"""Stations of a large organisation of which one has a failed lattice."""
 UNPLACED = 1  # of every so many stations (PLACES) this one has no position
 FILMED_EVERY = 4
 LATTICE_FIELDS = (

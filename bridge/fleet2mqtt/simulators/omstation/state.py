@@ -13,9 +13,13 @@ from aiohttp import web
 from fleet2mqtt.simulators.fault_injection import FaultInjector
 from fleet2mqtt.simulators.omstation.data import (
     EMPTY,
+    FAILED,
+    FAILING_EVERY,
+    FULL,
     LATTICE_FIELDS,
     LATTICES,
     ORG_ID,
+    PLACES,
     ROLES,
     STATION_FIELDS,
     furnish,
@@ -86,7 +90,10 @@ class Simulator:
         self.transfers = {item["id"]: item for item in make_transfers(self.rng)}
 
     def add_station(self, *, lattices: int = LATTICES, **fields: Any) -> Tree:
-        """Add a station of full, charging, empty and failed lattices; `fields` as for `change_station`."""
+        """Add a station of full, charging and empty lattices; `fields` as for `change_station`.
+
+        The first few stations have a failed lattice each, of the others one in `FAILING_EVERY`.
+        """
         number = len(self.stations)
         self._check(fields, STATION_FIELDS)
         station = make_station(self.rng, number) | fields
@@ -94,6 +101,8 @@ class Simulator:
         roles = list(ROLES)
         if number:
             self.rng.shuffle(roles)
+        if number >= len(PLACES) and number % FAILING_EVERY:
+            roles = [FULL if role == FAILED else role for role in roles]
         for position, lattice in enumerate(self.lattices[station["id"]]):
             role = roles[position % len(roles)]
             device_id = "" if role == EMPTY else self._new_device()

@@ -21,7 +21,7 @@ MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000  # ms
 LEVEL_TEXTS = {1: "普通", 2: "重要", 3: "紧急"}
 SPELLINGS: tuple[tuple[Any, Any], ...] = ((True, False), (1, 0), ("ON", "OFF"))  # of a switch, by device
 _LETTERS = "abcdefghjkmnpqrstvwxyz0123456789"
-_OFFLINE_EVERY, _SILENT_EVERY = 5, 7
+_OFFLINE_EVERY, _OFFLINE, _SILENT_EVERY = 30, 4, 7  # the fifth of every thirty devices is offline
 _AREA = [{"lat": 31.23, "lng": 121.47}, {"lat": 31.24, "lng": 121.47}, {"lat": 31.24, "lng": 121.48}]
 
 
@@ -230,7 +230,7 @@ def make_groups(rng: Random, now: int) -> dict[str, dict[str, Any]]:
 
 def make_device(rng: Random, number: int, types: list[str], groups: list[str]) -> Device:
     """Return the device with this number, from 0: the same for the same `rng`; some are offline, some long silent."""
-    now, offline = now_ms(), number % _OFFLINE_EVERY == _OFFLINE_EVERY - 1
+    now, offline = now_ms(), number % _OFFLINE_EVERY == _OFFLINE
     silent = 3 * DAY if offline and number % _SILENT_EVERY == _SILENT_EVERY - 1 else 0
     seen = now - silent - (HOUR if offline else rng.randrange(1_000, MINUTE))
     name = _NAMES[number % len(_NAMES)]

@@ -21,7 +21,7 @@ from fleet2mqtt.simulators.thingscloud.data import (
 )
 from fleet2mqtt.simulators.thingscloud.state import Simulator
 
-_ALARM_EVERY = 10
+_ALARM_EVERY = 30
 _MOVING = 20  # devices that report in one step
 
 
@@ -41,7 +41,7 @@ def populate(simulator: Simulator, devices: int) -> None:
 
 
 def _past_alarms(simulator: Simulator) -> None:
-    """Log cleared alarms of levels 2 and 1 at the first device, active ones: 3 at the second, 2 at every tenth."""
+    """Log cleared alarms of levels 2 and 1 at the first device, active ones: 3 at the second, 2 at every thirtieth."""
     for device in islice(simulator.devices, 1):
         for level, ago in ((2, 2 * DAY), (1, 2 * HOUR)):
             simulator.raise_alarm(device, level, push=False, ago=ago)
@@ -81,13 +81,19 @@ def simulate_step(simulator: Simulator) -> None:
     if not devices or rng.random() < 1 / 2:
         return
     device = rng.choice(devices)
+    alarmed = [each for each in online if each.active_alarms]
+    most = max(1, len(devices) // _ALARM_EVERY)  # so that a large project stays a plausible one
     match rng.randrange(3):
+        case 0 if len(alarmed) > most:
+            simulator.recover(rng.choice(alarmed).id)
         case 0 if device.online and device.active_alarms:
             simulator.recover(device.id)
         case 0 if device.online:
             simulator.raise_alarm(device.id, rng.choice((1, 2, 3)))
         case 1 if device.online:
             simulator.event(device.id, "button", {"count": rng.randrange(1, 5)})
+        case 2 if len(devices) - len(online) > most:
+            simulator.set_online(rng.choice([each for each in devices if not each.online]).id, True)
         case 2:
             simulator.set_online(device.id, not device.online)
 

@@ -41,6 +41,8 @@ from fleet2mqtt.simulators.ums.quirks import Push, Quirks
 
 ALARMS_KEPT = 10_000
 PUSH_TIMEOUT = ClientTimeout(total=10)
+HEALTHY_SHARE = 30
+"""Of every so many devices, or lines, all but one are sound while changes are made at random."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -203,20 +205,24 @@ class Simulator:
         return item
 
     def change_randomly(self) -> None:
-        """Make one random change: a connection, an alarm or a line."""
+        """Make one random change: a connection, an alarm or a line. A few in a hundred are in trouble at a time."""
         self.count_devices()
         if not self.devices:
             return
         mac = next(islice(self.devices, self.rng.randrange(len(self.devices)), None))
         match self.rng.randrange(3):
             case 0:
+                away = [each for each, device in self.devices.items() if device.connection_status != "online"]
+                mac = self.rng.choice(away) if len(away) > len(self.devices) / HEALTHY_SHARE else mac
                 self.set_online(mac, self.devices[mac].connection_status != "online")
             case 1:
                 self.raise_alarm(mac, **self.rng.choice(EVENTS))
             case _ if self.lines(mac):
                 line = self.rng.choice(self.lines(mac))
-                state = self.rng.choice("01234") if line.reg_state is not None else None
-                self.set_line(mac, line.line, reg_state=state, con_state=self.rng.choice("012"))
+                fails = not self.rng.randrange(HEALTHY_SHARE)
+                state = self.rng.choice("01234") if fails else "1"
+                wired = self.rng.choice("012") if fails else "2"
+                self.set_line(mac, line.line, reg_state=state if line.reg_state is not None else None, con_state=wired)
 
     async def push(self, kind: str, body: Any) -> Push:
         """Send to `<push_url>/<kind>` once, as the document has no retry; text is sent unchanged."""
