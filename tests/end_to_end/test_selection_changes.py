@@ -143,7 +143,8 @@ async def test_levels_add_and_remove_entities(site: Site) -> None:
         keys = ("connection_status", "problem", "alarm", "alarm_active")
         await shows("minimal", {f"fleet2mqtt_{VOIP}_{key}" for key in keys}, all_enabled=True)
         await wait_until(lambda: "device_ip" not in bridge.state(VOIP), "the minimal state")
-        await shows("full", before[VOIP], all_enabled=True)
+        counts = {f"fleet2mqtt_{VOIP}_alarms_{key}" for key in ("total", "critical", "major", "minor", "indeterminate")}
+        await shows("full", before[VOIP] | counts, all_enabled=True)
         await wait_until(lambda: bridge.state(VOIP).get("device_ip"), "the full state")
         await shows("standard", before[VOIP], all_enabled=False)
 
