@@ -442,15 +442,12 @@ class AlarmManager:
         """Return what suppresses the alarms of a device: `maintenance:<window>`, the id of an alarm, or None."""
         if not (self._windows_now or self._unreachable or self._released):
             return None
-        device = self._registry.devices.get(id_)
-        ancestors = [backend]
-        if self._windows_now or (device is not None and device.via):  # else nothing but the backend is above it
-            chain = tuple(self._chain(id_))
+        chain = tuple(self._chain(id_))
+        if self._windows_now:
             window = self._windows_now.find(chain) if chain else self._windows_now.find_unknown(id_, backend)
             if window is not None:
                 return f"maintenance:{window.id}"
-            ancestors = [above.id for above in chain[1:]] or ancestors
-        for ancestor in ancestors:
+        for ancestor in [device.id for device in chain[1:]] or [backend]:
             if ancestor == id_:
                 continue
             if found := self._unreachable.get(ancestor):

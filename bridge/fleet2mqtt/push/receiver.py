@@ -70,7 +70,8 @@ class PushReceiver:
 
     async def respond(self, request: web.BaseRequest) -> web.Response:
         """Respond to any request on the push port. Raises HTTPException."""
-        match [unquote(part) for part in request.rel_url.raw_path.split("/")]:
+        path = request.rel_url.raw_path
+        match [unquote(part) for part in path.split("/")] if "%" in path else path.split("/"):
             # Two slashes: the URL was entered with one at its end, and the vendor's system adds its own.
             case ["", "push", backend, secret, kind] | ["", "push", backend, secret, "", kind] if kind:
                 return await self._handle(request, backend, secret, kind)
@@ -194,7 +195,10 @@ class PushReceiver:
 
     def _find(self, backend: str, kind: str) -> Push | None:
         found = self._backends.get(backend)
-        return next((push for push in (found.pushes if found else ()) if push.kind == kind), None)
+        for push in found.pushes if found else ():
+            if push.kind == kind:
+                return push
+        return None
 
     def _push_config(self, backend: str) -> PushConfig | None:
         config = self._configs.get(backend)
