@@ -18,6 +18,8 @@ from benchmarks.peers import Running, alarm
 SECRET = "bench-secret"  # noqa: S105 - made up
 RARELY = 86_400
 READY = "connected to"
+PUSHES = f"/push/hq/{SECRET}/event"
+EVENTS = "fleet2mqtt/alarm/event/#"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class Setup:
     often: dict[str, float] = field(default_factory=dict)
     """Sources that are polled again and again: seconds between two polls."""
     push: int = field(default_factory=ground.free_port)
+    web: int = field(default_factory=ground.free_port)
 
     def write(self) -> Path:
         """The configuration file. Each source is polled once, then only when it is asked for."""
@@ -46,7 +49,7 @@ class Setup:
             "mqtt": {"host": HOST, "port": self.broker, "discovery_rate": self.rate, "take_over": True},
             "data_dir": str(self.folder / "data"),
             "push": {"host": HOST, "port": self.push},
-            "web": {"host": HOST, "port": 0},
+            "web": {"host": HOST, "port": self.web},
             "backends": {"hq": backend},
         }
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -89,6 +92,4 @@ async def pushed(folder: Path, broker: int) -> AsyncIterator[Running]:
         setup = Setup(folder=folder / "bridge", broker=broker, platform="ums", url=url, sources=UMS_SOURCES)
         async with running(setup) as program:
             await ground.listening(program, setup.push)
-            path = f"/push/hq/{SECRET}/event"
-            topic = "fleet2mqtt/alarm/event/#"
-            yield Running(program=program, door=Door(port=setup.push, path=path, topic=topic, body=alarm))
+            yield Running(program=program, door=Door(port=setup.push, path=PUSHES, topic=EVENTS, body=alarm))

