@@ -13,7 +13,7 @@ from typing import Never, TypeVar
 
 from fleet2mqtt.errors import Disconnected, Refused
 from fleet2mqtt.mqtt.flow_control import InflightWindow, PublishCounters
-from fleet2mqtt.mqtt.link import DisconnectCause, Granted, Link, Reason
+from fleet2mqtt.mqtt.link import DisconnectCause, Granted, Link, Reason, is_answered
 from fleet2mqtt.mqtt.mqtt5_link import Mqtt5Link
 from fleet2mqtt.mqtt.paho_link import PahoLink
 from fleet2mqtt.mqtt.settings import Message, Settings, TlsFilesError
@@ -262,10 +262,7 @@ class Connection:
         return suback
 
     async def _wait_for_answer(self, answer: asyncio.Future[T], packet: str, timeout: float) -> T:  # noqa: ASYNC109
-        await asyncio.wait((answer, self._closed), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if self._closed.done():
-            self._closed.result()
-        if not answer.done():
+        if not await is_answered(answer, self._closed, timeout):
             raise ConnectionEnded(DisconnectCause.SILENT, f"no answer to {packet} within {timeout:g} s")
         return answer.result()
 

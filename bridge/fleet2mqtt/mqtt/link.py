@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Never, Protocol
 
 from fleet2mqtt.mqtt.settings import Message, Outgoing
 
@@ -101,6 +101,18 @@ class Link(Protocol):
 
     def abort(self) -> None:
         """Close without a DISCONNECT."""
+
+
+async def is_answered(
+    answer: asyncio.Future[Any],
+    closed: asyncio.Future[Never],
+    timeout: float,  # noqa: ASYNC109 - an answer, or the end, may be there already
+) -> bool:
+    """Wait for the answer to a packet; return False if there is none in time. Raises what ended the connection."""
+    await asyncio.wait((answer, closed), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    if closed.done():
+        closed.result()
+    return answer.done()
 
 
 async def in_thread(work: Callable[[], object], undo: Callable[[], None]) -> None:

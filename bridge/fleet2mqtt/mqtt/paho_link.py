@@ -6,7 +6,7 @@ import asyncio
 import socket
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
@@ -14,21 +14,33 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from fleet2mqtt.errors import Disconnected
 from fleet2mqtt.mqtt.link import DisconnectCause, Granted, LinkEvents, Reason, in_thread, shut_down
-from fleet2mqtt.mqtt.settings import Message, Outgoing, Settings
+from fleet2mqtt.mqtt.settings import Message, Outgoing, Settings, TlsFiles
 
 _KEEPALIVE_TIMEOUT = 0x8D
 
+Transport = Literal["tcp", "websockets"]
+
 
 class PahoThread:
-    """Runs a paho client on its thread; `post` hands its callbacks to the event loop."""
+    """Makes a paho client of MQTT 3.1.1 and runs it on its thread; `post` hands its callbacks to the event loop."""
 
-    def __init__(self, client: paho.Client) -> None:
-        self._client = client
+    def __init__(self, client_id: str, username: str | None, password: str | None, transport: Transport) -> None:
+        self.client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=True,
+            protocol=MQTTProtocolVersion.MQTTv311,
+            transport=transport,
+            reconnect_on_failure=False,
+        )
+        self.client.username_pw_set(username, password)
         self._loop = asyncio.get_running_loop()
 
-    async def connect(self, host: str, port: int, keepalive: int) -> None:
-        """Connect and start the thread. Raises OSError."""
-        client = self._client  # which may be released before a slow connection is made
+    async def connect(self, host: str, port: int, keepalive: int, tls: TlsFiles | None) -> None:
+        """Connect and start the thread. Raises OSError, TlsFilesError."""
+        client = self.client  # which may be released before a slow connection is made
+        if tls is not None:
+            client.tls_set_context(await asyncio.to_thread(tls.load))
 
         def connect() -> None:
             try:
@@ -52,16 +64,16 @@ class PahoThread:
 
     def abort(self) -> None:
         """End the connection, if there is one, without a DISCONNECT; the thread ends by that."""
-        sock = self._client.socket()
+        sock = self.client.socket()
         if sock is not None and (descriptor := sock.fileno()) >= 0:
             shut_down(descriptor)
 
     def release(self) -> None:
         """Let go of the client: it closes its inner sockets once nothing refers to it, which a cycle would delay."""
-        client = self._client
+        client = self.client
         client.on_log = client.on_connect = client.on_disconnect = client.on_subscribe = None
         client.on_publish = client.on_message = None
-        del self._client
+        del self.client
 
 
 def _close_sockets(error: Exception) -> None:
@@ -79,17 +91,10 @@ class PahoLink:
         self._settings = settings
         self._events = events
         self._detail = ""
-        client = self._client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=settings.client_id,
-            clean_session=True,
-            protocol=MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-        )
+        self._thread = PahoThread(settings.client_id, settings.username, settings.password, "tcp")
+        client = self._client = self._thread.client
         client.max_inflight_messages = 0  # InflightWindow bounds them, and paho's bound costs time
-        client.username_pw_set(settings.username, settings.password)
         client.will_set(settings.will_topic, settings.will_payload, qos=1, retain=True)
-        self._thread = PahoThread(client)
         client.on_log = self._on_log
         client.on_connect = self._on_connack
         client.on_disconnect = self._on_disconnect
@@ -100,9 +105,7 @@ class PahoLink:
     async def connect(self) -> None:
         """Connect and send CONNECT. Raises OSError."""
         settings = self._settings
-        if settings.tls is not None:
-            self._client.tls_set_context(await asyncio.to_thread(settings.tls.load))
-        await self._thread.connect(settings.host, settings.port, settings.keepalive)
+        await self._thread.connect(settings.host, settings.port, settings.keepalive, settings.tls)
 
     def subscribe(self, subscriptions: Sequence[tuple[str, int]]) -> int | None:
         """Subscribe; return the packet id of the answer, None if the connection has ended."""

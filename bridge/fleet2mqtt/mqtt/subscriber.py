@@ -11,12 +11,12 @@ from typing import Never, TypeVar
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from fleet2mqtt.errors import AuthenticationError, BackendError, Rejected, Unreachable
-from fleet2mqtt.mqtt.paho_link import PahoThread
-from fleet2mqtt.mqtt.settings import TlsFiles
+from fleet2mqtt.mqtt.link import is_answered
+from fleet2mqtt.mqtt.paho_link import PahoThread, Transport
+from fleet2mqtt.mqtt.settings import TlsFiles, TlsFilesError
 
 T = TypeVar("T")
 
@@ -55,17 +55,11 @@ class Subscriber:
         self._url = urlsplit(settings.url)
         self._connack: asyncio.Future[None] = loop.create_future()
         self._suback: asyncio.Future[list[ReasonCode]] = loop.create_future()
-        self._client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"fleet2mqtt-{secrets.token_hex(6)}",  # another one never takes over this session
-            clean_session=True,
-            protocol=MQTTProtocolVersion.MQTTv311,
-            transport="websockets" if self._url.scheme in {"ws", "wss"} else "tcp",
-            reconnect_on_failure=False,
-        )
-        self._client.username_pw_set(settings.username, settings.password)
+        client_id = f"fleet2mqtt-{secrets.token_hex(6)}"  # another one never takes over this session
+        transport: Transport = "websockets" if self._url.scheme in {"ws", "wss"} else "tcp"
+        thread = self._thread = PahoThread(client_id, settings.username, settings.password, transport)
+        self._client = thread.client
         self._client.ws_set_options(path=self._url.path or "/")
-        thread = self._thread = PahoThread(self._client)
         self._client.on_connect = lambda *each: thread.post(self._on_connack, each[3])
         self._client.on_disconnect = lambda *_: thread.post(self._on_disconnect)
         self._client.on_subscribe = lambda *each: thread.post(self._on_suback, each[3])
@@ -79,14 +73,12 @@ class Subscriber:
         Raises Unreachable; AuthenticationError for wrong credentials; Rejected, also where it refuses every filter.
         """
         settings, url = self._settings, self._url
-        if url.scheme in {"wss", "mqtts"}:
-            files = TlsFiles(ca=settings.ca, verify=settings.verify, option="")
-            try:
-                self._client.tls_set_context(await asyncio.to_thread(files.load))
-            except OSError as error:
-                raise _unreachable(error.strerror or str(error), "tls_files") from error
+        files = TlsFiles(ca=settings.ca, verify=settings.verify, option="")
+        tls = files if url.scheme in {"wss", "mqtts"} else None
         try:
-            await self._thread.connect(url.hostname or "", url.port or _PORTS[url.scheme], settings.keepalive)
+            await self._thread.connect(url.hostname or "", url.port or _PORTS[url.scheme], settings.keepalive, tls)
+        except TlsFilesError as error:
+            raise _unreachable(error.strerror or str(error), "tls_files") from error
         except OSError as error:
             raise _unreachable(_describe(error), "no_connection") from error
         await self._wait_for(self._connack, "CONNECT")
@@ -114,11 +106,7 @@ class Subscriber:
         self._end(_unreachable("the connection was given up", "left"))
 
     async def _wait_for(self, answer: asyncio.Future[T], packet: str) -> T:
-        closed = self._closed
-        await asyncio.wait((answer, closed), timeout=_ANSWER_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-        if closed.done():
-            closed.result()
-        if not answer.done():
+        if not await is_answered(answer, self._closed, _ANSWER_TIMEOUT):
             raise _unreachable(f"no answer to {packet} within {_ANSWER_TIMEOUT:g} s", "silent")
         return answer.result()
 
