@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fleet2mqtt.errors import InvalidResponse
 from fleet2mqtt.sdk import vendor_json
-from fleet2mqtt.sdk.response_cache import ResponseCache
+from fleet2mqtt.sdk.response_cache import ResponseCache, complete
 
 LEAVES = st.one_of(st.none(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.text(max_size=8))
 KEYS = st.one_of(st.text(max_size=6), st.sampled_from(["devices", " devices", "password", "name", "名"]))
@@ -91,6 +91,18 @@ def test_unchanged_item_is_same_object_and_not_parsed_again() -> None:
     assert second["devices"] == [{"mac": "B"}, {"mac": "A", "name": "新"}, {"mac": "C"}]
     assert second["devices"][0] is first[1]
     assert [json.loads(data).get("mac") for data in parse.seen] == ["A", "C", None]
+
+
+def test_shrunk_item_is_still_the_same_object_and_can_be_completed() -> None:
+    items = ResponseCache("devices", vendor_json.parse)
+    (first,) = items.parse(page({"mac": "A", "name": "语音"}))["devices"]
+    whole = complete(first)
+    first.shrink("mac", "missing")
+    assert (first, whole) == ({"mac": "A"}, {"mac": "A", "name": "语音"})
+    items.begin()
+    (second,) = items.parse(page({"mac": "A", "name": "语音"}))["devices"]
+    assert second is first
+    assert complete(second) == {"mac": "A", "name": "语音"}
 
 
 def test_secrets_are_dropped_as_in_a_whole_response() -> None:

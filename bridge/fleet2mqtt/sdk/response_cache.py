@@ -14,11 +14,42 @@ _items = msgspec.json.Decoder(list[msgspec.Raw])
 _NOT_PLAIN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidResponse)
 
 
+class CachedItem(dict[str, Any]):
+    """An item of a list, the same object for as long as the vendor sends the same bytes.
+
+    What a platform has made of an item it need not keep, too: `shrink` leaves the members by which the item is found,
+    `complete` parses it again.
+    """
+
+    __slots__ = ("_parse", "_raw", "_shrunk")
+
+    def __init__(self, members: dict[str, Any], raw: bytes, parse: Callable[[bytes], Any]) -> None:
+        super().__init__(members)
+        self._raw, self._parse, self._shrunk = raw, parse, False
+
+    def shrink(self, *names: str) -> None:
+        """Drop all members but these."""
+        if not self._shrunk:
+            kept = {name: self[name] for name in names if name in self}
+            self.clear()
+            self.update(kept)
+            self._shrunk = True
+
+    def complete(self) -> dict[str, Any]:
+        """Return a copy of the item with all its members."""
+        return dict(self._parse(self._raw) if self._shrunk else self)
+
+
+def complete(item: Any) -> Any:
+    """Return a copy of an item with all its members, anything else as it is."""
+    return item.complete() if isinstance(item, CachedItem) else item
+
+
 class ResponseCache:
     """Parses the responses that carry the pages of one list, its items under `member`.
 
     `parse(data)` returns and raises what the `parse` given here would; but an item that came before with the same bytes
-    is the same object. So callers must not change items, and may compare them with `is`.
+    is the same object. So callers must not change items, and may compare them with `is`; objects are `CachedItem`s.
     """
 
     def __init__(self, member: str, parse: Callable[[bytes], Any]) -> None:
@@ -55,7 +86,11 @@ class ResponseCache:
         item = self._now.get(raw)
         if item is None:
             item = self._before.get(raw)
-            self._now[raw] = item = self._parse_utf8(raw) if item is None else item
+            if item is None:
+                item = self._parse_utf8(raw)
+                if isinstance(item, dict):
+                    item = CachedItem(item, raw, self._parse)
+            self._now[raw] = item
         return item
 
     def _parse_utf8(self, data: bytes) -> Any:

@@ -60,6 +60,14 @@ async def test_list_action_returns_its_page(name: str, container: str, arguments
         assert len(data[container]) <= arguments.get("limit", 100)
 
 
+async def test_device_list_action_returns_every_member_after_a_poll() -> None:
+    async with simulated() as (_, run):
+        before = (await run.act("device_list"))["devices"]
+        await run.poll("devices")
+        after = (await run.act("device_list"))["devices"]
+        assert [item.keys() for item in after] == [item.keys() for item in before]
+
+
 async def test_fxo_test_action_refreshes_the_lines() -> None:
     async with simulated() as (_, run):
         assert {action.name: action.refresh for action in run.backend.actions if action.refresh} == {

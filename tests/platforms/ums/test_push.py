@@ -27,6 +27,15 @@ async def test_pushed_connection_status_is_applied() -> None:
         assert gateway.name == "OM50_130.211"
 
 
+async def test_list_that_did_not_change_replaces_an_older_push() -> None:
+    async with simulated() as (_, run):
+        await run.poll("devices")
+        listed = run.devices[OM50_ID]
+        run.push("device", {"device_mac": OM50, "connection_status": "offline"})
+        await run.poll("devices")
+        assert run.devices[OM50_ID].state == listed.state
+
+
 async def test_push_of_unlisted_gateway_adds_it() -> None:
     async with simulated() as (_, run):
         await run.poll("devices")

@@ -11,6 +11,7 @@ from fleet2mqtt.platforms.ums.client import Client
 from fleet2mqtt.platforms.ums.coordinator import Coordinator
 from fleet2mqtt.sdk.api import Action, ActionDescription, actions_of
 from fleet2mqtt.sdk.pagination import Page
+from fleet2mqtt.sdk.response_cache import complete
 
 Arguments = dict[str, Any]
 Run = Callable[[Coordinator, Arguments], Awaitable[Any]]
@@ -86,7 +87,11 @@ def actions(coordinator: Coordinator) -> tuple[Action, ...]:
 
 
 def _data(page: Page) -> dict[str, Any]:
-    return {key: value for key, value in page.response.items() if key not in {"code", "status"}}
+    return {
+        key: [complete(item) for item in value] if isinstance(value, list) else value
+        for key, value in page.response.items()
+        if key not in {"code", "status"}
+    }
 
 
 def _window(arguments: Arguments) -> dict[str, str]:

@@ -36,6 +36,7 @@ from fleet2mqtt.platforms.ums.models import (
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.device_cache import DeviceCache, NewestFirst
 from fleet2mqtt.sdk.pagination import Item, Listing
+from fleet2mqtt.sdk.response_cache import CachedItem, complete
 
 
 @dataclass(slots=True)
@@ -153,11 +154,13 @@ class DeviceStore:
     def apply(self, mac: str, item: Item, requested_at: float) -> Device:
         """Apply an item of the device list; return the device, the same object where nothing changed."""
         entry = self._entries.get(mac)
-        if entry is not None and entry.item == item:
+        if entry is not None and entry.item == item and not isinstance(item, CachedItem):
             return entry.device
         if not self._newest.accept(mac, requested_at) and entry is not None:
             return entry.device
-        gateway = Gateway.model_validate(item, context=zone_context(self.zone))
+        gateway = Gateway.model_validate(complete(item), context=zone_context(self.zone))
+        if isinstance(item, CachedItem):
+            item.shrink("device_mac")
         if entry is None:
             record = GatewayRecord(gateway=gateway)
             device = self._build(mac, record)
@@ -169,7 +172,9 @@ class DeviceStore:
     def merge(self, mac: str, members: Item, requested_at: float) -> Device:
         """Apply some members of an item over those of the last one; return the device."""
         entry = self._entries.get(mac)
-        item = members if entry is None else entry.item | members | {"device_mac": entry.item["device_mac"]}
+        if entry is None:
+            return self.apply(mac, members, requested_at)
+        item = {**complete(entry.item), **members, "device_mac": entry.item["device_mac"]}
         return self.apply(mac, item, requested_at)
 
     def apply_counts(self, items: Iterable[Item], interval: str | None) -> list[Device]:
