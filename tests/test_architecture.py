@@ -46,6 +46,7 @@ LIBRARIES_BELONG_TO = {
     "paho": {"mqtt"},
     "mqtt5": {"mqtt"},
     "amqtt": {"mqtt"},
+    "psycopg": {"outbox", "cluster"},
     "sqlite3": {"outbox"},
     "pydantic": {"sdk", "platforms"},
     "homeassistant": set[str](),

@@ -12,7 +12,8 @@ BridgeError
 │   └── AuthenticationError credentials, whitelist or token: no retry helps until someone acts
 ├── CommandError            what a set or a request asked for cannot be tried; nothing was sent
 ├── OutboxError             the alarm is not on disk
-│   └── OutboxFull          … because the bound is reached
+│   ├── OutboxFull          … because the bound is reached
+│   └── OutboxFenced        … because another node has taken the unit over
 └── MqttError               a message did not reach the broker
     ├── Disconnected        … because there is no connection; sent again after the next one
     └── Refused             … because it is too large, or the broker refuses it
@@ -113,6 +114,10 @@ class OutboxError(BridgeError):
 
 class OutboxFull(OutboxError):
     """The outbox is full."""
+
+
+class OutboxFenced(OutboxError):
+    """Another node has taken the unit over: nothing of this one is written any more."""
 
 
 class MqttError(BridgeError):

@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fleet2mqtt.errors import OutboxFull
-from fleet2mqtt.outbox import AlarmEvent, Outbox, OutboxLimits, open_outbox
+from fleet2mqtt.outbox import AlarmEvent, Outbox, OutboxLimits
 from fleet2mqtt.outbox.models import EventDraft, change_draft
 from tests.sample_alarms import add, alarm, ids, nameless
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-
-@pytest.fixture
-async def outbox(tmp_path: Path) -> AsyncIterator[Outbox]:
-    async with open_outbox(tmp_path / "outbox.sqlite") as outbox:
-        yield outbox
+    from tests.outbox.engines import Store
 
 
 def change(event: AlarmEvent, type_: str, nonce: str = "1", **more: Any) -> EventDraft:
@@ -57,19 +50,18 @@ async def test_closed_ends_the_alarm(outbox: Outbox) -> None:
     assert await add(outbox, 1, active=True, alarm_key="door") == ()
 
 
-async def test_changes_survive_a_restart(tmp_path: Path) -> None:
-    path = tmp_path / "outbox.sqlite"
-    async with open_outbox(path) as outbox:
+async def test_changes_survive_a_restart(store: Store) -> None:
+    async with store.open() as outbox:
         raised = await raise_door(outbox)
         (event,) = await outbox.change([change(raised, "shelved")], {"maintenance/1": "a", "maintenance/2": "b"})
         await outbox.change([], {"maintenance/1": None})
-    async with open_outbox(path) as outbox:
+    async with store.open() as outbox:
         assert await outbox.unpublished(0) == [raised, event]
         assert await outbox.managed() == {"maintenance/2": "b"}
 
 
-async def test_texts_are_stored_with_alarms_or_not_at_all(tmp_path: Path) -> None:
-    async with open_outbox(tmp_path / "outbox.sqlite", OutboxLimits(rows=1)) as outbox:
+async def test_texts_are_stored_with_alarms_or_not_at_all(store: Store) -> None:
+    async with store.open(OutboxLimits(rows=1)) as outbox:
         await outbox.add([alarm(1)], nameless, managed={"a": "1"})
         with pytest.raises(OutboxFull):
             await outbox.add([alarm(2)], nameless, managed={"a": "2"})

@@ -11,23 +11,11 @@ import pytest
 
 from fleet2mqtt.devices.model import Severity, UpdateOrigin
 from fleet2mqtt.errors import OutboxFull
-from fleet2mqtt.outbox import Outbox, OutboxLimits, Stored, open_outbox
+from fleet2mqtt.outbox import Outbox, OutboxLimits, Stored
 from tests.sample_alarms import RAISED, add, alarm, ids, nameless
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "outbox.db"
-
-
-@pytest.fixture
-async def outbox(path: Path) -> AsyncIterator[Outbox]:
-    async with open_outbox(path) as outbox:
-        yield outbox
+    from tests.outbox.engines import Store
 
 
 RAISE = {"active": True, "alarm_key": "door"}
@@ -52,19 +40,19 @@ CLEAR = {"active": True, "alarm_key": "door", "cleared": True, "severity": Sever
 )
 @pytest.mark.parametrize("together", [True, False])
 async def test_active_alarms_are_counted(
-    path: Path, steps: list[tuple[int, dict[str, Any]]], stands: str | None, *, together: bool
+    store: Store, steps: list[tuple[int, dict[str, Any]]], stands: str | None, *, together: bool
 ) -> None:
     alarms = [alarm(number, **changes) for number, changes in steps]
-    async with open_outbox(path) as outbox:
+    async with store.open() as outbox:
         for call in [alarms] if together else [[one] for one in alarms]:
             await outbox.add(call, nameless)
-    async with open_outbox(path) as outbox:
+    async with store.open() as outbox:
         assert ids(await outbox.active_alarms()) == ([stands] if stands else [])
         assert (await outbox.summary(datetime.now(UTC)))["active"]["critical"] == (1 if stands else 0)
 
 
-async def test_active_alarm_outlives_history(path: Path) -> None:
-    async with open_outbox(path, OutboxLimits(history_rows=0)) as outbox:
+async def test_active_alarm_outlives_history(store: Store) -> None:
+    async with store.open(OutboxLimits(history_rows=0)) as outbox:
         (event,) = await add(outbox, 1, **RAISE)
         await outbox.published([event.seq])
         assert await outbox.active_alarms() == [event]
@@ -116,9 +104,9 @@ async def test_last_alarm_is_newest_by_time(outbox: Outbox) -> None:
     assert last["hq_voip_3"] == twin[-1]
 
 
-async def test_checkpoints_and_settings_outlive_restart(path: Path) -> None:
+async def test_checkpoints_and_settings_outlive_restart(store: Store) -> None:
     numbers = count(1)
-    async with open_outbox(path) as outbox:
+    async with store.open() as outbox:
         assert outbox.checkpoint("hq", "hq_voip_1") is None
         await asyncio.gather(
             outbox.save_checkpoint("hq", "hq_voip_1", "10"), outbox.save_checkpoint("hq", "hq_voip_1", "11")
@@ -126,14 +114,14 @@ async def test_checkpoints_and_settings_outlive_restart(path: Path) -> None:
         await outbox.save_checkpoint("hq", "hq_voip_2", "5")
         assert outbox.checkpoint("hq", "hq_voip_1") == "11"
         assert await outbox.setting("instance", lambda: f"made {next(numbers)}") == "made 1"
-    async with open_outbox(path) as outbox:
+    async with store.open() as outbox:
         assert outbox.checkpoint("hq", "hq_voip_1") == "11"
         assert outbox.checkpoint("hq", "hq_voip_2") == "5"
         assert await outbox.setting("instance", lambda: f"made {next(numbers)}") == "made 1"
 
 
-async def test_checkpoints_are_committed_with_their_alarms(path: Path) -> None:
-    async with open_outbox(path, OutboxLimits(rows=2)) as outbox:
+async def test_checkpoints_are_committed_with_their_alarms(store: Store) -> None:
+    async with store.open(OutboxLimits(rows=2)) as outbox:
         commits = outbox.commits
         await outbox.add([alarm(1)], nameless, {("hq", "hq_voip_1"): "one", ("hq", ""): "all"})
         assert outbox.commits == commits + 1
@@ -142,13 +130,26 @@ async def test_checkpoints_are_committed_with_their_alarms(path: Path) -> None:
         assert outbox.checkpoint("hq", "hq_voip_1") == "one"
         await outbox.add([], nameless, {("hq", ""): ""})
         assert outbox.checkpoint("hq", "") is None
-    async with open_outbox(path) as outbox:
+    async with store.open() as outbox:
         assert outbox.checkpoint("hq", "hq_voip_1") == "one"
         assert outbox.checkpoint("hq", "") is None
 
 
-async def test_dead_letters_are_bounded_and_the_same_one_only_counts(path: Path) -> None:
-    async with open_outbox(path, OutboxLimits(dead_letters=3)) as outbox:
+async def test_later_call_of_a_commit_has_the_last_word(store: Store) -> None:
+    async with store.open() as outbox:
+        await add(outbox, 9)
+        calls = [
+            outbox.add([alarm(number)], nameless, {("hq", "d"): text}, {"a": text})
+            for number, text in ((1, "one"), (2, "two"), (9, "known"))
+        ]
+        await asyncio.gather(*calls)
+        assert await outbox.managed() == {"a": "two"}, "the last one was known"
+    async with store.open() as outbox:
+        assert outbox.checkpoint("hq", "d") == "known"
+
+
+async def test_dead_letters_are_bounded_and_the_same_one_only_counts(store: Store) -> None:
+    async with store.open(OutboxLimits(dead_letters=3)) as outbox:
         first, second, third = [await outbox.add_dead_letter("hq", "event", "no id", bytes([65 + n])) for n in range(3)]
         assert await outbox.add_dead_letter("hq", "event", "still no id", b"A") == first
         fourth = await outbox.add_dead_letter("hq", "event", "no id", b"D")
@@ -204,11 +205,11 @@ async def test_alarm_pushed_before_its_poll_keeps_its_facts(outbox: Outbox) -> N
     assert (await outbox.history(0, 10))[0] == [event]
 
 
-async def test_completed_event_survives_a_restart(path: Path) -> None:
-    async with open_outbox(path) as outbox:
+async def test_completed_event_survives_a_restart(store: Store) -> None:
+    async with store.open() as outbox:
         await add(outbox, 1, **POLLED)
         (completed,) = (await outbox.add([alarm(1, **PUSHED)], nameless)).completed
-    async with open_outbox(path) as outbox:
+    async with store.open() as outbox:
         assert await outbox.unpublished(0) == [completed]
 
 
@@ -228,15 +229,15 @@ async def test_backlog_is_in_the_history_and_not_announced(outbox: Outbox) -> No
     assert (outbox.depth, outbox.size) == (0, 0)
 
 
-async def test_backlog_is_announced_where_the_options_say_so(path: Path) -> None:
-    async with open_outbox(path, OutboxLimits(announce_backlog=True)) as outbox:
+async def test_backlog_is_announced_where_the_options_say_so(store: Store) -> None:
+    async with store.open(OutboxLimits(announce_backlog=True)) as outbox:
         (old,) = await add(outbox, 1, backlog=True)
         assert await outbox.unpublished(0) == [old]
         assert outbox.depth == 1
 
 
-async def test_backlog_full_outbox_still_takes_it(path: Path) -> None:
-    async with open_outbox(path, OutboxLimits(rows=1)) as outbox:
+async def test_backlog_full_outbox_still_takes_it(store: Store) -> None:
+    async with store.open(OutboxLimits(rows=1)) as outbox:
         await add(outbox, 1)
         (old,) = await add(outbox, 2, backlog=True)
         assert (await outbox.history(1, 10))[0] == [old]

@@ -11,24 +11,12 @@ import pytest
 
 from fleet2mqtt.devices.model import Severity, UpdateOrigin
 from fleet2mqtt.errors import OutboxError, OutboxFull
-from fleet2mqtt.outbox import Outbox, OutboxLimits, Stored, open_outbox
+from fleet2mqtt.outbox import Outbox, OutboxLimits, Stored
 from tests.sample_alarms import RAISED, add, alarm, ids, nameless
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "outbox.db"
-
-
-@pytest.fixture
-async def outbox(path: Path) -> AsyncIterator[Outbox]:
-    async with open_outbox(path) as outbox:
-        yield outbox
+    from tests.outbox.engines import Store
 
 
 async def test_body_matches_contract(outbox: Outbox) -> None:
@@ -115,10 +103,10 @@ async def test_concurrent_repeats_are_one_event(outbox: Outbox) -> None:
     assert outbox.depth == 4
 
 
-async def test_identity_and_numbers_outlive_restart_and_publishing(path: Path) -> None:
-    async with open_outbox(path, OutboxLimits(history_rows=0)) as outbox:
+async def test_identity_and_numbers_outlive_restart_and_publishing(store: Store) -> None:
+    async with store.open(OutboxLimits(history_rows=0)) as outbox:
         await outbox.published(event.seq for event in await add(outbox, 1, 2, 3))
-    async with open_outbox(path) as outbox:
+    async with store.open() as outbox:
         assert await outbox.history(0, 10) == ([], False)
         assert (outbox.first_seq, outbox.last_seq) == (4, 3)
         assert [event.seq for event in await add(outbox, 3, 2, 1, 4)] == [4]
@@ -172,17 +160,17 @@ async def test_unpublished_comes_in_pages(outbox: Outbox) -> None:
     assert [event.seq for event in await outbox.unpublished(3, limit=4)] == [4, 5, 6, 7]
 
 
-async def test_counters_outlive_restart(path: Path) -> None:
-    async with open_outbox(path) as outbox:
+async def test_counters_outlive_restart(store: Store) -> None:
+    async with store.open() as outbox:
         await add(outbox, 1, 2)
         await outbox.add_dead_letter("hq", "event", "no id", b"{}")
         figures = (outbox.depth, outbox.size, outbox.oldest, outbox.first_seq, outbox.dead)
-    async with open_outbox(path) as outbox:
+    async with store.open() as outbox:
         assert (outbox.depth, outbox.size, outbox.oldest, outbox.first_seq, outbox.dead) == figures
 
 
-async def test_full_by_rows_refuses_the_whole_call_and_no_other(path: Path) -> None:
-    async with open_outbox(path, OutboxLimits(rows=3)) as outbox:
+async def test_full_by_rows_refuses_the_whole_call_and_no_other(store: Store) -> None:
+    async with store.open(OutboxLimits(rows=3)) as outbox:
         await add(outbox, 1, 2)
         small, large = await asyncio.gather(add(outbox, 5), add(outbox, 3, 4), return_exceptions=True)
         assert isinstance(small, tuple)
@@ -193,8 +181,8 @@ async def test_full_by_rows_refuses_the_whole_call_and_no_other(path: Path) -> N
         assert ids(await add(outbox, 3, 4)) == ["hq:3", "hq:4"]
 
 
-async def test_full_by_bytes(path: Path) -> None:
-    async with open_outbox(path, OutboxLimits(bytes=2_000)) as outbox:
+async def test_full_by_bytes(store: Store) -> None:
+    async with store.open(OutboxLimits(bytes=2_000)) as outbox:
         with pytest.raises(OutboxFull):
             await add(outbox, 1, description="x" * 2_000)
         await add(outbox, 1)
@@ -204,8 +192,8 @@ async def test_full_by_bytes(path: Path) -> None:
         assert outbox.depth == 1
 
 
-async def test_history_is_bounded_and_says_so(path: Path) -> None:
-    async with open_outbox(path, OutboxLimits(history_rows=3)) as outbox:
+async def test_history_is_bounded_and_says_so(store: Store) -> None:
+    async with store.open(OutboxLimits(history_rows=3)) as outbox:
         await add(outbox, *range(1, 9))
         await outbox.published([1, 2, 3, 5, 6, 7])
         events, more = await outbox.history(0, 10)
@@ -215,8 +203,8 @@ async def test_history_is_bounded_and_says_so(path: Path) -> None:
         assert ([event.seq for event in events], more) == ([6, 7], True)
 
 
-async def test_identities_are_bounded_but_never_those_of_held_events(path: Path) -> None:
-    async with open_outbox(path, OutboxLimits(history_rows=2, seen_rows=4)) as outbox:
+async def test_identities_are_bounded_but_never_those_of_held_events(store: Store) -> None:
+    async with store.open(OutboxLimits(history_rows=2, seen_rows=4)) as outbox:
         await add(outbox, *range(1, 9))
         assert await add(outbox, *range(1, 9)) == ()
         await outbox.published(range(1, 9))
@@ -224,8 +212,8 @@ async def test_identities_are_bounded_but_never_those_of_held_events(path: Path)
         assert ids(await add(outbox, 4)) == ["hq:4"]
 
 
-async def test_changed_wakes_for_new_and_remaining_events(path: Path) -> None:
-    async with open_outbox(path) as outbox:
+async def test_changed_wakes_for_new_and_remaining_events(store: Store) -> None:
+    async with store.open() as outbox:
         waiter = asyncio.ensure_future(outbox.changed())
         await add(outbox, 1)
         await waiter
@@ -234,13 +222,13 @@ async def test_changed_wakes_for_new_and_remaining_events(path: Path) -> None:
         await outbox.unpublished(0)
         assert not waiter.done()
         waiter.cancel()
-    async with open_outbox(path) as outbox:
+    async with store.open() as outbox:
         async with asyncio.timeout(PATIENCE):
             await outbox.changed()
 
 
-async def test_close_waits_for_submitted_calls_and_rejects_later_ones(path: Path) -> None:
-    async with open_outbox(path) as outbox:
+async def test_close_waits_for_submitted_calls_and_rejects_later_ones(store: Store) -> None:
+    async with store.open() as outbox:
         calls = [asyncio.ensure_future(add(outbox, number)) for number in range(50)]
         await asyncio.sleep(0)
     assert [ids(events) for events in await asyncio.gather(*calls)] == [[f"hq:{number}"] for number in range(50)]
@@ -250,8 +238,8 @@ async def test_close_waits_for_submitted_calls_and_rejects_later_ones(path: Path
         await outbox.active_alarms()
 
 
-async def test_close_with_a_commit_in_progress_counts_each_alarm_once(path: Path) -> None:
-    async with open_outbox(path) as outbox:
+async def test_close_with_a_commit_in_progress_counts_each_alarm_once(store: Store) -> None:
+    async with store.open() as outbox:
         events = await add(outbox, 1, 2, 3)
         in_progress = asyncio.ensure_future(outbox.published([events[0].seq]))
         for _ in range(2):  # it is handed to the thread
@@ -260,7 +248,7 @@ async def test_close_with_a_commit_in_progress_counts_each_alarm_once(path: Path
         await asyncio.sleep(0)
     await in_progress
     assert [event.seq for event in await waiting] == [4]
-    async with open_outbox(path) as outbox:
+    async with store.open() as outbox:
         assert (await outbox.summary(events[0].received_at))["last_hour"]["critical"] == 0
         assert sum((await outbox.summary(RAISED))["last_day"].values()) == 4
         assert (outbox.depth, outbox.last_seq) == (3, 4)

@@ -6,34 +6,33 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fleet2mqtt.outbox import open_outbox
-from fleet2mqtt.outbox.sqlite.outbox import ROWS
+from fleet2mqtt.outbox.recent import ROWS
 from tests.sample_alarms import add
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tests.outbox.engines import Store
 
 
-async def test_events_beyond_memory_come_from_disk(tmp_path: Path) -> None:
+async def test_events_beyond_memory_come_from_disk(store: Store) -> None:
     count = ROWS + 100
-    async with open_outbox(tmp_path / "outbox.db") as outbox:
+    async with store.open() as outbox:
         await add(outbox, *range(count))
         assert [event.seq for event in await outbox.unpublished(0, 2 * count)] == list(range(1, count + 1))
         assert [event.seq for event in await outbox.unpublished(count - 2)] == [count - 1, count]
 
 
-async def test_memory_and_disk_give_the_same(tmp_path: Path) -> None:
-    async with open_outbox(tmp_path / "outbox.db") as outbox:
+async def test_memory_and_disk_give_the_same(store: Store) -> None:
+    async with store.open() as outbox:
         await add(outbox, *range(10))
         await outbox.published([1, 2, 5])
         from_memory = await outbox.unpublished(0)
-    async with open_outbox(tmp_path / "outbox.db") as outbox:
+    async with store.open() as outbox:
         assert await outbox.unpublished(0) == from_memory
     assert [event.seq for event in from_memory] == [3, 4, 6, 7, 8, 9, 10]
 
 
-async def test_event_of_disconnected_sender_is_found(tmp_path: Path) -> None:
-    async with open_outbox(tmp_path / "outbox.db") as outbox:
+async def test_event_of_disconnected_sender_is_found(store: Store) -> None:
+    async with store.open() as outbox:
         await add(outbox, 1)
         leaving = asyncio.create_task(add(outbox, 2), name="leaving")
         await asyncio.sleep(0)  # it has handed its alarm over

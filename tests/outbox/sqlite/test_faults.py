@@ -24,7 +24,7 @@ from tests.waiting import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 ADDS_UNTIL_KILLED = """
 import asyncio, itertools, pathlib, sys

@@ -1,0 +1,376 @@
+"""Adding alarms: one statement that fences, recognises, bounds, numbers and stores what many callers wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import orjson
+from psycopg import AsyncConnection
+from psycopg.rows import AsyncRowFactory, tuple_row
+
+from fleet2mqtt.errors import OutboxError, OutboxFenced, OutboxFull
+from fleet2mqtt.outbox.models import AlarmEvent, EventDraft, OutboxLimits, Stored, complete, restore
+from fleet2mqtt.outbox.postgres.session import Session
+
+ROWS_A_BATCH = 1_000
+CHANNEL = "fleet2mqtt_outbox"
+
+# `FOR SHARE` makes a takeover, which updates the unit's row, wait until this statement has ended. Without it one that
+# began before the takeover could be committed after it. Number 0 is that of callers without a fence.
+FENCE = """
+fence AS (
+    SELECT f.n FROM unit
+    JOIN unnest(%(units)s::text[], %(epochs)s::bigint[]) WITH ORDINALITY AS f (name, epoch, n)
+    ON unit.name = f.name AND unit.epoch = f.epoch
+    ORDER BY unit.name FOR SHARE OF unit
+),
+allowed AS (
+    SELECT n FROM (SELECT 0 AS n UNION ALL SELECT n FROM fence) AS fences
+    WHERE NOT %(replicated)s OR current_setting('synchronous_standby_names') <> ''
+)"""
+
+# One statement, so one round trip, and no transaction that a client which is stopped could leave open. The row of
+# `level` stays locked until the commit: numbers have no gap, and become visible in their order. A batch that adds
+# nothing updates it, too, so that no answer is given about an event whose own commit has not reached the standby.
+# LATERAL with LIMIT keeps the look-up on the index, whatever the planner believes the size of the table to be.
+_ADD = f"""
+WITH {FENCE},
+draft AS (
+    SELECT t.*, e.seq, e.batch, e.stored_active, e.stored_key, e.stored
+    FROM unnest(
+        %(fence)s::bigint[], %(call)s::bigint[], %(id)s::text[], %(type)s::text[], %(nonce)s::text[],
+        %(backend)s::text[], %(device)s::text[], %(severity)s::text[], %(raised)s::float8[], %(received)s::float8[],
+        %(active)s::boolean[], %(alarm_key)s::text[], %(announced)s::boolean[], %(body)s::bytea[]
+    ) WITH ORDINALITY AS t (
+        fence, call, id, type, nonce, backend, device, severity, raised, received, active, alarm_key, announced, body, n
+    )
+    LEFT JOIN LATERAL (
+        SELECT event.seq, batch, event.active AS stored_active, event.alarm_key AS stored_key, event.body AS stored
+        FROM event WHERE event.id = t.id AND event.type = t.type AND event.nonce = t.nonce LIMIT 1
+    ) AS e ON true
+    WHERE t.fence IN (SELECT n FROM allowed)
+),
+new AS (SELECT DISTINCT ON (id, type, nonce) * FROM draft WHERE seq IS NULL ORDER BY id, type, nonce, n),
+total AS (
+    SELECT count(*) AS events, count(*) FILTER (WHERE announced) AS announced,
+        coalesce(sum(length(body)) FILTER (WHERE announced), 0) AS size
+    FROM new
+),
+counted AS (
+    UPDATE level SET seq = level.seq + total.events, depth = level.depth + total.announced,
+        size = level.size + total.size
+    FROM total, acknowledged
+    WHERE (
+        total.announced = 0
+        OR level.depth - acknowledged.depth + total.announced <= %(rows)s
+        AND level.size - acknowledged.size + total.size <= %(bytes)s
+    ) AND EXISTS (SELECT FROM allowed)
+    RETURNING level.seq - total.events AS base, level.seq, total.events, level.depth, level.size
+),
+numbered AS (SELECT new.*, base + row_number() OVER (ORDER BY n) AS number FROM new, counted),
+events AS (
+    INSERT INTO event (
+        seq, id, type, nonce, backend, device, severity, raised, received, active, alarm_key, batch, body
+    )
+    SELECT number, id, type, nonce, backend, device, severity, raised, received, active, alarm_key, %(batch)s::uuid,
+        body
+    FROM numbered
+),
+unpublished AS (INSERT INTO pending (seq, size) SELECT number, length(body) FROM numbered WHERE announced),
+-- Of two texts for one key the later call's stays, of which an INSERT may not have both.
+checkpoints AS (
+    SELECT DISTINCT ON (t.backend, t.device) t.* FROM unnest(
+        %(c_fence)s::bigint[], %(c_call)s::bigint[], %(c_backend)s::text[], %(c_device)s::text[], %(c_text)s::text[]
+    ) AS t (fence, call, backend, device, text), counted
+    WHERE t.fence IN (SELECT n FROM allowed) ORDER BY t.backend, t.device, t.call DESC
+),
+saved AS (
+    INSERT INTO checkpoint AS c (backend, device, text)
+    SELECT backend, device, text FROM checkpoints WHERE text <> ''
+    ON CONFLICT (backend, device) DO UPDATE SET text = excluded.text WHERE c.text <> excluded.text
+),
+unsaved AS (
+    DELETE FROM checkpoint AS c USING checkpoints AS t
+    WHERE t.text = '' AND c.backend = t.backend AND c.device = t.device
+),
+-- A text comes with an alarm; if that is known, something came since.
+texts AS (
+    SELECT DISTINCT ON (t.key) t.key, t.text FROM unnest(
+        %(m_fence)s::bigint[], %(m_call)s::bigint[], %(m_bare)s::boolean[], %(m_key)s::text[], %(m_text)s::text[]
+    ) AS t (fence, call, bare, key, text), counted
+    WHERE t.fence IN (SELECT n FROM allowed) AND (t.bare OR t.call IN (SELECT call FROM numbered))
+    ORDER BY t.key, t.call DESC
+),
+managed_saved AS (
+    INSERT INTO managed (key, text) SELECT key, text FROM texts WHERE text IS NOT NULL
+    ON CONFLICT (key) DO UPDATE SET text = excluded.text
+),
+managed_deleted AS (DELETE FROM managed USING texts WHERE texts.text IS NULL AND managed.key = texts.key)
+SELECT 0 AS kind, (SELECT depth FROM counted) AS n, (SELECT seq FROM counted) AS seq,
+    EXISTS (SELECT FROM counted) AS flag, (SELECT array_agg(n) FROM allowed)::text AS text, NULL::bytea AS body,
+    (SELECT events FROM total) AS own, (SELECT size FROM counted) AS size,
+    (SELECT pg_notify('{CHANNEL}', '')::text FROM counted WHERE counted.events > 0) AS notified
+UNION ALL SELECT 1, n, number, NULL, NULL, NULL, NULL, NULL, NULL FROM numbered
+UNION ALL SELECT 2, n, seq, stored_active, stored_key, stored, CASE WHEN batch = %(batch)s::uuid THEN 1 END, NULL, NULL
+FROM draft WHERE seq IS NOT NULL
+ORDER BY kind, seq, n
+"""  # noqa: S608 - constants of this module
+
+_COMPLETE = f"""
+WITH {FENCE},
+completed AS (
+    SELECT t.seq, t.body FROM unnest(%(fence)s::bigint[], %(seq)s::bigint[], %(body)s::bytea[]) AS t (fence, seq, body)
+    WHERE t.fence IN (SELECT n FROM allowed)
+),
+standing_completed AS (
+    UPDATE standing SET body = c.body FROM completed AS c WHERE standing.seq = c.seq AND length(standing.body) > 0
+),
+last_completed AS (UPDATE last SET body = c.body FROM completed AS c WHERE last.seq = c.seq)
+UPDATE event SET body = c.body FROM completed AS c WHERE event.seq = c.seq AND event.body IS NOT NULL
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """A unit, and the epoch of the lease by which it may be written for."""
+
+    unit: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Job:
+    """One caller's alarms, with the checkpoints and texts of alarm management that are stored with them."""
+
+    fence: Fence | None
+    drafts: Sequence[EventDraft] = ()
+    checkpoints: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    managed: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def fence_parameters(fences: Sequence[Fence | None], *, require_replication: bool) -> dict[str, Any]:
+    """Return the parameters of the statement part FENCE; a fence has its number in the list, from 1."""
+    return {
+        "units": [fence.unit if fence else "" for fence in fences],
+        "epochs": [fence.epoch if fence else -1 for fence in fences],
+        "replicated": require_replication,
+    }
+
+
+class Batch:
+    """Additions of many callers that are stored in one statement.
+
+    Once it was carried out, `last_seq` and `added` are the counters of what was ever added, `refused` the number of
+    events for which there was no room, `oldest` the time of its first event.
+
+    It has an id of its own: when the answer to its commit was lost, the same batch is carried out again, and finds its
+    own events, which are then as new as they were.
+    """
+
+    def __init__(self, jobs: Sequence[Job], limits: OutboxLimits, *, require_replication: bool) -> None:
+        self.jobs = jobs
+        self.last_seq = 0
+        self.added = (0, 0)
+        self.oldest: datetime | None = None
+        self.refused = 0
+        self._limits = limits
+        self._require_replication = require_replication
+        self._fences: list[Fence | None] = list(dict.fromkeys(each.fence for each in jobs if each.fence))
+        self._drafts = [(number, draft) for number, each in enumerate(jobs) for draft in each.drafts]
+        self._parameters = self._build_parameters()
+        self._single: list[Batch] = []
+        self._completed: dict[int, dict[int, AlarmEvent]] = {}
+
+    async def __call__(self, connection: AsyncConnection) -> list[Stored | OutboxError]:
+        """Store the jobs; return what became of each."""
+        async with connection.cursor(row_factory=_ROWS, binary=True) as cursor:
+            await cursor.execute(_ADD, self._parameters)
+            (_, depth, seq, counted, numbers, _, events, size, _), *rows = await cursor.fetchall()
+            allowed = {int(number) for number in numbers.strip("{}").split(",")} if numbers else set()
+            if not allowed:
+                return [OutboxError("the database has no synchronous standby")] * len(self.jobs)
+            if not counted and len(self.jobs) == 1:
+                self.refused = events
+                return [OutboxFull(f"the outbox has no room for {events} events")]
+            if not counted:
+                return await self._one_by_one(connection)
+            self.last_seq, self.added = seq, (depth, size)
+            await self._complete(cursor, [row for row in rows if row[0] == 2 and row[6] is None])
+        new: list[list[AlarmEvent]] = [[] for _ in self.jobs]
+        found = set[int]()
+        for kind, position, number, _, _, _, own, _, _ in rows:
+            if (kind == 1 or own is not None) and number not in found:
+                found.add(number)
+                call, draft = self._drafts[position - 1]
+                new[call].append(draft.event(number))
+                if self.oldest is None and (self._limits.announce_backlog or not draft.backlog):
+                    self.oldest = draft.received_at
+        return [
+            self._result(each, allowed, new[call], self._completed.get(call, {})) for call, each in enumerate(self.jobs)
+        ]
+
+    def _result(
+        self, job: Job, allowed: set[int], new: Sequence[AlarmEvent], completed: Mapping[int, AlarmEvent]
+    ) -> Stored | OutboxError:
+        if self._number(job.fence) not in allowed:
+            return OutboxFenced(f"unit {job.fence.unit if job.fence else ''} was taken over by another node")
+        return Stored(new=tuple(new), completed=tuple(completed.values()))
+
+    async def _one_by_one(self, connection: AsyncConnection) -> list[Stored | OutboxError]:
+        # Each of its own: what does not fit fails alone.
+        results: list[Stored | OutboxError] = []
+        if not self._single:
+            for job in self.jobs:
+                batch = Batch([job], self._limits, require_replication=self._require_replication)
+                batch._parameters["batch"] = self._parameters["batch"]
+                self._single.append(batch)
+        for batch in self._single:
+            results += await batch(connection)
+            self.last_seq = max(self.last_seq, batch.last_seq)
+            self.added = max(self.added, batch.added)
+            self.refused += batch.refused
+            self.oldest = self.oldest or batch.oldest
+        return results
+
+    async def _complete(self, cursor: Any, known: Sequence[tuple[Any, ...]]) -> None:
+        fences, seqs, bodies = [], [], []
+        for _, position, seq, active, alarm_key, data, *_ in known:
+            call, draft = self._drafts[position - 1]
+            if data is None or seq in seqs:
+                continue
+            body = complete(orjson.loads(data), draft)
+            if body is None:
+                continue
+            fences.append(self._number(self.jobs[call].fence))
+            seqs.append(seq)
+            bodies.append(orjson.dumps({**body, "seq": 0}))
+            # Carried out again after a lost answer it finds nothing to complete.
+            self._completed.setdefault(call, {})[seq] = restore(seq, active, alarm_key, bodies[-1])
+        if seqs:
+            fenced = fence_parameters(self._fences, require_replication=self._require_replication)
+            await cursor.execute(_COMPLETE, {"fence": fences, "seq": seqs, "body": bodies, **fenced})
+
+    def _number(self, fence: Fence | None) -> int:
+        return 0 if fence is None else self._fences.index(fence) + 1
+
+    def _build_parameters(self) -> dict[str, Any]:
+        numbers = [self._number(each.fence) for each in self.jobs]
+        drafts = [draft for _, draft in self._drafts]
+        checkpoints = [
+            (numbers[call], call, backend, device, text)
+            for call, each in enumerate(self.jobs)
+            for (backend, device), text in each.checkpoints.items()
+        ]
+        managed = [
+            (numbers[call], call, not each.drafts, key, text)
+            for call, each in enumerate(self.jobs)
+            for key, text in each.managed.items()
+        ]
+        return {
+            **fence_parameters(self._fences, require_replication=self._require_replication),
+            "batch": uuid.uuid4(),
+            "rows": self._limits.rows,
+            "bytes": self._limits.bytes,
+            "fence": [numbers[call] for call, _ in self._drafts],
+            "call": [call for call, _ in self._drafts],
+            "id": [draft.id for draft in drafts],
+            "type": [draft.body["type"] for draft in drafts],
+            "nonce": [draft.nonce for draft in drafts],
+            "backend": [draft.body["backend"] for draft in drafts],
+            "device": [draft.device for draft in drafts],
+            "severity": [draft.severity.value for draft in drafts],
+            "raised": [draft.raised for draft in drafts],
+            "received": [draft.received_at.timestamp() for draft in drafts],
+            "active": [draft.active for draft in drafts],
+            "alarm_key": [draft.alarm_key for draft in drafts],
+            "announced": [self._limits.announce_backlog or not draft.backlog for draft in drafts],
+            "body": [draft.data for draft in drafts],
+            **_columns(("c_fence", "c_call", "c_backend", "c_device", "c_text"), checkpoints),
+            **_columns(("m_fence", "m_call", "m_bare", "m_key", "m_text"), managed),
+        }
+
+
+_ROWS: AsyncRowFactory[tuple[Any, ...]] = tuple_row
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    return {name: [row[number] for row in rows] for number, name in enumerate(names)}
+
+
+_Waiting = tuple[Sequence[Job], asyncio.Future[list[Stored | OutboxError]]]
+
+
+class GroupCommitter:
+    """Stores the jobs that wait while a batch is committed in the next batch. `on_batch` is called after each."""
+
+    def __init__(
+        self, session: Session, limits: OutboxLimits, *, require_replication: bool, on_batch: Callable[[Batch], None]
+    ) -> None:
+        self._session = session
+        self._limits = limits
+        self._require_replication = require_replication
+        self._on_batch = on_batch
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Waiting] = deque()
+        self._busy = False
+
+    async def store(self, jobs: Sequence[Job]) -> list[Stored | OutboxError]:
+        """Store jobs; return the result of each once it is committed. Raises OutboxError if none could be.
+
+        A caller that is cancelled does not take its jobs back.
+        """
+        done: asyncio.Future[list[Stored | OutboxError]] = self._loop.create_future()
+        self._waiting.append((jobs, done))
+        if not self._busy:
+            self._busy = True
+            # Not at once: other calls of this turn of the event loop join the batch.
+            self._loop.call_soon(self._start)
+        return await done
+
+    async def drain(self) -> None:
+        """Wait until nothing is waiting."""
+        while self._waiting:
+            _, done = self._waiting[-1]
+            await asyncio.wait([done])
+
+    def _start(self) -> None:
+        waiting = self._next()
+        self._busy = bool(waiting)
+        if waiting:
+            jobs = [job for each, _ in waiting for job in each]
+            batch = Batch(jobs, self._limits, require_replication=self._require_replication)
+            future = self._session.submit(batch)
+            future.add_done_callback(lambda future: self._finish(batch, waiting, future))
+
+    def _next(self) -> list[_Waiting]:
+        rows = 0
+        chosen: list[_Waiting] = []
+        while self._waiting:
+            jobs, _ = self._waiting[0]
+            rows += sum(len(job.drafts) for job in jobs)
+            if chosen and rows > ROWS_A_BATCH:
+                break
+            chosen.append(self._waiting.popleft())
+        return chosen
+
+    def _finish(self, batch: Batch, waiting: Sequence[_Waiting], future: asyncio.Future[Any]) -> None:
+        self._start()
+        failure = future.exception()
+        results = iter(()) if failure is not None else iter(future.result())
+        if failure is None:
+            self._on_batch(batch)
+        for jobs, done in waiting:
+            mine = list(islice(results, len(jobs)))
+            if done.done():
+                continue  # its caller was cancelled
+            if failure is not None:
+                done.set_exception(failure)
+            else:
+                done.set_result(mine)
