@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SECRET = "integration"
 GATEWAY, MAC, THING = "172DE6AC9832DE", "000EA93D022E", "k3v8q2mzpw"
 BACKENDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "voip": ("ums", (f"push: {{secret: {SECRET}}}",)),
+    "voip": ("ums", (f"push: {{secret: {SECRET}}}", "alarms: {recovers: [{raised: 77, by: 78}]}")),
     "branch": ("smart_gateway", ("allow: [mapping_delete, device_delete]", "scan_interval: {devices: 1, details: 1}")),
     "ac": ("sangfor_ac", ("key: fleet2mqtt-sim", "spacing: 0", "allow: [user_logout, user_binding_delete]")),
     "things": (

@@ -14,10 +14,12 @@ import pytest_asyncio
 from tests.broker import Broker
 from tests.homeassistant.bench import GATEWAY, MAC, THING, Bench, bench
 from tests.homeassistant.hass import PROJECT, Hass
-from tests.waiting import wait_for_answer
+from tests.waiting import wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+    from tests.recording import Recording
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # what is started for all has to go on running
 
@@ -26,13 +28,17 @@ HEALTH = "binary_sensor.fleet2mqtt_health_connectivity"
 CHANNEL = f"branch_{GATEWAY.lower()}_channel_0"
 FOLDER = "blueprints/automation/fleet2mqtt"
 TOLD = "test/told"
+
+
+def tell(topic: str, payload: str) -> list[dict[str, Any]]:
+    return [{"action": "mqtt.publish", "data": {"topic": topic, "payload": payload}}]
+
+
 AUTOMATIONS: dict[str, dict[str, Any]] = {
     "alarm_notification": {
         "severities": ["critical", "major"],
         "backends": ["voip"],
-        "actions": [
-            {"action": "mqtt.publish", "data": {"topic": TOLD, "payload": "{{ alarm.description }}|{{ alarm.seq }}"}}
-        ],
+        "actions": tell(TOLD, "{{ alarm.description }}|{{ alarm.seq }}"),
     },
     "sim_failover": {
         "signal": f"sensor.{CHANNEL}_signal",
@@ -40,10 +46,24 @@ AUTOMATIONS: dict[str, dict[str, Any]] = {
         "threshold": -100,
         "bad_states": ["7"],
         "patience": {"seconds": 0},
-        "bad_actions": [{"action": "mqtt.publish", "data": {"topic": "test/sim", "payload": "bad {{ reason }}"}}],
-        "good_actions": [{"action": "mqtt.publish", "data": {"topic": "test/sim", "payload": "good"}}],
+        "bad_actions": tell("test/sim", "bad {{ reason }}"),
+        "good_actions": tell("test/sim", "good"),
     },
 }
+TITLED = "{{ title }}|{{ message }}"
+ESCALATION: dict[str, Any] = {
+    "severities": ["critical"],
+    "wait": {"seconds": 1},
+    "escalations": 1000,  # until somebody cares
+    "actions": tell("test/escalation", "{{ level }} {{ alarm.id }}"),
+    "escalation_actions": tell("test/escalation", "{{ level }} {{ alarm.id }}"),
+}
+DIGEST: dict[str, Any] = {
+    "position": "input_text.position",
+    "window": {"seconds": 1},
+    "actions": tell("test/digest", TITLED),
+}
+LINES: dict[str, Any] = {"backend": "voip", "gateways": [MAC], "always": True, "actions": tell("test/lines", TITLED)}
 # Not of the integration: actions that this test has fail, Home Assistant's echo of a device that goes (it clears the
 # discovery topic once more), and what its MQTT entities say of a state that is cleared before they are gone.
 OTHERS = ("components.websocket_api", "No device components to cleanup")
@@ -124,7 +144,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     hass = Hass(
         directory=folder / "config",
         custom_components=PROJECT / "custom_components",
-        configuration="automation: !include_dir_list automations\n",
+        configuration="automation: !include_dir_list automations\ninput_text: {position: }\n",
     )
     async with Broker(directory=folder / "broker") as broker, bench(broker, folder) as vendors, hass:
         await hass.setup_mqtt(broker)
@@ -211,7 +231,7 @@ async def test_texts_exist_in_both_languages(site: Site) -> None:
 
 
 async def test_blueprints_run_and_no_alarm_is_missed(site: Site) -> None:
-    await use_blueprints(site)
+    await use_blueprints(site, **AUTOMATIONS)
     await site.hass.wait_state(f"sensor.{CHANNEL}_signal", lambda state: state["state"] != "unavailable")
     async with site.broker.record("test/#") as seen:
         channel = {"sn": GATEWAY, "channel": {"0": {"signal": -111}}}
@@ -235,20 +255,99 @@ async def test_blueprints_run_and_no_alarm_is_missed(site: Site) -> None:
     assert numbers == list(range(numbers[0], numbers[0] + 4))
 
 
-async def use_blueprints(site: Site) -> None:
-    """As a user does: the blueprints imported, and an automation made from each."""
+async def use_blueprints(site: Site, **automations: dict[str, Any]) -> None:
+    """As a user does: the blueprints imported, and an automation made from each of these."""
     config = site.hass.directory
-    shutil.copytree(PROJECT / FOLDER, config / FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
-    (config / "automations").mkdir()
-    for name, inputs in AUTOMATIONS.items():
+    if not (config / FOLDER).exists():
+        shutil.copytree(PROJECT / FOLDER, config / FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
+        (config / "automations").mkdir()
+    for name, inputs in automations.items():
         automation = {"id": name, "alias": name, "use_blueprint": {"path": f"{DOMAIN}/{name}.yaml", "input": inputs}}
         (config / "automations" / f"{name}.yaml").write_text(json.dumps(automation))
     assert set(await site.hass.ws("blueprint/list", domain="automation")) >= {
-        f"{DOMAIN}/{each}.yaml" for each in AUTOMATIONS
+        f"{DOMAIN}/{each}.yaml" for each in automations
     }
     await site.hass.call_service("automation.reload", {})
-    for name in AUTOMATIONS:
+    for name in automations:
         await site.hass.wait_state(f"automation.{name}", lambda state: state["state"] == "on")
+
+
+async def test_alarm_blueprints_escalate_gather_and_test_lines(site: Site) -> None:
+    bridge = {"bridge": await site.entry()}
+    await use_blueprints(
+        site, alarm_escalation=ESCALATION | bridge, alarm_digest=DIGEST | bridge, line_test=LINES | bridge
+    )
+    async with site.broker.record("test/#") as seen, site.hass.record("fleet2mqtt_alarm") as fired:
+        await site.raise_alarm("nobody cares")
+        await site.raise_alarm("nobody cares either")
+        await wait_until(lambda: len(fired) == 2, "the alarms")
+        for alarm in fired:
+            for level in range(3):
+                said = f"{level} {alarm['data']['id']}"
+                await wait_until(lambda: said in texts(seen, "test/escalation"), said)  # noqa: B023
+        for alarm in fired:
+            [done] = (await site.perform("alarm_acknowledge", {"id": alarm["data"]["id"]}))["data"]["alarms"]
+            assert done["alarm"]["acknowledged_by"] == "Test"
+        await site.hass.wait_state("automation.alarm_escalation", lambda state: state["attributes"]["current"] == 0)
+
+        [digest] = await wait_until(lambda: texts(seen, "test/digest"), "a digest")
+        assert digest.startswith("2 alarms|2 critical: ")
+        assert "nobody cares (critical)" in digest
+        assert "nobody cares either (critical)" in digest
+
+        await site.hass.call_service("automation.trigger", {"entity_id": "automation.line_test"})
+        [report] = await wait_until(lambda: texts(seen, "test/lines"), "the report")
+        assert report.startswith("Line test: ")
+        assert " at 1 gateways|" in report
+
+
+def texts(seen: Recording, topic: str) -> list[str]:
+    return [message.text for message in seen.all(topic)]
+
+
+async def test_operators_manage_alarms_by_actions(site: Site) -> None:
+    async def ask(action: str, **arguments: Any) -> Any:
+        return (await site.perform("request", {"action": action, "arguments": arguments}))["data"]
+
+    async def active() -> list[dict[str, Any]]:
+        found = (await ask("alarms", state="active", device=f"voip_{MAC.lower()}"))["alarms"]
+        return [alarm for alarm in found if alarm["code"] == 77]
+
+    await site.bench.steer("voip", "alarm", {"mac": MAC, "event_id": 77, "level": "normal"})
+    await wait_for_answer(active, "the alarm to be active")
+    [alarm] = await active()
+    [gateway] = [
+        each for each in await site.hass.devices() if ["mqtt", f"fleet2mqtt_{alarm['device']}"] in each["identifiers"]
+    ]
+    which, key = {"device_id": [gateway["id"]]}, {"alarm": "77_line_4"}
+
+    for action, data, member, value in (
+        ("alarm_acknowledge", which | {"operator": "Li", "text": "on my way"}, "acknowledged_by", "Li"),
+        ("alarm_unacknowledge", {"id": alarm["id"]}, "acknowledged", False),
+        ("alarm_shelve", which | key | {"duration": {"hours": 1}}, "shelved_by", "Test"),
+        ("alarm_unshelve", which | key, "shelved_until", None),
+    ):
+        [answer] = (await site.perform(action, data))["data"]["alarms"]
+        assert (answer["changed"], answer["alarm"][member]) == (True, value)
+        assert (await active())[0][member] == value
+    with pytest.raises(RuntimeError, match="more than 24 h ahead"):
+        await site.perform("alarm_shelve", which | {"duration": {"hours": 25}})
+
+    window = (await site.perform("maintenance_add", {"device_id": gateway["id"], "duration": {"hours": 1}}))["data"]
+    assert (window["active"], window["operator"], window["selector"]) == (True, "Test", {"device": alarm["device"]})
+    assert (await active())[0]["suppressed_by"] == f"maintenance:{window['id']}"
+    [listed] = (await site.perform("maintenance_list", {}))["data"]["windows"]
+    assert listed == window
+    await site.perform("maintenance_remove", {"id": window["id"]})
+    assert (await site.perform("maintenance_list", {}))["data"]["windows"] == []
+
+    [closed] = (await site.perform("alarm_close", which | key))["data"]["alarms"]
+    assert (closed["alarm"]["type"], closed["alarm"]["state"]) == ("closed", "cleared")
+    assert await active() == []
+    changes = (await ask("alarm", id=alarm["id"]))["changes"]
+    expected = ["raised", "acknowledged", "unacknowledged", "shelved", "unshelved", "closed"]
+    assert [change["type"] for change in changes] == expected
+    assert changes[1]["text"] == "on my way"
 
 
 async def test_absence_creates_issue_and_return_deletes_it(site: Site) -> None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import voluptuous as vol
+import yaml
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.util import dt as dt_util
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 
-from custom_components.fleet2mqtt.alarm_actions import CHANGES
+from custom_components.fleet2mqtt.alarm_actions import CHANGES, NAMES
 from custom_components.fleet2mqtt.topics import Topics
 from tests.integration.bridge import Bridge, Refusal
 from tests.integration.conftest import DOMAIN
 
+FORMS: dict[str, Any] = yaml.safe_load(
+    (Path(__file__).parents[2] / "custom_components/fleet2mqtt/services.yaml").read_text("utf-8")
+)
 BY_AUTOMATION = {"operator": "Home Assistant"}
 
 
@@ -179,3 +184,13 @@ def test_device_of_a_base_topic_that_is_no_segment() -> None:
     """Identifiers have a hash then, as docs/mqtt.md says: these are the bridge's."""
     assert Topics("Site/A").device_of("site_a_voip_1") is None
     assert Topics("Site/A").device_of("site_a_2cd2f6a1_voip_1") == "voip_1"
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_schema_has_the_fields_of_the_form(hass: HomeAssistant, loaded: MockConfigEntry, name: str) -> None:
+    schema: Any = hass.services.async_services()[DOMAIN][name].schema
+    (fields,) = (each for each in getattr(schema, "validators", [schema]) if isinstance(each, vol.Schema))
+    form = FORMS[name]["fields"]
+    assert {str(key) for key in fields.schema} == form.keys()
+    required = {str(key) for key in fields.schema if isinstance(key, vol.Required)}
+    assert required == {field for field, about in form.items() if about.get("required")}
