@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 import voluptuous as vol
 
@@ -71,3 +74,19 @@ async def test_with_a_wrong_key_is_denied() -> None:
             await run.poll("devices")
     with pytest.raises(vol.Invalid):
         vol.Schema(_template.SCHEMA)({"api_key": ""})
+
+
+async def test_hot_relay_meets_its_condition_until_it_has_cooled_down() -> None:
+    [condition] = _template.CONDITIONS
+    async with simulated() as (simulator, run):
+        for temperature, active, expected in (
+            (85, False, False),
+            (86, False, True),
+            (81, True, True),
+            (80, True, False),
+        ):
+            simulator.relays["R-1001"].temperature = temperature
+            await run.poll()
+            assert condition.holds(run.devices[FIRST], active=active, now=datetime.now(UTC)) is expected
+        unknown = replace(run.devices[FIRST], state={"temperature": None})
+        assert condition.holds(unknown, active=True, now=datetime.now(UTC)) is None

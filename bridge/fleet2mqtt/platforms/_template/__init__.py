@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from fleet2mqtt.platforms._template.actions import ACTIONS, backend_actions
 from fleet2mqtt.platforms._template.client import ENVELOPE, Client
+from fleet2mqtt.platforms._template.conditions import CONDITIONS
 from fleet2mqtt.platforms._template.coordinator import DEVICES, READINGS, Coordinator
 from fleet2mqtt.platforms._template.device_store import DeviceStore
 from fleet2mqtt.platforms._template.schemas import OPTIONS as SCHEMA
@@ -18,9 +19,11 @@ from fleet2mqtt.sdk.sweep import Sweep
 from fleet2mqtt.sdk.updates import UpdateFactory
 
 # The core looks for these in the module that the entry point names; ACTIONS is what the names in `allow` are checked
-# against. A function check(options) is optional: it yields vol.Invalid for options that contradict each other.
-__all__ = ["ACTIONS", "SCHEMA", "connect"]
+# against, CONDITIONS are alarms of the bridge itself, KINDS the kinds of sub-devices (Device.kind) that rules may name.
+# A function check(options) is optional: it yields vol.Invalid for options that contradict each other.
+__all__ = ["ACTIONS", "CONDITIONS", "KINDS", "SCHEMA", "connect"]
 
+KINDS = frozenset[str]()  # a relay has no parts
 CONCURRENCY = 2
 
 
