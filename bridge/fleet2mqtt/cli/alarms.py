@@ -32,7 +32,7 @@ async def test(options: argparse.Namespace) -> int:
     config = load(options.config)
     configure_logging(options, config)
     bodies = await history(config)
-    print_line(f"{options.config}: {len(bodies)} alarm events in the history")
+    print_line(f"{options.config}: {len(bodies)} alarm events in the history", options.translate)
     for line in report(config, bodies):
         print_line(line)
     return OK

@@ -35,11 +35,11 @@ async def run(options: argparse.Namespace) -> int:
     config = load(options.config)
     configure_logging(options, config)
     for warning in config.warnings:
-        print_line(f"{warning} (warning)")
-    print_line(f"{options.config}: valid")
+        print_line(f"{warning} (warning)", options.translate)
+    print_line(f"{options.config}: valid", options.translate)
     report = await check(config)
     for tried, problem in report:
-        print_line(f"{tried}: {problem or 'ok'}")
+        print_line(f"{tried}: {problem or 'ok'}", options.translate)
     return FAILED if any(problem for _, problem in report) else OK
 
 

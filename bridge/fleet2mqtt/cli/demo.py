@@ -69,7 +69,7 @@ async def run(options: argparse.Namespace) -> int:
     )
     stop = stop_on_signals()
     async with open_demo(demo) as (config, about):
-        print_line(about)
+        print_line(about, options.translate)
         await app.run(config, configure_logging(options, config), stop)
     return OK
 

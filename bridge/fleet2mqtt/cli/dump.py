@@ -31,7 +31,10 @@ async def run(options: argparse.Namespace) -> int:
     found = redact_json(inventory, Redaction(config.secrets))
     if options.fixture:
         fixture.write(options.fixture, config.backends[options.backend], found, exchanges.made)
-        print_line(f"{options.fixture}: {len(exchanges.made)} exchanges; look through them before you hand them on")
+        print_line(
+            f"{options.fixture}: {len(exchanges.made)} exchanges; look through them before you hand them on",
+            options.translate,
+        )
     else:
         print_line(dumps(found).decode())
     return FAILED if inventory["faults"] else OK

@@ -27,8 +27,8 @@ async def run(options: argparse.Namespace) -> int:
         title, body = _TEXTS[target.language or config.language]
         try:
             await Channel(target).send("digest", title, body.format(name))
-            print_line(f"{name}: ok")
+            print_line(f"{name}: ok", options.translate)
         except NotSent as error:
             failed = True
-            print_line(f"{name}: {error}")
+            print_line(f"{name}: {error}", options.translate)
     return FAILED if failed else OK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from fleet2mqtt import __version__
 from fleet2mqtt.cli import alarms, check, completion, demo, dump, example, init, notify, run, simulate, support
 from fleet2mqtt.cli.process import FAILED, INTERRUPTED, WRONG, use_utf8
+from fleet2mqtt.cli.translation import LANGUAGES, OPTION, Parser, Translation, choose_language
 from fleet2mqtt.config.loader import DEFAULT_FILE
 from fleet2mqtt.errors import BridgeError, ConfigError
 from fleet2mqtt.sdk.api import platforms
@@ -24,26 +26,29 @@ exit codes: 0 all went well (SIGTERM and Ctrl-C end run, demo and simulate well)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     use_utf8()
-    options = _parser().parse_args(arguments)
-    options.translate = str
+    given = sys.argv[1:] if arguments is None else arguments
+    translate = Translation(choose_language(given, os.environ))
+    options = _parser(translate).parse_args(given)
+    options.translate = translate
     try:
         code = options.run(options)
         return int(asyncio.run(code) if asyncio.iscoroutine(code) else code)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (BridgeError, OSError) as error:
-        return _report([error])
+        return _report([error], translate)
     except BaseExceptionGroup as group:  # from the TaskGroup that everything runs in
         expected, bugs = group.split((BridgeError, OSError))
         if bugs is not None or expected is None:
             raise
-        return _report(list(_leaves(expected)))
+        return _report(list(_leaves(expected)), translate)
 
 
-def _report(errors: Sequence[BaseException]) -> int:
+def _report(errors: Sequence[BaseException], translate: Translation) -> int:
     """Print a line for each error; return the exit code."""
     for error in errors:
-        print(error if isinstance(error, ConfigError) else f"fleet2mqtt: {error}", file=sys.stderr)  # noqa: T201
+        text = translate(str(error))
+        print(text if isinstance(error, ConfigError) else f"fleet2mqtt: {text}", file=sys.stderr)  # noqa: T201
     return WRONG if any(isinstance(error, ConfigError) for error in errors) else FAILED
 
 
@@ -55,8 +60,8 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(translate: Translation) -> Parser:
+    parser = Parser(
         prog="fleet2mqtt",
         description="Keeps fleets of telecom and IoT gateways and an MQTT broker in step: devices, lines, channels and "
         "alarms become MQTT topics and Home Assistant entities, and commands go back to the vendors' systems.",
@@ -75,10 +80,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_simulate(commands)
     _add_completion(commands, parser)
+    for each in (parser, *commands.choices.values()):
+        each.add_argument(
+            OPTION,
+            choices=LANGUAGES,
+            default=translate.language,
+            help="language of what is printed, and of the texts of demo and init (default: that of the locale)",
+        )
+    parser.translate_all(translate)
     return parser
 
 
-def _add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_init(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "init",
         help="ask for a system and the broker, try both, and write a configuration",
@@ -86,14 +99,11 @@ def _add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "commented configuration, and secrets.yaml beside it, which only its owner can read.",
     )
     _add_config(parser)
-    parser.add_argument(
-        "--language", choices=("en", "zh-Hans"), default="en", help="language of entity names (default en)"
-    )
     _add_log(parser, "error")
     parser.set_defaults(run=init.run)
 
 
-def _add_example(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_example(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "example",
         help="print a commented configuration for a platform",
@@ -104,9 +114,7 @@ def _add_example(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=example.run)
 
 
-def _add_completion(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], whole: argparse.ArgumentParser
-) -> None:
+def _add_completion(commands: argparse._SubParsersAction[Parser], whole: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "completion",
         help="print the completion of commands and options for a shell",
@@ -116,7 +124,7 @@ def _add_completion(
     parser.set_defaults(run=completion.run, parser=whole)
 
 
-def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "run",
         help="run the bridge",
@@ -127,7 +135,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.set_defaults(run=run.run)
 
 
-def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_check(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "check",
         help="try a configuration without changing anything",
@@ -139,7 +147,7 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=check.run)
 
 
-def _add_dump(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_dump(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "dump",
         help="print one backend's inventory as JSON",
@@ -158,7 +166,7 @@ def _add_dump(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.set_defaults(run=dump.run)
 
 
-def _add_support(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_support(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "support",
         help="write a bundle without secrets for a bug report",
@@ -178,7 +186,7 @@ def _add_support(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=support.run)
 
 
-def _add_alarms(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_alarms(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("alarms", help="try rules for alarms", description="Work with stored alarms.")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     test = actions.add_parser(
@@ -192,7 +200,7 @@ def _add_alarms(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     test.set_defaults(run=alarms.test)
 
 
-def _add_notify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_notify(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "notify",
         help="test the notification targets",
@@ -204,7 +212,7 @@ def _add_notify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(run=notify.run)
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "demo",
         help="see it work: a broker, a simulator of every platform, and the bridge",
@@ -228,14 +236,11 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="mosquitto speaks MQTT 5, the embedded broker 3.1.1 (default auto: mosquitto if it is installed)",
     )
     parser.add_argument("--devices", type=_count, default=4, help="devices of each platform (default 4)")
-    parser.add_argument(
-        "--language", choices=("en", "zh-Hans"), default="en", help="language of entity names (default en)"
-    )
     _add_log(parser)
     parser.set_defaults(run=demo.run)
 
 
-def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "simulate",
         help="run the simulator of one platform",

@@ -7,6 +7,7 @@ import asyncio
 import io
 import signal
 import sys
+from collections.abc import Callable
 
 from fleet2mqtt.config.models import Config
 from fleet2mqtt.ops import logging
@@ -21,9 +22,9 @@ def use_utf8() -> None:
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def print_line(line: str) -> None:
-    """Print a line to standard output."""
-    print(line, flush=True)  # noqa: T201
+def print_line(line: str, translate: Callable[[str], str] = str) -> None:
+    """Print a line, translated, to standard output."""
+    print(translate(line), flush=True)  # noqa: T201
 
 
 def configure_logging(options: argparse.Namespace, config: Config) -> logging.MqttLog:

@@ -40,7 +40,7 @@ async def run(options: argparse.Namespace) -> int:
         host=options.host, port=options.port, devices=options.devices, push=options.push, live=not options.still
     )
     async with simulator(options.platform, simulated) as url:
-        print_line(f"{options.platform} simulator on {url}")
+        print_line(f"{options.platform} simulator on {url}", options.translate)
         for name, value in options_for(options.platform).items():
             print_line(f"  {name}: {dumps(value).decode()}")
         await stop.wait()

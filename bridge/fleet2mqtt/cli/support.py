@@ -52,7 +52,7 @@ async def run(options: argparse.Namespace) -> int:
     with zipfile.ZipFile(options.output, "w", zipfile.ZIP_DEFLATED) as file:
         for name, text in bundle.items():
             file.writestr(name, text)
-    print_line(f"{options.output}: {', '.join(bundle)}; look through them before you hand them on")
+    print_line(f"{options.output}: {', '.join(bundle)}; look through them before you hand them on", options.translate)
     return OK
 
 
