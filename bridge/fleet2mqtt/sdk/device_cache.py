@@ -26,11 +26,10 @@ from fleet2mqtt.sdk.limits import limit
 
 @dataclass(slots=True)
 class _Entry:
-    """A device, what it was built from, and the keys of the entities that it has shown."""
+    """A device, and what it was built from."""
 
     basis: object
     device: Device
-    keys: frozenset[str]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +65,7 @@ class DeviceCache:
             return entry.device
         entities = existing(descriptions, record)
         if self.keep_entities and entry is not None:
-            keys = entry.keys | {entity.key for entity in entities}
+            keys = {entity.key for table in (entry.device.entities, entities) for entity in table}
             entities = tuple(entity for entity in descriptions if entity.key in keys)
         entities = self.intern(entities)
         state, attributes = limit(read_state(entities, record), read_attributes(entities, record))
@@ -79,7 +78,7 @@ class DeviceCache:
             record=record,
             **{**self.about, **about},
         )
-        self._entries[id_] = _Entry(basis, device, frozenset(entity.key for entity in entities))
+        self._entries[id_] = _Entry(basis, device)
         return device
 
     def backend_device(

@@ -18,14 +18,14 @@ class CachedItem(dict[str, Any]):
     """An item of a list, the same object for as long as the vendor sends the same bytes.
 
     What a platform has made of an item it need not keep, too: `shrink` leaves the members by which the item is found,
-    `complete` parses it again.
+    `complete` parses it again from `raw`.
     """
 
-    __slots__ = ("_parse", "_raw", "_shrunk")
+    __slots__ = ("_parse", "_shrunk", "raw")
 
     def __init__(self, members: dict[str, Any], raw: bytes, parse: Callable[[bytes], Any]) -> None:
         super().__init__(members)
-        self._raw, self._parse, self._shrunk = raw, parse, False
+        self.raw, self._parse, self._shrunk = raw, parse, False
 
     def shrink(self, *names: str) -> None:
         """Drop all members but these."""
@@ -37,7 +37,7 @@ class CachedItem(dict[str, Any]):
 
     def complete(self) -> dict[str, Any]:
         """Return a copy of the item with all its members."""
-        return dict(self._parse(self._raw) if self._shrunk else self)
+        return dict(self._parse(self.raw) if self._shrunk else self)
 
 
 def complete(item: Any) -> Any:
@@ -90,7 +90,7 @@ class ResponseCache:
                 item = self._parse_utf8(raw)
                 if isinstance(item, dict):
                     item = CachedItem(item, raw, self._parse)
-            self._now[raw] = item
+            self._now[item.raw if isinstance(item, CachedItem) else raw] = item
         return item
 
     def _parse_utf8(self, data: bytes) -> Any:
