@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from fleet2mqtt.alarms.records import AlarmId, AlarmRecord
 from fleet2mqtt.devices.model import Alarm, Severity, UpdateOrigin
+from fleet2mqtt.outbox.models import draft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,3 +43,10 @@ async def add(outbox: Outbox, *numbers: int, **changes: Any) -> tuple[AlarmEvent
 
 def ids(events: Iterable[AlarmEvent]) -> list[str]:
     return [event.id for event in events]
+
+
+class AllActive(dict[AlarmId, AlarmRecord]):
+    """Records of alarm management in which every alarm is active."""
+
+    def get(self, _key: AlarmId, _default: Any = None) -> AlarmRecord:
+        return AlarmRecord(event=draft(alarm(0, active=True), RAISED, None).event(1))

@@ -21,7 +21,7 @@ from fleet2mqtt.notify.notifier import NAMES, OWNER, Notifier, Target
 from fleet2mqtt.notify.state import count_waiting
 from fleet2mqtt.outbox import Outbox, open_outbox
 from tests.receivers import Receiver, open_mailbox, open_receiver
-from tests.sample_alarms import add
+from tests.sample_alarms import AllActive, add
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def running(outbox: Outbox, url: str, retry: float = 0.05, **options: Any) -> AsyncIterator[Target]:
     """A target whose tasks are cancelled at once at the end, wherever they are."""
     config = NotifyConfig(name="duty", url=Secret(url), **options)
-    target = Target(config, Language.ENGLISH, outbox, Registry(time.monotonic, lambda *_: ()), {}, text_in)
+    target = Target(config, Language.ENGLISH, outbox, Registry(time.monotonic, lambda *_: ()), AllActive(), text_in)
     target.first_retry = retry
     task = asyncio.ensure_future(target.run())
     try:
@@ -164,7 +164,7 @@ async def test_disk_that_fails_ends_nothing(
 
 
 def notifier_of(outbox: Outbox, *configs: NotifyConfig) -> Notifier:
-    return Notifier(configs, Language.ENGLISH, outbox, Registry(time.monotonic, lambda *_: ()), {}, text_in)
+    return Notifier(configs, Language.ENGLISH, outbox, Registry(time.monotonic, lambda *_: ()), AllActive(), text_in)
 
 
 def waiting(outbox: Outbox) -> int:
