@@ -23,6 +23,7 @@ from aiohttp import ClientSession, web
 from tests.bridge_under_test import serve
 from tests.broker import HOST
 from tests.process import BRIDGE, Process, running
+from tests.receivers import open_receiver
 from tests.waiting import PATIENCE, wait_until
 from tests.websocket_broker import websocket_broker
 
@@ -59,6 +60,9 @@ CONFIGURED = {
     "token of the asset server": "canary-asset-server-2d6f",
     "view key": "canary-view-key-3a70",
     "view secret": "canary-view-secret-4b81",
+    "password of a notification": "canary-notify-password-6a01",
+    "token of a notification": "canary-notify-token-6a02",
+    "header of a notification": "canary-notify-header-6a03",
     "and what is sent for it": md5(PASSWORD.encode(), usedforsecurity=False).hexdigest(),
 }
 """What the operator wrote."""
@@ -173,6 +177,10 @@ async def vendors() -> AsyncIterator[tuple[dict[str, Vendor], dict[str, str]]]:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         users = {CONFIGURED["view key"]: CONFIGURED["view secret"]}
         _, urls["messages of things"] = await stack.enter_async_context(websocket_broker(folder, users=users))
+        pager = await stack.enter_async_context(open_receiver())
+        pager.statuses = [403] * 10_000
+        pager.reply = " ".join(CONFIGURED[f"{what} of a notification"] for what in ("password", "token", "header"))
+        urls["pager"] = pager.url
         _plant(found)
         yield found, urls
 
@@ -260,7 +268,11 @@ def configuration(folder: Path, broker: Broker, urls: dict[str, str]) -> str:
             **cloud,
             **own.get(name, {}),
         }
+    pager = urls["pager"].replace("//", f"//bridge:{CONFIGURED['password of a notification']}@")
+    pager = pager.replace("hook", CONFIGURED["token of a notification"])
+    pager += f"?+X-Key={CONFIGURED['header of a notification']}"
     whole = {
+        "notify": {"pager": {"url": pager}, "deaf": {"url": pager.replace("json:", "jsons:")}},
         "mqtt": {"host": HOST, "port": broker.port, "username": "fleet", "password": CONFIGURED["mqtt password"]},
         "data_dir": "data",
         "push": {"host": HOST, "port": 0},

@@ -75,6 +75,7 @@ NOT_FROM_VENDORS = {
     "mqtt password",
     *(f"push secret of {name}" for name in BACKENDS),
     *("pass", "pass of an alarm", "unreadable", "unreadable webhook"),
+    *(f"{what} of a notification" for what in ("password", "token", "header")),
     *("key of the AC", "password of omstation", "token of the asset server", "view key", "view secret"),
 }
 """What goes between the bridge and its broker, or into it, or out as a hash only; all else has passed by a vendor."""
@@ -89,7 +90,7 @@ LOOK = """
 import sys
 from fleet2mqtt.cli.parser import main
 path, *names = sys.argv[1:]
-for command in (["check"], *(["dump", name] for name in names)):
+for command in (["check"], *(["dump", name] for name in names), ["notify", "test"]):
     print(main([*command, "-c", path, "--log-level", "debug"]))
 """
 
@@ -98,7 +99,8 @@ async def look(path: str, names: list[str], code: int) -> dict[str, str]:
     """What the commands print that look without running: in one process, for each would take its second to start."""
     shown = await ran(sys.executable, "-c", LOOK, path, *names)
     lines = shown.output.splitlines()
-    assert [line for line in lines if line.isdigit()] == [str(code)] * (len(names) + 1), shown
+    assert [line for line in lines if line.isdigit()] == [str(code)] * (len(names) + 1) + ["1"], shown
+    assert {"pager: HTTP 403", "deaf: it does not speak TLS as expected"} <= set(lines)
     dumps = [json.loads(line) for line in lines if line.startswith("{")]
     assert [bool(dump["devices"]) for dump in dumps] == [not code] * len(names)
     return {f"a look ({code})": shown.output + shown.errors}
@@ -138,6 +140,8 @@ async def everyday(here: Scene) -> None:
     await here.hears(lambda m: m.topic == f"fleet2mqtt/device/{GATEWAY}/result" and m.json["status"] == "confirmed")
     await here.tell(f"fleet2mqtt/device/{GATEWAY}/set/hotspot_passwd", TOLD["set key"])
     await here.hears(lambda m: m.topic == f"fleet2mqtt/device/{GATEWAY}/result" and m.json.get("transaction") != "s1")
+    for name, reason in (("pager", "HTTP 403"), ("deaf", "it does not speak TLS as expected")):
+        await here.process.says(f"notify.{name}: a notification waits: {reason}")
     for name in ("health", "devices", "alarms", "announce"):
         assert (await here.ask("bridge", name))["status"] == "ok"
     await here.look()
