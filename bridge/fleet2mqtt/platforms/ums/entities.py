@@ -379,7 +379,6 @@ FLEET_ENTITIES: EntityDescriptions[FleetRecord, LineTester] = (
 def describe_gateway(backend: str, mac: str, record: GatewayRecord) -> dict[str, Any]:
     """Return the identity of a gateway. It is available while it is listed; its connection is one of its values."""
     gateway = record.gateway
-    answered = {STATISTICS: record.counts is not None, LINES: record.has_lines is not None}
     return {
         "vendor_id": mac,
         "scope": "devices",
@@ -395,8 +394,16 @@ def describe_gateway(backend: str, mac: str, record: GatewayRecord) -> dict[str,
         "configuration_url": gateway.proxy_url if (gateway.proxy_url or "").lower().startswith(_WEB) else None,
         "alarms": True,
         "counts_alarms": True,
-        "answered": frozenset(source for source, has_answered in answered.items() if has_answered),
+        "answered": _ANSWERED[record.counts is not None, record.has_lines is not None],
     }
+
+
+_ANSWERED = {
+    (counts, lines): frozenset(source for source, answered in ((STATISTICS, counts), (LINES, lines)) if answered)
+    for counts in (False, True)
+    for lines in (False, True)
+}
+"""Sources that have answered for a gateway, one set for all of them: by counts, and lines."""
 
 
 def describe_line(gateway: Device, line: str, *, missed: bool) -> dict[str, Any]:
