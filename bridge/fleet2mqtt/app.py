@@ -209,7 +209,9 @@ def _web_application(unit: Unit, bridge_unit: BridgeUnit, outbox: Outbox, latenc
         status=status,
         pollers=pollers,
     )
-    alarm_list = AlarmList(manager=manager, registry=unit.registry, outbox=outbox, sources=unit.alarm_sources)
+    alarm_list = AlarmList(
+        manager=manager, registry=unit.registry, outbox=outbox, windows=unit.windows, sources=unit.alarm_sources
+    )
     return page.application(metrics, overview, alarm_list, status, unit.mqtt, outbox, pollers)
 
 

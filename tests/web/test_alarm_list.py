@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fleet2mqtt.alarms import maintenance
 from fleet2mqtt.alarms.handling import AlarmSources
 from fleet2mqtt.alarms.manager import Operator
 from fleet2mqtt.devices.alarm_rules import AlarmRules
@@ -160,6 +161,42 @@ async def test_texts_of_conditions_and_rules_are_in_the_language_of_the_page(
         )  # fmt: skip
         rows = (await parts.json(f"/api/alarms?lang={language}"))["alarms"]["rows"]
     assert [row["text"] for row in rows] == texts
+
+
+async def test_alarm_has_its_changes_and_windows_are_listed_active_ones_first(tmp_path: Path) -> None:
+    hq, now = vendor(), datetime.now(UTC)
+    async with bench(tmp_path, hq) as parts:
+        await raise_three(parts, hq)
+        later, lasting = (
+            maintenance.new_window(
+                selector=maintenance.Selector(device=GATEWAY.id),
+                start=now + timedelta(hours=hours),
+                end=None,
+                operator="Ana",
+            )
+            for hours in (1, -1)
+        )
+        await parts.windows.add(later)
+        await parts.windows.add(lasting)
+        await parts.hub.accept(
+            hq.update(alarms=(alarm(5, device=GATEWAY.id, active=True, alarm_key="two", cleared=True),))
+        )
+        shown = await parts.json("/api/alarm?id=hq:2")
+        past = await parts.json("/api/alarm?id=hq:3")
+        windows = (await parts.json("/api/alarms"))["windows"]
+        assert (await parts.json("/api/alarm?id=x", 404))["error"] == "there is no such alarm"
+    changes = [(each["type"], each["operator"], each["suppressed"]) for each in shown["changes"]["rows"]]
+    assert changes == [("raised", None, False), ("acknowledged", "Li", False), ("cleared", None, True)]
+    assert (shown["alarm"]["state"], shown["alarm"]["acknowledged_by"], past["alarm"]["state"]) == (
+        "cleared",
+        "Li",
+        None,
+    )
+    assert windows["total"] == 2
+    assert [(each["id"], each["active"], each["device_name"]) for each in windows["rows"]] == [
+        (lasting.id, True, "Branch 1"),
+        (later.id, False, "Branch 1"),
+    ]
 
 
 @pytest.mark.parametrize("state", ["active", "past"])

@@ -15,8 +15,10 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import async_playwright, expect
 
+from fleet2mqtt.alarms.maintenance import Selector, new_window
 from fleet2mqtt.alarms.manager import Operator
 from fleet2mqtt.devices.model import Severity, UpdateOrigin
+from fleet2mqtt.devices.selection import Rule
 from fleet2mqtt.web.stream import Streams
 from tests.homeassistant.browser import ARGUMENTS, chromium
 from tests.sample_alarms import alarm
@@ -71,6 +73,19 @@ async def with_alarms(parts: Bench, vendor: Vendor) -> None:
     await parts.alarms.acknowledge(await parts.alarms.find(event="hq:2"), Operator(name="Li Wei"))
     later = datetime.now(UTC) + timedelta(hours=2)
     await parts.alarms.shelve(await parts.alarms.find(event="hq:3"), later, Operator(name="Ana"))
+    now, day = datetime.now(UTC), timedelta(days=1)
+    branches = Selector(rule=Rule(name="Branch 1*"))
+    for each in (
+        new_window(selector=Selector(device="hq_0001"), start=now, end=None, operator="Li Wei", text="new cables"),
+        new_window(
+            selector=branches,
+            start=now + day,
+            end=now + 2 * day,
+            recurrence="FREQ=WEEKLY;BYDAY=SA",
+            time_zone="Asia/Shanghai",
+        ),
+    ):
+        await parts.windows.add(each)
 
 
 @asynccontextmanager
@@ -109,6 +124,7 @@ async def test_views_are_readable_and_accessible_at_each_width(tmp_path: Path, l
         "overview": ("/", "#rows tr"),
         "alarms": ("/alarms", "#alarm-rows tr"),
         "past": ("/alarms?state=past", "#alarm-rows tr"),
+        "alarm": ("/alarm?id=hq:2", "#alarm-changes tr"),
         "device": (f"/device?id={GATEWAY}", "#device-past tr"),
     }
     async with bench(tmp_path, vendor, Vendor("branch")) as parts, browser() as running:
@@ -147,6 +163,36 @@ async def test_alarms_are_filtered_by_the_url_and_follow_changes(tmp_path: Path)
             await expect(page.get_by_text("没有匹配的活动告警。")).to_be_visible()
             assert "severity=critical" in page.url
             assert "lang=zh-Hans" in page.url
+
+
+async def test_changes_of_an_alarm_and_maintenance_windows_are_shown(tmp_path: Path) -> None:
+    vendor = fleet()
+    async with bench(tmp_path, vendor, streams=Streams(interval=0.05)) as parts, browser() as running:
+        await with_alarms(parts, vendor)
+        async with opened(running, "en") as page:
+            await page.goto(url(parts, "/alarms?severity=major"))
+            windows = page.locator("#window-rows tr")
+            await expect(windows).to_have_count(2)
+            await expect(windows.first).to_contain_text("in maintenance")
+            await expect(windows.first.get_by_role("link", name="Branch 10")).to_be_visible()
+            await expect(windows.last).to_contain_text("FREQ=WEEKLY;BYDAY=SA · Asia/Shanghai")
+            await parts.windows.remove(next(iter(parts.windows)).id)
+            await expect(windows).to_have_count(1)
+
+            await page.get_by_role("link", name="major: line registration failed").click()
+            rows = page.locator("#alarm-changes tr")
+            await expect(rows).to_have_count(2)
+            await expect(rows.last).to_contain_text("acknowledged")
+            await expect(rows.last).to_contain_text("Li Wei")
+            await expect(page.locator("#alarm-facts")).to_contain_text("condition_major")
+            record = await parts.alarms.find(event="hq:2")
+            await parts.alarms.unacknowledge(record, Operator(name="Ana", text="not mine"))
+            await expect(rows).to_have_count(3)
+            await expect(rows.last).to_contain_text("not mine")
+            await expect(page.locator("#alarm-facts")).to_contain_text("not acknowledged")
+        async with opened(running, "zh-Hans", expected="404") as page:
+            await page.goto(url(parts, "/alarm?id=nobody"))
+            await expect(page.get_by_text("没有此告警。")).to_be_visible()
 
 
 async def test_device_is_found_opened_and_followed(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from fleet2mqtt.alarms.maintenance import MaintenanceWindows
     from fleet2mqtt.alarms.manager import AlarmManager
     from tests.broker import Broker
 
@@ -112,6 +113,7 @@ class Bench:
 
     hub: Hub
     alarms: AlarmManager
+    windows: MaintenanceWindows
     outbox: Outbox
     publisher: Publisher
     status: Status
@@ -207,6 +209,7 @@ async def bench(  # noqa: PLR0913 - what tests vary
             manager=handling.manager,
             registry=registry,
             outbox=shown_outbox or outbox,
+            windows=handling.windows,
             sources=sources or AlarmSources(),
         )
         metrics = Metrics(hub, registry, handling.manager, mqtt, status, pollers, push_receiver, commands, latency)
@@ -215,6 +218,7 @@ async def bench(  # noqa: PLR0913 - what tests vary
             yield Bench(
                 hub=hub,
                 alarms=handling.manager,
+                windows=handling.windows,
                 outbox=outbox,
                 publisher=publisher,
                 status=status,

@@ -47,7 +47,7 @@ class AlarmHandling:
         """`on_events` is called when new events are in the outbox."""
         self._sources = sources or AlarmSources()
         self._outbox = outbox
-        self._windows = windows
+        self.windows = windows
         self.manager = AlarmManager(
             outbox, registry, publisher, topics, windows, options or AlarmOptions(), self._is_unreachable, on_events
         )
@@ -100,6 +100,6 @@ class AlarmHandling:
         self.evaluator.on_removed(gone)
         ended = await self._outbox.forget(gone)
         self.manager.on_removed(gone, ended)
-        for window in await self._windows.remove_of_devices(gone):
+        for window in await self.windows.remove_of_devices(gone):
             _LOG.info("maintenance window %s is removed with its device %s", window.id, window.selector.device)
         return bool(ended)

@@ -1,23 +1,26 @@
-"""Lists of active and past alarms: the content of `/api/alarms`. An allow-list."""
+"""Lists of active and past alarms, and single ones: the content of `/api/alarms` and `/api/alarm`. An allow-list."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from fleet2mqtt.alarms.handling import AlarmSources
+from fleet2mqtt.alarms.maintenance import MaintenanceWindow, MaintenanceWindows
 from fleet2mqtt.alarms.manager import SEVERITIES, AlarmManager
 from fleet2mqtt.alarms.records import AlarmRecord
 from fleet2mqtt.alarms.texts import text_in
 from fleet2mqtt.contract.payloads import stamp
 from fleet2mqtt.devices.registry import Registry
-from fleet2mqtt.errors import OutboxError
-from fleet2mqtt.outbox import Outbox
+from fleet2mqtt.errors import CommandError, OutboxError
+from fleet2mqtt.outbox import AlarmEvent, Outbox
 from fleet2mqtt.web.parameters import Parameters
 from fleet2mqtt.web.search import Query, searchable
 
 PAGE_ROWS = 100
+MAX_WINDOWS = 100
 ACTIVE, PAST = STATES = ("active", "past")
 _READ_AT_ONCE = 500
 _MAX_READ = 20
@@ -59,6 +62,7 @@ class AlarmList:
     manager: AlarmManager
     registry: Registry
     outbox: Outbox
+    windows: MaintenanceWindows
     sources: AlarmSources = field(default_factory=AlarmSources)
     """By which the texts of conditions and rules are found in either language."""
     _texts: dict[str, tuple[Mapping[str, Any], str]] = field(default_factory=dict)
@@ -83,6 +87,20 @@ class AlarmList:
             "counts": self.manager.counts(),
             "backends": sorted({device.backend for device in self.registry.devices.values()} - {""}),
             "alarms": {"state": state, **listed},
+            "windows": self._windows(),
+        }
+
+    async def alarm(self, parameters: Parameters) -> dict[str, Any] | None:
+        """Return the alarm of the parameter `id` with its changes, None if there is none. Raises OutboxError."""
+        try:
+            record = await self.manager.find(event=parameters.text("id"))
+        except CommandError:
+            return None
+        changes = await self.outbox.changes_of(record.event)
+        return {
+            "now": stamp(),
+            "alarm": self._row(record.body(), parameters.language, record.cleared_at),
+            "changes": {"rows": [_change(event) for event in changes]},
         }
 
     def of_devices(self, ids: Iterable[str], language: str) -> list[dict[str, Any]]:
@@ -97,6 +115,22 @@ class AlarmList:
             return (await self._past(wanted, self.outbox.last_seq + 1, language, limit))["rows"]  # type: ignore[no-any-return]
         except OutboxError:
             return None
+
+    def _windows(self) -> dict[str, Any]:
+        """Return the maintenance windows, active ones first."""
+        active = {window.id for window in self.windows.active(datetime.now(UTC))}
+        listed = sorted(self.windows, key=lambda window: (window.id not in active, window.start))
+        rows = [self._window(window, active=window.id in active) for window in listed[:MAX_WINDOWS]]
+        return {"total": len(listed), "rows": rows}
+
+    def _window(self, window: MaintenanceWindow, *, active: bool) -> dict[str, Any]:
+        device = self.registry.devices.get(window.selector.device or "")
+        members = ("id", "selector", "start", "end", "recurrence", "time_zone", "operator", "text")
+        shown = window.json()
+        return {name: shown[name] for name in members} | {
+            "active": active,
+            "device_name": device.name if device is not None else None,
+        }
 
     def _active(self, wanted: _Filter, page: int, language: str) -> dict[str, Any]:
         found = [record for record in self.manager.records.values() if record.active and self._matches(record, wanted)]
@@ -177,6 +211,18 @@ class AlarmList:
             "text": text_in(self.sources, language, body),
             "ended_at": ended_at,
         }
+
+
+def _change(event: AlarmEvent) -> dict[str, Any]:
+    """Return an event of an alarm: what changed, when, and who did it."""
+    body = event.body
+    return {
+        "id": event.seq,
+        "type": body["type"],
+        "at": body.get("at") or body["raised_at"],
+        **{name: body.get(name) if event.changes_alarm else None for name in ("operator", "text", "until")},
+        "suppressed": event.suppressed,
+    }
 
 
 def _seq(record: AlarmRecord) -> int:

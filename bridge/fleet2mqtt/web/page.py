@@ -1,7 +1,7 @@
 """The web application for people and probes: the page, its content as JSON, `/healthz`, `/readyz`, `/metrics`.
 
-The page has three views: `/`, `/alarms` and `/device`. The content of each is at `/api/status`, `/api/alarms` and
-`/api/device`, and what changes of it at `…/events` (server-sent events), with the same parameters.
+The page has four views: `/`, `/alarms`, `/alarm` and `/device`. The content of each is at `/api/status`, `/api/alarms`,
+`/api/alarm` and `/api/device`, and what changes of it at `…/events` (server-sent events), with the same parameters.
 
 It is read-only: there is GET and HEAD, and nothing else. It has no authentication, so the server listens on loopback
 unless it is configured otherwise; an open one shows the fleet's names and states to everybody.
@@ -55,7 +55,7 @@ def application(  # noqa: PLR0913, PLR0917 - what is shown, and what readiness i
     """Return the web application of the option `web`."""
     pages = Pages(metrics, overview, alarms, status, mqtt, outbox, pollers, streams or Streams())
     app = web.Application()
-    for path in ("/", "/alarms", "/device"):
+    for path in ("/", "/alarms", "/alarm", "/device"):
         app.router.add_get(path, pages.page)
     app.router.add_get("/api/{view}", pages.view)
     app.router.add_get("/api/{view}/events", pages.events)
@@ -83,7 +83,12 @@ class Pages:
     ) -> None:
         self._metrics = metrics
         device = DeviceView(overview=overview, alarms=alarms)
-        self._views: Mapping[str, View] = {"status": overview.json, "alarms": alarms.json, "device": device.json}
+        self._views: Mapping[str, View] = {
+            "status": overview.json,
+            "alarms": alarms.json,
+            "alarm": alarms.alarm,
+            "device": device.json,
+        }
         self._status = status
         self._mqtt = mqtt
         self._pollers = pollers
@@ -99,14 +104,18 @@ class Pages:
         return web.Response(text=self._html[language], content_type="text/html", charset="utf-8", headers=headers)
 
     async def view(self, request: web.Request) -> web.Response:
-        """Respond with the content of a view: 400 for a parameter that is not allowed, 404 for an unknown device."""
+        """Respond with the content of a view: 400 for a parameter that is not allowed, 404 for an unknown id."""
         try:
             content = await self._view(request)(_parameters(request))
         except ParameterError as error:
             return _json(400, {"error": str(error)})
         except OutboxError as error:
             return _json(503, {"error": f"the outbox cannot be read: {error}"})
-        return _json(200, content) if content is not None else _json(404, {"error": "there is no such device"})
+        return (
+            _json(200, content)
+            if content is not None
+            else _json(404, {"error": f"there is no such {request.match_info['view']}"})
+        )
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Respond with a stream of the changes of a view; its first event has everything."""

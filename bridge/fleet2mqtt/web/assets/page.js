@@ -60,7 +60,7 @@ function value(content) {
 
 // The address: filters are parameters of it, so that it can be kept and sent to somebody.
 
-const VIEW = {alarms: "alarms", device: "device"}[location.pathname.split("/").pop()] || "status";
+const VIEW = {alarms: "alarms", alarm: "alarm", device: "device"}[location.pathname.split("/").pop()] || "status";
 const parameters = () => new URLSearchParams(location.search);
 function address(path, changes) {
   const wanted = new URLSearchParams();
@@ -71,6 +71,7 @@ function address(path, changes) {
   return path + (query ? "?" + query : "");
 }
 const deviceAddress = id => address("device", {id});
+const alarmAddress = id => address("alarm", {id});
 function changed(changes) {
   const wanted = parameters();
   for (const [name, text] of Object.entries(changes)) {
@@ -219,7 +220,7 @@ function alarmState(alarm) {
   return parts;
 }
 function alarmRow(alarm) {
-  const about = [make("div", alarm.text)];
+  const about = [make("div", [link(alarm.text, alarmAddress(alarm.id))])];
   const facts_ = [alarm.alarm_type || alarm.name, alarm.line ? t("line", {line: alarm.line}) : "", named("source_", alarm.source)];
   about.push(make("div", facts_.filter(fact => fact && fact !== alarm.text).join(" · "), "quiet small"));
   const device = alarm.known ? link(alarm.device_name, deviceAddress(alarm.device)) : alarm.device_name;
@@ -231,7 +232,31 @@ function alarmRow(alarm) {
     cell(alarmState(alarm)),
   ]);
 }
+const LABELS = {id: "identifier", tag: "tags", kind: "kind"};
+function windowRow(each) {
+  const selected = Object.entries(each.selector).map(([name, text]) => make("div", [
+    make("span", t(LABELS[name] || name) + " ", "quiet small"),
+    name === "device" && each.device_name ? link(each.device_name, deviceAddress(text)) : text,
+  ]));
+  const end = [make("div", each.end ? moment(each.end) : t("until_removed"))];
+  if (each.recurrence) end.push(make("div", [each.recurrence, each.time_zone].filter(Boolean).join(" · "), "quiet small"));
+  return make("tr", [
+    cell(selected),
+    cell([pill(!each.active, t(each.active ? "in_maintenance" : "planned"))], "", "state"),
+    cell(moment(each.start), t("from")),
+    cell(end, t("to")),
+    cell(each.operator || "", t("operator")),
+    cell(each.text || ""),
+  ]);
+}
+function showWindows(windows) {
+  $("windows").hidden = !windows.total;
+  const shown = windows.rows.length;
+  $("window-count").textContent = shown < windows.total ? t("of", {n: count(shown), total: count(windows.total)}) : count(shown);
+  showRows($("window-rows"), windows.rows, windowRow);
+}
 function showAlarms(view) {
+  showWindows(view.windows);
   const filter = $("backend-filter"), wanted = filter.value || parameters().get("backend") || "";
   const names = [...new Set([...view.backends, ...(wanted ? [wanted] : [])])].sort();
   if (filter.names !== names.join()) {
@@ -262,6 +287,31 @@ function showFilters() {
     Object.assign(link(`${t(name)}: ${wanted.get(name)} ✕`, changed({[name]: "", page: "", before: ""}), "chip"), {
       ariaLabel: t("remove_filter", {name: t(name), value: wanted.get(name)}),
     })));
+}
+
+// One alarm.
+
+function changeRow(change) {
+  const what = [make("div", named("type_", change.type))];
+  if (change.until) what.push(make("div", t("until", {time: moment(change.until)}), "quiet small"));
+  if (change.suppressed) what.push(make("div", t("withheld"), "quiet small"));
+  return make("tr", [
+    cell(what), cell(moment(change.at), t("time")), cell(change.operator || "", change.operator ? t("operator") : ""), cell(change.text || ""),
+  ]);
+}
+function showAlarm(view) {
+  const alarm = view.alarm;
+  document.title = `${alarm.text} · fleet2mqtt`;
+  $("alarm-text").textContent = alarm.text;
+  const device = alarm.known ? [link(alarm.device_name, deviceAddress(alarm.device))] : alarm.device_name;
+  const pairs = [
+    [t("device"), device], [t("severity"), [make("span", t(alarm.severity), alarm.severity)]], [t("since"), moment(alarm.raised_at)],
+    [t("state"), alarmState(alarm)], [t("alarm_type"), alarm.alarm_type || alarm.name], [t("source"), named("source_", alarm.source)],
+    [t("backend"), [link(alarm.backend, deviceAddress(alarm.backend))]], [t("identifier"), alarm.id],
+  ];
+  if (alarm.line) pairs.splice(1, 0, [t("line", {line: ""}).trim(), alarm.line]);
+  facts($("alarm-facts"), pairs);
+  showRows($("alarm-changes"), view.changes.rows, changeRow);
 }
 
 // One device.
@@ -311,7 +361,7 @@ function showDevice(view) {
 
 // Events of the bridge: the first has everything, each after it what has changed.
 
-const SHOW = {status: showStatus, alarms: showAlarms, device: showDevice}[VIEW];
+const SHOW = {status: showStatus, alarms: showAlarms, alarm: showAlarm, device: showDevice}[VIEW];
 let view = {}, rows = {}, source, timer, heard = Date.now(), retrying;
 
 function merge(changes) {
@@ -356,7 +406,7 @@ async function explain(query) {
   try {
     const answer = await fetch(`api/${VIEW}?${query}`, {signal: AbortSignal.timeout(SILENCE)});
     const content = await answer.json();
-    if (answer.status === 404) trouble(t("no_device"));
+    if (answer.status === 404) trouble(t(VIEW === "alarm" ? "no_alarm" : "no_device"));
     else if (!answer.ok) trouble(content.error);
     else {
       view = content;
@@ -395,7 +445,7 @@ function onInput(field, act) {
 
 $(VIEW).hidden = false;
 for (const [id, path] of [["to-status", "./"], ["to-alarms", "alarms"]]) $(id).href = address(path, {});
-if (VIEW !== "device") $("to-" + VIEW).setAttribute("aria-current", "page");
+if ($("to-" + VIEW)) $("to-" + VIEW).setAttribute("aria-current", "page");
 showLanguage();
 $("filter").value = parameters().get("filter") || "";
 onInput($("filter"), () => refine({filter: $("filter").value}));
