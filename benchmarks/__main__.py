@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import alarms, bridges, cold, command, fleet, peers, polling, publishing, push, table
+from benchmarks import alarms, bridges, cluster, cold, command, fleet, peers, polling, publishing, push, table
 from benchmarks.ground import BenchError
 from benchmarks.table import Line
 
@@ -179,6 +179,10 @@ async def _fleet(folder: Path, size: Size, _: dict[str, push.Start]) -> list[Lin
     return table.of_fleets(*await fleet.run(folder, size.fleets, size.held))
 
 
+async def _cluster(folder: Path, size: Size, _: dict[str, push.Start]) -> list[Line]:
+    return table.of_cluster(await cluster.measure(folder, size.rounds, size.seconds))
+
+
 MEASURE: dict[str, Callable[[Path, Size, dict[str, push.Start]], Awaitable[list[Line]]]] = {
     "push": _push,
     "limits": _limits,
@@ -188,6 +192,7 @@ MEASURE: dict[str, Callable[[Path, Size, dict[str, push.Start]], Awaitable[list[
     "alarms": _alarms,
     "polls": _polls,
     "fleet": _fleet,
+    "cluster": _cluster,
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import alarms, cold, command, fleet, polling, publishing, push
+from benchmarks import alarms, cluster, cold, command, fleet, polling, publishing, push
 from benchmarks.load import quantile
 from benchmarks.push import ratio
 
@@ -212,6 +212,28 @@ def of_commands(found: command.Figures) -> list[Line]:
         _within("… added by the bridge, ms p50", added[0], 5.0),
         _within("… added by the bridge, ms p99", added[1], 30.0),
     ]
+
+
+def of_cluster(found: cluster.Figures) -> list[Line]:
+    """Alarms stored a second, by engine."""
+    beside = found.sqlite
+    return [
+        Line(
+            what=f"{what} · ms p50 / p99, beside SQLite",
+            ours=_stored(ours),
+            theirs=_stored(beside),
+            ratio=ratio(ours.rate, beside.rate),
+            least=least,
+        )
+        for what, ours, least in (
+            ("alarms stored in PostgreSQL with a synchronous standby, alarms/s", found.one_node, 0.6),
+            ("… by two nodes together, alarms/s", found.two_nodes, 0.85),
+        )
+    ]
+
+
+def _stored(found: cluster.Rates) -> str:
+    return f"{median(found.rate):,.0f} · {median(found.p50):.1f} / {median(found.p99):.1f}"
 
 
 _GOALS = {

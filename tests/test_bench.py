@@ -10,7 +10,7 @@ from tests.process import ran
 
 
 async def test_measures_and_prints_one_table() -> None:
-    parts = [f"--only={part}" for part in ("push", "publishing", "commands", "alarms", "fleet")]
+    parts = [f"--only={part}" for part in ("push", "publishing", "commands", "cluster", "alarms", "fleet")]
     command = [sys.executable, "-m", "benchmarks", "--tiny", "--no-peers", "--no-write", *parts]
     ended = await ran(*command)
     assert ended.code == 0, ended.output + ended.errors
@@ -19,6 +19,7 @@ async def test_measures_and_prints_one_table() -> None:
     assert sum("push → MQTT" in line for line in lines) == 1
     assert any("beside bare paho" in line for line in lines)
     assert any("added by the bridge" in line for line in lines)
+    assert sum("alarms stored in PostgreSQL" in line for line in lines) == 1
     assert any("active alarms, ms p50" in line for line in lines)
     assert sum("min to the first value of the last" in line for line in lines) == 3
 

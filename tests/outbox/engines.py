@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fleet2mqtt.outbox.postgres import open_database
 from fleet2mqtt.outbox.sqlite import open_outbox
+from tests.sample_alarms import RAISED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,3 +40,21 @@ class PostgresStore:
     async def open(self, limits: OutboxLimits | None = None) -> AsyncIterator[Outbox]:
         async with open_database(self.dsn, limits, deadline=60) as database:
             yield await database.outbox()
+
+
+async def contents(outbox: Outbox) -> dict[str, Any]:
+    """What an outbox stores, without the times at which that was."""
+
+    def told(event: Any) -> Any:
+        return event.seq, {key: value for key, value in event.body.items() if key != "received_at"}
+
+    return {
+        "history": [told(event) for event in (await outbox.history(0, 1_000))[0]],
+        "unpublished": [event.seq for event in await outbox.unpublished(0)],
+        "active": [told(event) for event in await outbox.active_alarms()],
+        "ended": [(each.device, each.key, each.at, each.id, each.backend) for each in await outbox.ended_alarms()],
+        "last": {device: told(event) for device, event in (await outbox.last()).items()},
+        "summary": await outbox.summary(RAISED + timedelta(minutes=30)),
+        "checkpoints": [outbox.checkpoint("hq", f"d{n}") for n in range(1, 9)],
+        "figures": (outbox.depth, outbox.first_seq, outbox.last_seq),
+    }

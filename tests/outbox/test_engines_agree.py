@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +15,14 @@ from fleet2mqtt.devices.model import Severity, UpdateOrigin
 from fleet2mqtt.errors import OutboxFull
 from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from fleet2mqtt.outbox.postgres import open_database
-from tests.sample_alarms import RAISED, alarm, nameless
+from tests.outbox.engines import contents
+from tests.sample_alarms import alarm, nameless
 
 if TYPE_CHECKING:
     from fleet2mqtt.outbox.postgres import Database
     from tests.postgres import Servers
 
 LIMITS = OutboxLimits(rows=12)
-NOW = RAISED + timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,24 +67,6 @@ async def carry_out(outbox: Outbox, step: Step) -> Any:
     return [(event.seq, event.id, event.cleared) for event in stored.new], sorted(
         event.seq for event in stored.completed
     )
-
-
-async def contents(outbox: Outbox) -> dict[str, Any]:
-    """What an outbox stores, without the times at which that was."""
-
-    def told(event: Any) -> Any:
-        return event.seq, {key: value for key, value in event.body.items() if key != "received_at"}
-
-    return {
-        "history": [told(event) for event in (await outbox.history(0, 1_000))[0]],
-        "unpublished": [event.seq for event in await outbox.unpublished(0)],
-        "active": [told(event) for event in await outbox.active_alarms()],
-        "ended": [(each.device, each.key, each.at, each.id, each.backend) for each in await outbox.ended_alarms()],
-        "last": {device: told(event) for device, event in (await outbox.last()).items()},
-        "summary": await outbox.summary(NOW),
-        "checkpoints": [outbox.checkpoint("hq", f"d{n}") for n in range(1, 9)],
-        "figures": (outbox.depth, outbox.first_seq, outbox.last_seq),
-    }
 
 
 def lose_next_answer(database: Database) -> None:

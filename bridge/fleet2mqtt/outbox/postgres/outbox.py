@@ -42,6 +42,9 @@ T = TypeVar("T")
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at the figures and for new events, besides notifications."""
 
+MIN_LOOK_INTERVAL = 0.05
+"""… and between two looks for which there were notifications: a node that is busy sends hundreds a second."""
+
 # What waits for the standby, and what need not: an acknowledgement that is lost publishes an event again under its
 # number, and the derived tables go back together with how far they are.
 _WRITER = {
@@ -147,6 +150,7 @@ class Database:
         self._look_interval = min(LOOK_INTERVAL, timeout / 4)
         self._generation = 0
         self._writer_pid = 0
+        self._looked_at = 0.0
         self._outboxes: list[PostgresOutbox] = []
         self._closed = asyncio.Event()
         self.writer = Session(dsn, "writer", parameters=_WRITER, prepare=self._prepare, timeout=timeout)
@@ -292,6 +296,9 @@ class Database:
         async for notice in connection.notifies(timeout=self._look_interval):
             if notice.pid != self._writer_pid:  # what this node has added is known here
                 break
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._looked_at + MIN_LOOK_INTERVAL - loop.time())
+        self._looked_at = loop.time()
         return await read_figures(connection)
 
     def _excess(self, figures: Figures) -> int:
