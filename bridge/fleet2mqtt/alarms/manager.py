@@ -442,12 +442,16 @@ class AlarmManager:
         """Return what suppresses the alarms of a device: `maintenance:<window>`, the id of an alarm, or None."""
         if not (self._windows_now or self._unreachable or self._released):
             return None
-        chain = tuple(self._chain(id_))
-        if self._windows_now:
+        device = self._registry.devices.get(id_)
+        if not self._windows_now and device is not None and device.via == device.backend:  # as most are connected
+            ancestors = [device.backend]
+        else:
+            chain = tuple(self._chain(id_))
             window = self._windows_now.find(chain) if chain else self._windows_now.find_unknown(id_, backend)
             if window is not None:
                 return f"maintenance:{window.id}"
-        for ancestor in [device.id for device in chain[1:]] or [backend]:
+            ancestors = [above.id for above in chain[1:]] or [backend]
+        for ancestor in ancestors:
             if ancestor == id_:
                 continue
             if found := self._unreachable.get(ancestor):

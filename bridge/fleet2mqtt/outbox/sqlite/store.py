@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,9 +121,16 @@ class AlarmWriter:
         completed = tuple(event for draft in again if (event := self._complete(draft)) is not None)
         return Stored(new=tuple(draft.event(seq) for seq, draft in accepted), completed=completed)
 
+    def accept_new(self, jobs: Sequence[Sequence[EventDraft]]) -> list[Stored] | None:
+        """Number the events of several callers, each of which is known to be another; None if they do not all fit."""
+        if self._number([draft for drafts in jobs for draft in drafts]) is not None:
+            return None
+        rows = iter(self._rows)
+        return [Stored(new=tuple([draft.event(seq) for seq, draft in islice(rows, len(drafts))])) for drafts in jobs]
+
     def _number(self, drafts: Sequence[EventDraft]) -> OutboxFull | None:
         counters = self._counters
-        pending = [draft for draft in drafts if self._is_announced(draft)]
+        pending = drafts if self._limits.announce_backlog else [draft for draft in drafts if not draft.backlog]
         size = sum(len(draft.data) for draft in pending)
         if pending and (counters.depth + len(pending) > self._limits.rows or counters.size + size > self._limits.bytes):
             counters.refused += len(drafts)
@@ -206,7 +214,7 @@ class PreparedInsert:
     base: Counters
     writer: AlarmWriter
     counters: Counters
-    results: list[Any]
+    results: Sequence[Any]
 
 
 class Store:
@@ -241,8 +249,8 @@ class Store:
             return None
         counters = replace(self.counters)
         writer = AlarmWriter(self._db, counters, self._limits, {})
-        results = [writer.accept(job.drafts) for job in jobs]
-        if counters.seq - self.counters.seq < len(drafts):
+        results = writer.accept_new([job.drafts for job in jobs])
+        if results is None:
             return None
         return PreparedInsert(base=self.counters, writer=writer, counters=counters, results=results)
 
@@ -253,7 +261,7 @@ class Store:
         """
         try:
             if prepared is not None and prepared.base is self.counters and self._insert(prepared):
-                return prepared.results
+                return list(prepared.results)
             return self._transaction(jobs)
         except sqlite3.Error as error:
             if len(jobs) > 1:
