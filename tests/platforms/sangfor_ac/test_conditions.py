@@ -56,3 +56,13 @@ def test_policy_that_has_expired(expire: str | None, expected: set[str]) -> None
     policy = NetPolicy.model_validate({"policy_info": {"name": "p", "expire": expire}})
     assert raised(kind="net_policy", state={"status": "ON"}, record=policy) == expected
     assert raised(kind="net_policy", state={"status": "ON"}, record=None) == set()
+
+
+@pytest.mark.parametrize(
+    ("expire", "holds"), [("永久生效", False), ("2027-01-01", False), ("31/12", None), (None, None)]
+)
+def test_alarm_of_an_expired_policy_ends_when_it_is_extended(expire: str | None, holds: bool | None) -> None:
+    [condition] = [each for each in CONDITIONS if each.key == "policy_expired"]
+    policy = NetPolicy.model_validate({"policy_info": {"name": "p", "expire": expire}})
+    about = device(kind="net_policy", state={"status": "ON"}, record=policy)
+    assert condition.holds(about, active=True, now=NOW) is holds

@@ -18,6 +18,9 @@ def _values(device: Device, pattern: str) -> Iterator[Value]:
     return (value for key, value in device.state.items() if value is not None and fnmatchcase(key, pattern))
 
 
+NEVER = "9999-12-31T00:00:00+00:00"
+
+
 def _first_licence_end(device: Device) -> Value:
     """Return when the first update licence of a rule library ends, ISO 8601."""
     return min((value for value in _values(device, "library_*_expire") if isinstance(value, str)), default=None)
@@ -39,9 +42,13 @@ def _is_licence_expired(device: Device) -> Value:
 
 
 def _policy_end(device: Device) -> Value:
-    """Return when a policy expires, ISO 8601; None for one that does not, or that was not read since the start."""
-    if not isinstance(device.record, NetPolicy) or (end := device.record.policy_info.expires) is None:
+    """Return when a policy expires, ISO 8601, NEVER for one that does not; None where that is not known."""
+    if not isinstance(device.record, NetPolicy):  # not read since the start
         return None
+    if (end := device.record.policy_info.expires) is None:
+        # 永久生效, in the AC's language
+        text = device.record.policy_info.expire
+        return NEVER if text and not any(map(str.isdigit, text)) else None
     # A date alone is the last day.
     return iso(end + timedelta(days=1) if len(device.record.policy_info.expire or "") == len("2026-12-31") else end)
 
