@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from fleet2mqtt.errors import OutboxError
+from fleet2mqtt.outbox import OutboxLimits
 from fleet2mqtt.outbox.postgres import alarm_writer, open_database
 from fleet2mqtt.outbox.postgres.session import Session, shut_down
 from tests.postgres import Servers
@@ -86,6 +87,16 @@ async def test_other_node_is_woken(dsn: str) -> None:
         await publishing.published([event.seq])
         await wait_until(lambda: adding.depth == 0, "the other node's figures")
         assert await adding.unpublished(0) == []
+
+
+async def test_derived_tables_follow_without_being_read(dsn: str, servers: Servers) -> None:
+    name = dsn.rpartition("=")[2]
+    async with open_database(dsn, OutboxLimits(history_rows=2), deadline=60) as database:
+        outbox = await database.outbox()
+        await add(outbox, *range(5), backlog=True)
+        counted = "SELECT count(body) FROM fleet2mqtt.event HAVING (SELECT seq FROM fleet2mqtt.derivation) = 5"
+        assert await wait_until(lambda: servers.primary.execute(counted, database=name), "derived tables") == [(2,)]
+        await wait_until(lambda: outbox.first_seq == 4, "the figures")
 
 
 @pytest.fixture

@@ -44,6 +44,8 @@ LOOK_INTERVAL = 1.0
 
 MIN_LOOK_INTERVAL = 0.05
 """… and between two looks for which there were notifications: a node that is busy sends hundreds a second."""
+DERIVE_DELAY = 1.0
+"""Seconds after which new events are in the derived tables, and old ones beyond the bounds are deleted."""
 
 # What waits for the standby, and what need not: an acknowledgement that is lost publishes an event again under its
 # number, and the derived tables go back together with how far they are.
@@ -151,6 +153,7 @@ class Database:
         self._generation = 0
         self._writer_pid = 0
         self._looked_at = 0.0
+        self._derive_at: float | None = None
         self._outboxes: list[PostgresOutbox] = []
         self._closed = asyncio.Event()
         self.writer = Session(dsn, "writer", parameters=_WRITER, prepare=self._prepare, timeout=timeout)
@@ -283,6 +286,7 @@ class Database:
             generation = self._generation
             try:
                 figures = await self._watcher.run(self._wait_for_notice)
+                await self._derive()
             except OutboxError as error:
                 logger.debug("cannot look for new events: %s", error)
                 self.figures.replicated = None
@@ -301,6 +305,12 @@ class Database:
         self._looked_at = loop.time()
         return await read_figures(connection)
 
+    async def _derive(self) -> None:
+        """Bring the derived tables up to what this node has added, a second after it."""
+        if self._derive_at is not None and asyncio.get_running_loop().time() >= self._derive_at:
+            self._derive_at = None
+            await self.reader.run(lambda connection: derive(connection, self.limits))
+
     def _excess(self, figures: Figures) -> int:
         added = figures.seq - figures.derived
         return max(
@@ -313,6 +323,8 @@ class Database:
         self.full += batch.refused
         if batch.last_seq:
             self._generation += 1
+            if self._derive_at is None:
+                self._derive_at = asyncio.get_running_loop().time() + DERIVE_DELAY
             if not self.figures.depth:
                 self.figures.oldest = batch.oldest
             self.figures.seq = max(self.figures.seq, batch.last_seq)
