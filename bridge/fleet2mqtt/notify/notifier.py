@@ -18,7 +18,7 @@ from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.notify.channel import Channel, NotSent
 from fleet2mqtt.notify.state import TargetState, count_waiting
 from fleet2mqtt.notify.texts import TextIn, render
-from fleet2mqtt.outbox import Outbox
+from fleet2mqtt.outbox import AlarmEvent, Outbox
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ NAMES = ":names"
 """The checkpoint with the names of the targets, so that those of the last run are known."""
 BATCH = 500
 LONGEST_SLEEP = 15.0
+READ_INTERVAL = 0.1
+SAVE_INTERVAL = 5.0
 DISK_RETRY_DELAY = 5.0
 FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0
 GRACE = 1.0
@@ -65,6 +67,9 @@ class Target:
         self.last_error: str | None = None
         self._saved = 0
         """Number of the last message that is on disk."""
+        self._saved_at = 0.0
+        self._unsaved = False
+        """True if a change may wait until it is on disk."""
         self._taken_unsaved = False
         """True while a message that was taken is still on disk."""
         self.wake = asyncio.Event()
@@ -120,13 +125,15 @@ class Target:
             due = self.state.next_due(time.time())
             if due is not None:
                 delay = min(delay, max(0.5, due - time.time()))
+            if self._unsaved:
+                delay = min(delay, SAVE_INTERVAL)
+            await asyncio.sleep(READ_INTERVAL)  # the disk is for those who store alarms first
             await wait_for_event(self.wake, delay)
 
     async def _read_all(self) -> None:
-        changed, before = False, self.state.seq
         while True:
-            events, more = await self._outbox.history(self.state.seq, BATCH)
-            now = time.time()
+            events, more = await self._next_events()
+            now, before = time.time(), self.state.seq
             if events and events[0].seq > max(self.state.seq + 1, 1) and self._outbox.first_seq > self.state.seq + 1:
                 gone = events[0].seq - self.state.seq - 1
                 self.missed += gone
@@ -134,19 +141,33 @@ class Target:
                     "notify.%s: %d events were deleted unread: raise alarms.history_rows", self._config.name, gone
                 )
             for event in events:
-                changed |= self.state.take(event, now)
+                self.state.take(event, now)
             all_read = not events and self.state.seq >= self._outbox.last_seq
-            changed |= self.state.advance(now, all_read=all_read)
-            if changed or self.state.seq != before or self.state.number != self._saved or self._taken_unsaved:
+            self._unsaved |= self.state.advance(now, all_read=all_read) or self.state.seq != before
+            late = self._unsaved and time.monotonic() - self._saved_at >= SAVE_INTERVAL
+            if late or self.state.number != self._saved or self._taken_unsaved:
                 await self._save()
-                changed, before = False, self.state.seq
             if not more:
                 return
 
+    async def _next_events(self) -> tuple[list[AlarmEvent], bool]:
+        if self.state.seq >= self._outbox.last_seq:
+            return [], False
+        return await self._outbox.history(self.state.seq, BATCH)
+
     async def _save(self) -> None:
+        """Store the state: at once before a message is sent and after it was taken, else every SAVE_INTERVAL.
+
+        It has how far events were read, so that an older one is brought up to date by reading them again.
+        """
         number, taken = self.state.number, self.results["sent"]
-        await self._outbox.save_checkpoint(OWNER, self._config.name, self.state.dump())
-        self._saved = max(self._saved, number)
+        self._unsaved = False
+        try:
+            await self._outbox.save_checkpoint(OWNER, self._config.name, self.state.dump())
+        except OutboxError:
+            self._unsaved = True
+            raise
+        self._saved, self._saved_at = max(self._saved, number), time.monotonic()
         self._taken_unsaved &= self.results["sent"] != taken
         self._queued.set()
 

@@ -110,25 +110,22 @@ class TargetState:
             }
         ).decode()
 
-    def take(self, event: AlarmEvent, now: float) -> bool:
-        """Take the next event of the outbox; return True if that changed more than how far was read."""
+    def take(self, event: AlarmEvent, now: float) -> None:
+        """Take the next event of the outbox."""
         self.seq = event.seq
         if event.backlog:
-            return False
+            return
         key = "\n".join(alarm_id(event))
         type_ = event.body["type"]
         uncovers = type_ in {EventType.UNSHELVED, EventType.UNSUPPRESSED}
-        if event.cleared or (uncovers and event.body.get("state") == "cleared"):
-            return self._end(key, event, now)
         known = self.open.get(key)
-        if known is not None and type_ in {EventType.ACKNOWLEDGED, EventType.UNACKNOWLEDGED}:
-            after = self._config.escalate_after if known.count else self._config.delay
+        if event.cleared or (uncovers and event.body.get("state") == "cleared"):
+            self._end(key, event, now)
+        elif known is not None and type_ in {EventType.ACKNOWLEDGED, EventType.UNACKNOWLEDGED}:
+            after = self._config.escalate_after if known.count else self._config.delay or FLAPPING_WINDOW
             known.due = now + after if type_ == EventType.UNACKNOWLEDGED and after else None
-            return True
-        if (type_ != EventType.RAISED and not uncovers) or not self._wants(event, known):
-            return False
-        self._raise(key, event, now)
-        return True
+        elif (type_ == EventType.RAISED or uncovers) and self._wants(event, known):
+            self._raise(key, event, now)
 
     def _wants(self, event: AlarmEvent, known: Notified | None) -> bool:
         """Return True for an alarm that is not suppressed, not known yet, and selected."""
@@ -154,11 +151,10 @@ class TargetState:
         ):  # too many to wait for: better now than never
             self._notify(alarm, now)
 
-    def _end(self, key: str, event: AlarmEvent, now: float) -> bool:
+    def _end(self, key: str, event: AlarmEvent, now: float) -> None:
         alarm = self.open.pop(key, None)
         if alarm is not None and alarm.count:
             self._emit("cleared", alarm.body | {"cleared_at": event.body["raised_at"]}, now)
-        return alarm is not None
 
     def _notify(self, alarm: Notified, now: float) -> None:
         self._emit("reminder" if alarm.count else "raised", alarm.body, now)
