@@ -24,6 +24,11 @@ _Result = tuple[AlarmEvent, ...] | OutboxError
 """The events of an update that are new, or why it was refused."""
 
 
+def _is_of_alarms(update: Update) -> bool:
+    """Return True for an update that brings nothing but alarms."""
+    return not (update.devices or update.inventories or update.removed or update.events)
+
+
 class _Batch:
     """Updates that are accepted together: what the outbox is to store of each, and the future of its result."""
 
@@ -89,12 +94,12 @@ class Hub:
 
         If the caller is cancelled, by a reload for instance, the update is still accepted as a whole.
         """
-        if update.devices or update.inventories or update.removed or update.events:
+        if _is_of_alarms(update):
+            result = await self._join_batch(update)
+        else:
             batch = _Batch()
             self._add(batch, update)
             [result] = await run_to_end(self._accept_all(batch))
-        else:
-            result = await self._join_batch(update)
         if isinstance(result, OutboxError):
             raise result
         return result
@@ -134,7 +139,8 @@ class Hub:
                     results.append(stored)
                     continue
                 settled = not self.unsettled.get(update.backend)
-                changes.add(self._registry.accept(update, stamp(update.observed_at), settled=settled))
+                if not _is_of_alarms(update) or (settled and not self._registry.is_settled(update.backend)):
+                    changes.add(self._registry.accept(update, stamp(update.observed_at), settled=settled))
                 self._note_all(stored, changes)
                 if stored.new:
                     self._alarms.manager.on_stored(addition.managed)

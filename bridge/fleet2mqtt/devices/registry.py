@@ -187,6 +187,10 @@ class Registry:
                 return None if value is None else value == "ON"
         return device.available
 
+    def is_settled(self, backend: str) -> bool:
+        """Return True if every source of a backend has answered since the start."""
+        return backend in self._settled
+
     def is_excluded(self, id_: str) -> bool:
         """Return True for a device that the options of its backend exclude."""
         return self._selection.is_excluded(id_)
