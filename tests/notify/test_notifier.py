@@ -15,13 +15,15 @@ from fleet2mqtt.alarms.handling import AlarmSources
 from fleet2mqtt.alarms.texts import text_in as text_of
 from fleet2mqtt.config.models import Language, NotifyConfig, Secret
 from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.devices.selection import Rule
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.notify import notifier
 from fleet2mqtt.notify.notifier import NAMES, OWNER, Notifier, Target
-from fleet2mqtt.notify.state import count_waiting
-from fleet2mqtt.outbox import Outbox, open_outbox
+from fleet2mqtt.notify.state import TargetState, count_waiting
+from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from tests.receivers import Receiver, open_mailbox, open_receiver
 from tests.sample_alarms import AllActive, add
+from tests.sample_devices import device, update
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -216,3 +218,38 @@ async def test_failure_is_logged_once_and_its_end(
         "notify.duty: a notification waits: HTTP 500; trying again in 0.05 s",
         "notify.duty: notifications are taken again",
     ]
+
+
+async def test_events_that_were_deleted_unread_are_counted(
+    tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_outbox(tmp_path / "o.sqlite", OutboxLimits(history_rows=2)) as outbox:
+        await outbox.save_checkpoint(OWNER, "duty", stored_at(seq=0))
+        events = await add(outbox, *range(1, 11))
+        await outbox.published(event.seq for event in events)
+        await add(outbox, 11)  # with it, what is beyond the bound is deleted
+        await wait_until(lambda: outbox.first_seq > 1, "the deletion")
+        async with running(outbox, receiver.url) as target:
+            await wait_until(lambda: receiver.titles and outbox.last_seq == target.state.seq, "the notifications")
+            assert target.missed == outbox.first_seq - 1
+    assert f"notify.duty: {target.missed} events were deleted unread" in caplog.text
+
+
+def stored_at(seq: int) -> str:
+    """What is stored of a target that has read up to an event."""
+    state = TargetState(NotifyConfig(name="duty", url=Secret("json://a")), lambda _: True, lambda _: None)
+    state.seq = seq
+    return state.dump()
+
+
+async def test_target_is_told_of_selected_devices_and_what_is_behind_them(tmp_path: Path, receiver: Receiver) -> None:
+    registry = Registry(time.monotonic, lambda *_: ())
+    gate = device("gate", groups={"7": "Branch 7"})
+    registry.accept(update(gate, device("gate_line", via="gate", kind="line"), device("other")), "", settled=True)
+    include = NotifyConfig(name="include", url=Secret(receiver.url), include=(Rule(group="Branch*"),))
+    exclude = NotifyConfig(name="exclude", url=Secret(receiver.url), exclude=(Rule(group="Branch*"),))
+    for config, expected in ((include, {"gate", "gate_line"}), (exclude, {"other", "unknown"})):
+        async with open_outbox(tmp_path / f"{config.name}.sqlite") as outbox:
+            target = Target(config, Language.ENGLISH, outbox, registry, AllActive(), text_in)
+            selected = {id_ for id_ in ("gate", "gate_line", "other", "unknown") if target._selects(id_)}  # noqa: SLF001
+        assert selected == expected
