@@ -71,6 +71,7 @@ def test_operators_pages_are_all_there() -> None:
         "alarms.md",
         "home-assistant.md",
         "install.md",
+        "notifications.md",
         "platforms.md",
     }
 
