@@ -246,7 +246,25 @@ MESSAGES: dict[str, Schema] = {
                 "loop_lag": NUMBER,
                 "rss": COUNT,
             },
-            {"notifications": mapping(NOTIFICATIONS)},
+            {
+                "notifications": mapping(NOTIFICATIONS),
+                "nodes": mapping(record({"state": TEXT, "owner": FLAG, "draining": FLAG, "version": TEXT})),
+                "storage": record({"engine": TEXT, "durability": TEXT}),
+            },
+        ),
+    },
+    "node_health": {
+        "title": "Health of a node of a cluster",
+        **record(
+            {
+                "version": TEXT,
+                "owner": FLAG,
+                "lease_valid": FLAG,
+                "draining": FLAG,
+                "config_digest": TEXT,
+                "database": record({"connected": FLAG, "durability": TEXT}),
+                "inbox": COUNT,
+            }
         ),
     },
     "backend_health": {
@@ -321,6 +339,11 @@ def channels() -> Iterator[Channel]:
     yield Channel("bridgeInfo", topics.bridge("info"), "send", "bridge_info", "Id, version, backends.", retain=True)
     yield Channel("bridgeHealth", topics.bridge("health"), "send", "bridge_health", "Its figures.", retain=True)
     yield Channel("bridgeLogging", topics.bridge("logging"), "send", "log_line", "Warnings and errors, QoS 0.")
+    node = "{node}"
+    yield Channel(
+        "nodeState", topics.cluster_node(node, "state"), "send", "availability", "A node of a cluster.", retain=True
+    )
+    yield Channel("nodeHealth", topics.cluster_node(node, "health"), "send", "node_health", "Its figures.", retain=True)
     yield Channel("bridgeRequest", topics.bridge("request/{name}"), "receive", "bridge_request", "To the bridge.")
     yield Channel("bridgeResponse", topics.bridge("response/{name}"), "send", "response", "One for each request.")
     yield Channel(
@@ -365,6 +388,7 @@ def channels() -> Iterator[Channel]:
 
 
 PARAMETERS = {
+    "node": "Name of a node of a cluster.",
     "action": "Name of an action of the backend's platform.",
     "alarm": "Key of the alarm within its device.",
     "backend": "Name of a backend in the configuration.",

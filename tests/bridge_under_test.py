@@ -178,7 +178,7 @@ class Site:
     @asynccontextmanager
     async def bridge(self, **options: Any) -> AsyncIterator[RunningBridge]:
         """A running bridge; `hq_voip` and `branch` change these backends (None: not there), the rest is the file's."""
-        async with run_bridge(self.broker, self.folder, self._options(options)) as bridge:
+        async with run_bridge(self.broker, self.folder, self.options(options)) as bridge:
             yield bridge
 
     async def push(self, body: Any, kind: str = "event", secret: str = SECRET, **headers: str) -> tuple[int, Any, Any]:
@@ -192,7 +192,8 @@ class Site:
     async def stop_vendors(self) -> None:
         await self.vendors.aclose()
 
-    def _options(self, changes: dict[str, Any]) -> dict[str, Any]:
+    def options(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """The whole configuration with these changes."""
         push = {"secret": SECRET}
         backends: dict[str, Any] = {
             "hq_voip": {"platform": "ums", "push": push, "scan_interval": dict.fromkeys(_UMS_SOURCES, NEVER)},

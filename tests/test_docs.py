@@ -193,6 +193,7 @@ async def test_topics_published_and_documented_are_the_same(tmp_path: Path) -> N
     assert [topic for topic in sorted(seen) if not any(each.fullmatch(topic) for each in patterns.values())] == []
     seen.add(TOPICS.alarm_active("device", "alarm"))  # no vendor of this site reports recovery
     seen.add(TOPICS.alarm_suppressed("critical", "device"))  # nobody has anything in maintenance
+    seen.update(TOPICS.cluster_node("node", name) for name in ("state", "health"))  # one bridge is no cluster
     seen.add(TOPICS.device_event("device", "key"))  # nor has it event entities of its own
     assert [topic for topic, each in patterns.items() if not any(map(each.fullmatch, seen))] == []
     requests = answer["error"]["message"].partition("it has ")[2].split(", ")

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp.web import Application as HttpApplication
 from prometheus_client import Histogram
@@ -43,11 +44,20 @@ from fleet2mqtt.web.metrics import Metrics, publish_latency
 from fleet2mqtt.web.overview import Overview
 from fleet2mqtt.web.search import DeviceIndex
 
+if TYPE_CHECKING:  # psycopg is no dependency of a bridge without a cluster
+    from fleet2mqtt.cluster.inbox import StoredPush
+    from fleet2mqtt.cluster.journal import CommandJournal
+    from fleet2mqtt.cluster.role import OwnerRole
+
 _LOG = logging.getLogger(__name__)
 
 OUTBOX = "outbox.sqlite"
 INSTANCE = "instance"
 MAX_EARLY_MESSAGES = 1000
+WILL_LEASES = 3
+"""Leases after which a unit that no node has taken over is offline."""
+FIRST_READ = 10.0
+"""Seconds that commands wait at a takeover until their backends were read."""
 GRACE = 1.5
 """Seconds that commands in progress and the last replies get when the bridge is stopped."""
 
@@ -106,8 +116,8 @@ async def _run_once(  # noqa: PLR0913, PLR0917 - as run
     embedded_port: int,
 ) -> None:
     async with AsyncExitStack() as stack:
-        stack.enter_context(_lock(config.data_dir))
-        _log_start(config)
+        stack.enter_context(lock(config.data_dir))
+        log_start(config)
         broker = config.mqtt
         if broker is None:
             port = await stack.enter_async_context(embedded_broker.broker(embedded_port))
@@ -118,17 +128,27 @@ async def _run_once(  # noqa: PLR0913, PLR0917 - as run
         await build(config, broker, storage, log, restart).run(stop, reload, on_started)
 
 
-def _log_start(config: Config) -> None:
+def log_start(config: Config) -> None:
+    """Log what starts, and the warnings about its configuration."""
     backends = ", ".join(f"{name} ({each.platform})" for name, each in config.backends.items())
     _LOG.info("fleet2mqtt %s starts with %s: backends %s", __version__, config.path, backends or "none")
     for warning in config.warnings:
         _LOG.warning("%s", warning)
 
 
-def build(config: Config, broker: models.MqttConfig, storage: Storage, log: MqttLog, restart: Restart) -> Application:
+def build(  # noqa: PLR0913 - what everything is made from
+    config: Config,
+    broker: models.MqttConfig,
+    storage: Storage,
+    log: MqttLog,
+    restart: Restart,
+    *,
+    role: OwnerRole | None = None,
+) -> Application:
     """Construct the components of the bridge, dependencies first. Raises ConfigError for unusable TLS files.
 
-    There is one unit, which has all backends, and the bridge unit uses its connection.
+    There is one unit, which has all backends, and the bridge unit uses its connection. `role` is that of the owner in
+    a cluster.
     """
     outbox, instance = storage.outbox, storage.instance
     topics = Topics(config.base_topic, config.discovery.prefix)
@@ -138,9 +158,18 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
     former = storage.published_under or published_under(config)
     watched = {topics.state, topics.bridge("info"), former.info_topic, config.discovery.birth_topic}
     subscriptions = [(topic, 1) for topic in (*topics.commands(), *sorted(watched))]
-    mqtt = MqttClient(mqtt_settings(broker, instance, topics), subscriptions)
+    connect = partial(mqtt_settings, instance=instance, topics=topics, cluster=config.cluster)
+    mqtt = MqttClient(connect(broker), subscriptions, role.confirm_lease if role else None)
     unit = build_unit(
-        config, storage.snapshot, outbox, mqtt, topics, active=active, rate=broker.discovery_rate, group=group
+        config,
+        storage.snapshot,
+        outbox,
+        mqtt,
+        topics,
+        active=active,
+        rate=broker.discovery_rate,
+        group=group,
+        taken_over=role is not None,
     )
     bridge_unit = build_bridge_unit(
         config,
@@ -152,8 +181,9 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         instance=instance,
         formerly_published=storage.published_under,
         observe_latency=latency.observe,
+        cluster_health=role.health if role else dict,
     )
-    push = ReplaceableServer("push", lambda: unit.push_receiver.respond)
+    push = role.push if role else ReplaceableServer("push", lambda: unit.push_receiver.respond)
     web = ReplaceableServer("web", partial(_web_application, unit, bridge_unit, outbox, latency))
     reloader = Reloader(
         config,
@@ -164,7 +194,7 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         unit.limits,
         mqtt,
         unit.publisher,
-        partial(mqtt_settings, instance=instance, topics=topics),
+        connect,
         log,
         restart,
         bridge_unit.housekeeping.publish_info,
@@ -191,6 +221,8 @@ def build(config: Config, broker: models.MqttConfig, storage: Storage, log: Mqtt
         web=web,
         reloader=reloader,
         restart=restart,
+        role=role,
+        journal=role.journal(unit.publisher.publish_reply) if role else None,
     )
 
 
@@ -231,6 +263,9 @@ class Application:
     web: ReplaceableServer
     reloader: Reloader
     restart: Restart
+    role: OwnerRole | None
+    """None without a cluster."""
+    journal: CommandJournal | None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     early_messages: deque[Message] = field(default_factory=lambda: deque(maxlen=MAX_EARLY_MESSAGES))
     """Commands and requests that came before the base topic was claimed."""
@@ -246,7 +281,7 @@ class Application:
             self.bridge_unit.former_topics.keep_current()
             self.publisher.set_retained(self.topics.state, ONLINE)
             await self.unit.start_backends()
-            for server, where in ((self.push, self.config.push), (self.web, self.config.web)):
+            for server, where in self._servers():
                 stack.push_async_callback(server.stop)
                 await server.start(where)
             connection, loops, reloads = TaskSet(self.group), TaskSet(self.group), TaskSet(self.group)
@@ -262,6 +297,12 @@ class Application:
             await reloads.cancel()
             await self._stop(connection, loops)
 
+    def _servers(self) -> Iterator[tuple[ReplaceableServer, models.ListenConfig]]:
+        """Yield the servers that start and end with the unit, and where they listen."""
+        if self.role is None:
+            yield self.push, self.config.push
+        yield self.web, self.config.web
+
     async def _publish(self, loops: TaskSet) -> None:
         """Begin to publish and to accept commands once the base topic is claimed. Raises ConfigError if it is not."""
         try:
@@ -273,24 +314,51 @@ class Application:
         self.bridge_unit.start_delivery(loops)
         if self.mqtt.connected:
             self._announce_all()
+        if self.role is not None and self.journal is not None:
+            await self._take_over(self.role, self.journal, loops)
         while self.early_messages:
             self._receive(self.early_messages.popleft())
         await self.bridge_unit.former_topics.run()
+
+    async def _take_over(self, role: OwnerRole, journal: CommandJournal, loops: TaskSet) -> None:
+        """Go on with the pushes and commands that other nodes accepted. Raises OutboxError."""
+        loops.start(role.inbox.run(self._process_push), "push inbox")
+        loops.start(journal.run_deciding(), "journal")
+        loops.start(journal.run_cleaning(), "journal cleaning")
+        # A command for a device that was not read since would fail.
+        await wait_until(self.unit.is_tried, FIRST_READ)
+        messages, known = await journal.restore()
+        self.unit.restore_replies(known)
+        for message in messages:
+            journal.process(message, self._receive)
+        loops.start(journal.run_receiving(self._receive, self.router.refuse), "journaled commands")
+
+    async def _process_push(self, push: StoredPush) -> bool:
+        return await self.unit.push_receiver.accept_stored(push.backend, push.kind, push.body)
 
     async def _stop(self, connection: TaskSet, loops: TaskSet) -> None:
         """Accept nothing more, end what is in progress, and leave the broker in order."""
         _LOG.info("stopping")
         await self.unit.runner.stop_polls()
-        await asyncio.gather(self.push.stop(), self.web.stop())
+        await asyncio.gather(*(server.stop() for server, _ in self._servers()))
         await wait_until(self.unit.is_idle, GRACE)
         self.stopping.set()
         await self.unit.end_work(GRACE / 4)
+        if self.journal is not None:
+            await wait_until(lambda: self._is_settled, GRACE)
         await loops.cancel()
-        await self.mqtt.close(publish_will=self.bridge_unit.base_topic.claimed.is_set())
+        claimed = self.bridge_unit.base_topic.claimed.is_set()
+        # The next owner goes on with the session, and does not let anything go offline.
+        await self.mqtt.close(publish_will=claimed and (self.role is None or await self.role.is_last()))
         # Else what was acknowledged last would be published again at the next start.
         await self.bridge_unit.alarm_publisher.record_published()
         await connection.cancel()
         await self.unit.inventory.save()
+
+    @property
+    def _is_settled(self) -> bool:
+        """True if every reply is stored and published."""
+        return (self.journal is None or self.journal.idle) and self.publisher.idle
 
     def _on_message(self, message: Message) -> None:
         discovery, base_topic = self.config.discovery, self.bridge_unit.base_topic
@@ -302,14 +370,25 @@ class Application:
             if message.payload == discovery.birth_payload.encode():
                 _LOG.info("Home Assistant has started: announcing everything")
                 self.publisher.announce()
+            message.acknowledge()
         elif own:
+            message.acknowledge()
             claimed, offline = base_topic.claimed.is_set(), message.payload != ONLINE
             if message.topic == self.topics.state and offline and claimed and not self.stopping.is_set():
                 self.publisher.republish(self.topics.state)
+        elif self.journal is not None:
+            self._receive_journaled(message, self.journal)
         elif not base_topic.claimed.is_set():
             self.early_messages.append(message)
         elif not self.stopping.is_set():
             self._receive(message)
+
+    def _receive_journaled(self, message: Message, journal: CommandJournal) -> None:
+        """Store a command or request before it is acknowledged; what is left to the next owner is not."""
+        if not self.router.routes(message.topic):
+            message.acknowledge()
+        elif not self.stopping.is_set():
+            journal.receive(message)
 
     def _receive(self, message: Message) -> None:
         refusal = self.bridge_unit.base_topic.refusal()
@@ -329,9 +408,13 @@ class Application:
 
     def _on_disconnected(self, reason: str) -> None:
         _LOG.debug("disconnected: %s", reason)
+        if self.journal is not None:
+            self.journal.on_disconnected()
 
 
-def mqtt_settings(broker: models.MqttConfig, instance: str, topics: Topics) -> Settings:
+def mqtt_settings(
+    broker: models.MqttConfig, instance: str, topics: Topics, cluster: models.ClusterConfig | None = None
+) -> Settings:
     """Return what the MQTT client needs of the configuration. Raises ConfigError for TLS files that cannot be used."""
     tls = None
     if broker.tls is not None:
@@ -351,28 +434,34 @@ def mqtt_settings(broker: models.MqttConfig, instance: str, topics: Topics) -> S
         tls=tls,
         will_topic=topics.state,
         will_payload=OFFLINE,
-        will_delay=broker.will_delay,
+        will_delay=broker.will_delay if cluster is None else max(broker.will_delay, round(WILL_LEASES * cluster.ttl)),
+        acknowledge_manually=cluster is not None,
         max_payload=broker.max_payload,
     )
 
 
 @asynccontextmanager
 async def _open_storage(config: Config) -> AsyncIterator[Storage]:
-    limits = OutboxLimits(
+    async with open_outbox(config.data_dir / OUTBOX, outbox_limits(config)) as outbox:
+        snapshot = await asyncio.to_thread(inventory_file.load, config.data_dir / INVENTORY)
+        instance = await instance_id(config, outbox)
+        former = await asyncio.to_thread(load_published_under, published_under_file(config))
+        yield Storage(outbox=outbox, snapshot=snapshot, instance=instance, published_under=former)
+
+
+def outbox_limits(config: Config) -> OutboxLimits:
+    """Return the bounds of the outbox."""
+    return OutboxLimits(
         rows=config.alarms.max_rows,
         bytes=config.alarms.max_bytes,
         history_rows=config.alarms.history_rows,
         announce_backlog=config.alarms.first_run is FirstRun.TWO_DAYS,
     )
-    async with open_outbox(config.data_dir / OUTBOX, limits) as outbox:
-        snapshot = await asyncio.to_thread(inventory_file.load, config.data_dir / INVENTORY)
-        instance = await _instance_id(config.data_dir / INSTANCE, outbox)
-        former = await asyncio.to_thread(load_published_under, published_under_file(config))
-        yield Storage(outbox=outbox, snapshot=snapshot, instance=instance, published_under=former)
 
 
-async def _instance_id(path: Path, outbox: Outbox) -> str:
-    """Return the instance id. A copy stands beside the outbox, so that it survives a damaged one."""
+async def instance_id(config: Config, outbox: Outbox) -> str:
+    """Return the instance id. A copy stands in the data directory, so that it survives a damaged outbox."""
+    path = config.data_dir / INSTANCE
     instance = await outbox.setting("instance", partial(_read_instance_id, path))
     try:
         if _read_instance_id(path) != instance:
@@ -389,7 +478,7 @@ def _read_instance_id(path: Path) -> str:
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path) -> Iterator[None]:
     """Lock the data directory: two bridges with one would lose alarms. Raises ConfigError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

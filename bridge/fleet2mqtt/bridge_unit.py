@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,11 +96,12 @@ def build_bridge_unit(  # noqa: PLR0913, PLR0917 - what it reports about, and wh
     instance: str,
     formerly_published: PublishedUnder | None,
     observe_latency: Callable[[float], None],
+    cluster_health: Callable[[], Mapping[str, Any]] = dict,
 ) -> BridgeUnit:
     """Construct the components of the bridge unit, dependencies first.
 
     `formerly_published` is what the data directory says of the last run, `observe_latency` is called at each PUBACK
-    of an alarm event.
+    of an alarm event. `cluster_health` returns what a cluster adds to `bridge/health`.
     """
     manager, publisher, registry = unit.alarms.manager, unit.publisher, unit.registry
     alarm_publisher = AlarmPublisher(unit.mqtt, outbox, topics, observe_latency, publisher.is_online)
@@ -137,6 +138,7 @@ def build_bridge_unit(  # noqa: PLR0913, PLR0917 - what it reports about, and wh
         log_dropped=lambda: log.dropped,
         other_bridge=lambda: base_topic.other,
         notifications=notifier.figures,
+        cluster=cluster_health,
     )
     own_entities = bridge_entities(partial(_announce, publisher))
     return BridgeUnit(

@@ -11,6 +11,7 @@ BridgeError
 │   ├── Unconfirmed         the vendor accepted a write whose effect cannot be confirmed
 │   └── AuthenticationError credentials, whitelist or token: no retry helps until someone acts
 ├── CommandError            what a set or a request asked for cannot be tried; nothing was sent
+├── LeaseLost               another node of the cluster runs the unit now
 ├── OutboxError             the alarm is not on disk
 │   ├── OutboxFull          … because the bound is reached
 │   └── OutboxFenced        … because another node has taken the unit over
@@ -106,6 +107,10 @@ class CommandError(BridgeError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class LeaseLost(BridgeError):
+    """The unit of a cluster is another node's; nothing may be published or written for it any more."""
 
 
 class OutboxError(BridgeError):

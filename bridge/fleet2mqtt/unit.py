@@ -18,6 +18,7 @@ from fleet2mqtt.alarms.handling import AlarmHandling, AlarmSources
 from fleet2mqtt.alarms.maintenance import MaintenanceWindows
 from fleet2mqtt.alarms.manager import AlarmOptions
 from fleet2mqtt.commands.calls import CallsInProgress
+from fleet2mqtt.commands.journal import DecidedReply
 from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
 from fleet2mqtt.commands.replies import Replies
 from fleet2mqtt.config.models import BackendConfig, Config
@@ -383,6 +384,14 @@ class Unit:
         loops.start(self.inventory.run(), "inventory")
         loops.start(self.group_devices.run(), "group devices")
 
+    def restore_replies(self, known: Iterable[DecidedReply]) -> None:
+        """Remember the replies that another node published, for repeated transactions."""
+        self.replies.restore(known)
+
+    def is_tried(self) -> bool:
+        """Return True if the primary sources of each backend were polled once."""
+        return all(poller.primary_tried for poller in self.active.pollers.values())
+
     def is_idle(self) -> bool:
         """Return True if no command waits or runs, and the broker has everything that is urgent."""
         return self.commands.pending == 0 and self.publisher.idle
@@ -404,19 +413,24 @@ def build_unit(  # noqa: PLR0913 - what a unit is made for, and what it shares w
     active: ActiveBackends,
     rate: float,
     group: asyncio.TaskGroup,
+    taken_over: bool = False,
 ) -> Unit:
-    """Construct the components of a unit, dependencies first; `rate` is discovery messages a second."""
+    """Construct the components of a unit, dependencies first; `rate` is discovery messages a second.
+
+    A unit that is `taken_over` publishes nothing that another node may have published newer: no restored state, and no
+    availability of a backend that it has not tried.
+    """
     work = TaskSet(group)
     ids = Ids(dict(snapshot.assignments))
     selection = SelectionFilter(active.selection_of)
     windows = MaintenanceWindows(outbox)
     active.condition_tables[""] = ConditionTable(bridge_conditions(config.alarms.max_rows), config.alarms.conditions)
     added = added_entities(active.refresh, windows.switch, active.has_conditions)
-    registry = Registry(time.monotonic, added, selection)
+    registry = Registry(time.monotonic, added, selection, restored_is_newest=not taken_over)
     discovery = (
         Discovery(topics, config.language, __version__, active.secondary_sources) if config.discovery.enabled else None
     )
-    publisher = Publisher(mqtt, registry, discovery, topics, rate)
+    publisher = Publisher(mqtt, registry, discovery, topics, rate, publish_restored=not taken_over)
     alarm_sources = AlarmSources(tables=active.conditions_of, rules_of=active.rules_of, language=config.language)
     on_events = Signal()
     options = AlarmOptions(max_shelve=config.alarms.max_shelve, suppression_delay=config.alarms.suppression_delay)
@@ -435,7 +449,7 @@ def build_unit(  # noqa: PLR0913 - what a unit is made for, and what it shares w
         selection=selection,
         condition_options=config.alarms.conditions,
     )
-    status = BackendStatus(hub, publisher, topics)
+    status = BackendStatus(hub, publisher, topics, publish_untried=not taken_over)
     runner = BackendRunner(active, connector, hub, registry, publisher, status, topics, calls, push_receiver, group)
     return Unit(
         configs=config.backends,

@@ -15,6 +15,7 @@ from fleet2mqtt.config import yaml_reader
 from fleet2mqtt.config.loader import load, parse
 from fleet2mqtt.config.models import (
     AlarmConfig,
+    ClusterConfig,
     CommandConfig,
     Config,
     DiscoveryConfig,
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 EXAMPLE = Path(__file__).parents[2] / "fleet2mqtt.example.yaml"
-SECRETS = "mqtt_password: sesame\nproxy_authorization: Basic sesame\nums_push: sesame-sesame\nduty_url: json://a\n"
+SECRETS = (
+    "cluster_dsn: host=10.0.0.21\n"
+    "mqtt_password: sesame\nproxy_authorization: Basic sesame\nums_push: sesame-sesame\nduty_url: json://a\n"
+)
 
 
 @pytest.fixture
@@ -78,6 +82,7 @@ def test_example_contains_every_option_of_the_bridge() -> None:
         DiscoveryConfig,
         PushListenConfig,
         AlarmConfig,
+        ClusterConfig,
         CommandConfig,
         PushConfig,
     )

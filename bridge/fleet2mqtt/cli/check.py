@@ -12,14 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from fleet2mqtt.app import mqtt_settings
-from fleet2mqtt.cli.process import FAILED, OK, configure_logging, print_line
+from fleet2mqtt.cli.process import FAILED, OK, cluster_module, configure_logging, print_line
 from fleet2mqtt.config.loader import load
-from fleet2mqtt.config.models import Config
+from fleet2mqtt.config.models import ClusterConfig, Config, MqttConfig
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.selection import SelectionFilter
-from fleet2mqtt.errors import BackendError, Disconnected
+from fleet2mqtt.errors import BackendError, Disconnected, OutboxError
 from fleet2mqtt.mqtt import MqttClient
+from fleet2mqtt.mqtt.takeover import try_takeover
 from fleet2mqtt.network import authority
 from fleet2mqtt.outbox import open_outbox
 from fleet2mqtt.push import subscriber
@@ -58,6 +59,8 @@ async def open_backends(config: Config) -> AsyncIterator[dict[str, Backend]]:
 async def check(config: Config) -> list[tuple[str, str | None]]:
     """Try the broker, and each backend's primary sources and subscription; return what was tried with its problem."""
     report = [await _check_broker(config)]
+    if config.cluster is not None and config.mqtt is not None:
+        report += await _check_cluster(config, config.cluster, config.mqtt)
     async with open_backends(config) as backends:
         for backend in backends.values():
             for source in backend.sources:
@@ -95,6 +98,17 @@ async def _check_broker(config: Config) -> tuple[str, str | None]:
         return name, f"no response within {BROKER_TIMEOUT:g} s"
     except Disconnected as error:
         return name, str(error).removeprefix(f"{address}: ").removeprefix(f"{config.mqtt.host}:{config.mqtt.port}: ")
+
+
+async def _check_cluster(config: Config, cluster: ClusterConfig, broker: MqttConfig) -> list[tuple[str, str | None]]:
+    """Try what a cluster relies on: session takeover, a database that loses nothing, clocks."""
+    topics = Topics(config.base_topic, config.discovery.prefix)
+    report = [("cluster, session takeover", await try_takeover(mqtt_settings(broker, "", topics)))]
+    try:
+        report += await cluster_module("fleet2mqtt.cluster.status").check(cluster)
+    except OutboxError as error:
+        report.append(("cluster, database", str(error)))
+    return report
 
 
 async def _poll_first_page(source: Source) -> str | None:

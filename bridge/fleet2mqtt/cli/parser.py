@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fleet2mqtt import __version__
-from fleet2mqtt.cli import alarms, check, completion, demo, dump, example, init, notify, run, simulate, support
+from fleet2mqtt.cli import alarms, check, cluster, completion, demo, dump, example, init, notify, run, simulate, support
 from fleet2mqtt.cli.process import FAILED, INTERRUPTED, WRONG, use_utf8
 from fleet2mqtt.cli.translation import LANGUAGES, OPTION, Parser, Translation, choose_language
 from fleet2mqtt.config.loader import DEFAULT_FILE
@@ -77,6 +77,7 @@ def _parser(translate: Translation) -> Parser:
     _add_support(commands)
     _add_alarms(commands)
     _add_notify(commands)
+    _add_cluster(commands)
     _add_demo(commands)
     _add_simulate(commands)
     _add_completion(commands, parser)
@@ -210,6 +211,23 @@ def _add_notify(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_config(parser)
     _add_log(parser, "warning")
     parser.set_defaults(run=notify.run)
+
+
+def _add_cluster(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = commands.add_parser("cluster", help="manage a cluster", description="Manage the nodes of a cluster.")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    status = actions.add_parser("status", help="list the nodes", description="Print a line for each node.")
+    _add_config(status)
+    status.set_defaults(run=cluster.status)
+    drain = actions.add_parser(
+        "drain",
+        help="have a node hand over what it owns",
+        description="Have a node hand over what it owns. It goes on accepting pushes, and owns nothing until it is "
+        "started again, unless there is no other node.",
+    )
+    drain.add_argument("node", metavar="NODE", help="its name in the configuration")
+    _add_config(drain)
+    drain.set_defaults(run=cluster.drain)
 
 
 def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import io
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from fleet2mqtt.config.models import Config
+from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.ops import logging
 from fleet2mqtt.redaction import Redaction
 
@@ -31,6 +34,16 @@ def configure_logging(options: argparse.Namespace, config: Config) -> logging.Mq
     """Log as the options say, without the secrets of the configuration; return the handler that feeds MQTT."""
     redact = Redaction(config.secrets)
     return logging.configure(options.log_level, as_json=options.log_format == "json", redact=redact)
+
+
+def cluster_module(name: str) -> Any:
+    """Import a module of what a cluster needs. Raises ConfigError without the extra `cluster`."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise ConfigError(["cluster: needs psycopg; install it with pip install 'fleet2mqtt[cluster]'"]) from error
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -8,7 +8,7 @@ import signal
 
 from fleet2mqtt import app
 from fleet2mqtt.cli.memory import tune_memory
-from fleet2mqtt.cli.process import OK, configure_logging, stop_on_signals
+from fleet2mqtt.cli.process import OK, cluster_module, configure_logging, stop_on_signals
 from fleet2mqtt.config.loader import load
 from fleet2mqtt.ops.service_manager import service_manager
 
@@ -22,5 +22,9 @@ async def run(options: argparse.Namespace) -> int:
     log, stop, manager = configure_logging(options, config), stop_on_signals(), service_manager()
     async with asyncio.TaskGroup() as group:
         group.create_task(manager.run(stop), name="service manager")
-        await app.run(config, log, stop, reload=reload, on_started=manager.report_ready)
+        if config.cluster is None:
+            await app.run(config, log, stop, reload=reload, on_started=manager.report_ready)
+        else:
+            node = cluster_module("fleet2mqtt.node")
+            await node.run(config, log, stop, reload=reload, on_started=manager.report_ready)
     return OK

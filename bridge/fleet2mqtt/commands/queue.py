@@ -16,6 +16,7 @@ from typing import Any
 
 from fleet2mqtt.commands.calls import CallsInProgress
 from fleet2mqtt.commands.execution import CommandExecution, Write, error_detail, invalid
+from fleet2mqtt.commands.journal import JournalEntry
 from fleet2mqtt.commands.replies import Command, Outcome, Replies
 from fleet2mqtt.contract import values
 from fleet2mqtt.contract.payloads import ErrorDetail, ResultStatus
@@ -33,6 +34,9 @@ _LOG = logging.getLogger(__name__)
 StartTask = Callable[[Coroutine[Any, Any, None], str], object]
 """`start_task(work, name)` starts a task that is cancelled when the bridge is stopped."""
 
+_INTERRUPTED = ErrorDetail(
+    code="interrupted", message="the node that carried it out failed meanwhile; it is not sent again"
+)
 _NOT_SENT = Outcome(status=ResultStatus.SUPERSEDED)
 """Nothing was sent before a newer command came."""
 
@@ -101,7 +105,11 @@ class CommandQueue:
         """
         groups: dict[str, list[Command]] = {}
         for number, command in enumerate(commands):
-            if not self._is_duplicate(command) and not self._end_if_late(command):
+            if self._replies.is_decided(command.entry, command.key):
+                continue
+            if command.entry is not None and command.entry.was_writing(command.key):
+                self._start_task(self._resume(command), f"resumed command of {command.device}")
+            elif not self._is_duplicate(command) and not self._end_if_late(command):
                 entity = self._entity(command)
                 groups.setdefault(entity.group if entity and entity.group else f"\x00{number}", []).append(command)
         for group in groups.values():
@@ -128,7 +136,10 @@ class CommandQueue:
 
     def _is_duplicate(self, command: Command) -> bool:
         topic = self._topics.device(command.device, "result")
-        return self._replies.is_duplicate(topic, command.key, command.transaction, command.reply_to)
+        duplicate = self._replies.is_duplicate(topic, command.key, command.transaction, command.reply_to)
+        if duplicate and command.entry is not None:
+            command.entry.end()
+        return duplicate
 
     def _end_if_late(self, command: Command) -> bool:
         """End a command that came too late already: it supersedes no other."""
@@ -158,13 +169,37 @@ class CommandQueue:
         error = ErrorDetail(code="expired", message="it waited longer than it may; nothing was sent")
         return Outcome(status=ResultStatus.EXPIRED, requested=self._requested(command), error=error)
 
+    async def _resume(self, command: Command) -> None:
+        """End a command during which its node failed: never sent again, the device alone says how it ended."""
+        outcome = Outcome(status=ResultStatus.UNCONFIRMED, requested=self._requested(command), error=_INTERRUPTED)
+        try:
+            device, entity = self._registry.devices.get(command.device), self._entity(command)
+            if device is not None and entity is not None:
+                command.deadline = asyncio.get_running_loop().time() + self._limits.confirm_timeout
+                await self._read_device(command, device)
+                value = values.validate(entity, command.value)
+                shown = self._registry.devices.get(command.device, device)
+                matches, observed = values.observed(entity, shown, value)
+                if entity.component is not Component.BUTTON:
+                    status = ResultStatus.CONFIRMED if matches else ResultStatus.UNCONFIRMED
+                    error = None if matches else _INTERRUPTED
+                    outcome = replace(outcome, status=status, observed=observed, error=error)
+        except (BackendError, OutboxError, CommandError, TimeoutError) as error:
+            _LOG.debug("%s cannot be read: %s", command.device, error)
+        except asyncio.CancelledError:
+            self._end_stopped((command,))
+            raise
+        self.end(command, outcome)
+
     def refuse(self, command: Command, error: CommandError) -> None:
         """End a command that cannot be tried."""
+        if self._replies.is_decided(command.entry, command.key):
+            return
         self.end(command, invalid(error, None))
 
     def read(self, command: Command) -> None:
         """Read the command's device now, a repeated transaction too; ends in its state and a result."""
-        if self._end_if_late(command):
+        if self._replies.is_decided(command.entry, command.key) or self._end_if_late(command):
             return
         device = self._registry.devices.get(command.device)
         if device is None:
@@ -293,6 +328,15 @@ class CommandQueue:
     async def _write(
         self, device: Device, writes: list[Write], superseded: asyncio.Event, priority: CommandPriority
     ) -> None:
+        try:
+            await _record_writing(writes)
+        except CommandError as error:
+            detail = ErrorDetail(code=error.code, message=str(error))
+            for write in writes:
+                write.outcome = Outcome(
+                    status=ResultStatus.FAILED, requested=self._requested(write.command), error=detail
+                )
+            return
         backend = self._backends.get(device.backend)
         execution = CommandExecution(self._hub, self._registry, backend, device, writes, superseded)
         started = priority.started
@@ -340,6 +384,16 @@ class CommandQueue:
 
 def _is_late(command: Command) -> bool:
     return asyncio.get_running_loop().time() >= command.deadline
+
+
+async def _record_writing(writes: Iterable[Write]) -> None:
+    """Store that the vendor is about to be called, where commands have a journal. Raises CommandError."""
+    keys: dict[JournalEntry, list[str]] = {}
+    for write in writes:
+        if write.command.entry is not None:
+            keys.setdefault(write.command.entry, []).append(write.command.key or "")
+    for entry, written in keys.items():
+        await entry.journal.record_writing(entry, written)
 
 
 def _is_press(entity: EntityDescription | None) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from fleet2mqtt.commands.journal import DecidedReply, JournalEntry, Progress
 from fleet2mqtt.contract.payloads import ErrorDetail, Reply, ResultStatus, dumps, response, stamp
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.publishing.publisher import Publisher
@@ -42,6 +44,7 @@ class Command:
     transaction: Transaction = None
     reply_to: ReplyTo | None = None
     superseded: bool = False
+    entry: JournalEntry | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,7 @@ class Request:
     transaction: Transaction = None
     reply_to: ReplyTo | None = None
     deadline: float = 0.0
+    entry: JournalEntry | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,25 @@ class Replies:
             waiters.append(reply_to)
         return True
 
+    def restore(self, known: Iterable[DecidedReply]) -> None:
+        """Remember replies that another node published."""
+        for each in known:
+            if each.transaction is not None and each.replies:
+                first = each.replies[0]
+                self._replies[each.topic, each.key, each.transaction] = (first.payload, first.short)
+
+    def is_decided(self, entry: JournalEntry | None, key: str | None) -> bool:
+        """Return True if another node stored a reply: what was not acknowledged is published again as it was."""
+        stored = entry.earlier.get(key or "") if entry else None
+        if entry is None or stored is None or stored.progress is Progress.WRITING:
+            return False
+        if stored.progress is Progress.ANSWERED or not stored.replies:
+            entry.end()
+        else:
+            reply = DecidedReply(replies=stored.replies, topic="", key=key, transaction=None)
+            entry.journal.decide(entry, key or "", reply)
+        return True
+
     def result(self, command: Command, outcome: Outcome) -> None:
         """Publish how a command ended, after its device's state."""
         payload = dumps(
@@ -112,7 +135,7 @@ class Replies:
             }
         )
         topic, payloads = self._topics.device(command.device, "result"), (payload, b"")
-        self._publish(topic, payloads, command.reply_to, command.device)
+        self._publish(topic, payloads, command.reply_to, command.device, command)
         self._remember(topic, command.key, command.transaction, payloads)
 
     def response(
@@ -121,7 +144,7 @@ class Replies:
         """Publish the response of a request; `remember` it for repetitions of its transaction."""
         payload = dumps(response(request.transaction, data, error))
         payloads = (payload, dumps(response(request.transaction, error=TOO_LARGE)))
-        self._publish(request.topic, payloads, request.reply_to, None)
+        self._publish(request.topic, payloads, request.reply_to, None, request)
         if remember:
             self._remember(request.topic, None, request.transaction, payloads)
 
@@ -135,12 +158,28 @@ class Replies:
         for reply_to in self._waiters.pop(token, ()):
             self._publish(topic, payloads, reply_to, None)
 
-    def _publish(self, topic: str, payloads: ReplyPayloads, reply_to: ReplyTo | None, device: str | None) -> None:
+    def _publish(
+        self,
+        topic: str,
+        payloads: ReplyPayloads,
+        reply_to: ReplyTo | None,
+        device: str | None,
+        asked: Command | Request | None = None,
+    ) -> None:
+        """Publish a reply; that of a command or request with a journal entry once it is stored."""
         payload, short = payloads
+        replies = []
         if reply_to is None or reply_to.topic != topic:
-            self._publisher.publish_reply(Reply(topic=topic, payload=payload, short=short, device=device))
+            replies.append(Reply(topic=topic, payload=payload, short=short, device=device))
         if reply_to is not None:
             correlation = reply_to.correlation
-            self._publisher.publish_reply(
+            replies.append(
                 Reply(topic=reply_to.topic, payload=payload, short=short, device=device, correlation=correlation)
             )
+        if asked is None or asked.entry is None:
+            for reply in replies:
+                self._publisher.publish_reply(reply)
+            return
+        key = asked.key if isinstance(asked, Command) else None
+        decided = DecidedReply(replies=tuple(replies), topic=topic, key=key, transaction=asked.transaction)
+        asked.entry.journal.decide(asked.entry, key or "", decided)

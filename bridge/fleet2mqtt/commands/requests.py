@@ -19,6 +19,9 @@ from fleet2mqtt.sdk.rate_limiter import command_priority
 
 MAX_RUNNING = 200
 """Requests that may be in progress at once."""
+_INTERRUPTED = ErrorDetail(
+    code="interrupted", message="the node that carried it out failed meanwhile; nobody knows how much of it was done"
+)
 _EXPIRED = "it waited longer than it may; nothing was done"
 
 StartTask = Callable[[Coroutine[Any, Any, None], str], object]
@@ -53,7 +56,15 @@ class RequestHandler:
 
     def submit(self, request: Request) -> None:
         """Execute a request; a repeated transaction gets its response once more."""
+        entry = request.entry
+        if self._replies.is_decided(entry, None):
+            return
+        if entry is not None and entry.was_writing(None):
+            self._replies.response(request, error=_INTERRUPTED)
+            return
         if self._replies.is_duplicate(request.topic, None, request.transaction, request.reply_to):
+            if entry is not None:
+                entry.end()
             return
         if self._running >= MAX_RUNNING:
             busy = ErrorDetail(code="busy", message=f"{MAX_RUNNING} requests are in progress already")
@@ -64,6 +75,8 @@ class RequestHandler:
 
     def refuse(self, request: Request, error: CommandError) -> None:
         """Publish why a request cannot be tried; the response of an earlier one of its transaction stays."""
+        if self._replies.is_decided(request.entry, None):
+            return
         self._replies.response(request, error=ErrorDetail(code=error.code, message=str(error)), remember=False)
 
     async def _respond(self, request: Request) -> None:
@@ -94,6 +107,8 @@ class RequestHandler:
         with command_priority() as priority, self._calls.of(request.backend or ""):
             try:
                 async with asyncio.timeout_at(request.deadline):
+                    if request.entry is not None:
+                        await request.entry.journal.record_writing(request.entry, ("",))
                     return await action.run(arguments)
             except TimeoutError:
                 if request.backend is None or priority.started:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from fleet2mqtt.commands.journal import JournalEntry
 from fleet2mqtt.commands.payloads import parse_object
 from fleet2mqtt.commands.queue import CommandLimits, CommandQueue
 from fleet2mqtt.commands.replies import Command, ReplyTo, Request, Transaction
@@ -37,6 +38,7 @@ class Envelope:
     transaction: Transaction
     deadline: float
     reply_to: ReplyTo | None
+    entry: JournalEntry | None = None
 
 
 class CommandRouter:
@@ -64,6 +66,10 @@ class CommandRouter:
             rf"{base}/(?:device/(?P<device>[^/]+)/(?:set(?:/(?P<key>[^/]+))?|(?P<get>get))"
             rf"|(?:bridge|backend/(?P<backend>[^/]+))/request/(?P<request>[^/]+))"
         )
+
+    def routes(self, topic: str) -> bool:
+        """Return True for the topic of a command or request."""
+        return self._route.fullmatch(topic) is not None
 
     def receive(self, message: Message) -> None:
         """Route a message from the broker; whatever it is, it ends in a reply or a warning."""
@@ -172,12 +178,15 @@ class CommandRouter:
 
     @staticmethod
     def _command(device: str, key: str | None, envelope: Envelope) -> Command:
+        if envelope.entry is not None:
+            envelope.entry.begin()
         return Command(
             device=device,
             key=key,
             deadline=envelope.deadline,
             transaction=envelope.transaction,
             reply_to=envelope.reply_to,
+            entry=envelope.entry,
         )
 
     def _route_request(self, backend: str | None, name: str, message: Message) -> None:
@@ -192,6 +201,8 @@ class CommandRouter:
         self._requests.submit(replace(request, deadline=0.0) if message.stale else request)
 
     def _make_request(self, backend: str | None, name: str, envelope: Envelope) -> Request:
+        if envelope.entry is not None:
+            envelope.entry.begin()
         base = self._topics.bridge("response") if backend is None else self._topics.backend(backend, "response")
         return Request(
             topic=f"{base}/{name}",
@@ -200,6 +211,7 @@ class CommandRouter:
             deadline=envelope.deadline,
             transaction=envelope.transaction,
             reply_to=envelope.reply_to,
+            entry=envelope.entry,
         )
 
     def _envelope_of_refused(self, message: Message) -> Envelope:
@@ -216,8 +228,11 @@ class CommandRouter:
         if not _is_transaction(transaction):
             message_ = f"transaction: expected a text of at most {MAX_TRANSACTION} characters, or a whole number"
             raise CommandError("malformed", message_)
-        deadline = asyncio.get_running_loop().time() + min(self._limits.max_age, _seconds_left(body.get("expires_at")))
-        return Envelope(transaction=transaction, deadline=deadline, reply_to=self._reply_to(message))
+        entry: JournalEntry | None = message.entry
+        age = entry.age if entry else 0.0
+        left = min(self._limits.max_age - age, _seconds_left(body.get("expires_at")))
+        deadline = asyncio.get_running_loop().time() + left
+        return Envelope(transaction=transaction, deadline=deadline, reply_to=self._reply_to(message), entry=entry)
 
     def _reply_to(self, message: Message) -> ReplyTo | None:
         """Return MQTT 5's response topic, unless it is one of commands, requests or discovery."""

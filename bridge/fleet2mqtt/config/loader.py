@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from fleet2mqtt.config.models import (
     WEB,
     AlarmConfig,
     BackendConfig,
+    ClusterConfig,
     CommandConfig,
     Config,
     DiscoveryConfig,
@@ -57,6 +59,9 @@ BACKEND_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,23}")
 BACKEND_NAME_EXPECTED = "expected a name of a-z 0-9 _ -, 24 at most, the first no _ or -; and not bridge"
 _BACKENDS = "expected a mapping, a name: with platform: and url: under it"
 _PUSH_SECRET = "8 or more characters of A-Z a-z 0-9 . _ ~ -"  # noqa: S105 - describes a valid one
+_DSN = "the database: postgresql://USER:PASSWORD@HOST,HOST/DATABASE, or host=... dbname=..."
+_NODE = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+_NODE_TEXT = "a name of at most 63 characters of A-Z a-z 0-9 . _ -, the first a letter or digit"
 _port = validators.whole(0, 65_535)
 _topic = validators.matching(
     r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", "a topic of a-z A-Z 0-9 _ - with / only between its levels, no wildcard"
@@ -155,6 +160,12 @@ def _options(folder: Path, platforms: Platforms) -> dict[Any, Any]:
         vol.Optional("confirm_timeout"): validators.number(0.1, 600),
         vol.Optional("max_pending"): validators.whole(1, 100_000),
     }
+    cluster = {
+        vol.Required("dsn", msg=f"missing; expected {_DSN}"): _dsn,
+        vol.Optional("node"): validators.matching(_NODE, f"{_NODE_TEXT}"),
+        vol.Optional("ttl"): validators.number(1, 600),
+        vol.Optional("require_replication"): validators.flag,
+    }
     return {
         vol.Optional("mqtt"): _section_of(_mqtt, _mqtt_options(folder)),
         vol.Optional("base_topic"): _topic,
@@ -166,6 +177,7 @@ def _options(folder: Path, platforms: Platforms) -> dict[Any, Any]:
         vol.Optional("alarms"): _section_of(AlarmConfig, alarms),
         vol.Optional("notify"): notify_options.targets,
         vol.Optional("commands"): _section_of(CommandConfig, commands),
+        vol.Optional("cluster"): _section_of(_cluster, cluster),
         vol.Required("backends", msg=f"missing; {_BACKENDS}"): partial(_backends, folder=folder, platforms=platforms),
     }
 
@@ -208,6 +220,22 @@ def _secret(value: Any) -> Secret:
 
 def _mqtt(**values: Any) -> MqttConfig:
     return MqttConfig(**({"port": 8883 if values.get("tls") else 1883} | values))
+
+
+def _dsn(value: Any) -> Secret:
+    text = validators.text(value)
+    if not re.match(r"postgres(ql)?://|\s*\w+\s*=", text):
+        raise vol.Invalid(f"expected {_DSN}")
+    return Secret(text)
+
+
+def _cluster(**values: Any) -> ClusterConfig:
+    if "node" not in values:
+        host = socket.gethostname()
+        if not re.fullmatch(_NODE, host):
+            raise vol.Invalid(f"node: missing, and this machine's host name is not {_NODE_TEXT}")
+        values["node"] = host
+    return ClusterConfig(**values)
 
 
 def _tls(value: Any, *, folder: Path) -> TlsConfig | None:
@@ -395,10 +423,30 @@ def _contradictions(document: Document) -> Iterator[tuple[OptionPath, str]]:
     )
     if push[1] and push[1] == web[1] and (push[0] == web[0] or {push[0], web[0]} & {"0.0.0.0", "::"}):  # noqa: S104
         yield ("web", "port") if document.at(("web", "port")) else ("push", "port"), "push and web need different ports"
+    if document.at(("cluster",)) is not None:
+        yield from _cluster_contradictions(document)
     if document.at(("mqtt", "password")) is not None and document.at(("mqtt", "username")) is None:
         yield ("mqtt", "password"), "a password needs a username beside it"
     if document.at(("mqtt", "tls", "key")) is not None and document.at(("mqtt", "tls", "certificate")) is None:
         yield ("mqtt", "tls", "key"), "a key needs a certificate beside it"
+
+
+def _cluster_contradictions(document: Document) -> Iterator[tuple[OptionPath, str]]:
+    """Yield what is wrong in a cluster only."""
+    if document.at(("mqtt",)) is None:
+        yield (
+            ("cluster",),
+            "a cluster needs mqtt: with a broker that all nodes use; the embedded one is each node's own",
+        )
+    backends = document.at(("backends",))
+    names = sorted(name for name in backends if isinstance(name, str)) if isinstance(backends, dict) else []
+    for name in names:
+        for other in names:
+            if other.startswith(f"{name}_"):
+                message = (
+                    f"in a cluster no name may begin with another one and _ ({name}_): their devices' ids may collide"
+                )
+                yield ("backends", other), message
 
 
 def _valid(document: Document, path: OptionPath, validate: validators.Validator, default: Any) -> Any:

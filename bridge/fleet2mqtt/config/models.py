@@ -195,6 +195,19 @@ class CommandConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """A cluster of nodes on PostgreSQL. A node that has not renewed its lease for `ttl` seconds is taken over from.
+
+    With `require_replication` nothing is acknowledged that no synchronous standby has.
+    """
+
+    dsn: Secret
+    node: str
+    ttl: float = 10.0
+    require_replication: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PushConfig:
     """Conditions for a vendor's pushes: the secret in their URL and an address in `allow`."""
 
@@ -241,6 +254,7 @@ class Config:
     alarms: AlarmConfig = field(default_factory=AlarmConfig)
     commands: CommandConfig = field(default_factory=CommandConfig)
     notify: Mapping[str, NotifyConfig] = field(default_factory=dict)
+    cluster: ClusterConfig | None = None
     backends: Mapping[str, BackendConfig]
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -251,6 +265,8 @@ def hidden(config: Config) -> Iterator[str]:
     """Yield the texts that are secret wherever they are in a configuration."""
     if config.mqtt and config.mqtt.password:
         yield config.mqtt.password.reveal()
+    if config.cluster:
+        yield from _hidden_dsn(config.cluster.dsn.reveal())
     for target in config.notify.values():
         yield from _hidden_parts(target.url.reveal())
     for each in config.backends.values():
@@ -281,6 +297,14 @@ def _may_be_secret(part: str) -> bool:
     is_host = re.fullmatch(r"([a-z0-9-]+(\.[a-z0-9-]+)+)|[^@]+(@|%40)[a-z0-9.-]+", part)
     mixed = re.search(r"\d", part) or (part != part.lower() and not part.istitle())
     return len(part) >= _TOKEN_LENGTH and not is_host and bool(mixed)
+
+
+def _hidden_dsn(dsn: str) -> Iterator[str]:
+    """Yield the DSN of a database, and the passwords in it."""
+    yield dsn
+    for password in re.findall(r"://[^/@]*?:([^/@]*)@|\bpassword\s*=\s*('(?:[^'\\\\]|\\\\.)*'|[^\s&]+)", dsn):
+        text = "".join(password).strip("'")
+        yield from {text, unquote(text)}
 
 
 def _hidden_options(options: Mapping[str, Any]) -> Iterator[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -45,13 +45,17 @@ class ErrorDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A result or response. The state of `device` is published before it; `short` replaces a payload too large."""
+    """A result or response. The state of `device` is published before it; `short` replaces a payload too large.
+
+    `on_acknowledged` is called once the broker has it, or refuses it for good.
+    """
 
     topic: str
     payload: bytes
     short: bytes = b""
     device: str | None = None
     correlation: bytes | None = None
+    on_acknowledged: Callable[[], None] | None = field(default=None, compare=False)
 
 
 def device_event(event: DeviceEvent, observed_at: datetime) -> bytes:

@@ -23,6 +23,10 @@ class Topics:
         """Return `bridge/info`, `bridge/health` or `bridge/logging`."""
         return f"{self.base}/bridge/{name}"
 
+    def cluster_node(self, node: str, name: str) -> str:
+        """Return `state` or `health` of a node of the cluster."""
+        return f"{self.base}/bridge/node/{node}/{name}"
+
     def backend(self, backend: str, name: str) -> str:
         """Return `availability` or `health` of a backend."""
         return f"{self.base}/backend/{backend}/{name}"

@@ -28,6 +28,8 @@ _LOG = logging.getLogger(__name__)
 MISSING_INVENTORIES_BEFORE_REMOVAL = 2
 """Complete inventories in a row that must miss a device, or an entity, before it is removed."""
 
+OWN_SCOPES = frozenset(("backend",))
+"""Scopes of devices that the bridge itself makes, and no source has to read."""
 _STATE_FIELDS = frozenset(
     (
         "state",
@@ -78,11 +80,15 @@ class Registry:
         clock: Callable[[], float],
         added_entities: Callable[[Device], tuple[EntityDescription, ...]],
         selection: SelectionFilter | None = None,
+        *,
+        restored_is_newest: bool = True,
     ) -> None:
         """`added_entities` returns those that the bridge itself adds to a device; `set_values` sets their values.
 
-        `selection` decides which devices and entities are registered; without it all are.
+        `selection` decides which devices and entities are registered; without it all are. Without `restored_is_newest`
+        the first data of a device counts as changed, as another process may have published since.
         """
+        self._restored_is_newest = restored_is_newest
         self._clock = clock
         self._selection = selection or SelectionFilter(lambda _: DEFAULT)
         self._added_entities = added_entities
@@ -125,6 +131,11 @@ class Registry:
                 self._restored[device.id] = restored
         self.state_meta |= {id_: each for id_, each in state_meta.items() if id_ in self.devices}
         self.removed_components |= {id_: dict(keys) for id_, keys in removed_components.items() if id_ in self.devices}
+
+    def is_read(self, id_: str) -> bool:
+        """Return True if a device was read since the start, or is one that the bridge itself makes."""
+        device = self.devices.get(id_)
+        return id_ in self._accepted or (device is not None and device.scope in OWN_SCOPES)
 
     def accept(self, update: Update, observed_at: str, *, settled: bool = True) -> Changes:
         """Apply the devices, inventories and removals of an update; return what changed.
@@ -314,6 +325,8 @@ class Registry:
                 self._remove(id_, changes.removed)
             return
         merged = self._merge(current, device)
+        if not self._restored_is_newest and id_ not in self._accepted:
+            changes.state_changed.add(id_)
         self._accepted[id_] = device
         self._oldest_accepted_request[id_] = max(
             update.requested_at, self._oldest_accepted_request.get(id_, update.requested_at)

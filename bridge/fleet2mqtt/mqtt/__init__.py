@@ -2,6 +2,7 @@
 
 client           MqttClient: one connection after another, with back-off between them
 connection       one connection, and the protocol negotiation
+takeover         a trial of what a broker does when a client id connects twice
 subscriber       a connection to a broker of somebody else, from which a platform receives messages
 link             what stands between a connection and the network: mqtt5_link for MQTT 5, paho_link for 3.1.1
 flow_control     order and bound of messages in flight; packet size limit

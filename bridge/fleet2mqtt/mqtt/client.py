@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -113,7 +113,13 @@ class MqttClient:
     `subscriptions` are topic filters with their QoS.
     """
 
-    def __init__(self, settings: Settings, subscriptions: Sequence[tuple[str, int]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        subscriptions: Sequence[tuple[str, int]],
+        may_connect: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`may_connect` is awaited before each connection; what it raises ends `run`."""
         self.connected = False
         self.acknowledging = True
         """False while the broker fails to acknowledge messages within `ack_warning` seconds."""
@@ -121,6 +127,7 @@ class MqttClient:
         self.last_error: str | None = None
         self._settings = settings
         self._subscriptions = subscriptions
+        self._may_connect = may_connect
         self._negotiation = ProtocolNegotiation.of(settings.protocol)
         self._size_limit = PacketSizeLimit(max_payload=settings.max_payload)
         self._withheld = WithheldMessages(first=settings.withhold_first, longest=settings.withhold_longest)
@@ -296,6 +303,8 @@ class MqttClient:
     async def _connect_and_serve(
         self, on_message: Callable[[Message], None], on_connected: Callable[[], None]
     ) -> Never:
+        if self._may_connect is not None:
+            await self._may_connect()
         connection = self._new_connection(on_message)
         try:
             await connection.open()

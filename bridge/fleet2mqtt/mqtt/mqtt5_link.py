@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import mqtt5
@@ -233,6 +234,8 @@ class Mqtt5Link(asyncio.Protocol):
         )
 
     def _on_message(self, packet: mqtt5.PublishPacket) -> None:
+        acknowledge = partial(self._acknowledge, packet.packet_id)
+        manually = self._settings.acknowledge_manually
         message = Message(
             topic=packet.topic,
             payload=packet.payload,
@@ -240,10 +243,17 @@ class Mqtt5Link(asyncio.Protocol):
             qos=packet.qos,
             response_topic=packet.response_topic,
             correlation_data=packet.correlation_data,
+            packet_id=packet.packet_id,
+            duplicate=packet.duplicate,
+            acknowledge=acknowledge if manually else _acknowledged_already,
         )
         self._events.on_publish(message, packet.subscription_ids)
-        if packet.packet_id is not None:
-            self._send(mqtt5.PubAckPacket(packet.packet_id).write())
+        if not manually:
+            acknowledge()
+
+    def _acknowledge(self, packet_id: int | None) -> None:
+        if packet_id is not None and self._transport is not None and not self._transport.is_closing():
+            self._send(mqtt5.PubAckPacket(packet_id).write())
 
     def _on_malformed(self, data: bytes, error: ValueError) -> None:
         if not self._answered and data.startswith(_CONNACK_V311):
@@ -280,6 +290,10 @@ class Mqtt5Link(asyncio.Protocol):
         sent, self._sent_at_qos_0 = self._sent_at_qos_0, []
         for mid in sent:
             self._events.on_puback(mid, None)
+
+
+def _acknowledged_already() -> None:
+    """Do nothing: the link has acknowledged the message."""
 
 
 def _reason(code: enum.IntEnum) -> Reason:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +14,9 @@ class Settings:
 
     `protocol` is "5", "3.1.1" or "auto": MQTT 5 if the broker speaks it, else 3.1.1. With MQTT 5 nothing is published
     on `will_topic` if a new connection is made within `will_delay`. `inflight` is the largest number of messages in
-    flight. After `ack_warning` without a PUBACK the client is not `acknowledging`, after `ack_timeout` it reconnects.
+    flight. With `acknowledge_manually` (MQTT 5) a message received at QoS 1 is acknowledged by whoever processes it,
+    and delivered again after a reconnection until then. After `ack_warning` without a PUBACK the client is not
+    `acknowledging`, after `ack_timeout` it reconnects.
     """
 
     host: str
@@ -28,6 +32,7 @@ class Settings:
     will_delay: int = 10
     max_payload: int = 1024 * 1024
     inflight: int = 64
+    acknowledge_manually: bool = False
     ack_warning: float = 10.0
     ack_timeout: float = 30.0
     withhold_first: float = 60.0
@@ -43,6 +48,9 @@ class Settings:
 class Message:
     """A message that the broker delivered. `stale` is True if it waited at the broker for our connection (MQTT 5).
 
+    `packet_id` and `duplicate` are those of its PUBLISH packet, None and False with MQTT 3.1.1. `acknowledge` tells the
+    broker that it is processed, where the settings leave that to the receiver.
+
     With MQTT 5 `retain` is as published; with 3.1.1 it is set only on messages that were retained before we subscribed.
     """
 
@@ -53,6 +61,11 @@ class Message:
     response_topic: str | None = None
     correlation_data: bytes | None = None
     stale: bool = False
+    packet_id: int | None = field(default=None, compare=False)
+    duplicate: bool = False
+    entry: Any = field(default=None, compare=False)
+    """What whoever processes commands has stored about it."""
+    acknowledge: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
 
 
 class TlsFilesError(OSError):

@@ -18,7 +18,9 @@ MIN_INTERVAL = 1.0
 class BackendStatus:
     """Publishes `backend/<backend>/availability` at once and `backend/<backend>/health` within a second."""
 
-    def __init__(self, hub: Hub, publisher: Publisher, topics: Topics) -> None:
+    def __init__(self, hub: Hub, publisher: Publisher, topics: Topics, *, publish_untried: bool = True) -> None:
+        """Without `publish_untried` nothing is published of a backend that was not tried: another process ran it."""
+        self._publish_untried = publish_untried
         self._hub = hub
         self._publisher = publisher
         self._topics = topics
@@ -27,6 +29,8 @@ class BackendStatus:
     def on_health(self, health: BackendHealth) -> None:
         """Publish the availability of a backend whose health changed, and its health soon."""
         name = health.backend.name
+        if health.status is None and not self._publish_untried:
+            return
         self._publisher.set_retained(self._topics.backend(name, "availability"), availability(health.available))
         status = health.status
         known = {} if status is None else {BACKEND_STATUS: status}  # as before until the backend was tried

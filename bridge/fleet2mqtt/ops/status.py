@@ -37,6 +37,8 @@ class Status:
     """Returns the id of another bridge on the base topic, None without one."""
     notifications: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
     """Returns the figures of each notification target."""
+    cluster: Callable[[], Mapping[str, Any]] = dict
+    """Returns what a cluster adds to the health."""
     started_at: datetime = field(default_factory=now)
     started: float = field(default_factory=time.monotonic)
     """The start by a clock that nobody sets."""
@@ -85,6 +87,7 @@ class Status:
             "loop_lag": round(self.loop_lag, 4),
             "rss": rss(),
             **({"notifications": notifications} if notifications else {}),
+            **self.cluster(),
         }
 
     def dropped(self) -> dict[str, int]:

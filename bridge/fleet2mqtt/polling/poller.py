@@ -64,6 +64,11 @@ class Poller:
         """Set when the primary sources have been tried; the others wait for that."""
         hub.unsettled[backend.name] = {source.name for source in backend.sources}
 
+    @property
+    def primary_tried(self) -> bool:
+        """True if each primary source was polled once."""
+        return not self._untried_primary
+
     async def refresh(self, sources: tuple[str, ...] | None = None) -> dict[str, BackendError | None]:
         """Poll these sources (or all) now and wait for it; return each one's error, if any."""
         names = [name for name in self._poll_requested if sources is None or name in sources]

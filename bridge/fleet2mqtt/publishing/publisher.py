@@ -59,10 +59,22 @@ class _Publication(NamedTuple):
 class Publisher:
     """Brings the broker to the content of the registry; publishes retained messages and replies."""
 
-    def __init__(
-        self, mqtt: MqttClient, registry: Registry, discovery: Discovery | None, topics: Topics, rate: float
+    def __init__(  # noqa: PLR0913 - what is published, and how
+        self,
+        mqtt: MqttClient,
+        registry: Registry,
+        discovery: Discovery | None,
+        topics: Topics,
+        rate: float,
+        *,
+        publish_restored: bool = True,
     ) -> None:
-        """`rate` is the number of discovery messages per second; without `discovery` none is sent."""
+        """`rate` is the number of discovery messages per second; without `discovery` none is sent.
+
+        Without `publish_restored` the state of a device is published only once it has been read: what is retained
+        may be newer than what was restored.
+        """
+        self._publish_restored = publish_restored
         self._mqtt = mqtt
         self._registry = registry
         self._discovery = discovery
@@ -242,6 +254,8 @@ class Publisher:
             await self._submit(topic, payload, _Publication(_Kind.AVAILABILITY, id_))
         if discovery_facts(device) - self._discovery_facts.get(id_, frozenset()):
             self._discovery_queue.enqueue(id_, device.backend, asyncio.get_running_loop().time())
+        if not self._publish_restored and not self._registry.is_read(id_):
+            return
         values = published_values(device)
         if values.attributes or id_ in self._with_attributes:
             self._with_attributes.add(id_)
@@ -260,12 +274,16 @@ class Publisher:
         elif reply.device in self._changed_states:
             await self._publish_state(reply.device)
             self._changed_states.pop(reply.device, None)
-        done = partial(self._unacknowledged_replies.pop, id(reply), None)
+        done = partial(self._on_reply_acknowledged, reply)
         for payload in filter(None, (reply.payload, reply.short)):
             if await self._submit(
                 reply.topic, payload, publication, retain=False, correlation=reply.correlation, done=done
             ):
                 break
+
+    def _on_reply_acknowledged(self, reply: Reply) -> None:
+        if self._unacknowledged_replies.pop(id(reply), None) is not None and reply.on_acknowledged is not None:
+            reply.on_acknowledged()
 
     async def _publish_next_discovery(self) -> None:
         """Publish the next device of the discovery queue, or wait for it until something urgent comes."""

@@ -10,9 +10,10 @@ import asyncio
 import hmac
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Protocol
 from urllib.parse import unquote
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -22,7 +23,6 @@ from fleet2mqtt import redaction
 from fleet2mqtt.config.models import BackendConfig, Network, PushConfig
 from fleet2mqtt.errors import BackendError, InvalidResponse, NotReady, OutboxError, OutboxFull
 from fleet2mqtt.hub import Hub
-from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.push.http_server import CLIENT_ERRORS, IDLE_TIMEOUT
 from fleet2mqtt.sdk.api import Backend, Push
 
@@ -35,7 +35,18 @@ RETRY_AFTER = "30"
 _STORED_BODY = 64 * 1024
 """Bytes of a push that cannot be parsed: the outbox stores no more, and redacting more takes its time."""
 
+UNAVAILABLE = 503
+ProcessPush = Callable[[str, Push, bytes], Awaitable[object]]
+"""Processes the push of a backend. Raises InvalidResponse, NotReady, OutboxError."""
 Address = IPv4Address | IPv6Address
+
+
+class DeadLetterStore(Protocol):
+    """Stores pushes that cannot be parsed."""
+
+    async def add_dead_letter(self, backend: str, kind: str, error: str, body: bytes) -> int:
+        """Store one, its secrets already dropped; return its id. Raises OutboxError."""
+        ...
 
 
 class PushReceiver:
@@ -43,15 +54,21 @@ class PushReceiver:
 
     def __init__(  # noqa: PLR0913, PLR0917 - where pushes go, and who may send them
         self,
-        hub: Hub,
-        outbox: Outbox,
+        hub: Hub | None,
+        outbox: DeadLetterStore,
         backends: Mapping[str, Backend],
         configs: Mapping[str, BackendConfig],
         trusted_proxies: tuple[Network, ...] = (),
         idle_timeout: float = IDLE_TIMEOUT,
+        *,
+        process: ProcessPush | None = None,
     ) -> None:
-        """`backends` run now, `configs` are theirs; `outbox` stores dead letters."""
+        """`backends` run now, `configs` are theirs; `outbox` stores dead letters.
+
+        `process` replaces the hub, and is required without one: it stores a push for another node.
+        """
         self._hub = hub
+        self._process = process or self._accept_update
         self._outbox = outbox
         self._backends = backends
         self._configs = configs
@@ -72,6 +89,8 @@ class PushReceiver:
         """Respond to any request on the push port. Raises HTTPException."""
         path = request.rel_url.raw_path
         match [unquote(part) for part in path.split("/")] if "%" in path else path.split("/"):
+            case ["", "healthz"] if request.method in {"GET", "HEAD"}:
+                return web.Response(text="ok\n")
             # Two slashes: the URL was entered with one at its end, and the vendor's system adds its own.
             case ["", "push", backend, secret, kind] | ["", "push", backend, secret, "", kind] if kind:
                 return await self._handle(request, backend, secret, kind)
@@ -137,7 +156,7 @@ class PushReceiver:
     async def _accept(self, backend: str, push: Push, body: bytes) -> tuple[int, bytes]:
         """Accept one push; return the status and body of its response."""
         try:
-            await self._hub.accept(push.accept(body))
+            await self._process(backend, push, body)
         except InvalidResponse as error:
             return await self._add_dead_letter(backend, push, body, error)
         except NotReady as error:
@@ -156,6 +175,26 @@ class PushReceiver:
             _LOG.info("%s: pushes (%s) are accepted again", backend, push.kind)
         return (200, push.success)
 
+    async def _accept_update(self, _: str, push: Push, body: bytes) -> None:
+        assert self._hub is not None  # noqa: S101 - as __init__ says
+        await self._hub.accept(push.accept(body))
+
+    async def accept_stored(self, backend: str, kind: str, body: bytes) -> bool:
+        """Accept a push that another node has acknowledged; return False if it has to be tried again.
+
+        What no backend accepts any more becomes a dead letter.
+        """
+        push = self._find(backend, kind)
+        if push is None:
+            stored = redaction.redact(body[:_STORED_BODY].decode("utf-8", "replace")).encode()
+            try:
+                await self._outbox.add_dead_letter(backend, kind, "no backend accepts pushes of this kind", stored)
+            except OutboxError:
+                return False
+            return True
+        status, _ = await self._accept(backend, push, body)
+        return status != UNAVAILABLE
+
     def _report(self, backend: str, push: Push, outcome: str, message: str) -> None:
         """Log an outcome once, until a push of this kind is accepted again."""
         if self._reported.get((backend, push.kind)) != outcome:
@@ -168,7 +207,7 @@ class PushReceiver:
         if push is None:
             message = f"{backend} accepts no pushes of kind {kind}"
             raise InvalidResponse(message, code="no_such_push")
-        await self._hub.accept(push.accept(body))
+        await self._process(backend, push, body)
 
     def _authorize(self, sender: str | None, backend: str, secret: bytes, kind: str) -> Push | None:
         """Return the push handler, if the backend has it, the secret is right and the sender is allowed."""

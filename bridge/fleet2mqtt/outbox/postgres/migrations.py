@@ -131,7 +131,55 @@ CREATE TABLE dead_letter (
 CREATE TABLE setting (key text PRIMARY KEY, text text NOT NULL);
 """
 
-MIGRATIONS = (Migration(statements=_VERSION_1, oldest=1),)
+_VERSION_2 = """
+ALTER TABLE unit ADD COLUMN left_at timestamptz; -- when its owner was last there, once it has none
+CREATE TABLE node (
+    name text PRIMARY KEY,
+    incarnation text NOT NULL, -- of the process
+    state text NOT NULL, -- alive, dead or left
+    draining boolean NOT NULL DEFAULT false,
+    seen timestamptz NOT NULL,
+    expires timestamptz NOT NULL,
+    version text NOT NULL,
+    config_digest text NOT NULL,
+    health text NOT NULL
+) WITH (fillfactor = 50);
+CREATE TABLE document (name text PRIMARY KEY, body bytea NOT NULL);
+CREATE TABLE inbox (
+    n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    batch uuid NOT NULL, -- of the statement that added it, and its place in that
+    place bigint NOT NULL,
+    backend text NOT NULL,
+    kind text NOT NULL,
+    body bytea NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (batch, place)
+);
+CREATE TABLE command (
+    id text PRIMARY KEY,
+    n bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    topic text NOT NULL,
+    payload bytea NOT NULL,
+    response_topic text,
+    correlation bytea,
+    packet_id integer,
+    digest bytea NOT NULL,
+    received_at timestamptz NOT NULL,
+    closed boolean NOT NULL DEFAULT false
+);
+CREATE INDEX ON command (n) WHERE NOT closed;
+CREATE TABLE command_reply (
+    command text NOT NULL REFERENCES command ON DELETE CASCADE,
+    key text NOT NULL,
+    progress text NOT NULL, -- writing, decided or answered
+    topic text,
+    transaction text,
+    replies bytea,
+    PRIMARY KEY (command, key)
+);
+"""
+
+MIGRATIONS = (Migration(statements=_VERSION_1, oldest=1), Migration(statements=_VERSION_2, oldest=1))
 
 
 async def migrate(connection: AsyncConnection, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:

@@ -1,0 +1,345 @@
+"""Membership: this node's row in the database, its lease, and which node owns the unit.
+
+The database's clock decides when a lease has expired. Locally a lease lasts from before the renewal was sent, by a
+clock that goes on while the machine sleeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NoReturn
+
+import orjson
+from psycopg import AsyncConnection
+
+from fleet2mqtt.aio import wait_for_event
+from fleet2mqtt.errors import ConfigError, LeaseLost, OutboxError
+from fleet2mqtt.outbox.postgres.session import Session
+
+_LOG = logging.getLogger(__name__)
+
+UNIT = "bridge"
+"""The unit, which has all backends."""
+HEARTBEATS = 5
+"""Renewals of a lease in the time for which one is valid."""
+TWIN_LEASES = 3.0
+"""Leases that a node waits for one of its name to end, before it takes that for another one that runs."""
+
+
+def boot_time() -> float:
+    """Return the seconds since the machine was started, its sleep included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class NodeState(StrEnum):
+    """States of a node: `left` is one that ended in order, `dead` one whose lease expired."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """A node as the database has it. `age` is seconds since its last heartbeat."""
+
+    name: str
+    state: str
+    draining: bool
+    version: str
+    config_digest: str
+    age: float
+    owns: bool
+    health: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to run the unit. `gap` is seconds since the last heartbeat of the owner before, None without one."""
+
+    epoch: int
+    gap: float | None
+
+
+class Membership:
+    """This node among the others. `run` sends heartbeats; `claim` and `release` change who owns the unit."""
+
+    def __init__(  # noqa: PLR0913 - what a node is known by
+        self,
+        heartbeats: Session,
+        session: Session,
+        *,
+        node: str,
+        ttl: float,
+        version: str,
+        config_digest: str,
+        health: Callable[[], Mapping[str, Any]] = dict,
+        clock: Callable[[], float] = boot_time,
+    ) -> None:
+        """`heartbeats` renews the lease and waits for no standby; `session` does everything else."""
+        self._heartbeats = heartbeats
+        self._session = session
+        self._node = node
+        self._ttl = ttl
+        self._version = version
+        self._config_digest = config_digest
+        self._health = health
+        self._clock = clock
+        self._incarnation = secrets.token_hex(8)
+        self._lease: Lease | None = None
+        self._expires = 0.0
+        self._steady_since: float | None = None
+        """Since when each renewal came before the lease expired, None while it has expired."""
+        self.draining = False
+        """True once an operator wants this node to own nothing."""
+        self.lost = asyncio.Event()
+        """Set once the unit, or the node's row, is another's."""
+        self.changed = asyncio.Event()
+        """Set when who owns the unit may have changed."""
+
+    @property
+    def is_valid(self) -> bool:
+        """True while the lease is known not to have expired."""
+        return self._clock() < self._expires
+
+    @property
+    def lease(self) -> Lease | None:
+        """The lease of the unit, None while another node has it."""
+        return self._lease
+
+    async def join(self) -> None:
+        """Add this node, after the lease of a predecessor of its name has ended.
+
+        Raises ConfigError if another node of this name goes on, OutboxError without the database.
+        """
+        deadline = self._clock() + TWIN_LEASES * self._ttl
+        announced = False
+        while not await self._try_to_join():
+            if not announced:
+                _LOG.info("node %s waits for the lease of its predecessor to expire", self._node)
+                announced = True
+            if self._clock() > deadline:
+                message = f"cluster.node: another node is called {self._node} and is running; give each its own name"
+                raise ConfigError([message])
+            await asyncio.sleep(self._ttl / HEARTBEATS)
+        self.lost.clear()
+
+    async def _try_to_join(self) -> bool:
+        self._incarnation = secrets.token_hex(8)
+
+        async def work(connection: AsyncConnection) -> tuple[bool, float]:
+            before = self._clock()
+            cursor = await connection.execute(_JOIN, self._parameters())
+            return await cursor.fetchone() is not None, before
+
+        joined, before = await self._session.run(work)
+        if joined:
+            self._lease, self.draining = None, False
+            self._expires, self._steady_since = before + self._ttl, before
+        return joined
+
+    async def run(self) -> None:
+        """Renew the lease until cancelled or lost; `lost` is set then."""
+        while not self.lost.is_set():
+            with contextlib.suppress(OutboxError, LeaseLost):  # both are logged; without renewals the lease expires
+                await self.renew()
+            await asyncio.sleep(self._ttl / HEARTBEATS)
+
+    async def renew(self) -> None:
+        """Renew the lease, and learn whether this node still owns the unit. Raises OutboxError, LeaseLost."""
+
+        async def work(connection: AsyncConnection) -> tuple[tuple[Any, ...] | None, float]:
+            before = self._clock()
+            cursor = await connection.execute(_RENEW, self._parameters())
+            return await cursor.fetchone(), before
+
+        lease = self._lease
+        row, before = await self._heartbeats.run(work)
+        if row is None:
+            self._lose(f"node {self._node} was taken for dead")
+        draining, epoch = row
+        if before > self._expires:
+            self._steady_since = before
+        self._expires = max(self._expires, before + self._ttl)
+        if draining != self.draining:
+            self.draining = draining
+            self.changed.set()
+        if lease is not None and self._lease is lease and epoch != lease.epoch:
+            self._lose("another node has taken the unit over")
+
+    async def confirm_lease(self) -> None:
+        """Wait until the lease of the unit is renewed in the database. Raises LeaseLost if another node has it."""
+        while True:
+            try:
+                await self.renew()
+            except OutboxError:
+                await asyncio.sleep(self._ttl / HEARTBEATS / 4)
+            else:
+                if self._lease is None:
+                    self._lose("the unit is not this node's")
+                return
+
+    def _lose(self, reason: str) -> NoReturn:
+        if not self.lost.is_set():
+            _LOG.warning("the lease is lost: %s", reason)
+        self._lease = None
+        self._expires = 0.0
+        self._steady_since = None
+        self.lost.set()
+        self.changed.set()
+        raise LeaseLost(reason)
+
+    async def bury_expired(self) -> None:
+        """Take nodes whose lease has expired for dead, and the unit from them. Raises OutboxError.
+
+        After an outage of the database all leases have expired: who has not renewed its own for a whole lease does not
+        judge others.
+        """
+        if self._steady_since is None or self._clock() - self._steady_since < self._ttl:
+            return
+        rows = await self._rows(_BURY, {"node": self._node})
+        for (name,) in rows:
+            _LOG.warning("node %s has sent no heartbeat for %g s: taken for dead", name, self._ttl)
+
+    async def claim(self) -> Lease | None:
+        """Own the unit if no node does; return the lease, None without. Raises OutboxError."""
+        rows = await self._rows(_CLAIM, {**self._parameters(), "unit": UNIT})
+        if not rows:
+            return None
+        ((epoch, gap),) = rows
+        self._lease = Lease(epoch=epoch, gap=gap)
+        _LOG.info("node %s owns the unit now (epoch %d)", self._node, epoch)
+        return self._lease
+
+    async def release(self) -> None:
+        """Give the unit up, if this node owns it. Raises OutboxError."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            await self._rows(_RELEASE, {"node": self._node, "unit": UNIT, "epoch": lease.epoch})
+
+    async def leave(self) -> bool:
+        """End this node; return True if no other node is alive. Raises OutboxError."""
+        await self.release()
+        rows = await self._rows(_LEAVE, self._parameters())
+        return not rows[0][0]
+
+    async def drain(self, node: str) -> bool:
+        """Mark a node that is to own nothing; return False if there is none of this name. Raises OutboxError."""
+        return bool(await self._rows(_DRAIN, {"drained": node}))
+
+    async def nodes(self) -> list[NodeRecord]:
+        """Return all nodes, by name. Raises OutboxError."""
+        return [
+            NodeRecord(
+                name=name,
+                state=state,
+                draining=draining,
+                version=version,
+                config_digest=digest,
+                age=age,
+                owns=owns,
+                health=orjson.loads(health),
+            )
+            for name, state, draining, version, digest, age, owns, health in await self._rows(_NODES, {"unit": UNIT})
+        ]
+
+    async def wait_for_change(self) -> None:
+        """Wait until who owns the unit may have changed, a second at most."""
+        await wait_for_event(self.changed, min(1.0, self._ttl / HEARTBEATS))
+        self.changed.clear()
+
+    def _parameters(self) -> dict[str, Any]:
+        return {
+            "node": self._node,
+            "incarnation": self._incarnation,
+            "ttl": self._ttl,
+            "version": self._version,
+            "digest": self._config_digest,
+            "health": orjson.dumps(dict(self._health())).decode(),
+            "unit": UNIT,
+        }
+
+    async def _rows(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        async def work(connection: AsyncConnection) -> list[tuple[Any, ...]]:
+            return await (await connection.execute(statement.encode(), parameters)).fetchall()
+
+        return await self._session.run(work)
+
+
+_SECONDS = "interval '1 second'"
+# A node of this name whose lease is valid runs, or has just died. What the one before owned is nobody's.
+_JOIN = f"""
+WITH joined AS (
+    INSERT INTO node AS n (name, incarnation, state, seen, expires, version, config_digest, health)
+    VALUES (%(node)s, %(incarnation)s, 'alive', clock_timestamp(), clock_timestamp() + %(ttl)s * {_SECONDS},
+        %(version)s, %(digest)s, %(health)s)
+    ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, state = 'alive', seen = excluded.seen,
+        expires = excluded.expires, version = excluded.version, config_digest = excluded.config_digest,
+        health = excluded.health, draining = false
+    WHERE n.state <> 'alive' OR n.expires < clock_timestamp()
+    RETURNING name
+),
+unit_made AS (INSERT INTO unit (name) VALUES (%(unit)s) ON CONFLICT DO NOTHING),
+freed AS (
+    UPDATE unit SET owner = NULL, epoch = epoch + 1, left_at = coalesce(left_at, clock_timestamp())
+    FROM joined WHERE unit.owner = joined.name
+)
+SELECT name FROM joined
+"""  # noqa: S608 - constants of this module
+_RENEW = f"""
+UPDATE node SET seen = clock_timestamp(), expires = clock_timestamp() + %(ttl)s * {_SECONDS}, health = %(health)s
+WHERE name = %(node)s AND incarnation = %(incarnation)s AND state = 'alive'
+RETURNING draining, (SELECT epoch FROM unit WHERE unit.name = %(unit)s AND unit.owner = node.name)
+"""  # noqa: S608
+_BURY = """
+WITH dead AS (
+    UPDATE node SET state = 'dead' WHERE state = 'alive' AND expires < clock_timestamp() AND name <> %(node)s
+    RETURNING name, seen
+),
+freed AS (
+    UPDATE unit SET owner = NULL, epoch = epoch + 1, left_at = dead.seen FROM dead WHERE unit.owner = dead.name
+)
+SELECT name FROM dead
+"""
+# A node that is to be drained takes the unit only if there is no other. One that owns it already, without knowing,
+# did not get the answer to its first attempt.
+_CLAIM = """
+UPDATE unit SET owner = %(node)s, epoch = epoch + 1
+WHERE name = %(unit)s AND (owner IS NULL OR owner = %(node)s) AND EXISTS (
+    SELECT FROM node WHERE name = %(node)s AND incarnation = %(incarnation)s AND state = 'alive'
+    AND expires > clock_timestamp() AND (NOT draining OR NOT EXISTS (
+        SELECT FROM node WHERE state = 'alive' AND NOT draining AND expires > clock_timestamp()
+    ))
+)
+RETURNING epoch, extract(epoch FROM clock_timestamp() - left_at)::float8
+"""
+_RELEASE = """
+WITH released AS (
+    UPDATE unit SET owner = NULL, epoch = epoch + 1, left_at = clock_timestamp()
+    WHERE name = %(unit)s AND owner = %(node)s AND epoch = %(epoch)s RETURNING name
+)
+SELECT pg_notify('fleet2mqtt_cluster', name) FROM released
+"""
+_LEAVE = """
+WITH ended AS (
+    UPDATE node SET state = 'left', expires = clock_timestamp()
+    WHERE name = %(node)s AND incarnation = %(incarnation)s
+)
+SELECT EXISTS (SELECT FROM node WHERE name <> %(node)s AND state = 'alive' AND expires > clock_timestamp())
+"""
+_DRAIN = """
+WITH drained AS (UPDATE node SET draining = true WHERE name = %(drained)s RETURNING name)
+SELECT pg_notify('fleet2mqtt_cluster', name) FROM drained
+"""
+_NODES = """
+SELECT node.name, state, draining, version, config_digest,
+    extract(epoch FROM clock_timestamp() - seen)::float8, unit.name IS NOT NULL, health
+FROM node LEFT JOIN unit ON unit.name = %(unit)s AND unit.owner = node.name ORDER BY node.name
+"""

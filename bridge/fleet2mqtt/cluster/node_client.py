@@ -1,0 +1,64 @@
+"""A node's own connection to the broker: `bridge/node/<node>/state` and `health`, for people."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Never
+
+from fleet2mqtt.contract.payloads import OFFLINE, ONLINE, dumps
+from fleet2mqtt.contract.topics import Topics
+from fleet2mqtt.errors import MqttError
+from fleet2mqtt.mqtt import Message, MqttClient, Settings
+
+
+class NodeClient:
+    """Publishes whether a node is there, and its health. The will says when it is not."""
+
+    def __init__(self, settings: Settings, topics: Topics, node: str) -> None:
+        """`settings` are those of the unit's connection."""
+        self._state, self._health = topics.cluster_node(node, "state"), topics.cluster_node(node, "health")
+        own = replace(
+            settings,
+            client_id=f"{settings.client_id}-node-{node}",
+            will_topic=self._state,
+            will_payload=OFFLINE,
+            will_delay=0,
+            acknowledge_manually=False,
+        )
+        self._mqtt = MqttClient(own, ())
+        self._payload: bytes | None = None
+        self._changed = asyncio.Event()
+
+    async def run(self) -> Never:
+        """Stay connected until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._publish(), name="node state")
+            await self._mqtt.run(_ignore, self._changed.set, lambda _: None)
+
+    def publish_health(self, health: Mapping[str, Any]) -> None:
+        """Publish the health of the node, if it changed."""
+        payload = dumps(health)
+        if payload != self._payload:
+            self._payload = payload
+            self._changed.set()
+
+    async def close(self) -> None:
+        """Say that the node has ended, and disconnect."""
+        await self._mqtt.close()
+
+    async def _publish(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._mqtt.publish(self._state, ONLINE, retain=True)
+                if self._payload is not None:
+                    await self._mqtt.publish(self._health, self._payload, retain=True)
+            except MqttError:
+                continue  # published again on the next connection, or with the next change
+
+
+def _ignore(message: Message) -> None:
+    message.acknowledge()

@@ -1,0 +1,169 @@
+"""A cluster for tests: PostgreSQL with standbys, a broker that keeps sessions, vendors, and nodes as processes.
+
+async with open_cluster(tmp_path, servers) as cluster:
+a = await cluster.start_node("a")
+await cluster.owner("a")
+a.kill()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from aiohttp import ClientSession
+from psycopg import AsyncConnection
+
+from fleet2mqtt.outbox.postgres.migrations import SCHEMA
+from tests.bridge_under_test import SECRET, Site, open_site
+from tests.broker import HOST, free_port
+from tests.process import BRIDGE, Process, running
+from tests.waiting import PATIENCE, wait_for_answer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.postgres import Servers
+    from tests.recording import Recording
+
+TTL = 2
+
+
+@dataclass(slots=True, kw_only=True)
+class ClusterNode:
+    """A node as a process of its own, with a port for pushes."""
+
+    name: str
+    file: str
+    process: Process
+    push_port: int
+    stack: AsyncExitStack
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop it: the kernel keeps its connections."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    async def stop(self) -> None:
+        """End it in order."""
+        await self.stack.aclose()
+
+    async def push(self, body: Any, kind: str = "event", secret: str = SECRET) -> tuple[int, str]:
+        url = f"http://{HOST}:{self.push_port}/push/hq_voip/{secret}/{kind}"
+        async with ClientSession() as session, session.post(url, data=json.dumps(body).encode()) as response:
+            return response.status, await response.text()
+
+    async def healthz(self) -> int:
+        async with ClientSession() as session, session.get(f"http://{HOST}:{self.push_port}/healthz") as response:
+            return response.status
+
+    def _signal(self, number: signal.Signals) -> None:
+        os.kill(self.process.process.pid, number)
+
+
+@dataclass(slots=True, kw_only=True)
+class Cluster:
+    """What nodes share, and what passes at the broker."""
+
+    site: Site
+    dsn: str
+    folder: Path
+    seen: Recording
+    stack: AsyncExitStack
+    options: dict[str, Any] = field(default_factory=dict)
+    nodes: list[ClusterNode] = field(default_factory=list)
+
+    async def write(self, folder: str, **cluster: Any) -> str:
+        """Write the configuration of a node; return its path."""
+        directory = self.folder / folder
+        await asyncio.to_thread(directory.mkdir, exist_ok=True)
+        options = self.site.options(json.loads(json.dumps(self.options)))
+        options |= {
+            "cluster": {"dsn": self.dsn, "node": folder, "ttl": TTL} | cluster,
+            "push": {"host": HOST, "port": free_port()},
+            "web": {"host": HOST, "port": free_port()},
+        }
+        file = directory / "fleet2mqtt.yaml"
+        file.write_text(yaml.safe_dump(options))
+        return str(file)
+
+    async def start_node(self, name: str, **cluster: Any) -> ClusterNode:
+        """Start a node; return once it is in the cluster."""
+        file = await self.write(name, **cluster)
+        stack = await self.stack.enter_async_context(AsyncExitStack())
+        process = await stack.enter_async_context(running(*BRIDGE, "run", "-c", file, measured=False))
+        line = await process.says("push listens on")
+        push_port = int(line.rpartition(":")[2])
+        node = ClusterNode(name=name, file=file, process=process, push_port=push_port, stack=stack)
+        self.nodes.append(node)
+        return node
+
+    async def owner(self, *names: str) -> str:
+        """Wait until one of these nodes owns the unit; return its name."""
+
+        async def ask() -> str | None:
+            rows = await self.query("SELECT owner FROM unit")
+            return rows[0][0] if rows and rows[0][0] in names else None
+
+        return await wait_for_answer(ask, f"the unit to be owned by {names}", PATIENCE)
+
+    async def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return rows of the database."""
+        dsn = f"{self.dsn} target_session_attrs=read-write options='-c search_path={SCHEMA}'"
+        async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
+            cursor = await connection.execute(statement.encode())
+            return await cursor.fetchall() if cursor.description else []
+
+    async def request(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """Make a request to the bridge; return its response."""
+        transaction = arguments.setdefault("transaction", os.urandom(6).hex())
+        await self.site.broker.publish(f"fleet2mqtt/bridge/request/{name}", arguments)
+        message = await self.seen.wait(
+            lambda each: each.topic == f"fleet2mqtt/bridge/response/{name}" and each.json["transaction"] == transaction
+        )
+        found: dict[str, Any] = message.json
+        return found
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the alarm events that were published, each once, in the order of their first publication."""
+        found = {each.json["seq"]: each.json for each in self.seen.all("fleet2mqtt/alarm/event/#")}
+        return list(found.values())
+
+    def latest(self, topic: str) -> bytes:
+        """Return the payload that a topic had last."""
+        message = self.seen.latest(topic)
+        return message.payload if message else b""
+
+    def results(self, device: str) -> list[dict[str, Any]]:
+        return [each.json for each in self.seen.all(f"fleet2mqtt/device/{device}/result")]
+
+
+@asynccontextmanager
+async def open_cluster(folder: Path, servers: Servers, **options: Any) -> AsyncIterator[Cluster]:
+    """PostgreSQL, a broker and two vendors; nodes are started by tests."""
+    dsn = await asyncio.to_thread(servers.empty_database)
+    extra = "persistence false\nmax_queued_messages 10000\n"
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(open_site(folder, extra=extra))
+        seen = await stack.enter_async_context(site.broker.record("#"))
+        nodes = await stack.enter_async_context(AsyncExitStack())
+        cluster = Cluster(site=site, dsn=dsn, folder=folder, seen=seen, stack=nodes, options=options)
+        try:
+            yield cluster
+        except BaseException as error:
+            for node in cluster.nodes:
+                error.add_note(f"--- node {node.name}\n{node.process.output[-4000:]}")
+            raise

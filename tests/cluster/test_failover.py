@@ -1,0 +1,297 @@
+"""Failover with real parts: PostgreSQL with standbys, mosquitto, simulators, nodes that are killed or stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tests.bridge_under_test import CHANNEL, GATEWAY, MAC, SN, VOIP
+from tests.cluster.site import Cluster, ClusterNode, open_cluster
+from tests.commandline import fleet2mqtt
+from tests.postgres import Servers
+from tests.waiting import PATIENCE, wait_for_answer, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+BRIDGE_STATE = "fleet2mqtt/bridge/state"
+
+
+@asynccontextmanager
+async def pushing(cluster: Cluster, *nodes: ClusterNode) -> AsyncIterator[set[str]]:
+    """Push alarms to nodes in turn all the time; yield the ids of those that were acknowledged."""
+    acknowledged: set[str] = set()
+    ended = asyncio.Event()
+
+    async def push() -> None:
+        while not ended.is_set():
+            for node in nodes:
+                alarm = cluster.site.ums.raise_alarm(MAC, push=False)
+                try:
+                    async with asyncio.timeout(5):
+                        status, _ = await node.push(alarm)
+                except (OSError, TimeoutError):
+                    continue
+                if status == 200:
+                    acknowledged.add(f"hq_voip:{alarm['id']}")
+                await asyncio.sleep(0.02)
+
+    task = asyncio.create_task(push())
+    try:
+        yield acknowledged
+    finally:
+        ended.set()
+        await task
+
+
+async def all_published(cluster: Cluster, acknowledged: set[str]) -> None:
+    """Wait until each acknowledged alarm is published, under one number each, without a gap."""
+    await wait_until(
+        lambda: acknowledged <= {event["id"] for event in cluster.events()},
+        lambda: f"{len(acknowledged - {event['id'] for event in cluster.events()})} alarms to be published",
+        PATIENCE,
+    )
+    events = cluster.events()
+    first = events[0]["seq"]
+    assert [event["seq"] for event in events] == list(range(first, first + len(events)))
+    assert len({event["id"] for event in events}) == len(events)
+
+
+async def ready(cluster: Cluster, name: str) -> None:
+    """Wait until a node owns the unit and has read the vendors."""
+    await cluster.owner(name)
+    await cluster.seen.wait(lambda each: each.topic == BRIDGE_STATE and each.payload == b"online")
+    response = await cluster.request("refresh")
+    assert response["status"] == "ok"
+
+
+async def switch(cluster: Cluster, transaction: str, value: str) -> None:
+    await cluster.site.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", {"enable": value, "transaction": transaction})
+
+
+async def results(cluster: Cluster, count: int) -> dict[str, str]:
+    """Wait for the results of so many commands; return their status by transaction."""
+    await wait_until(
+        lambda: len({each["transaction"] for each in cluster.results(CHANNEL)}) >= count,
+        lambda: f"{count} results: {cluster.results(CHANNEL)}",
+        PATIENCE,
+    )
+    return {each["transaction"]: each["status"] for each in cluster.results(CHANNEL)}
+
+
+async def test_node_that_is_alone_owns_the_unit_and_answers(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        a = await cluster.start_node("a")
+        await ready(cluster, "a")
+        response = await cluster.request("health")
+        bridge = response["data"]["bridge"]
+        assert bridge["storage"] == {"engine": "postgresql", "durability": "replicated"}
+        assert bridge["nodes"]["a"]["owner"]
+        state = await cluster.seen.wait(lambda each: each.topic == f"fleet2mqtt/device/{VOIP}/state")
+        assert state.json
+        assert await a.healthz() == 200
+        await a.stop()
+        assert cluster.latest(BRIDGE_STATE) == b"offline"
+        assert cluster.latest("fleet2mqtt/bridge/node/a/state") == b"offline"
+
+
+async def test_killed_owner_loses_no_alarm_and_no_command(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        a = await cluster.start_node("a")
+        await ready(cluster, "a")
+        b = await cluster.start_node("b")
+        async with pushing(cluster, a, b) as acknowledged:
+            for number in range(3):
+                await switch(cluster, f"before{number}", "OFF" if number % 2 else "ON")
+            await results(cluster, 3)
+            before = len(cluster.seen.messages)
+            a.kill()
+            for number in range(5):
+                await switch(cluster, f"gap{number}", "OFF" if number % 2 else "ON")
+                await asyncio.sleep(0.2)
+            await cluster.owner("b")
+            await ready(cluster, "b")
+            statuses = await results(cluster, 8)
+        await all_published(cluster, acknowledged)
+        transactions = [each["transaction"] for each in cluster.results(CHANNEL)]
+        assert len(transactions) == len(set(transactions))
+        assert statuses["gap4"] == "confirmed", statuses
+        assert set(statuses.values()) <= {"confirmed", "superseded", "unconfirmed"}
+        after = cluster.seen.messages[before:]
+        assert not [each for each in after if each.topic == BRIDGE_STATE and each.payload == b"offline"]
+        assert not [
+            each for each in after if each.topic.startswith("fleet2mqtt/backend/") and each.payload == b"offline"
+        ]
+
+
+async def test_stopped_owner_that_goes_on_publishes_and_writes_nothing(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        a = await cluster.start_node("a")
+        await ready(cluster, "a")
+        b = await cluster.start_node("b")
+        gateways = cluster.site.gateways
+        async with pushing(cluster, b) as acknowledged:
+            a.freeze()
+            gateways.set_base(SN, alias="renamed")  # what the stopped one does not know
+            await switch(cluster, "gap", "ON")
+            await ready(cluster, "b")
+            await results(cluster, 1)
+            before = len(cluster.seen.messages)
+            a.thaw()
+            await a.process.says("the lease is lost")
+            await switch(cluster, "after", "OFF")
+            statuses = await results(cluster, 2)
+        await all_published(cluster, acknowledged)
+        assert statuses["after"] == "confirmed"
+        assert len(cluster.results(CHANNEL)) == 2
+        configs = [
+            each.json["device"]["name"]
+            for each in cluster.seen.messages[before:]
+            if each.topic == f"homeassistant/device/fleet2mqtt_{GATEWAY}/config"
+        ]
+        assert set(configs) <= {"renamed"}
+        assert (await cluster.query("SELECT owner FROM unit")) == [("b",)]
+
+
+async def test_primary_that_crashes_costs_nothing_acknowledged(tmp_path: Path) -> None:
+    with Servers() as servers:
+        async with open_cluster(tmp_path, servers) as cluster:
+            a = await cluster.start_node("a", ttl=5)
+            await ready(cluster, "a")
+            b = await cluster.start_node("b", ttl=5)
+            async with pushing(cluster, a, b) as acknowledged:
+                await wait_until(lambda: len(acknowledged) > 20, "pushes before the crash")
+                servers.primary.kill()
+                crashed = len(cluster.seen.messages)
+                await wait_for_answer(lambda: has_status(a, 503), "503 of /healthz")
+                assert (await a.push(cluster.site.ums.raise_alarm(MAC, push=False)))[0] == 503
+                await asyncio.to_thread(servers.promote, servers.standbys[0])
+                await asyncio.to_thread(servers.require, 1)
+                await wait_for_answer(lambda: has_status(a, 200), "200 of /healthz")
+                count = len(acknowledged)
+                await wait_until(lambda: len(acknowledged) > count + 20, "pushes after the promotion")
+            await all_published(cluster, acknowledged)
+            await ready(cluster, await cluster.owner("a", "b"))
+            after = cluster.seen.messages[crashed:]
+            assert not [each for each in after if each.topic == BRIDGE_STATE and each.payload == b"offline"]
+
+
+async def has_status(node: ClusterNode, status: int) -> bool:
+    return await node.healthz() == status
+
+
+async def test_broker_that_restarts_gets_everything_again(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        a = await cluster.start_node("a")
+        await ready(cluster, "a")
+        b = await cluster.start_node("b")
+        async with pushing(cluster, a, b) as acknowledged:
+            await cluster.site.broker.kill()
+            await asyncio.sleep(0.5)
+            await cluster.site.broker.start()
+            async with cluster.site.broker.record("#") as seen:
+                await seen.wait(lambda each: each.topic == f"fleet2mqtt/device/{VOIP}/state")
+                count = len(acknowledged)
+                await wait_until(lambda: len(acknowledged) > count + 10, "pushes after the restart")
+                await wait_until(
+                    lambda: max(acknowledged) in {each.json["id"] for each in seen.all("fleet2mqtt/alarm/event/#")},
+                    "the last alarm",
+                )
+        assert (await cluster.query("SELECT owner FROM unit")) == [("a",)]
+
+
+async def test_handover_in_order_shows_nothing_offline(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        a = await cluster.start_node("a")
+        await ready(cluster, "a")
+        b = await cluster.start_node("b")
+        async with pushing(cluster, b) as acknowledged:
+            before = len(cluster.seen.messages)
+            await a.stop()
+            await switch(cluster, "gap", "ON")
+            await ready(cluster, "b")
+            statuses = await results(cluster, 1)
+        await all_published(cluster, acknowledged)
+        assert statuses == {"gap": "confirmed"}
+        offline = {each.topic for each in cluster.seen.messages[before:] if each.payload == b"offline"}
+        assert {topic for topic in offline if "/device/" not in topic} == {"fleet2mqtt/bridge/node/a/state"}
+        await b.stop()
+        assert cluster.latest(BRIDGE_STATE) == b"offline"
+
+
+async def test_drained_node_hands_over_and_takes_nothing(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        a = await cluster.start_node("a")
+        await ready(cluster, "a")
+        await cluster.start_node("b")
+        ended = await fleet2mqtt("cluster", "drain", "a", "-c", a.file)
+        assert ended.code == 0, ended.errors
+        await cluster.owner("b")
+        ended = await fleet2mqtt("cluster", "status", "-c", a.file)
+        assert "a  alive, draining" in ended.output
+        assert "b  alive, owner" in ended.output
+        ended = await fleet2mqtt("check", "-c", a.file)
+        for tried in ("session takeover", "database durability", "clocks"):
+            assert f"cluster, {tried}: ok" in ended.output
+
+
+async def test_standby_answers_pushes_as_the_owner_does(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        a = await cluster.start_node("a")
+        await ready(cluster, "a")
+        b = await cluster.start_node("b")
+        alarm = cluster.site.ums.raise_alarm(MAC, push=False)
+        assert await b.push(alarm) == await a.push(alarm)
+        assert (await b.push(alarm, secret="wrong-secret"))[0] == 404
+        assert (await b.push(alarm, kind="no_such_kind"))[0] == 404
+        assert (await b.push("no object"))[0] == 400
+        assert (await b.push({"id": 1}))[0] == 200  # only the owner parses it
+        await wait_for_answer(lambda: dead_letters(cluster, 2), "two dead letters")
+        assert len(cluster.events()) == 1
+
+
+async def dead_letters(cluster: Cluster, count: int) -> bool:
+    response = await cluster.request("dead_letters")
+    return bool(response["data"]["total"] == count)
+
+
+async def test_second_node_of_a_name_is_refused(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        await cluster.start_node("a")
+        await ready(cluster, "a")
+        twin = await cluster.write("twin", node="a")
+        ended = await fleet2mqtt("run", "-c", twin)
+        assert ended.code == 2
+        assert "another node is called a and is running" in ended.errors
+
+
+async def test_database_of_another_cluster_is_refused(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        await ready(cluster, (await cluster.start_node("a")).name)
+        cluster.options["base_topic"] = "elsewhere"
+        ended = await fleet2mqtt("run", "-c", await cluster.write("b"))
+        assert ended.code == 2
+        assert "belongs to the cluster with base_topic fleet2mqtt" in ended.errors
+
+
+async def test_database_without_standby_refuses_pushes_and_shows_states(tmp_path: Path) -> None:
+    with Servers(count=2) as servers:
+        async with open_cluster(tmp_path, servers) as cluster:
+            a = await cluster.start_node("a")
+            await ready(cluster, "a")
+            epoch = await cluster.query("SELECT epoch FROM unit")
+            await asyncio.to_thread(servers.require, 0)
+            await wait_for_answer(lambda: has_durability(cluster, "local"), "health to say that nothing is replicated")
+            alarm = cluster.site.ums.raise_alarm(MAC, push=False)
+            assert (await a.push(alarm))[0] == 503
+            await asyncio.to_thread(servers.require, 1)
+            await wait_for_answer(lambda: has_durability(cluster, "replicated"), "health to say that all is replicated")
+            assert (await a.push(alarm))[0] == 200
+            assert await cluster.query("SELECT epoch FROM unit") == epoch
+
+
+async def has_durability(cluster: Cluster, durability: str) -> bool:
+    response = await cluster.request("health")
+    return bool(response["data"]["bridge"]["storage"]["durability"] == durability)
