@@ -17,6 +17,7 @@ NUMBER = r"\d+\.\d+\.\d+"
 # Each file with the text around its version number, which occurs once.
 PLACES = {
     SOURCE: re.compile(rf'^(version = ")({NUMBER})(")$', re.MULTILINE),
+    ROOT / "packaging/addon/config.yaml": re.compile(rf'^(version: ")({NUMBER})(")$', re.MULTILINE),
     ROOT / "custom_components/fleet2mqtt/manifest.json": re.compile(rf'^(  "version": ")({NUMBER})(")', re.MULTILINE),
 }
 UNRELEASED = "## [Unreleased]\n"

@@ -127,7 +127,8 @@ def version_of(root: Path) -> str:
 async def test_version_every_place_has_the_same(copy: Path) -> None:
     number = version_of(ROOT)
     manifest = json.loads(text_of(ROOT / "custom_components/fleet2mqtt/manifest.json"))
-    assert (manifest["version"], version("fleet2mqtt")) == (number, number)
+    addon = data_of(ROOT / "packaging/addon/config.yaml")
+    assert (manifest["version"], addon["version"], version("fleet2mqtt")) == (number, number, number)
     ended = await run(copy, "version")
     assert (ended.code, ended.output) == (0, f"{number}\n")
 
@@ -139,6 +140,7 @@ async def test_version_set_changes_every_place(copy: Path) -> None:
     assert (ended.code, ended.output) == (0, "99.0.0\n"), ended.errors
     assert version_of(copy) == "99.0.0"
     assert json.loads(text_of(copy / "custom_components/fleet2mqtt/manifest.json"))["version"] == "99.0.0"
+    assert data_of(copy / "packaging/addon/config.yaml")["version"] == "99.0.0"
     changelog = text_of(copy / "CHANGELOG.md")
     assert re.search(
         r"^## \[Unreleased\]\n\n## \[99\.0\.0\] - \d{4}-\d{2}-\d{2}\n\n### Fixed$", changelog, re.MULTILINE
@@ -209,12 +211,14 @@ def stand_in(path: Path, log: Path) -> None:
 async def test_release_publishes_what_was_built(copy: Path, tmp_path: Path) -> None:
     number = version_of(ROOT)
     log = tmp_path / "log"
-    stand_in(tmp_path / "bin/gh", log)
+    for program in ("buildah", "gh", "qemu-aarch64-static"):
+        stand_in(tmp_path / "bin" / program, log)
     stand_in(tmp_path / "uv/bin/uv", log)
     (tmp_path / "uv/bin/python").symlink_to(sys.executable)
     lock = copy / "requirements-uv.txt"
     (tmp_path / "uv/.made-from").write_text(f"{hashlib.sha256(lock.read_bytes()).hexdigest()}  {lock.name}\n", "utf-8")
     environment = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "FLEET2MQTT_UV_VENV": str(tmp_path / "uv")}
+    environment |= {"IMAGE": "registry.invalid/a/fleet2mqtt", "REGISTRY_USER": "a", "REGISTRY_PASSWORD": "sesame"}
     steps = [
         re.fullmatch(r'\./scripts/release "\$GITHUB_REF_NAME" (\w+)', str(step["run"]))
         for step in data_of(GITHUB / "workflows/release.yml")["jobs"]["release"]["steps"]
@@ -226,11 +230,15 @@ async def test_release_publishes_what_was_built(copy: Path, tmp_path: Path) -> N
         assert ended.code == 0, ended.errors
     built = (f"dist/fleet2mqtt-{number}-py3-none-any.whl", f"dist/fleet2mqtt-{number}.tar.gz")
     lines = text_of(log).splitlines()
-    assert lines[:3] == ["uv", "publish", "--trusted-publishing"]
-    assert lines[4:6] == list(built)
+    assert "sesame" not in lines
+    assert lines[lines.index("--platform") :][:2] == ["--platform", "linux/amd64,linux/arm64"]
+    assert f"docker://registry.invalid/a/fleet2mqtt:{number}" in lines
+    pypi = lines[lines.index("uv") + 1 :]
+    assert pypi[:2] == ["publish", "--trusted-publishing"]
+    assert pypi[3:5] == list(built)
     github = lines[lines.index("gh") + 1 :]
     assert github[:6] == ["release", "create", f"v{number}", "--verify-tag", "--title", f"v{number}"]
-    assert set(built) <= set(github)
+    assert {*built, f"dist/fleet2mqtt-{number}.cdx.json", "dist/fleet2mqtt.zip"} <= set(github)
     assert "### Added" in github
     assert (
         f"Version: {number}\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from tests.process import Ended, Process, ran, running
 from tests.waiting import wait_for_answer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 AS_ROOT = () if os.geteuid() == 0 else ("sudo",)
 
@@ -65,7 +64,7 @@ class Booted:
 
     async def run(self, *command: str) -> Ended:
         """Run a program in the machine."""
-        return await ran(*AS_ROOT, "nsenter", "--target", str(await self._leader()), "--all", *command)
+        return await ran(*AS_ROOT, "nsenter", "--target", str(self._leader()), "--all", *command)
 
     async def systemctl(self, *arguments: str) -> str:
         """Return what systemctl prints; it must end well."""
@@ -79,31 +78,29 @@ class Booted:
 
         async def ask() -> bool:
             assert self.nspawn.process.returncode is None, self.nspawn.output
-            if await self._leader() is None:
+            if self._leader() is None:
                 return False
             return (await self.run("systemctl", "list-units", "--no-pager")).code == 0
 
         await wait_for_answer(ask, lambda: f"a booted machine: {self.nspawn.output}")
 
-    async def _leader(self) -> int | None:
-        """Return the process id of the machine's systemd: nspawn's child whose parent is outside."""
-        parents = [self.nspawn.process.pid]
-        while parents:
-            parent = parents.pop()
-            if await asyncio.to_thread(_comm, parent) == "systemd":
-                return parent
-            parents += await asyncio.to_thread(_children, parent)
-        return None
+    def _leader(self) -> int | None:
+        """Return the process id of the machine's systemd."""
+        return next((each for each in descendants(self.nspawn.process.pid) if name_of(each) == "systemd"), None)
 
 
-def _comm(process: int) -> str:
+def descendants(process: int) -> Iterator[int]:
+    """Yield the ids of a process and of those below it, outer ones first."""
+    yield process
+    for file in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in file.read_text().split() if file.exists() else ():
+            yield from descendants(int(child))
+
+
+def name_of(process: int) -> str:
+    """Return the name of a process; empty once it has ended."""
     file = Path(f"/proc/{process}/comm")
     return file.read_text().strip() if file.exists() else ""
-
-
-def _children(process: int) -> list[int]:
-    file = Path(f"/proc/{process}/task/{process}/children")
-    return [int(each) for each in file.read_text().split()] if file.exists() else []
 
 
 async def create_machine(folder: Path) -> Machine:

@@ -238,6 +238,18 @@ async def test_page_loads_nothing_from_elsewhere_and_allows_only_its_own_script(
 
 
 @pytest.mark.parametrize(
+    ("headers", "options", "ancestors"),
+    [({}, "DENY", "'none'"), ({"X-Ingress-Path": "/api/hassio_ingress/x"}, "SAMEORIGIN", "'self'")],
+)
+async def test_page_is_framed_by_home_assistants_ingress_only(
+    tmp_path: Path, headers: dict[str, str], options: str, ancestors: str
+) -> None:
+    async with bench(tmp_path) as parts, parts.client.get("/", headers=headers) as answer:
+        assert answer.headers["X-Frame-Options"] == options
+        assert answer.headers["Content-Security-Policy"].endswith(f"frame-ancestors {ancestors}")
+
+
+@pytest.mark.parametrize(
     "path",
     ["/", "/alarms", "/api/status", "/api/alarms", "/api/status/events", "/healthz", "/readyz", "/metrics", "/nothing"],
 )

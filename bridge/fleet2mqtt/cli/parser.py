@@ -10,7 +10,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fleet2mqtt import __version__
-from fleet2mqtt.cli import alarms, check, cluster, completion, demo, dump, example, init, notify, run, simulate, support
+from fleet2mqtt.cli import (
+    alarms,
+    check,
+    cluster,
+    completion,
+    demo,
+    dump,
+    example,
+    healthcheck,
+    init,
+    notify,
+    run,
+    simulate,
+    support,
+)
 from fleet2mqtt.cli.process import FAILED, INTERRUPTED, WRONG, use_utf8
 from fleet2mqtt.cli.translation import LANGUAGES, OPTION, Parser, Translation, choose_language
 from fleet2mqtt.config.loader import DEFAULT_FILE
@@ -73,6 +87,7 @@ def _parser(translate: Translation) -> Parser:
     _add_example(commands)
     _add_run(commands)
     _add_check(commands)
+    _add_healthcheck(commands)
     _add_dump(commands)
     _add_support(commands)
     _add_alarms(commands)
@@ -146,6 +161,17 @@ def _add_check(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_config(parser)
     _add_log(parser, "warning")
     parser.set_defaults(run=check.run)
+
+
+def _add_healthcheck(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = commands.add_parser(
+        "healthcheck",
+        help="ask a running bridge on this machine whether it is ready",
+        description="Print what /readyz of the running bridge responds, at the address of the option web; exit code 0 "
+        "if it is ready, 1 if not. Meant for the health check of a container.",
+    )
+    _add_config(parser)
+    parser.set_defaults(run=healthcheck.run)
 
 
 def _add_dump(commands: argparse._SubParsersAction[Parser]) -> None:

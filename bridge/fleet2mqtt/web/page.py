@@ -94,7 +94,7 @@ class Pages:
         self._pollers = pollers
         self.streams = streams
         self._html = {language: _html(language) for language in LANGUAGES}
-        self._policy = _policy()
+        self._policy = (_policy("'none'"), _policy("'self'"))
         self._refusals = Refusals(outbox)
 
     async def page(self, request: web.Request) -> web.Response:
@@ -164,11 +164,15 @@ class Pages:
         body, content_type = self._metrics.text(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
-    async def secure(self, _: web.Request, response: web.StreamResponse) -> None:
-        """Forbid fetching from elsewhere, framing, sniffing, caching, and all but the page's own script and style."""
-        response.headers["Content-Security-Policy"] = self._policy
+    async def secure(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Forbid fetching from elsewhere, framing, sniffing, caching, and all but the page's own script and style.
+
+        Home Assistant's ingress shows the page in a frame of its own origin; a browser cannot send its header.
+        """
+        by_ingress = "X-Ingress-Path" in request.headers
+        response.headers["Content-Security-Policy"] = self._policy[by_ingress]
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["X-Frame-Options"] = "DENY"
+        response.headers["X-Frame-Options"] = "SAMEORIGIN" if by_ingress else "DENY"
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["Cache-Control"] = "no-store"
 
@@ -208,14 +212,14 @@ def _html(language: str) -> str:
     return re.sub(r"@@(\w+)@@", lambda found: parts[found[1]], filled)
 
 
-def _policy() -> str:
+def _policy(frame_ancestors: str) -> str:
     """Return the Content-Security-Policy that allows exactly the inline style and script of the page."""
     style, script = (
         base64.b64encode(hashlib.sha256(_ASSETS.joinpath(name).read_bytes()).digest()).decode() for name in _PARTS
     )
     return (
         f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; connect-src 'self'; "
-        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors {frame_ancestors}"
     )
 
 
