@@ -103,6 +103,27 @@ async def test_condition_is_raised_acknowledged_and_cleared(site: Site) -> None:
         assert [event["type"] for event in listed["alarms"]] == ["raised", "acknowledged", "cleared"]
 
 
+async def test_backend_counts_its_alarms_by_severity(site: Site) -> None:
+    offline = {"for": [{"id": VOIP, "enabled": True, "severity": "warning"}]}
+    only = {"conditions": {"*": {"enabled": False}, "gateway_offline": offline}}
+
+    async def has(**counts: int) -> None:
+        for name, number in counts.items():
+            for key, expected in (("", number), ("_warning", number), ("_critical", 0)):
+                await bridge.shows("hq_voip", f"{name}_alarms{key}", expected)
+
+    async with site.bridge(branch=None, alarms=only) as bridge:
+        await bridge.settle()
+        await drop_gateway(site, bridge)
+        raised = await active(bridge, VOIP, "gateway_offline")
+        await has(active=1, unacknowledged=1, shelved=0)
+        await do(bridge, "alarm_acknowledge", id=raised["id"])
+        await do(bridge, "alarm_shelve", id=raised["id"], until=soon(hours=1))
+        await has(active=1, unacknowledged=0, shelved=1)
+        await drop_gateway(site, bridge, online=True)
+        await has(active=0, unacknowledged=0, shelved=0)
+
+
 async def test_condition_survives_a_restart_without_an_event(site: Site) -> None:
     async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
@@ -220,6 +241,17 @@ async def test_vendors_recovery_pair_clears(site: Site) -> None:
         assert [change["type"] for change in found["changes"]] == ["raised", "cleared"]
 
 
+async def test_vendors_alarms_are_ignored_and_described_by_rules(site: Site) -> None:
+    rules = {"alarms": {"ignore": [33], "texts": {35: {"en": "Extension lost", "zh-Hans": "分机丢失"}}}}
+    async with site.bridge(branch=None, language="zh-Hans", hq_voip=rules) as bridge:
+        await bridge.settle()
+        await site.push(site.ums.raise_alarm(MAC, push=False, event_id=33))
+        await site.push(site.ums.raise_alarm(MAC, push=False, event_id=35))
+        [event] = await bridge.event_count(1)
+        assert (event["code"], event["description"], event["description_en"]) == (35, "分机丢失", "Extension lost")
+        assert {each["code"] for each in (await do(bridge, "alarms", device=VOIP))["alarms"]} == {35}
+
+
 async def test_alarm_without_recovery_can_be_acknowledged(site: Site) -> None:
     async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
         await bridge.settle()
@@ -251,6 +283,36 @@ async def test_backend_that_cannot_be_reached_is_an_alarm(site: Site) -> None:
             await bridge.refresh(backend="hq_voip")
         await active(bridge, "hq_voip", "backend_unreachable", severity="critical")
         await bridge.shows("hq_voip", "backend_status", "unreachable")
+
+
+async def test_backend_that_denies_access_is_an_alarm_until_it_does_not(site: Site) -> None:
+    async with site.bridge(hq_voip=None, alarms=CONDITIONS) as bridge:
+        await bridge.settle()
+        site.gateways.fault_injector.inject("status", status=401)
+        await bridge.refresh(backend="branch")
+        await active(bridge, "branch", "backend_denied", severity="critical")
+        site.gateways.fault_injector.clear()
+        await bridge.refresh(backend="branch")
+        await is_cleared(bridge, "branch", "backend_denied")
+        await have_types(bridge, "raised", "cleared", device="branch")
+
+
+async def test_backend_with_old_data_is_an_alarm(site: Site) -> None:
+    every = {"scan_interval": {"devices": 0.1, "details": 3600, "mappings": 3600}, "stale_after": 0.5}
+    async with site.bridge(hq_voip=None, branch=every, alarms=CONDITIONS) as bridge:
+        await active(bridge, "branch", "backend_stale", severity="major")
+
+
+async def test_bridge_itself_has_alarms(site: Site) -> None:
+    """Of what it could not read, and of what the broker does not take: here of nothing, by a threshold below it."""
+    filling = {"conditions": {"outbox_filling": {"threshold": -1}}}
+    async with site.bridge(branch=None, alarms=filling) as bridge:
+        await active(bridge, "bridge", "outbox_filling", severity="major")
+        await site.push(b"no JSON")
+        await active(bridge, "bridge", "dead_letters", severity="warning")
+        [letter] = (await do(bridge, "dead_letters"))["dead_letters"]
+        await do(bridge, "dead_letters", op="discard", id=letter["id"])
+        await is_cleared(bridge, "bridge", "dead_letters")
 
 
 async def test_filters_of_the_alarms_request(site: Site) -> None:
