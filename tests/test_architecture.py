@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # A package imports only packages of the layers before its own.
 LAYERS = (
     ("errors", "aio", "network", "redaction", "__version__"),
+    ("tracing",),
     ("devices",),
     ("outbox", "storage", "mqtt"),
     ("sdk",),
@@ -51,6 +52,7 @@ LIBRARIES_BELONG_TO = {
     "amqtt": {"mqtt"},
     "sqlite3": {"outbox"},
     "pydantic": {"sdk", "platforms"},
+    "opentelemetry": {"tracing"},
     "homeassistant": set[str](),
 }
 

@@ -37,6 +37,7 @@ from fleet2mqtt.push.http_server import ReplaceableServer
 from fleet2mqtt.reload import Reloader, Restart
 from fleet2mqtt.storage import atomic_file, inventory_file
 from fleet2mqtt.storage.inventory_file import Snapshot
+from fleet2mqtt.tracing import open_tracing
 from fleet2mqtt.unit import INVENTORY, ActiveBackends, Unit, build_unit
 from fleet2mqtt.web import page
 from fleet2mqtt.web.alarm_list import AlarmList
@@ -118,6 +119,8 @@ async def _run_once(  # noqa: PLR0913, PLR0917 - as run
     async with AsyncExitStack() as stack:
         stack.enter_context(lock(config.data_dir))
         log_start(config)
+        if config.tracing is not None:
+            await stack.enter_async_context(open_tracing(config.tracing.endpoint, __version__))
         broker = config.mqtt
         if broker is None:
             port = await stack.enter_async_context(embedded_broker.broker(embedded_port))

@@ -43,6 +43,7 @@ from fleet2mqtt.reload import Restart
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.api import Backend, Push
 from fleet2mqtt.storage import inventory_file
+from fleet2mqtt.tracing import open_tracing
 from fleet2mqtt.unit import INVENTORY, ActiveBackends, BackendConnector
 
 _LOG = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ async def run(
     async with AsyncExitStack() as stack:
         stack.enter_context(app.lock(config.data_dir))
         app.log_start(config)
+        if config.tracing is not None:
+            await stack.enter_async_context(open_tracing(config.tracing.endpoint, __version__))
         node = await stack.enter_async_context(
             _open(config, config.cluster, config.mqtt, log, reload or asyncio.Event())
         )

@@ -28,6 +28,7 @@ from fleet2mqtt.hub import Hub
 from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.sdk.api import Backend
 from fleet2mqtt.sdk.rate_limiter import CommandPriority, command_priority
+from fleet2mqtt.tracing import span
 
 _LOG = logging.getLogger(__name__)
 
@@ -211,7 +212,7 @@ class CommandQueue:
 
     async def _read(self, command: Command, device: Device) -> None:
         outcome = Outcome(status=ResultStatus.CONFIRMED)
-        with command_priority() as priority:
+        with span("read", device=command.device), command_priority() as priority:
             try:
                 await self._read_device(command, device)
             except BackendError as error:
@@ -272,8 +273,10 @@ class CommandQueue:
         while queue:
             batch = self._running[device] = queue.popleft()
             try:
-                with command_priority(priority):
+                keys = ",".join(str(command.key) for command in batch.commands)
+                with span("command", device=device, keys=keys) as note, command_priority(priority):
                     outcomes = await self._execute(batch, priority)
+                    note("status", ",".join(outcome.status for outcome in outcomes))
             except asyncio.CancelledError:
                 self._end_stopped((*batch.commands, *(command for each in queue for command in each.commands)))
                 raise

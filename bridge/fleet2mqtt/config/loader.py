@@ -36,6 +36,7 @@ from fleet2mqtt.config.models import (
     PushConfig,
     Secret,
     TlsConfig,
+    TracingConfig,
     hidden,
 )
 from fleet2mqtt.config.problems import OptionPath, Problem
@@ -178,6 +179,15 @@ def _options(folder: Path, platforms: Platforms) -> dict[Any, Any]:
         vol.Optional("notify"): notify_options.targets,
         vol.Optional("commands"): _section_of(CommandConfig, commands),
         vol.Optional("cluster"): _section_of(_cluster, cluster),
+        vol.Optional("tracing"): _section_of(
+            TracingConfig,
+            {
+                vol.Required(
+                    "endpoint",
+                    msg="missing; expected the URL of an OTLP endpoint such as http://127.0.0.1:4318/v1/traces",
+                ): sdk_validators.url
+            },
+        ),
         vol.Required("backends", msg=f"missing; {_BACKENDS}"): partial(_backends, folder=folder, platforms=platforms),
     }
 

@@ -236,6 +236,13 @@ class BackendConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TracingConfig:
+    """Where traces are sent: the URL of an OTLP endpoint over HTTP."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole configuration. `mqtt` None means the embedded broker.
 
@@ -255,6 +262,7 @@ class Config:
     commands: CommandConfig = field(default_factory=CommandConfig)
     notify: Mapping[str, NotifyConfig] = field(default_factory=dict)
     cluster: ClusterConfig | None = None
+    tracing: TracingConfig | None = None
     backends: Mapping[str, BackendConfig]
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)

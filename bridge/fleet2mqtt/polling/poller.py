@@ -16,6 +16,7 @@ from fleet2mqtt.errors import AuthenticationError, BackendError, OutboxError, Un
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.polling.health import DOWN_AFTER, BackendHealth, SourceHealth
 from fleet2mqtt.sdk.api import Backend, Source
+from fleet2mqtt.tracing import span
 
 _LOG = logging.getLogger(__name__)
 
@@ -141,14 +142,19 @@ class Poller:
 
     async def _poll(self, source: Source, health: SourceHealth) -> None:
         reported = 0
-        with health.figures.counting():
+        with (
+            span("poll", backend=self.backend.name, source=source.name) as note,
+            health.figures.counting(),
+        ):
             async with aclosing(source.poll()) as updates:  # type: ignore[type-var]
                 async for update in updates:
                     reported += len(update.devices) + len(update.alarms)
                     await self._hub.accept(update)
                     if health.available is None:
                         self._set_source_available(source, available=True)
-        health.figures.complete(reported)
+            health.figures.complete(reported)
+            note("items", health.figures.items or 0)
+            note("calls", health.figures.calls or 0)
         self._check_duration(source, health)
 
     def _check_duration(self, source: Source, health: SourceHealth) -> None:

@@ -25,6 +25,7 @@ from fleet2mqtt.errors import BackendError, InvalidResponse, NotReady, OutboxErr
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.push.http_server import CLIENT_ERRORS, IDLE_TIMEOUT
 from fleet2mqtt.sdk.api import Backend, Push
+from fleet2mqtt.tracing import span
 
 _LOG = logging.getLogger(__name__)
 
@@ -155,6 +156,12 @@ class PushReceiver:
 
     async def _accept(self, backend: str, push: Push, body: bytes) -> tuple[int, bytes]:
         """Accept one push; return the status and body of its response."""
+        with span("push", backend=backend, kind=push.kind, bytes=len(body)) as note:
+            status, response = await self._store(backend, push, body)
+            note("status", status)
+        return status, response
+
+    async def _store(self, backend: str, push: Push, body: bytes) -> tuple[int, bytes]:
         try:
             await self._process(backend, push, body)
         except InvalidResponse as error:

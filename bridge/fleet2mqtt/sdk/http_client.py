@@ -33,6 +33,7 @@ from fleet2mqtt.sdk.api import Calls
 from fleet2mqtt.sdk.exchanges import Exchange, current_exchanges
 from fleet2mqtt.sdk.poll_figures import current_figures
 from fleet2mqtt.sdk.rate_limiter import RateLimiter
+from fleet2mqtt.tracing import span
 
 MAX_REPLY = 64 * 1024 * 1024
 MAX_RETRY_AFTER = 300.0
@@ -115,28 +116,28 @@ class HttpClient:
             count.calls += 1
             if figures := current_figures():
                 figures.add_call()
-            try:
-                reading = method in _READING_METHODS if writes is None else not writes
-                request = {"params": params, "headers": headers, "json": json}
-                status, data, location = await self._send(method, path, name, reading=reading, **request)
-                if exchanges := current_exchanges():
-                    exchanges.made.append(
-                        Exchange(
-                            endpoint=name,
-                            method=method,
-                            path=path,
-                            query=params or {},
-                            body=json,
-                            status=status,
-                            response=data,
-                        )
-                    )
-                reply = self._parse(status, data, name, location)
-                self.envelope.check(reply, name)
-            except BackendError as error:
-                count.failures += 1
-                error.args = (self.redact(str(error)),)  # a vendor may repeat what it was sent
-                raise
+            reading = method in _READING_METHODS if writes is None else not writes
+            request = {"params": params, "headers": headers, "json": json}
+            with span("call", endpoint=name):
+                try:
+                    return await self._exchange(method, path, name, reading=reading, request=request)
+                except BackendError as error:
+                    count.failures += 1
+                    error.args = (self.redact(str(error)),)  # a vendor may repeat what it was sent
+                    raise
+
+    async def _exchange(
+        self, method: str, path: str, name: str, *, reading: bool, request: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Send a request and return its response, an object that says success."""
+        status, data, location = await self._send(method, path, name, reading=reading, **request)
+        if exchanges := current_exchanges():
+            query, body = request["params"] or {}, request["json"]
+            exchanges.made.append(
+                Exchange(endpoint=name, method=method, path=path, query=query, body=body, status=status, response=data)
+            )
+        reply = self._parse(status, data, name, location)
+        self.envelope.check(reply, name)
         return reply
 
     async def _send(
