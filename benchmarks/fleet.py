@@ -41,7 +41,8 @@ LONGEST = 6 * 3600.0
 class Fleet:
     """A fleet to be measured: `factor` vendor seconds pass in a second, a call lasts `latency` vendor seconds.
 
-    `with_lines` is the share of UMS gateways with lines; `minutes` are watched `settle` minutes after the
+    `with_lines` is the share of UMS gateways with lines; where it is not all, each gateway is online and has an alarm
+    of the last 48 hours, which costs the most calls. `minutes` are watched `settle` minutes after the
     first sweep, and as many again while devices change.
     """
 
@@ -298,6 +299,8 @@ async def _simulated(fleet: Fleet) -> AsyncIterator[tuple[Any, str]]:
     simulator = app[module.SIMULATOR]
     if fleet.platform == "ums":
         _draw_lines(simulator, fleet.with_lines)
+        if fleet.with_lines < 1:
+            _raise_alarms(simulator)
 
     @web.middleware
     async def delayed(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -324,6 +327,13 @@ def _draw_lines(simulator: Any, share: float) -> None:
         has = int(number * share) != int((number + 1) * share)
         lines = [copy(**values | {"line": f"FXO-{port}"}) for port in range(1, LINES + 1)] if has else []
         simulator.drawn_lines[mac] = lines
+
+
+def _raise_alarms(simulator: Any) -> None:
+    """Let each gateway be online and have an alarm that the list of newest alarms shows."""
+    for mac in simulator.devices:
+        simulator.set_online(mac, online=True, push=False)
+        simulator.raise_alarm(mac, push=False)
 
 
 @asynccontextmanager
@@ -437,7 +447,7 @@ def quantile(values: list[float], share: float) -> float:
 
 
 FULL = (
-    Fleet(platform="thingscloud", devices=1000, factor=15),
+    Fleet(platform="thingscloud", devices=1000, factor=10),
     Fleet(platform="thingscloud", devices=5000, factor=30),
     Fleet(platform="ums", devices=1000, factor=10),
     Fleet(platform="ums", devices=1000, factor=10, with_lines=1 / 3, settle=8),

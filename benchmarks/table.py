@@ -266,7 +266,7 @@ def of_fleets(found: Iterable[fleet.Figures], memories: Iterable[fleet.Memory]) 
 def _of_fleet(found: fleet.Figures, goals: Mapping[str, float]) -> list[Line]:
     size = found.fleet
     lined = f" × {fleet.LINES} lines" if size.platform == "ums" else ""
-    few = "" if size.with_lines == 1 else f" ({size.with_lines:.0%} of them with lines)"
+    few = "" if size.with_lines == 1 else f" ({size.with_lines:.0%} of them with lines, all online and alarmed)"
     name = f"{size.platform}, {size.devices:,} devices{lined}{few}"
     detail = fleet.PLATFORMS[size.platform].detail
 
