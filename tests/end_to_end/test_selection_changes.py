@@ -10,6 +10,7 @@ import pytest
 from tests.bridge_under_test import (
     LINE,
     MAC,
+    NEVER,
     VOIP,
     RunningBridge,
     Site,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 OTHER_MAC = "000EA9610BCC"
 OTHER = "hq_voip_000ea9610bcc"
 NORTH, SOUTH = "hq_voip_group_1", "hq_voip_group_2"
+INTERVALS = dict.fromkeys(("devices", "alarms", "lines", "status", "statistics", "events"), NEVER)
 KEEPS = "persistence_location {}/\nautosave_interval 1\npersistence true"
 
 
@@ -294,3 +296,69 @@ async def test_group_devices_end_with_their_option(site: Site) -> None:
         await change(site, bridge, group_devices=None)
         await have_returned(site, before, bridge)
         assert (await bridge.set(NORTH, {"devices_online": 3}))["status"] == "invalid"
+
+
+WAYS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "include": ({"include": [{"group": "South"}]}, {VOIP, LINE}),
+    "exclude": ({"exclude": [{"id": MAC}]}, {VOIP, LINE}),
+    "kind": ({"exclude": [{"kind": "line"}]}, {LINE}),
+    "source": ({"scan_interval": INTERVALS | {"lines": "off"}}, {LINE}),
+    "entities": ({"entities": "minimal"}, set()),
+    "override": ({"overrides": {"device_status": {"enabled": False}, "con_state": {"name": "Wiring"}}}, set()),
+    "area": ({"area": "none"}, set()),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_nothing_is_left_of_what_goes_and_its_alarms_are_active_of_what_stays(site: Site, way: str) -> None:
+    options, gone = WAYS[way]
+    site.ums.change(MAC, device_status="fault")
+    site.ums.set_line(MAC, "FXO-7", con_state="0")
+    async with site.bridge(branch=None, alarms={"conditions": {}}) as bridge:
+        await start(site, bridge)
+        await are_active(site, bridge, VOIP, LINE)
+        before = {device: await topics_of(site, device) for device in (VOIP, LINE)}
+        await change(site, bridge, **options)
+        await bridge.refresh()
+        for device in gone:
+            await has_topics(site, device, set())
+        await are_active(site, bridge, *({VOIP, LINE} - gone))
+        await change(site, bridge, **dict.fromkeys(options) | {"scan_interval": INTERVALS})
+        await bridge.refresh()
+        await bridge.refresh()  # lines are read of gateways that were selected when the poll began
+        await are_active(site, bridge, VOIP, LINE)
+        for device, topics in before.items():
+            await has_topics(site, device, topics)
+
+
+async def topics_of(site: Site, device: str) -> set[str]:
+    """The retained topics of a device: discovery, state, availability, attributes, active alarms."""
+    names = {device, f"fleet2mqtt_{device}"}
+    return {topic for topic in await site.broker.retained("#") if names & set(topic.split("/"))}
+
+
+async def has_topics(site: Site, device: str, wanted: set[str]) -> None:
+    found = set[str]()
+
+    async def same() -> bool:
+        nonlocal found
+        found = await topics_of(site, device)
+        return found == wanted
+
+    await wait_for_answer(same, lambda: f"the topics of {device} to be {wanted}: {found}")
+
+
+async def are_active(site: Site, bridge: RunningBridge, *devices: str) -> None:
+    """Wait until these two devices, and none of the other one, have active alarms: on topics, in requests, in sums."""
+    found: list[dict[str, Any]] = []
+
+    async def same() -> bool:
+        nonlocal found
+        found = (await bridge.ask("alarms", state="active"))["data"]["alarms"]
+        topics = await site.broker.retained("fleet2mqtt/alarm/active/#")
+        alarmed = {event["device"] for event in found} & {VOIP, LINE}
+        summary = (await site.broker.retained("fleet2mqtt/alarm/summary"))["fleet2mqtt/alarm/summary"].json
+        shown = {topic.split("/")[3] for topic in topics} & {VOIP, LINE}
+        return alarmed == shown == set(devices) and sum(summary["active"].values()) == len(found)
+
+    await wait_for_answer(same, lambda: f"active alarms of {devices}: {found}")
