@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from random import Random
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,8 @@ import pytest
 import voluptuous as vol
 
 from fleet2mqtt.platforms.smart_gateway import SCHEMA
+from fleet2mqtt.platforms.smart_gateway.billing import periods
+from fleet2mqtt.platforms.smart_gateway.meter import Meter
 from fleet2mqtt.platforms.smart_gateway.models import Channel, Usage
 from fleet2mqtt.platforms.smart_gateway.schemas import DATA_SIZES
 from fleet2mqtt.platforms.smart_gateway.usage import BYTES, SAVE_INTERVAL, Units, UsageStore
@@ -370,3 +373,26 @@ async def test_removed_gateway_is_forgotten_and_usage_that_nobody_sees_is_not_co
         await run.poll("devices")
         assert "usage_today" not in run.state(SIM)
         assert run.state(GATEWAY)["running"] == "ON"
+
+
+def test_amounts_never_fall_within_a_period_and_start_at_0_with_the_next() -> None:
+    """What Home Assistant's state class `total_increasing` asks for."""
+    rng, zone = Random(7), ZoneInfo("Asia/Shanghai")  # noqa: S311
+    at = datetime(2026, 11, 3, tzinfo=UTC).timestamp()
+    now = periods(at, zone, 5)
+    meter = Meter(counter="", reading=None, read_at=at, day_start=now.day[0], month_start=now.month[0], since=at)
+    reading, days, months = 1000.0, 0, 0
+    for _ in range(3000):
+        at += rng.uniform(60, 3000)
+        now, before = periods(at, zone, 5), (meter.day_start, meter.month_start, meter.day, meter.month)
+        meter.begin_periods(now)
+        days += (new_day := meter.day_start != before[0])
+        months += (new_month := meter.month_start != before[1])
+        assert not new_day or meter.day == 0
+        assert not new_month or meter.month == 0
+        reading = rng.choice((reading + rng.uniform(0, 5), reading * 0.95, rng.uniform(0, 2)))
+        meter.read("used", reading, at)
+        assert new_day or meter.day >= before[2]
+        assert new_month or meter.month >= before[3]
+    assert days > 30
+    assert months >= 1
