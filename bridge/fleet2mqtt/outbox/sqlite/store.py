@@ -157,9 +157,11 @@ class AlarmWriter:
     def _complete(self, draft: EventDraft) -> AlarmEvent | None:
         """Add facts to a stored event, wherever it is stored; None if the draft knows no more, or it is gone."""
         seq = self._known[draft.identity]
+        if self._rows and seq >= self._rows[0][0]:
+            self.store()  # it came by another caller of this transaction
         found = "SELECT active, alarm_key, body FROM event WHERE seq = ? AND body IS NOT NULL"
         row = self._db.execute(found, (seq,)).fetchone()
-        if row is None:  # written in this transaction, or beyond the history's bound
+        if row is None:  # beyond the history's bound
             return None
         active, alarm_key, data = row
         body = complete(orjson.loads(data), draft)
@@ -176,6 +178,7 @@ class AlarmWriter:
         for start in range(0, len(self._rows), ROWS_A_STATEMENT):
             values = self._values[start * _COLUMNS : (start + ROWS_A_STATEMENT) * _COLUMNS]
             self._db.execute(_EVENT + ", ".join([_ROW] * (len(values) // _COLUMNS)), values)
+        self._rows, self._values = [], []
 
 
 _COLUMNS = 12
@@ -311,11 +314,16 @@ class Store:
     def _run(self, jobs: Sequence[Job], counters: Counters) -> list[Any]:
         # First what makes room, then what needs it.
         publish(self._db, counters, [seq for job in jobs for seq in job.published])
-        if any(job.work for job in jobs):
-            derive(self._db, counters)
         known = find_known(self._db, [draft.id for job in jobs for draft in job.drafts])
         writer = AlarmWriter(self._db, counters, self._limits, known)
-        results = [job.work(self._db, counters) if job.work else self._accept(job, writer) for job in jobs]
+        results = []
+        for job in jobs:
+            if job.work is None:
+                results.append(self._accept(job, writer))
+            else:  # it finds what callers before it have added
+                writer.store()
+                derive(self._db, counters)
+                results.append(job.work(self._db, counters))
         writer.store()
         return results
 
