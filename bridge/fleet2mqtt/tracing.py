@@ -6,8 +6,8 @@ Spans carry names of the configuration, device ids, counts and statuses; never v
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -34,13 +34,14 @@ async def open_tracing(endpoint: str, version: str, exporter: Any = None) -> Asy
         await asyncio.to_thread(provider.shutdown)
 
 
-@contextmanager
-def span(name: str, **attributes: str | float) -> Iterator[Note]:
-    """Trace what is done inside; yield a function that adds attributes. Without tracing it does nothing."""
+def span(name: str, **attributes: str | float) -> AbstractContextManager[Note]:
+    """Trace what is done inside; the context is a function that adds attributes. Without tracing it does nothing."""
     tracer = _tracer.get()
-    if tracer is None:
-        yield _ignore
-        return
+    return _UNTRACED if tracer is None else _traced(tracer, name, attributes)
+
+
+@contextmanager
+def _traced(tracer: Any, name: str, attributes: Mapping[str, str | float]) -> Iterator[Note]:
     named = {f"fleet2mqtt.{key}": value for key, value in attributes.items()}
     with tracer.start_as_current_span(
         name, attributes=named, record_exception=False, set_status_on_exception=False
@@ -55,6 +56,9 @@ def span(name: str, **attributes: str | float) -> Iterator[Note]:
 
 def _ignore(_: str, __: str | float) -> None:
     pass
+
+
+_UNTRACED = nullcontext[Note](_ignore)
 
 
 def _provider(endpoint: str, version: str, exporter: Any) -> Any:
