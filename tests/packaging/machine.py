@@ -36,10 +36,6 @@ class Machine:
         """Copy a file into the machine."""
         await as_root("install", "-D", "-m", mode, str(source), f"{self.root}{target}")
 
-    async def run(self, *command: str) -> Ended:
-        """Run a program in the machine that is not booted."""
-        return await as_root("chroot", str(self.root), *command)
-
     @asynccontextmanager
     async def booted(self) -> AsyncIterator[Booted]:
         """Boot the machine, until the context ends."""
@@ -64,7 +60,9 @@ class Booted:
 
     async def run(self, *command: str) -> Ended:
         """Run a program in the machine."""
-        return await ran(*AS_ROOT, "nsenter", "--target", str(self._leader()), "--all", *command)
+        enter = ("nsenter", "--target", str(self._leader()), "--all")
+        path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"  # and nothing of this machine's, such as options of pip
+        return await ran(*AS_ROOT, *enter, "env", "--ignore-environment", path, *command, patience=INSTALLS)
 
     async def systemctl(self, *arguments: str) -> str:
         """Return what systemctl prints; it must end well."""

@@ -28,32 +28,39 @@ async def test_unit_is_exposed_little() -> None:
 
 @pytest.fixture
 async def machine(wheels: Path, tmp_path: Path) -> Machine:
-    """A machine with the bridge in /opt/fleet2mqtt and its unit."""
+    """A machine whose pip has the wheels, as there may be no network."""
     machine = await create_machine(tmp_path)
     await as_root("cp", "--recursive", str(wheels), f"{machine.root}/wheels")
-    await machine.copy(UNIT, "/etc/systemd/system/fleet2mqtt.service")
-    pip = ("/opt/fleet2mqtt/bin/pip", "install", "--quiet", "--no-compile", "--no-index", "--find-links", "/wheels")
-    await machine.run("python3", "-m", "venv", "/opt/fleet2mqtt")
-    await machine.run(*pip, "--require-hashes", "--requirement", "/wheels/requirements.txt")
-    await machine.run(*pip, "--no-deps", "fleet2mqtt")
-    await machine.run("systemctl", "enable", "fleet2mqtt.service")
+    (tmp_path / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /wheels\n", "utf-8")
+    await machine.copy(tmp_path / "pip.conf", "/etc/pip.conf")
+    await machine.copy(UNIT, "/source/fleet2mqtt.service")
     return machine
 
 
-async def configure(machine: Machine, site: Site, folder: Path, **more: object) -> None:
+def documented_commands() -> str:
+    """Return what docs/install.md tells to run, beside the files that it names."""
+    page = (ROOT / "docs/install.md").read_text("utf-8")
+    found = re.search(r"^## systemd\n.*?^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert found
+    return found[1]
+
+
+def write_configuration(site: Site, folder: Path, **more: object) -> None:
     (folder / "secrets.yaml").write_text(f"mqtt_password: {PASSWORD}\n", "utf-8")
     text = yaml.safe_dump({**configuration(site), **more})
     login = "mqtt:\n  username: bridge\n  password: !secret mqtt_password\n"
     (folder / "fleet2mqtt.yaml").write_text(text.replace("mqtt:\n", login, 1), "utf-8")
-    await machine.copy(folder / "fleet2mqtt.yaml", "/etc/fleet2mqtt/fleet2mqtt.yaml")
-    await machine.copy(folder / "secrets.yaml", "/etc/fleet2mqtt/secrets.yaml", "0600")
 
 
 async def test_service_bridges_a_device_reloads_and_ends(machine: Machine, tmp_path: Path) -> None:
     broker = Broker(directory=tmp_path / "broker", users={"bridge": PASSWORD})
     async with open_site(tmp_path, broker) as site:
-        await configure(machine, site, tmp_path)
+        write_configuration(site, tmp_path)
+        for name in ("fleet2mqtt.yaml", "secrets.yaml"):
+            await machine.copy(tmp_path / name, f"/source/{name}")
         async with machine.booted() as booted:
+            installed = await booted.run("sh", "-euc", f"cd /source\n{documented_commands()}")
+            assert installed.code == 0, installed.output + installed.errors
             await site.device()
 
             async def is_active() -> bool:
@@ -73,7 +80,8 @@ async def test_service_bridges_a_device_reloads_and_ends(machine: Machine, tmp_p
             assert "outbox.sqlite" in files
             assert not re.search(r"^-\S{3}(?!------)", files, re.MULTILINE), files
 
-            await configure(machine, site, tmp_path, commands={"max_age": 30})
+            write_configuration(site, tmp_path, commands={"max_age": 30})
+            await machine.copy(tmp_path / "fleet2mqtt.yaml", "/etc/fleet2mqtt/fleet2mqtt.yaml")
             await booted.systemctl("reload", "fleet2mqtt")
 
             async def is_reloaded() -> bool:
