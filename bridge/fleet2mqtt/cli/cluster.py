@@ -1,9 +1,11 @@
-"""`fleet2mqtt cluster status | drain`: the nodes of a cluster that is running."""
+"""`fleet2mqtt cluster status | drain | import`: the nodes of a cluster that is running, and how one begins."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 
+from fleet2mqtt import app
 from fleet2mqtt.cli.process import FAILED, OK, cluster_module, print_line
 from fleet2mqtt.config.loader import load
 from fleet2mqtt.config.models import ClusterConfig
@@ -25,6 +27,24 @@ async def drain(options: argparse.Namespace) -> int:
         print_line(f"there is no node {options.node}")
         return FAILED
     print_line(f"{options.node} hands over what it owns, and takes nothing until it is started again")
+    return OK
+
+
+async def import_data(options: argparse.Namespace) -> int:
+    """Copy the outbox and the files of `data_dir` into the database, which has to be empty."""
+    cluster = cluster_of(options)
+    config = load(options.config)
+    outboxes = cluster_module("fleet2mqtt.outbox.postgres.sqlite_import")
+    documents = cluster_module("fleet2mqtt.cluster.documents")
+    files = await asyncio.to_thread(documents.read_documents, config.data_dir)
+    found = await outboxes.import_outbox(
+        config.data_dir / app.OUTBOX, cluster.dsn.reveal(), app.outbox_limits(config), files
+    )
+    print_line(
+        f"imported {found.events} events up to number {found.last_seq}, {found.unpublished} of them to be published,"
+        f" {found.identities} identities, {found.checkpoints} checkpoints, {found.dead_letters} dead letters,"
+        f" {found.files} files"
+    )
     return OK
 
 

@@ -254,6 +254,14 @@ def _add_cluster(commands: argparse._SubParsersAction[Parser]) -> None:
     drain.add_argument("node", metavar="NODE", help="its name in the configuration")
     _add_config(drain)
     drain.set_defaults(run=cluster.drain)
+    copy = actions.add_parser(
+        "import",
+        help="copy a data directory into the database",
+        description="Copy the alarms and files of data_dir into the database of the cluster, before its first node is "
+        "started, so that nothing is announced again. The bridge that used data_dir has to be stopped.",
+    )
+    _add_config(copy)
+    copy.set_defaults(run=cluster.import_data)
 
 
 def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:

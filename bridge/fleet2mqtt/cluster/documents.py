@@ -27,6 +27,11 @@ _Version = tuple[int, int, int]
 """Inode, size and time of change of a file; each replacement has another inode."""
 
 
+def read_documents(folder: Path) -> dict[str, bytes]:
+    """Return the files of a data directory that belong to the unit, by name. Raises OSError."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob(PATTERN))}
+
+
 class Documents:
     """Copies files between a data directory and the database."""
 
