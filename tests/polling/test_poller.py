@@ -284,3 +284,16 @@ async def test_source_that_cannot_keep_its_interval_is_logged_once(
             await running.poller.refresh()
         warned = "lines took 40000 s for 1 items in 0 calls, longer than its interval of 36000 s: raise scan_interval.l"
         assert caplog.text.count(warned) == 1
+
+
+async def test_sweep_without_an_item_has_no_oldest_age(tmp_path: Path) -> None:
+    async def poll() -> AsyncIterator[Update]:
+        async for _ in Sweep().run((), str):  # type: ignore[arg-type]
+            yield update(LINE)
+
+    vendor = Vendor()
+    vendor.failing.clear()
+    async with polling(vendor, tmp_path, clock=Clock(), poll=poll) as running:
+        await running.poller.refresh()
+        health = running.poller.health.json()["sources"]["lines"]
+        assert (health["items"], health["calls"], health["oldest_age"]) == (0, 0, None)

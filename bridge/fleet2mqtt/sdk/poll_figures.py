@@ -48,7 +48,7 @@ class PollFigures:
 
     @property
     def oldest_age(self) -> float | None:
-        """Seconds since the item was read that was read longest ago; None before the first poll."""
+        """Seconds since the item was read that was read longest ago; None before a poll, and for a sweep of nothing."""
         return self.clock() - min(self._read_at.values()) if self._read_at else None
 
     def add_call(self) -> None:
