@@ -78,8 +78,8 @@ def of_http(found: push.Figures) -> list[Line]:
     answered, cost = median(found.accepted), median(found.cpu) * 1e3
     return [
         Line(
-            what="aiohttp's low-level server that answers 200 alone: requests/s · µs each",
-            ours=f"{answered:,.0f} · {cost:.0f}",
+            what="aiohttp's low-level server that answers 200 alone: requests/s / processor µs each",
+            ours=f"{answered:,.0f} / {cost:.0f}",
         )
     ]
 
@@ -180,7 +180,7 @@ def of_cold(found: cold.Figures, paced: cold.Figures | None) -> list[Line]:
     what = f"cold start: {found.gateways:,} gateways, {found.devices:,} devices, {found.entities:,} entities"
     lines = [
         Line(
-            what=f"{what}, {found.size / 2**20:.0f} MiB: s from the first description, beside bare paho",
+            what=f"{what}, {round(found.size / 2**20, -1):.0f} MiB: s from the first description, beside bare paho",
             ours=f"{median(found.flood):.1f} ({median(found.whole):.1f} with start and polls)",
             theirs=f"{median(found.bare):.1f}",
             ratio=ratio(found.flood, found.bare),

@@ -843,16 +843,19 @@ class AlarmManager:
 
     def counts(self, records: Iterable[AlarmRecord] | None = None) -> dict[str, dict[str, int]]:
         """Return the number of active alarms by severity: active, unacknowledged, shelved, suppressed."""
-        found = {name: dict.fromkeys(SEVERITIES, 0) for name in ("active", "unacknowledged", "shelved", "suppressed")}
+        active, unacknowledged, shelved, suppressed = (dict.fromkeys(SEVERITIES, 0) for _ in range(4))
         for record in self.records.values() if records is None else records:
-            if not record.active:
+            if record.state is not AlarmState.ACTIVE:
                 continue
-            severity = record.event.severity.value
-            found["active"][severity] += 1
-            found["unacknowledged"][severity] += not record.acknowledged
-            found["shelved"][severity] += record.shelved_until is not None
-            found["suppressed"][severity] += record.suppressed_by is not None
-        return found
+            severity = record.event.body["severity"]
+            active[severity] += 1
+            if not record.acknowledged:
+                unacknowledged[severity] += 1
+            if record.shelved_until is not None:
+                shelved[severity] += 1
+            if record.suppressed_by is not None:
+                suppressed[severity] += 1
+        return {"active": active, "unacknowledged": unacknowledged, "shelved": shelved, "suppressed": suppressed}
 
     def counts_by_backend(self) -> dict[str, dict[str, dict[str, int]]]:
         """Return the same numbers for each backend that has devices."""
