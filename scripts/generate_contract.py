@@ -249,7 +249,7 @@ MESSAGES: dict[str, Schema] = {
             {
                 "notifications": mapping(NOTIFICATIONS),
                 "nodes": mapping(record({"state": TEXT, "owner": FLAG, "draining": FLAG, "version": TEXT})),
-                "storage": record({"engine": TEXT, "durability": TEXT}),
+                "storage": record({"engine": TEXT, "durability": TEXT, "commit_seconds": NUMBER, "inbox": COUNT}),
             },
         ),
     },

@@ -22,7 +22,7 @@ from fleet2mqtt.cluster.documents import Documents
 from fleet2mqtt.cluster.inbox import CHANNEL as INBOX_CHANNEL
 from fleet2mqtt.cluster.inbox import Inbox
 from fleet2mqtt.cluster.journal import CommandJournal
-from fleet2mqtt.cluster.membership import HEARTBEATS, UNIT, Lease, Membership, NodeRecord
+from fleet2mqtt.cluster.membership import HEARTBEATS, UNIT, Lease, Membership, NodeRecord, NodeState
 from fleet2mqtt.cluster.node_client import NodeClient
 from fleet2mqtt.cluster.notifications import Notifications
 from fleet2mqtt.cluster.role import OwnerRole
@@ -48,6 +48,8 @@ from fleet2mqtt.unit import INVENTORY, ActiveBackends, BackendConnector
 
 _LOG = logging.getLogger(__name__)
 
+BROKER_PATIENCE = 5.0
+"""Seconds without the broker after which a node gives the unit up to one that has it."""
 RETRY_DELAY = 1.0
 """Seconds before the unit is started again after an error."""
 EMBEDDED = "a cluster needs mqtt: with a broker that all nodes use"
@@ -101,6 +103,8 @@ async def _open(
         await _check_cluster(outbox.setting, config)
         instance = await app.instance_id(config, outbox)
         database.release(outbox)
+        topics = Topics(config.base_topic, config.discovery.prefix)
+        client = NodeClient(app.mqtt_settings(broker, instance, topics), topics, cluster.node)
         membership = Membership(
             heartbeats,
             session,
@@ -108,10 +112,9 @@ async def _open(
             ttl=cluster.ttl,
             version=__version__,
             config_digest=digest(config),
+            health=lambda: {"broker": client.connected},
         )
-        topics = Topics(config.base_topic, config.discovery.prefix)
         inbox = Inbox(inbox_session, require_replication=replicated)
-        client = NodeClient(app.mqtt_settings(broker, instance, topics), topics, cluster.node)
         yield Node(
             config=config,
             cluster=cluster,
@@ -173,6 +176,8 @@ class Node:
     """What processes pushes now: the unit's receiver, or the one that stores them for the owner."""
     storing_receiver: PushReceiver | None = None
     push: ReplaceableServer = field(init=False)
+    cut_off_since: float | None = None
+    """Loop time since which this node has had no connection to the broker."""
     _digests_differ: bool = False
 
     def __post_init__(self) -> None:
@@ -215,10 +220,12 @@ class Node:
         """Connect the backends for their pushes' kinds and responses; nothing is called at the vendors."""
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-")))
         active = ActiveBackends()
+        outbox = await self.database.outbox()
+        stack.callback(self.database.release, outbox)
         connector = BackendConnector(
             ids=Ids(),
             data_dir=folder,
-            outbox=await self.database.outbox(),
+            outbox=outbox,
             active=active,
             selection=SelectionFilter(active.selection_of),
         )
@@ -261,7 +268,8 @@ class Node:
                     self.reload.clear()
                     await self._reload(backends)
                 await self.membership.bury_expired()
-                lease = await self.membership.claim()
+                cut_off = not self.client.connected and any(each.health.get("broker") for each in self._others())
+                lease = None if cut_off else await self.membership.claim()
             except OutboxError as error:
                 _LOG.debug("the database cannot be asked now: %s", error)
                 lease = None
@@ -299,7 +307,7 @@ class Node:
                     task.cancel()
                 if self.membership.lost.is_set():
                     break
-                if stop.is_set() or await self._is_to_hand_over():
+                if stop.is_set() or self._is_to_hand_over():
                     end.set()
                     await asyncio.wait(
                         (running, asyncio.create_task(self.membership.lost.wait())), return_when=asyncio.FIRST_COMPLETED
@@ -328,10 +336,23 @@ class Node:
         except OutboxError as error:
             _LOG.warning("the unit cannot be given up, and is taken over once the lease has expired: %s", error)
 
-    async def _is_to_hand_over(self) -> bool:
-        return self.membership.draining and any(
-            each.name != self.cluster.node and each.state == "alive" and not each.draining for each in self.nodes
-        )
+    def _others(self) -> list[NodeRecord]:
+        """Return the other nodes that may own the unit."""
+        own = self.cluster.node
+        return [each for each in self.nodes if each.name != own and each.state == NodeState.ALIVE and not each.draining]
+
+    def _is_to_hand_over(self) -> bool:
+        """Return True if this node is to be drained, or cut off from the broker, and another one is not."""
+        others = self._others()
+        if self.membership.draining and others:
+            return True
+        now = asyncio.get_running_loop().time()
+        if self.client.connected:
+            self.cut_off_since = None
+        elif self.cut_off_since is None:
+            self.cut_off_since = now
+        cut_off = self.cut_off_since is not None and now - self.cut_off_since >= BROKER_PATIENCE
+        return cut_off and any(each.health.get("broker") for each in others)
 
     async def _run_unit(self, lease: Lease, end: asyncio.Event) -> None:
         """Run the application with this lease. Raises BridgeError, OSError."""
@@ -387,7 +408,7 @@ class Node:
             nodes = await self.membership.nodes()
         except OutboxError:
             return False
-        return not any(each.state == "alive" and each.name != self.cluster.node for each in nodes)
+        return not any(each.state == NodeState.ALIVE and each.name != self.cluster.node for each in nodes)
 
     async def _leave(self) -> None:
         try:
@@ -409,7 +430,9 @@ class Node:
 
     def _compare_digests(self) -> None:
         others = [
-            each.name for each in self.nodes if each.state == "alive" and each.config_digest != digest(self.config)
+            each.name
+            for each in self.nodes
+            if each.state == NodeState.ALIVE and each.config_digest != digest(self.config)
         ]
         if others and not self._digests_differ:
             _LOG.warning("nodes with another configuration than %s: %s", self.cluster.node, ", ".join(others))
@@ -433,7 +456,12 @@ class Node:
                 each.name: {"state": each.state, "owner": each.owns, "draining": each.draining, "version": each.version}
                 for each in self.nodes
             },
-            "storage": {"engine": "postgresql", "durability": self.database.durability},
+            "storage": {
+                "engine": "postgresql",
+                "durability": self.database.durability,
+                "commit_seconds": round(self.database.commit_seconds, 4),
+                "inbox": self.inbox.depth,
+            },
         }
 
 

@@ -86,8 +86,8 @@ class Cluster:
     options: dict[str, Any] = field(default_factory=dict)
     nodes: list[ClusterNode] = field(default_factory=list)
 
-    async def write(self, folder: str, **cluster: Any) -> str:
-        """Write the configuration of a node; return its path."""
+    async def write(self, folder: str, mqtt_port: int | None = None, **cluster: Any) -> str:
+        """Write the configuration of a node, which reaches the broker by a port of its own; return its path."""
         directory = self.folder / folder
         await asyncio.to_thread(directory.mkdir, exist_ok=True)
         options = self.site.options(json.loads(json.dumps(self.options)))
@@ -96,6 +96,7 @@ class Cluster:
             "push": {"host": HOST, "port": free_port()},
             "web": {"host": HOST, "port": free_port()},
         }
+        options["mqtt"]["port"] = mqtt_port or self.site.broker.port
         file = directory / "fleet2mqtt.yaml"
         file.write_text(yaml.safe_dump(options))
         return str(file)

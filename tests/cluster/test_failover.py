@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bridge_under_test import CHANNEL, GATEWAY, MAC, SN, VOIP
+from tests.broker import HOST, free_port
 from tests.cluster.site import Cluster, ClusterNode, open_cluster
 from tests.commandline import fleet2mqtt
+from tests.mqtt.proxy import Proxy
 from tests.postgres import Servers
+from tests.process import running
 from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 BRIDGE_STATE = "fleet2mqtt/bridge/state"
 
@@ -87,7 +93,7 @@ async def test_node_that_is_alone_owns_the_unit_and_answers(tmp_path: Path, serv
         await ready(cluster, "a")
         response = await cluster.request("health")
         bridge = response["data"]["bridge"]
-        assert bridge["storage"] == {"engine": "postgresql", "durability": "replicated"}
+        assert bridge["storage"].items() >= {"engine": "postgresql", "durability": "replicated"}.items()
         assert bridge["nodes"]["a"]["owner"]
         state = await cluster.seen.wait(lambda each: each.topic == f"fleet2mqtt/device/{VOIP}/state")
         assert state.json
@@ -179,7 +185,10 @@ async def test_primary_that_crashes_costs_nothing_acknowledged(tmp_path: Path) -
 
 
 async def has_status(node: ClusterNode, status: int) -> bool:
-    return await node.healthz() == status
+    try:
+        return await node.healthz() == status
+    except OSError:
+        return False
 
 
 async def test_broker_that_restarts_gets_everything_again(tmp_path: Path, servers: Servers) -> None:
@@ -274,6 +283,56 @@ async def test_database_of_another_cluster_is_refused(tmp_path: Path, servers: S
         ended = await fleet2mqtt("run", "-c", await cluster.write("b"))
         assert ended.code == 2
         assert "belongs to the cluster with base_topic fleet2mqtt" in ended.errors
+
+
+async def test_node_without_the_broker_leaves_the_unit_to_one_that_has_it(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster, Proxy(target=cluster.site.broker.port) as proxy:
+        await cluster.start_node("a", mqtt_port=proxy.port)
+        await ready(cluster, "a")
+        await cluster.start_node("b")
+        proxy.closed = True
+        proxy.drop()
+        await ready(cluster, "b")
+        await switch(cluster, "after", "ON")
+        assert await results(cluster, 1) == {"after": "confirmed"}
+
+
+async def test_three_nodes_behind_haproxy_answer_every_push(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        nodes = {name: await cluster.start_node(name) for name in "abc"}
+        first = await cluster.owner(*nodes)
+        await ready(cluster, first)
+        async with behind_haproxy(tmp_path, *nodes.values()) as port:
+            proxied = replace(nodes["a"], push_port=port)
+            async with pushing(cluster, proxied) as acknowledged:
+                nodes.pop(first).kill()
+                second = await cluster.owner(*nodes)
+                await ready(cluster, second)
+                nodes.pop(second).kill()
+                (third,) = nodes
+                await ready(cluster, third)
+                count = len(acknowledged)
+                await wait_until(lambda: len(acknowledged) > count + 10, "pushes to the last node")
+            await all_published(cluster, acknowledged)
+
+
+@asynccontextmanager
+async def behind_haproxy(folder: Path, *nodes: ClusterNode) -> AsyncIterator[int]:
+    """Run HAProxy as packaging/haproxy.cfg has it, with these nodes; yield its port for pushes."""
+    program = shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    assert program is not None, "the tests need a real haproxy: run scripts/setup test"
+    port = free_port()
+    text = (Path(__file__).parents[2] / "packaging" / "haproxy.cfg").read_text("utf-8")
+    text = text.replace("bind :8098", f"bind {HOST}:{port}")
+    for number, node in enumerate(nodes):
+        text = text.replace(f"10.0.0.1{number + 1}:8098", f"{HOST}:{node.push_port}")
+    assert "10.0.0." not in text
+    file = folder / "haproxy.cfg"
+    await asyncio.to_thread(file.write_text, text)
+    async with running(program, "-db", "-f", str(file), measured=False):
+        proxied = replace(nodes[0], push_port=port)
+        await wait_for_answer(lambda: has_status(proxied, 200), "HAProxy to answer")
+        yield port
 
 
 async def test_database_without_standby_refuses_pushes_and_shows_states(tmp_path: Path) -> None:

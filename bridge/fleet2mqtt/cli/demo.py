@@ -18,8 +18,9 @@ from typing import Any
 import yaml
 
 from fleet2mqtt import app
+from fleet2mqtt.cli import demo_cluster
 from fleet2mqtt.cli.ports import HOST, reserved_port
-from fleet2mqtt.cli.process import OK, configure_logging, print_line, stop_on_signals
+from fleet2mqtt.cli.process import OK, cluster_module, configure_logging, print_line, stop_on_signals
 from fleet2mqtt.cli.simulate import SimulatorOptions, options_for, simulator
 from fleet2mqtt.config import loader
 from fleet2mqtt.config.models import BackendConfig, Config, Protocol
@@ -68,10 +69,33 @@ async def run(options: argparse.Namespace) -> int:
         broker=options.broker,
     )
     stop = stop_on_signals()
+    if options.cluster:
+        await _run_cluster(demo, options, stop)
+        return OK
     async with open_demo(demo) as (config, about):
         print_line(about, options.translate)
         await app.run(config, configure_logging(options, config), stop)
     return OK
+
+
+async def _run_cluster(demo: DemoOptions, options: argparse.Namespace, stop: asyncio.Event) -> None:
+    """Run a cluster around the same simulators. Raises ConfigError."""
+    cluster_module("fleet2mqtt.cluster.status")
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-demo-")))
+        push_port = stack.enter_context(reserved_port(0))
+        cluster = await stack.enter_async_context(demo_cluster.open_cluster(folder))
+        config, about, values = await stack.enter_async_context(_surroundings(demo, folder, push_port))
+        values["backends"] = {name: _explicit(values["backends"][name], each) for name, each in config.backends.items()}
+        await stack.enter_async_context(demo_cluster.start_nodes(cluster, folder, values, push_port))
+        print_line(about, options.translate)
+        print_line(cluster.about())
+        await cluster.run(stop)
+
+
+def _explicit(options: dict[str, Any], backend: BackendConfig) -> dict[str, Any]:
+    """Return the options of a backend with the intervals of the demo, for a configuration file."""
+    return options | {"scan_interval": dict(backend.options["scan_interval"])}
 
 
 @asynccontextmanager
@@ -79,10 +103,20 @@ async def open_demo(options: DemoOptions) -> AsyncIterator[tuple[Config, str]]:
     """Run everything around the bridge; yield its configuration and a text about what there is to see."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-demo-")))
+        push_port = stack.enter_context(reserved_port(0))
+        config, about, _ = await stack.enter_async_context(_surroundings(options, folder, push_port))
+        yield config, about
+
+
+@asynccontextmanager
+async def _surroundings(
+    options: DemoOptions, folder: Path, push_port: int
+) -> AsyncIterator[tuple[Config, str, dict[str, Any]]]:
+    """Run a broker and the simulators; yield the configuration, a text about it, and its options as in a file."""
+    async with AsyncExitStack() as stack:
         mqtt_port, web_port = (
             stack.enter_context(_reserved_port(port, options.host)) for port in (options.mqtt_port, options.web_port)
         )
-        push_port = stack.enter_context(reserved_port(0))
         protocol = await stack.enter_async_context(_broker(mqtt_port, folder, options))
         backends: dict[str, Any] = {}
         for platform in sorted(platforms()):
@@ -106,7 +140,7 @@ async def open_demo(options: DemoOptions) -> AsyncIterator[tuple[Config, str]]:
                 "  With so many devices only what an operator alarms on is published (option entities: minimal),\n"
                 "  and no lines, channels and other sub-devices (option exclude).\n"
             )
-        yield replace(config, data_dir=folder / "data", backends=frequent), about
+        yield replace(config, data_dir=folder / "data", backends=frequent), about, values
 
 
 @asynccontextmanager

@@ -288,6 +288,9 @@ def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
         help="mosquitto speaks MQTT 5, the embedded broker 3.1.1 (default auto: mosquitto if it is installed)",
     )
     parser.add_argument("--devices", type=_count, default=4, help="devices of each platform (default 4)")
+    parser.add_argument(
+        "--cluster", action="store_true", help="three nodes on PostgreSQL with two standbys, and what to kill"
+    )
     _add_log(parser)
     parser.set_defaults(run=demo.run)
 

@@ -31,6 +31,11 @@ class NodeClient:
         self._payload: bytes | None = None
         self._changed = asyncio.Event()
 
+    @property
+    def connected(self) -> bool:
+        """True while the node is connected to the broker."""
+        return self._mqtt.connected
+
     async def run(self) -> Never:
         """Stay connected until cancelled."""
         async with asyncio.TaskGroup() as group:

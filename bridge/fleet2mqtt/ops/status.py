@@ -114,7 +114,12 @@ class Status:
             mqtt.acknowledging,
             self.other_bridge(),
             [(name, each["last_error"]) for name, each in self.notifications().items()],
+            self._cluster_fingerprint(),
         )
+
+    def _cluster_fingerprint(self) -> Any:
+        cluster = self.cluster()
+        return cluster and (cluster["nodes"], cluster["storage"]["durability"])
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop is, until cancelled."""

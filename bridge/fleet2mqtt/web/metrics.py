@@ -86,6 +86,7 @@ class Metrics:
         yield from self._of_backends()
         yield from self._of_mqtt()
         yield from self._of_process(health)
+        yield from self._of_cluster(health)
 
     def describe(self) -> Iterable[Metric]:
         """Return no names: registering must not read the counters."""
@@ -135,6 +136,22 @@ class Metrics:
             "Time since the bridge received the oldest active alarm that is not acknowledged; 0 without any",
             0 if oldest is None else max(0.0, (datetime.now(UTC) - oldest).total_seconds()),
         )
+
+    def _of_cluster(self, health: Mapping[str, Any]) -> Iterator[Metric]:
+        if "nodes" not in health:
+            return
+        nodes, storage = health["nodes"], health["storage"]
+        alive = GaugeMetricFamily(f"{PREFIX}_node_alive", "Whether a node of the cluster is alive", labels=("node",))
+        owner = GaugeMetricFamily(f"{PREFIX}_node_owner", "Whether a node has the lease of the unit", labels=("node",))
+        for name, node in nodes.items():
+            alive.add_metric((name,), node["state"] == "alive")
+            owner.add_metric((name,), node["owner"])
+        yield alive
+        yield owner
+        replicated = storage["durability"] == "replicated"
+        yield _gauge("storage_replicated", "Whether what is acknowledged is on a synchronous standby, too", replicated)
+        yield _gauge("storage_commit_seconds", "Duration of the last commit of alarms", storage["commit_seconds"])
+        yield _gauge("push_inbox_depth", "Pushes that other nodes accepted and that wait", storage["inbox"])
 
     def _of_notifications(self) -> Iterator[Metric]:
         family = CounterMetricFamily(
