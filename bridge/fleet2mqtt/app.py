@@ -200,6 +200,7 @@ def build(  # noqa: PLR0913 - what everything is made from
         connect,
         log,
         restart,
+        bridge_unit.notifier.replace,
         bridge_unit.housekeeping.publish_info,
     )
     requests = RequestHandler(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from fleet2mqtt.aio import wait_for_first, wait_until
 from fleet2mqtt.commands.queue import CommandLimits
 from fleet2mqtt.config import loader
-from fleet2mqtt.config.models import Config, MqttConfig
+from fleet2mqtt.config.models import Config, MqttConfig, NotifyConfig
 from fleet2mqtt.errors import CommandError, ConfigError
 from fleet2mqtt.mqtt import MqttClient, Settings
 from fleet2mqtt.ops.logging import MqttLog
@@ -22,7 +22,7 @@ from fleet2mqtt.unit import BackendRunner
 
 _LOG = logging.getLogger(__name__)
 
-APPLIED = frozenset(("backends", "commands", "mqtt", "push", "web"))
+APPLIED = frozenset(("backends", "commands", "mqtt", "notify", "push", "web"))
 """Options that are changed while the bridge runs; a change of another one starts the bridge again in its process."""
 LAST_RESPONSE = 1.0
 """Seconds that the response to a reload has before the connection to the broker is replaced."""
@@ -53,6 +53,7 @@ class Reloader:
         mqtt_settings: Callable[[MqttConfig], Settings],
         log: MqttLog,
         restart: Restart,
+        replace_targets: Callable[[Mapping[str, NotifyConfig]], Awaitable[None]],
         on_applied: Callable[[], None],
     ) -> None:
         """`mqtt_settings` raises ConfigError. `on_applied` is called after backends or options changed."""
@@ -68,6 +69,7 @@ class Reloader:
         self._new_settings: Settings | None = None
         self._log = log
         self._restart = restart
+        self._replace_targets = replace_targets
         self._on_applied = on_applied
         self._wanted = asyncio.Event()
         self._waiters: list[asyncio.Future[dict[str, Any]]] = []
@@ -144,6 +146,7 @@ class Reloader:
             self._new_settings = settings
             self._publisher.set_discovery_rate(config.mqtt.discovery_rate)
         await self._runner.switch_to(prepared)
+        await self._replace_targets(config.notify)
         self._config = config
         self._on_applied()
         changes = {"added": prepared.added, "removed": prepared.removed, "changed": prepared.changed}

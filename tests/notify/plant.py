@@ -73,10 +73,11 @@ class Plant:
     async def reload(self, process: Process, notify: dict[str, Any]) -> None:
         """Change the targets of a running bridge."""
         self.configure(notify)
+        reloads = sum("is reloaded: notify" in line for line in process.lines) + 1
         process.process.send_signal(signal.SIGHUP)
-        starts = sum("starts with" in line for line in process.lines) + 1
-        await wait_until(lambda: sum("starts with" in line for line in process.lines) == starts, "the new start")
-        await self.ask("health")
+        await wait_until(
+            lambda: sum("is reloaded: notify" in line for line in process.lines) == reloads, "the end of the reload"
+        )
 
     async def ask(self, name: str, **arguments: Any) -> dict[str, Any]:
         """A request to the bridge and its response, which is to be ok; made again where the bridge just restarts."""

@@ -253,3 +253,29 @@ async def test_target_is_told_of_selected_devices_and_what_is_behind_them(tmp_pa
             target = Target(config, Language.ENGLISH, outbox, registry, AllActive(), text_in)
             selected = {id_ for id_ in ("gate", "gate_line", "other", "unknown") if target._selects(id_)}  # noqa: SLF001
         assert selected == expected
+
+
+async def test_other_targets_replace_only_what_changed_and_keep_what_waits(tmp_path: Path, receiver: Receiver) -> None:
+    async with open_outbox(tmp_path / "o.sqlite") as outbox, open_receiver() as other:
+        receiver.statuses = [500] * 1000
+        same = NotifyConfig(name="same", url=Secret(other.url))
+        targets = notifier_of(outbox, same, NotifyConfig(name="duty", url=Secret(receiver.url)))
+        unchanged, former = targets.targets["same"], targets.targets["duty"]
+        task = asyncio.ensure_future(targets.run())
+        await raise_alarm(outbox, former, 1)
+        targets.wake()
+        await wait_until(lambda: former.results["failed"] == 1 and other.taken, "the failure")
+        await targets.replace({"same": same, "duty": NotifyConfig(name="duty", url=Secret(other.url))})
+        assert targets.targets["same"] is unchanged
+        await wait_until(lambda: targets.figures()["duty"]["sent"] == 1, "what waited")
+        assert targets.figures()["duty"]["failed"] == 1
+        await targets.replace({})
+        await wait_until(lambda: not outbox.checkpoint(OWNER, "same"), "what is left of it")
+        await targets.replace({"same": same})
+        await wait_until(lambda: outbox.checkpoint(OWNER, NAMES) == "same", "its name")
+        await raise_alarm(outbox, targets.targets["same"], 2)
+        await wait_until(lambda: len(other.taken) == 3, "the notification")
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
+    assert [title[-1] for title in other.titles] == ["1", "1", "2"]

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from fleet2mqtt.aio import wait_for_event
@@ -224,6 +225,10 @@ class Target:
         _LOG.log(level, "notify.%s: a notification waits: %s; trying again in %g s", self._config.name, reason, delay)
         self.last_error = reason
 
+    def continue_counts(self, former: Target) -> None:
+        """Count on from the target that this one replaces."""
+        self.results, self.missed = former.results, former.missed
+
     def figures(self) -> dict[str, Any]:
         """Return the numbers for `bridge/health`; the age is in seconds."""
         oldest = self.state.oldest
@@ -249,7 +254,13 @@ class Notifier:
         text_in: TextIn,
     ) -> None:
         self._outbox = outbox
-        self.targets = {each.name: Target(each, language, outbox, registry, records, text_in) for each in configs}
+        self._configs = {each.name: each for each in configs}
+        self._make = partial(
+            Target, language=language, outbox=outbox, registry=registry, records=records, text_in=text_in
+        )
+        self.targets = {name: self._make(each) for name, each in self._configs.items()}
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
         """Have the events read that were added."""
@@ -259,9 +270,34 @@ class Notifier:
     async def run(self) -> None:
         """Notify until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for target in self.targets.values():
-                group.create_task(target.run())
-            group.create_task(self._forget_removed())
+            self._group = group
+            self._start()
+            await asyncio.Event().wait()  # other targets may be configured, also where there are none
+
+    def _start(self) -> None:
+        if self._group is None:
+            return
+        for name, target in self.targets.items():
+            if name not in self._tasks:
+                self._tasks[name] = self._group.create_task(target.run())
+        self._group.create_task(self._forget_removed())
+
+    async def replace(self, configs: Mapping[str, NotifyConfig]) -> None:
+        """Have other targets from now on; those that did not change go on."""
+        gone = [name for name, config in self._configs.items() if config != configs.get(name)]
+        tasks = [self._tasks.pop(name) for name in gone if name in self._tasks]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        former = {name: self.targets.pop(name) for name in gone}
+        for name, config in configs.items():
+            if name not in self.targets:
+                self.targets[name] = self._make(config)
+                if name in former:
+                    self.targets[name].continue_counts(former[name])
+        self._configs = dict(configs)
+        self._start()
 
     async def _forget_removed(self) -> None:
         """Delete what was stored of targets that are no longer configured: it would be sent when they come back."""
