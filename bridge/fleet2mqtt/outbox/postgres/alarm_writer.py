@@ -215,16 +215,23 @@ class Batch:
             if not counted:
                 return await self._one_by_one(connection)
             self.last_seq, self.added = seq, (depth, size)
-            await self._complete(cursor, [row for row in rows if row[0] == 2 and row[6] is None])
-        new: list[list[AlarmEvent]] = [[] for _ in self.jobs]
-        found = set[int]()
-        for kind, position, number, _, _, _, own, _, _ in rows:
-            if (kind == 1 or own is not None) and number not in found:
-                found.add(number)
-                call, draft = self._drafts[position - 1]
-                new[call].append(draft.event(number))
-                if self.oldest is None and (self._limits.announce_backlog or not draft.backlog):
-                    self.oldest = draft.received_at
+            new: list[list[AlarmEvent]] = [[] for _ in self.jobs]
+            first: dict[int, int] = {}
+            numbers_found = set[int]()
+            for kind, position, number, _, _, _, own, _, _ in rows:
+                if (kind == 1 or own is not None) and number not in numbers_found:
+                    numbers_found.add(number)
+                    first[position] = number
+                    call, draft = self._drafts[position - 1]
+                    new[call].append(draft.event(number))
+                    if self.oldest is None and (self._limits.announce_backlog or not draft.backlog):
+                        self.oldest = draft.received_at
+            known = [
+                (position, number, active, alarm_key, data)
+                for kind, position, number, active, alarm_key, data, *_ in rows
+                if kind == 2 and position not in first
+            ]
+            await self._complete(cursor, known + self._repeated(first))
         return [
             self._result(each, allowed, new[call], self._completed.get(call, {})) for call, each in enumerate(self.jobs)
         ]
@@ -235,6 +242,19 @@ class Batch:
         if self._number(job.fence) not in allowed:
             return OutboxFenced(f"unit {job.fence.unit if job.fence else ''} was taken over by another node")
         return Stored(new=tuple(new), completed=tuple(completed.values()))
+
+    def _repeated(self, first: Mapping[int, int]) -> list[tuple[int, int, bool, str, bytes]]:
+        """Return the drafts of events that another draft of this batch has added: place, number and what is stored."""
+        if len(self._drafts) == len(first):
+            return []
+        added = {self._drafts[position - 1][1].identity: (position, number) for position, number in first.items()}
+        repeated = []
+        for position, (_, draft) in enumerate(self._drafts, 1):
+            place, number = added.get(draft.identity, (position, 0))
+            if place != position:
+                stored = self._drafts[place - 1][1]
+                repeated.append((position, number, stored.active, stored.alarm_key, stored.data))
+        return repeated
 
     async def _one_by_one(self, connection: AsyncConnection) -> list[Stored | OutboxError]:
         # Each of its own: what does not fit fails alone.
@@ -252,9 +272,9 @@ class Batch:
             self.oldest = self.oldest or batch.oldest
         return results
 
-    async def _complete(self, cursor: Any, known: Sequence[tuple[Any, ...]]) -> None:
+    async def _complete(self, cursor: Any, known: Sequence[tuple[int, int, bool, str, bytes | None]]) -> None:
         fences, seqs, bodies = [], [], []
-        for _, position, seq, active, alarm_key, data, *_ in known:
+        for position, seq, active, alarm_key, data in known:
             call, draft = self._drafts[position - 1]
             if data is None or seq in seqs:
                 continue
@@ -364,6 +384,11 @@ class GroupCommitter:
             self._loop.call_soon(self._start)
         return await done
 
+    async def wait_for_earlier(self) -> None:
+        """Wait until the jobs that are waiting, or being committed, are stored. Raises OutboxError."""
+        if self._busy:
+            await self.store(())
+
     async def drain(self) -> None:
         """Wait until nothing is waiting."""
         while self._waiting:
@@ -375,9 +400,18 @@ class GroupCommitter:
         self._busy = bool(waiting)
         if waiting:
             jobs = [job for each, _ in waiting for job in each]
+            if not jobs:
+                self._release(waiting)
+                return
             batch = Batch(jobs, self._limits, require_replication=self._require_replication)
             future = self._session.submit(batch)
             future.add_done_callback(lambda future: self._finish(batch, waiting, future))
+
+    def _release(self, waiting: Sequence[_Waiting]) -> None:
+        self._loop.call_soon(self._start)
+        for _, done in waiting:
+            if not done.done():
+                done.set_result([])
 
     def _next(self) -> list[_Waiting]:
         rows = 0

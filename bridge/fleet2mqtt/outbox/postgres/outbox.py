@@ -249,7 +249,8 @@ class Database:
         return recorded
 
     async def write(self, work: Work[T]) -> T:
-        """Return the result of a write once it is committed. Raises OutboxError."""
+        """Return the result of a write once it is committed, which finds what was added before. Raises OutboxError."""
+        await self._committer.wait_for_earlier()
         result = await self.writer.run(work)
         self.commits += 1
         return result
