@@ -147,7 +147,13 @@ SUBSCRIPTION_HEALTH = record(
         "next_try": nullable(TIME),
     }
 )
-NOTIFICATIONS = record({"sent": COUNT, "failed": COUNT, "queued": COUNT, "missed": COUNT, "last_error": nullable(TEXT)})
+NOTIFICATIONS = record(
+    {
+        **dict.fromkeys(("sent", "failed", "queued", "missed"), COUNT),
+        "oldest_age": nullable(NUMBER),
+        "last_error": nullable(TEXT),
+    }
+)
 ACTION = record({"name": TEXT, "summary": TEXT, "destructive": FLAG, "arguments": ANY_OBJECT})
 
 ENVELOPE: dict[str, Schema] = {"transaction": nullable(TRANSACTION), "expires_at": TIME}
@@ -486,7 +492,8 @@ def generate() -> dict[Path, str]:
 def main(arguments: list[str]) -> int:
     """Write the files, or with --check tell which are not up to date; return the exit code."""
     wanted = generate()
-    present = {path: path.read_text("utf-8") for path in FOLDER.glob("*.json")}
+    of_others = {FOLDER / "configuration.schema.json"}
+    present = {path: path.read_text("utf-8") for path in {*FOLDER.glob("*.json")} - of_others}
     outdated = sorted(path for path in wanted.keys() | present.keys() if wanted.get(path) != present.get(path))
     if arguments == ["--check"]:
         for path in outdated:

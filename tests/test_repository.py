@@ -34,7 +34,7 @@ GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 FORMS = sorted(path for path in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml")
 CHANGES = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
-NOT_OURS = (".git", ".venv*", ".bench", "dist", "build", "__pycache__", "*_cache", ".hypothesis")
+NOT_OURS = (".git", ".venv*", ".bench", ".node-red", "dist", "build", "__pycache__", "*_cache", ".hypothesis")
 # Terms of version 0.1.0 that must not come back as terms.
 REPLACED = {
     *(
@@ -403,3 +403,11 @@ def test_files_follow_editorconfig() -> None:
     files = [path for path in own_files() if path.suffix in suffixes and not path.name.startswith(".coverage")]
     assert len(files) > 100
     assert {name(path): fault for path in files if (fault := unreadable(path))} == {}
+
+
+async def test_repository_has_nothing_that_it_ignores() -> None:
+    """An installed environment once came into a commit before .gitignore named it."""
+    if not (ROOT / ".git").exists():  # a source distribution
+        return
+    ended = await ran("git", "-C", str(ROOT), "ls-files", "--cached", "--ignored", "--exclude-standard")
+    assert (ended.code, ended.output) == (0, "")

@@ -65,6 +65,13 @@ def set_options(configuration: str) -> tuple[ExampleOption, ...]:
     return tuple(found)
 
 
+def comments(configuration: str) -> Iterator[tuple[OptionNames, str]]:
+    """Yield the path of each option, set or left out, with the comment above it."""
+    lines = configuration.splitlines()
+    for number, names in _options(lines):
+        yield names, _above(lines, number)
+
+
 def fill(configuration: str, values: Mapping[OptionNames, str]) -> str:
     """Return a configuration with these options set, by their path; a value is YAML, empty for a section.
 

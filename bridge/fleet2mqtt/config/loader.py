@@ -290,24 +290,11 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
     platform = given.get("platform") if isinstance(given, dict) else None
     known = platforms.get(platform) if isinstance(platform, str) else None
     special = known().SCHEMA if known else {}
-    common = {marker: validate for marker, validate in _common_options(folder).items() if marker not in special}
-    own = {
-        vol.Required("platform", msg=f"missing; installed are {', '.join(sorted(platforms)) or 'none'}"): partial(
-            validators.one_of, names=platforms, kind="platform"
-        ),
-        vol.Optional("push"): _section_of(PushConfig, _push_options()),
-        vol.Optional("allow"): validators.actions,
-        vol.Optional("stale_after"): validators.number(0, _BIG),
-        vol.Optional("alarms"): partial(
-            alarm_options.backend_alarms,
-            known={each.key for each in (*BACKEND_CONDITIONS, *(api.conditions(known()) if known else ()))},
-        ),
-    }
-    selection = {marker: validate for marker, validate in _selection_options().items() if marker not in special}
+    own, selection = _own_options(known, platforms), _selection_of(special)
     # What other problems do not hide.
     problems = [*api.contradictions(known(), given), *_unknown_kinds(known(), given)] if known else []
     try:
-        values = validators.section(common | dict(special) | own | selection, extra=known is None)(given)
+        values = validators.section(_options_of(known, folder, platforms), extra=known is None)(given)
     except vol.MultipleInvalid as error:
         raise vol.MultipleInvalid([*error.errors, *problems]) from error
     if problems:
@@ -326,6 +313,41 @@ def _backend(name: str, given: Any, *, folder: Path, platforms: Platforms) -> Ba
         conditions=conditions,
         **mine,
     )
+
+
+def backend_options(platform: Callable[[], api.Platform], platforms: Platforms) -> dict[Any, Any]:
+    """Return all options of a backend of a platform with their validators, for a schema of the configuration."""
+    return _options_of(platform, Path(), platforms)
+
+
+def options(platforms: Platforms) -> dict[Any, Any]:
+    """Return the options of the bridge with their validators, for a schema of the configuration."""
+    return _options(Path(), platforms)
+
+
+def _options_of(platform: Callable[[], api.Platform] | None, folder: Path, platforms: Platforms) -> dict[Any, Any]:
+    special = platform().SCHEMA if platform else {}
+    common = {marker: validate for marker, validate in _common_options(folder).items() if marker not in special}
+    return common | dict(special) | _own_options(platform, platforms) | _selection_of(special)
+
+
+def _own_options(platform: Callable[[], api.Platform] | None, platforms: Platforms) -> dict[Any, Any]:
+    return {
+        vol.Required("platform", msg=f"missing; installed are {', '.join(sorted(platforms)) or 'none'}"): partial(
+            validators.one_of, names=platforms, kind="platform"
+        ),
+        vol.Optional("push"): _section_of(PushConfig, _push_options()),
+        vol.Optional("allow"): validators.actions,
+        vol.Optional("stale_after"): validators.number(0, _BIG),
+        vol.Optional("alarms"): partial(
+            alarm_options.backend_alarms,
+            known={each.key for each in (*BACKEND_CONDITIONS, *(api.conditions(platform()) if platform else ()))},
+        ),
+    }
+
+
+def _selection_of(special: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {marker: validate for marker, validate in _selection_options().items() if marker not in special}
 
 
 def _unknown_kinds(platform: api.Platform, given: Mapping[str, Any]) -> Iterator[vol.Invalid]:
