@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tests.recording import Recording
 
 TTL = 2
+BRIDGE_STATE = "fleet2mqtt/bridge/state"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -168,3 +169,11 @@ async def open_cluster(folder: Path, servers: Servers, **options: Any) -> AsyncI
             for node in cluster.nodes:
                 error.add_note(f"--- node {node.name}\n{node.process.output[-4000:]}")
             raise
+
+
+async def ready(cluster: Cluster, name: str) -> None:
+    """Wait until a node owns the unit and has read the vendors."""
+    await cluster.owner(name)
+    await cluster.seen.wait(lambda each: each.topic == BRIDGE_STATE and each.payload == b"online")
+    response = await cluster.request("refresh")
+    assert response["status"] == "ok"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.bridge_under_test import CHANNEL, GATEWAY, MAC, SN, VOIP
 from tests.broker import HOST, free_port
-from tests.cluster.site import Cluster, ClusterNode, open_cluster
+from tests.cluster.site import BRIDGE_STATE, Cluster, ClusterNode, open_cluster, ready
 from tests.commandline import fleet2mqtt
 from tests.mqtt.proxy import Proxy
 from tests.postgres import Servers
@@ -21,8 +21,6 @@ from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-BRIDGE_STATE = "fleet2mqtt/bridge/state"
 
 
 @asynccontextmanager
@@ -63,14 +61,6 @@ async def all_published(cluster: Cluster, acknowledged: set[str]) -> None:
     first = events[0]["seq"]
     assert [event["seq"] for event in events] == list(range(first, first + len(events)))
     assert len({event["id"] for event in events}) == len(events)
-
-
-async def ready(cluster: Cluster, name: str) -> None:
-    """Wait until a node owns the unit and has read the vendors."""
-    await cluster.owner(name)
-    await cluster.seen.wait(lambda each: each.topic == BRIDGE_STATE and each.payload == b"online")
-    response = await cluster.request("refresh")
-    assert response["status"] == "ok"
 
 
 async def switch(cluster: Cluster, transaction: str, value: str) -> None:

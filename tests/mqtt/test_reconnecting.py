@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fleet2mqtt.errors import LeaseLost
+from fleet2mqtt.mqtt import MqttClient, Settings
+from fleet2mqtt.mqtt.takeover import try_takeover
 from tests.broker import HOST
 from tests.mqtt.fake_broker import FakeBroker
 from tests.mqtt.proxy import Proxy
@@ -186,3 +190,53 @@ async def test_close_while_connecting_ends_the_connection(start: Start) -> None:
 
 def _has_pings(broker: Broker, count: int) -> bool:
     return broker.log().count("Sending PINGRESP to fleet") >= count
+
+
+async def test_message_that_is_not_acknowledged_comes_again_after_the_connection(broker: Broker, start: Start) -> None:
+    subject = start(broker.port, acknowledge_manually=True, will_delay=60)
+    await subject.connected()
+    for text in ("kept", "left"):
+        await broker.publish("fleet/set/x", text)
+    (await subject.received("kept")).acknowledge()
+    first = await subject.received("left")
+    assert not first.duplicate
+    await subject.stop()
+    again = start(broker.port, acknowledge_manually=True, will_delay=60)
+    second = await again.received("left")
+    assert (second.duplicate, second.packet_id, second.stale) == (True, first.packet_id, True)
+    assert [message.payload for message in again.messages] == [b"left"]
+
+
+async def test_client_connects_only_when_it_may(broker: Broker) -> None:
+    allowed, asked, connected = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def may_connect() -> None:
+        asked.set()
+        await allowed.wait()
+
+    settings = Settings(host=HOST, port=broker.port, client_id="leased", will_topic=STATE)
+    mqtt = MqttClient(settings, [], may_connect)
+    running = asyncio.create_task(mqtt.run(lambda _: None, connected.set, lambda _: None))
+    await asked.wait()
+    assert not connected.is_set()
+    allowed.set()
+    await connected.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_client_ends_with_what_forbids_a_connection(broker: Broker) -> None:
+    async def may_connect() -> None:
+        raise LeaseLost("another node has the lease")
+
+    settings = Settings(host=HOST, port=broker.port, client_id="leased", will_topic=STATE)
+    with pytest.raises(LeaseLost):
+        await MqttClient(settings, [], may_connect).run(lambda _: None, lambda: None, lambda _: None)
+
+
+async def test_takeover_is_found_at_a_broker_that_has_it(broker: Broker) -> None:
+    settings = Settings(host=HOST, port=broker.port, client_id="unused", will_topic=STATE)
+    assert await try_takeover(settings) is None
+    old = await try_takeover(replace(settings, protocol="3.1.1"))
+    assert old is not None
+    assert "MQTT 3.1.1" in old

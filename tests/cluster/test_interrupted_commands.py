@@ -1,0 +1,65 @@
+"""Commands whose node fails: one result each, and never a second call at the vendor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.bridge_under_test import CHANNEL, SN
+from tests.cluster.site import Cluster, open_cluster, ready
+from tests.waiting import PATIENCE, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.postgres import Servers
+
+SET = "/api/v1/devices/set"
+
+
+def writes(cluster: Cluster) -> int:
+    return sum(call.path == SET for call in cluster.site.gateways.fault_injector.calls)
+
+
+@pytest.mark.parametrize(
+    ("done", "ended"), [(False, ("unconfirmed", "interrupted")), (True, ("confirmed", None))], ids=["lost", "done"]
+)
+async def test_command_whose_node_fails_during_the_call_is_not_sent_again(
+    tmp_path: Path, servers: Servers, *, done: bool, ended: tuple[str, str | None]
+) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        a = await cluster.start_node("a")
+        await ready(cluster, "a")
+        await cluster.start_node("b")
+        is_on = bool(cluster.site.gateways.gateways[SN]["channel"]["0"]["enable"])
+        value = "ON" if is_on is done else "OFF"  # what the device has already looks as if the call was carried out
+        cluster.site.gateways.fault_injector.inject("hang", SET, times=1)
+        await cluster.site.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", {"enable": value, "transaction": "t"})
+        await wait_until(lambda: writes(cluster) == 1, "the call at the vendor", PATIENCE)
+        a.kill()
+        await ready(cluster, "b")
+        await wait_until(lambda: cluster.results(CHANNEL), "the result", PATIENCE)
+        await cluster.request("refresh")
+        (result,) = cluster.results(CHANNEL)
+        code = result["error"]["code"] if result["error"] else None
+        assert (result["transaction"], (result["status"], code)) == ("t", ended)
+        assert writes(cluster) == 1
+
+
+async def test_transaction_that_is_repeated_at_the_next_owner_gets_its_result(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        a = await cluster.start_node("a")
+        await ready(cluster, "a")
+        await cluster.start_node("b")
+        command = {"enable": "OFF", "transaction": "t"}
+        await cluster.site.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", command)
+        await wait_until(lambda: cluster.results(CHANNEL), "the result", PATIENCE)
+        a.kill()
+        await ready(cluster, "b")
+        await cluster.site.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", command)
+        await wait_until(lambda: len(cluster.results(CHANNEL)) == 2, "the result once more", PATIENCE)
+        first, second = cluster.results(CHANNEL)
+        assert first == second
+        assert first["status"] == "confirmed"
+        assert writes(cluster) == 1
