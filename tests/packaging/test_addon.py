@@ -54,8 +54,6 @@ def test_files_for_the_store_are_there() -> None:
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     assert width == height
     assert {"README.md", "DOCS.md", "CHANGELOG.md", "Dockerfile"} <= {path.name for path in ADDON.iterdir()}
-    build = yaml.safe_load((ADDON / "build.yaml").read_text("utf-8"))
-    assert build["build_from"].keys() == set(definition()["arch"])
     repository = yaml.safe_load((ROOT / "repository.yaml").read_text("utf-8"))
     assert repository.keys() == {"name", "url", "maintainer"}
     documented = (ADDON / "DOCS.md").read_text("utf-8")
