@@ -241,7 +241,7 @@ async def test_demo_with_port_0_takes_any_port(tmp_path: Path) -> None:
     async with running("env", f"TMPDIR={tmp_path}", *BRIDGE, *command) as process:
         line = json.loads(await process.says("connected to"))
         assert line["logger"] == "fleet2mqtt.mqtt.client"
-        look = (await process.says("  look ")).split()[-1]
+        look = (await process.says("  网页 ")).split()[-1]
         assert (await get(f"{look}healthz"))["status"] == "ok"
 
 

@@ -104,7 +104,7 @@ async def test_broker_with_a_login_has_its_password_in_secrets(start_broker: Sta
     written = (tmp_path / "secrets.yaml").read_text("utf-8")
     assert written.startswith("mqtt_password: of another\nums_push: mine\n")
     assert "mqtt_password_2: 'right: one'\n" in written
-    push = re.search(r"http://<this machine>:8098/push/ums/(\S+)", ended.output)
+    push = re.search(r"http://<本机地址>:8098/push/ums/(\S+)", ended.output)
     assert push is not None
     assert f"ums_push_2: {push[1]}\n" in written
 
@@ -197,8 +197,10 @@ def test_example_of_a_platform_is_a_configuration(
     names = re.findall(r"!secret (\w+)", printed)
     (tmp_path / "secrets.yaml").write_text("".join(f"{name}: json://sesame-sesame\n" for name in names))
     file.write_text(re.sub(r"^( *)#(?=\S)", r"\1", printed, flags=re.MULTILINE), "utf-8")
-    with_push = re.sub("(?m)^ums_push: .*", "ums_push: sesame-sesame", (tmp_path / "secrets.yaml").read_text())
-    (tmp_path / "secrets.yaml").write_text(with_push)
+    secrets = (tmp_path / "secrets.yaml").read_text()
+    secrets = re.sub("(?m)^ums_push: .*", "ums_push: sesame-sesame", secrets)
+    secrets = re.sub("(?m)^cluster_dsn: .*", "cluster_dsn: postgresql://db/fleet2mqtt", secrets)
+    (tmp_path / "secrets.yaml").write_text(secrets)
     assert [backend.platform for backend in load(file).backends.values()] == [platform]
 
 

@@ -12,7 +12,9 @@ from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.sdk.api import Platform
 from tests.configuring import BACKENDS, PAIRED, problems
 
-KEYS = "alarms, backends, base_topic, cluster, commands, data_dir, discovery, language, mqtt, notify, push, web"
+KEYS = (
+    "alarms, backends, base_topic, cluster, commands, data_dir, discovery, language, mqtt, notify, push, tracing, web"
+)
 MQTT_KEYS = (
     "client_id, discovery_rate, host, keepalive, max_payload, password, port, protocol, take_over, tls, username, "
     "will_delay"

@@ -372,6 +372,9 @@ async def test_counts_are_read_once_an_hour_while_their_entities_are_disabled(mo
             return [alarm.id.removeprefix(f"{NAME}:") async for update in backfill.poll() for alarm in update.alarms]
 
         await found()
+        assert vendor.counted == 0, "the device list is not read for it"
+        await run.poll("devices")
+        await found()
         vendor.history["A1"].insert(60, alarm("back-dated", minutes=60 * 60 - 30))
         assert ("back-dated" in await found(), vendor.counted) == (False, 1)
         monkeypatch.setattr("fleet2mqtt.platforms.ums.backfill.COUNT_INTERVAL", 0.0)

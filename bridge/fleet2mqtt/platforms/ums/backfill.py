@@ -220,6 +220,8 @@ class Backfill:
         options = self.context
         if options.interval(STATISTICS) == math.inf or any(map(options.is_enabled, STATISTICS_ENTITIES)):
             return
+        if not self.coordinator.has_listed:  # it would read the list a second time
+            return
         if time.monotonic() - self._counted_at < COUNT_INTERVAL:
             return
         self._counted_at = time.monotonic()

@@ -53,9 +53,9 @@ class Coordinator:
         self._lines_sweep = Sweep(primary_fails=context.primary_fails)
         self._counts_sweep = Sweep(primary_fails=context.primary_fails)
         self._has_list = False
-        self._empty_lists = 0
         self.has_listed = False
         """True once a list of gateways was read to its end since the start."""
+        self._empty_lists = 0
         """Device lists in a row in which the UMS counted no devices."""
         self._held_pushes: dict[str, tuple[Item, float]] = {}
         """Members of gateways that were pushed before the device list was read, by MAC, and when."""
