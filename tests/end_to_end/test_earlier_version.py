@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.bridge_under_test import open_site, wait_retained
 from tests.waiting import PATIENCE, wait_until
 
-VERSION_1 = Path(__file__).parents[1] / "outbox" / "version_1.sql"
+VERSION_1 = Path(__file__).parents[1] / "outbox" / "sqlite" / "version_1.sql"
 TOPIC = "fleet2mqtt/alarm/active/hq_voip_2/window"
 PENDING = "hq:7"
 """The only event that version 0.1.0 had not published."""

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from tests.postgres import Servers
 
 NEWER = (*MIGRATIONS, Migration(statements="ALTER TABLE event ADD COLUMN site text NOT NULL DEFAULT ''", oldest=1))
-BREAKING = (*NEWER, Migration(statements="ALTER TABLE event DROP COLUMN nonce CASCADE", oldest=3))
+NOW, BREAKS = len(MIGRATIONS), len(NEWER) + 1
+BREAKING = (*NEWER, Migration(statements="ALTER TABLE event DROP COLUMN nonce CASCADE", oldest=BREAKS))
 
 
 @pytest.fixture
@@ -43,7 +44,8 @@ async def test_old_and_new_nodes_work_side_by_side(new_dsn: str) -> None:
             assert ids((await old.history(0, 10))[0]) == ["hq:1", "hq:2", "hq:3"]
             assert len(await again.last()) == 1
         await migrate(new_dsn, BREAKING)
-    with pytest.raises(OutboxError, match=r"schema 3 requires 3 or newer, this one knows 1\): update this node"):
+    expected = rf"schema {BREAKS} requires {BREAKS} or newer, this one knows {NOW}\): update this node"
+    with pytest.raises(OutboxError, match=expected):
         async with open_database(new_dsn, deadline=60):
             pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,8 @@ class Coordinator:
         self._max_definitions_age = context.interval("schema") * 0.9
         self._listing = asyncio.Lock()
         self._listed = False
+        self._listed_at = self._live_until = -math.inf
+        """When the newest list was requested, and when reports last stopped arriving by themselves."""
         self._live = False
         """While True, everything that devices report arrives by the application-side MQTT."""
         self._empty_lists = 0
@@ -111,7 +114,6 @@ class Coordinator:
         async with self._listing:
             async for update in self._list_devices():
                 yield update
-            self._listed = True
 
     async def _list_devices(self) -> AsyncIterator[Update]:
         requested_at = time.monotonic()
@@ -143,6 +145,7 @@ class Coordinator:
             self._deleted.clear()
             inventory = Inventory(scope="devices", ids=ids, confirmed_empty=not ids)
             yield self.update(requested_at, inventories=[inventory], removed=removed)
+        self._listed, self._listed_at = True, requested_at
 
     def _list_filters(self) -> Sequence[tuple[str | None, str | None]]:
         """Return the types and groups to list: those of the options, else those to which `include` is limited.
@@ -215,17 +218,19 @@ class Coordinator:
             yield update
 
     async def vendor_ids(self) -> tuple[str, ...]:
-        """Return the vendor ids of the selected devices; reads the list if it has not been read yet.
+        """Return the vendor ids of the selected devices; reads the list if there is none, or only an outdated one.
 
-        Raises BackendError.
+        A list from before reports stopped arriving does not tell what devices have sent since. Raises BackendError.
         """
-        if not self._listed:
+        if not self._has_list():
             async with self._listing:
-                if not self._listed:
+                if not self._has_list():
                     async for _ in self._list_devices():
                         pass
-                    self._listed = True
         return tuple(filter(self.is_selected, self.store.vendor_ids()))
+
+    def _has_list(self) -> bool:
+        return self._listed and self._listed_at >= self._live_until
 
     def unread(self) -> Iterator[str]:
         """Yield the vendor ids of the selected devices whose values have to be read for the first time."""
@@ -245,6 +250,8 @@ class Coordinator:
 
     def set_live(self, live: bool) -> None:  # noqa: FBT001 - a callback
         """Poll the values of devices rarely from now on, as what they report arrives by itself, or as usual again."""
+        if self._live and not live:
+            self._live_until = time.monotonic()
         self._live = live
 
     # One device
