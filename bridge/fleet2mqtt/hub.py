@@ -179,7 +179,7 @@ class Hub:
         if changes.discovery_changed or changes.removed:
             self.inventory_changed.set()
         read = [device.id for update in updates for device in update.devices]
-        self._alarms.on_devices(read, changes.state_changed, changes.discovery_changed)
+        self._alarms.on_devices(read, changes.state_changed | changes.values_changed, changes.discovery_changed)
         self._publisher.on_changes(changes)
         for update in updates:
             for happened in update.events:
@@ -250,7 +250,7 @@ class Hub:
         )
         settled = not self.unsettled.get(device.backend)
         changes = self._registry.accept(update, stamp(moment), settled=settled)
-        self._alarms.on_devices((device.id,), changes.state_changed, changes.discovery_changed)
+        self._alarms.on_devices((device.id,), changes.state_changed | changes.values_changed, changes.discovery_changed)
         self._publisher.on_changes(changes)
 
     def set_values(self, device: str, values: Mapping[str, Value]) -> None:

@@ -51,7 +51,7 @@ class Running:
     def read(self, *devices: Device) -> None:
         self._request += 1
         changes = self.registry.accept(update(*devices, requested_at=self._request), str(AT))
-        self.evaluator.on_devices([each.id for each in devices], changes.state_changed)
+        self.evaluator.on_devices([each.id for each in devices], changes.state_changed | changes.values_changed)
 
     def shows(self, **state: Value) -> None:
         self.read(device(state={"signal": -60, "enable": "ON"} | state))
@@ -178,6 +178,8 @@ async def test_value_of_an_entity_that_is_not_published_counts() -> None:
         each.shows(enable="OFF")
         assert each.registry.devices["hq_1"].state == {}
         await each.have(False)
+        each.shows(enable="ON")
+        await each.have(False, True)
 
 
 async def test_condition_of_a_backend_is_about_its_own_device_only() -> None:

@@ -52,9 +52,13 @@ def take(
 
 
 def test_update_reports_only_changes(registry: Registry) -> None:
-    assert take(registry, device()) == Changes(discovery_changed={"hq_1"}, state_changed={"hq_1"})
+    assert take(registry, device()) == Changes(
+        discovery_changed={"hq_1"}, state_changed={"hq_1"}, values_changed={"hq_1"}
+    )
     assert take(registry, device()) == Changes()
-    assert take(registry, device(state={"signal": -61, "enable": "ON"})) == Changes(state_changed={"hq_1"})
+    assert take(registry, device(state={"signal": -61, "enable": "ON"})) == Changes(
+        state_changed={"hq_1"}, values_changed={"hq_1"}
+    )
     assert take(registry, device(name="new", state={"signal": -61, "enable": "ON"})) == Changes(
         discovery_changed={"hq_1"}
     )

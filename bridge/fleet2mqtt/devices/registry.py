@@ -57,6 +57,8 @@ class Changes:
     removed: set[str] = field(default_factory=set)
     groups_changed: set[str] = field(default_factory=set)
     """Devices that came into a group or left one; nothing is published for that alone."""
+    values_changed: set[str] = field(default_factory=set)
+    """Devices whose platform gave other values than before; those of entities that are not published count, too."""
 
     def add(self, other: Changes) -> None:
         """Add what else changed."""
@@ -64,6 +66,7 @@ class Changes:
         self.state_changed |= other.state_changed
         self.removed |= other.removed
         self.groups_changed |= other.groups_changed
+        self.values_changed |= other.values_changed
 
 
 class Registry:
@@ -325,8 +328,11 @@ class Registry:
                 self._remove(id_, changes.removed)
             return
         merged = self._merge(current, device)
-        if not self._restored_is_newest and id_ not in self._accepted:
+        before = self._accepted.get(id_)
+        if before is None and not self._restored_is_newest:
             changes.state_changed.add(id_)
+        if before is None or before.state != device.state:
+            changes.values_changed.add(id_)
         self._accepted[id_] = device
         self._oldest_accepted_request[id_] = max(
             update.requested_at, self._oldest_accepted_request.get(id_, update.requested_at)
