@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from fleet2mqtt.ops.logging import MqttLog
 from tests.broker import Broker
 from tests.certificates import Certificates, make_certificates
 from tests.loop_time import LoopTime
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 
@@ -28,6 +30,19 @@ _LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long goes first: with several workers none of it is left over for one of them at the end."""
     items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """The levels and handlers of loggers are what they were before a test that ran a command in process."""
+    loggers = [logging.getLogger(name) for name in (None, "fleet2mqtt")]
+    before = [(logger.level, set(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        for handler in set(logger.handlers) - handlers:
+            if isinstance(handler, MqttLog) or type(handler) is logging.StreamHandler:  # not those of pytest
+                logger.removeHandler(handler)
 
 
 class StartBroker(Protocol):

@@ -95,8 +95,11 @@ async def repeat(fixture: Path, folder: Path) -> dict[str, Any]:
         return await dump(load(Path(write(folder, backends={"site": whole}))), "site")
 
 
-BY_THE_CLOCK = {"sys_time", "usage_forecast", "time_diff", "login_time"}
-"""Keys whose values depend on when the fixture is read."""
+BY_THE_CLOCK = {
+    *("sys_time", "usage_forecast", "time_diff", "login_time"),
+    *("usage_day attributes", "usage_month attributes"),  # since when is counted
+}
+"""What depends on when the fixture is read: keys of values, and of attributes."""
 
 
 def differences(found: list[dict[str, Any]], recorded: list[dict[str, Any]]) -> dict[str, Any]:
@@ -106,15 +109,20 @@ def differences(found: list[dict[str, Any]], recorded: list[dict[str, Any]]) -> 
     unlike: dict[str, Any] = {}
     for device in recorded:
         mine = there[device["id"]]
-        for member, value in device.items():
-            pairs = value.items() if member == "state" else {member: value}.items()
-            others = mine["state"] if member == "state" else mine
-            unlike |= {
-                f"{device['id']} {key}": (others[key], each)
-                for key, each in pairs
-                if others[key] != each and key not in BY_THE_CLOCK
-            }
+        pairs, others = by_key(device), by_key(mine)
+        unlike |= {
+            f"{device['id']} {key}": (others.get(key), pairs.get(key))
+            for key in pairs | others
+            if others.get(key) != pairs.get(key) and key not in BY_THE_CLOCK
+        }
     return unlike
+
+
+def by_key(device: dict[str, Any]) -> dict[str, Any]:
+    """The members of a dumped device; its values and attributes each for themselves."""
+    attributes = {f"{key} attributes": each for key, each in device["attributes"].items()}
+    members = {key: each for key, each in device.items() if key not in {"state", "attributes"}}
+    return {**members, **device["state"], **attributes}
 
 
 @pytest.mark.parametrize("platform", sorted(platforms()))
