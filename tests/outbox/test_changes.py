@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.errors import OutboxFull
 from fleet2mqtt.outbox import AlarmEvent, Outbox, OutboxLimits
 from fleet2mqtt.outbox.models import EventDraft, change_draft
@@ -92,3 +93,15 @@ async def test_suppressed_alarm_is_marked(outbox: Outbox) -> None:
     assert event.suppressed
     assert event.body["suppressed_by"] == "maintenance:1"
     assert ids(await outbox.unpublished(0)) == ["hq:1"]
+
+
+async def test_alarm_of_the_bridge_is_active_though_its_clock_was_set_back(outbox: Outbox) -> None:
+    for number, cleared in ((9, False), (9, True), (1, False)):
+        await add(outbox, number, active=True, alarm_key="door", cleared=cleared, source=UpdateOrigin.CONDITION)
+    assert ids(await outbox.active_alarms()) == ["hq:1"]
+
+
+async def test_raise_of_a_vendor_that_is_older_than_the_clear_is_not_active(outbox: Outbox) -> None:
+    for number, cleared in ((9, False), (9, True), (1, False)):
+        await add(outbox, number, active=True, alarm_key="door", cleared=cleared)
+    assert await outbox.active_alarms() == []

@@ -166,7 +166,8 @@ class AlarmManager:
         for ended in await self._outbox.ended_alarms():
             self._note_end((ended.device, ended.key), ended.at, ended.id)
             self._publisher.clear_retained(self._topic((ended.device, ended.key)))  # a crash may have come before
-            left = self._options.suppression_delay - (datetime.now(UTC) - ended.at).total_seconds()
+            passed = (datetime.now(UTC) - ended.at).total_seconds()
+            left = self._options.suppression_delay - max(0.0, passed)  # the clock may have been set back
             if left > 0 and self._is_unreachable(ended.backend, ended.key):
                 self._released[ended.device] = ended.id, time.monotonic() + left
         for event in await self._outbox.active_alarms():
@@ -296,9 +297,16 @@ class AlarmManager:
             del self._ended[next(iter(self._ended))]
 
     def _has_ended(self, id_: AlarmId, event: AlarmEvent) -> bool:
-        """Return True for a raise that is older than the last end of its alarm, which arrived before it."""
+        """Return True for a raise that is older than the last end of its alarm, which arrived before it.
+
+        The bridge's own come in their order, by whichever time: its clock may have been set back.
+        """
         ended = self._ended.get(id_)
-        return ended is not None and (_raised(event) < ended[0] or event.id == ended[1])
+        if ended is None:
+            return False
+        return event.id == ended[1] or (
+            event.body["source"] != UpdateOrigin.CONDITION and _raised(event) < ended[0]
+        )
 
     def on_completed(self, event: AlarmEvent) -> None:
         """Publish facts that a stored event was completed by, where its alarm is retained."""
@@ -928,4 +936,4 @@ def _is_outdated(alarm: Alarm, record: AlarmRecord) -> bool:
     """Return True for an alarm that changes nothing at its record: the same raise again, or an older event."""
     if storable(alarm.id) == record.event.id:
         return not alarm.cleared
-    return alarm.raised_at < _raised(record.event)
+    return alarm.source is not UpdateOrigin.CONDITION and alarm.raised_at < _raised(record.event)

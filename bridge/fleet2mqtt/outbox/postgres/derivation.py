@@ -46,7 +46,8 @@ BEGIN
                 at = greatest(s.at, excluded.at), seq = excluded.seq, severity = excluded.severity,
                 alarm_key = excluded.alarm_key, backend = excluded.backend, body = excluded.body
             WHERE CASE WHEN excluded.open
-                THEN excluded.at >= s.at AND (s.open OR excluded.id <> s.id)
+                THEN (excluded.at >= s.at OR convert_from(excluded.body, 'UTF8')::json ->> 'source' = 'condition')
+                    AND (s.open OR excluded.id <> s.id)
                 ELSE excluded.at >= s.at OR excluded.id = s.id END;
         END LOOP;
         INSERT INTO tally AS t (minute, severity, n)

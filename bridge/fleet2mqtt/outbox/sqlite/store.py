@@ -45,7 +45,8 @@ ON CONFLICT (device) DO UPDATE SET
 WHERE (excluded.at, excluded.seq) > (last.at, last.seq)
 """
 # An event older than the newest one of its alarm changes nothing, whatever the order of arrival; of two at the same
-# time the later arrival counts, except that a clear always ends the event with its own id.
+# time the later arrival counts, except that a clear always ends the event with its own id. The bridge's own alarms come
+# in their order, by whichever time: its clock may have been set back.
 _STANDING = """
 INSERT INTO standing (device, standing, name, open, id, at, seq, severity, body)
 SELECT device, iif(alarm_key = '', id, alarm_key), alarm_key, type = 'raised', id, raised, seq, severity, body
@@ -54,7 +55,8 @@ ON CONFLICT (device, standing) DO UPDATE SET
     open = excluded.open, id = excluded.id, at = max(standing.at, excluded.at), seq = excluded.seq,
     severity = excluded.severity, name = excluded.name, body = excluded.body
 WHERE iif(excluded.open,
-    excluded.at >= standing.at AND (standing.open OR excluded.id != standing.id),
+    (excluded.at >= standing.at OR json_extract(CAST(excluded.body AS TEXT), '$.source') = 'condition')
+        AND (standing.open OR excluded.id != standing.id),
     excluded.at >= standing.at OR excluded.id = standing.id)
 """
 # An event counts when it was raised, but never ahead of time.
