@@ -306,8 +306,7 @@ class Hub:
         return self._registry.set_values(device, last_alarm(event.body))
 
     async def _end_active(self, devices: Iterable[str]) -> None:
-        if await self._alarms.on_removed(devices):
-            self.alarms_changed.set()
+        await self._alarms.on_removed(devices)
 
     def _name(self, device: str) -> str | None:
         known = self._registry.devices.get(device)

@@ -380,6 +380,7 @@ class Unit:
         """Start what runs whether there is a connection to the broker or not."""
         loops.start(self.alarms.evaluator.run(self.hub.accept), "conditions")
         loops.start(self.alarms.expiry.run(self.hub.accept), "alarm expiry")
+        loops.start(self.alarms.run(), "alarms of removed devices")
         loops.start(self.status.run(), "backend health")
         loops.start(self.inventory.run(), "inventory")
         loops.start(self.group_devices.run(), "group devices")

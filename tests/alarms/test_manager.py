@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fleet2mqtt.alarms import handling
 from fleet2mqtt.alarms.handling import AlarmHandling, AlarmSources
 from fleet2mqtt.alarms.maintenance import MaintenanceWindows, Selector, new_window
 from fleet2mqtt.alarms.manager import AlarmOptions, Operator
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.alarm_rules import AlarmRules, RecoveryPair
+from fleet2mqtt.devices.model import UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import CommandError, OutboxFull
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.mqtt import MqttClient, Settings
 from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from fleet2mqtt.publishing.publisher import Publisher
+from tests.full_disk import files_end_at
 from tests.sample_alarms import RAISED, alarm
 from tests.sample_devices import device, update
 from tests.waiting import PATIENCE, wait_until
@@ -108,12 +111,13 @@ async def opened(
         windows = MaintenanceWindows(outbox)
         sources = AlarmSources(rules_of=lambda _: rules or AlarmRules())
         options = AlarmOptions(suppression_delay=0)
-        handling = AlarmHandling(outbox, registry, publisher, TOPICS, windows, lambda: None, options, sources)
-        hub = Hub(outbox, registry, publisher, TOPICS, handling, lambda: None)
+        alarms = AlarmHandling(outbox, registry, publisher, TOPICS, windows, lambda: None, options, sources)
+        hub = Hub(outbox, registry, publisher, TOPICS, alarms, lambda: None)
         await hub.restore_alarms()
-        work = [asyncio.create_task(each) for each in (handling.manager.run(), handling.expiry.run(hub.accept))]
+        loops = (alarms.manager.run(), alarms.expiry.run(hub.accept), alarms.run())
+        work = [asyncio.create_task(each) for each in loops]
         try:
-            yield Alarms(hub=hub, handling=handling, windows=windows, outbox=outbox, registry=registry)
+            yield Alarms(hub=hub, handling=alarms, windows=windows, outbox=outbox, registry=registry)
         finally:
             for task in work:
                 task.cancel()
@@ -380,3 +384,59 @@ async def test_window_about_many_alarms_ends_in_few_transactions(tmp_path: Path)
         await each.windows.remove(window)
         await each.have(*["raised"] * 300, *["unsuppressed"] * 300)
         assert each.outbox.commits - before < 20
+
+
+async def test_condition_is_active_again_after_the_clock_was_set_back(tmp_path: Path) -> None:
+    def condition(hours: int) -> dict[str, Any]:
+        return {"source": UpdateOrigin.CONDITION, "raised_at": RAISED + timedelta(hours=hours)}
+
+    async with opened(tmp_path) as each:
+        await each.power(1, **condition(8))
+        await each.power(1, cleared=True, **condition(9))
+        await each.power(2, **condition(1))
+        assert each.manager.has_active("hq_1")
+    async with opened(tmp_path) as each:
+        assert each.record.event.id == "hq:2"
+        await each.power(2, cleared=True, **condition(2))
+        assert not each.manager.has_active("hq_1")
+    async with opened(tmp_path) as each:
+        assert not each.manager.has_active("hq_1")
+
+
+async def test_disk_that_fails_while_a_device_is_removed_leaves_no_active_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handling, "DISK_RETRY_DELAY", 0)
+    async with opened(tmp_path) as each:
+        await each.power(1)
+        await each.in_maintenance()
+        with files_end_at(0):
+            await each.hub.forget(["hq_1"])
+            assert each.manager.has_active("hq_1")
+        await wait_until(lambda: not each.manager.records and not each.windows, "the end of the alarm", PATIENCE)
+        assert await each.outbox.active_alarms() == []
+
+
+async def test_alarm_of_a_device_that_is_back_before_the_disk_works_stays_active(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handling, "DISK_RETRY_DELAY", 0)
+    async with opened(tmp_path) as each:
+        await each.power(1)
+        with files_end_at(0):
+            await each.hub.forget(["hq_1"])
+            await each.hub.accept(update(device(), requested_at=9))
+        await each.power(2, device="hq_2")
+        assert each.record.event.id == "hq:1"
+        assert await each.types() == ["raised", "raised"]
+
+
+async def test_condition_of_a_device_that_is_not_known_can_be_closed(tmp_path: Path) -> None:
+    condition = {"source": UpdateOrigin.CONDITION}
+    async with opened(tmp_path) as each:
+        await each.power(1, **condition)
+        with pytest.raises(CommandError, match="still holds"):
+            await each.manager.close(each.record, LI)
+    async with opened(tmp_path) as each:  # without its inventory
+        await each.manager.close(each.record, LI)
+        assert not each.manager.has_active("hq_1")

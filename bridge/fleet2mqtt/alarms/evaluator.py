@@ -182,8 +182,8 @@ class ConditionEvaluator:
             state = self._states.get((id_, key))
             if state is None or state.due != due:
                 continue
-            if (device := self._registry.complete_device(id_)) is None:
-                self._drop(id_, key)
+            if (device := self._registry.complete_device(id_)) is None:  # it is being removed
+                self._settle(id_, key)
                 continue
             condition = self._tables(device.backend).get(key)
             alarm = self._alarm(device, key)

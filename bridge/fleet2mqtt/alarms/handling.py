@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ from fleet2mqtt.devices.alarm_rules import NO_RULES, AlarmRules
 from fleet2mqtt.devices.conditions import NO_CONDITIONS, ConditionTable
 from fleet2mqtt.devices.model import Alarm, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
+from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox import AlarmEvent, Outbox
 from fleet2mqtt.publishing.publisher import Publisher
 
 _LOG = logging.getLogger(__name__)
+
+DISK_RETRY_DELAY = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,10 @@ class AlarmHandling:
         """`on_events` is called when new events are in the outbox."""
         self._sources = sources or AlarmSources()
         self._outbox = outbox
+        self._registry = registry
+        self._removed: set[str] = set()
+        """Devices that are gone and whose alarms the disk still has as active."""
+        self._removal_failed = asyncio.Event()
         self.windows = windows
         self.manager = AlarmManager(
             outbox, registry, publisher, topics, windows, options or AlarmOptions(), self._is_unreachable, on_events
@@ -91,15 +99,38 @@ class AlarmHandling:
         events = (record.event for record in self.manager.active())
         self.expiry.restore(event for event in events if event.body["backend"] == backend)
 
-    async def on_removed(self, ids: Iterable[str]) -> bool:
+    async def on_removed(self, ids: Iterable[str]) -> None:
         """End the active alarms of devices that are gone, and the maintenance windows that name them.
 
-        Returns True if there were any alarms. Raises OutboxError.
+        While the disk fails they wait for `run`.
         """
-        gone = tuple(ids)
-        self.evaluator.on_removed(gone)
+        self._removed.update(ids)
+        try:
+            await self._end_removed()
+        except OutboxError as error:
+            _LOG.warning(
+                "alarms of removed devices are still active: %s; trying again in %g s", error, DISK_RETRY_DELAY
+            )
+            self._removal_failed.set()
+
+    async def run(self) -> None:
+        """End the alarms of removed devices that a failing disk has delayed, until cancelled."""
+        while True:
+            await self._removal_failed.wait()
+            await asyncio.sleep(DISK_RETRY_DELAY)
+            self._removal_failed.clear()
+            await self.on_removed(())
+
+    async def _end_removed(self) -> None:
+        """End the alarms of devices that are gone; those of a device that is back go on. Raises OutboxError."""
+        self._removed.difference_update(self._registry.devices)
+        gone = tuple(self._removed)
+        if not gone:
+            return
         ended = await self._outbox.forget(gone)
+        self.evaluator.on_removed(gone)
         self.manager.on_removed(gone, ended)
         for window in await self.windows.remove_of_devices(gone):
             _LOG.info("maintenance window %s is removed with its device %s", window.id, window.selector.device)
-        return bool(ended)
+        self._removed.difference_update(gone)
+        self.evaluator.on_devices((), [id_ for id_ in gone if id_ in self._registry.devices])  # back meanwhile

@@ -304,9 +304,7 @@ class AlarmManager:
         ended = self._ended.get(id_)
         if ended is None:
             return False
-        return event.id == ended[1] or (
-            event.body["source"] != UpdateOrigin.CONDITION and _raised(event) < ended[0]
-        )
+        return event.id == ended[1] or (event.body["source"] != UpdateOrigin.CONDITION and _raised(event) < ended[0])
 
     def on_completed(self, event: AlarmEvent) -> None:
         """Publish facts that a stored event was completed by, where its alarm is retained."""
@@ -709,7 +707,8 @@ class AlarmManager:
         async with self._exclusive(record) as current:
             if not current.active:
                 raise CommandError("not_active", f"{current.event.id} is not active: there is nothing to close")
-            if current.event.body["source"] == UpdateOrigin.CONDITION:
+            known = current.event.device in self._registry.devices
+            if current.event.body["source"] == UpdateOrigin.CONDITION and known:
                 raise CommandError(
                     "still_active",
                     f"the condition {current.event.alarm_key} still holds; acknowledge or shelve the alarm",

@@ -5,24 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import resource
 import shutil
 import sqlite3
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.errors import OutboxError, OutboxFull
 from fleet2mqtt.outbox import Outbox, Stored, open_outbox
+from tests.full_disk import files_end_at
 from tests.sample_alarms import RAISED, alarm, nameless
 from tests.waiting import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[3]
 
@@ -81,17 +76,6 @@ async def test_acknowledged_events_survive_kill_9(path: Path) -> None:
             assert outbox.depth == len(await outbox.unpublished(0, 100_000))
             stored = held
     assert not set_aside(path)
-
-
-@contextmanager
-def files_end_at(size: int) -> Iterator[None]:
-    """No file grows beyond this, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_full_disk_rejects_and_accepts_again_with_space(path: Path) -> None:
