@@ -375,6 +375,7 @@ class Unit:
     async def restore(self) -> None:
         """Start from the inventory and the alarms of the last run."""
         await self.runner.restore(self.snapshot, self.configs.values())
+        self.alarms.evaluator.restore_waiting(self.snapshot.waiting)
 
     def start_loops(self, loops: TaskSet) -> None:
         """Start what runs whether there is a connection to the broker or not."""
@@ -472,7 +473,9 @@ def build_unit(  # noqa: PLR0913 - what a unit is made for, and what it shares w
         push_receiver=push_receiver,
         status=status,
         runner=runner,
-        inventory=InventorySaver(config.data_dir / INVENTORY, registry, publisher, ids, hub.inventory_changed),
+        inventory=InventorySaver(
+            config.data_dir / INVENTORY, registry, publisher, ids, alarms.evaluator, hub.inventory_changed
+        ),
         group_devices=GroupDevices(hub, registry, ids, active.running_selection),
     )
 

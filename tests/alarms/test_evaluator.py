@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleet2mqtt.alarms import evaluator as module
 from fleet2mqtt.alarms.evaluator import ConditionEvaluator
-from fleet2mqtt.devices.conditions import BACKEND, Condition, ConditionOptions, ConditionTable
+from fleet2mqtt.devices.conditions import BACKEND, Condition, ConditionOptions, ConditionTable, WaitingChanges
 from fleet2mqtt.devices.model import Alarm, Device, Name, Severity, Update, UpdateOrigin, Value
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.devices.selection import Detail, Selection, SelectionFilter
@@ -71,12 +71,16 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    *conditions: Condition, restored: tuple[Any, ...] = (), selection: SelectionFilter | None = None
+    *conditions: Condition,
+    restored: tuple[Any, ...] = (),
+    waiting: WaitingChanges | None = None,
+    selection: SelectionFilter | None = None,
 ) -> AsyncIterator[Running]:
     tables = {"hq": ConditionTable(conditions or (OFF, DELAYED))}
     registry = Registry(time.monotonic, lambda _: (), selection)
     found = Running(registry, ConditionEvaluator(registry, lambda name: tables[name], "zh-Hans"), tables=tables)
     found.evaluator.restore(restored)
+    found.evaluator.restore_waiting(waiting or {})
     task = asyncio.create_task(found.evaluator.run(found.accept))
     try:
         yield found
@@ -130,6 +134,48 @@ async def test_delayed_condition_raises_later_with_the_time_at_which_it_began(mo
         await each.settle()
         await each.have(False)
         assert each.alarms[0].alarm_key == "weak"
+
+
+async def test_delay_of_the_last_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, hours = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + 3600 * hours[0])
+    waiting: WaitingChanges = {}
+    for _ in range(3):  # half an hour each, between which the bridge is not there for ten
+        async with running(waiting=waiting) as each:
+            assert each.evaluator.waiting() == waiting
+            each.shows(signal=-90)
+            await each.settle()
+            assert each.alarms == []
+            hours[0] += 0.4
+            waiting = each.evaluator.waiting()
+        hours[0] += 10
+    async with running(waiting=waiting) as each:
+        each.shows(signal=-90)
+        await each.have(False)
+        assert each.alarms[0].raised_at.isoformat() == waiting["hq_1"]["weak"].since
+        assert each.evaluator.waiting() == {}
+    async with running(waiting=waiting) as again:  # killed before the file was written
+        again.shows(signal=-90)
+        await again.have(False)
+        assert again.alarms[0].id != each.alarms[0].id
+    async with running(waiting=waiting) as each:
+        each.shows(signal=-60)
+        await each.settle()
+        assert (each.alarms, each.evaluator.waiting()) == ([], {})
+
+
+async def test_waiting_raise_of_an_alarm_that_is_active_by_now_delays_no_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as before:
+        before.shows(signal=-90)
+        await before.settle()
+        waiting, clock = before.evaluator.waiting(), time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 3600)
+        await before.settle()
+        await before.have(False)
+    async with running(restored=(draft(before.alarms[0], AT, None).event(1),), waiting=waiting) as each:
+        each.shows(signal=-60)
+        await each.have(True)
+        assert each.alarms[0].raised_at > before.alarms[0].raised_at
 
 
 async def test_active_alarm_of_the_last_run_is_not_raised_again() -> None:

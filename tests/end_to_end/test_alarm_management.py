@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +142,25 @@ async def test_condition_survives_a_restart_without_an_event(site: Site) -> None
         # The crash may repeat an event, with its seq.
         events = [message.json for message in bridge.seen.all(f"fleet2mqtt/alarm/event/+/{VOIP}")]
         assert [event["type"] for event in events if event["seq"] > acknowledged["seq"]] == ["cleared"]
+
+
+def waiting(folder: Path) -> Any:
+    [inventory] = folder.rglob("inventory.json")
+    return json.loads(inventory.read_bytes())["waiting"]
+
+
+async def test_delay_of_a_condition_goes_on_after_a_restart(site: Site, tmp_path: Path) -> None:
+    delayed = {"conditions": {"gateway_offline": {"on_delay": 3600}}}
+    found = []
+    for _ in range(2):
+        async with site.bridge(branch=None, alarms=delayed) as bridge:
+            await bridge.settle()
+            await drop_gateway(site, bridge)
+            await bridge.shows(VOIP, "connection_status", "OFF")
+        found.append(waiting(tmp_path)[VOIP]["gateway_offline"])
+    (since, waited, clears), again = found
+    assert (since, clears) == (again[0], again[2]) == (since, False)
+    assert 0 < waited < again[1]
 
 
 async def test_shelved_alarm_goes_to_the_suppressed_topic_until_its_time(site: Site) -> None:

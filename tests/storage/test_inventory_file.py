@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fleet2mqtt.devices.conditions import WaitingChange
 from fleet2mqtt.devices.model import Component, EntityCategory, StateMeta, UpdateOrigin
 from fleet2mqtt.storage import inventory_file
 from fleet2mqtt.storage.inventory_file import Snapshot
@@ -29,6 +30,7 @@ SNAPSHOT = Snapshot(
     pending_deletions=frozenset(("fleet2mqtt/device/hq_0/state",)),
     assignments={"hq_1": "hq\x1f1"},
     state_meta={"hq_1": StateMeta(UpdateOrigin.PUSH, "2026-11-22T08:00:00.000+00:00")},
+    waiting={"hq_1": {"weak": WaitingChange(since="2026-11-22T08:00:00+00:00", waited=1.5, clears=False)}},
 )
 
 

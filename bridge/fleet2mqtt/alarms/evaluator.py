@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from fleet2mqtt.aio import wait_for_event
-from fleet2mqtt.devices.conditions import ConditionTable
+from fleet2mqtt.devices.conditions import ConditionTable, WaitingChange, WaitingChanges
 from fleet2mqtt.devices.model import Alarm, Device, Severity, Update, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import OutboxError
@@ -32,20 +32,28 @@ CATEGORY = "condition"
 class _Condition:
     """State of one condition of one device: the id of its alarm while that is active, and a change that waits.
 
-    `since` is when the condition began to differ from that, `due` (of the event loop's clock) when it is delayed until.
+    `since` is when the condition began to differ from that, `began` and `due` (of the monotonic clock) since when and
+    until when that is delayed. `waited` are the seconds of an earlier run, and `noticed` is when this run found it so.
     """
 
     alarm: str | None = None
-    severity: Severity = Severity.INDETERMINATE
     since: datetime | None = None
+    noticed: datetime | None = None
+    began: float = 0.0
     due: float | None = None
+    waited: float = 0.0
+
+    def settle(self) -> None:
+        """Drop a change that waits."""
+        self.since, self.noticed, self.due, self.waited = None, None, None, 0.0
 
 
 class ConditionEvaluator:
     """Evaluates the conditions of every device when its values change, and after their delays.
 
     `tables` returns the conditions of a backend as it is configured now. A value that is not known changes nothing, so
-    an alarm survives a restart: its condition is evaluated again once its device has been read.
+    an alarm survives a restart, and a change that waits goes on with what is left of its delay: the condition is
+    evaluated again once its device has been read.
     """
 
     def __init__(self, registry: Registry, tables: Callable[[str], ConditionTable], language: str) -> None:
@@ -69,6 +77,26 @@ class ConditionEvaluator:
         for event in active:
             if event.body["source"] == UpdateOrigin.CONDITION:
                 self._state(event.device, event.alarm_key).alarm = event.id
+
+    def restore_waiting(self, waiting: WaitingChanges) -> None:
+        """Continue delays of the last run, once the active alarms are restored."""
+        for device, changes in waiting.items():
+            for key, change in changes.items():
+                known = self._states.get((device, key))
+                if change.clears is (known is not None and known.alarm is not None):
+                    state = self._state(device, key)
+                    state.since, state.waited = datetime.fromisoformat(change.since), change.waited
+
+    def waiting(self) -> WaitingChanges:
+        """Return the changes that wait, for `restore_waiting`."""
+        now, found = time.monotonic(), dict[str, dict[str, WaitingChange]]()
+        for (device, key), state in self._states.items():
+            if state.since is not None:
+                waited = state.waited if state.due is None else now - state.began
+                found.setdefault(device, {})[key] = WaitingChange(
+                    since=state.since.isoformat(), waited=waited, clears=state.alarm is not None
+                )
+        return found
 
     def on_devices(self, ids: Iterable[str], changed: Iterable[str]) -> None:
         """Evaluate devices soon that changed, or that were read for the first time since the start."""
@@ -145,8 +173,12 @@ class ConditionEvaluator:
                 self._delay_change(device.id, key, 0)
 
     def _delay_change(self, device: str, key: str, seconds: float) -> None:
+        """Make a change in so many seconds, of which some may have passed in an earlier run."""
         state = self._states[device, key]
-        state.since, state.due = datetime.now(UTC), time.monotonic() + seconds
+        state.noticed = datetime.now(UTC)
+        state.since = state.since or state.noticed
+        state.began = time.monotonic() - state.waited
+        state.due = state.began + seconds
         heapq.heappush(self._due, (state.due, (device, key)))
 
     def _ancestors(self, device: Device) -> Iterator[Device]:
@@ -208,19 +240,21 @@ class ConditionEvaluator:
             if alarm.cleared:
                 self._drop(id_, key)
             else:
-                state.alarm, state.severity, state.since, state.due = alarm.id, alarm.severity, None, None
+                state.alarm = alarm.id
+                state.settle()
             self._to_evaluate[id_] = None  # it may have changed meanwhile
 
     def _alarm(self, device: Device, key: str) -> Alarm:
         state = self._states[device.id, key]
         since = state.since or datetime.now(UTC)
+        noticed = state.noticed or since  # of this run: an alarm of the last one may have begun at `since`, too
         table = self._tables(device.backend)
         conditions = {each.key: each for each in table.of(device, *self._ancestors(device))}
         condition = conditions.get(key) or table.get(key)
         raised = state.alarm is None
         backend = device.backend or device.id
         return Alarm(
-            id=state.alarm or f"{backend}:{device.id}.{key}.{int(since.timestamp() * 1000)}",
+            id=state.alarm or f"{backend}:{device.id}.{key}.{int(noticed.timestamp() * 1000)}",
             backend=backend,
             device=device.id,
             severity=condition.severity if raised and condition else Severity.CLEARED,
@@ -249,7 +283,7 @@ class ConditionEvaluator:
         state = self._states.get((device, key))
         if state is None:
             return
-        state.since = state.due = None
+        state.settle()
         if state.alarm is None:
             self._drop(device, key)
 

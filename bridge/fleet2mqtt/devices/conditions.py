@@ -112,6 +112,19 @@ class Condition:
         return self.text.text(language).replace("{value}", shown).replace("{threshold}", threshold)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingChange:
+    """A change of a condition's alarm that is delayed: since when (ISO 8601), the seconds so far, and if it clears."""
+
+    since: str
+    waited: float
+    clears: bool
+
+
+WaitingChanges = Mapping[str, Mapping[str, WaitingChange]]
+"""Changes that are delayed, by device and condition."""
+
+
 _OF_TIME = frozenset((Comparison.WITHIN, Comparison.OLDER))
 
 

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from fleet2mqtt.aio import wait_for_event
+from fleet2mqtt.alarms.evaluator import ConditionEvaluator
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.publishing.publisher import Publisher
@@ -24,16 +25,23 @@ REST = 20
 
 
 class InventorySaver:
-    """Writes devices, ids, last states and pending deletions to the inventory file."""
+    """Writes devices, ids, last states, pending deletions and delayed conditions to the inventory file."""
 
-    def __init__(
-        self, path: Path, registry: Registry, publisher: Publisher, ids: Ids, inventory_changed: asyncio.Event
+    def __init__(  # noqa: PLR0913, PLR0917 - what is saved
+        self,
+        path: Path,
+        registry: Registry,
+        publisher: Publisher,
+        ids: Ids,
+        evaluator: ConditionEvaluator,
+        inventory_changed: asyncio.Event,
     ) -> None:
         """`inventory_changed` is set whenever a device came, changed its discovery message or was removed."""
         self._path = path
         self._registry = registry
         self._publisher = publisher
         self._ids = ids
+        self._evaluator = evaluator
         self._inventory_changed = inventory_changed
 
     async def run(self) -> None:
@@ -57,6 +65,7 @@ class InventorySaver:
             pending_deletions=frozenset(self._publisher.pending_deletions),
             assignments=dict(self._ids.assignments),
             state_meta=dict(registry.state_meta),
+            waiting=self._evaluator.waiting(),
         )
         try:
             await asyncio.to_thread(inventory_file.save, self._path, snapshot)

@@ -1,4 +1,4 @@
-"""The inventory file: devices with entity descriptions and last states, ids, and pending deletions.
+"""The inventory file: devices with entity descriptions and last states, ids, pending deletions, delayed conditions.
 
 One JSON file, written in a thread some seconds after a change. Entity descriptions are stored once per
 table, without their functions: a restored device is shown, and can be commanded once its backend has answered.
@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from fleet2mqtt.devices.conditions import WaitingChange, WaitingChanges
 from fleet2mqtt.devices.model import (
     FUNCTIONS,
     Component,
@@ -45,6 +46,8 @@ class Snapshot:
     pending_deletions: frozenset[str] = frozenset()
     assignments: Mapping[str, str] = field(default_factory=dict)
     state_meta: Mapping[str, StateMeta] = field(default_factory=dict)
+    waiting: WaitingChanges = field(default_factory=dict)
+    """Changes of conditions that are delayed."""
 
 
 def save(path: Path, snapshot: Snapshot) -> None:
@@ -66,6 +69,10 @@ def save(path: Path, snapshot: Snapshot) -> None:
         "graves": sorted(snapshot.pending_deletions),
         "claims": snapshot.assignments,
         "provenance": {id_: [each.origin, each.observed_at] for id_, each in snapshot.state_meta.items()},
+        "waiting": {
+            id_: {key: [each.since, each.waited, each.clears] for key, each in changes.items()}
+            for id_, changes in snapshot.waiting.items()
+        },
     }
     atomic_file.replace(path, _dumps(content))
 
@@ -120,6 +127,13 @@ def _restore(content: Mapping[str, Any]) -> Snapshot:
         state_meta={
             id_: StateMeta(UpdateOrigin(origin), observed_at)
             for id_, (origin, observed_at) in content["provenance"].items()
+        },
+        waiting={
+            id_: {
+                key: WaitingChange(since=since, waited=float(waited), clears=clears)
+                for key, (since, waited, clears) in changes.items()
+            }
+            for id_, changes in content.get("waiting", {}).items()  # not in files of version 0.1.0
         },
     )
 
