@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from io import BytesIO
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import RawTestServer, TestClient
 
 from fleet2mqtt.config.models import BackendConfig, PushConfig, Secret
 from fleet2mqtt.push.receiver import MAX_BODY, PushReceiver
 from fleet2mqtt.sdk.api import Backend, ServedCall
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -78,3 +81,19 @@ async def test_served_call_from_elsewhere_by_get_or_too_large_is_refused() -> No
         async with client.post(PATH, data=BytesIO(b"a" * (MAX_BODY + 1))) as response:
             assert response.status == 413
         assert receiver.counted == {"too_large": 1}
+
+
+async def test_connection_that_is_closed_before_its_body_is_read_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    async with served() as (receiver, _):
+
+        async def respond_late(request: web.BaseRequest) -> web.Response:
+            request.protocol.force_close()  # as the limit of connections does
+            return await receiver.respond(request)
+
+        async with RawTestServer(respond_late) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(f"POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n".encode())
+            assert await reader.read() == b""
+            writer.close()
+            await wait_until(lambda: receiver.counted == {"broken": 1}, lambda: str(receiver.counted))
+    assert not caplog.records

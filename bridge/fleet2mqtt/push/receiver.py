@@ -146,7 +146,9 @@ class PushReceiver:
         except TimeoutError as error:
             self.counted["broken"] += 1
             raise web.HTTPRequestTimeout from error
-        except CLIENT_ERRORS as error:
+        except (*CLIENT_ERRORS, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and request.protocol.connected:
+                raise  # otherwise the connection was closed before its body was read
             self.counted["broken"] += 1
             raise web.HTTPBadRequest(text="400: the body breaks off or is not encoded as its header says") from error
 
