@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 _LONG = (
     "tests/homeassistant/",
+    "tests/packaging/",
+    "tests/end_to_end/test_alarm_day.py",
     "tests/end_to_end/test_kill.py",
+    "tests/end_to_end/test_notification_kills.py",
     "tests/platforms/test_all_platforms.py",
     "tests/faults/",
     "tests/cli/",

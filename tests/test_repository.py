@@ -378,7 +378,7 @@ async def test_schemas_fit_the_files(copy: Path) -> None:
 )
 async def test_schemas_refuse_a_mistake(copy: Path, file: str, old: str, new: str) -> None:
     replace(copy, file, old, new)
-    ended = await run(copy, "check_schemas")
+    ended = await run(copy, "check_schemas", file)
     assert ended.code == 1
     assert Path(file).name in ended.output + ended.errors
 
