@@ -124,6 +124,14 @@ class Broker:
         assert self._process is not None, "the broker is not running"
         self._process.send_signal(signal.SIGCONT)
 
+    async def save(self) -> None:
+        """Write what is retained to disk, where `extra` says so: a kill loses what comes afterwards."""
+        assert self._process is not None, "the broker is not running"
+        line = "Saving in-memory database"
+        count = self.log().count(line)
+        self._process.send_signal(signal.SIGUSR1)
+        await wait_until(lambda: self.log().count(line) > count, "the broker to save", PATIENCE)
+
     def reload(self) -> None:
         """Read passwords and access rules again."""
         assert self._process is not None, "the broker is not running"

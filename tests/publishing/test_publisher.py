@@ -12,16 +12,16 @@ from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.outbox import open_outbox
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
+from tests.broker import Broker
 from tests.publishing.harness import TOPICS, open_parts
 from tests.sample_alarms import alarm
 from tests.sample_devices import device, row, update
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.broker import Broker
     from tests.recording import Message
 
 CONFIG = TOPICS.discovery("hq_1")
@@ -124,6 +124,24 @@ async def test_late_acknowledgement_does_not_cancel_the_next_deletion() -> None:
     publishing.cancel()
 
 
+async def test_late_acknowledgement_of_a_deletion_clears_nothing_later() -> None:
+    """A topic that is cleared and published again before the broker acknowledged; then there is another connection."""
+    mqtt: Any = Slow()
+    publisher = Publisher(mqtt, Registry(time.monotonic, lambda _: ()), None, TOPICS, 1)
+    publishing = asyncio.create_task(publisher.run())
+    publisher.clear_retained("topic")
+    await mqtt.have(b"")
+    publisher.set_retained("topic", b"raised")
+    await mqtt.have(b"", b"raised")
+    for _, future in mqtt.sent:
+        future.set_result(None)
+    publisher.on_connected()
+    assert not publisher.pending_deletions
+    publisher.republish("topic")
+    await mqtt.have(b"", b"raised", b"raised")
+    publishing.cancel()
+
+
 async def test_events_follow_the_state_of_the_bridge_on_each_connection(tmp_path: Path) -> None:
     """Home Assistant shows no event of an entity that is unavailable."""
     mqtt: Any = Slow()
@@ -146,3 +164,31 @@ async def test_events_follow_the_state_of_the_bridge_on_each_connection(tmp_path
             assert mqtt.topics == expected
         for task in work:
             task.cancel()
+
+
+async def test_cleared_message_that_the_broker_has_again_after_a_crash_is_cleared_again(tmp_path: Path) -> None:
+    folder = tmp_path / "broker"
+    topic, other = TOPICS.alarm_active("hq_1", "door"), TOPICS.alarm_active("hq_1", "power")
+    on_disk = f"persistence true\npersistence_location {folder}/\nautosave_interval 0"
+    async with Broker(directory=folder, extra=on_disk) as broker, open_parts(broker.port, tmp_path) as parts:
+        parts.publisher.set_retained(topic, b"active")
+        parts.publisher.set_retained(other, b"active")
+        await wait_until(lambda: parts.publisher.idle, "the messages", PATIENCE)
+        await has_retained(broker, {topic, other})
+        await broker.save()
+        parts.publisher.clear_retained(topic)
+        parts.publisher.clear_retained(other)
+        await has_retained(broker, set())
+        parts.publisher.set_retained(other, b"active again")
+        await has_retained(broker, {other})
+        await broker.kill()
+        await broker.start()
+        await has_retained(broker, {other})
+        assert (await broker.retained(other))[other].payload == b"active again"
+
+
+async def has_retained(broker: Broker, topics: set[str]) -> None:
+    async def holds() -> bool:
+        return (await broker.retained("fleet2mqtt/alarm/#")).keys() == topics
+
+    await wait_for_answer(holds, f"{topics} at the broker", PATIENCE)

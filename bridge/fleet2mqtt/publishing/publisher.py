@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
@@ -32,6 +33,10 @@ _LOG = logging.getLogger(__name__)
 MAX_REPLIES = 10_000
 MAX_REPLY_ATTEMPTS = 20
 """Times that a reply is refused before it is dropped, more than an hour later; its topic may be forbidden for good."""
+MAX_CLEARED = 10_000
+CLEARED_AGE = 3600.0
+"""Topics that were cleared, and seconds for which they are cleared once more on each new connection: a broker that
+crashed goes on with what it had written last, mosquitto every 30 minutes."""
 STATE_REMOVAL_DELAY = 2.0
 """Seconds between the discovery message that removes a device and the clearing of its states, which Home Assistant
 still reads."""
@@ -84,6 +89,8 @@ class Publisher:
         self.pending_deletions: set[str] = set()
         """Retained topics of ours that must still be cleared at the broker. Kept on disk."""
         self._delayed_deletions: set[str] = set()
+        self._cleared: dict[str, float] = {}
+        """Topics that were cleared lately, and when, oldest first."""
         self._deletions = 0
         """Number of the last deletion that was sent."""
         self._retained: dict[str, bytes] = {}
@@ -110,6 +117,8 @@ class Publisher:
         self._replies.extendleft(reversed(self._unacknowledged_replies.values()))
         self._unacknowledged_replies.clear()
         self._retries.clear()
+        oldest = time.monotonic() - CLEARED_AGE
+        self.pending_deletions.update(topic for topic, moment in self._cleared.items() if moment >= oldest)
         self.announce()
 
     def set_discovery_rate(self, rate: float) -> None:
@@ -132,7 +141,7 @@ class Publisher:
             self._schedule_removal(id_)
         now = asyncio.get_running_loop().time()
         for id_ in changes.discovery_changed:
-            self.pending_deletions.difference_update(self._retained_topics(id_))
+            self._cancel_deletions(self._retained_topics(id_))
             self._discovery_queue.enqueue(id_, self._registry.devices[id_].backend, now)
         self._changed_states |= dict.fromkeys(changes.state_changed)
         self._work.set()
@@ -156,7 +165,7 @@ class Publisher:
         """Publish a retained message unless the topic has this payload already."""
         if self._retained.get(topic) != payload:
             self._retained[topic] = payload
-            self.pending_deletions.discard(topic)
+            self._cancel_deletions((topic,))
             self._changed_retained[topic] = None
             self._work.set()
 
@@ -340,8 +349,18 @@ class Publisher:
 
     def _on_deleted(self, topic: str, number: int) -> None:
         """Note that a topic is cleared, unless it was published and cleared once more meanwhile."""
-        if self._sent.get(topic) == number:
+        if self._sent.get(topic) == number and topic in self.pending_deletions:
             self.pending_deletions.discard(topic)
+            self._cleared.pop(topic, None)
+            self._cleared[topic] = time.monotonic()
+            if len(self._cleared) > MAX_CLEARED:
+                del self._cleared[next(iter(self._cleared))]
+
+    def _cancel_deletions(self, topics: Iterable[str]) -> None:
+        """Clear topics no more that are published again."""
+        for topic in topics:
+            self.pending_deletions.discard(topic)
+            self._cleared.pop(topic, None)
 
     def _end_deletion_delay(self, topics: set[str]) -> None:
         self._delayed_deletions -= topics
