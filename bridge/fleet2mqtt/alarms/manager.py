@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from fleet2mqtt.aio import wait_for_event
@@ -140,6 +141,8 @@ class AlarmManager:
         self._wake = asyncio.Event()
         self.changed = asyncio.Event()
         """Set when the summary may have changed."""
+        self._counts: dict[str, dict[str, int]] | None = None
+        """What `counts` returned last, until something changes."""
         self._subscribers: list[Callable[[Iterable[str]], None]] = []
         windows.subscribe(self._on_windows)
 
@@ -190,7 +193,7 @@ class AlarmManager:
             self._settle(record)
         for each in self._registry.devices.values():
             self._show_maintenance(each)
-        self.changed.set()
+        self._note_change()
         self._wake.set()
 
     # Events on their way in.
@@ -288,7 +291,7 @@ class AlarmManager:
                 self._raise(id_, event, record)
         elif not self._has_ended(id_, event):
             self._raise(id_, event, record)
-        self.changed.set()
+        self._note_change()
 
     def _note_end(self, id_: AlarmId, moment: datetime, event_id: str) -> None:
         before = self._ended.pop(id_, None)
@@ -323,10 +326,10 @@ class AlarmManager:
                 self._clear(id_)
                 if unreachable:
                     self._review_sub_devices(device)
-            self.changed.set()
+            self._note_change()
         for event in events:
             self._clear(alarm_id(event))
-            self.changed.set()
+            self._note_change()
 
     def on_devices(self, ids: Iterable[str]) -> None:
         """Look at devices that are new, or otherwise described: what suppresses their alarms, and their maintenance."""
@@ -478,7 +481,7 @@ class AlarmManager:
             if record.suppressed_by != before:
                 self._publish(record)
                 self._settle(record)
-                self.changed.set()
+                self._note_change()
 
     def _review_sub_devices(self, device: str) -> None:
         known = self._registry.devices.get(device)
@@ -784,7 +787,7 @@ class AlarmManager:
             elif each.record.id in self._stored:  # its device was removed meanwhile
                 self._outdated.add(each.record.id)
                 self._wake.set()
-        self.changed.set()
+        self._note_change()
         self._on_events()
         return events
 
@@ -848,10 +851,19 @@ class AlarmManager:
         groups = [group for each in self._chain(device) for pair in (each.groups or {}).items() for group in pair]
         return frozenset(groups)
 
-    def counts(self, records: Iterable[AlarmRecord] | None = None) -> dict[str, dict[str, int]]:
+    def _note_change(self) -> None:
+        self._counts = None
+        self.changed.set()
+
+    def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of active alarms by severity: active, unacknowledged, shelved, suppressed."""
+        if self._counts is None:
+            self._counts = self._count(self.records.values())
+        return self._counts
+
+    def _count(self, records: Iterable[AlarmRecord]) -> dict[str, dict[str, int]]:
         active, unacknowledged, shelved, suppressed = (dict.fromkeys(SEVERITIES, 0) for _ in range(4))
-        for record in self.records.values() if records is None else records:
+        for record in records:
             if record.state is not AlarmState.ACTIVE:
                 continue
             severity = record.event.body["severity"]
@@ -870,17 +882,17 @@ class AlarmManager:
         listed: dict[str, list[AlarmRecord]] = {backend: [] for backend in backends}
         for record in self.records.values():
             listed.setdefault(record.event.body["backend"], []).append(record)
-        return {backend: self.counts(records) for backend, records in listed.items()}
+        return {backend: self._count(records) for backend, records in listed.items()}
 
     def counts_of(self, devices: Iterable[str]) -> dict[str, dict[str, int]]:
         """Return the same numbers for devices and those that are connected through them."""
         found = {sub for device in devices for sub in (device, *self._registry.sub_devices(device))}
-        return self.counts(self.records[id_] for device in found for id_ in self._by_device.get(device, ()))
+        return self._count(self.records[id_] for device in found for id_ in self._by_device.get(device, ()))
 
     def of_device(self, device: str) -> list[AlarmRecord]:
         """Return the active alarms of a device, oldest first."""
         found = [self.records[id_] for id_ in self._by_device.get(device, ())]
-        return sorted((each for each in found if each.active), key=lambda each: each.event.seq)
+        return sorted((each for each in found if each.active), key=by_seq)
 
     def active_or_arriving(self, device: str) -> list[ActiveAlarm]:
         """Return the active alarms of a device, and those that are being stored, for rules."""
@@ -902,9 +914,12 @@ class AlarmManager:
 
     def active(self) -> list[AlarmRecord]:
         """Return all active alarms, oldest first."""
-        return sorted((each for each in self.records.values() if each.active), key=lambda each: each.event.seq)
+        active = AlarmState.ACTIVE
+        return sorted([each for each in self.records.values() if each.state is active], key=by_seq)
 
 
+by_seq = attrgetter("event.seq")
+"""Sort key of records, by when their alarms were raised."""
 _ACKNOWLEDGEMENT = ("acknowledged", "acknowledged_by", "acknowledged_at")
 
 

@@ -169,8 +169,12 @@ class AlarmRequests:
         last = self.outbox.last_seq  # as of now: what comes meanwhile is for the next request
         after, limit = arguments["after"], arguments["limit"]
         if arguments.get("state") == AlarmState.ACTIVE:
-            later = (record.body() for record in self.manager.active() if record.event.seq > after)
-            found = list(islice((body for body in later if self._matches(body, arguments)), limit + 1))
+            bodies = (
+                record.body()
+                for record in self.manager.active()
+                if record.event.seq > after and self._event_matches(record.event.body, arguments)
+            )
+            found = list(islice((body for body in bodies if _state_matches(body, arguments)), limit + 1))
             page, more = found[:limit], len(found) > limit
         else:
             page, more = await self._history(after, limit, arguments)
@@ -188,18 +192,17 @@ class AlarmRequests:
         filtered = arguments.keys() - {"after", "limit"}
         while True:
             events, more = await self.outbox.history(after, _CHUNK if filtered else limit)
-            shown = await self.manager.show(events)
-            found += [body for body in shown if self._matches(body, arguments)]
+            shown = await self.manager.show([each for each in events if self._event_matches(each.body, arguments)])
+            found += [body for body in shown if _state_matches(body, arguments)]
             if len(found) > limit or not more or not filtered:
                 return found[:limit], more or len(found) > limit
             after = events[-1].seq
 
-    def _matches(self, body: dict[str, Any], wanted: dict[str, Any]) -> bool:
-        for name in ("backend", "device", "state", "acknowledged"):
+    def _event_matches(self, body: dict[str, Any], wanted: dict[str, Any]) -> bool:
+        """Compare what does not change after an event is stored."""
+        for name in ("backend", "device"):
             if name in wanted and body[name] != wanted[name]:
                 return False
-        if "shelved" in wanted and (body["shelved_until"] is not None) is not wanted["shelved"]:
-            return False
         if "severity" in wanted:
             severities = wanted["severity"] if isinstance(wanted["severity"], list) else [wanted["severity"]]
             if body["severity"] not in severities:
@@ -244,10 +247,19 @@ def _operator(arguments: dict[str, Any]) -> Operator:
     return Operator(name=arguments["operator"], text=arguments.get("text"))
 
 
+def _state_matches(body: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Compare the state of an alarm, as it is now."""
+    for name in ("state", "acknowledged"):
+        if name in wanted and body[name] != wanted[name]:
+            return False
+    return "shelved" not in wanted or (body["shelved_until"] is not None) is wanted["shelved"]
+
+
+_TEXTS = ("name", "description", "description_en", "device", "device_name", "line", "alarm_type")
+
+
 def _contains(body: dict[str, Any], text: str) -> bool:
-    wanted = text.casefold()
-    members = ("name", "description", "description_en", "device", "device_name", "line", "alarm_type")
-    return any(wanted in str(body[name]).casefold() for name in members if body.get(name))
+    return text.casefold() in "\0".join([str(body.get(name) or "") for name in _TEXTS]).casefold()
 
 
 def _window(window: maintenance.MaintenanceWindow) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from fleet2mqtt.alarms.handling import AlarmSources
 from fleet2mqtt.alarms.maintenance import MaintenanceWindow, MaintenanceWindows
-from fleet2mqtt.alarms.manager import SEVERITIES, AlarmManager
+from fleet2mqtt.alarms.manager import SEVERITIES, AlarmManager, by_seq
 from fleet2mqtt.alarms.records import AlarmRecord
 from fleet2mqtt.alarms.texts import text_in
 from fleet2mqtt.contract.payloads import stamp
@@ -53,6 +53,9 @@ class _Filter:
             parameters.boolean("shelved"),
             Query(parameters.text("text")),
         )
+
+
+_EVERY = _Filter(frozenset(), "", "", "", None, None, Query(""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +109,11 @@ class AlarmList:
     def of_devices(self, ids: Iterable[str], language: str) -> list[dict[str, Any]]:
         """Return the active alarms of devices, newest first."""
         records = [record for id_ in ids for record in self.manager.of_device(id_)]
-        return [self._row(record.body(), language) for record in sorted(records, key=_seq, reverse=True)]
+        return [self._row(record.body(), language) for record in sorted(records, key=by_seq, reverse=True)]
 
     async def past_of_device(self, device: str, limit: int, language: str) -> list[dict[str, Any]] | None:
         """Return the newest past alarms of a device, None while the outbox cannot be read."""
-        wanted = _Filter(frozenset(), "", device, "", None, None, Query(""))
+        wanted = replace(_EVERY, device=device)
         try:
             return (await self._past(wanted, self.outbox.last_seq + 1, language, limit))["rows"]  # type: ignore[no-any-return]
         except OutboxError:
@@ -133,8 +136,10 @@ class AlarmList:
         }
 
     def _active(self, wanted: _Filter, page: int, language: str) -> dict[str, Any]:
-        found = [record for record in self.manager.records.values() if record.active and self._matches(record, wanted)]
-        found.sort(key=_seq, reverse=True)
+        found = self.manager.active()
+        if wanted != _EVERY:
+            found = [record for record in found if self._matches(record, wanted)]
+        found.reverse()
         if len(self._texts) > 2 * len(self.manager.records):
             self._texts.clear()
         pages = max(1, -(-len(found) // PAGE_ROWS))
@@ -223,7 +228,3 @@ def _change(event: AlarmEvent) -> dict[str, Any]:
         **{name: body.get(name) if event.changes_alarm else None for name in ("operator", "text", "until")},
         "suppressed": event.suppressed,
     }
-
-
-def _seq(record: AlarmRecord) -> int:
-    return record.event.seq

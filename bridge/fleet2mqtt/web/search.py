@@ -47,6 +47,13 @@ class Query:
             (word, word.translate(_SEPARATORS) if _MAC_PART.fullmatch(word) else "") for word in dict.fromkeys(words)
         ]
 
+    def __eq__(self, other: object) -> bool:
+        """Return True for a search for the same words."""
+        return isinstance(other, Query) and self._words == other._words
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._words))
+
     def __bool__(self) -> bool:
         """Return False for a search without words, which every text matches."""
         return bool(self._words)
