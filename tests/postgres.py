@@ -3,7 +3,7 @@
     with Servers(count=3) as servers:
         dsn = servers.create_database()
         servers.primary.kill()
-        servers.promote(servers.standbys[0])
+        servers.promote(servers.most_advanced())
 
 PostgreSQL does not run as root, so as root everything is done as Debian's user postgres, in a directory of its own.
 """
@@ -245,6 +245,14 @@ class Servers:
     def dsn(self, database: str) -> str:
         ports = ",".join(str(server.port) for server in self.all)
         return f"host={','.join([HOST] * len(self.all))} port={ports} user={USER} dbname={database}"
+
+    def most_advanced(self) -> Server:
+        """The standby that received the most of the primary's log: it alone is sure to have all that was committed.
+
+        A standby that is ahead of the new primary could not follow it.
+        """
+        received = "SELECT pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0')"
+        return max(self.standbys, key=lambda standby: standby.execute(received))
 
     def promote(self, standby: Server) -> None:
         """Make a standby the primary; the others follow it by themselves."""

@@ -163,7 +163,7 @@ async def test_primary_that_crashes_costs_nothing_acknowledged(tmp_path: Path) -
                 crashed = len(cluster.seen.messages)
                 await wait_for_answer(lambda: has_status(a, 503), "503 of /healthz")
                 assert (await a.push(cluster.site.ums.raise_alarm(MAC, push=False)))[0] == 503
-                await asyncio.to_thread(servers.promote, servers.standbys[0])
+                await asyncio.to_thread(lambda: servers.promote(servers.most_advanced()))
                 await asyncio.to_thread(servers.require, 1)
                 await wait_for_answer(lambda: has_status(a, 200), "200 of /healthz")
                 count = len(acknowledged)

@@ -18,7 +18,7 @@ import yaml
 
 from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.cli.ports import HOST, reserved_port
-from fleet2mqtt.cli.process import print_line
+from fleet2mqtt.cli.process import cluster_module, print_line
 from fleet2mqtt.errors import ConfigError
 
 NODES = ("a", "b", "c")
@@ -37,6 +37,7 @@ _SETTINGS = {
     "wal_retrieve_retry_interval": "200ms",
     "log_min_messages": "fatal",
 }
+_RECEIVED = b"SELECT pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0')"
 _HAPROXY = """\
 defaults
     mode http
@@ -107,6 +108,18 @@ class _Server:
             await asyncio.sleep(0.1)
         raise ConfigError([f"PostgreSQL does not start on port {self.port}"])
 
+    async def received(self) -> int:
+        """Return how many bytes of the primary's log this standby has received; -1 if it does not answer."""
+        psycopg = cluster_module("psycopg")
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                self.dsn("connect_timeout=2"), autocommit=True
+            ) as connection:
+                row = await (await connection.execute(_RECEIVED)).fetchone()
+        except psycopg.OperationalError:
+            return -1
+        return int(row[0])
+
     @property
     def is_running(self) -> bool:
         return self.process is not None and self.process.returncode is None
@@ -146,9 +159,15 @@ class DemoCluster:
                     print_line(f"node {name} runs again, process {self.nodes[name].pid}")
 
     async def _promote(self) -> None:
-        """Make the first standby the primary, as Patroni or an operator would."""
+        """Make the standby that received the most the primary, as Patroni or an operator would.
+
+        It alone is sure to have all that was committed, and a standby that is ahead of it could not follow it.
+        """
         lost = self.servers.pop(0)
-        primary = self.servers[0]
+        received = [await each.received() for each in self.servers]
+        primary = self.servers[received.index(max(received))]
+        self.servers.remove(primary)
+        self.servers.insert(0, primary)
         print_line(f"the primary {lost.name} is gone: {primary.name} is promoted")
         await _run("pg_ctl", "promote", "-w", "-D", str(primary.data))
 
