@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
+import shutil
+import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 AS_ROOT = () if os.geteuid() == 0 else ("sudo",)
+
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a mount, not a name to guess
+_ROOM = 3 * 1024**3
+"""Bytes for a copy of the small system, or for an image and its layers."""
+
+
+def storage(otherwise: Path) -> Path:
+    """Return an empty folder for whole systems; who asked removes it.
+
+    It is in memory if that has room, where copies of systems take a fraction of the time.
+    """
+    in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM
+    return Path(tempfile.mkdtemp(prefix="fleet2mqtt-system-", dir=_MEMORY if in_memory else otherwise))
 
 
 async def as_root(*command: str, patience: float = INSTALLS) -> Ended:
@@ -45,7 +62,7 @@ class Machine:
         command = (*AS_ROOT, "systemd-nspawn", "--quiet", f"--directory={self.root}", *options, "--boot")
         async with running(*command, measured=False) as process:
             machine = Booted(nspawn=process)
-            await machine.answers()
+            await machine.is_up()
             try:
                 yield machine
             finally:
@@ -64,6 +81,26 @@ class Booted:
         path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"  # and nothing of this machine's, such as options of pip
         return await ran(*AS_ROOT, *enter, "env", "--ignore-environment", path, *command, patience=INSTALLS)
 
+    async def shell(self, script: str, folder: str = "/", answers: tuple[str, ...] = ()) -> str:
+        """Run commands in a folder of the machine, with answers on their input; they must end well."""
+        asked = f'printf "%s\\n" "$@" | {script}' if answers else script
+        ended = await self.run("sh", "-euc", f'cd "$0"\n{asked}', folder, *answers)
+        assert ended.code == 0, ended.output + ended.errors
+        return ended.output
+
+    @asynccontextmanager
+    async def running(self, script: str) -> AsyncIterator[None]:
+        """Run one command in the machine until the context ends; SIGTERM then."""
+        file = "/run/tested.pid"
+        script = f"echo $$ >{file}; exec {script}"
+        background = asyncio.create_task(self.run("sh", "-euc", script), name="command in the machine")
+        try:
+            yield
+        finally:
+            await self.shell(f"kill -TERM $(cat {file})")
+            ended = await background
+            assert ended.code == 0, ended.output + ended.errors
+
     async def systemctl(self, *arguments: str) -> str:
         """Return what systemctl prints; it must end well."""
         ended = await self.run("systemctl", *arguments)
@@ -71,16 +108,20 @@ class Booted:
         assert ended.code == 0, f"systemctl {arguments}: {ended.output}{ended.errors}{journal}"
         return ended.output.strip()
 
-    async def answers(self) -> None:
-        """Wait until the machine's systemd answers."""
+    async def is_up(self) -> None:
+        """Wait until the machine has booted.
+
+        Its systemd answers long before, while systemd-tmpfiles still empties /tmp under whoever uses it.
+        """
 
         async def ask() -> bool:
             assert self.nspawn.process.returncode is None, self.nspawn.output
             if self._leader() is None:
                 return False
-            return (await self.run("systemctl", "list-units", "--no-pager")).code == 0
+            state = (await self.run("systemctl", "is-system-running", "--wait")).output.strip()
+            return state in {"running", "degraded"}  # nobody is there for systemd-firstboot to ask
 
-        await wait_for_answer(ask, lambda: f"a booted machine: {self.nspawn.output}")
+        await wait_for_answer(ask, lambda: f"a booted machine: {self.nspawn.output}", INSTALLS)
 
     def _leader(self) -> int | None:
         """Return the process id of the machine's systemd."""
@@ -101,10 +142,14 @@ def name_of(process: int) -> str:
     return file.read_text().strip() if file.exists() else ""
 
 
-async def create_machine(folder: Path) -> Machine:
-    """Return a machine of its own below a folder."""
+@asynccontextmanager
+async def create_machine(folder: Path) -> AsyncIterator[Machine]:
+    """Have a machine of its own, until the context ends."""
     base = (await ran(str(ROOT / "scripts/base"), patience=INSTALLS)).output.strip()
     assert base, "scripts/base made no system: run scripts/setup test"
-    root = folder / "machine"
-    await as_root("cp", "--archive", "--reflink=auto", base, str(root))
-    return Machine(root=root)
+    place = storage(folder)
+    try:
+        await as_root("cp", "--archive", "--reflink=auto", base, str(place / "machine"))
+        yield Machine(root=place / "machine")
+    finally:
+        await as_root("rm", "-rf", str(place))

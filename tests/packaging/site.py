@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from tests.broker import HOST, Broker
 from tests.commandline import OM50, simulator
 from tests.process import Ended, ran
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from tests.recording import Recording
+    from tests.recording import Message, Recording
 
 ROOT = Path(__file__).parents[2]
 INSTALLS = 600.0
@@ -23,17 +24,38 @@ INSTALLS = 600.0
 STATE = f"fleet2mqtt/device/hq_{OM50.lower()}/state"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Site:
-    """A broker, and the URL of a simulator of UMS."""
+    """A broker, and the URL of a simulator of UMS. What has been waited for is over: it has to come again."""
 
     broker: Broker
     seen: Recording
     url: str
+    _over: int = 0
 
     async def device(self) -> None:
         """Wait until a device of the simulator has its state at the broker."""
-        await self.seen.wait(lambda message: message.topic == STATE and b"_meta" in message.payload)
+        await self._wait(lambda message: message.topic == STATE and b"_meta" in message.payload)
+
+    async def offline(self) -> None:
+        """Wait until the bridge has said goodbye."""
+        await self._wait(lambda message: (message.topic, message.payload) == ("fleet2mqtt/bridge/state", b"offline"))
+
+    def forget(self) -> None:
+        """Have everything that was seen so far be over."""
+        self._over = len(self.seen.messages)
+
+    async def _wait(self, match: Callable[[Message], bool]) -> None:
+        def found() -> int | None:
+            """Return how many messages are over once this one is."""
+            messages = tuple(self.seen.messages)
+            return next((place + 1 for place in range(self._over, len(messages)) if match(messages[place])), None)
+
+        def missing() -> str:
+            last = [f"{message.topic} {message.payload[:200]!r}" for message in tuple(self.seen.messages)[-20:]]
+            return "\n  ".join((f"a message after the first {self._over}; the last ones:", *last))
+
+        self._over = await wait_until(found, missing)
 
 
 @asynccontextmanager
