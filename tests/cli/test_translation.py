@@ -16,7 +16,7 @@ import voluptuous as vol
 
 from fleet2mqtt.cli.parser import main
 from fleet2mqtt.cli.translation import CHINESE, Translation, choose_language
-from fleet2mqtt.config import example_file
+from fleet2mqtt.config import apprise_library, example_file
 from fleet2mqtt.sdk.api import platforms
 from tests.commandline import fleet2mqtt
 from tests.process import BRIDGE, ran
@@ -29,7 +29,10 @@ SOURCE = Path(__file__).parents[2] / "bridge" / "fleet2mqtt"
 PRINTED = (
     *sorted((SOURCE / "cli").glob("*.py")),
     *sorted((SOURCE / "config").glob("*.py")),
-    *(SOURCE / name for name in ("sdk/validators.py", "mqtt/embedded_broker.py", "ops/base_topic.py")),
+    *(
+        SOURCE / name
+        for name in ("sdk/validators.py", "mqtt/embedded_broker.py", "ops/base_topic.py", "notify/channel.py")
+    ),
 )
 OPTIONS = sorted(
     path for name in ("schemas", "auth", "subscription") for path in SOURCE.glob(f"platforms/[a-z]*/{name}.py")
@@ -38,6 +41,7 @@ RAISED = {
     "Invalid",
     "KeyProblem",
     "ConfigError",
+    "NotSent",
     "Problem",
     "ArgumentTypeError",
     "matching",
@@ -123,6 +127,11 @@ def test_comments_that_init_shows_have_a_translation(translate: Translation) -> 
     for platform in platforms():
         for option in example_file.set_options(example_file.for_platform(platform)):
             assert not option.comment or CHINESE_TEXT.search(translate(option.comment)), option
+
+
+def test_reasons_of_failed_notifications_have_a_translation(translate: Translation) -> None:
+    for reason in (*(reason for _, reason in apprise_library.REASONS), "error 45009 of the vendor", "not accepted"):
+        assert CHINESE_TEXT.search(translate(f"duty: {reason}")), reason
 
 
 def test_collected_texts_are_those_that_matter() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import voluptuous as vol
 
 _MISSING = "notifications need an extra that is not installed: pip install 'fleet2mqtt[notify]'"
-_REASONS = (
+REASONS = (
     (r"certificate verify failed: self.signed", "its TLS certificate is not accepted: self-signed"),
     (r"certificate verify failed: certificate has expired", "its TLS certificate is not accepted: expired"),
     (
@@ -30,6 +30,7 @@ _REASONS = (
     (r"no route to host|network is unreachable", "its network is not reachable"),
     (r"connection reset|connection aborted|closed connection|unexpectedly closed", "it closed the connection"),
 )
+"""Reasons of failures in words of our own, by what Apprise's log has of each."""
 _CODE = re.compile(r"\berror[=: ]+(\d{3,6})\b")
 _HTTP_DIGITS = 3
 _SMTP = re.compile(r"^socket exception: .*?\((\d{3}), b['\"]")
@@ -66,7 +67,7 @@ def reason_in(text: str) -> str | None:
         return f"SMTP {found[1]}"
     if not text.startswith("socket exception"):
         return None
-    return next((reason for pattern, reason in _REASONS if re.search(pattern, text)), None)
+    return next((reason for pattern, reason in REASONS if re.search(pattern, text)), None)
 
 
 _SILENCE = _Silence()
