@@ -35,6 +35,8 @@ LANGUAGES = ("en", "zh-Hans")
 GATEWAY = "hq_0002"
 OVERFLOW = """() => [document.documentElement, ...document.querySelectorAll("section")]
     .filter(part => part.scrollWidth > part.clientWidth).map(part => part.textContent)"""
+BROKEN = """() => [...document.querySelectorAll(".summary td a")]
+    .filter(word => word.getClientRects().length > 1).map(word => word.textContent)"""
 pytestmark = pytest.mark.usefixtures("patient")
 
 
@@ -135,6 +137,7 @@ async def test_views_are_readable_and_accessible_at_each_width(tmp_path: Path, l
                     await page.goto(url(parts, path))
                     await page.locator(row).first.wait_for()
                     assert await page.evaluate(OVERFLOW) == [], (name, width)
+                    assert await page.evaluate(BROKEN) == [], (name, width)
                     for scheme in ("dark", "light") if width == WIDTHS[-1] else ("light",):
                         await page.emulate_media(color_scheme=scheme)
                         results = await axe.run(page)
