@@ -58,6 +58,19 @@ def test_condition_requires_the_value_of_another_key(enable: str | None, expecte
     assert holds(condition(values=(0,), requires={"enable": "ON"}), 0, enable=enable) is expected
 
 
+@pytest.mark.parametrize(
+    ("moment", "shown"),
+    [
+        ("2026-12-20T00:00:00+08:00", "2026-12-20"),
+        ("2026-12-20T09:30:15.250+08:00", "2026-12-20 09:30"),
+        ("soon", "soon"),
+    ],
+)
+def test_text_names_a_time_to_the_minute_in_its_own_zone(moment: str, shown: str) -> None:
+    within = condition(comparison=Comparison.WITHIN, threshold=60)
+    assert within.describe(device(state={"signal": moment}), "en") == f"{shown}/60"
+
+
 def test_text_names_value_and_threshold() -> None:
     above = condition(comparison=Comparison.ABOVE, threshold=60)
     assert above.describe(device(state={"signal": 61.5}), "en") == "61.5/60"

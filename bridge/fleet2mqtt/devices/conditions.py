@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, time
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
@@ -108,7 +108,7 @@ class Condition:
         """Return the text of the alarm in `en` or `zh-Hans`."""
         threshold = "" if self.threshold is None else f"{self.threshold:g}"
         value = self.read(device)
-        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        shown = _minutes(value) if self.is_of_time else f"{value:g}" if isinstance(value, float) else str(value)
         return self.text.text(language).replace("{value}", shown).replace("{threshold}", threshold)
 
 
@@ -135,6 +135,15 @@ def _seconds_ahead(value: Value, now: datetime) -> float | None:
     except ValueError:
         return None
     return None if moment.tzinfo is None else (moment - now).total_seconds()
+
+
+def _minutes(value: Value) -> str:
+    """Return a timestamp as a text shows it: in its own zone, to the minute, midnight without a time."""
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return str(value)
+    return f"{moment:%Y-%m-%d}" if moment.time() == time.min else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def _number(value: Value) -> float | None:

@@ -29,6 +29,20 @@ def raised(**about: Any) -> set[str]:
             {"library_url_expire": "2027-11-28T00:00:00+08:00", "library_app_expire": "2026-12-20T00:00:00+08:00"},
             {"licence_expiring"},
         ),
+        (
+            {"library_url_expire": "2026-11-28T00:00:00+08:00", "library_url_is_expired": "ON"},
+            {"licence_expired"},
+        ),
+        (
+            {
+                "library_url_expire": "2026-11-28T00:00:00+08:00",
+                "library_url_is_expired": "ON",
+                "library_app_expire": "2026-12-20T00:00:00+08:00",
+                "library_app_is_expired": "OFF",
+            },
+            {"licence_expired", "licence_expiring"},
+        ),
+        ({"library_url_expire": "2026-11-28T00:00:00+08:00"}, {"licence_expiring"}),  # as long as the AC says no more
         ({"library_url_expire": None}, set()),
         ({"library_url_is_expired": "OFF", "library_app_is_expired": "ON"}, {"licence_expired"}),
         ({"library_url_is_expired": "OFF", "library_app_is_expired": None}, set()),

@@ -22,8 +22,14 @@ NEVER = "9999-12-31T00:00:00+00:00"
 
 
 def _first_licence_end(device: Device) -> Value:
-    """Return when the first update licence of a rule library ends, ISO 8601."""
-    return min((value for value in _values(device, "library_*_expire") if isinstance(value, str)), default=None)
+    """Return when the first update licence ends that has not, ISO 8601, NEVER if all have; None if none is known."""
+    ends = {
+        key.removesuffix("_expire"): value
+        for key, value in device.state.items()
+        if isinstance(value, str) and fnmatchcase(key, "library_*_expire")
+    }
+    ahead = (value for library, value in ends.items() if device.state.get(f"{library}_is_expired") != "ON")
+    return min(ahead, default=NEVER) if ends else None
 
 
 def _is_outdated(device: Device) -> Value:
@@ -76,7 +82,7 @@ CONDITIONS = (
         text=Name("An update licence of a rule library ends on {value}", "规则库升级授权将于 {value} 到期"),
         entity="library_*_expire",
         value=_first_licence_end,
-        computed="the first `library_*_expire`",
+        computed="the first `library_*_expire` of those that are not expired",
         comparison=Comparison.WITHIN,
         threshold=30 * DAY,
     ),
