@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from fleet2mqtt.alarms import evaluator as module
 from fleet2mqtt.alarms.evaluator import ConditionEvaluator
-from fleet2mqtt.devices.conditions import BACKEND, Condition, ConditionOptions, ConditionTable, WaitingChanges
+from fleet2mqtt.devices.conditions import (
+    BACKEND,
+    Comparison,
+    Condition,
+    ConditionOptions,
+    ConditionTable,
+    WaitingChanges,
+)
 from fleet2mqtt.devices.model import Alarm, Device, Name, Severity, Update, UpdateOrigin, Value
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.devices.selection import Detail, Selection, SelectionFilter
@@ -190,6 +197,24 @@ async def test_active_alarm_of_the_last_run_is_not_raised_again() -> None:
         each.shows(enable="ON")
         await each.have(True)
         assert each.alarms[0].id == event.id
+
+
+async def test_clear_has_the_text_of_its_raise() -> None:
+    above = Condition(
+        key="loud", severity=Severity.MAJOR, text=Name("{value} dB", "{value} 分贝"), entity="signal",
+        comparison=Comparison.ABOVE, threshold=-70,
+    )  # fmt: skip
+    async with running(above) as each:
+        each.shows(signal=-60)
+        await each.have(False)
+        each.shows(signal=-80)
+        await each.have(False, True)
+        assert [(alarm.description, alarm.description_en) for alarm in each.alarms] == [("-60 分贝", "-60 dB")] * 2
+    event = draft(each.alarms[0], AT, None).event(1)
+    async with running(above, restored=(event,)) as each:
+        each.shows(signal=-80)
+        await each.have(True)
+        assert each.alarms[0].description == "-60 分贝"
 
 
 async def test_condition_that_is_no_longer_enabled_clears() -> None:

@@ -34,9 +34,11 @@ class _Condition:
 
     `since` is when the condition began to differ from that, `began` and `due` (of the monotonic clock) since when and
     until when that is delayed. `waited` are the seconds of an earlier run, and `noticed` is when this run found it so.
+    `texts` are those of the raise, in the bridge's language and in English: its clear has the same.
     """
 
     alarm: str | None = None
+    texts: tuple[str | None, str | None] = (None, None)
     since: datetime | None = None
     noticed: datetime | None = None
     began: float = 0.0
@@ -76,7 +78,8 @@ class ConditionEvaluator:
         """Continue with the active alarms of the last run."""
         for event in active:
             if event.body["source"] == UpdateOrigin.CONDITION:
-                self._state(event.device, event.alarm_key).alarm = event.id
+                state = self._state(event.device, event.alarm_key)
+                state.alarm, state.texts = event.id, (event.body["description"], event.body["description_en"])
 
     def restore_waiting(self, waiting: WaitingChanges) -> None:
         """Continue delays of the last run, once the active alarms are restored."""
@@ -240,7 +243,7 @@ class ConditionEvaluator:
             if alarm.cleared:
                 self._drop(id_, key)
             else:
-                state.alarm = alarm.id
+                state.alarm, state.texts = alarm.id, (alarm.description, alarm.description_en)
                 state.settle()
             self._to_evaluate[id_] = None  # it may have changed meanwhile
 
@@ -252,6 +255,9 @@ class ConditionEvaluator:
         conditions = {each.key: each for each in table.of(device, *self._ancestors(device))}
         condition = conditions.get(key) or table.get(key)
         raised = state.alarm is None
+        texts = state.texts
+        if raised and condition:
+            texts = condition.describe(device, self._language), condition.describe(device, "en")
         backend = device.backend or device.id
         return Alarm(
             id=state.alarm or f"{backend}:{device.id}.{key}.{int(noticed.timestamp() * 1000)}",
@@ -267,8 +273,8 @@ class ConditionEvaluator:
             active=True,
             alarm_key=key,
             category=CATEGORY,
-            description=condition.describe(device, self._language) if condition else None,
-            description_en=condition.describe(device, "en") if condition else None,
+            description=texts[0],
+            description_en=texts[1],
         )
 
     def _delay(self) -> float:
