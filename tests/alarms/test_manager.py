@@ -17,7 +17,8 @@ from fleet2mqtt.alarms.maintenance import MaintenanceWindows, Selector, new_wind
 from fleet2mqtt.alarms.manager import AlarmOptions, Operator
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.alarm_rules import AlarmRules, RecoveryPair
-from fleet2mqtt.devices.model import UpdateOrigin
+from fleet2mqtt.devices.builtin_entities import ALARM_ACTIVE
+from fleet2mqtt.devices.model import Component, Device, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import CommandError, OutboxFull
 from fleet2mqtt.hub import Hub
@@ -26,7 +27,7 @@ from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from fleet2mqtt.publishing.publisher import Publisher
 from tests.full_disk import files_end_at
 from tests.sample_alarms import RAISED, alarm
-from tests.sample_devices import device, update
+from tests.sample_devices import device, row, update
 from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -101,10 +102,15 @@ class Alarms:
 
 @asynccontextmanager
 async def opened(
-    folder: Path, *, limits: OutboxLimits | None = None, rules: AlarmRules | None = None
+    folder: Path,
+    *,
+    limits: OutboxLimits | None = None,
+    rules: AlarmRules | None = None,
+    restored: tuple[Device, ...] = (),
 ) -> AsyncIterator[Alarms]:
     async with open_outbox(folder / "outbox.sqlite", limits) as outbox:
         registry = Registry(time.monotonic, lambda _: ())
+        registry.restore(restored, {}, {})
         publisher = Publisher(
             MqttClient(Settings(host="", port=1, client_id="", will_topic=""), []), registry, None, TOPICS, 1
         )
@@ -212,6 +218,38 @@ async def test_clear_that_is_read_once_more_does_not_end_the_next_occurrence(tmp
         assert each.record.acknowledged
     async with opened(tmp_path) as each:
         assert each.record.acknowledged_by == "Li"
+
+
+async def test_entity_that_was_saved_before_a_crash_shows_if_an_alarm_is_active(tmp_path: Path) -> None:
+    async def shows(saved: str, right: str) -> None:
+        entities = (row(ALARM_ACTIVE, Component.BINARY_SENSOR),)
+        async with opened(tmp_path, restored=(device(entities=entities, state={ALARM_ACTIVE: saved}),)) as each:
+            assert each.registry.devices["hq_1"].state == {ALARM_ACTIVE: right}
+
+    await shows("ON", "OFF")
+    async with opened(tmp_path) as each:
+        await each.power(1)
+    await shows("OFF", "ON")
+    async with opened(tmp_path) as each:
+        await each.power(2, cleared=True)
+    await shows("ON", "OFF")
+
+
+async def test_shelf_that_ended_while_the_bridge_was_down_is_announced_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as each:
+        await each.power(1)
+        until = datetime.now(UTC) + timedelta(seconds=0.5)
+        await each.manager.shelve(each.record, until, LI)
+        await each.power(2, cleared=True)
+        await each.power(3, device="hq_2")
+        await each.manager.shelve(each.manager.records["hq_2", "power"], until, LI)
+    await wait_until(lambda: datetime.now(UTC) > until, "the end of the shelf", PATIENCE)
+    for _ in range(2):
+        async with opened(tmp_path) as each:
+            await each.have("raised", "shelved", "cleared", "raised", "shelved", "unshelved", "unshelved")
+            assert (await each.events())[-2:] == [("unshelved", False)] * 2
+            assert each.manager.records["hq_2", "power"].shelved_until is None
+            assert not each.manager.has_active("hq_1")
 
 
 async def test_raise_that_arrives_after_its_clear_is_not_active(tmp_path: Path) -> None:
@@ -420,12 +458,13 @@ async def test_disk_that_fails_while_a_device_is_removed_leaves_no_active_alarm(
 async def test_alarm_of_a_device_that_is_back_before_the_disk_works_stays_active(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handling, "DISK_RETRY_DELAY", 0)
+    monkeypatch.setattr(handling, "DISK_RETRY_DELAY", 0.5)
     async with opened(tmp_path) as each:
         await each.power(1)
         with files_end_at(0):
             await each.hub.forget(["hq_1"])
-            await each.hub.accept(update(device(), requested_at=9))
+        await each.hub.accept(update(device(), requested_at=9))
+        await wait_until(lambda: not each.handling._removed, "another attempt", PATIENCE)  # noqa: SLF001
         await each.power(2, device="hq_2")
         assert each.record.event.id == "hq:1"
         assert await each.types() == ["raised", "raised"]

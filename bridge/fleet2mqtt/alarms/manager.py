@@ -191,7 +191,8 @@ class AlarmManager:
             self._find_suppressor(record)
             self._publish(record)
             self._settle(record)
-        for each in self._registry.devices.values():
+        for each in tuple(self._registry.devices.values()):  # their values were saved up to a minute before a crash
+            self._set_active(each.id)
             self._show_maintenance(each)
         self._note_change()
         self._wake.set()
@@ -509,9 +510,12 @@ class AlarmManager:
         self._publisher.clear_retained(self._topic(id_))
         self._show_active(id_[0])
 
-    def _show_active(self, device: str) -> None:
+    def _set_active(self, device: str) -> None:
         if self._registry.set_values(device, {ALARM_ACTIVE: "ON" if self.has_active(device) else "OFF"}):
             self._publisher.request_state_publish(device)
+
+    def _show_active(self, device: str) -> None:
+        self._set_active(device)
         for on_changed in self._subscribers:
             on_changed((device,))
 
