@@ -306,10 +306,16 @@ async def test_every_change_of_a_day_is_announced_once_whatever_is_killed(tmp_pa
                 topic for topic, body in (await retained(day.broker, "fleet2mqtt/alarm/active/#")).items() if body
             ]
             assert topics == [f"fleet2mqtt/alarm/active/{VOIP}/{OFFLINE}"]
+            for device, shown in zip(DEVICES, ("on", "off"), strict=True):
+                await day.hass.wait_state(f"binary_sensor.{device}_alarm_active", partial(is_in_state, shown))
             assert not day.oracle.problems(day.published(), history)
             await wait_until(lambda: day.told() == day.announced(), lambda: f"{day.announced()}, not {day.told()}")
             await wait_until(lambda: not day.mail_problems(), lambda: str(day.mail_problems()))
         assert day.mail_problems() == []
+
+
+def is_in_state(wanted: str, state: dict[str, Any]) -> bool:
+    return bool(state["state"] == wanted)
 
 
 def body(seq: int, type_: str, alarm: str = OFFLINE) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest_asyncio
 
 from tests.bridge_under_test import LINE, MAC, VOIP, RunningBridge, Site, open_site, retained
+from tests.end_to_end.test_selection import change
 from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
@@ -142,6 +143,56 @@ async def test_condition_survives_a_restart_without_an_event(site: Site) -> None
         # The crash may repeat an event, with its seq.
         events = [message.json for message in bridge.seen.all(f"fleet2mqtt/alarm/event/+/{VOIP}")]
         assert [event["type"] for event in events if event["seq"] > acknowledged["seq"]] == ["cleared"]
+
+
+async def test_alarm_of_a_device_that_was_excluded_for_a_while_begins_anew(site: Site) -> None:
+    async with site.bridge(branch=None, alarms=CONDITIONS) as bridge:
+        await bridge.settle()
+        await drop_gateway(site, bridge)
+        raised = await active(bridge, VOIP, "gateway_offline")
+        await do(bridge, "alarm_acknowledge", id=raised["id"], operator="Li")
+        await do(bridge, "alarm_shelve", id=raised["id"], until=soon(hours=1))
+        await do(bridge, "maintenance_add", selector={"device": VOIP})
+        await change(site, bridge, exclude=[{"id": VOIP}])
+        await is_cleared(bridge, VOIP, "gateway_offline")
+        assert (await do(bridge, "alarms", state="active", device=VOIP))["alarms"] == []
+        assert (await do(bridge, "maintenance_list"))["windows"] == []
+        assert (await do(bridge, "alarm", id=raised["id"]))["alarm"]["state"] == "cleared"
+        assert (await bridge.ask("alarm_unshelve", id=raised["id"]))["data"]["changed"] is False
+        await change(site, bridge, exclude=None)
+        await bridge.refresh(backend="hq_voip")
+        again = await active(
+            bridge, VOIP, "gateway_offline", acknowledged=False, shelved_until=None, suppressed_by=None
+        )
+        assert again["id"] != raised["id"]
+        await have_types(bridge, "raised", "acknowledged", "shelved", "raised")
+        await drop_gateway(site, bridge, online=True)
+        await is_cleared(bridge, VOIP, "gateway_offline")
+
+
+async def test_rules_that_change_while_alarms_are_active_apply_to_what_comes_then(site: Site) -> None:
+    def vendor(code: int) -> Any:
+        return site.ums.raise_alarm(MAC, push=False, event_id=code, name=f"code_{code}", line_id="7")
+
+    rules = {"recovers": [{"raised": 41, "by": 42}], "severity": {"41": "minor"}}
+    async with site.bridge(branch=None, hq_voip={"alarms": rules}) as bridge:
+        await bridge.settle()
+        await site.push(vendor(41))
+        raised = await active(bridge, VOIP, "41_line_7", severity="minor")
+        await change(site, bridge, alarms={"clear_after": {"43": 3600}})
+        await site.push(vendor(42))  # nothing says any more that this ends the other
+        await have_types(bridge, "raised", "raised")
+        await active(bridge, VOIP, "41_line_7", id=raised["id"])
+        await change(site, bridge, alarms=rules | {"severity": {"41": "warning"}})
+        await active(bridge, VOIP, "41_line_7", severity="minor")
+        await site.push(vendor(42))
+        await is_cleared(bridge, VOIP, "41_line_7")
+        await site.push(vendor(41))
+        last = await active(bridge, VOIP, "41_line_7", severity="warning")
+        await change(site, bridge, alarms=None)
+        closed = await do(bridge, "alarm_close", id=last["id"], operator="Li")
+        assert closed["changed"]
+        await is_cleared(bridge, VOIP, "41_line_7")
 
 
 def waiting(folder: Path) -> Any:
