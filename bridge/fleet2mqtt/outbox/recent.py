@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 
 from fleet2mqtt.outbox.models import AlarmEvent
 
@@ -37,7 +37,10 @@ class RecentEvents:
         """Return the first events after a number; None if the disk may have one before them."""
         if not self._next or seq + 1 < self._first:
             return None
-        return list(islice((event for number, event in self._events.items() if number > seq), limit))
+        # From the newest on: those before stay until their acknowledgement is on disk, and are many under load.
+        newer = [self._events[number] for number in takewhile(lambda number: number > seq, reversed(self._events))]
+        newer.reverse()
+        return newer[:limit]
 
     def reaches(self, seq: int) -> bool:
         """Return True if no event up to a number was added elsewhere since the last one that was added here."""
