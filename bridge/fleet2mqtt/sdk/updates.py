@@ -41,7 +41,7 @@ class UpdateFactory:
             origin=origin,
             requested_at=time.monotonic() if requested_at is None else requested_at,
             observed_at=datetime.now(UTC),
-            devices=tuple(device for device in devices if device is not None),
+            devices=tuple([device for device in devices if device is not None]) if devices else (),
             alarms=tuple(alarms),
             events=tuple(events),
             inventories=tuple(inventories),

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from typing import Annotated, Any
@@ -44,7 +44,7 @@ def parse(data: bytes, *, pairs: Callable[[Pairs], dict[str, Any]] | None = None
     """
     try:
         value = _loads(data, pairs)
-        names = frozenset(_names(value))
+        names = tuple(value) if _is_flat(value) else frozenset(_names(value))
         secret, blank = (_check_names_cached if len(names) <= FEW_NAMES else _check_names)(names)
         if secret:
             value = drop_secrets(value, sealed=sealed)
@@ -55,7 +55,12 @@ def parse(data: bytes, *, pairs: Callable[[Pairs], dict[str, Any]] | None = None
     return value
 
 
-def _check_names(names: frozenset[str]) -> tuple[bool, bool]:
+def _is_flat(value: Any) -> bool:
+    """Return True for an object without lists and objects, which the garbage collector does not track."""
+    return value.__class__ is dict and not gc.is_tracked(value)
+
+
+def _check_names(names: Collection[str]) -> tuple[bool, bool]:
     """Return True if a name stands for a secret, and True if one has blanks around it."""
     return any(name.strip().lower() in SECRET_KEYS for name in names), any(name != name.strip() for name in names)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import Annotated, Any, Protocol
 
 from pydantic import BeforeValidator
@@ -35,7 +35,8 @@ def parse(data: bytes) -> Any:
 
     Raises InvalidResponse.
     """
-    has_duplicates = data.count(b'"connection_status"') != data.count(b'"device_mac"')
+    statuses = data.count(b'"connection_status"')
+    has_duplicates = statuses > 1 and statuses != data.count(b'"device_mac"')
     return vendor_json.parse(data, pairs=_merge_duplicates if has_duplicates else None)
 
 
@@ -109,22 +110,43 @@ class Gateway(WireModel):
         return status == "online" if status in _STATUSES else None
 
 
-class MetricHistory(WireModel):
+@dataclass(slots=True, kw_only=True)  # made for each alarm: a pydantic model takes three times as long
+class MetricHistory:
     """An alarm of the UMS document 2.1, 3.2 and 3.3; only the push has `line_id` and the tags."""
 
-    event_id: Code = None
-    event_type: Text = None
-    id: Text = None
-    metric_history_desc: Text = None
-    metric_history_desc_en: Text = None
-    metric_history_level: Text = None
-    metric_history_name: Text = None
-    metric_history_producer: Text = None
-    metric_history_time: Timestamp = None
-    line_id: Text = None
-    tag1: Text = None
-    tag2: Text = None
-    tag3: Text = None
+    event_id: int | str | None
+    event_type: str | None
+    id: str | None
+    metric_history_desc: str | None
+    metric_history_desc_en: str | None
+    metric_history_level: str | None
+    metric_history_name: str | None
+    metric_history_producer: str | None
+    metric_history_time: datetime | None
+    line_id: str | None
+    tag1: str | None
+    tag2: str | None
+    tag3: str | None
+
+    @classmethod
+    def parse(cls, item: dict[str, Any], zone: tzinfo) -> MetricHistory:
+        """Return the alarm in a list item or push; what is missing, blank or of another type is None."""
+        get, text = item.get, vendor_json.text
+        return cls(
+            event_id=_code(get("event_id")),
+            event_type=text(get("event_type")),
+            id=text(get("id")),
+            metric_history_desc=text(get("metric_history_desc")),
+            metric_history_desc_en=text(get("metric_history_desc_en")),
+            metric_history_level=text(get("metric_history_level")),
+            metric_history_name=text(get("metric_history_name")),
+            metric_history_producer=text(get("metric_history_producer")),
+            metric_history_time=vendor_json.timestamp(get("metric_history_time"), zone),
+            line_id=text(get("line_id")),
+            tag1=text(get("tag1")),
+            tag2=text(get("tag2")),
+            tag3=text(get("tag3")),
+        )
 
 
 class AlarmCounts(WireModel):
