@@ -206,7 +206,7 @@ class Device:
         return next((entity for entity in self.entities if entity.key == key), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each alarm: frozen takes three times as long
 class Alarm:
     """One event of an alarm: raised or cleared, as in the alarm contract (docs/mqtt.md).
 
@@ -266,7 +266,7 @@ class Inventory:
     confirmed_empty: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each alarm: frozen takes three times as long
 class Update:
     """Devices, alarms and inventories that a backend reports at once.
 

@@ -34,7 +34,7 @@ class OutboxLimits:
     announce_backlog: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each event: frozen takes three times as long
 class AlarmEvent:
     """One event of an alarm, numbered. `body` is the object of the alarm contract, `data` the same as JSON.
 
@@ -260,9 +260,7 @@ def restore(seq: int, active: int, alarm_key: str, data: bytes) -> AlarmEvent:
 
 
 def _body(alarm: Alarm, received_at: datetime, device_name: str | None) -> dict[str, Any]:
-    backlog = {"backlog": True} if alarm.backlog else {}
-    suppressed = {"suppressed": True, "suppressed_by": alarm.suppressed_by} if alarm.suppressed else {}
-    return {
+    body = {
         "id": storable(alarm.id),
         "seq": 0,
         "type": "cleared" if alarm.cleared else "raised",
@@ -282,9 +280,12 @@ def _body(alarm: Alarm, received_at: datetime, device_name: str | None) -> dict[
         "source": alarm.source.value,
         "tags": list(alarm.tags),
         "alarm_type": alarm.alarm_type or alarm.name,
-        **backlog,
-        **suppressed,
     }
+    if alarm.backlog:
+        body["backlog"] = True
+    if alarm.suppressed:
+        body |= {"suppressed": True, "suppressed_by": alarm.suppressed_by}
+    return body
 
 
 def complete(body: Mapping[str, Any], draft: EventDraft) -> dict[str, Any] | None:

@@ -120,6 +120,7 @@ class AlarmWriter:
         if refusal := self._number(tuple(new.values())):
             return refusal
         accepted = self._rows[len(self._rows) - len(new) :] if new else []
+        self._known.update((draft.identity, seq) for seq, draft in accepted)
         completed = tuple(event for draft in again if (event := self._complete(draft)) is not None)
         return Stored(new=tuple(draft.event(seq) for seq, draft in accepted), completed=completed)
 
@@ -142,7 +143,6 @@ class AlarmWriter:
         if pending and not counters.depth:
             counters.oldest = pending[0].received_at
         numbered = tuple(enumerate(drafts, counters.seq + 1))
-        self._known.update((draft.identity, seq) for seq, draft in numbered)
         self._rows.extend(numbered)
         for seq, draft in numbered:
             self._values += (seq, *draft.columns, self._is_announced(draft), draft.data)
