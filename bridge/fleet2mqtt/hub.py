@@ -95,7 +95,12 @@ class Hub:
         If the caller is cancelled, by a reload for instance, the update is still accepted as a whole.
         """
         if _is_of_alarms(update):
-            result = await self._join_batch(update)
+            batch, done = self._join_batch(update)
+            try:
+                result = await done
+            except asyncio.CancelledError:
+                await run_to_end(batch.ended.wait())
+                raise
         else:
             batch = _Batch()
             self._add(batch, update)
@@ -104,8 +109,8 @@ class Hub:
             raise result
         return result
 
-    async def _join_batch(self, update: Update) -> _Result:
-        """Accept alarms together with all others of this turn of the event loop; return the result."""
+    def _join_batch(self, update: Update) -> tuple[_Batch, asyncio.Future[_Result]]:
+        """Accept alarms together with all others of this turn of the event loop; return the future of the result."""
         loop = asyncio.get_running_loop()
         if self._batch is None:
             self._batch = _Batch()
@@ -114,11 +119,7 @@ class Hub:
         self._add(batch, update)
         done: asyncio.Future[_Result] = loop.create_future()
         batch.results.append(done)
-        try:
-            return await done
-        except asyncio.CancelledError:
-            await run_to_end(batch.ended.wait())
-            raise
+        return batch, done
 
     def _start_batch(self) -> None:
         batch, self._batch = self._batch, None

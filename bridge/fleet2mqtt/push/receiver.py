@@ -136,10 +136,10 @@ class PushReceiver:
         """Return the body. Raises HTTPException for one that is too large, too slow, or breaks off."""
         await _continue(request)
         try:
-            if request.content.is_eof():  # it came with the head
-                return await request.read()
-            async with asyncio.timeout(self._idle_timeout):
-                return await request.read()
+            if not request.content.is_eof():
+                async with asyncio.timeout(self._idle_timeout):
+                    return await request.read()
+            body = request.content.read_nowait()  # it came with the head
         except web.HTTPRequestEntityTooLarge:
             self.counted["too_large"] += 1
             raise
@@ -151,6 +151,10 @@ class PushReceiver:
                 raise  # otherwise the connection was closed before its body was read
             self.counted["broken"] += 1
             raise web.HTTPBadRequest(text="400: the body breaks off or is not encoded as its header says") from error
+        if len(body) > request.client_max_size:
+            self.counted["too_large"] += 1
+            raise web.HTTPRequestEntityTooLarge(request.client_max_size, len(body))
+        return body
 
     async def accept(self, backend: str, push: Push, body: bytes) -> None:
         """Accept a push that came in another way than by HTTP; what cannot be parsed becomes a dead letter."""
@@ -184,9 +188,9 @@ class PushReceiver:
             _LOG.info("%s: pushes (%s) are accepted again", backend, push.kind)
         return (200, push.success)
 
-    async def _accept_update(self, _: str, push: Push, body: bytes) -> None:
+    def _accept_update(self, _: str, push: Push, body: bytes) -> Awaitable[object]:
         assert self._hub is not None  # noqa: S101 - as __init__ says
-        await self._hub.accept(push.accept(body))
+        return self._hub.accept(push.accept(body))
 
     async def accept_stored(self, backend: str, kind: str, body: bytes) -> bool:
         """Accept a push that another node has acknowledged; return False if it has to be tried again.
