@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,21 +12,42 @@ from fleet2mqtt.errors import InvalidResponse
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
+_WINDOW, _LITTLE_MEMORY = -11, 4  # 2 KiB without a header, as items are short
 _NOT_PLAIN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidResponse)
+
+
+class _Codec:
+    """Compresses the items of one list, which are much alike: what the first one has costs next to nothing."""
+
+    def __init__(self, sample: bytes, parse: Callable[[bytes], Any]) -> None:
+        self._sample = sample
+        self._parse = parse
+
+    def compress(self, raw: bytes) -> bytes:
+        compressor = zlib.compressobj(
+            wbits=_WINDOW, memLevel=_LITTLE_MEMORY, zdict=self._sample, level=zlib.Z_DEFAULT_COMPRESSION
+        )
+        return compressor.compress(raw) + compressor.flush()
+
+    def parse(self, compressed: bytes) -> Any:
+        decompressor = zlib.decompressobj(wbits=_WINDOW, zdict=self._sample)
+        return self._parse(decompressor.decompress(compressed) + decompressor.flush())
 
 
 class CachedItem(dict[str, Any]):
     """An item of a list, the same object for as long as the vendor sends the same bytes.
 
     What a platform has made of an item it need not keep, too: `shrink` leaves the members by which the item is found,
-    `complete` parses it again from `raw`.
+    `complete` parses it again from the compressed bytes.
     """
 
-    __slots__ = ("_parse", "_shrunk", "raw")
+    __slots__ = ("_bytes", "_codec", "_shrunk", "hash")
 
-    def __init__(self, members: dict[str, Any], raw: bytes, parse: Callable[[bytes], Any]) -> None:
+    def __init__(self, members: dict[str, Any], raw: bytes, codec: _Codec) -> None:
         super().__init__(members)
-        self.raw, self._parse, self._shrunk = raw, parse, False
+        self._bytes, self._codec, self._shrunk = raw, codec, False
+        self.hash = hash(raw)
+        """By which the item is recognised: 64 bits, keyed with a secret of this process."""
 
     def shrink(self, *names: str) -> None:
         """Drop all members but these."""
@@ -33,11 +55,12 @@ class CachedItem(dict[str, Any]):
             kept = {name: self[name] for name in names if name in self}
             self.clear()
             self.update(kept)
+            self._bytes = self._codec.compress(self._bytes)
             self._shrunk = True
 
     def complete(self) -> dict[str, Any]:
         """Return a copy of the item with all its members."""
-        return dict(self._parse(self.raw) if self._shrunk else self)
+        return dict(self._codec.parse(self._bytes) if self._shrunk else self)
 
 
 def complete(item: Any) -> Any:
@@ -55,8 +78,10 @@ class ResponseCache:
     def __init__(self, member: str, parse: Callable[[bytes], Any]) -> None:
         self._member = member
         self._parse = parse
-        self._before: dict[bytes, Any] = {}
-        self._now: dict[bytes, Any] = {}
+        self._codec: _Codec | None = None
+        self._before: dict[int, Any] = {}
+        """Items by the hash of their bytes."""
+        self._now: dict[int, Any] = {}
 
     def begin(self) -> None:
         """Begin a sweep of the list. Evict the items that the sweep before did not see.
@@ -83,14 +108,16 @@ class ResponseCache:
         return reply
 
     def _item(self, raw: bytes) -> Any:
-        item = self._now.get(raw)
+        key = hash(raw)
+        item = self._now.get(key)
         if item is None:
-            item = self._before.get(raw)
+            item = self._before.get(key)
             if item is None:
                 item = self._parse_utf8(raw)
                 if isinstance(item, dict):
-                    item = CachedItem(item, raw, self._parse)
-            self._now[item.raw if isinstance(item, CachedItem) else raw] = item
+                    self._codec = self._codec or _Codec(raw, self._parse)
+                    item = CachedItem(item, raw, self._codec)
+            self._now[item.hash if isinstance(item, CachedItem) else key] = item
         return item
 
     def _parse_utf8(self, data: bytes) -> Any:
