@@ -23,13 +23,8 @@ from fleet2mqtt.devices.model import (
 )
 from fleet2mqtt.sdk.limits import limit
 
-
-@dataclass(slots=True)
-class _Entry:
-    """A device, and what it was built from."""
-
-    basis: object
-    device: Device
+_Entry = tuple[Device, int, tuple[str, ...]]
+"""A device, the id of its descriptions, and the names of the fields that it was built with besides its record."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,6 +42,7 @@ class DeviceCache:
     keep_entities: bool = False
     _entries: dict[str, _Entry] = field(default_factory=dict)
     _tables: dict[tuple[int, ...], tuple[EntityDescription, ...]] = field(default_factory=dict)
+    _names: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
 
     def id(self, *vendor_ids: str) -> str:
         """Return the device id for vendor ids, outermost first; that of the backend's own device without any."""
@@ -59,13 +55,20 @@ class DeviceCache:
 
         `about` are the other fields of `Device`: `vendor_id`, `scope`, `name`, `via`, `available`, `answered` …
         """
-        basis = (record, about, id(descriptions))
         entry = self._entries.get(id_)
-        if entry is not None and entry.basis == basis:
-            return entry.device
+        names = tuple(about)
+        if entry is not None:
+            before, table, former_names = entry
+            if (
+                table == id(descriptions)
+                and former_names == names
+                and before.record == record
+                and all(getattr(before, name) == value for name, value in about.items())
+            ):
+                return before
         entities = existing(descriptions, record)
         if self.keep_entities and entry is not None:
-            keys = {entity.key for table in (entry.device.entities, entities) for entity in table}
+            keys = {entity.key for table in (entry[0].entities, entities) for entity in table}
             entities = tuple(entity for entity in descriptions if entity.key in keys)
         entities = self.intern(entities)
         state, attributes = limit(read_state(entities, record), read_attributes(entities, record))
@@ -78,7 +81,7 @@ class DeviceCache:
             record=record,
             **{**self.about, **about},
         )
-        self._entries[id_] = _Entry(basis, device)
+        self._entries[id_] = device, id(descriptions), self._names.setdefault(names, names)
         return device
 
     def backend_device(
@@ -91,7 +94,7 @@ class DeviceCache:
     def get(self, id_: str) -> Device | None:
         """Return the device last built under this id, None if there is none."""
         entry = self._entries.get(id_)
-        return None if entry is None else entry.device
+        return None if entry is None else entry[0]
 
     def discard(self, ids: Iterable[str]) -> None:
         """Forget these devices, so that they are built anew should they come back."""
