@@ -39,7 +39,11 @@ def discovery_facts(device: Device) -> frozenset[tuple[str, float | None]]:
             facts.add((entity.key, None))
         if published_range(entity, value) is not None and isinstance(value, int | float):
             facts.add((entity.key, value))
-    return frozenset(facts)
+    return frozenset(facts) if facts else _NO_FACTS
+
+
+_NO_FACTS = frozenset[tuple[str, float | None]]()
+"""One object for all devices without any, as most are."""
 
 
 def has_attributes(device: Device, entity: EntityDescription) -> bool:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from typing import Any
 
 from fleet2mqtt.devices.builtin_entities import INITIAL_VALUES
@@ -224,7 +225,8 @@ class Registry:
         current = self.devices.get(device)
         if current is None:
             return False
-        state = {**current.state, **{key: value for key, value in values.items() if key in current.state}}
+        state = dict(current.state)
+        state.update((key, value) for key, value in values.items() if key in state)
         if state == current.state:
             return False
         self.devices[device] = replace(current, state=state)
@@ -399,7 +401,8 @@ class Registry:
             changed["available"] = False
         if entities is device.entities and not extra and not changed:
             return device
-        changed["state"] = {**extra, **changed.get("state", device.state)}
+        # One key after the other, so that the object has no more room than it needs: one for each device is kept.
+        changed["state"] = dict(chain(extra.items(), changed.get("state", device.state).items()))
         return replace(device, entities=entities, **changed)
 
     def _added(self, device: Device) -> tuple[EntityDescription, ...]:

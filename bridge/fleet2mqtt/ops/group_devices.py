@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from fleet2mqtt.devices.builtin_entities import GROUP_ENTITIES
 from fleet2mqtt.devices.ids import Ids
@@ -32,7 +33,7 @@ class GroupDevices:
         self._ids = ids
         self._running_selection = running_selection
         self._members: defaultdict[Group, set[str]] = defaultdict(set)
-        self._groups_of: dict[str, dict[Group, str]] = {}
+        self._groups_of: dict[str, Mapping[Group, str]] = {}
         """By device its groups and their names."""
 
     async def run(self) -> None:
@@ -60,9 +61,9 @@ class GroupDevices:
         if device is not None and device.kind is not None:
             return set(self._groups_of.get(device.via or "", ()))
         before = self._groups_of.pop(id_, {})
-        groups: dict[Group, str] = {}
+        groups: Mapping[Group, str] = {}
         if device is not None and device.kind is None and device.groups:
-            groups = {(device.backend, group): name for group, name in device.groups.items()}
+            groups = _groups_in(device.backend, tuple(device.groups.items()))
             self._groups_of[id_] = groups
         for group in before.keys() - groups.keys():
             self._members[group].discard(id_)
@@ -107,3 +108,9 @@ class GroupDevices:
             "devices_with_alarms": sum(map(self._hub.has_active_alarm, members)),
             **self._hub.alarm_counts(members),
         }
+
+
+@lru_cache(maxsize=4096)
+def _groups_in(backend: str, groups: tuple[tuple[str, str], ...]) -> Mapping[Group, str]:
+    """Return the one mapping for groups of a backend, which all devices in them share."""
+    return {(backend, group): name for group, name in groups}

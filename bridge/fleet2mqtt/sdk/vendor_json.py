@@ -13,7 +13,7 @@ import math
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -216,9 +216,16 @@ def _parse_timestamp(value: Any, zone: tzinfo) -> datetime | None:
             return None
         stripped = value.strip().replace("/", "-")
         found = datetime.fromisoformat(_FRACTION.sub(r"\1", stripped) if "." in stripped else stripped)
-        return found if found.tzinfo else found.replace(tzinfo=zone)
+        offset = found.utcoffset()
+        return found.replace(tzinfo=zone if offset is None else _zone_of(offset))
     except (ValueError, OverflowError, OSError):
         return None
+
+
+@lru_cache(maxsize=256)
+def _zone_of(offset: timedelta) -> timezone:
+    """Return the one zone object of an offset: parsing makes one for each time, larger than the time itself."""
+    return timezone(offset)
 
 
 def iso(value: datetime | None) -> str | None:
