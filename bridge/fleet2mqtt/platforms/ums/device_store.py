@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
+from types import MappingProxyType
 
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.model import Device, Inventory
@@ -31,12 +32,13 @@ from fleet2mqtt.platforms.ums.models import (
     OnlineCount,
     line_vendor_ids,
     normalize_mac,
-    zone_context,
 )
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.device_cache import DeviceCache, NewestFirst
 from fleet2mqtt.sdk.pagination import Item, Listing
 from fleet2mqtt.sdk.response_cache import CachedItem, complete
+
+_NO_LINES: Mapping[str, Line] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class _Entry:
     item: Item
     record: GatewayRecord
     device: Device
-    lines: dict[str, Line] = field(default_factory=dict)
+    lines: Mapping[str, Line] = field(default_factory=lambda: _NO_LINES)
     no_lines: int = 0
     lines_missed: bool = False
     is_selected: bool = True
@@ -158,7 +160,7 @@ class DeviceStore:
             return entry.device
         if not self._newest.accept(mac, requested_at) and entry is not None:
             return entry.device
-        gateway = Gateway.model_validate(complete(item), context=zone_context(self.zone))
+        gateway = Gateway.parse(complete(item), self.zone)
         if isinstance(item, CachedItem):
             item.shrink("device_mac")
         if entry is None:
@@ -220,7 +222,7 @@ class DeviceStore:
         entry.no_lines = 0 if listed or not complete else entry.no_lines + 1
         # A missing line is not reported again: it would come back each time that the registry has removed it.
         is_fact = complete and (listed or entry.no_lines >= MISSING_INVENTORIES_BEFORE_REMOVAL)
-        entry.lines = listed if is_fact else entry.lines | listed
+        entry.lines = (listed if is_fact else {**entry.lines, **listed}) or _NO_LINES
         if entry.lines or complete:
             self._change(mac, entry, replace(entry.record, has_lines=bool(entry.lines)))
         devices = [self._build_line(entry, name) for name in listed]

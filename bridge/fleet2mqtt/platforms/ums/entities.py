@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from fleet2mqtt.devices.model import (
@@ -105,7 +106,7 @@ def _inventory(record: GatewayRecord) -> dict[str, Any]:
 
 def _sent(*members: str) -> Callable[[GatewayRecord], bool]:
     """Return the condition that the UMS sends one of these members of a gateway, blank or not."""
-    return lambda record: not record.gateway.model_fields_set.isdisjoint(members)
+    return lambda record: not record.gateway.sent.isdisjoint(members)
 
 
 def _sent_of_line(*members: str) -> Callable[[Line], bool]:
@@ -431,12 +432,17 @@ def describe_fleet(record: FleetRecord, url: str) -> dict[str, Any]:
     }
 
 
-def _groups(gateway: Gateway) -> dict[str, str]:
+def _groups(gateway: Gateway) -> Mapping[str, str]:
     """Return the group of a gateway, by its number where the UMS sends one, else by its name."""
-    name = gateway.group_info
+    return _group(gateway.group_id, gateway.group_info)
+
+
+@lru_cache(maxsize=4096)
+def _group(number: str | None, name: str | None) -> Mapping[str, str]:
+    """Return the one mapping of a group, which all its gateways share."""
     if name is None or name == DEFAULT_GROUP:
         return {}
-    return {name if gateway.group_id in {None, "0"} else str(gateway.group_id): name}
+    return {name if number in {None, "0"} else str(number): name}
 
 
 def _with_colons(mac: str) -> str:

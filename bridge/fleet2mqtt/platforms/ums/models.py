@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime, tzinfo
+from functools import lru_cache
 from typing import Annotated, Any, Protocol
 
 from pydantic import BeforeValidator
@@ -65,49 +68,77 @@ def _code(value: Any) -> int | str | None:
 Code = Annotated[int | str | None, BeforeValidator(_code)]
 
 
-class Gateway(WireModel):
+@dataclass(frozen=True, slots=True, kw_only=True)  # a pydantic model takes four times the memory
+class Gateway:
     """A device of the UMS document 3.1, as far as it has a meaning; all of it is optional but the MAC.
 
-    `model_fields_set` has the members that the UMS sent, blank or not.
+    `sent` has the members that the UMS sent, blank or not.
     """
 
-    agent_version: Text = None
-    contact: Text = None
-    device_cic: Text = None
-    device_id: Text = None
-    http_port: Number = None
-    https_port: Number = None
-    origin: Text = None
-    series: Text = None
-    versions: Text = None
-    device_mac: Text = None
-    device_name: Text = None
-    connection_status: Text = None
-    device_status: Text = None
-    connection_time: Timestamp = None
-    connection_ip: Text = None
-    device_ip: Text = None
-    event: Text = None
-    first_online: Timestamp = None
-    group_id: Text = None
-    group_info: Text = None
-    kernel_version: Text = None
-    last_offline: Timestamp = None
-    last_online: Timestamp = None
-    location: Text = None
-    locked_time: Timestamp = None
-    product_type: Text = None
-    product_version: Text = None
-    proxy_url: Text = None
-    tag1: Text = None
-    tag2: Text = None
-    tag3: Text = None
+    agent_version: str | None = None
+    contact: str | None = None
+    device_cic: str | None = None
+    device_id: str | None = None
+    http_port: int | float | None = None
+    https_port: int | float | None = None
+    origin: str | None = None
+    series: str | None = None
+    versions: str | None = None
+    device_mac: str | None = None
+    device_name: str | None = None
+    connection_status: str | None = None
+    device_status: str | None = None
+    connection_time: datetime | None = None
+    connection_ip: str | None = None
+    device_ip: str | None = None
+    event: str | None = None
+    first_online: datetime | None = None
+    group_id: str | None = None
+    group_info: str | None = None
+    kernel_version: str | None = None
+    last_offline: datetime | None = None
+    last_online: datetime | None = None
+    location: str | None = None
+    locked_time: datetime | None = None
+    product_type: str | None = None
+    product_version: str | None = None
+    proxy_url: str | None = None
+    tag1: str | None = None
+    tag2: str | None = None
+    tag3: str | None = None
+    sent: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, item: Mapping[str, Any], zone: tzinfo) -> Gateway:
+        """Return the gateway of a list item; what is blank or of another type is None."""
+        values = {name: _read_member(name, item[name], zone) for name in _GATEWAY_MEMBERS if name in item}
+        return cls(**values, sent=_shared(frozenset(values)))
 
     @property
     def online(self) -> bool | None:
         """True if it is connected to the UMS; None where the UMS does not report it."""
         status = _lowered(self.connection_status)
         return status == "online" if status in _STATUSES else None
+
+
+_GATEWAY_MEMBERS = tuple(each.name for each in fields(Gateway) if each.name != "sent")
+_GATEWAY_NUMBERS = frozenset(("http_port", "https_port"))
+_GATEWAY_TIMES = frozenset(("connection_time", "first_online", "last_offline", "last_online", "locked_time"))
+_GATEWAY_IDENTITIES = frozenset(
+    ("contact", "device_cic", "device_id", "device_mac", "device_name", "connection_ip", "device_ip", "proxy_url")
+)
+"""Texts that differ from gateway to gateway; gateways with equal ones of the others share them."""
+_shared = lru_cache(maxsize=1_000)(frozenset[str])
+"""Return the one set of these names: most gateways send the same members."""
+
+
+def _read_member(name: str, value: Any, zone: tzinfo) -> Any:
+    if name in _GATEWAY_TIMES:
+        return vendor_json.timestamp(value, zone)
+    if name in _GATEWAY_NUMBERS:
+        return vendor_json.number(value)
+    text = vendor_json.text(value)
+    return text if text is None or name in _GATEWAY_IDENTITIES else sys.intern(text)
 
 
 @dataclass(slots=True, kw_only=True)  # made for each alarm: a pydantic model takes three times as long
@@ -129,7 +160,7 @@ class MetricHistory:
     tag3: str | None
 
     @classmethod
-    def parse(cls, item: dict[str, Any], zone: tzinfo) -> MetricHistory:
+    def parse(cls, item: Mapping[str, Any], zone: tzinfo) -> MetricHistory:
         """Return the alarm in a list item or push; what is missing, blank or of another type is None."""
         get, text = item.get, vendor_json.text
         return cls(
