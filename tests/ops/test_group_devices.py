@@ -67,6 +67,17 @@ async def test_group_counts_devices_online_offline_and_with_alarms(fleet: Fleet)
     assert fleet.counts == (2, 0, 0)
 
 
+async def test_alarms_of_sub_devices_count_among_few_devices_and_among_many(fleet: Fleet) -> None:
+    line = device("hq_voip_1_fxo", via="hq_voip_1", kind="line", alarms=True)
+    alarms = [replace(power(number), alarm_key=f"power{number}", device=line.id) for number in (1, 2)]
+    elsewhere = replace(power(3), device="hq_voip_9")
+    await fleet.accept(member(1, "ON"), line, device("hq_voip_9", alarms=True), alarms=(*alarms, elsewhere))
+    devices = ["hq_voip_1", "hq_voip_2", "hq_voip_3", "hq_voip_4"]
+    counted = [fleet.hub.alarm_counts(devices[:count])["active_alarms"] for count in (1, 2, 4)]
+    assert counted == [2, 2, 2]
+    assert fleet.hub.alarm_counts(devices[1:])["active_alarms"] == 0
+
+
 async def test_device_without_entity_for_its_connection_counts_by_availability(fleet: Fleet) -> None:
     await fleet.accept(member(1, None, entities=(), state={}), member(2, None, entities=(), state={}, available=False))
     assert fleet.counts == (1, 1, 0)

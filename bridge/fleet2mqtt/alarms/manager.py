@@ -890,8 +890,21 @@ class AlarmManager:
 
     def counts_of(self, devices: Iterable[str]) -> dict[str, dict[str, int]]:
         """Return the same numbers for devices and those that are connected through them."""
-        found = {sub for device in devices for sub in (device, *self._registry.sub_devices(device))}
+        wanted = set(devices)
+        if len(self._by_device) < len(wanted):  # few alarms: look at their devices, not at all that are wanted
+            found = {device for device in self._by_device if not wanted.isdisjoint(self._connected_through(device))}
+        else:
+            found = {sub for device in wanted for sub in (device, *self._registry.sub_devices(device))}
         return self._count(self.records[id_] for device in found for id_ in self._by_device.get(device, ()))
+
+    def _connected_through(self, id_: str) -> set[str]:
+        """Return a device and those through which it is connected."""
+        chain = {id_}
+        device = self._registry.devices.get(id_)
+        while device is not None and device.via and device.via not in chain:
+            chain.add(device.via)
+            device = self._registry.devices.get(device.via)
+        return chain
 
     def of_device(self, device: str) -> list[AlarmRecord]:
         """Return the active alarms of a device, oldest first."""

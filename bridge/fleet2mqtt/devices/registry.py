@@ -29,6 +29,8 @@ _LOG = logging.getLogger(__name__)
 MISSING_INVENTORIES_BEFORE_REMOVAL = 2
 """Complete inventories in a row that must miss a device, or an entity, before it is removed."""
 
+_MAX_CONNECTION_KEYS = 10_000
+
 OWN_SCOPES = frozenset(("backend",))
 """Scopes of devices that the bridge itself makes, and no source has to read."""
 _STATE_FIELDS = frozenset(
@@ -116,6 +118,8 @@ class Registry:
         self._sub_devices: defaultdict[str, set[str]] = defaultdict(set)
         self._added_values: defaultdict[str, dict[str, Value]] = defaultdict(dict)
         self._tables: dict[tuple[int, ...], tuple[EntityDescription, ...]] = {}
+        self._connection_keys: dict[int, tuple[tuple[EntityDescription, ...], str | None]] = {}
+        """By the id of a table: the table, and the key of its entity for the connection."""
 
     def restore(
         self,
@@ -151,7 +155,8 @@ class Registry:
             self._settled.add(update.backend)
             self._apply_unconfirmed(update.backend, observed_at, changes)
         for device in update.devices:
-            self._accept(device, update, observed_at, changes)
+            if self._accepted.get(device.id) is not device:
+                self._accept(device, update, observed_at, changes)
         for inventory in update.inventories:
             if inventory.ids or inventory.confirmed_empty:
                 self._apply_inventory(update.backend, inventory, changes, settled=settled)
@@ -196,11 +201,21 @@ class Registry:
         """
         device = self.devices[id_]
         for known in (device, self._accepted.get(id_, device)):  # the options may leave the entity out
-            connection = next((each.key for each in known.entities if each.device_class == "connectivity"), None)
+            connection = self._connection_key(known.entities)
             if connection is not None:
                 value = known.state.get(connection)
                 return None if value is None else value == "ON"
         return device.available
+
+    def _connection_key(self, entities: tuple[EntityDescription, ...]) -> str | None:
+        """Return the key of the entity for the connection, found once for a table that many devices have."""
+        found = self._connection_keys.get(id(entities))
+        if found is None or found[0] is not entities:
+            if len(self._connection_keys) >= _MAX_CONNECTION_KEYS:
+                self._connection_keys.clear()
+            key = next((each.key for each in entities if each.device_class == "connectivity"), None)
+            found = self._connection_keys[id(entities)] = entities, key
+        return found[1]
 
     def is_settled(self, backend: str) -> bool:
         """Return True if every source of a backend has answered since the start."""
@@ -321,7 +336,7 @@ class Registry:
 
     def _accept(self, device: Device, update: Update, observed_at: str, changes: Changes) -> None:
         id_ = device.id
-        if self._accepted.get(id_) is device or self._is_outdated(id_, update):
+        if self._is_outdated(id_, update):
             return
         current = self.devices.get(id_)
         if not self._selection.selects(device):
