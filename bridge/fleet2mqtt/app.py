@@ -352,8 +352,9 @@ class Application:
             await wait_until(lambda: self._is_settled, GRACE)
         await loops.cancel()
         claimed = self.bridge_unit.base_topic.claimed.is_set()
-        # The next owner goes on with the session, and does not let anything go offline.
-        await self.mqtt.close(publish_will=claimed and (self.role is None or await self.role.is_last()))
+        is_last = self.role is None or await self.role.is_last()
+        # The next owner goes on with the session, and does not let anything go offline; without one the will does.
+        await self.mqtt.close(publish_will=claimed and is_last, keep_will=claimed and not is_last)
         # Else what was acknowledged last would be published again at the next start.
         await self.bridge_unit.alarm_publisher.record_published()
         await connection.cancel()

@@ -31,7 +31,7 @@ from fleet2mqtt.config.models import BackendConfig, ClusterConfig, Config, MqttC
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.selection import SelectionFilter
-from fleet2mqtt.errors import BridgeError, ConfigError, InvalidResponse, OutboxError
+from fleet2mqtt.errors import BridgeError, ConfigError, InvalidResponse, MqttError, OutboxError
 from fleet2mqtt.ops.former_topics import load_published_under
 from fleet2mqtt.ops.logging import MqttLog
 from fleet2mqtt.outbox.postgres import Database, open_database
@@ -178,6 +178,8 @@ class Node:
     push: ReplaceableServer = field(init=False)
     cut_off_since: float | None = None
     """Loop time since which this node has had no connection to the broker."""
+    said_offline: bool = False
+    """True once the unit, which ended last on this node, has said that no node is left."""
     _digests_differ: bool = False
 
     def __post_init__(self) -> None:
@@ -211,7 +213,7 @@ class Node:
                             await self._own(lease, stop)
                             self.receiver = self.storing_receiver
                 finally:
-                    await asyncio.shield(self._leave())
+                    await asyncio.shield(self._leave(stopped=stop.is_set()))
                     await self.client.close()
                     for task in tasks:
                         task.cancel()
@@ -356,6 +358,7 @@ class Node:
 
     async def _run_unit(self, lease: Lease, end: asyncio.Event) -> None:
         """Run the application with this lease. Raises BridgeError, OSError."""
+        self.said_offline = False
         config = self.config
         documents = Documents(self.session, config.data_dir, UNIT, lease.epoch)
         await documents.restore()
@@ -403,23 +406,31 @@ class Node:
         )
 
     async def _is_last(self) -> bool:
-        """Return True if no other node is alive."""
+        """Return True if no other node is alive; the unit says `offline` then."""
         try:
-            nodes = await self.membership.nodes()
+            self.said_offline = await self.membership.is_last()
         except OutboxError:
-            return False
-        return not any(each.state == NodeState.ALIVE and each.name != self.cluster.node for each in nodes)
+            self.said_offline = False
+        return self.said_offline
 
-    async def _leave(self) -> None:
+    async def _leave(self, *, stopped: bool) -> None:
         try:
-            await self.membership.leave()
+            is_last = await self.membership.leave()
         except OutboxError as error:
             _LOG.warning("the node cannot leave in order: %s", error)
+            return
+        # Whoever owned the unit may have left it to this node, which has ended before it could own it.
+        if is_last and stopped and not self.said_offline:
+            try:
+                await self.client.publish_cluster_offline()
+            except (MqttError, TimeoutError) as error:
+                _LOG.warning("that no node is left cannot be published: %s", error)
 
     async def _report(self) -> None:
         """Publish this node's health, and look at the other nodes, until cancelled."""
         while True:
             try:
+                await self.membership.bury_expired()
                 self.nodes = await self.membership.nodes()
             except OutboxError as error:
                 _LOG.debug("the nodes cannot be read: %s", error)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
+import signal
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.bridge_under_test import CHANNEL, GATEWAY, MAC, SN, VOIP
-from tests.broker import HOST, free_port
+from tests.broker import free_port
+from tests.cluster.haproxy import behind_haproxy
 from tests.cluster.site import BRIDGE_STATE, Cluster, ClusterNode, open_cluster, ready
 from tests.commandline import fleet2mqtt
 from tests.mqtt.proxy import Proxy
 from tests.postgres import Servers
-from tests.process import running
 from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 
 @asynccontextmanager
@@ -292,7 +293,8 @@ async def test_three_nodes_behind_haproxy_answer_every_push(tmp_path: Path, serv
         nodes = {name: await cluster.start_node(name) for name in "abc"}
         first = await cluster.owner(*nodes)
         await ready(cluster, first)
-        async with behind_haproxy(tmp_path, *nodes.values()) as port:
+        port = free_port()
+        async with behind_haproxy(tmp_path, port, [node.push_port for node in nodes.values()]):
             proxied = replace(nodes["a"], push_port=port)
             async with pushing(cluster, proxied) as acknowledged:
                 nodes.pop(first).kill()
@@ -304,25 +306,6 @@ async def test_three_nodes_behind_haproxy_answer_every_push(tmp_path: Path, serv
                 count = len(acknowledged)
                 await wait_until(lambda: len(acknowledged) > count + 10, "pushes to the last node")
             await all_published(cluster, acknowledged)
-
-
-@asynccontextmanager
-async def behind_haproxy(folder: Path, *nodes: ClusterNode) -> AsyncIterator[int]:
-    """Run HAProxy as packaging/haproxy.cfg has it, with these nodes; yield its port for pushes."""
-    program = shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-    assert program is not None, "the tests need a real haproxy: run scripts/setup test"
-    port = free_port()
-    text = (Path(__file__).parents[2] / "packaging" / "haproxy.cfg").read_text("utf-8")
-    text = text.replace("bind :8098", f"bind {HOST}:{port}")
-    for number, node in enumerate(nodes):
-        text = text.replace(f"10.0.0.1{number + 1}:8098", f"{HOST}:{node.push_port}")
-    assert "10.0.0." not in text
-    file = folder / "haproxy.cfg"
-    await asyncio.to_thread(file.write_text, text)
-    async with running(program, "-db", "-f", str(file), measured=False):
-        proxied = replace(nodes[0], push_port=port)
-        await wait_for_answer(lambda: has_status(proxied, 200), "HAProxy to answer")
-        yield port
 
 
 async def test_database_without_standby_refuses_pushes_and_shows_states(tmp_path: Path) -> None:
@@ -344,3 +327,35 @@ async def test_database_without_standby_refuses_pushes_and_shows_states(tmp_path
 async def has_durability(cluster: Cluster, durability: str) -> bool:
     response = await cluster.request("health")
     return bool(response["data"]["bridge"]["storage"]["durability"] == durability)
+
+
+async def test_last_node_says_offline_though_others_died_before(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers) as cluster:
+        a = await cluster.start_node("a")
+        await ready(cluster, "a")
+        b = await cluster.start_node("b")
+        b.kill()
+        await wait_for_answer(lambda: has_node_state(cluster, "b", "dead"), "the owner to take b for dead")
+        await a.stop()
+        assert cluster.latest(BRIDGE_STATE) == b"offline"
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+async def test_cluster_is_offline_though_its_last_node_owns_nothing(
+    tmp_path: Path, servers: Servers, end: signal.Signals
+) -> None:
+    """The one that ends in order says so; of one that dies the former owner's will does, as nobody went on with it."""
+    async with open_cluster(tmp_path, servers) as cluster:
+        a = await cluster.start_node("a")
+        await ready(cluster, "a")
+        b = await cluster.start_node("b")
+        b.freeze()  # so that it learns of its end before it can own the unit
+        await a.stop()
+        assert cluster.latest(BRIDGE_STATE) == b"online"
+        b.process.process.send_signal(end)
+        b.thaw()
+        await wait_until(lambda: cluster.latest(BRIDGE_STATE) == b"offline", "the cluster to be offline", PATIENCE)
+
+
+async def has_node_state(cluster: Cluster, name: str, state: str) -> bool:
+    return (name, state) in await cluster.query("SELECT name, state FROM node")

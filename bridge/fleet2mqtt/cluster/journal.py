@@ -67,6 +67,8 @@ class CommandJournal:
         self._messages: deque[Message] = deque()
         self._arrived = asyncio.Event()
         self._pending = _Pending()
+        self._deciding = _Pending()
+        """What is being stored now."""
         self._changed = asyncio.Event()
         self._known: OrderedDict[_Mark, None] = OrderedDict()
         self.commit_seconds: float | None = None
@@ -74,8 +76,8 @@ class CommandJournal:
 
     @property
     def idle(self) -> bool:
-        """True if everything is stored."""
-        return not (self._messages or self._pending)
+        """True if everything is stored, and what is stored is given to the publisher."""
+        return not (self._messages or self._pending or self._deciding)
 
     def receive(self, message: Message) -> None:
         """Store a message, then acknowledge and process it; one that is stored already is only acknowledged."""
@@ -216,7 +218,8 @@ class CommandJournal:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            batch, self._pending = self._pending, _Pending()
+            batch = self._deciding = self._pending
+            self._pending = _Pending()
             while batch:
                 try:
                     allowed = await self._write(batch)
@@ -229,6 +232,7 @@ class CommandJournal:
                 break
             for (_, key), (entry, reply) in batch.decided.items():
                 self._publish_decided(entry, key, reply)
+            self._deciding = _Pending()
 
     async def _write(self, batch: _Pending) -> bool:
         decided = list(batch.decided.items())

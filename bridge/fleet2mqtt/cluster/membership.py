@@ -227,12 +227,17 @@ class Membership:
     async def leave(self) -> bool:
         """End this node; return True if no other node is alive. Raises OutboxError."""
         await self.release()
-        rows = await self._rows(_LEAVE, self._parameters())
-        return not rows[0][0]
+        await self._rows(_LEAVE, self._parameters())
+        # After that is committed: of nodes that leave at the same time one at least finds that the others have.
+        return await self.is_last()
 
     async def drain(self, node: str) -> bool:
         """Mark a node that is to own nothing; return False if there is none of this name. Raises OutboxError."""
         return bool(await self._rows(_DRAIN, {"drained": node}))
+
+    async def is_last(self) -> bool:
+        """Return True if no other node has a valid lease. Raises OutboxError."""
+        return not (await self._rows(_ANY_OTHER, self._parameters()))[0][0]
 
     async def nodes(self) -> list[NodeRecord]:
         """Return all nodes, by name. Raises OutboxError."""
@@ -330,10 +335,13 @@ SELECT pg_notify('fleet2mqtt_cluster', name) FROM released
 _LEAVE = """
 WITH ended AS (
     UPDATE node SET state = 'left', expires = clock_timestamp()
-    WHERE name = %(node)s AND incarnation = %(incarnation)s
+    WHERE name = %(node)s AND incarnation = %(incarnation)s RETURNING name
 )
-SELECT EXISTS (SELECT FROM node WHERE name <> %(node)s AND state = 'alive' AND expires > clock_timestamp())
+SELECT name FROM ended
 """
+_ANY_OTHER = (
+    "SELECT EXISTS (SELECT FROM node WHERE name <> %(node)s AND state = 'alive' AND expires > clock_timestamp())"
+)
 _DRAIN = """
 WITH drained AS (UPDATE node SET draining = true WHERE name = %(drained)s RETURNING name)
 SELECT pg_notify('fleet2mqtt_cluster', name) FROM drained

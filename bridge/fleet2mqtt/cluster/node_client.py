@@ -12,12 +12,16 @@ from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.errors import MqttError
 from fleet2mqtt.mqtt import Message, MqttClient, Settings
 
+FAREWELL_TIMEOUT = 2.0
+"""Seconds that the broker has to acknowledge the last message."""
+
 
 class NodeClient:
     """Publishes whether a node is there, and its health. The will says when it is not."""
 
     def __init__(self, settings: Settings, topics: Topics, node: str) -> None:
         """`settings` are those of the unit's connection."""
+        self._cluster_state = topics.state
         self._state, self._health = topics.cluster_node(node, "state"), topics.cluster_node(node, "health")
         own = replace(
             settings,
@@ -48,6 +52,11 @@ class NodeClient:
         if payload != self._payload:
             self._payload = payload
             self._changed.set()
+
+    async def publish_cluster_offline(self) -> None:
+        """Say that no node is left. Raises MqttError, TimeoutError."""
+        async with asyncio.timeout(FAREWELL_TIMEOUT):
+            await self._mqtt.publish(self._cluster_state, OFFLINE, retain=True)
 
     async def close(self) -> None:
         """Say that the node has ended, and disconnect."""

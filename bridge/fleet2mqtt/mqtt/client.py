@@ -281,14 +281,17 @@ class MqttClient:
         """Send a message as `submit` does, and wait for its acknowledgement. Raises Disconnected, Refused."""
         await (await self.submit(topic, payload, retain=retain, qos=qos, response=response, expiry=expiry))
 
-    async def close(self, *, publish_will: bool = True) -> None:
-        """Publish the will's payload, then disconnect for good. To be called while `run` still runs."""
+    async def close(self, *, publish_will: bool = True, keep_will: bool = False) -> None:
+        """Publish the will's payload, then disconnect for good. To be called while `run` still runs.
+
+        With `keep_will` instead an MQTT 5 broker publishes it after its delay, unless the session goes on before.
+        """
         self._closed.set()
         connection = self._connection
         if connection is None:
             return
         if not publish_will:
-            await connection.disconnect()
+            await connection.disconnect(keep_will=keep_will)
             return
         last = Outgoing(topic=self._settings.will_topic, payload=self._settings.will_payload, retain=True)
         try:

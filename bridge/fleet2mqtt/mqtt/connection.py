@@ -202,9 +202,9 @@ class Connection:
         """End the connection because a message has been in flight for `age` seconds."""
         self.on_end(DisconnectCause.UNACKNOWLEDGED, f"no PUBACK for a message on {topic} for {age:.0f} s")
 
-    async def disconnect(self) -> None:
-        """Send a DISCONNECT, so that the broker does not publish the will."""
-        self._link.disconnect()
+    async def disconnect(self, *, keep_will: bool = False) -> None:
+        """Send a DISCONNECT, so that the broker does not publish the will, or with `keep_will` only after its delay."""
+        self._link.disconnect(keep_will=keep_will)
         await asyncio.wait((self._closed,), timeout=_DISCONNECT_TIMEOUT)
 
     def abort(self) -> None:

@@ -96,8 +96,8 @@ class Link(Protocol):
     def tick(self) -> None:
         """Check the keep-alive, every second."""
 
-    def disconnect(self) -> None:
-        """Send a DISCONNECT, then close."""
+    def disconnect(self, *, keep_will: bool = False) -> None:
+        """Send a DISCONNECT, then close. With `keep_will` an MQTT 5 broker publishes the will after its delay."""
 
     def abort(self) -> None:
         """Close without a DISCONNECT."""

@@ -117,11 +117,13 @@ class Mqtt5Link(asyncio.Protocol):
             self._pinged_at = now
             self._send(mqtt5.PingReqPacket().write())
 
-    def disconnect(self) -> None:
-        """Send a DISCONNECT, then close."""
+    def disconnect(self, *, keep_will: bool = False) -> None:
+        """Send a DISCONNECT, then close. With `keep_will` the broker publishes the will after its delay."""
         self._leaving = True
         if self._transport is not None and not self._transport.is_closing():
-            self._send(mqtt5.DisconnectPacket().write())
+            codes = mqtt5.DisconnectReasonCode
+            code = codes.DISCONNECT_WITH_WILL_MESSAGE if keep_will else codes.NORMAL_DISCONNECTION
+            self._send(mqtt5.DisconnectPacket(reason_code=code).write())
             self._flush()
             self._transport.close()
 

@@ -122,8 +122,9 @@ class PahoLink:
     def tick(self) -> None:
         """Do nothing: paho's thread checks the keep-alive."""
 
-    def disconnect(self) -> None:
-        """Send a DISCONNECT, then close."""
+    def disconnect(self, *, keep_will: bool = False) -> None:
+        """Send a DISCONNECT, then close. MQTT 3.1.1 has none that keeps the will."""
+        del keep_will
         self._client.disconnect()
 
     def abort(self) -> None:
