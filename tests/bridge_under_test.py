@@ -34,11 +34,15 @@ from tests.broker import HOST, Broker, free_port
 from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
 
+    from tests.cluster.under_test import ClusterUnderTest
     from tests.recording import Recording
 
+clusters: list[ClusterUnderTest] = []
+"""The cluster that bridges are run as, by the option --cluster-nodes; none without it."""
+_TRANSACTIONS = itertools.count()
 MAC = "000EA93D022E"
 VOIP = "hq_voip_000ea93d022e"
 LINE = f"{VOIP}_fxo_7"
@@ -59,10 +63,10 @@ class RunningBridge:
     stop: asyncio.Event
     hangup: asyncio.Event = field(default_factory=asyncio.Event)
     """What SIGHUP sets: the configuration file is loaded again."""
-    _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def transaction(self) -> str:
-        return f"t{next(self._numbers)}"
+        """A transaction that no bridge before this one was given: a cluster remembers them."""
+        return f"t{next(_TRANSACTIONS)}"
 
     async def ask(self, name: str, where: str = "bridge", /, **arguments: Any) -> dict[str, Any]:
         """A request and its response; `where` is `bridge` or `backend/<name>`."""
@@ -115,7 +119,9 @@ class RunningBridge:
         before = {topic: len(self.seen.all(topic)) for topic in topics}
         await self.ask("announce")
         await wait_until(
-            lambda: all(len(self.seen.all(topic)) > count for topic, count in before.items()), "states", PATIENCE
+            lambda: all(len(self.seen.all(topic)) > count for topic, count in before.items()),
+            lambda: f"states: {[topic for topic, count in before.items() if len(self.seen.all(topic)) <= count]}",
+            PATIENCE,
         )
 
     def state(self, device: str) -> dict[str, Any]:
@@ -221,16 +227,24 @@ class Site:
 async def run_bridge(broker: Broker, folder: Path, options: dict[str, Any]) -> AsyncIterator[RunningBridge]:
     """A bridge with this configuration, from a file in the folder."""
     file = folder / "fleet2mqtt.yaml"
+    push_port = options.get("push", {}).get("port", 0)
+    for cluster in clusters:
+        options = await asyncio.to_thread(cluster.options, folder, options)
     file.write_text(yaml.safe_dump(options))
     loaded = loader.load(file)
     log = MqttLog(Redaction(loaded.secrets))
     logger = logging.getLogger("fleet2mqtt")
     logger.addHandler(log)
-    stop, hangup = asyncio.Event(), asyncio.Event()
+    stop, hangup, ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    running: Coroutine[Any, Any, None] = app.run(loaded, log, stop, reload=hangup, on_started=ready.set)
+    for cluster in clusters:
+        running.close()
+        hangup = cluster.hangup()
+        running = cluster.run(loaded, log, stop, hangup, push_port, ready.set)
     async with broker.record("#") as seen:
-        task = asyncio.create_task(app.run(loaded, log, stop, reload=hangup), name="bridge under test")
+        task = asyncio.create_task(running, name="bridge under test")
         try:
-            started = asyncio.create_task(_started(seen))
+            started = asyncio.create_task(_started(seen, ready))
             await asyncio.wait((task, started), return_when=asyncio.FIRST_COMPLETED)
             started.cancel()
             if not task.done():
@@ -242,8 +256,9 @@ async def run_bridge(broker: Broker, folder: Path, options: dict[str, Any]) -> A
             logger.removeHandler(log)
 
 
-async def _started(seen: Recording) -> None:
+async def _started(seen: Recording, ready: asyncio.Event) -> None:
     topic = "fleet2mqtt/bridge/state"
+    await ready.wait()
     await seen.wait(lambda each: each.topic == topic and each.payload == b"online" and not each.retain, PATIENCE)
 
 

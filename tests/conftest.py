@@ -88,6 +88,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-cases", action="store_true", help="rewrite the expected output of the platforms' case folders"
     )
+    parser.addoption(
+        "--cluster-nodes", type=int, default=0, help="run each bridge of tests/end_to_end as a cluster of so many nodes"
+    )
 
 
 @pytest.fixture

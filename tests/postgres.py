@@ -233,6 +233,10 @@ class Servers:
         self.primary.execute(f"CREATE DATABASE {name}")
         return self.dsn(name)
 
+    def drop_database(self, dsn: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        self.primary.execute(f"DROP DATABASE {dsn.rpartition('=')[2]} WITH (FORCE)")
+
     def empty_database(self) -> str:
         """Empty the one database that tests share; return its DSN, which names all servers."""
         if not self._shared:
@@ -261,6 +265,12 @@ class Servers:
         self.all.remove(standby)
         self.all.insert(0, standby)
 
+    def rebuild(self, lost: Server) -> None:
+        """Make a server that failed a standby of the primary, from a copy of that."""
+        shutil.rmtree(lost.data)
+        self._copy(lost)
+        lost.start()
+
     def require(self, count: int) -> None:
         """Set how many standbys have to confirm a commit."""
         for server in self.all:
@@ -280,17 +290,21 @@ class Servers:
         _run(program("initdb"), "-D", str(first.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale",
              "--wal-segsize=1", "--no-sync", "--no-instructions")  # fmt: skip
         first.start()
-        ports = ",".join(str(server.port) for server in self.all)
-        hosts = ",".join([HOST] * len(self.all))
-        follow = f"host={hosts} port={ports} user={USER} target_session_attrs=read-write connect_timeout=2"
         for standby in self.standbys:
-            _run(program("pg_basebackup"), "-D", str(standby.data), "-d", f"{first.dsn()}", "-c", "fast", "--no-sync",
-                 "-X", "stream")  # fmt: skip
-            (standby.data / "standby.signal").touch()
-            with (standby.data / "postgresql.auto.conf").open("a") as file:
-                file.write(f"primary_conninfo = '{follow} application_name={standby.name}'\n")
-            if os.geteuid() == 0:
-                shutil.chown(standby.data / "standby.signal", USER, USER)
+            self._copy(standby)
             standby.start()
         if self._required:
             self.require(self._required)
+
+    def _copy(self, standby: Server) -> None:
+        """Make the data of a server those of the primary, which it follows."""
+        ports = ",".join(str(server.port) for server in self.all)
+        hosts = ",".join([HOST] * len(self.all))
+        follow = f"host={hosts} port={ports} user={USER} target_session_attrs=read-write connect_timeout=2"
+        _run(program("pg_basebackup"), "-D", str(standby.data), "-d", self.primary.dsn(), "-c", "fast", "--no-sync",
+             "-X", "stream")  # fmt: skip
+        (standby.data / "standby.signal").touch()
+        with (standby.data / "postgresql.auto.conf").open("a") as file:
+            file.write(f"primary_conninfo = '{follow} application_name={standby.name}'\n")
+        if os.geteuid() == 0:
+            shutil.chown(standby.data / "standby.signal", USER, USER)

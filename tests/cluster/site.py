@@ -62,8 +62,11 @@ class ClusterNode:
         """End it in order."""
         await self.stack.aclose()
 
+    def push_url(self, kind: str = "event", secret: str = SECRET) -> str:
+        return f"http://{HOST}:{self.push_port}/push/hq_voip/{secret}/{kind}"
+
     async def push(self, body: Any, kind: str = "event", secret: str = SECRET) -> tuple[int, str]:
-        url = f"http://{HOST}:{self.push_port}/push/hq_voip/{secret}/{kind}"
+        url = self.push_url(kind, secret)
         async with ClientSession() as session, session.post(url, data=json.dumps(body).encode()) as response:
             return response.status, await response.text()
 
@@ -86,6 +89,8 @@ class Cluster:
     stack: AsyncExitStack
     options: dict[str, Any] = field(default_factory=dict)
     nodes: list[ClusterNode] = field(default_factory=list)
+    relays: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By node and URL of a vendor, at which URL the node reaches it."""
 
     async def write(self, folder: str, mqtt_port: int | None = None, **cluster: Any) -> str:
         """Write the configuration of a node, which reaches the broker by a port of its own; return its path."""
@@ -98,13 +103,15 @@ class Cluster:
             "web": {"host": HOST, "port": free_port()},
         }
         options["mqtt"]["port"] = mqtt_port or self.site.broker.port
+        for backend in options["backends"].values():
+            backend["url"] = self.relays.get((folder, backend["url"]), backend["url"])
         file = directory / "fleet2mqtt.yaml"
         file.write_text(yaml.safe_dump(options))
         return str(file)
 
-    async def start_node(self, name: str, **cluster: Any) -> ClusterNode:
+    async def start_node(self, name: str, mqtt_port: int | None = None, **cluster: Any) -> ClusterNode:
         """Start a node; return once it is in the cluster."""
-        file = await self.write(name, **cluster)
+        file = await self.write(name, mqtt_port, **cluster)
         stack = await self.stack.enter_async_context(AsyncExitStack())
         process = await stack.enter_async_context(running(*BRIDGE, "run", "-c", file, measured=False))
         line = await process.says("push listens on")

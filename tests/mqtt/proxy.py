@@ -23,15 +23,25 @@ class PublishFault(StrEnum):
 
 @dataclass(slots=True)
 class Proxy:
-    """Relays to `target`. While `swallowing` nothing that is sent arrives; while `closed` nobody gets in."""
+    """Relays to `target`. While `swallowing` nothing that is sent arrives; while `closed` nobody gets in.
+
+    What comes back is held while `released` is not set.
+    """
 
     target: int
     host: str = HOST
     port: int = 0
     swallowing: bool = False
     closed: bool = False
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    held: int = 0
+    """Answers that were held back."""
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Hold nothing back."""
+        self.released.set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, self.host, 0)
@@ -52,21 +62,28 @@ class Proxy:
         if self.closed:
             writer.close()
             return
-        there, back = await asyncio.open_connection(HOST, self.target)
+        try:
+            there, back = await asyncio.open_connection(HOST, self.target)
+        except ConnectionError:  # nobody is there, as the client learns
+            writer.close()
+            return
         self._writers |= {writer, back}
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._relay(reader, back))
-                group.create_task(self._relay(there, writer))
+                group.create_task(self._relay(there, writer, hold=True))
         finally:
             self._writers -= {writer, back}
             writer.close()
             back.close()
 
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, hold: bool = False) -> None:
         lost = self.swallowing
         try:
             while data := await reader.read(1 << 16):
+                if hold and not self.released.is_set():
+                    self.held += 1
+                    await self.released.wait()
                 lost = lost or self.swallowing  # once a connection has lost something it stays dead
                 if not lost:
                     writer.write(data)
