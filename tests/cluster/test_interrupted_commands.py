@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.bridge_under_test import CHANNEL, SN
+from tests.broker import HOST
 from tests.cluster.site import Cluster, open_cluster, ready
-from tests.waiting import PATIENCE, wait_until
+from tests.mqtt.proxy import Proxy
+from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,3 +66,39 @@ async def test_transaction_that_is_repeated_at_the_next_owner_gets_its_result(tm
         assert first == second
         assert first["status"] == "confirmed"
         assert writes(cluster) == 1
+
+
+async def test_result_is_published_for_no_repetition_before_it_is_stored(tmp_path: Path, servers: Servers) -> None:
+    """Else the next owner, which does not know it, would publish another one."""
+    async with open_cluster(tmp_path, servers) as cluster, AsyncExitStack() as stack:
+        url = cluster.site.urls["branch"]
+        vendor = await stack.enter_async_context(Proxy(int(url.rpartition(":")[2])))
+        cluster.relays["a", url] = f"http://{HOST}:{vendor.port}"
+        await cluster.start_node("a", ttl=60)
+        await ready(cluster, "a")
+        vendor.released.clear()
+        topic, command = f"fleet2mqtt/device/{CHANNEL}/set", {"enable": "ON", "transaction": "t"}
+        await cluster.site.broker.publish(topic, command)
+        await wait_until(lambda: vendor.held, "a call whose answer is held back", PATIENCE)
+        await cluster.site.broker.publish(topic, command)
+        stored = "SELECT count(*) FROM command WHERE topic = '" + topic + "'"  # noqa: S608 - a constant
+
+        async def both_are_stored() -> bool:
+            return await cluster.query(stored) == [(2,)]
+
+        await wait_for_answer(both_are_stored, "both to be stored")
+        try:
+            for standby in servers.standbys:
+                standby.freeze()
+            vendor.released.set()
+            waits = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%decided%'"
+            await wait_until(lambda: servers.primary.execute(waits), "the result to wait for a standby", PATIENCE)
+            await cluster.site.broker.publish("elsewhere", "passes behind what was published before")
+            await cluster.seen.wait(lambda each: each.topic == "elsewhere")
+            assert cluster.results(CHANNEL) == []
+        finally:
+            for standby in servers.standbys:
+                standby.thaw()
+        await wait_until(lambda: len(cluster.results(CHANNEL)) == 2, "the result for both", PATIENCE)
+        first, second = cluster.results(CHANNEL)
+        assert first == second

@@ -44,9 +44,11 @@ class _Pending:
     decided: dict[_Place, tuple[JournalEntry, DecidedReply]] = field(default_factory=dict)
     answered: list[_Place] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    repeated: list[Reply] = field(default_factory=list)
+    """Replies to publish once more after that."""
 
     def __bool__(self) -> bool:
-        return bool(self.decided or self.answered or self.closed)
+        return bool(self.decided or self.answered or self.closed or self.repeated)
 
 
 class CommandJournal:
@@ -208,6 +210,11 @@ class CommandJournal:
         self._pending.decided[entry.id, key] = (entry, reply)
         self._changed.set()
 
+    def repeat(self, replies: Sequence[Reply]) -> None:
+        """Publish replies once more, after what was decided before is stored."""
+        self._pending.repeated += replies
+        self._changed.set()
+
     def close(self, entry: JournalEntry) -> None:
         """Record that every command of a message has ended."""
         self._pending.closed.append(entry.id)
@@ -232,6 +239,8 @@ class CommandJournal:
                 break
             for (_, key), (entry, reply) in batch.decided.items():
                 self._publish_decided(entry, key, reply)
+            for each in batch.repeated:
+                self._publish(each)
             self._deciding = _Pending()
 
     async def _write(self, batch: _Pending) -> bool:

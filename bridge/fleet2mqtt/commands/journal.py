@@ -40,6 +40,10 @@ class Journal(Protocol):
         """Store the reply for a key, then publish it."""
         ...
 
+    def repeat(self, replies: Sequence[Reply]) -> None:
+        """Publish replies once more, after what was decided before is stored."""
+        ...
+
     def close(self, entry: JournalEntry) -> None:
         """Record that every command of a message has ended."""
         ...

@@ -137,7 +137,7 @@ class CommandQueue:
 
     def _is_duplicate(self, command: Command) -> bool:
         topic = self._topics.device(command.device, "result")
-        duplicate = self._replies.is_duplicate(topic, command.key, command.transaction, command.reply_to)
+        duplicate = self._replies.is_duplicate(topic, command.key, command.transaction, command.reply_to, command.entry)
         if duplicate and command.entry is not None:
             command.entry.end()
         return duplicate

@@ -81,7 +81,14 @@ class Replies:
         """By transaction its reply, None while it is in progress."""
         self._waiters: dict[_Token, list[ReplyTo | None]] = {}
 
-    def is_duplicate(self, topic: str, key: str | None, transaction: Transaction, reply_to: ReplyTo | None) -> bool:
+    def is_duplicate(
+        self,
+        topic: str,
+        key: str | None,
+        transaction: Transaction,
+        reply_to: ReplyTo | None,
+        entry: JournalEntry | None = None,
+    ) -> bool:
         """Return True if this transaction is known; then its reply is published again, now or when it has ended.
 
         `topic` is where the reply goes. A transaction that is not known is remembered from now on.
@@ -96,7 +103,7 @@ class Replies:
             return False
         known = self._replies[token]
         if known is not None:
-            self._publish(topic, known, reply_to, None)
+            self._repeat(topic, known, reply_to, entry)
         elif len(waiters := self._waiters.setdefault(token, [])) < MAX_WAITERS:
             waiters.append(reply_to)
         return True
@@ -136,7 +143,7 @@ class Replies:
         )
         topic, payloads = self._topics.device(command.device, "result"), (payload, b"")
         self._publish(topic, payloads, command.reply_to, command.device, command)
-        self._remember(topic, command.key, command.transaction, payloads)
+        self._remember(topic, command.key, command.transaction, payloads, command.entry)
 
     def response(
         self, request: Request, *, data: Any = None, error: ErrorDetail | None = None, remember: bool = True
@@ -146,9 +153,16 @@ class Replies:
         payloads = (payload, dumps(response(request.transaction, error=TOO_LARGE)))
         self._publish(request.topic, payloads, request.reply_to, None, request)
         if remember:
-            self._remember(request.topic, None, request.transaction, payloads)
+            self._remember(request.topic, None, request.transaction, payloads, request.entry)
 
-    def _remember(self, topic: str, key: str | None, transaction: Transaction, payloads: ReplyPayloads) -> None:
+    def _remember(
+        self,
+        topic: str,
+        key: str | None,
+        transaction: Transaction,
+        payloads: ReplyPayloads,
+        entry: JournalEntry | None,
+    ) -> None:
         """Store a reply for repetitions to come, and publish it for those that came meanwhile."""
         if transaction is None:
             return
@@ -156,7 +170,18 @@ class Replies:
         if token in self._replies:
             self._replies[token] = payloads
         for reply_to in self._waiters.pop(token, ()):
-            self._publish(topic, payloads, reply_to, None)
+            self._repeat(topic, payloads, reply_to, entry)
+
+    def _repeat(
+        self, topic: str, payloads: ReplyPayloads, reply_to: ReplyTo | None, entry: JournalEntry | None
+    ) -> None:
+        """Publish a reply once more; in a cluster after it is stored, else the next owner might give another one."""
+        replies = _replies(topic, payloads, reply_to, None)
+        if entry is not None:
+            entry.journal.repeat(replies)
+            return
+        for reply in replies:
+            self._publisher.publish_reply(reply)
 
     def _publish(
         self,
@@ -164,22 +189,28 @@ class Replies:
         payloads: ReplyPayloads,
         reply_to: ReplyTo | None,
         device: str | None,
-        asked: Command | Request | None = None,
+        asked: Command | Request,
     ) -> None:
         """Publish a reply; that of a command or request with a journal entry once it is stored."""
-        payload, short = payloads
-        replies = []
-        if reply_to is None or reply_to.topic != topic:
-            replies.append(Reply(topic=topic, payload=payload, short=short, device=device))
-        if reply_to is not None:
-            correlation = reply_to.correlation
-            replies.append(
-                Reply(topic=reply_to.topic, payload=payload, short=short, device=device, correlation=correlation)
-            )
-        if asked is None or asked.entry is None:
+        replies = _replies(topic, payloads, reply_to, device)
+        if asked.entry is None:
             for reply in replies:
                 self._publisher.publish_reply(reply)
             return
         key = asked.key if isinstance(asked, Command) else None
-        decided = DecidedReply(replies=tuple(replies), topic=topic, key=key, transaction=asked.transaction)
+        decided = DecidedReply(replies=replies, topic=topic, key=key, transaction=asked.transaction)
         asked.entry.journal.decide(asked.entry, key or "", decided)
+
+
+def _replies(topic: str, payloads: ReplyPayloads, reply_to: ReplyTo | None, device: str | None) -> tuple[Reply, ...]:
+    """Return the messages of a reply: on its topic, and where the sender wants it, too."""
+    payload, short = payloads
+    replies = []
+    if reply_to is None or reply_to.topic != topic:
+        replies.append(Reply(topic=topic, payload=payload, short=short, device=device))
+    if reply_to is not None:
+        correlation = reply_to.correlation
+        replies.append(
+            Reply(topic=reply_to.topic, payload=payload, short=short, device=device, correlation=correlation)
+        )
+    return tuple(replies)

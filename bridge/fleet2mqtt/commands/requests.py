@@ -62,7 +62,7 @@ class RequestHandler:
         if entry is not None and entry.was_writing(None):
             self._replies.response(request, error=_INTERRUPTED)
             return
-        if self._replies.is_duplicate(request.topic, None, request.transaction, request.reply_to):
+        if self._replies.is_duplicate(request.topic, None, request.transaction, request.reply_to, request.entry):
             if entry is not None:
                 entry.end()
             return
