@@ -59,6 +59,8 @@ WILL_LEASES = 3
 """Leases after which a unit that no node has taken over is offline."""
 FIRST_READ = 10.0
 """Seconds that commands wait at a takeover until their backends were read."""
+RESTORED_PATIENCE = 2.0
+"""Seconds at a takeover for which a device waits until all of it was read, before its state is published."""
 GRACE = 1.5
 """Seconds that commands in progress and the last replies get when the bridge is stopped."""
 
@@ -326,6 +328,7 @@ class Application:
 
     async def _take_over(self, role: OwnerRole, journal: CommandJournal, loops: TaskSet) -> None:
         """Go on with the pushes and commands that other nodes accepted. Raises OutboxError."""
+        loops.start(self._publish_restored(), "restored values")
         loops.start(role.inbox.run(self._process_push), "push inbox")
         loops.start(journal.run_deciding(), "journal")
         loops.start(journal.run_cleaning(), "journal cleaning")
@@ -336,6 +339,15 @@ class Application:
         for message in messages:
             journal.process(message, self._receive)
         loops.start(journal.run_receiving(self._receive, self.router.refuse), "journaled commands")
+
+    async def _publish_restored(self) -> None:
+        """Publish states with what was restored of them, where a source takes long to respond.
+
+        The former owner may have published newer values than those in the database, so at first only what was read is.
+        """
+        await asyncio.sleep(RESTORED_PATIENCE)
+        for id_ in self.unit.registry.trust_restored():
+            self.publisher.request_state_publish(id_)
 
     async def _process_push(self, push: StoredPush) -> bool:
         return await self.unit.push_receiver.accept_stored(push.backend, push.kind, push.body)

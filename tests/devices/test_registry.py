@@ -191,6 +191,33 @@ def test_restored_value_source_has_not_answered_stays(registry: Registry) -> Non
     assert registry.devices["hq_1"].state == {"signal": -61, "voltage": 48}
 
 
+def test_device_of_another_process_is_read_once_no_value_is_restored(clock: Clock) -> None:
+    """What another process published since may be newer than a restored value."""
+    registry = Registry(clock, lambda _: (), restored_is_newest=False)
+    restored(registry)
+    assert not registry.is_read("hq_1")
+    listed = device(entities=(LISTED, READ), state={"signal": -61, "voltage": None}, answered=frozenset())
+    take(registry, listed, settled=False)
+    assert not registry.is_read("hq_1")
+    read = device(entities=(LISTED, READ), state={"signal": -61, "voltage": 48}, answered=frozenset(["lines"]))
+    assert take(registry, read, settled=False).state_changed == {"hq_1"}, "though no value is another"
+    assert registry.is_read("hq_1")
+    assert registry.trust_restored() == []
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_device_of_another_process_is_read_once_restored_values_are_trusted(clock: Clock, *, settled: bool) -> None:
+    registry = Registry(clock, lambda _: (), restored_is_newest=False)
+    restored(registry)
+    listed = device(entities=(LISTED, READ), state={"signal": -61, "voltage": None}, answered=frozenset())
+    take(registry, listed, settled=False)
+    if settled:  # each source of the backend has answered, if not for this device
+        assert take(registry, settled=True).state_changed == {"hq_1"}
+    else:
+        assert registry.trust_restored() == ["hq_1"]
+    assert registry.is_read("hq_1")
+
+
 def test_restored_value_entity_not_there_yet_stays(registry: Registry) -> None:
     restored(registry)
     for _ in range(3):

@@ -141,9 +141,20 @@ class Registry:
         self.removed_components |= {id_: dict(keys) for id_, keys in removed_components.items() if id_ in self.devices}
 
     def is_read(self, id_: str) -> bool:
-        """Return True if a device was read since the start, or is one that the bridge itself makes."""
+        """Return True if a device was read since the start, or is one that the bridge itself makes.
+
+        Unless what was restored is the newest, each of its values was.
+        """
         device = self.devices.get(id_)
-        return id_ in self._accepted or (device is not None and device.scope in OWN_SCOPES)
+        if device is not None and device.scope in OWN_SCOPES:
+            return True
+        return id_ in self._accepted and (self._restored_is_newest or not self._restored.get(id_))
+
+    def trust_restored(self) -> list[str]:
+        """Take restored values for the newest from now on; return the devices that were read but for such ones."""
+        waiting = [id_ for id_ in self._accepted if not self.is_read(id_)]
+        self._restored_is_newest = True
+        return waiting
 
     def accept(self, update: Update, observed_at: str, *, settled: bool = True) -> Changes:
         """Apply the devices, inventories and removals of an update; return what changed.
@@ -338,7 +349,7 @@ class Registry:
         id_ = device.id
         if self._is_outdated(id_, update):
             return
-        current = self.devices.get(id_)
+        current, was_read = self.devices.get(id_), self.is_read(id_)
         if not self._selection.selects(device):
             if current is not None and self._selection.knows_groups(device):
                 _LOG.info("%s is no longer selected by the options of %s: removed", id_, device.backend)
@@ -346,7 +357,7 @@ class Registry:
             return
         merged = self._merge(current, device)
         before = self._accepted.get(id_)
-        if before is None and not self._restored_is_newest:
+        if not (was_read or self._restored_is_newest):
             changes.state_changed.add(id_)
         if before is None or before.state != device.state:
             changes.values_changed.add(id_)
@@ -457,6 +468,8 @@ class Registry:
         for id_ in [id_ for id_ in self._restored if self.devices[id_].backend == backend]:
             keys = self._restored.pop(id_)
             current, accepted = self.devices[id_], self._accepted.get(id_)
+            if keys and accepted is not None and not self._restored_is_newest:
+                changes.state_changed.add(id_)
             if accepted is None or accepted.answered is not None:
                 continue
             state = {**current.state, **{key: accepted.state.get(key) for key in keys if key in current.state}}
