@@ -26,6 +26,7 @@ from fleet2mqtt.cluster.membership import HEARTBEATS, UNIT, Lease, Membership, N
 from fleet2mqtt.cluster.node_client import NodeClient
 from fleet2mqtt.cluster.notifications import Notifications
 from fleet2mqtt.cluster.role import OwnerRole
+from fleet2mqtt.cluster.status import compare_clocks
 from fleet2mqtt.config import loader
 from fleet2mqtt.config.models import BackendConfig, ClusterConfig, Config, MqttConfig
 from fleet2mqtt.contract.topics import Topics
@@ -178,6 +179,8 @@ class Node:
     push: ReplaceableServer = field(init=False)
     cut_off_since: float | None = None
     """Loop time since which this node has had no connection to the broker."""
+    former_config: Config | None = None
+    """The configuration with which the unit ran before it was loaded again, until it runs with the new one."""
     said_offline: bool = False
     """True once the unit, which ended last on this node, has said that no node is left."""
     _digests_differ: bool = False
@@ -188,6 +191,8 @@ class Node:
 
     async def run(self, stop: asyncio.Event, on_started: Callable[[], None]) -> None:
         """Take part in the cluster until `stop`. Raises ConfigError, OutboxError when it cannot start."""
+        if (problem := await compare_clocks(self.session)) is not None:
+            _LOG.warning("times of alarms mislead: %s", problem)
         await self.membership.join()
         async with AsyncExitStack() as stack:
             backends = await stack.enter_async_context(AsyncExitStack())
@@ -318,7 +323,7 @@ class Node:
         finally:
             running.cancel()
             (result,) = await asyncio.gather(running, return_exceptions=True)
-        if isinstance(result, ConfigError):
+        if isinstance(result, ConfigError) and self.former_config is None:
             raise result
         if isinstance(result, BaseExceptionGroup):
             expected, bugs = result.split((BridgeError, OSError))
@@ -326,11 +331,19 @@ class Node:
                 raise bugs
             result = expected
         if isinstance(result, Exception) and not self.membership.lost.is_set():
-            reasons = "; ".join(dict.fromkeys(str(error) for error in _leaves(result)))
-            _LOG.error("the unit has ended, and is started again: %s", reasons)
-            await asyncio.sleep(RETRY_DELAY)
+            await self._recover(result)
         if not self.membership.lost.is_set():
             await self._release()
+
+    async def _recover(self, error: Exception) -> None:
+        """Log why the unit has ended; go on with the former configuration if it has not run with this one yet."""
+        reasons = "; ".join(dict.fromkeys(str(each) for each in _leaves(error)))
+        if self.former_config is None:
+            _LOG.error("the unit has ended, and is started again: %s", reasons)
+        else:
+            _LOG.error("the unit cannot be started with the new configuration, so it goes on with the old: %s", reasons)
+            self.config, self.former_config = self.former_config, None
+        await asyncio.sleep(RETRY_DELAY)
 
     async def _release(self) -> None:
         try:
@@ -381,13 +394,14 @@ class Node:
                 await asyncio.gather(saving, return_exceptions=True)
             await documents.save()
             if restart.config is not None:
-                self.config = restart.config
+                self.config, self.former_config = restart.config, config
         finally:
             self.database.release(outbox)
 
     def _use(self, receiver: PushReceiver) -> None:
-        """Give pushes to the unit from now on."""
+        """Give pushes to the unit, which runs, from now on."""
         self.receiver = receiver
+        self.former_config = None
 
     def _role(self, lease: Lease) -> OwnerRole:
         loop = asyncio.get_running_loop()

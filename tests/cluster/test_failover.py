@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,13 +17,14 @@ from tests.broker import free_port
 from tests.cluster.haproxy import behind_haproxy
 from tests.cluster.site import BRIDGE_STATE, Cluster, ClusterNode, open_cluster, ready
 from tests.commandline import fleet2mqtt
+from tests.faults.test_clock import SHIFT
 from tests.mqtt.proxy import Proxy
 from tests.postgres import Servers
+from tests.process import BRIDGE, ran
 from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 
 @asynccontextmanager
@@ -318,10 +321,29 @@ async def test_database_without_standby_refuses_pushes_and_shows_states(tmp_path
             await wait_for_answer(lambda: has_durability(cluster, "local"), "health to say that nothing is replicated")
             alarm = cluster.site.ums.raise_alarm(MAC, push=False)
             assert (await a.push(alarm))[0] == 503
+            ended = await fleet2mqtt("check", "-c", a.file)
+            assert "cluster, database durability: synchronous_standby_names is empty" in ended.output
             await asyncio.to_thread(servers.require, 1)
             await wait_for_answer(lambda: has_durability(cluster, "replicated"), "health to say that all is replicated")
             assert (await a.push(alarm))[0] == 200
             assert await cluster.query("SELECT epoch FROM unit") == epoch
+            servers.standbys[0].freeze()
+            checked = await check_an_hour_ahead(tmp_path, a.file)
+            servers.standbys[0].thaw()
+            assert (
+                "cluster, database durability: no standby of synchronous_standby_names (ANY 1 (*)) confirms" in checked
+            )
+            assert re.search(r"cluster, clocks: this machine's clock and the database's differ by 3[56]\d\d s", checked)
+
+
+async def check_an_hour_ahead(folder: Path, config: str) -> str:
+    """What `fleet2mqtt check` prints on a machine whose clock is an hour ahead."""
+    shift = folder / "shift"
+    await asyncio.to_thread(shift.mkdir)
+    (shift / "sitecustomize.py").write_text(SHIFT)
+    (shift / "seconds").write_text("3600")
+    ahead = ("env", f"PYTHONPATH={shift}:{Path(__file__).parents[2]}", f"CLOCK_SHIFT={shift / 'seconds'}")
+    return (await ran(*ahead, *BRIDGE, "check", "-c", config)).output
 
 
 async def has_durability(cluster: Cluster, durability: str) -> bool:

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 
 from fleet2mqtt.cluster.membership import Membership, NodeRecord
 from fleet2mqtt.config.models import ClusterConfig
+from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox.postgres.migrations import migrate
 from fleet2mqtt.outbox.postgres.session import Session
 
@@ -56,32 +57,62 @@ def lines(records: Iterable[NodeRecord]) -> list[str]:
 async def check(cluster: ClusterConfig) -> list[tuple[str, str | None]]:
     """Try the database: return what was tried, each with its problem or None. Raises OutboxError."""
 
-    async def work(connection: AsyncConnection) -> tuple[str, str, float]:
-        cursor = await connection.execute(
-            "SELECT current_setting('synchronous_standby_names'), current_setting('synchronous_commit'),"
-            " extract(epoch FROM clock_timestamp())::float8"
-        )
-        row = await cursor.fetchone()
-        assert row is not None  # noqa: S101 - it has no FROM
-        return row
+    async def work(connection: AsyncConnection) -> str:
+        row = await (await connection.execute("SHOW synchronous_standby_names")).fetchone()
+        return str(row[0]) if row else ""
 
     async with open_session(cluster) as session:
-        before = datetime.now(UTC).timestamp()
-        standbys, commit, clock = await session.run(work)
-        after = datetime.now(UTC).timestamp()
+        clocks = await compare_clocks(session)
+        durability = None
+        if cluster.require_replication:
+            standbys = await session.run(work)
+            durability = await _durability_problem(session, standbys)
+    return [("cluster, database durability", durability), ("cluster, clocks", clocks)]
+
+
+async def compare_clocks(session: Session) -> str | None:
+    """Return what is wrong if this machine's clock and the database's differ. Raises OutboxError."""
+
+    async def work(connection: AsyncConnection) -> float:
+        cursor = await connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+        row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - it has no FROM
+        return float(row[0])
+
+    before = datetime.now(UTC).timestamp()
+    clock = await session.run(work)
+    after = datetime.now(UTC).timestamp()
     skew = max(clock - after, before - clock, 0.0)
-    durability = None
-    if cluster.require_replication and not standbys:
-        durability = (
+    if skew <= MAX_SKEW:
+        return None
+    return f"this machine's clock and the database's differ by {skew:.0f} s: set both (NTP)"
+
+
+async def _durability_problem(session: Session, standbys: str) -> str | None:
+    if not standbys:
+        return (
             "synchronous_standby_names is empty, so an acknowledged alarm would be lost with the primary; set it, or "
             "cluster.require_replication: false"
         )
-    elif cluster.require_replication and commit in {"off", "local"}:
-        durability = f"synchronous_commit is {commit}: no commit waits for a standby"
-    clocks = None
-    if skew > MAX_SKEW:
-        clocks = f"this machine's clock and the database's differ by {skew:.0f} s: set both (NTP)"
-    return [("cluster, database durability", durability), ("cluster, clocks", clocks)]
+    if not await _is_confirmed(session):
+        return (
+            f"no standby of synchronous_standby_names ({standbys}) confirms a commit, so nothing can be stored: is one "
+            "connected?"
+        )
+    return None
+
+
+async def _is_confirmed(session: Session) -> bool:
+    """Return True if a standby confirms a commit; one that changes nothing."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute("UPDATE level SET seq = seq")
+
+    try:
+        await session.run(work)
+    except OutboxError:
+        return False
+    return True
 
 
 def _membership(cluster: ClusterConfig, session: Session) -> Membership:
