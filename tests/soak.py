@@ -348,13 +348,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the random moments")  # noqa: S311
     parser.add_argument("--cluster", action="store_true", help="a cluster of three nodes, in which everything fails")
     parser.add_argument("--ttl", type=int, default=3, help="seconds of its leases (default 3)")
+    parser.add_argument("--only", action="append", default=[], help="one failure of a cluster, such as 'owner killed'")
     options = parser.parse_args()
     print(f"{options.rounds} rounds, seed {options.seed}", flush=True)  # noqa: T201
     with tempfile.TemporaryDirectory(prefix="fleet2mqtt-soak-") as folder:
         if options.cluster:
             from tests.cluster import soak as cluster  # noqa: PLC0415 - psycopg, which the other part does not need
 
-            result = asyncio.run(cluster.soak(Path(folder), options.rounds, options.seed, options.ttl))
+            only = [cluster.Failure(each) for each in options.only] or tuple(cluster.Failure)
+            result = asyncio.run(cluster.soak(Path(folder), options.rounds, options.seed, options.ttl, only))
             print(result.table())  # noqa: T201
             return 1 if result.violations else 0
         tally = asyncio.run(soak(Path(folder), options.rounds, options.seed))

@@ -18,7 +18,7 @@ import json
 import random
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -47,6 +47,8 @@ TTL = 3
 BROKER_PATIENCE = 5.0
 """Seconds without the broker after which a node gives the unit up."""
 KEY = "rateup"
+COMMANDED, COMMANDED_SN = "branch_abcd21dcf318ba", "ABCD21DCF318BA"
+"""Another gateway than the one whose value counts up: a read-back and a poll of one device may end in any order."""
 SET = "/api/v1/devices/set"
 
 
@@ -87,8 +89,11 @@ class Tally:
     written: Counter[str] = field(default_factory=Counter)
     newest: int = 0
     """The highest value that was published."""
-    stale: list[tuple[int, int]] = field(default_factory=list)
-    """Values that came after a higher one."""
+    stale: list[str] = field(default_factory=list)
+    """Values that came after a higher one, with what failed then and what came before."""
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=8))
+    failing: Failure | None = None
+    since: float = 0.0
     states: int = 0
     offline: int = 0
     """Times that the bridge was offline while a node was alive."""
@@ -243,7 +248,9 @@ class Surroundings:
         for number in count():
             name = f"c{number}"
             self.tally.commands.add(name)
-            counter.publish(f"fleet2mqtt/device/{GATEWAY}/set", json.dumps({"alias": name, "transaction": name}), qos=1)
+            counter.publish(
+                f"fleet2mqtt/device/{COMMANDED}/set", json.dumps({"alias": name, "transaction": name}), qos=1
+            )
             await asyncio.sleep(rng.uniform(0.3, 1.5))
 
     async def change(self) -> None:
@@ -255,7 +262,7 @@ class Surroundings:
             while calls:
                 call = calls.popleft()
                 if call.path == SET:
-                    self.tally.written[call.body["devices"][SN]["base"]["alias"]] += 1
+                    self.tally.written[call.body["devices"][COMMANDED_SN]["base"]["alias"]] += 1
             await asyncio.sleep(0.1)
 
     async def is_fresh(self) -> None:
@@ -272,6 +279,7 @@ class Surroundings:
         others = [name for name in self.nodes if name != owner]
         await asyncio.sleep(self.rng.uniform(0, 1))
         self.tally.failures[failure] += 1
+        self.tally.failing, self.tally.since = failure, time.monotonic()
         fresh = asyncio.create_task(self._measure(failure, time.monotonic(), self.value))
         await _CAUSES[failure](self, owner, others)
         await fresh
@@ -394,15 +402,16 @@ def count_published(tally: Tally, port: int) -> paho.Client:
         elif body.get(KEY) is not None:
             tally.states += 1
             value = body[KEY]
+            tally.recent.append(f"{value} ({body['_meta']['source']} {body['_meta']['observed_at'][17:23]})")
             if value < tally.newest:
-                tally.stale.append((value, tally.newest))
+                tally.stale.append(f"{tally.failing}, {time.monotonic() - tally.since:.1f} s: {list(tally.recent)}")
             tally.newest = max(tally.newest, value)
 
     client.on_message = on_message
     client.connect(HOST, port)
-    device = f"fleet2mqtt/device/{GATEWAY}"
+    states, results = f"fleet2mqtt/device/{GATEWAY}/state", f"fleet2mqtt/device/{COMMANDED}/result"
     topics = ("fleet2mqtt/alarm/event/#", "fleet2mqtt/alarm/suppressed/#", "fleet2mqtt/bridge/state")
-    client.subscribe([(topic, 0) for topic in (*topics, f"{device}/state", f"{device}/result")])
+    client.subscribe([(topic, 0) for topic in (*topics, states, results)])
     client.loop_start()
     assert subscribed.wait(PATIENCE), "mosquitto did not confirm a subscription"
     return client
@@ -441,13 +450,15 @@ async def open_surroundings(folder: Path, seed: int, ttl: float) -> AsyncIterato
         )
 
 
-def failures(rng: random.Random) -> Iterator[Failure]:
+def failures(rng: random.Random, only: Sequence[Failure]) -> Iterator[Failure]:
     """Each kind of failure in a random order, and again in another one, for ever."""
     while True:
-        yield from rng.sample(tuple(Failure), k=len(Failure))
+        yield from rng.sample(tuple(only), k=len(only))
 
 
-async def soak(folder: Path, rounds: int, seed: int, ttl: float = TTL) -> Tally:
+async def soak(
+    folder: Path, rounds: int, seed: int, ttl: float = TTL, only: Sequence[Failure] = tuple(Failure)
+) -> Tally:
     """Let things fail for so many rounds; return what became of everything."""
     async with open_surroundings(folder, seed, ttl) as site:
         counter = await asyncio.to_thread(count_published, site.tally, site.cluster.site.broker.port)
@@ -458,7 +469,7 @@ async def soak(folder: Path, rounds: int, seed: int, ttl: float = TTL) -> Tally:
                 await site.is_fresh()
                 tasks += [group.create_task(site.push(), name=f"vendor {number}") for number in range(VENDORS)]
                 operator = group.create_task(site.command(counter), name="operator")
-                for failure in islice(failures(site.rng), rounds):
+                for failure in islice(failures(site.rng, only), rounds):
                     await site.fail(failure)
                 operator.cancel()
                 for task in tasks[1:]:

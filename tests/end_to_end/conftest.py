@@ -1,4 +1,4 @@
-"""The end-to-end tests against a cluster, by --cluster-nodes."""
+"""The end-to-end tests against a cluster, by --cluster-nodes: all but those about what a cluster has differently."""
 
 from __future__ import annotations
 
@@ -7,10 +7,46 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import bridge_under_test
-from tests.cluster.under_test import open_cluster_under_test
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_PROCESSES = "starts processes of its own, without a cluster"
+_SQLITE = "reads or writes the files of a bridge with SQLite"
+_NODE_TOPICS = "lists every topic, and a cluster has those of its nodes besides"
+_ONE_BROKER = "nodes change their broker by a restart"
+_CLOCK = "moves the event loop's clock further than a lease lasts"
+_NOT_RESTORED = "expects states of the last run, which may be older here than what is retained"
+_INBOX = "a node that does not own the unit accepts what only the owner would refuse"
+
+NOT_IN_A_CLUSTER = {
+    "test_alarm_day.py": _PROCESSES,
+    "test_kill.py": _PROCESSES,
+    "test_notification_kills.py": _PROCESSES,
+    "test_overload.py": _PROCESSES,
+    "test_earlier_version.py": _SQLITE,
+    "test_alarms.py::test_dead_letter_that_became_readable_is_published": _SQLITE,
+    "test_cleaning.py::test_damaged_inventory_is_set_aside_and_logged": _SQLITE,
+    "test_cleaning.py::test_devices_survive_restart_with_vendors_down": _NOT_RESTORED,
+    "test_announce.py::test_contract_topics_have_their_retain_flag": _NODE_TOPICS,
+    "test_contract_documents.py::test_messages_of_a_bridge_are_as_the_documents_say": _NODE_TOPICS,
+    "test_refusals.py::test_request_past_its_deadline_ends_with_timeout": _CLOCK,
+    "test_reload.py::test_move_to_another_broker_by_a_reload": _ONE_BROKER,
+}
+NOT_WITH_SEVERAL_NODES = {
+    "test_alarms.py::test_full_outbox_rejects_counts_and_sends_retry_after": _INBOX,
+    "test_alarms.py::test_unreadable_pushes_are_kept": _INBOX,
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what does not apply to a cluster of so many nodes."""
+    count = config.getoption("--cluster-nodes")
+    left_out = (*(NOT_IN_A_CLUSTER if count else ()), *(NOT_WITH_SEVERAL_NODES if count > 1 else ()))
+    names = tuple(f"tests/end_to_end/{each}" for each in left_out)
+    deselected = [item for item in items if item.nodeid.startswith(names)] if names else []
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = [item for item in items if item not in deselected]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,6 +56,8 @@ def cluster_under_test(request: pytest.FixtureRequest) -> Iterator[None]:
     if not count:
         yield
         return
+    from tests.cluster.under_test import open_cluster_under_test  # noqa: PLC0415 - psycopg, else not needed here
+
     with open_cluster_under_test(count) as cluster:
         bridge_under_test.clusters.append(cluster)
         yield
