@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 NOT_RUN = {
     ("README.md", "./scripts/demo"): "scripts/try_demo.py runs the first in .ci/run, the second is this test run",
     ("docs/install.md", "docker compose -f"): "no registry is reachable: test_image.py runs what compose.yaml says",
-    ("docs/install.md", "docker build -f"): "as above: test_image.py compares its options with those of compose.yaml",
+    ("docs/install.md", "docker build -f"): "as above; test_image.py compares its options with those of compose.yaml",
 }
 """By page and first words: blocks that no test runs as they are."""
 

@@ -6,7 +6,9 @@ import ast
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 import tomllib
 from asyncio import create_subprocess_exec
 from asyncio.subprocess import PIPE
@@ -22,9 +24,13 @@ from fleet2mqtt.config.loader import parse
 from fleet2mqtt.contract.payloads import ResultStatus
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.model import Severity
+from fleet2mqtt.errors import ConfigError
 from fleet2mqtt.sdk.api import platforms
+from tests import documented
 from tests.bridge_under_test import CHANNEL, VOIP, RunningBridge, Site, open_site
+from tests.documented import blocks as fenced
 from tests.platforms.context import lent, options
+from tests.process import ran
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -37,11 +43,13 @@ PAGES = sorted(
         *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
         *PLATFORMS.glob("*/README.md"),
+        *(ROOT / "examples").rglob("*.md"),
+        *(ROOT / "packaging").rglob("*.md"),
     )
 )
 TOPICS = Topics("fleet2mqtt", "homeassistant")
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 _TOPIC = re.compile(r"<(?:b|discovery)>/[^\s`{}…]*[^\s`{}…/]")
@@ -56,9 +64,14 @@ def prose(page: Path) -> str:
     return _FENCE.sub("", text_of(page))
 
 
+def in_english(page: Path) -> bool:
+    """False for the pages whose blocks are those of an English page: test_languages.py compares them."""
+    return "zh-CN" not in name(page)
+
+
 def blocks(wanted: str) -> list[tuple[Path, str]]:
     """The fenced blocks of all pages in a language."""
-    return [(page, body) for page in PAGES for language, body in _FENCE.findall(text_of(page)) if language == wanted]
+    return [(page, body) for page in PAGES for language, body in fenced(text_of(page)) if language == wanted]
 
 
 def name(page: Path) -> str:
@@ -84,17 +97,97 @@ def test_links_resolve(page: Path) -> None:
     assert not broken
 
 
+HOME_ASSISTANT = re.compile(r"^(?:triggers:|alias:|- action:|type: button)", re.MULTILINE)
+"""How the blocks begin that are Home Assistant's; tests/integration/test_examples.py has it read them."""
+PROMETHEUS = "# prometheus.yml\n"
+OPTIONS = re.compile(r"^(?:mqtt|push|web|cluster|notify|alarms|backends):", re.MULTILINE)
+BACKEND = "backends: {hq: {platform: ums, url: 'http://10.0.0.5:8080'}}\n"
+
+
+def configuration(page: Path, text: str) -> str:
+    """Return a block of options as a whole configuration: with a backend, or below that of the page's first block."""
+    if not OPTIONS.search(text):
+        before = [body for language, body in fenced(text_of(page)) if language == "yaml"]
+        return before[0] + textwrap.indent(text, "    ")
+    return text if re.search(r"^backends:", text, re.MULTILINE) else text + BACKEND
+
+
+def load(page: Path, text: str, folder: Path) -> None:
+    """Load a block as a configuration, with the secrets and files that it names."""
+    whole = configuration(page, text)
+    secrets = dict.fromkeys(re.findall(r"!secret (\w+)", whole), "sesame-sesame")
+    secrets |= {name: "json://sesame" for name in secrets if name.endswith("_url")}
+    secrets |= {name: "postgresql://db/fleet2mqtt" for name in secrets if name.endswith("_dsn")}
+    (folder / "secrets.yaml").write_text("".join(f"{name}: {value}\n" for name, value in secrets.items()))
+    for file in re.findall(r"[\w-]+\.pem", whole):
+        trustme.CA().cert_pem.write_to_path(folder / file)
+    assert parse(whole, folder / "fleet2mqtt.yaml").backends
+
+
+CONFIGURATIONS = [
+    (page, text) for page, text in blocks("yaml") if not HOME_ASSISTANT.search(text) and not text.startswith(PROMETHEUS)
+]
+
+
 @pytest.mark.parametrize(
-    ("page", "text"),
-    [(page, text) for page, text in blocks("yaml") if "backends:" in text],  # others are Home Assistant's
-    ids=lambda part: name(part) if isinstance(part, Path) else "",
+    ("page", "text"), CONFIGURATIONS, ids=lambda part: name(part) if isinstance(part, Path) else ""
 )
 def test_configurations_load(page: Path, text: str, tmp_path: Path) -> None:
-    secrets = re.findall(r"!secret (\w+)", text)
-    (tmp_path / "secrets.yaml").write_text("".join(f"{secret}: sesame-sesame\n" for secret in secrets))
-    for file in re.findall(r"[\w-]+\.pem", text):
-        trustme.CA().cert_pem.write_to_path(tmp_path / file)
-    assert parse(text, tmp_path / "fleet2mqtt.yaml").backends, page
+    load(page, text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [each for each in CONFIGURATIONS if in_english(each[0])],
+    ids=lambda part: name(part) if isinstance(part, Path) else "",
+)
+def test_configuration_with_a_mistake_is_refused(page: Path, text: str, tmp_path: Path) -> None:
+    plain = re.sub(r"\s#.*", "", text)
+    options = list(re.finditer(r"(?<=[ {])[a-z_]+: ", plain))
+    wrong = [f"{plain[: option.start()]}not_{plain[option.start() :]}" for option in options[-2:]]
+    # Of what the vendor gets, such as `params`, nothing is known.
+    assert any(not is_accepted(page, each, tmp_path) for each in wrong)
+
+
+def is_accepted(page: Path, text: str, folder: Path) -> bool:
+    try:
+        load(page, text, folder)
+    except ConfigError:
+        return False
+    return True
+
+
+async def test_scrape_configuration_is_valid(tmp_path: Path) -> None:
+    shown = [text for page, text in blocks("yaml") if text.startswith(PROMETHEUS)]
+    assert shown
+    shutil.copy(ROOT / "packaging/monitoring/prometheus/alerts.yaml", tmp_path)
+    for text in shown:
+        (tmp_path / "prometheus.yml").write_text(text)
+        checked = await ran("promtool", "check", "config", str(tmp_path / "prometheus.yml"))
+        assert checked.code == 0, checked
+
+
+def test_languages_of_blocks_are_those_that_are_tried() -> None:
+    """Each of them has its tests; `text` is what is printed or drawn."""
+    languages = {language for page in PAGES for language, _ in fenced(text_of(page))}
+    assert languages - {"text"} == {"bash", "json", "sh", "sql", "toml", "yaml"}
+
+
+def test_every_block_of_commands_is_run_by_a_test() -> None:
+    asked = set()
+    for file in (ROOT / "tests").rglob("*.py"):
+        calls = re.findall(r'commands\(\s*"([^"]+)",\s*("[^"]+")', file.read_text("utf-8"))
+        asked |= {(page, ast.literal_eval(first_words)) for page, first_words in calls}
+    claimed = [*asked, *documented.NOT_RUN]
+    unclaimed = []
+    for page in filter(in_english, PAGES):
+        for block in documented.shell_blocks(name(page)):
+            claims = {words for where, words in claimed if where == name(page) and block.startswith(words)}
+            if len(claims) != 1:
+                unclaimed.append((name(page), block, claims))
+    assert unclaimed == []
+    for page, first_words in claimed:
+        assert documented.commands(page, first_words), (page, first_words)
 
 
 @pytest.mark.parametrize(
@@ -108,9 +201,9 @@ def commands() -> dict[str, set[str]]:
     """Each subcommand that a page tells to run, with the options it tells to give."""
     told: dict[str, set[str]] = {}
     for page in PAGES:
-        shell = "\n".join(body for language, body in _FENCE.findall(text_of(page)) if language in {"sh", "ini"})
+        shell = "\n".join(body for language, body in fenced(text_of(page)) if language in {"sh", "ini"})
         for line in (*shell.splitlines(), *_CODE.findall(prose(page))):
-            if found := re.search(r"(?:^|[/=])fleet2mqtt (-{0,2}[a-z]\S*(?: test)?)(.*)", line):
+            if found := re.search(r"(?:^|(?<!lib)[/=])fleet2mqtt (-{0,2}[a-z]\S*(?: test)?)(.*)", line):
                 told.setdefault(found[1], set()).update(re.findall(r"(?<=\s)--?[a-z][a-z-]*", found[2]))
     return told
 
@@ -161,7 +254,7 @@ async def test_action_is_on_platform_page(platform: str, tmp_path: Path) -> None
 # The contract
 
 
-def documented() -> dict[str, re.Pattern[str]]:
+def documented_topics() -> dict[str, re.Pattern[str]]:
     """The topics of docs/mqtt.md, each with what matches it."""
     fixed = {"b": TOPICS.base, "discovery": TOPICS.prefix, "node": f"{TOPICS.base}_[a-z0-9_-]+"}
     found = _TOPIC.findall(prose(CONTRACT))
@@ -186,7 +279,7 @@ async def everything(site: Site, bridge: RunningBridge) -> set[str]:
 
 
 async def test_topics_published_and_documented_are_the_same(tmp_path: Path) -> None:
-    patterns = documented()
+    patterns = documented_topics()
     async with open_site(tmp_path) as site, site.bridge() as bridge:
         seen = await everything(site, bridge)
         answer = await bridge.ask("nothing_of_this_name")

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.script import async_validate_actions_config
 from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.common import async_mock_service
 
 from tests.integration.bridge import alarm
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from homeassistant.core import HomeAssistant
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +35,42 @@ def examples() -> list[tuple[str, dict[str, Any]]]:
             shown = yaml.safe_load(text)
             found.append((page, shown))
     return found
+
+
+def actions_of(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the actions of the integration within an example, however deep, as Home Assistant calls them."""
+    if isinstance(value, dict):
+        name = value.get("perform_action", value.get("action"))
+        if isinstance(name, str) and name.startswith("fleet2mqtt."):
+            yield {"action": name, "data": value.get("data", {})}
+        for inner in value.values():
+            yield from actions_of(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from actions_of(inner)
+
+
+SHOWN = [
+    (page, yaml.safe_load(text))
+    for page in PAGES
+    for text in _YAML.findall((ROOT / page).read_text("utf-8"))
+    if "fleet2mqtt." in text
+]
+
+
+@pytest.mark.parametrize(("page", "example"), SHOWN, ids=[page for page, _ in SHOWN])
+async def test_example_calls_actions_with_their_fields(hass: HomeAssistant, page: str, example: Any) -> None:
+    services = yaml.safe_load((ROOT / "custom_components/fleet2mqtt/services.yaml").read_text("utf-8"))
+    called = list(actions_of(example))
+    assert called, page
+    for each in called:
+        fields = services[each["action"].removeprefix("fleet2mqtt.")]["fields"]
+        assert each["data"].keys() <= fields.keys(), each
+        required = {name for name, field in fields.items() if field.get("required")}
+        assert required <= each["data"].keys(), each
+    steps = example if isinstance(example, list) else example.get("actions")
+    if steps is not None:
+        assert await async_validate_actions_config(hass, cv.SCRIPT_SCHEMA(steps))
 
 
 def test_each_page_shows_an_automation_on_alarms() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +81,13 @@ def configuration(site: Site) -> dict[str, object]:
 
 async def uv(*arguments: str, **environment: str) -> Ended:
     """Run the installer of scripts/setup, with the package index of this machine."""
-    source = 'cd "$1"; shift; source scripts/installer.sh; install_uv >&2; exec "$uv" "$@"'
-    settings = [f"{name}={value}" for name, value in (os.environ | environment).items()]
-    ended = await ran("env", *settings, "bash", "-euc", source, "bash", str(ROOT), *arguments, patience=INSTALLS)
-    assert ended.code == 0, ended.errors
+    settings = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+    return await installer_shell(f'{settings}exec "$uv" {shlex.join(arguments)}')
+
+
+async def installer_shell(script: str) -> Ended:
+    """Run a script in bash, in which `$uv` is the installer of scripts/setup; it must end well."""
+    begin = f"cd {shlex.quote(str(ROOT))}\nsource scripts/installer.sh\ninstall_uv >&2\n"
+    ended = await ran("bash", "-euc", begin + script, patience=INSTALLS)
+    assert ended.code == 0, ended.output + ended.errors
     return ended

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -22,7 +23,8 @@ from readme_renderer import markdown
 
 from tests.broker import HOST, free_port
 from tests.commandline import write
-from tests.packaging.site import ROOT, configuration, open_site, uv
+from tests.documented import commands
+from tests.packaging.site import ROOT, configuration, installer_shell, open_site, uv
 from tests.process import ran, running
 from tests.waiting import PATIENCE
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from email.message import Message
     from pathlib import Path
 
+PIPX = "pipx==1.18.4"
 NOT_IN_A_PLAIN_INSTALL = ("amqtt", "apprise", "psutil", "rich", "typer")
 
 
@@ -90,24 +93,38 @@ def test_readme_renders_on_pypi(wheel: Path) -> None:
 
 
 @pytest.fixture
-async def installed(wheel: Path, tmp_path: Path) -> Path:
-    """The folder of programs after `uv tool install`, which is what pipx does: only the wheel and what it requires."""
-    return await install(tmp_path, str(wheel), "requirements.txt")
+async def installed(distributions: Path, tmp_path: Path) -> Path:
+    """The folder of programs after what docs/install.md tells to run: only the wheel and what it requires."""
+    programs = tmp_path / "bin"
+    pins = constraints(tmp_path, "requirements.txt")
+    variables = {"PIPX_HOME": tmp_path / "pipx", "PIPX_BIN_DIR": programs, "PIPX_DEFAULT_PYTHON": sys.executable}
+    variables |= {"PIP_FIND_LINKS": distributions, "PIP_CONSTRAINT": pins, "HOME": tmp_path}
+    exports = "".join(f"export {name}={shlex.quote(str(value))}\n" for name, value in variables.items())
+    exports += f'export PATH={shlex.quote(str(programs))}:"$PATH"\n'
+    pipx = f'pipx() {{ "$uv" tool run --quiet --from {PIPX} pipx "$@"; }}\n'
+    shown = await installer_shell(exports + pipx + commands("docs/install.md", "pipx install fleet2mqtt"))
+    assert shown.output.splitlines()[-1].startswith("fleet2mqtt ")
+    return programs
+
+
+def constraints(folder: Path, lock: str) -> Path:
+    """Return a file with the versions of a lock, without its hashes."""
+    pins = folder / "constraints.txt"
+    pins.write_text(re.sub(r" *\\\n +--hash=\S+|\\\n", "", (ROOT / lock).read_text("utf-8")), "utf-8")
+    return pins
 
 
 async def install(folder: Path, package: str, lock: str) -> Path:
     programs = folder / "bin"
     variables = {"UV_TOOL_DIR": str(folder / "tools"), "UV_TOOL_BIN_DIR": str(programs)}
-    pins = folder / "constraints.txt"
-    pins.write_text(re.sub(r" *\\\n +--hash=\S+|\\\n", "", (ROOT / lock).read_text("utf-8")), "utf-8")
-    command = ("tool", "install", "--python", sys.executable, "--constraints", str(pins))
+    command = ("tool", "install", "--python", sys.executable, "--constraints", str(constraints(folder, lock)))
     await uv(*command, package, **variables)
     return programs
 
 
 async def test_plain_install_has_no_broker_and_bridges_a_device(installed: Path, tmp_path: Path) -> None:
     program = str(installed / "fleet2mqtt")
-    listed = await uv("pip", "list", "--format", "json", "--python", str(tmp_path / "tools/fleet2mqtt/bin/python"))
+    listed = await uv("pip", "list", "--format", "json", "--python", str(tmp_path / "pipx/venvs/fleet2mqtt/bin/python"))
     names = {package["name"] for package in json.loads(listed.output)}
     assert "fleet2mqtt" in names
     assert names & set(NOT_IN_A_PLAIN_INSTALL) == set()

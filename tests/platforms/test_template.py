@@ -11,10 +11,12 @@ from pathlib import Path
 import yaml
 
 from tests.broker import HOST, Broker, free_port
+from tests.documented import commands
 from tests.platforms._template.connected import FIRST, NAME
 from tests.process import BRIDGE, ran, running
 
-SOURCE = Path(__file__).parents[2] / "bridge" / "fleet2mqtt"
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "bridge" / "fleet2mqtt"
 
 
 def copy(folder: Path, name: str) -> None:
@@ -31,6 +33,21 @@ def copy(folder: Path, name: str) -> None:
     (installed / "entry_points.txt").write_text(
         f"[fleet2mqtt.platforms]\n{name} = {name}_platforms\n[fleet2mqtt.simulators]\n{name} = {name}_simulators.app\n"
     )
+
+
+async def test_commands_that_copy_the_template_leave_clean_code(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for folder in ("bridge/fleet2mqtt/platforms", "bridge/fleet2mqtt/simulators", "tests/platforms"):
+        shutil.copytree(ROOT / folder / "_template", project / folder / "_template")
+    shutil.copy(ROOT / "pyproject.toml", project)
+    (project / ".venv").symlink_to(sys.prefix)
+    copying = commands("bridge/fleet2mqtt/platforms/_template/README.md", "cp -r")
+    ended = await ran("bash", "-euc", f"cd {project}\n{copying}")
+    assert ended.code == 0, ended.output + ended.errors
+    copies = [file for file in project.rglob("acme/**/*.py") if "__pycache__" not in file.parts]
+    originals = [file for file in project.rglob("_template/**/*.py") if "__pycache__" not in file.parts]
+    assert len(copies) == len(originals) > 0
+    assert [file for file in copies if "_template" in file.read_text("utf-8")] == []
 
 
 async def test_copy_of_the_template_runs_under_another_name(tmp_path: Path) -> None:
