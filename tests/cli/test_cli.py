@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import subprocess
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,16 @@ async def test_help_explains_every_option(command: str) -> None:
         entries = re.sub(r"\n {4,}", "    ", section).splitlines()[1:]
         assert entries
         assert [entry for entry in entries if not re.fullmatch(r" {2}\S.*? {2,}\S.*", entry)] == []
+
+
+def test_output_whose_reader_has_gone_is_no_message() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run([*BRIDGE, "example"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, "")
 
 
 async def test_version() -> None:

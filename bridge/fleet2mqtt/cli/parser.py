@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import select
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(asyncio.run(code) if asyncio.iscoroutine(code) else code)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError as error:
+        return FAILED if _is_output_closed() else _report([error], translate)
     except (BridgeError, OSError) as error:
         return _report([error], translate)
     except BaseExceptionGroup as group:  # from the TaskGroup that everything runs in
@@ -56,6 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if bugs is not None or expected is None:
             raise
         return _report(list(_leaves(expected)), translate)
+
+
+def _is_output_closed() -> bool:
+    """Return whether the reader of standard output has gone, as `head` does; nothing is written there any more then."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # errors alone
+    if not output.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _report(errors: Sequence[BaseException], translate: Translation) -> int:
