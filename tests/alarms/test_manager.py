@@ -424,6 +424,28 @@ async def test_window_about_many_alarms_ends_in_few_transactions(tmp_path: Path)
         assert each.outbox.commits - before < 20
 
 
+async def test_raise_older_than_that_of_a_removed_device_is_not_active(tmp_path: Path) -> None:
+    async with opened(tmp_path) as each:
+        await each.power(5)
+        await each.hub.forget(["hq_1"])
+        await each.power(4)
+        assert not each.manager.has_active("hq_1")
+    async with opened(tmp_path) as each:
+        assert not each.manager.has_active("hq_1")
+        await each.power(6)
+        assert each.manager.has_active("hq_1")
+
+
+async def test_windows_stay_in_their_order_after_a_restart(tmp_path: Path) -> None:
+    async with opened(tmp_path) as each:
+        windows = [await each.in_maintenance() for _ in range(5)]
+        await each.power(1)
+        assert each.record.suppressed_by == f"maintenance:{windows[0]}"
+    async with opened(tmp_path) as each:
+        assert [window.id for window in each.windows] == windows
+        assert each.record.suppressed_by == f"maintenance:{windows[0]}"
+
+
 async def test_condition_is_active_again_after_the_clock_was_set_back(tmp_path: Path) -> None:
     def condition(hours: int) -> dict[str, Any]:
         return {"source": UpdateOrigin.CONDITION, "raised_at": RAISED + timedelta(hours=hours)}

@@ -283,7 +283,7 @@ class MaintenanceWindows:
     def restore(self, stored: Mapping[str, str]) -> None:
         """Start from the texts of alarm management that the outbox stores."""
         found = (restore(orjson.loads(text)) for key, text in stored.items() if key.startswith(KEY))
-        self._windows = {window.id: window for window in found}
+        self._windows = {window.id: window for window in sorted(found, key=lambda window: window.created_at)}
 
     def subscribe(self, on_change: Callable[[], None]) -> None:
         """Call `on_change` after each window that is added or removed."""

@@ -301,14 +301,11 @@ class AlarmManager:
             del self._ended[next(iter(self._ended))]
 
     def _has_ended(self, id_: AlarmId, event: AlarmEvent) -> bool:
-        """Return True for a raise that is older than the last end of its alarm, which arrived before it.
-
-        The bridge's own come in their order, by whichever time: its clock may have been set back.
-        """
+        """Return True for a raise that is older than the last end of its alarm, which arrived before it."""
         ended = self._ended.get(id_)
-        if ended is None:
-            return False
-        return event.id == ended[1] or (event.body["source"] != UpdateOrigin.CONDITION and _raised(event) < ended[0])
+        return ended is not None and (
+            event.id == ended[1] or (_raised(event) < ended[0] and not _is_of_condition(event))
+        )
 
     def on_completed(self, event: AlarmEvent) -> None:
         """Publish facts that a stored event was completed by, where its alarm is retained."""
@@ -329,6 +326,7 @@ class AlarmManager:
                     self._review_sub_devices(device)
             self._note_change()
         for event in events:
+            self._note_end(alarm_id(event), _raised(event), event.id)
             self._clear(alarm_id(event))
             self._note_change()
 
@@ -960,7 +958,12 @@ def _raised(event: AlarmEvent) -> datetime:
 
 def _is_older(event: AlarmEvent, other: AlarmEvent) -> bool:
     """Return True if an event is older than another one of its alarm, by the vendor's clock."""
-    return event.id != other.id and _raised(event) < _raised(other)
+    return event.id != other.id and _raised(event) < _raised(other) and not _is_of_condition(event)
+
+
+def _is_of_condition(event: AlarmEvent) -> bool:
+    """Return True for the raise of a condition: these come in their order, whatever the clock says that is set."""
+    return not event.cleared and event.body["source"] == UpdateOrigin.CONDITION
 
 
 def _is_outdated(alarm: Alarm, record: AlarmRecord) -> bool:
