@@ -30,32 +30,28 @@ API = ("sdk/api", "devices/model", "sdk/updates", "sdk/device_cache", "sdk/http_
 _LINK = re.compile(r"(?<=\]\()([^)\s#]*)(#[^)\s]*)?(?=\))")
 _FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
-NAVIGATION: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    ("fleet2mqtt", (("Start", "index.md"), ("Install", "install.md"), ("Platforms", "platforms.md"))),
-    (
-        "Operate",
-        (
-            ("Home Assistant", "home-assistant.md"),
-            ("Alarms", "alarms.md"),
-            ("Notifications", "notifications.md"),
-            ("Monitoring", "monitoring.md"),
-            ("Backup and upgrade", "backup.md"),
-            ("Compatibility", "compatibility.md"),
-            ("Changelog", "changelog.md"),
-        ),
-    ),
-    ("Integrate", (("MQTT contract", "mqtt.md"), ("Examples", "examples.md"), ("Performance", "performance.md"))),
-    (
-        "Develop",
-        (
-            ("Contributing", "contributing.md"),
-            ("Architecture", "architecture.md"),
-            ("API for platforms", "api.md"),
-            ("Glossary", "glossary.md"),
-            ("Quirks", "quirks.md"),
-        ),
-    ),
-)
+NAVIGATION: dict[str, dict[str, str]] = {
+    "fleet2mqtt": {"Start": "index.md", "Install": "install.md", "Compatibility": "compatibility.md"},
+    "Operate": {
+        "Home Assistant": "home-assistant.md",
+        "Alarms": "alarms.md",
+        "Notifications": "notifications.md",
+        "Monitoring": "monitoring.md",
+        "Cluster": "cluster.md",
+        "Backup and upgrade": "backup.md",
+        "Security": "security.md",
+        "Changelog": "changelog.md",
+    },
+    "Integrate": {"MQTT contract": "mqtt.md", "Examples": "examples.md", "Performance": "performance.md"},
+    "Develop": {
+        "Contributing": "contributing.md",
+        "Architecture": "architecture.md",
+        "API for platforms": "api.md",
+        "Glossary": "glossary.md",
+        "Quirks": "quirks.md",
+    },
+}
+"""Titles and places of the pages, but for those that come from folders: platforms, decisions and Chinese."""
 
 
 class Page(NamedTuple):
@@ -151,8 +147,8 @@ def _text(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionD
 def configuration() -> str:
     """Return the configuration of zensical."""
     navigation = ",\n".join(
-        f"  {{{title!r} = [{', '.join(f'{{{name!r} = {place!r}}}' for name, place in listed)}]}}"
-        for title, listed in (*NAVIGATION, ("中文", _chinese()))
+        f"  {{{title!r} = [{', '.join(f'{{{name!r} = {place!r}}}' for name, place in listed.items())}]}}"
+        for title, listed in sections().items()
     )
     return f"""\
 [project]
@@ -180,9 +176,27 @@ slugify = {{object = "pymdownx.slugs.slugify", kwds = {{case = "lower"}}}}
 """
 
 
-def _chinese() -> tuple[tuple[str, str], ...]:
-    names = {"install": "安装", "platforms": "平台", "home-assistant": "Home Assistant", "alarms": "告警"}
-    return (("开始", "zh-CN/index.md"), *((title, f"zh-CN/{name}.md") for name, title in names.items()))
+def sections() -> dict[str, dict[str, str]]:
+    """Return the navigation: titles and places by section."""
+    found = dict(NAVIGATION)
+    found["Platforms"] = {"Credentials": "platforms.md"} | _listed("platforms/")
+    found["Decisions"] = _listed("decisions/")
+    found["中文"] = _listed("zh-CN/")
+    return {title: found[title] for title in ("fleet2mqtt", "Platforms", *found)}
+
+
+def _listed(folder: str) -> dict[str, str]:
+    """Return the pages in a folder of the site by the title that each has, its start page first."""
+    listed = sorted(
+        (page for page in pages() if page.place.startswith(folder)),
+        key=lambda page: (page.path.parent != ROOT, page.place),
+    )
+    return {_title(page): page.place for page in listed}
+
+
+def _title(page: Page) -> str:
+    heading = page.path.read_text("utf-8").partition("# ")[2].partition("\n")[0]
+    return re.sub(r" \(`.*`\)|[`']", "", heading)
 
 
 def main(build: Path = BUILD) -> int:

@@ -35,6 +35,14 @@ def test_site_has_pages_reference_and_chinese(site: Path) -> None:
     assert "条件" in page(site, "zh-CN/alarms")
 
 
+def test_every_page_is_in_the_navigation(site: Path) -> None:
+    start = page(site, "")
+    listed = {link.strip("./").partition("#")[0].strip("/") for link in re.findall(r'href="?([^"\s>]+)', start)}
+    built = {path.parent.relative_to(site).as_posix() for path in site.rglob("index.html")} - {"."}
+    assert len(built) > 40
+    assert built - listed == set()
+
+
 def test_site_loads_nothing_from_elsewhere(site: Path) -> None:
     for path in site.rglob("*.html"):
         loaded = re.findall(r"""(?:src=|<link[^>]+href=)["']?(https?:[^"'\s>]+)""", path.read_text("utf-8"))

@@ -190,7 +190,7 @@ async def test_demo_with_either_broker_says_what_home_assistant_needs(
 ) -> None:
     async with started(tmp_path, "--broker", broker) as demo:
         assert f"with MQTT {version}" in await demo.process.says("connected to")
-        hint = "in its form choose MQTT version 3.1.1" in demo.process.output
+        hint = "in its form choose MQTT protocol 3.1.1" in demo.process.output
         assert hint is (version == "3.1.1")
 
 

@@ -223,7 +223,9 @@ def _about(  # noqa: PLR0913, PLR0917 - what the text names
     where = HOST if host == HOST else "<this machine's address>" if reached == HOST else host
     add = f"add the MQTT integration with host {where}, port {mqtt_port}"
     hint = (
-        "" if protocol == Protocol.V5.value else "; in its form choose MQTT version 3.1.1,\n  which this broker speaks"
+        ""
+        if protocol == Protocol.V5.value
+        else "; in its form choose MQTT protocol 3.1.1\n  (Advanced options), which this broker speaks"
     )
     names = ", ".join(backends)
     reach = "nothing leaves this machine" if host == HOST else f"anyone who reaches {host} can use them"
