@@ -229,6 +229,29 @@ def test_options_of_docker_run_are_those_of_compose() -> None:
     assert {each.split("=")[0] for each in options["-e"]} < service["environment"].keys()
 
 
+def test_compose_files_mount_what_there_is() -> None:
+    services: dict[str, Any] = {}
+    volumes: set[str] = set()
+    for name in ("compose.yaml", "compose.homeassistant.yaml"):
+        compose = yaml.safe_load((PACKAGING / name).read_text("utf-8"))
+        services |= compose["services"]
+        volumes |= compose["volumes"].keys()
+    used = [volume.split(":") for service in services.values() for volume in service["volumes"]]
+    files = {source for source, *_ in used if source.startswith(".")}
+    assert files - {"./fleet2mqtt.yaml"} == {"./mosquitto.conf", "../custom_components/fleet2mqtt"}
+    assert all((PACKAGING / file).exists() for file in files - {"./fleet2mqtt.yaml"})  # that one is the user's
+    assert {source for source, *_ in used} - files == volumes
+    needed = {each for service in services.values() for each in service.get("depends_on", ())}
+    assert needed <= services.keys()
+    bridge = services["fleet2mqtt"]
+    assert bridge["environment"]["FLEET2MQTT__MQTT__HOST"] in services
+    context = (PACKAGING / bridge["build"]["context"]).resolve()
+    assert (context / bridge["build"]["dockerfile"]).is_file()
+    exposed = re.search(r"^EXPOSE (.+)$", (PACKAGING / "Containerfile").read_text("utf-8"), re.MULTILINE)
+    assert exposed
+    assert {port.rpartition(":")[2] for port in bridge["ports"]} == set(exposed[1].split())
+
+
 def test_commands_for_a_checkout_are_those_of_the_image() -> None:
     containerfile = (PACKAGING / "Containerfile").read_text("utf-8")
     shown = commands("docs/install.md", "python3 -m venv /opt/fleet2mqtt\n/opt/fleet2mqtt/bin/pip install --require")
