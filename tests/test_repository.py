@@ -401,6 +401,8 @@ def unreadable(path: Path) -> str | None:
 def test_files_follow_editorconfig() -> None:
     suffixes = {"", ".cfg", ".html", ".ini", ".md", ".py", ".toml", ".txt", ".yaml", ".yml"}
     files = [path for path in own_files() if path.suffix in suffixes and not path.name.startswith(".coverage")]
+    kept = ROOT / "tests" / "data_dirs"  # written by earlier versions, and opened as they are
+    files = [path for path in files if not path.is_relative_to(kept)]
     assert len(files) > 100
     assert {name(path): fault for path in files if (fault := unreadable(path))} == {}
 
