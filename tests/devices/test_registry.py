@@ -71,6 +71,15 @@ def test_older_update_does_not_overwrite_newer(registry: Registry) -> None:
     assert take(registry, device(state={"signal": -40}), requested_at=5).state_changed == {"hq_1"}
 
 
+def test_update_made_before_an_accepted_one_does_not_overwrite_it(registry: Registry) -> None:
+    """A source that collects its updates has them accepted after those that another source made meanwhile."""
+    waiting = update(device(state={"signal": -60}), requested_at=2.0)
+    made_later = update(device(state={"signal": -61}), requested_at=1.0)
+    registry.accept(made_later, "now")
+    assert registry.accept(waiting, "later").state_changed == set()
+    assert registry.devices["hq_1"].state == {"signal": -61}
+
+
 def test_poll_begun_before_end_of_command_is_ignored(registry: Registry, clock: Clock) -> None:
     take(registry, device(), requested_at=1)
     with registry.suspend_polls("hq_1"):

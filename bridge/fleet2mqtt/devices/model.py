@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -273,7 +274,8 @@ class Update:
     `requested_at` is `time.monotonic()` before the vendor was asked. `checkpoints` are texts for `Context.checkpoint`,
     by device. They are on disk together with the alarms or not at all, so that a crash in between cannot separate an
     alarm from what it will be recognised by. `removed` are ids of devices that a confirmed delete of our own named:
-    they are removed at once.
+    they are removed at once. `made_at` is `time.monotonic()` when it was made: a device of a later update was built
+    from all that the device of an earlier one was.
     """
 
     backend: str
@@ -286,6 +288,7 @@ class Update:
     inventories: tuple[Inventory, ...] = ()
     removed: tuple[str, ...] = ()
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    made_at: float = field(default_factory=time.monotonic, compare=False, repr=False)
 
 
 def read_state(entities: Iterable[EntityDescription[RecordT]], record: RecordT) -> dict[str, Value]:

@@ -110,6 +110,7 @@ class Registry:
         """Backends of which every source has answered since the start."""
         self._failing_sources: set[tuple[str, str]] = set()
         self._oldest_accepted_request: dict[str, float] = {}
+        self._newest_made: dict[str, float] = {}
         """By device the request time below which data is too old (`Update.requested_at`)."""
         self._suspended: Counter[str] = Counter()
         self._missing_devices: Counter[str] = Counter()
@@ -362,6 +363,7 @@ class Registry:
         if before is None or before.state != device.state:
             changes.values_changed.add(id_)
         self._accepted[id_] = device
+        self._newest_made[id_] = update.made_at
         self._oldest_accepted_request[id_] = max(
             update.requested_at, self._oldest_accepted_request.get(id_, update.requested_at)
         )
@@ -386,6 +388,8 @@ class Registry:
                 self._remove(each, changes.removed)
 
     def _is_outdated(self, id_: str, update: Update) -> bool:
+        if update.made_at < self._newest_made.get(id_, update.made_at):
+            return True  # it waited to be accepted, and what was made meanwhile has its values, too
         suspended = update.origin is UpdateOrigin.POLL and id_ in self._suspended
         return suspended or update.requested_at < self._oldest_accepted_request.get(id_, update.requested_at)
 
@@ -564,6 +568,7 @@ class Registry:
             self._accepted,
             self._restored,
             self._oldest_accepted_request,
+            self._newest_made,
             self._missing_devices,
             self._missing_entities,
         )
