@@ -14,7 +14,7 @@ PAIRS = {
     ROOT / "README.md": ROOT / "README.zh-CN.md",
     **{ROOT / "docs" / path.name: path for path in sorted(CHINESE.glob("*.md"))},
 }
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```\n", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"(?:(?<=\s)|^)#\s.*$", re.MULTILINE)
 
 
@@ -69,6 +69,7 @@ def test_pages_are_in_step(english: Path, chinese: Path) -> None:
 def test_operators_pages_are_all_there() -> None:
     assert {path.name for path in CHINESE.glob("*.md")} == {
         "alarms.md",
+        "cluster.md",
         "home-assistant.md",
         "install.md",
         "notifications.md",

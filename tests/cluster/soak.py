@@ -354,7 +354,7 @@ class Surroundings:
         lost = self.servers.primary
         await asyncio.to_thread(lost.kill)
         await asyncio.sleep(self.rng.uniform(0, 3))
-        await asyncio.to_thread(self.servers.promote, self.rng.choice(tuple(self.servers.standbys)))
+        await asyncio.to_thread(lambda: self.servers.promote(self.servers.most_advanced()))
         await asyncio.to_thread(self.servers.rebuild, lost)
 
 
