@@ -262,7 +262,8 @@ class MqttClient:
         )
         try:
             self._size_limit.check(message)
-            self._withheld.check(topic, len(payload), asyncio.get_running_loop().time())
+            if self._withheld.has_suspects:
+                self._withheld.check(topic, len(payload), asyncio.get_running_loop().time())
         except Refused as error:
             self._counters.dropped[error.reason] += 1
             raise

@@ -20,7 +20,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
 from fleet2mqtt import redaction
-from fleet2mqtt.config.models import BackendConfig, Network, PushConfig
+from fleet2mqtt.config.models import EVERYWHERE, BackendConfig, Network, PushConfig
 from fleet2mqtt.errors import BackendError, InvalidResponse, NotReady, OutboxError, OutboxFull
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.push.http_server import CLIENT_ERRORS, IDLE_TIMEOUT
@@ -134,7 +134,8 @@ class PushReceiver:
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         """Return the body. Raises HTTPException for one that is too large, too slow, or breaks off."""
-        await _continue(request)
+        if hdrs.EXPECT in request.headers:
+            await _continue(request)
         try:
             if not request.content.is_eof():
                 async with asyncio.timeout(self._idle_timeout):
@@ -163,30 +164,32 @@ class PushReceiver:
     async def _accept(self, backend: str, push: Push, body: bytes) -> tuple[int, bytes]:
         """Accept one push; return the status and body of its response."""
         with span("push", backend=backend, kind=push.kind, bytes=len(body)) as note:
-            status, response = await self._store(backend, push, body)
+            try:
+                await self._process(backend, push, body)
+            except InvalidResponse as error:
+                status, response = await self._add_dead_letter(backend, push, body, error)
+            except (NotReady, OutboxError) as error:
+                status, response = self._refuse(backend, push, error)
+            else:
+                status, response = 200, push.success
+                self.counted["accepted"] += 1
+                if self._reported and self._reported.pop((backend, push.kind), None) is not None:
+                    _LOG.info("%s: pushes (%s) are accepted again", backend, push.kind)
             note("status", status)
         return status, response
 
-    async def _store(self, backend: str, push: Push, body: bytes) -> tuple[int, bytes]:
-        try:
-            await self._process(backend, push, body)
-        except InvalidResponse as error:
-            return await self._add_dead_letter(backend, push, body, error)
-        except NotReady as error:
+    def _refuse(self, backend: str, push: Push, error: NotReady | OutboxError) -> tuple[int, bytes]:
+        """Count and report a push that cannot be accepted now; return the status and body of its response."""
+        if isinstance(error, NotReady):
             self.counted["not_ready"] += 1
             return (503, push.failure(str(error)))
-        except OutboxFull as error:
+        if isinstance(error, OutboxFull):
             self.counted["full"] += 1
             self._report(backend, push, "full", f"pushes are refused: {error}")
             return (503, push.failure(str(error)))
-        except OutboxError as error:
-            self.counted["failed"] += 1
-            self._report(backend, push, "failed", f"pushes cannot be written to disk and are refused: {error}")
-            return (503, push.failure("not stored"))
-        self.counted["accepted"] += 1
-        if self._reported.pop((backend, push.kind), None) is not None:
-            _LOG.info("%s: pushes (%s) are accepted again", backend, push.kind)
-        return (200, push.success)
+        self.counted["failed"] += 1
+        self._report(backend, push, "failed", f"pushes cannot be written to disk and are refused: {error}")
+        return (503, push.failure("not stored"))
 
     def _accept_update(self, _: str, push: Push, body: bytes) -> Awaitable[object]:
         assert self._hub is not None  # noqa: S101 - as __init__ says
@@ -270,9 +273,10 @@ class PushReceiver:
         return (400, push.failure(str(error)))
 
 
-@lru_cache(maxsize=1024)
 def _is_allowed(sender: str | None, networks: tuple[Network, ...]) -> bool:
-    return _parse_address(sender or "") is not None and (not networks or _is_in(sender or "", networks))
+    if not networks or networks is EVERYWHERE:
+        return _parse_address(sender or "") is not None
+    return _is_in(sender or "", networks)
 
 
 def _is_in(sender: str, networks: tuple[Network, ...]) -> bool:
@@ -280,6 +284,7 @@ def _is_in(sender: str, networks: tuple[Network, ...]) -> bool:
     return address is not None and any(address in network for network in networks)
 
 
+@lru_cache(maxsize=1024)
 def _parse_address(text: str) -> Address | None:
     try:
         address = ip_address(text.partition("%")[0])
@@ -301,8 +306,8 @@ def _parse_hop(text: str) -> Address | None:
 
 async def _continue(request: web.BaseRequest) -> None:
     """Send 100 Continue to a client that waits for it. Raises HTTPExpectationFailed."""
-    expected = request.headers.get(hdrs.EXPECT)
-    if expected is None or request.version < HttpVersion11:
+    expected = request.headers[hdrs.EXPECT]
+    if request.version < HttpVersion11:
         return
     if expected.lower() != "100-continue":
         raise web.HTTPExpectationFailed(text=f"417: unknown expectation {expected}")
