@@ -18,6 +18,7 @@ from fleet2mqtt.alarms.manager import AlarmOptions, Operator
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.alarm_rules import AlarmRules, RecoveryPair
 from fleet2mqtt.devices.builtin_entities import ALARM_ACTIVE
+from fleet2mqtt.devices.conditions import NO_CONDITIONS, ConditionTable
 from fleet2mqtt.devices.model import Component, Device, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import CommandError, OutboxFull
@@ -107,6 +108,7 @@ async def opened(
     limits: OutboxLimits | None = None,
     rules: AlarmRules | None = None,
     restored: tuple[Device, ...] = (),
+    table: ConditionTable = NO_CONDITIONS,
 ) -> AsyncIterator[Alarms]:
     async with open_outbox(folder / "outbox.sqlite", limits) as outbox:
         registry = Registry(time.monotonic, lambda _: ())
@@ -115,7 +117,7 @@ async def opened(
             MqttClient(Settings(host="", port=1, client_id="", will_topic=""), []), registry, None, TOPICS, 1
         )
         windows = MaintenanceWindows(outbox)
-        sources = AlarmSources(rules_of=lambda _: rules or AlarmRules())
+        sources = AlarmSources(tables=lambda _: table, rules_of=lambda _: rules or AlarmRules())
         options = AlarmOptions(suppression_delay=0)
         alarms = AlarmHandling(outbox, registry, publisher, TOPICS, windows, lambda: None, options, sources)
         hub = Hub(outbox, registry, publisher, TOPICS, alarms, lambda: None)

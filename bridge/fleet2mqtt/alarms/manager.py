@@ -137,7 +137,7 @@ class AlarmManager:
         self._stored: set[AlarmId] = set()
         """Alarms of which the outbox stores a text."""
         self._outdated: set[AlarmId] = set()
-        """Alarms whose texts are to be deleted."""
+        """Alarms whose texts are not as they should be, or are to be deleted."""
         self._wake = asyncio.Event()
         self.changed = asyncio.Event()
         """Set when the summary may have changed."""
@@ -265,9 +265,23 @@ class AlarmManager:
                 if not self._arriving[id_]:
                     del self._arriving[id_]
                     self._arrived.set()
+                    if id_ in self._outdated or id_ in self._uncovered:
+                        self._wake.set()
 
     def on_stored(self, managed: Mapping[str, str | None]) -> None:
-        """Note the texts of alarms that were stored or deleted."""
+        """Note the texts of alarms that were stored or deleted with events, which are recorded.
+
+        A text is made before its event is stored. Where others of the same alarm came together with it, it may be about
+        an earlier occurrence: then it is stored once more.
+        """
+        self._note_stored(managed)
+        for key, text in managed.items():
+            record = self.records.get(_alarm_of(key))
+            if text != (None if record is None else record.text()):
+                self._outdated.add(_alarm_of(key))
+                self._wake.set()
+
+    def _note_stored(self, managed: Mapping[str, str | None]) -> None:
         for key, text in managed.items():
             if text is None:
                 self._stored.discard(_alarm_of(key))
@@ -548,7 +562,7 @@ class AlarmManager:
             self._review_sub_devices(device)
         self._end_flapping(moment)
         await self._announce_uncovered()
-        await self._delete_outdated()
+        await self._store_outdated()
         due = [(shelf - now).total_seconds() for id_ in self._shelved if (shelf := self.records[id_].shelved_until)]
         due += [(change - now).total_seconds() for change in self._windows.changes(now)]
         due += [until - moment for _, until in self._released.values()]
@@ -615,15 +629,21 @@ class AlarmManager:
                     ]
                 )
 
-    async def _delete_outdated(self) -> None:
-        """Delete the texts of alarms that are no longer known."""
+    async def _store_outdated(self) -> None:
+        """Store the texts that are not as they should be, and delete those of alarms that are no longer known."""
         outdated = {id_ for id_ in self._outdated if id_ not in self._arriving and id_ not in self._in_change}
         if not outdated:
             return
-        managed = dict[str, str | None].fromkeys(map(_key, outdated))
-        await self._outbox.change((), managed)
-        self.on_stored(managed)
         self._outdated -= outdated
+        known = {id_: self.records.get(id_) for id_ in outdated}
+        managed = {_key(id_): None if record is None else record.text() for id_, record in known.items()}
+        try:
+            await self._outbox.change((), managed)
+        except OutboxError:
+            self._outdated |= outdated
+            raise
+        for key, text in managed.items():
+            (self._stored.discard if text is None else self._stored.add)(_alarm_of(key))
 
     # Operators.
 
@@ -782,7 +802,7 @@ class AlarmManager:
             events = await self._outbox.change([each.draft for each in changes], managed)
         finally:
             self._in_change = {}
-        self.on_stored(managed)
+        self._note_stored(managed)
         for each in changes:
             if self.records.get(each.record.id) is each.record:
                 self._apply(each.record, each.changed, each.members)
