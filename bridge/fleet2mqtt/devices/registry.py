@@ -110,8 +110,9 @@ class Registry:
         """Backends of which every source has answered since the start."""
         self._failing_sources: set[tuple[str, str]] = set()
         self._oldest_accepted_request: dict[str, float] = {}
-        self._newest_made: dict[str, float] = {}
         """By device the request time below which data is too old (`Update.requested_at`)."""
+        self._newest_made: dict[str, float] = {}
+        """By device when its newest accepted data was made (`Update.made_at`)."""
         self._suspended: Counter[str] = Counter()
         self._missing_devices: Counter[str] = Counter()
         self._missing_entities: dict[str, Counter[str]] = {}
