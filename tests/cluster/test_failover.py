@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import ClientError
 
 from tests.bridge_under_test import CHANNEL, GATEWAY, MAC, SN, VOIP
 from tests.broker import free_port
@@ -40,7 +41,7 @@ async def pushing(cluster: Cluster, *nodes: ClusterNode) -> AsyncIterator[set[st
                 try:
                     async with asyncio.timeout(5):
                         status, _ = await node.push(alarm)
-                except (OSError, TimeoutError):
+                except (ClientError, OSError, TimeoutError):
                     continue
                 if status == 200:
                     acknowledged.add(f"hq_voip:{alarm['id']}")
@@ -181,7 +182,7 @@ async def test_primary_that_crashes_costs_nothing_acknowledged(tmp_path: Path) -
 async def has_status(node: ClusterNode, status: int) -> bool:
     try:
         return await node.healthz() == status
-    except OSError:
+    except (ClientError, OSError):
         return False
 
 
