@@ -23,7 +23,7 @@ from fleet2mqtt.web.stream import Streams
 from tests.homeassistant.browser import ARGUMENTS, chromium
 from tests.sample_alarms import alarm
 from tests.waiting import PATIENCE
-from tests.web.web_bench import Bench, Vendor, bench, device
+from tests.web.web_bench import CLUSTER, Bench, Vendor, bench, device
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -131,6 +131,7 @@ async def test_views_are_readable_and_accessible_at_each_width(tmp_path: Path, l
     }
     async with bench(tmp_path, vendor, Vendor("branch")) as parts, browser() as running:
         await with_alarms(parts, vendor)
+        parts.status.cluster = lambda: CLUSTER
         for width in WIDTHS:
             async with opened(running, language, width) as page:
                 for name, (path, row) in views.items():

@@ -19,7 +19,7 @@ from fleet2mqtt.outbox import OutboxLimits, open_outbox
 from fleet2mqtt.sdk.api import Calls
 from tests.sample_alarms import alarm
 from tests.waiting import wait_until
-from tests.web.web_bench import CANARY, Vendor, bench, device
+from tests.web.web_bench import CANARY, CLUSTER, Vendor, bench, device
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,6 +170,16 @@ async def test_status_shows_bridge_backends_and_alarms(tmp_path: Path) -> None:
     assert branch["last_success"] is None
     assert body["alarms"]["last_hour"]["critical"] == body["alarms"]["last_day"]["critical"] == 1
     assert body["alarms"]["active"]["critical"] == 0
+    assert body["cluster"] is None
+
+
+async def test_status_of_a_cluster_shows_its_nodes_and_storage(tmp_path: Path) -> None:
+    async with bench(tmp_path, Vendor("hq")) as parts:
+        parts.status.cluster = lambda: CLUSTER
+        body = await parts.json("/api/status")
+    assert [node["name"] for node in body["cluster"]["nodes"]] == ["a", "b", "c"]
+    assert body["cluster"]["nodes"][1] == {"name": "b", **CLUSTER["nodes"]["b"]}
+    assert body["cluster"]["storage"] == CLUSTER["storage"]
 
 
 async def test_status_shows_device_states_and_no_secret(tmp_path: Path) -> None:

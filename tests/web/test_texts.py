@@ -32,7 +32,7 @@ def test_every_text_that_the_page_names_exists_and_is_used() -> None:
     known = load_texts("en").keys()
     assert set(re.findall(r"\{\{(\w+)\}\}", html)) | set(re.findall(r'\bt\("(\w+)"', script)) <= known
     words = set(re.findall(r"\w+", html + script))
-    by_prefix = ("error_", "source_", "type_")
+    by_prefix = ("durability_", "error_", "node_", "source_", "type_")
     assert {key for key in known if key not in words and not key.startswith(by_prefix)} == set()
 
 

@@ -60,6 +60,16 @@ ROWS = (
 )
 STATE = {"uptime": 5, "signal": -70, "enable": "ON", "wifi_key": CANARY, "note": None}
 
+CLUSTER: dict[str, Any] = {
+    "nodes": {
+        "b": {"state": "alive", "owner": True, "draining": False, "version": "9.8.7"},
+        "a": {"state": "dead", "owner": False, "draining": False, "version": "9.8.7"},
+        "c": {"state": "alive", "owner": False, "draining": True, "version": "9.8.6"},
+    },
+    "storage": {"engine": "postgresql", "durability": "local", "commit_seconds": 0.0042, "inbox": 3},
+}
+"""What a cluster adds to the health."""
+
 
 def device(number: int, **changes: Any) -> Device:
     id_ = f"hq_{number:04}"

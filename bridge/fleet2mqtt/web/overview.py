@@ -48,6 +48,7 @@ class Overview:
                 "connected": self.mqtt.connected,
                 **{key: health[key] for key in _BRIDGE},
             },
+            "cluster": _cluster(health),
             "backends": [_backend(name, poller) for name, poller in self.pollers.items()],
             "alarms": await self._alarms(),
             "devices": await self._devices(
@@ -107,6 +108,16 @@ def _values(device: Device, language: str) -> Iterable[tuple[str, Any, str | Non
         if isinstance(device.state.get(entity.key), str | int | float)
     )
     return (value for value, _ in zip(found, range(MAX_VALUES), strict=False))
+
+
+def _cluster(health: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the nodes and the storage of a cluster; None for a bridge of one process."""
+    if "nodes" not in health:
+        return None
+    return {
+        "nodes": [{"name": name, **node} for name, node in sorted(health["nodes"].items())],
+        "storage": health["storage"],
+    }
 
 
 def _backend(name: str, poller: Poller) -> dict[str, Any]:

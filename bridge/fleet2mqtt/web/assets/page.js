@@ -150,6 +150,21 @@ function showSummary(alarms) {
   patch($("summary"), rows);
 }
 
+function showCluster(cluster) {
+  $("cluster").hidden = !cluster;
+  if (!cluster) return;
+  const {durability, commit_seconds, inbox} = cluster.storage;
+  $("durability").textContent = named("durability_", durability);
+  $("durability").className = "pill " + (durability === "replicated" ? "good" : "bad");
+  $("storage").textContent = t("storage", {ms: count(Math.round(commit_seconds * 1000)), inbox: count(inbox)});
+  patch($("nodes"), cluster.nodes.map(node => {
+    const state = [pill(node.state === "alive", named("node_", node.state))];
+    if (node.owner) state.push(" ", make("span", t("owner"), "pill good"));
+    if (node.draining) state.push(" ", pill(false, t("draining")));
+    return make("tr", [cell(node.name), cell(state, "", "state"), cell(node.version, t("software"))]);
+  }));
+}
+
 function showBackends(backends, now) {
   patch($("backends"), backends.map(each => {
     const about = [
@@ -192,6 +207,7 @@ function pageLinks(element, page, pages) {
 function showStatus(view) {
   showBridge(view.bridge);
   showSummary(view.alarms);
+  showCluster(view.cluster);
   showBackends(view.backends, view.now);
   showRows($("rows"), view.devices.rows, deviceRow);
   pageLinks($("device-pages"), view.devices.page, view.devices.pages);
