@@ -346,8 +346,7 @@ class Application:
         The former owner may have published newer values than those in the database, so at first only what was read is.
         """
         await asyncio.sleep(RESTORED_PATIENCE)
-        for id_ in self.unit.registry.trust_restored():
-            self.publisher.request_state_publish(id_)
+        self.unit.publish_restored()
 
     async def _process_push(self, push: StoredPush) -> bool:
         return await self.unit.push_receiver.accept_stored(push.backend, push.kind, push.body)

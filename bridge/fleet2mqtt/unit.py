@@ -390,6 +390,11 @@ class Unit:
         """Remember the replies that another node published, for repeated transactions."""
         self.replies.restore(known)
 
+    def publish_restored(self) -> None:
+        """Publish the states of which only some values were read, with what was restored of the others."""
+        for id_ in self.registry.trust_restored():
+            self.publisher.request_state_publish(id_)
+
     def is_tried(self) -> bool:
         """Return True if the primary sources of each backend were polled once."""
         return all(poller.primary_tried for poller in self.active.pollers.values())

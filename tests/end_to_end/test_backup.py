@@ -19,24 +19,30 @@ async def raise_alarm(site: Site, bridge: RunningBridge) -> int:
 
 
 async def test_restored_data_directory_goes_on_where_the_backup_ended(tmp_path: Path) -> None:
-    documented = re.search(
-        r"^tar -C /var/lib -czf fleet2mqtt-data\.tar\.gz fleet2mqtt$", PAGE.read_text(), re.MULTILINE
+    archive, unpack = (
+        re.search(
+            rf"^tar -C /var/lib/fleet2mqtt -{mode}zf fleet2mqtt-data\.tar\.gz( \.)?$", PAGE.read_text(), re.MULTILINE
+        )
+        for mode in "cx"
     )
-    assert documented is not None
+    assert archive is not None
+    assert unpack is not None
+
+    def here(documented: re.Match[str]) -> list[str]:
+        folders = documented[0].replace("/var/lib/fleet2mqtt", str(tmp_path / "data"))
+        return folders.replace("fleet2mqtt-data", f"{tmp_path}/backup").split()
+
     async with open_site(tmp_path) as site:
         async with site.bridge(branch=None) as bridge:
             await bridge.settle()
             kept = await raise_alarm(site, bridge)
             identity = (await bridge.ask("alarms"))["data"]["alarms"][-1]["id"]
             info = bridge.seen.latest("fleet2mqtt/bridge/info")
-        (tmp_path / "data").rename(tmp_path / "fleet2mqtt")
-        command = (
-            documented[0].replace("/var/lib", str(tmp_path)).replace("fleet2mqtt-data", f"{tmp_path}/backup").split()
-        )
-        assert (await ran(*command)).code == 0
-        (tmp_path / "fleet2mqtt").rename(tmp_path / "lost")
-        assert (await ran("tar", "-C", str(tmp_path), "-xzf", f"{tmp_path}/backup.tar.gz")).code == 0
-        async with site.bridge(branch=None, data_dir="fleet2mqtt") as bridge:
+        assert (await ran(*here(archive))).code == 0
+        (tmp_path / "data").rename(tmp_path / "lost")
+        (tmp_path / "data").mkdir()
+        assert (await ran(*here(unpack))).code == 0
+        async with site.bridge(branch=None) as bridge:
             await bridge.settle()
             again = bridge.seen.latest("fleet2mqtt/bridge/info")
             assert info is not None
