@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,13 +72,21 @@ async def test_take_over_refuses_commands_at_the_other_bridge(
             await wait_until(
                 lambda: any("uses the base topic fleet2mqtt" in line for line in bridge.warnings()), "the conflict"
             )
-            await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", {"enable": "ON", "transaction": "two"})
 
-            def results() -> list[dict[str, Any]]:
-                return [each for each in other.results(CHANNEL) if each["transaction"] == "two"]
+            async def command(transaction: str) -> list[dict[str, Any]]:
+                wanted = {"enable": "ON", "transaction": transaction}
+                await bridge.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set", wanted)
 
-            await wait_until(lambda: len(results()) == 2, lambda: f"two results: {results()}")
-            refused, carried_out = sorted(results(), key=lambda each: each["error"] is None)
+                def results() -> list[dict[str, Any]]:
+                    return [each for each in other.results(CHANNEL) if each["transaction"] == transaction]
+
+                await wait_until(lambda: len(results()) == 2, lambda: f"two results: {results()}")
+                return sorted(results(), key=lambda each: each["error"] is None)
+
+            attempts = count(1)
+            refused, carried_out = await command("two")
+            while "unknown_device" in {each["error"] and each["error"]["code"] for each in (refused, carried_out)}:
+                refused, carried_out = await command(f"two-{next(attempts)}")  # it has not read its devices yet
             assert (refused["status"], refused["error"]["code"]) == ("invalid", "other_bridge")
             assert carried_out["status"] in ("confirmed", "unconfirmed")
             await wait_until(
