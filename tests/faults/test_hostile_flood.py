@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import resource
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.bridge_under_test import CHANNEL, GATEWAY, MAC, SECRET, SN, Site
 from tests.broker import HOST
 from tests.faults.surroundings import Remote, as_process
-from tests.waiting import wait_for_answer, wait_until
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,20 +56,12 @@ async def dawdling(port: int, count: int, *said: bytes) -> AsyncIterator[list[as
             writer.transport.abort()
 
 
-async def is_accepted(site: Site, record: dict[str, Any]) -> bool:
-    """Push once. A slow machine may wait for as many bodies as may be in progress: 503, and vendors send it again."""
-    status = (await site.push(record))[0]
-    assert status in {200, 503}
-    return status == 200
-
-
 async def everything_goes_on(site: Site, remote: Remote, rounds: int) -> None:
     """Pushes, polls and commands, one after another."""
     bridge = remote.bridge
     before = len(bridge.events())
     for number in range(rounds):
-        record = site.ums.raise_alarm(MAC, push=False)
-        await wait_for_answer(partial(is_accepted, site, record), "a push to be accepted")
+        assert (await site.push(site.ums.raise_alarm(MAC, push=False)))[0] == 200
         site.gateways.set_base(SN, alias=f"name {number}")
         assert (await bridge.refresh(backend="branch"))["branch"]["devices"]["ok"]
         wanted = "ON" if number % 2 else "OFF"

@@ -123,12 +123,13 @@ class PushReceiver:
             raise web.HTTPNotFound
         if request.method != "POST":
             raise web.HTTPMethodNotAllowed(request.method, ["POST"])
+        body = await self._read(request)  # how many of these wait is bounded by the number of connections
         if self._busy >= MAX_BUSY:
             self.counted["busy"] += 1
             return _response(503, push.failure("too many at once"))
         self._busy += 1
         try:
-            return _response(*await self._accept(name, push, await self._read(request)))
+            return _response(*await self._accept(name, push, body))
         finally:
             self._busy -= 1
 
