@@ -28,7 +28,7 @@ FILE = ROOT / "docs" / "contract" / "configuration.schema.json"
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 TAGGED = "string"
-"""What `!secret` and `!env_var` are to an editor."""
+"""JSON Schema type of a value tagged `!secret` or `!env_var`."""
 
 
 def section(options: Mapping[Any, Any], described: Mapping[tuple[str, ...], str], path: tuple[str, ...]) -> Schema:

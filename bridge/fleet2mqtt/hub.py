@@ -176,7 +176,7 @@ class Hub:
         """Publish what changed, and the events of devices."""
         self._on_changed(changes)
         if changes.removed:
-            await self._end_active(changes.removed)
+            await self._alarms.on_removed(changes.removed)
         if changes.discovery_changed or changes.removed:
             self.inventory_changed.set()
         read = [device.id for update in updates for device in update.devices]
@@ -207,7 +207,7 @@ class Hub:
         changes = self._registry.apply_selection(backend)
         self._on_changed(changes)
         self._mark_changed(self._registry.of_backend(backend))
-        await self._end_active(changes.removed)
+        await self._alarms.on_removed(changes.removed)
         if changes.removed or changes.discovery_changed:
             self.inventory_changed.set()
         self._alarms.on_options(backend)
@@ -229,7 +229,7 @@ class Hub:
     async def _forget(self, ids: Iterable[str]) -> set[str]:
         gone = self._registry.forget(ids)
         self._mark_changed(gone)
-        await self._end_active(gone)
+        await self._alarms.on_removed(gone)
         self._publisher.on_changes(Changes(removed=gone))
         self.inventory_changed.set()
         return gone
@@ -305,9 +305,6 @@ class Hub:
             return False
         self._newest[device] = raised
         return self._registry.set_values(device, last_alarm(event.body))
-
-    async def _end_active(self, devices: Iterable[str]) -> None:
-        await self._alarms.on_removed(devices)
 
     def _name(self, device: str) -> str | None:
         known = self._registry.devices.get(device)

@@ -93,7 +93,7 @@ async def _open(
             open_database(dsn, app.outbox_limits(config), require_replication=replicated)
         )
         timeout = max(2.0, min(10.0, cluster.ttl))
-        # A heartbeat that waited for a standby would bury its node with it.
+        # A heartbeat that waits for a synchronous standby would let the lease of a node expire that works.
         heartbeats = Session(dsn, "heartbeats", parameters={"synchronous_commit": "local"}, timeout=timeout)
         stack.push_async_callback(heartbeats.close)
         session = Session(dsn, "cluster", parameters={"synchronous_commit": "on"})
@@ -174,7 +174,7 @@ class Node:
     client: NodeClient
     nodes: list[NodeRecord] = field(default_factory=list)
     receiver: PushReceiver | None = None
-    """What processes pushes now: the unit's receiver, or the one that stores them for the owner."""
+    """Receiver of pushes now: the unit's, or the one that stores them for the owner."""
     storing_receiver: PushReceiver | None = None
     push: ReplaceableServer = field(init=False)
     cut_off_since: float | None = None
@@ -274,7 +274,7 @@ class Node:
                 if self.reload.is_set():
                     self.reload.clear()
                     await self._reload(backends)
-                await self.membership.bury_expired()
+                await self.membership.mark_dead()
                 cut_off = not self.client.connected and any(each.health.get("broker") for each in self._others())
                 lease = None if cut_off else await self.membership.claim()
             except OutboxError as error:
@@ -444,7 +444,7 @@ class Node:
         """Publish this node's health, and look at the other nodes, until cancelled."""
         while True:
             try:
-                await self.membership.bury_expired()
+                await self.membership.mark_dead()
                 self.nodes = await self.membership.nodes()
             except OutboxError as error:
                 _LOG.debug("the nodes cannot be read: %s", error)

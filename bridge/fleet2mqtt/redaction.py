@@ -24,7 +24,7 @@ def redact(text: str) -> str:
 
 
 _SHORTEST = 4
-"""A configured secret shorter than this would blot out half the log."""
+"""A configured secret shorter than this would be found in words of every line of the log."""
 _SCHEME = re.compile(r"(?:basic|bearer|digest|token|apikey) +", re.IGNORECASE)
 """Scheme of an Authorization header; a vendor may repeat the part after it alone."""
 

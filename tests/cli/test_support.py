@@ -99,7 +99,7 @@ BY_THE_CLOCK = {
     *("sys_time", "usage_forecast", "time_diff", "login_time"),
     *("usage_day attributes", "usage_month attributes"),  # since when is counted
 }
-"""What depends on when the fixture is read: keys of values, and of attributes."""
+"""Keys of values and attributes that depend on the time at which the fixture is read."""
 
 
 def differences(found: list[dict[str, Any]], recorded: list[dict[str, Any]]) -> dict[str, Any]:

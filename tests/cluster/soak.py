@@ -53,7 +53,7 @@ SET = "/api/v1/devices/set"
 
 
 class Failure(StrEnum):
-    """What fails in a round."""
+    """Failures of a round."""
 
     OWNER_KILLED = "owner killed"
     STANDBY_NODE_KILLED = "standby node killed"
@@ -70,7 +70,7 @@ class Failure(StrEnum):
 
 @dataclass(slots=True)
 class Tally:
-    """What became of pushes, commands and states. What was published grows in the thread of whoever counts."""
+    """Counts of pushes, commands and states. Those of published messages grow in the thread of the subscriber."""
 
     rounds: int = 0
     failures: Counter[Failure] = field(default_factory=Counter)
@@ -136,7 +136,7 @@ class Tally:
 
     @property
     def violations(self) -> dict[str, object]:
-        """What must be empty."""
+        """Violations of the guarantees; a run without any has none."""
         found = {
             "lost": self.lost,
             "gaps": self.gaps,

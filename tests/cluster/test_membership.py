@@ -104,10 +104,10 @@ async def test_node_whose_lease_expired_loses_the_unit(servers: Servers) -> None
         nodes.clocks["b"].seconds += 61
         await b.renew()
         nodes.clocks["b"].seconds += 1
-        await b.bury_expired()
+        await b.mark_dead()
         assert await b.claim() is None, "its own lease is renewed since less than a lease"
         nodes.clocks["b"].seconds += 60
-        await b.bury_expired()
+        await b.mark_dead()
         assert await b.claim()
         with pytest.raises(LeaseLost):
             await a.renew()

@@ -68,7 +68,7 @@ CLUSTER: dict[str, Any] = {
     },
     "storage": {"engine": "postgresql", "durability": "local", "commit_seconds": 0.0042, "inbox": 3},
 }
-"""What a cluster adds to the health."""
+"""Members `nodes` and `storage` of a cluster's `bridge/health`."""
 
 
 def device(number: int, **changes: Any) -> Device:

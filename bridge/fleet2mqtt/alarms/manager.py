@@ -142,7 +142,7 @@ class AlarmManager:
         self.changed = asyncio.Event()
         """Set when the summary may have changed."""
         self._counts: dict[str, dict[str, int]] | None = None
-        """What `counts` returned last, until something changes."""
+        """Result of `counts`, until something changes."""
         self._subscribers: list[Callable[[Iterable[str]], None]] = []
         windows.subscribe(self._on_windows)
 

@@ -132,7 +132,7 @@ class _Server:
 
 @dataclass(slots=True, kw_only=True)
 class DemoCluster:
-    """What runs besides the broker and the simulators."""
+    """Database servers and nodes of the demo, with the files and pages of the nodes."""
 
     servers: list[_Server]
     dsn: str

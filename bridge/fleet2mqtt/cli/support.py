@@ -32,7 +32,7 @@ from fleet2mqtt.redaction import Redaction, redact, redact_json
 from fleet2mqtt.unit import INVENTORY
 
 PAGES = {"healthz": "healthz.json", "readyz": "readyz.json", "api/status": "status.json", "metrics": "metrics.txt"}
-"""What a running bridge serves, and the file that it becomes."""
+"""Files of the bundle, by the path that a running bridge serves."""
 PAGE_TIMEOUT = 10.0
 
 Bundle = dict[str, str]

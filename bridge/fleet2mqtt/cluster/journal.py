@@ -70,7 +70,7 @@ class CommandJournal:
         self._arrived = asyncio.Event()
         self._pending = _Pending()
         self._deciding = _Pending()
-        """What is being stored now."""
+        """Batch that is being stored now."""
         self._changed = asyncio.Event()
         self._known: OrderedDict[_Mark, None] = OrderedDict()
         self.commit_seconds: float | None = None

@@ -196,7 +196,7 @@ class Membership:
         self.changed.set()
         raise LeaseLost(reason)
 
-    async def bury_expired(self) -> None:
+    async def mark_dead(self) -> None:
         """Take nodes whose lease has expired for dead, and the unit from them. Raises OutboxError.
 
         After an outage of the database all leases have expired: who has not renewed its own for a whole lease does not

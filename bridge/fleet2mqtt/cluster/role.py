@@ -14,7 +14,7 @@ from fleet2mqtt.push.http_server import ReplaceableServer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerRole:
-    """What the application of the owner uses of its node."""
+    """Parts of a node that the application of the owner uses."""
 
     confirm_lease: Callable[[], Awaitable[None]]
     """Returns once the lease is renewed in the database. Raises LeaseLost."""

@@ -14,7 +14,7 @@ from fleet2mqtt.contract.payloads import Reply
 
 
 class Progress(StrEnum):
-    """How far a command or request has come: the vendor may have been called, its reply is stored, or published."""
+    """Progress of a command or request: the vendor may have been called, its reply is stored, or published."""
 
     WRITING = "writing"
     DECIDED = "decided"
@@ -23,7 +23,7 @@ class Progress(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredReply:
-    """What another node stored about a command or request, and its reply once that is decided."""
+    """Journal entry of another node for a command or request, and its reply once that is decided."""
 
     progress: Progress
     replies: tuple[Reply, ...] = ()

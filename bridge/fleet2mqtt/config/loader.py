@@ -130,7 +130,7 @@ def _path(error: vol.Invalid) -> OptionPath:
 def _problem(document: Document, error: vol.Invalid) -> Problem:
     path, message = _path(error), validators.message_of(error)
     value = document.at(path)
-    # Some validators of voluptuous repeat the value. A short one is also a part of the message's own words.
+    # Some validators of voluptuous repeat the value; a secret of one letter is found in other words, too.
     if isinstance(value, str) and (value in document.secrets or SECRET_KEYS & set(path[-1:])):
         message = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "***", message)
     return document.problem(path, message)

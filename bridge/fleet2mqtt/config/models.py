@@ -237,7 +237,7 @@ class BackendConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracingConfig:
-    """Where traces are sent: the URL of an OTLP endpoint over HTTP."""
+    """Export of traces: the URL of an OTLP endpoint over HTTP."""
 
     endpoint: str
 

@@ -23,7 +23,7 @@ _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 
 
 class DisconnectCause(StrEnum):
-    """Why a connection could not be made, or ended."""
+    """Causes for which a connection could not be made, or ended."""
 
     TLS_FILES = "tls_files"  # our own certificate files cannot be used
     UNREACHABLE = "unreachable"  # no TCP or TLS connection

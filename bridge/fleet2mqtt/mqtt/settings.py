@@ -64,7 +64,7 @@ class Message:
     packet_id: int | None = field(default=None, compare=False)
     duplicate: bool = False
     entry: Any = field(default=None, compare=False)
-    """What whoever processes commands has stored about it."""
+    """Journal entry of a command or request that is stored before it is processed."""
     acknowledge: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
 
 

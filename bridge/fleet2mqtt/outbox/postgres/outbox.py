@@ -166,7 +166,7 @@ class Database:
 
     @property
     def durability(self) -> Literal["replicated", "local", "unknown"]:
-        """Where an event is once it is stored: on the standby, too, or on the primary only."""
+        """Durability of a stored event: `replicated` to a standby, or `local` to the primary."""
         if not self.writer.connected or self.figures.replicated is None:
             return "unknown"
         return "replicated" if self.figures.replicated else "local"

@@ -91,9 +91,8 @@ class Coordinator:
         """True while only the types and groups are listed that the rules select."""
         self._max_definitions_age = context.interval("schema") * 0.9
         self._listing = asyncio.Lock()
-        self._listed = False
-        self._listed_at = self._live_until = -math.inf
-        """When the newest list was requested, and when reports last stopped arriving by themselves."""
+        self._listed_at, self._live_until = -math.inf, 0.0
+        """Times (`time.monotonic()`) of the request for the newest list, and of the last end of live reports."""
         self._live = False
         """While True, everything that devices report arrives by the application-side MQTT."""
         self._empty_lists = 0
@@ -145,7 +144,7 @@ class Coordinator:
             self._deleted.clear()
             inventory = Inventory(scope="devices", ids=ids, confirmed_empty=not ids)
             yield self.update(requested_at, inventories=[inventory], removed=removed)
-        self._listed, self._listed_at = True, requested_at
+        self._listed_at = requested_at
 
     def _list_filters(self) -> Sequence[tuple[str | None, str | None]]:
         """Return the types and groups to list: those of the options, else those to which `include` is limited.
@@ -230,7 +229,7 @@ class Coordinator:
         return tuple(filter(self.is_selected, self.store.vendor_ids()))
 
     def _has_list(self) -> bool:
-        return self._listed and self._listed_at >= self._live_until
+        return self._listed_at >= self._live_until
 
     def unread(self) -> Iterator[str]:
         """Yield the vendor ids of the selected devices whose values have to be read for the first time."""
@@ -238,7 +237,7 @@ class Coordinator:
 
     def _is_reconciled_later(self) -> bool:
         """Return True while first values are missing: the list was read once, and to read it again can wait."""
-        return self._listed and next(self.unread(), None) is not None
+        return self._has_list() and next(self.unread(), None) is not None
 
     def is_selected(self, vendor_id: str) -> bool:
         """Return False for a listed device that the options exclude."""

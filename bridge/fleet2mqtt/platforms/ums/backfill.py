@@ -146,7 +146,7 @@ class Backfill:
     _counts: dict[str, float] = field(default_factory=dict)
     """Alarm counts as last seen, by MAC."""
     _counted_at: float = -math.inf
-    """When they were read here (`time.monotonic()`)."""
+    """Time of the last reading here (`time.monotonic()`)."""
     _last_full_check: tuple[float, str] = field(default_factory=lambda: (time.monotonic(), ""))
     _sweep: Sweep = field(init=False)
 
