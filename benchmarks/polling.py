@@ -92,6 +92,8 @@ async def measure(folder: Path, devices: int, rounds: int) -> Figures:
         requested_at = perf_counter()
         async with subscribed(broker, "#", heard.take), _bridge(folder, broker, url, devices) as bridge:
             await _announced(bridge, lambda: heard.states >= devices and perf_counter() - heard.described > settled)
+            # The lines of each gateway are read once, call by call, and that would be measured with the readings.
+            await _announced(bridge, lambda: vendor.lines_asked >= devices)
             figures.announced = heard.described - requested_at
             figures.rss = bridge.rss()
             meter = _Meter(vendor)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from datetime import datetime
 
@@ -196,7 +197,9 @@ class Hub:
 
     def set_source_available(self, backend: str, source: str, *, available: bool) -> None:
         """Show whether a source works: at the devices that it reads, and on its availability topic."""
-        self._publisher.on_changes(self._registry.set_source_available(backend, source, available=available))
+        changes = self._registry.set_source_available(backend, source, available=available)
+        self._on_changed(changes)
+        self._publisher.on_changes(changes)
         self._publisher.set_retained(self._topics.source(backend, source), availability(available))
 
     async def apply_selection(self, backend: str) -> None:
@@ -237,6 +240,7 @@ class Hub:
     def detach_backend(self, backend: str) -> None:
         """Take the devices of a backend for restored ones: it is removed, or its successor has not answered yet."""
         self._registry.detach_backend(backend)
+        self._mark_changed(self._registry.of_backend(backend))
         self.unsettled.pop(backend, None)
 
     def accept_device(self, device: Device) -> None:
@@ -264,12 +268,13 @@ class Hub:
         """Return True if an alarm of a device is active."""
         return self._alarms.manager.has_active(device)
 
-    def alarm_counts(self, devices: Iterable[str]) -> dict[str, Value]:
+    def alarm_counts(self, devices: AbstractSet[str]) -> dict[str, Value]:
         """Return the state of the count entities for the alarms of devices and their sub-devices."""
         return count_values(self._alarms.manager.counts_of(devices))
 
     def _on_changed(self, changes: Changes) -> None:
-        self._mark_changed(changes.state_changed | changes.discovery_changed | changes.groups_changed | changes.removed)
+        self._mark_changed(changes.state_changed | changes.values_changed)
+        self._mark_changed(changes.discovery_changed | changes.groups_changed | changes.removed)
 
     def _mark_changed(self, devices: Iterable[str]) -> None:
         self.changed_devices.update(devices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,14 +74,57 @@ async def test_alarms_of_sub_devices_count_among_few_devices_and_among_many(flee
     elsewhere = replace(power(3), device="hq_voip_9")
     await fleet.accept(member(1, "ON"), line, device("hq_voip_9", alarms=True), alarms=(*alarms, elsewhere))
     devices = ["hq_voip_1", "hq_voip_2", "hq_voip_3", "hq_voip_4"]
-    counted = [fleet.hub.alarm_counts(devices[:count])["active_alarms"] for count in (1, 2, 4)]
+    counted = [fleet.hub.alarm_counts({*devices[:count]})["active_alarms"] for count in (1, 2, 4)]
     assert counted == [2, 2, 2]
-    assert fleet.hub.alarm_counts(devices[1:])["active_alarms"] == 0
+    assert fleet.hub.alarm_counts({*devices[1:]})["active_alarms"] == 0
 
 
 async def test_device_without_entity_for_its_connection_counts_by_availability(fleet: Fleet) -> None:
     await fleet.accept(member(1, None, entities=(), state={}), member(2, None, entities=(), state={}, available=False))
     assert fleet.counts == (1, 1, 0)
+
+
+async def test_devices_count_as_offline_while_their_source_fails(fleet: Fleet) -> None:
+    await fleet.accept(*(member(number, None, entities=(), state={}, source="list") for number in (1, 2)))
+    fleet.hub.set_source_available("hq", "list", available=False)
+    await fleet.groups.update()
+    assert fleet.counts == (0, 2, 0)
+    fleet.hub.set_source_available("hq", "list", available=True)
+    await fleet.groups.update()
+    assert fleet.counts == (2, 0, 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_counts_after_random_changes_are_those_of_the_devices(fleet: Fleet, seed: int) -> None:
+    rng, raised = random.Random(seed), set[int]()  # noqa: S311 - not a secret
+    for step in range(60):
+        number = rng.randrange(6)
+        if rng.random() < 0.2:
+            await fleet.hub.forget([f"hq_voip_{number}"])
+            raised.discard(number)
+        else:
+            groups = {key: key for key in "789" if rng.random() < 0.5}
+            alarms = []
+            if rng.random() < 0.5:
+                raised ^= {number}
+                event = power(step, cleared=number not in raised)
+                alarms.append(replace(event, device=f"hq_voip_{number}"))
+            online = rng.choice(("ON", "OFF", None))
+            await fleet.accept(member(number, online, groups=groups), alarms=tuple(alarms), requested_at=step + 1)
+        fleet.hub.set_source_available("hq", "list", available=rng.random() < 0.7)
+        await fleet.groups.update()
+        members = [each for id_, each in fleet.registry.devices.items() if id_.startswith("hq_voip_")]
+        for group in "789":
+            inside = [each.id for each in members if group in (each.groups or {})]
+            online_now = [fleet.registry.is_online(id_) for id_ in inside]
+            expected = {
+                "devices_online": online_now.count(True),
+                "devices_offline": online_now.count(False),
+                "devices_with_alarms": sum(map(fleet.hub.has_active_alarm, inside)),
+            }
+            shown = fleet.registry.devices.get(f"hq_group_{group}")
+            assert (shown is not None) == bool(inside)
+            assert shown is None or expected.items() <= shown.state.items()
 
 
 async def test_group_that_is_renamed_keeps_its_id(fleet: Fleet) -> None:

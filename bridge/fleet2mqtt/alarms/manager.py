@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -906,13 +907,12 @@ class AlarmManager:
             listed.setdefault(record.event.body["backend"], []).append(record)
         return {backend: self._count(records) for backend, records in listed.items()}
 
-    def counts_of(self, devices: Iterable[str]) -> dict[str, dict[str, int]]:
+    def counts_of(self, devices: AbstractSet[str]) -> dict[str, dict[str, int]]:
         """Return the same numbers for devices and those that are connected through them."""
-        wanted = set(devices)
-        if len(self._by_device) < len(wanted):  # few alarms: look at their devices, not at all that are wanted
-            found = {device for device in self._by_device if not wanted.isdisjoint(self._connected_through(device))}
+        if len(self._by_device) < len(devices):  # few alarms: look at the devices that have them
+            found = {device for device in self._by_device if self._connected_through(device) & devices}
         else:
-            found = {sub for device in wanted for sub in (device, *self._registry.sub_devices(device))}
+            found = {sub for device in devices for sub in (device, *self._registry.sub_devices(device))}
         return self._count(self.records[id_] for device in found for id_ in self._by_device.get(device, ()))
 
     def _connected_through(self, id_: str) -> set[str]:

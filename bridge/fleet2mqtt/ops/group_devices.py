@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from fleet2mqtt.devices.builtin_entities import GROUP_ENTITIES
@@ -21,6 +22,46 @@ Group = tuple[str, str]
 """A backend, and the vendor's id of one of its groups."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A device in groups, as it is counted in them."""
+
+    groups: Mapping[Group, str]
+    """The groups that the device is in, and their names."""
+    online: bool | None
+    """None if it is not known."""
+    has_alarm: bool
+
+
+@dataclass(slots=True)
+class _Members:
+    """The devices in a group, and how many of them are online, offline, and have active alarms."""
+
+    ids: set[str] = field(default_factory=set)
+    online: int = 0
+    offline: int = 0
+    with_alarms: int = 0
+
+    def add(self, id_: str, member: _Member) -> None:
+        """Add a device, and count it."""
+        self.ids.add(id_)
+        self._count(member, 1)
+
+    def remove(self, id_: str, member: _Member) -> None:
+        """Remove a device that was added with the same state."""
+        self.ids.remove(id_)
+        self._count(member, -1)
+
+    def _count(self, member: _Member, difference: int) -> None:
+        if member.online is not None:
+            if member.online:
+                self.online += difference
+            else:
+                self.offline += difference
+        if member.has_alarm:
+            self.with_alarms += difference
+
+
 class GroupDevices:
     """Keeps the group devices of all backends: each stands while a selected device is in its group."""
 
@@ -32,9 +73,9 @@ class GroupDevices:
         self._registry = registry
         self._ids = ids
         self._running_selection = running_selection
-        self._members: defaultdict[Group, set[str]] = defaultdict(set)
-        self._groups_of: dict[str, Mapping[Group, str]] = {}
-        """By device its groups and their names."""
+        self._groups: defaultdict[Group, _Members] = defaultdict(_Members)
+        self._members: dict[str, _Member] = {}
+        """By id the devices that are in a group."""
 
     async def run(self) -> None:
         """Apply changes of devices to the group devices, until cancelled."""
@@ -59,17 +100,23 @@ class GroupDevices:
         if device is not None and device.kind == GROUP_KIND:
             return {(device.backend, device.vendor_id)}
         if device is not None and device.kind is not None:
-            return set(self._groups_of.get(device.via or "", ()))
-        before = self._groups_of.pop(id_, {})
-        groups: Mapping[Group, str] = {}
+            gateway = self._members.get(device.via or "")
+            return set() if gateway is None else set(gateway.groups)
+        before = self._members.pop(id_, None)
+        if before is not None:
+            for group in before.groups:
+                self._groups[group].remove(id_, before)
+        groups = set[Group]() if before is None else set(before.groups)
         if device is not None and device.kind is None and device.groups:
-            groups = _groups_in(device.backend, tuple(device.groups.items()))
-            self._groups_of[id_] = groups
-        for group in before.keys() - groups.keys():
-            self._members[group].discard(id_)
-        for group in groups:
-            self._members[group].add(id_)
-        return before.keys() | groups.keys()
+            member = self._members[id_] = _Member(
+                _groups_in(device.backend, tuple(device.groups.items())),
+                self._registry.is_online(id_),
+                self._hub.has_active_alarm(id_),
+            )
+            for group in member.groups:
+                self._groups[group].add(id_, member)
+            groups |= member.groups.keys()
+        return groups
 
     def _show(self, group: Group) -> str | None:
         """Show a group device as of now; return its id if it has to be removed."""
@@ -78,12 +125,12 @@ class GroupDevices:
         if selection is None:  # its devices stay as they were
             return None
         device_id = self._ids(backend, GROUP_KIND, vendor_id)
-        members = self._members[group]
-        if not members:
-            del self._members[group]
-        if not members or not selection.group_devices:
+        members = self._groups[group]
+        if not members.ids:
+            del self._groups[group]
+        if not members.ids or not selection.group_devices:
             return device_id if device_id in self._registry.devices else None
-        name = self._groups_of[min(members)][group]
+        name = self._members[min(members.ids)].groups[group]
         self._hub.accept_device(
             Device(
                 id=device_id,
@@ -100,13 +147,12 @@ class GroupDevices:
         )
         return None
 
-    def _counts(self, members: set[str]) -> dict[str, Value]:
-        online = [self._registry.is_online(id_) for id_ in members]
+    def _counts(self, members: _Members) -> dict[str, Value]:
         return {
-            "devices_online": sum(each is True for each in online),
-            "devices_offline": sum(each is False for each in online),
-            "devices_with_alarms": sum(map(self._hub.has_active_alarm, members)),
-            **self._hub.alarm_counts(members),
+            "devices_online": members.online,
+            "devices_offline": members.offline,
+            "devices_with_alarms": members.with_alarms,
+            **self._hub.alarm_counts(members.ids),
         }
 
 
