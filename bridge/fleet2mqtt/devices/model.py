@@ -302,17 +302,23 @@ def read_attributes(entities: Iterable[EntityDescription[RecordT]], record: Reco
     return {key: values for key, values in found.items() if values}
 
 
-def existing(
+def read_existing(
     entities: Iterable[EntityDescription[RecordT, ClientT]], record: RecordT
-) -> tuple[EntityDescription[RecordT, ClientT], ...]:
-    """Return the entity descriptions whose fields the record has."""
-    return tuple(entity for entity in entities if _exists(entity, record))
-
-
-def _exists(entity: EntityDescription[RecordT, ClientT], record: RecordT) -> bool:
-    if entity.exists is not None:
-        return entity.exists(record)
-    return entity.value is None or entity.value(record) is not None
+) -> tuple[tuple[EntityDescription[RecordT, ClientT], ...], dict[str, Value]]:
+    """Return the entity descriptions whose fields a record has, and its state object, reading each value once."""
+    found: list[EntityDescription[RecordT, ClientT]] = []
+    state: dict[str, Value] = {}
+    for entity in entities:
+        if entity.exists is not None and not entity.exists(record):
+            continue
+        if entity.value is not None:
+            value = entity.value(record)
+            if value is None and entity.exists is None:
+                continue
+            if not entity.secret:
+                state[entity.key] = value
+        found.append(entity)
+    return tuple(found), state
 
 
 def on_off(value: bool | int | None) -> str | None:  # noqa: FBT001 - the boolean is the subject

@@ -17,8 +17,8 @@ from fleet2mqtt.devices.model import (
     EntityDescriptions,
     Inventory,
     RecordT,
-    existing,
     read_attributes,
+    read_existing,
     read_state,
 )
 from fleet2mqtt.sdk.limits import limit
@@ -66,12 +66,13 @@ class DeviceCache:
                 and all(getattr(before, name) == value for name, value in about.items())
             ):
                 return before
-        entities = existing(descriptions, record)
+        entities, state = read_existing(descriptions, record)
         if self.keep_entities and entry is not None:
             keys = {entity.key for table in (entry[0].entities, entities) for entity in table}
             entities = tuple(entity for entity in descriptions if entity.key in keys)
+            state = read_state(entities, record)
         entities = self.intern(entities)
-        state, attributes = limit(read_state(entities, record), read_attributes(entities, record))
+        state, attributes = limit(state, read_attributes(entities, record))
         device = Device(
             id=id_,
             backend=self.backend,

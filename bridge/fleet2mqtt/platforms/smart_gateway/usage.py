@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -147,8 +148,8 @@ class UsageStore:
             month=_rounded(meter.month),
             forecast=_rounded(_forecast(meter, now, moment)),
             remaining=_rounded(remaining),
-            since=self._iso(meter.since),
-            until=self._iso(now.month[1]),
+            since=_iso(meter.since, self.zone),
+            until=_iso(now.month[1], self.zone),
         )
 
     def _periods_of(self, moment: float) -> Periods:
@@ -156,9 +157,6 @@ class UsageStore:
         if known is None or not known.day[0] <= moment < known.day[1]:
             known = self._periods = periods(moment, self.zone, self.reset_day)
         return known
-
-    def _iso(self, moment: float) -> str:
-        return datetime.fromtimestamp(moment, self.zone).isoformat(timespec="seconds")
 
     def keep(self, serial_numbers: Iterable[str]) -> None:
         """Forget the gateways that are not among these."""
@@ -252,6 +250,12 @@ def _forecast(meter: Meter, now: Periods, moment: float) -> float | None:
     start, end = now.month
     counted = (moment - meter.since) // _HOUR * _HOUR  # so that it does not change with every poll
     return None if counted < _DAY else max(meter.month, meter.month / counted * (end - start))
+
+
+@lru_cache(maxsize=16_384)
+def _iso(moment: float, zone: ZoneInfo) -> str:
+    """Return a time as ISO 8601; a meter's begin stays the same for a month."""
+    return datetime.fromtimestamp(moment, zone).isoformat(timespec="seconds")
 
 
 def _rounded(amount: float | None) -> float | None:
