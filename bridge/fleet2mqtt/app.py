@@ -349,7 +349,7 @@ class Application:
         self.unit.publish_restored()
 
     async def _process_push(self, push: StoredPush) -> bool:
-        return await self.unit.push_receiver.accept_stored(push.backend, push.kind, push.body)
+        return await self.unit.push_receiver.accept_stored(push.backend, push.kind, push.body, push.number)
 
     async def _stop(self, connection: TaskSet, loops: TaskSet) -> None:
         """Accept nothing more, end what is in progress, and leave the broker in order."""

@@ -90,13 +90,14 @@ class Hub:
         self._newest: dict[str, datetime] = {}
         """Time of each device's last alarm: older history that is read afterwards does not replace it."""
 
-    async def accept(self, update: Update) -> tuple[AlarmEvent, ...]:
+    async def accept(self, update: Update, stored_push: int | None = None) -> tuple[AlarmEvent, ...]:
         """Accept an update; return the alarm events that are new. Raises OutboxError: then nothing was accepted.
 
-        If the caller is cancelled, by a reload for instance, the update is still accepted as a whole.
+        `stored_push` is the number of the push that it came by, if that waits in the push inbox: it ends there. If the
+        caller is cancelled, by a reload for instance, the update is still accepted as a whole.
         """
         if _is_of_alarms(update):
-            batch, done = self._join_batch(update)
+            batch, done = self._join_batch(update, stored_push)
             try:
                 result = await done
             except asyncio.CancelledError:
@@ -104,20 +105,20 @@ class Hub:
                 raise
         else:
             batch = _Batch()
-            self._add(batch, update)
+            self._add(batch, update, stored_push)
             [result] = await run_to_end(self._accept_all(batch))
         if isinstance(result, OutboxError):
             raise result
         return result
 
-    def _join_batch(self, update: Update) -> tuple[_Batch, asyncio.Future[_Result]]:
+    def _join_batch(self, update: Update, stored_push: int | None) -> tuple[_Batch, asyncio.Future[_Result]]:
         """Accept alarms together with all others of this turn of the event loop; return the future of the result."""
         loop = asyncio.get_running_loop()
         if self._batch is None:
             self._batch = _Batch()
             loop.call_soon(self._start_batch)
         batch = self._batch
-        self._add(batch, update)
+        self._add(batch, update, stored_push)
         done: asyncio.Future[_Result] = loop.create_future()
         batch.results.append(done)
         return batch, done
@@ -150,7 +151,7 @@ class Hub:
             await self._show(batch.updates, changes)
         return results
 
-    def _add(self, batch: _Batch, update: Update) -> None:
+    def _add(self, batch: _Batch, update: Update, stored_push: int | None) -> None:
         """Add an update to a batch, its alarms as rules and alarm management want them."""
         alarms = [alarm for alarm in update.alarms if not self._registry.is_excluded(alarm.device)]
         classified, managed = self._alarms.classify(update.backend, alarms, update.origin)
@@ -158,10 +159,12 @@ class Hub:
             batch.storing.enter_context(self._alarms.manager.storing(classified))
         checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
         batch.updates.append(update)
-        batch.additions.append(Addition(alarms=classified, checkpoints=checkpoints, managed=managed))
+        batch.additions.append(
+            Addition(alarms=classified, checkpoints=checkpoints, managed=managed, stored_push=stored_push)
+        )
 
     async def _store(self, additions: Sequence[Addition]) -> Sequence[Stored | OutboxError]:
-        if not any(addition.alarms or addition.checkpoints for addition in additions):
+        if not any(each.alarms or each.checkpoints or each.stored_push is not None for each in additions):
             return [Stored()] * len(additions)
         return await self._outbox.add_all(additions, self._name)
 

@@ -496,9 +496,11 @@ class _ToInbox:
 
     inbox: Inbox
 
-    async def add_dead_letter(self, backend: str, kind: str, error: str, body: bytes) -> int:
+    async def add_dead_letter(
+        self, backend: str, kind: str, error: str, body: bytes, stored_push: int | None = None
+    ) -> int:
         """Store a push that is no JSON. Raises OutboxError."""
-        del error
+        del error, stored_push
         await self.inbox.add(backend, kind, body)
         return 0
 

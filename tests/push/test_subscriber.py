@@ -40,11 +40,12 @@ class Vendor:
     receiver: PushReceiver | None = None
     backend: Backend[Any] | None = None
 
-    async def accept(self, update: Any) -> None:
+    async def accept(self, update: Any, stored_push: int | None) -> None:
+        assert stored_push is None
         self.accepted.append(update)
 
-    async def add_dead_letter(self, backend: str, kind: str, reason: str, body: bytes) -> int:
-        assert backend == "things"
+    async def add_dead_letter(self, backend: str, kind: str, reason: str, body: bytes, stored_push: int | None) -> int:
+        assert (backend, stored_push) == ("things", None)
         self.letters.append((kind, reason, body))
         return len(self.letters)
 

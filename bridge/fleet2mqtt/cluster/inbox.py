@@ -36,7 +36,10 @@ class StoredPush:
 
 
 Process = Callable[[StoredPush], Awaitable[bool]]
-"""Processes a push; returns False if it has to be tried again later."""
+"""Processes a push, and deletes it from the inbox together with what it stores, as the owner of its backend.
+
+Returns False if it has to be tried again later.
+"""
 
 
 class Inbox:
@@ -122,18 +125,16 @@ class Inbox:
         """Process a page; return True if there may be more that can be processed now."""
         pushes = await self.waiting()
         blocked: set[str] = set()
-        ended: list[int] = []
+        ended = 0
         for push in pushes:
             if push.backend in blocked:
                 continue
             if await process(push):
-                ended.append(push.number)
+                ended += 1
             else:
                 blocked.add(push.backend)
-        if ended:
-            await self._delete(ended)
-            self.processed += len(ended)
-        return len(pushes) == PAGE and bool(ended)
+        self.processed += ended
+        return len(pushes) == PAGE and ended > 0
 
     async def waiting(self) -> list[StoredPush]:
         """Return the first pushes that wait. Raises OutboxError."""
@@ -147,12 +148,6 @@ class Inbox:
             StoredPush(number=number, backend=backend, kind=kind, body=bytes(body))
             for number, backend, kind, body, _ in rows
         ]
-
-    async def _delete(self, numbers: Sequence[int]) -> None:
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute("DELETE FROM inbox WHERE n = ANY(%s)", (list(numbers),))
-
-        await self._session.run(work)
 
 
 # The batch's id makes an attempt after a lost answer the same pushes again.

@@ -69,11 +69,13 @@ class Addition:
     """Alarms that one caller adds, and what is written with them.
 
     `checkpoints` are by backend and device, `managed` are texts of alarm management by key, None to delete one.
+    `stored_push` is the number of the push in the push inbox that all of this came by, which ends there with it.
     """
 
     alarms: Sequence[Alarm]
     checkpoints: Mapping[tuple[str, str], str] = field(default_factory=dict)
     managed: Mapping[str, str | None] = field(default_factory=dict)
+    stored_push: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)  # made for each event: frozen takes three times as long

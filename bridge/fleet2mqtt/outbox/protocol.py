@@ -157,8 +157,13 @@ class Outbox(Protocol):
         """Store how far a device's history has been read; an empty text deletes that."""
         ...
 
-    async def add_dead_letter(self, backend: str, kind: str, error: str, body: bytes) -> int:
-        """Store a push that could not be parsed, its secrets already dropped; return the dead letter's id."""
+    async def add_dead_letter(
+        self, backend: str, kind: str, error: str, body: bytes, stored_push: int | None = None
+    ) -> int:
+        """Store a push that could not be parsed, its secrets already dropped; return the dead letter's id.
+
+        `stored_push` is its number in the push inbox of a cluster, where it ends with that.
+        """
         ...
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetter]:

@@ -45,8 +45,10 @@ Address = IPv4Address | IPv6Address
 class DeadLetterStore(Protocol):
     """Stores pushes that cannot be parsed."""
 
-    async def add_dead_letter(self, backend: str, kind: str, error: str, body: bytes) -> int:
-        """Store one, its secrets already dropped; return its id. Raises OutboxError."""
+    async def add_dead_letter(
+        self, backend: str, kind: str, error: str, body: bytes, stored_push: int | None = None
+    ) -> int:
+        """Store one, its secrets already dropped, and end it in the push inbox; return its id. Raises OutboxError."""
         ...
 
 
@@ -162,13 +164,16 @@ class PushReceiver:
         """Accept a push that came in another way than by HTTP; what cannot be parsed becomes a dead letter."""
         await self._accept(backend, push, body)
 
-    async def _accept(self, backend: str, push: Push, body: bytes) -> tuple[int, bytes]:
-        """Accept one push; return the status and body of its response."""
+    async def _accept(self, backend: str, push: Push, body: bytes, stored_push: int | None = None) -> tuple[int, bytes]:
+        """Accept one push, perhaps of the push inbox; return the status and body of its response."""
         with span("push", backend=backend, kind=push.kind, bytes=len(body)) as note:
             try:
-                await self._process(backend, push, body)
+                if stored_push is None:
+                    await self._process(backend, push, body)
+                else:
+                    await self._accept_update(backend, push, body, stored_push)
             except InvalidResponse as error:
-                status, response = await self._add_dead_letter(backend, push, body, error)
+                status, response = await self._add_dead_letter(backend, push, body, error, stored_push)
             except (NotReady, OutboxError) as error:
                 status, response = self._refuse(backend, push, error)
             else:
@@ -192,24 +197,27 @@ class PushReceiver:
         self._report(backend, push, "failed", f"pushes cannot be written to disk and are refused: {error}")
         return (503, push.failure("not stored"))
 
-    def _accept_update(self, _: str, push: Push, body: bytes) -> Awaitable[object]:
+    def _accept_update(self, _: str, push: Push, body: bytes, stored_push: int | None = None) -> Awaitable[object]:
         assert self._hub is not None  # noqa: S101 - as __init__ says
-        return self._hub.accept(push.accept(body))
+        return self._hub.accept(push.accept(body), stored_push)
 
-    async def accept_stored(self, backend: str, kind: str, body: bytes) -> bool:
+    async def accept_stored(self, backend: str, kind: str, body: bytes, number: int) -> bool:
         """Accept a push that another node has acknowledged; return False if it has to be tried again.
 
-        What no backend accepts any more becomes a dead letter.
+        In the push inbox it has this number, and ends once it is accepted. What no backend accepts any more becomes a
+        dead letter.
         """
         push = self._find(backend, kind)
         if push is None:
             stored = redaction.redact(body[:_STORED_BODY].decode("utf-8", "replace")).encode()
             try:
-                await self._outbox.add_dead_letter(backend, kind, "no backend accepts pushes of this kind", stored)
+                await self._outbox.add_dead_letter(
+                    backend, kind, "no backend accepts pushes of this kind", stored, number
+                )
             except OutboxError:
                 return False
             return True
-        status, _ = await self._accept(backend, push, body)
+        status, _ = await self._accept(backend, push, body, number)
         return status != UNAVAILABLE
 
     def _report(self, backend: str, push: Push, outcome: str, message: str) -> None:
@@ -260,12 +268,14 @@ class PushReceiver:
         config = self._configs.get(backend)
         return config.push if config else None
 
-    async def _add_dead_letter(self, backend: str, push: Push, body: bytes, error: BackendError) -> tuple[int, bytes]:
+    async def _add_dead_letter(
+        self, backend: str, push: Push, body: bytes, error: BackendError, stored_push: int | None
+    ) -> tuple[int, bytes]:
         """Store a push that cannot be parsed without its secrets, count it, and respond with what is wrong."""
         self.counted["malformed"] += 1
         stored = redaction.redact(body[:_STORED_BODY].decode("utf-8", "replace")).encode()
         try:
-            number = await self._outbox.add_dead_letter(backend, push.kind, str(error), stored)
+            number = await self._outbox.add_dead_letter(backend, push.kind, str(error), stored, stored_push)
         except OutboxError as failure:
             self._report(backend, push, "failed", f"a push could neither be parsed nor stored: {failure}")
             return (503, push.failure("not stored"))

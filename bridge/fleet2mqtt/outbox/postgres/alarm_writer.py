@@ -124,7 +124,12 @@ managed_saved AS (
     INSERT INTO managed (key, text) SELECT key, text FROM texts WHERE text IS NOT NULL
     ON CONFLICT (key) DO UPDATE SET text = excluded.text
 ),
-managed_deleted AS (DELETE FROM managed USING texts WHERE texts.text IS NULL AND managed.key = texts.key)
+managed_deleted AS (DELETE FROM managed USING texts WHERE texts.text IS NULL AND managed.key = texts.key),
+-- A push of the inbox ends with what it brought; one of a former owner stays for the next one.
+processed AS (
+    DELETE FROM inbox USING unnest(%(p_fence)s::bigint[], %(p_number)s::bigint[]) AS t (fence, number), counted
+    WHERE inbox.n = t.number AND t.fence IN (SELECT n FROM allowed)
+)
 SELECT 0 AS kind, (SELECT depth FROM counted) AS n, (SELECT seq FROM counted) AS seq,
     EXISTS (SELECT FROM counted) AS flag, (SELECT array_agg(n) FROM allowed)::text AS text, NULL::bytea AS body,
     (SELECT events FROM total) AS own, (SELECT size FROM counted) AS size,
@@ -159,12 +164,16 @@ class Fence:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Job:
-    """One caller's alarms, with the checkpoints and texts of alarm management that are stored with them."""
+    """One caller's alarms, with the checkpoints and texts of alarm management that are stored with them.
+
+    `stored_push` is the number of the push that they came by, if that waits in the push inbox: it ends there.
+    """
 
     fence: Fence | None
     drafts: Sequence[EventDraft] = ()
     checkpoints: Mapping[tuple[str, str], str] = field(default_factory=dict)
     managed: Mapping[str, str | None] = field(default_factory=dict)
+    stored_push: int | None = None
 
 
 def fence_parameters(fences: Sequence[Fence | None], *, require_replication: bool) -> dict[str, Any]:
@@ -308,6 +317,9 @@ class Batch:
             for call, each in enumerate(self.jobs)
             for key, text in each.managed.items()
         ]
+        pushes = [
+            (numbers[call], each.stored_push) for call, each in enumerate(self.jobs) if each.stored_push is not None
+        ]
         announced = self._limits.announce_backlog
         return {
             **fence_parameters(self._fences, require_replication=self._require_replication),
@@ -330,6 +342,7 @@ class Batch:
             "body": _array_of_json([draft.data for draft in drafts]),
             **_columns(("c_fence", "c_call", "c_backend", "c_device", "c_text"), checkpoints),
             **_columns(("m_fence", "m_call", "m_bare", "m_key", "m_text"), managed),
+            **_columns(("p_fence", "p_number"), pushes),
         }
 
 

@@ -441,6 +441,7 @@ class PostgresOutbox:
                 drafts=tuple([draft(alarm, now, name_of(alarm.device)) for alarm in addition.alarms]),
                 checkpoints={key: storable(text) for key, text in addition.checkpoints.items()},
                 managed=_storable(addition.managed),
+                stored_push=addition.stored_push,
             )
             for addition in additions
         ]
@@ -556,14 +557,16 @@ class PostgresOutbox:
         await self._database.write(lambda connection: self._writes.save_checkpoint(connection, backend, device, text))
         self._remember({(backend, device): text})
 
-    async def add_dead_letter(self, backend: str, kind: str, error: str, body: bytes) -> int:
+    async def add_dead_letter(
+        self, backend: str, kind: str, error: str, body: bytes, stored_push: int | None = None
+    ) -> int:
         """Store a push that could not be parsed, its secrets already dropped; return the dead letter's id."""
         letter = DeadLetter(
             id=0, backend=backend, kind=kind, error=storable(error), at=datetime.now(UTC), body=storable(clip(body))
         )
         limit = self._database.limits.dead_letters
         id_, displaced = await self._database.write(
-            lambda connection: self._writes.add_dead_letter(connection, letter, limit)
+            lambda connection: self._writes.add_dead_letter(connection, letter, limit, stored_push)
         )
         self._database.displaced += displaced
         await self._database.refresh()

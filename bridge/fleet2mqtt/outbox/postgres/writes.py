@@ -52,7 +52,8 @@ displaced AS (
         SELECT id FROM dead_letter ORDER BY at, id
         LIMIT greatest(0, (SELECT count(*) FROM dead_letter) + 1 - %(limit)s::bigint)
     ) RETURNING id
-)
+),
+processed AS (DELETE FROM inbox WHERE {_GRANTED} AND n = %(stored_push)s::bigint)
 SELECT {_GRANTED}, coalesce((SELECT id FROM added), (SELECT id FROM repeated)), (SELECT count(*) FROM displaced)
 """  # noqa: S608
 _DISCARD = f"""
@@ -93,7 +94,9 @@ class Writes:
         """End the active alarms of these devices and delete their last alarms."""
         await self._execute(connection, _FORGET, devices=list(devices))
 
-    async def add_dead_letter(self, connection: AsyncConnection, letter: DeadLetter, limit: int) -> tuple[int, int]:
+    async def add_dead_letter(
+        self, connection: AsyncConnection, letter: DeadLetter, limit: int, stored_push: int | None
+    ) -> tuple[int, int]:
         """Store a dead letter in place of the oldest, or count it once more; return its id and how many made room."""
         _, id_, displaced = await self._execute(
             connection,
@@ -105,6 +108,7 @@ class Writes:
             at=letter.at.timestamp(),
             body=letter.body,
             limit=limit,
+            stored_push=stored_push,
         )
         return int(id_), int(displaced)
 

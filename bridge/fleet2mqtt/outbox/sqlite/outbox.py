@@ -352,8 +352,11 @@ class SQLiteOutbox:
         await self._write(lambda db, _: store.save_checkpoint(db, backend, device, text))
         self._remember({(backend, device): text})
 
-    async def add_dead_letter(self, backend: str, kind: str, error: str, body: bytes) -> int:
+    async def add_dead_letter(
+        self, backend: str, kind: str, error: str, body: bytes, stored_push: int | None = None
+    ) -> int:
         """Store a push that could not be parsed, its secrets already dropped; return the dead letter's id."""
+        del stored_push  # the push inbox is a cluster's
         letter = DeadLetter(
             id=0, backend=backend, kind=kind, error=storable(error), at=datetime.now(UTC), body=clip(body)
         )
