@@ -203,7 +203,8 @@ def build(  # noqa: PLR0913 - what everything is made from
         log,
         restart,
         bridge_unit.notifier.replace,
-        bridge_unit.housekeeping.publish_info,
+        partial(_on_reloaded, bridge_unit, role),
+        role.check_reload if role else lambda _: None,
     )
     requests = RequestHandler(
         unit.replies,
@@ -230,6 +231,13 @@ def build(  # noqa: PLR0913 - what everything is made from
         role=role,
         journal=role.journal(unit.publisher.publish_reply) if role else None,
     )
+
+
+def _on_reloaded(bridge_unit: BridgeUnit, role: OwnerRole | None, config: Config) -> None:
+    """Publish what the configuration that runs now changes of the bridge itself."""
+    if role is not None:
+        role.use_config(config)
+    bridge_unit.housekeeping.publish_info()
 
 
 def _web_application(unit: Unit, bridge_unit: BridgeUnit, outbox: Outbox, latency: Histogram) -> HttpApplication:
@@ -295,7 +303,7 @@ class Application:
             loops.start(self._publish(loops), "base topic")
             self.unit.start_loops(loops)
             self.bridge_unit.start_loops(loops)
-            reloads.start(self.reloader.run(reload), "reload")
+            reloads.start(self.reloader.run(reload, lambda: self._is_settled), "reload")
             self.unit.start_polls()
             for report in on_started:
                 report()

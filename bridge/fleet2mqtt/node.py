@@ -150,6 +150,27 @@ async def _check_cluster(setting: Any, config: Config) -> None:
         raise ConfigError([message])
 
 
+def check_reload(running: Config, config: Config) -> None:
+    """Refuse to load what belongs to the cluster, and cannot be another one's. Raises ConfigError."""
+    if config.cluster is None or config.mqtt is None or running.mqtt is None:
+        message = "cluster: is no longer there; a node leaves its cluster by being stopped, and started without it"
+        raise ConfigError([f"{config.path}: {message}"])
+    fixed = (
+        ("base_topic", running.base_topic, config.base_topic),
+        ("mqtt.client_id", running.mqtt.client_id, config.mqtt.client_id),
+    )
+    problems = [
+        f"{config.path}: {option}: {after or 'none'}, and the cluster was started with {before or 'none'}; it belongs"
+        " to the cluster and its database, so set it back, or start another cluster with a database of its own"
+        for option, before, after in fixed
+        if after != before
+    ]
+    if problems:
+        raise ConfigError(problems)
+    if config.cluster != running.cluster:
+        _LOG.warning("%s: cluster is changed by a restart of the node only", config.path)
+
+
 def digest(config: Config) -> str:
     """Return a short hash of what has to be the same on all nodes of a cluster."""
     parts = (config.base_topic, config.discovery, config.language, config.alarms, config.commands)
@@ -184,6 +205,8 @@ class Node:
     said_offline: bool = False
     """True once the unit, which ended last on this node, has said that no node is left."""
     _digests_differ: bool = False
+    _connected: Config | None = None
+    """The configuration whose backends `storing_receiver` has."""
 
     def __post_init__(self) -> None:
         """Make the server for pushes, which outlives the receivers."""
@@ -245,6 +268,7 @@ class Node:
         letters = _ToInbox(self.inbox)
         self.storing_receiver = PushReceiver(None, letters, backends, configs, proxies, process=self._store_push)
         self.receiver = self.storing_receiver
+        self._connected = self.config
 
     async def _store_push(self, backend: str, push: Push, body: bytes) -> None:
         """Store a push for the owner of its backend, who parses it. Raises InvalidResponse, OutboxError."""
@@ -273,7 +297,10 @@ class Node:
                     await self.membership.join()
                 if self.reload.is_set():
                     self.reload.clear()
-                    await self._reload(backends)
+                    await self._reload()
+                if self._connected is not self.config:
+                    await backends.aclose()
+                    await self._open_backends(backends)
                 await self.membership.mark_dead()
                 cut_off = not self.client.connected and any(each.health.get("broker") for each in self._others())
                 lease = None if cut_off else await self.membership.claim()
@@ -285,20 +312,26 @@ class Node:
             await _first_of(self.membership.wait_for_change(), stop.wait(), self.reload.wait())
         return None
 
-    async def _reload(self, backends: AsyncExitStack) -> None:
+    async def _reload(self) -> None:
         """Load the configuration file again, for when this node owns the unit."""
         try:
             config = await asyncio.to_thread(loader.load, self.config.path)
+            check_reload(self.config, config)
             await self.push.start(config.push)
+            self._use_config(config)
         except ConfigError as error:
             _LOG.error("the configuration is not reloaded, the running one stays:\n%s", error)
             return
-        if config.cluster != self.cluster or config.mqtt != self.broker:
-            _LOG.warning("%s: cluster and mqtt are changed by a restart of the node only", config.path)
-        self.config = config
-        await backends.aclose()
-        await self._open_backends(backends)
         _LOG.info("%s is reloaded", config.path)
+
+    def _use_config(self, config: Config) -> None:
+        """Go on with a configuration that was loaded again. Raises ConfigError for unusable TLS files."""
+        if config.mqtt is not None and config.mqtt != self.broker:
+            topics = Topics(config.base_topic, config.discovery.prefix)
+            self.client.replace_settings(app.mqtt_settings(config.mqtt, self.instance, topics))
+            self.broker = config.mqtt
+        self.config = config
+        self.membership.config_digest = digest(config)
 
     async def _own(self, lease: Lease, stop: asyncio.Event) -> None:
         """Run the unit until the lease is lost, this node is drained, or `stop`."""
@@ -342,7 +375,8 @@ class Node:
             _LOG.error("the unit has ended, and is started again: %s", reasons)
         else:
             _LOG.error("the unit cannot be started with the new configuration, so it goes on with the old: %s", reasons)
-            self.config, self.former_config = self.former_config, None
+            former, self.former_config = self.former_config, None
+            self._use_config(former)
         await asyncio.sleep(RETRY_DELAY)
 
     async def _release(self) -> None:
@@ -394,7 +428,8 @@ class Node:
                 await asyncio.gather(saving, return_exceptions=True)
             await documents.save()
             if restart.config is not None:
-                self.config, self.former_config = restart.config, config
+                self.former_config = self.config
+                self._use_config(restart.config)
         finally:
             self.database.release(outbox)
 
@@ -416,6 +451,8 @@ class Node:
             inbox=self.inbox,
             push=self.push,
             is_last=self._is_last,
+            check_reload=lambda config: check_reload(self.config, config),
+            use_config=self._use_config,
             health=self._cluster_health,
         )
 
@@ -457,7 +494,9 @@ class Node:
         others = [
             each.name
             for each in self.nodes
-            if each.state == NodeState.ALIVE and each.config_digest != digest(self.config)
+            if each.name != self.cluster.node
+            and each.state == NodeState.ALIVE
+            and each.config_digest != digest(self.config)
         ]
         if others and not self._digests_differ:
             _LOG.warning("nodes with another configuration than %s: %s", self.cluster.node, ", ".join(others))

@@ -54,9 +54,13 @@ class Reloader:
         log: MqttLog,
         restart: Restart,
         replace_targets: Callable[[Mapping[str, NotifyConfig]], Awaitable[None]],
-        on_applied: Callable[[], None],
+        on_applied: Callable[[Config], None],
+        check: Callable[[Config], None],
     ) -> None:
-        """`mqtt_settings` raises ConfigError. `on_applied` is called after backends or options changed."""
+        """`mqtt_settings` raises ConfigError, and so does `check` for a configuration that must not be loaded here.
+
+        `on_applied` is called after backends or options changed.
+        """
         self._config = config
         self._runner = runner
         self._push_receiver = push_receiver
@@ -71,11 +75,15 @@ class Reloader:
         self._restart = restart
         self._replace_targets = replace_targets
         self._on_applied = on_applied
+        self._check = check
         self._wanted = asyncio.Event()
         self._waiters: list[asyncio.Future[dict[str, Any]]] = []
 
-    async def run(self, signalled: asyncio.Event) -> None:
-        """Reload on request, and when the event is set, as SIGHUP does, until cancelled; one reload after another."""
+    async def run(self, signalled: asyncio.Event, is_idle: Callable[[], bool]) -> None:
+        """Reload on request, and when the event is set, as SIGHUP does, until cancelled; one reload after another.
+
+        `is_idle` returns True if each response has reached the broker.
+        """
         waiters: list[asyncio.Future[dict[str, Any]]] = []
         try:
             while True:
@@ -90,7 +98,7 @@ class Reloader:
                     _finish(waiters, error)
                 else:
                     _finish(waiters, report)
-                    await self._reconnect()
+                    await self._reconnect(is_idle)
         finally:
             for waiter in (*waiters, *self._waiters):
                 waiter.cancel()
@@ -110,12 +118,12 @@ class Reloader:
             message = f"the configuration is not reloaded, the running one stays:\n{error}"
             raise CommandError("invalid_configuration", message) from error
 
-    async def _reconnect(self) -> None:
+    async def _reconnect(self, is_idle: Callable[[], bool]) -> None:
         """Connect with the new settings, after the response has left by the present connection."""
         settings, self._new_settings = self._new_settings, None
         if settings is not None:
-            await asyncio.sleep(0)  # whoever waits for this reload hands its response to the publisher in its next step
-            await wait_until(lambda: self._publisher.idle, LAST_RESPONSE)
+            await asyncio.sleep(0)  # whoever waits for this reload hands its response on in its next step
+            await wait_until(is_idle, LAST_RESPONSE)
             self._mqtt.replace_settings(settings)
 
     async def _apply(self, config: Config) -> dict[str, Any]:
@@ -124,6 +132,7 @@ class Reloader:
         if not options:
             _LOG.info("%s is reloaded: nothing has changed", config.path)
             return report
+        self._check(config)
         self._log.add_secrets(config.secrets)
         for warning in config.warnings:
             _LOG.warning("%s", warning)
@@ -148,7 +157,7 @@ class Reloader:
         await self._runner.switch_to(prepared)
         await self._replace_targets(config.notify)
         self._config = config
-        self._on_applied()
+        self._on_applied(config)
         changes = {"added": prepared.added, "removed": prepared.removed, "changed": prepared.changed}
         summary = "; ".join(f"backends {what}: {', '.join(names)}" for what, names in changes.items() if names)
         _LOG.info("%s is reloaded: %s", config.path, summary or ", ".join(options))

@@ -183,4 +183,4 @@ async def ready(cluster: Cluster, name: str) -> None:
     await cluster.owner(name)
     await cluster.seen.wait(lambda each: each.topic == BRIDGE_STATE and each.payload == b"online")
     response = await cluster.request("refresh")
-    assert response["status"] == "ok"
+    assert response["status"] == "ok", response

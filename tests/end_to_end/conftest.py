@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _PROCESSES = "starts processes of its own, without a cluster"
 _SQLITE = "reads or writes the files of a bridge with SQLite"
 _NODE_TOPICS = "lists every topic, and a cluster has those of its nodes besides"
-_ONE_BROKER = "nodes change their broker by a restart"
+_FIXED = "changes base_topic, which belongs to a cluster and its database"
 _CLOCK = "moves the event loop's clock further than a lease lasts"
 _NOT_RESTORED = "expects states of the last run, which may be older here than what is retained"
 _INBOX = "a node that does not own the unit accepts what only the owner would refuse"
@@ -31,7 +31,7 @@ NOT_IN_A_CLUSTER = {
     "test_announce.py::test_contract_topics_have_their_retain_flag": _NODE_TOPICS,
     "test_contract_documents.py::test_messages_of_a_bridge_are_as_the_documents_say": _NODE_TOPICS,
     "test_refusals.py::test_request_past_its_deadline_ends_with_timeout": _CLOCK,
-    "test_reload.py::test_move_to_another_broker_by_a_reload": _ONE_BROKER,
+    "test_reload.py::test_option_that_needs_it_starts_the_bridge_again_in_its_process": _FIXED,
 }
 NOT_WITH_SEVERAL_NODES = {
     "test_alarms.py::test_full_outbox_rejects_counts_and_sends_retry_after": _INBOX,

@@ -89,7 +89,8 @@ class Membership:
         self._node = node
         self._ttl = ttl
         self._version = version
-        self._config_digest = config_digest
+        self.config_digest = config_digest
+        """Hash of the configuration that this node has, which the next heartbeat stores."""
         self._health = health
         self._clock = clock
         self._incarnation = secrets.token_hex(8)
@@ -266,7 +267,7 @@ class Membership:
             "incarnation": self._incarnation,
             "ttl": self._ttl,
             "version": self._version,
-            "digest": self._config_digest,
+            "digest": self.config_digest,
             "health": orjson.dumps(dict(self._health())).decode(),
             "unit": UNIT,
         }
@@ -299,7 +300,8 @@ freed AS (
 SELECT name FROM joined
 """  # noqa: S608 - constants of this module
 _RENEW = f"""
-UPDATE node SET seen = clock_timestamp(), expires = clock_timestamp() + %(ttl)s * {_SECONDS}, health = %(health)s
+UPDATE node SET seen = clock_timestamp(), expires = clock_timestamp() + %(ttl)s * {_SECONDS}, health = %(health)s,
+    config_digest = %(digest)s
 WHERE name = %(node)s AND incarnation = %(incarnation)s AND state = 'alive'
 RETURNING draining, (SELECT epoch FROM unit WHERE unit.name = %(unit)s AND unit.owner = node.name)
 """  # noqa: S608

@@ -21,19 +21,26 @@ class NodeClient:
 
     def __init__(self, settings: Settings, topics: Topics, node: str) -> None:
         """`settings` are those of the unit's connection."""
+        self._node = node
         self._cluster_state = topics.state
         self._state, self._health = topics.cluster_node(node, "state"), topics.cluster_node(node, "health")
-        own = replace(
+        self._mqtt = MqttClient(self._own(settings), ())
+        self._payload: bytes | None = None
+        self._changed = asyncio.Event()
+
+    def _own(self, settings: Settings) -> Settings:
+        return replace(
             settings,
-            client_id=f"{settings.client_id}-node-{node}",
+            client_id=f"{settings.client_id}-node-{self._node}",
             will_topic=self._state,
             will_payload=OFFLINE,
             will_delay=0,
             acknowledge_manually=False,
         )
-        self._mqtt = MqttClient(own, ())
-        self._payload: bytes | None = None
-        self._changed = asyncio.Event()
+
+    def replace_settings(self, settings: Settings) -> None:
+        """Connect again, with the settings that the unit's connection has now."""
+        self._mqtt.replace_settings(self._own(settings))
 
     @property
     def connected(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fleet2mqtt.cluster.inbox import Inbox
 from fleet2mqtt.cluster.journal import CommandJournal
+from fleet2mqtt.config.models import Config
 from fleet2mqtt.contract.payloads import Reply
 from fleet2mqtt.push.http_server import ReplaceableServer
 
@@ -25,5 +26,9 @@ class OwnerRole:
     """The node's server for pushes, which runs whether the node owns the unit or not."""
     is_last: Callable[[], Awaitable[bool]]
     """Returns True if no other node is alive."""
+    check_reload: Callable[[Config], None]
+    """Raises ConfigError for a configuration that only another cluster could have."""
+    use_config: Callable[[Config], None]
+    """Tells the node with which configuration the unit runs since it was loaded again."""
     health: Callable[[], Mapping[str, Any]]
     """Returns the members `nodes` and `storage` of `bridge/health`."""
