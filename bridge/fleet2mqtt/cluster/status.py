@@ -94,25 +94,25 @@ async def _durability_problem(session: Session, standbys: str) -> str | None:
             "synchronous_standby_names is empty, so an acknowledged alarm would be lost with the primary; set it, or "
             "cluster.require_replication: false"
         )
-    if not await _is_confirmed(session):
+    if (problem := await _commit_problem(session)) is not None:
         return (
             f"no standby of synchronous_standby_names ({standbys}) confirms a commit, so nothing can be stored: is one "
-            "connected?"
+            f"connected? ({problem})"
         )
     return None
 
 
-async def _is_confirmed(session: Session) -> bool:
-    """Return True if a standby confirms a commit; one that changes nothing."""
+async def _commit_problem(session: Session) -> str | None:
+    """Return why a standby does not confirm a commit, which changes nothing; None if it does."""
 
     async def work(connection: AsyncConnection) -> None:
         await connection.execute("UPDATE level SET seq = seq")
 
     try:
         await session.run(work)
-    except OutboxError:
-        return False
-    return True
+    except OutboxError as error:
+        return str(error)
+    return None
 
 
 def _membership(cluster: ClusterConfig, session: Session) -> Membership:
