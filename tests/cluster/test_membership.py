@@ -18,6 +18,8 @@ from tests.waiting import PATIENCE, wait_for_answer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from psycopg import AsyncConnection
+
     from tests.postgres import Servers
 
 TTL = 1.0
@@ -43,6 +45,14 @@ class Nodes:
     def node(self, name: str, ttl: float = TTL) -> Membership:
         clock = self.clocks.setdefault(name, Clock())
         return Membership(self.session, self.session, node=name, ttl=ttl, version="1", config_digest="d", clock=clock)
+
+    async def execute(self, statement: str) -> None:
+        """Carry a statement out."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(statement.encode())
+
+        await self.session.run(work)
 
     async def expire(self, name: str) -> None:
         """Wait until the lease of a node has expired, by the database's clock."""
