@@ -40,12 +40,16 @@ allowed AS (
 
 # Parameters are named here, and sent by their position: for those psycopg needs no look at the text of the statement.
 _NAME = re.compile(r"%\((\w+)\)s")
+_EXTRAS = re.compile(r",\n-- Extras:.*?(?=\nSELECT 0 AS kind)", re.DOTALL)
 
 
 @cache
-def _positional(statement: str) -> tuple[str, tuple[str, ...]]:
+def _positional(statement: str, *, extras: bool = True) -> tuple[bytes, tuple[str, ...]]:
+    """Return a statement with parameters by position, and their names. Each part costs, even one without rows."""
+    if not extras:
+        statement = _EXTRAS.sub("", statement)
     names = tuple(dict.fromkeys(_NAME.findall(statement)))
-    return _NAME.sub(lambda found: f"${names.index(found[1]) + 1}", statement), names
+    return _NAME.sub(lambda found: f"${names.index(found[1]) + 1}", statement).encode(), names
 
 
 # One statement, so one round trip, and no transaction that a client which is stopped could leave open. The row of
@@ -96,6 +100,7 @@ events AS (
     FROM numbered
 ),
 unpublished AS (INSERT INTO pending (seq, size) SELECT number, octet_length(body) FROM numbered WHERE announced),
+-- Extras: what most batches have none of.
 -- Of two texts for one key the later call's stays, of which an INSERT may not have both.
 checkpoints AS (
     SELECT DISTINCT ON (t.backend, t.device) t.* FROM unnest(
@@ -205,6 +210,7 @@ class Batch:
         self._require_replication = require_replication
         self._fences: list[Fence | None] = list(dict.fromkeys(each.fence for each in jobs if each.fence))
         self._drafts = [(number, draft) for number, each in enumerate(jobs) for draft in each.drafts]
+        self._extras = any(each.checkpoints or each.managed or each.stored_push is not None for each in jobs)
         self._parameters = self._build_parameters()
         self._single: list[Batch] = []
         self._completed: dict[int, dict[int, AlarmEvent]] = {}
@@ -212,7 +218,7 @@ class Batch:
     async def __call__(self, connection: AsyncConnection) -> list[Stored | OutboxError]:
         """Store the jobs; return what became of each."""
         async with AsyncRawCursor(connection, row_factory=_ROWS) as cursor:
-            statement, names = _positional(_ADD)
+            statement, names = _positional(_ADD, extras=self._extras)
             await cursor.execute(statement, [self._parameters[name] for name in names], binary=True)
             (_, depth, seq, counted, numbers, _, events, size, _), *rows = await cursor.fetchall()
             allowed = {int(number) for number in numbers.strip("{}").split(",")} if numbers else set()
@@ -307,19 +313,6 @@ class Batch:
     def _build_parameters(self) -> dict[str, Any]:
         numbers = [self._number(each.fence) for each in self.jobs]
         drafts = [draft for _, draft in self._drafts]
-        checkpoints = [
-            (numbers[call], call, backend, device, text)
-            for call, each in enumerate(self.jobs)
-            for (backend, device), text in each.checkpoints.items()
-        ]
-        managed = [
-            (numbers[call], call, not each.drafts, key, text)
-            for call, each in enumerate(self.jobs)
-            for key, text in each.managed.items()
-        ]
-        pushes = [
-            (numbers[call], each.stored_push) for call, each in enumerate(self.jobs) if each.stored_push is not None
-        ]
         announced = self._limits.announce_backlog
         return {
             **fence_parameters(self._fences, require_replication=self._require_replication),
@@ -340,6 +333,25 @@ class Batch:
             "alarm_key": _array([draft.alarm_key for draft in drafts]),
             "announced": _array([announced or not draft.backlog for draft in drafts]),
             "body": _array_of_json([draft.data for draft in drafts]),
+            **(self._build_extras(numbers) if self._extras else {}),
+        }
+
+    def _build_extras(self, numbers: Sequence[int]) -> dict[str, Any]:
+        """Return the parameters of the statement's extras; `numbers` are those of the jobs' fences."""
+        checkpoints = [
+            (numbers[call], call, backend, device, text)
+            for call, each in enumerate(self.jobs)
+            for (backend, device), text in each.checkpoints.items()
+        ]
+        managed = [
+            (numbers[call], call, not each.drafts, key, text)
+            for call, each in enumerate(self.jobs)
+            for key, text in each.managed.items()
+        ]
+        pushes = [
+            (numbers[call], each.stored_push) for call, each in enumerate(self.jobs) if each.stored_push is not None
+        ]
+        return {
             **_columns(("c_fence", "c_call", "c_backend", "c_device", "c_text"), checkpoints),
             **_columns(("m_fence", "m_call", "m_bare", "m_key", "m_text"), managed),
             **_columns(("p_fence", "p_number"), pushes),
