@@ -27,7 +27,7 @@ from tests.process import BRIDGE, Process, running
 from tests.waiting import PATIENCE, wait_for_answer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from tests.postgres import Servers
@@ -109,11 +109,13 @@ class Cluster:
         file.write_text(yaml.safe_dump(options))
         return str(file)
 
-    async def start_node(self, name: str, mqtt_port: int | None = None, **cluster: Any) -> ClusterNode:
-        """Start a node; return once it is in the cluster."""
+    async def start_node(
+        self, name: str, mqtt_port: int | None = None, program: Sequence[str] = BRIDGE, **cluster: Any
+    ) -> ClusterNode:
+        """Start a node; return once it is in the cluster. Its program is this release, if not another one is named."""
         file = await self.write(name, mqtt_port, **cluster)
         stack = await self.stack.enter_async_context(AsyncExitStack())
-        process = await stack.enter_async_context(running(*BRIDGE, "run", "-c", file, measured=False))
+        process = await stack.enter_async_context(running(*program, "run", "-c", file, measured=False))
         line = await process.says("push listens on")
         push_port = int(line.rpartition(":")[2])
         node = ClusterNode(name=name, file=file, process=process, push_port=push_port, stack=stack)
