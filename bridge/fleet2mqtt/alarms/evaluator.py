@@ -16,12 +16,11 @@ from fleet2mqtt.devices.conditions import ConditionTable, WaitingChange, Waiting
 from fleet2mqtt.devices.model import Alarm, Device, Severity, Update, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import OutboxError
-from fleet2mqtt.outbox import AlarmEvent
+from fleet2mqtt.outbox import DISK_RETRY_DELAY, AlarmEvent
 
 _LOG = logging.getLogger(__name__)
 
 Accept = Callable[[Update], Awaitable[object]]
-DISK_RETRY_DELAY = 5.0
 TIME_CHECK = 60.0
 """Seconds between two looks at values that change by themselves: timestamps that come nearer."""
 DEVICES_AT_ONCE = 200

@@ -13,11 +13,10 @@ from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.devices.alarm_rules import AlarmRules
 from fleet2mqtt.devices.model import Alarm, Severity, Update, UpdateOrigin
 from fleet2mqtt.errors import OutboxError
-from fleet2mqtt.outbox import AlarmEvent
+from fleet2mqtt.outbox import DISK_RETRY_DELAY, AlarmEvent
 
 _LOG = logging.getLogger(__name__)
 
-DISK_RETRY_DELAY = 5.0
 LONGEST_SLEEP = 60.0
 BATCH = 500
 

@@ -17,12 +17,10 @@ from fleet2mqtt.devices.conditions import NO_CONDITIONS, ConditionTable
 from fleet2mqtt.devices.model import Alarm, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import OutboxError
-from fleet2mqtt.outbox import AlarmEvent, Outbox
+from fleet2mqtt.outbox import DISK_RETRY_DELAY, AlarmEvent, Outbox
 from fleet2mqtt.publishing.publisher import Publisher
 
 _LOG = logging.getLogger(__name__)
-
-DISK_RETRY_DELAY = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ from fleet2mqtt.devices.builtin_entities import ALARM_ACTIVE, MAINTENANCE
 from fleet2mqtt.devices.model import Alarm, Device, Severity, UpdateOrigin
 from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import CommandError, OutboxError
-from fleet2mqtt.outbox import AlarmEvent, Outbox
+from fleet2mqtt.outbox import DISK_RETRY_DELAY, AlarmEvent, Outbox
 from fleet2mqtt.outbox.models import EventDraft, change_draft, storable
 from fleet2mqtt.publishing.publisher import Publisher
 
@@ -44,7 +44,6 @@ _LOG = logging.getLogger(__name__)
 
 KEY = "alarm/"
 """First part of the keys under which the outbox stores what is known of alarms."""
-DISK_RETRY_DELAY = 5.0
 LONGEST_SLEEP = 60.0
 SYSTEM = "fleet2mqtt"
 """Operator of changes that the bridge makes itself."""

@@ -19,7 +19,7 @@ from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.notify.channel import Channel, NotSent
 from fleet2mqtt.notify.state import TargetState, count_waiting
 from fleet2mqtt.notify.texts import TextIn, render
-from fleet2mqtt.outbox import AlarmEvent, Outbox
+from fleet2mqtt.outbox import DISK_RETRY_DELAY, AlarmEvent, Outbox
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ BATCH = 500
 LONGEST_SLEEP = 15.0
 READ_INTERVAL = 0.1
 SAVE_INTERVAL = 5.0
-DISK_RETRY_DELAY = 5.0
 FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0
 GRACE = 1.0
 """Seconds that a message which is being sent gets when the bridge is stopped."""

@@ -13,6 +13,8 @@ import orjson
 from fleet2mqtt.devices.model import Alarm, Severity
 
 DEAD_LETTER_BYTES = 64 * 1024
+DISK_RETRY_DELAY = 5.0
+"""Seconds before a failed read or write of the outbox is tried again."""
 _VENDOR_TYPES = frozenset(("raised", "cleared"))
 _ENDS = frozenset(("cleared", "closed"))
 

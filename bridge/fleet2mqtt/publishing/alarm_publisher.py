@@ -12,14 +12,12 @@ from fleet2mqtt.contract.payloads import now
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.errors import Disconnected, OutboxError, Refused
 from fleet2mqtt.mqtt import MqttClient
-from fleet2mqtt.outbox import AlarmEvent, Outbox
+from fleet2mqtt.outbox import DISK_RETRY_DELAY, AlarmEvent, Outbox
 from fleet2mqtt.sdk.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
 
 BATCH = 500
-DISK_RETRY_DELAY = 5.0
-"""Seconds before a failed read or write of the outbox is tried again."""
 RECORD_INTERVAL = 0.25
 """Seconds between two transactions that record acknowledged events: one for many under load, one for each otherwise."""
 FIRST_REFUSED_DELAY = 5.0
