@@ -52,7 +52,6 @@ class Coordinator:
         self._concurrency: int = context.options["concurrency"]
         self._lines_sweep = Sweep(primary_fails=context.primary_fails)
         self._counts_sweep = Sweep(primary_fails=context.primary_fails)
-        self._has_list = False
         self.has_listed = False
         """True once a list of gateways was read to its end since the start."""
         self._empty_lists = 0
@@ -72,7 +71,6 @@ class Coordinator:
         for update in self._finish_list():
             yield update
         self._log_nameless(listing)
-        self.has_listed = True
         self._empty_lists = self._empty_lists + 1 if listing.empty else 0
         if listing.complete:
             inventories = self.store.inventory(listing)
@@ -150,7 +148,7 @@ class Coordinator:
 
     async def macs(self) -> tuple[str, ...]:
         """Return the MACs of all selected gateways; reads the device list if no poll has yet. Raises BackendError."""
-        if not self._has_list:
+        if not self.has_listed:
             async for page in self.listing(self.client.device_list, item_mac).pages():
                 self._apply_page(page)
             self._finish_list()
@@ -162,7 +160,7 @@ class Coordinator:
         A push that comes before the list was read waits for it: alone it would be taken for all that the UMS knows.
         """
         requested_at = time.monotonic()
-        if not self._has_list:
+        if not self.has_listed:
             self._held_pushes[mac] = (members, requested_at)
             return self.update(origin=UpdateOrigin.PUSH)
         was_online = self.store.is_online(mac)
@@ -231,7 +229,7 @@ class Coordinator:
 
     def _finish_list(self) -> list[Update]:
         """Return the updates of pushes about gateways that are not on the list, once it was read."""
-        self._has_list = True
+        self.has_listed = True
         return self._apply_held_pushes(tuple(self._held_pushes))
 
     def _apply_held_pushes(self, macs: Iterable[str]) -> list[Update]:
