@@ -28,7 +28,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
 import paho.mqtt.client as paho
@@ -41,7 +41,9 @@ from tests.process import BRIDGE, Process, running
 from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+T = TypeVar("T")
 
 VENDORS = 6
 REPEATED = 0.1  # the share of pushes that were made before
@@ -227,11 +229,7 @@ class Site:
             self.counter.publish(REQUESTS + action, json.dumps(request))
 
     def _count(self) -> paho.Client:
-        subscribed = threading.Event()
-        client = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
-        client.on_subscribe = lambda *_: subscribed.set()
-
-        def count(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        def count(message: paho.MQTTMessage) -> None:
             body = json.loads(message.payload)
             if message.topic.startswith(RESPONSES):
                 if body["status"] == "ok" and body["data"]["changed"]:
@@ -243,12 +241,22 @@ class Site:
             else:
                 self.tally.changes[body["id"], body["seq"]] += 1
 
-        client.on_message = count
-        client.connect(HOST, self.broker.port)
-        client.subscribe([(EVENTS, 0), (SUPPRESSED, 0), *((RESPONSES + action, 0) for action in ACTIONS)])
-        client.loop_start()
-        assert subscribed.wait(PATIENCE), "mosquitto did not confirm a subscription"
-        return client
+        return count_messages(
+            self.broker.port, (EVENTS, SUPPRESSED, *(RESPONSES + action for action in ACTIONS)), count
+        )
+
+
+def count_messages(port: int, topics: Sequence[str], count: Callable[[paho.MQTTMessage], None]) -> paho.Client:
+    """Subscribe to topics with QoS 0, without reconnecting; return the client, whose thread calls `count`."""
+    subscribed = threading.Event()
+    client = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+    client.on_subscribe = lambda *_: subscribed.set()
+    client.on_message = lambda _client, _data, message: count(message)
+    client.connect(HOST, port)
+    client.subscribe([(topic, 0) for topic in topics])
+    client.loop_start()
+    assert subscribed.wait(PATIENCE), "mosquitto did not confirm a subscription"
+    return client
 
 
 def alarm_body(number: int) -> dict[str, object]:
@@ -272,7 +280,7 @@ async def soak(folder: Path, rounds: int, seed: int) -> Tally:
         async with asyncio.TaskGroup() as group:
             others = [group.create_task(site.push(), name=f"vendor {n}") for n in range(VENDORS)]
             others.append(group.create_task(site.operate(), name="operator"))
-            for outage in islice(outages(site.rng), rounds):
+            for outage in islice(in_random_order(site.rng, tuple(Outage)), rounds):
                 await one_round(site, outage)
             for other in others:
                 other.cancel()
@@ -283,10 +291,10 @@ async def soak(folder: Path, rounds: int, seed: int) -> Tally:
         return site.tally
 
 
-def outages(rng: random.Random) -> Iterator[Outage]:
-    """Each kind of outage in a random order, and again in another one, for ever."""
+def in_random_order(rng: random.Random, kinds: Sequence[T]) -> Iterator[T]:
+    """Yield each kind of failure in a random order, and again in another one, without end."""
     while True:
-        yield from rng.sample(tuple(Outage), k=len(Outage))
+        yield from rng.sample(kinds, k=len(kinds))
 
 
 async def one_round(site: Site, outage: Outage) -> None:

@@ -91,6 +91,12 @@ class Alarms:
         await self.windows.add(window)
         return window.id
 
+    async def forget_without_disk(self) -> None:
+        """Remove the device while nothing can be stored; its alarm is still active then."""
+        with files_end_at(0):
+            await self.hub.forget(["hq_1"])
+            assert self.manager.has_active("hq_1")
+
     async def has_no_text(self) -> None:
         """Wait until nothing is stored about alarms beside their events."""
 
@@ -472,9 +478,7 @@ async def test_disk_that_fails_while_a_device_is_removed_leaves_no_active_alarm(
     async with opened(tmp_path) as each:
         await each.power(1)
         await each.in_maintenance()
-        with files_end_at(0):
-            await each.hub.forget(["hq_1"])
-            assert each.manager.has_active("hq_1")
+        await each.forget_without_disk()
         await wait_until(lambda: not each.manager.records and not each.windows, "the end of the alarm", PATIENCE)
         assert await each.outbox.active_alarms() == []
 
@@ -485,8 +489,7 @@ async def test_alarm_of_a_device_that_is_back_before_the_disk_works_stays_active
     monkeypatch.setattr(handling, "DISK_RETRY_DELAY", 0.5)
     async with opened(tmp_path) as each:
         await each.power(1)
-        with files_end_at(0):
-            await each.hub.forget(["hq_1"])
+        await each.forget_without_disk()
         await each.hub.accept(update(device(), requested_at=9))
         await wait_until(lambda: not each.handling._removed, "another attempt", PATIENCE)  # noqa: SLF001
         await each.power(2, device="hq_2")

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import threading
 import time
 from collections import Counter, defaultdict, deque
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -26,19 +25,20 @@ from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.bridge_under_test import GATEWAY, MAC, NEVER, SN
 from tests.broker import HOST
 from tests.cluster.site import Cluster, ClusterNode, open_cluster
 from tests.mqtt.proxy import Proxy
 from tests.postgres import USER, Servers
+from tests.soak import count_messages, in_random_order
 from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
+
+    import paho.mqtt.client as paho
 
 
 NAMES = "abc"
@@ -375,12 +375,9 @@ _CAUSES: dict[Failure, Callable[[Surroundings, str, Sequence[str]], Awaitable[No
 
 def count_published(tally: Tally, port: int) -> paho.Client:
     """Subscribe to what is counted; return the client, whose thread counts."""
-    subscribed = threading.Event()
-    client = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
-    client.on_subscribe = lambda *_: subscribed.set()
     highest = 0
 
-    def on_message(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+    def count_message(message: paho.MQTTMessage) -> None:
         nonlocal highest
         if not message.payload:
             return
@@ -407,14 +404,9 @@ def count_published(tally: Tally, port: int) -> paho.Client:
                 tally.stale.append(f"{tally.failing}, {time.monotonic() - tally.since:.1f} s: {list(tally.recent)}")
             tally.newest = max(tally.newest, value)
 
-    client.on_message = on_message
-    client.connect(HOST, port)
     states, results = f"fleet2mqtt/device/{GATEWAY}/state", f"fleet2mqtt/device/{COMMANDED}/result"
     topics = ("fleet2mqtt/alarm/event/#", "fleet2mqtt/alarm/suppressed/#", "fleet2mqtt/bridge/state")
-    client.subscribe([(topic, 0) for topic in (*topics, states, results)])
-    client.loop_start()
-    assert subscribed.wait(PATIENCE), "mosquitto did not confirm a subscription"
-    return client
+    return count_messages(port, (*topics, states, results), count_message)
 
 
 @asynccontextmanager
@@ -450,12 +442,6 @@ async def open_surroundings(folder: Path, seed: int, ttl: float) -> AsyncIterato
         )
 
 
-def failures(rng: random.Random, only: Sequence[Failure]) -> Iterator[Failure]:
-    """Each kind of failure in a random order, and again in another one, for ever."""
-    while True:
-        yield from rng.sample(tuple(only), k=len(only))
-
-
 async def soak(
     folder: Path, rounds: int, seed: int, ttl: float = TTL, only: Sequence[Failure] = tuple(Failure)
 ) -> Tally:
@@ -469,7 +455,7 @@ async def soak(
                 await site.is_fresh()
                 tasks += [group.create_task(site.push(), name=f"vendor {number}") for number in range(VENDORS)]
                 operator = group.create_task(site.command(counter), name="operator")
-                for failure in islice(failures(site.rng, only), rounds):
+                for failure in islice(in_random_order(site.rng, only), rounds):
                     await site.fail(failure)
                 operator.cancel()
                 for task in tasks[1:]:

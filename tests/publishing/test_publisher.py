@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from tests.sample_devices import device, row, update
 from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from tests.recording import Message
@@ -105,41 +106,45 @@ class Slow:
         assert [payload for payload, _ in self.sent] == list(payloads)
 
 
-async def test_late_acknowledgement_does_not_cancel_the_next_deletion() -> None:
-    """A topic that is cleared, published, and cleared again before the broker acknowledged the first time."""
-    mqtt: Any = Slow()
-    publisher = Publisher(mqtt, Registry(time.monotonic, lambda _: ()), None, TOPICS, 1)
+def publisher_on(mqtt: Any) -> Publisher:
+    """Return a publisher without devices on a connection."""
+    return Publisher(mqtt, Registry(time.monotonic, lambda _: ()), None, TOPICS, 1)
+
+
+@asynccontextmanager
+async def cleared_and_published_again() -> AsyncIterator[tuple[Slow, Publisher]]:
+    """Run a publisher that has cleared a topic and published it again; the broker has acknowledged neither."""
+    mqtt = Slow()
+    publisher = publisher_on(mqtt)
     publishing = asyncio.create_task(publisher.run())
     publisher.clear_retained("topic")
     await mqtt.have(b"")
     publisher.set_retained("topic", b"raised")
     await mqtt.have(b"", b"raised")
-
-    publisher.clear_retained("topic")
-    mqtt.sent[0][1].set_result(None)
-    await mqtt.have(b"", b"raised", b"")
-    assert publisher.pending_deletions == {"topic"}  # to be repeated on another connection
-    mqtt.sent[2][1].set_result(None)
-    await wait_until(lambda: not publisher.pending_deletions, "the acknowledgement of the deletion")
+    yield mqtt, publisher
     publishing.cancel()
+
+
+async def test_late_acknowledgement_does_not_cancel_the_next_deletion() -> None:
+    """A topic that is cleared, published, and cleared again before the broker acknowledged the first time."""
+    async with cleared_and_published_again() as (mqtt, publisher):
+        publisher.clear_retained("topic")
+        mqtt.sent[0][1].set_result(None)
+        await mqtt.have(b"", b"raised", b"")
+        assert publisher.pending_deletions == {"topic"}  # to be repeated on another connection
+        mqtt.sent[2][1].set_result(None)
+        await wait_until(lambda: not publisher.pending_deletions, "the acknowledgement of the deletion")
 
 
 async def test_late_acknowledgement_of_a_deletion_clears_nothing_later() -> None:
     """A topic that is cleared and published again before the broker acknowledged; then there is another connection."""
-    mqtt: Any = Slow()
-    publisher = Publisher(mqtt, Registry(time.monotonic, lambda _: ()), None, TOPICS, 1)
-    publishing = asyncio.create_task(publisher.run())
-    publisher.clear_retained("topic")
-    await mqtt.have(b"")
-    publisher.set_retained("topic", b"raised")
-    await mqtt.have(b"", b"raised")
-    for _, future in mqtt.sent:
-        future.set_result(None)
-    publisher.on_connected()
-    assert not publisher.pending_deletions
-    publisher.republish("topic")
-    await mqtt.have(b"", b"raised", b"raised")
-    publishing.cancel()
+    async with cleared_and_published_again() as (mqtt, publisher):
+        for _, future in mqtt.sent:
+            future.set_result(None)
+        publisher.on_connected()
+        assert not publisher.pending_deletions
+        publisher.republish("topic")
+        await mqtt.have(b"", b"raised", b"raised")
 
 
 async def test_events_follow_the_state_of_the_bridge_on_each_connection(tmp_path: Path) -> None:
@@ -148,7 +153,7 @@ async def test_events_follow_the_state_of_the_bridge_on_each_connection(tmp_path
     event = TOPICS.alarm_event("critical", "hq_1")
     async with open_outbox(tmp_path / "outbox.sqlite") as outbox:
         await outbox.add([alarm(1, device="hq_1")], lambda _: None)
-        publisher = Publisher(mqtt, Registry(time.monotonic, lambda _: ()), None, TOPICS, 1)
+        publisher = publisher_on(mqtt)
         alarms = AlarmPublisher(mqtt, outbox, TOPICS, is_online=publisher.is_online)
         publisher.set_retained(TOPICS.state, b"online")
         work = [asyncio.create_task(alarms.run())]
