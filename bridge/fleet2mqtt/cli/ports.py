@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from fleet2mqtt.network import is_in_use
+
 HOST = "127.0.0.1"
 _TRIES = 100
 
@@ -24,7 +26,7 @@ def reserved_port(preferred: int, host: str = HOST) -> Iterator[int]:
     with ExitStack() as stack:
         for port in (preferred, *(0 for _ in range(_TRIES))):
             chosen = port or _any_free_port()
-            if _lock(chosen, stack) and not _is_in_use(chosen, host):
+            if _lock(chosen, stack) and not is_in_use(host, chosen):
                 yield chosen
                 return
         raise OSError(f"there is no free port on {host}")
@@ -48,13 +50,3 @@ def _any_free_port() -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _is_in_use(port: int, host: str) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-        return False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fleet2mqtt.errors import ConfigError
+from fleet2mqtt.network import is_in_use
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ async def broker(port: int = PORT, host: str = HOST) -> AsyncIterator[int]:
     Raises ConfigError if the port is in use, or amqtt is not installed.
     """
     broker_type = _load_broker()
-    if _is_in_use(host, port):
+    if is_in_use(host, port):
         raise ConfigError([f"port {port} is in use: something is a broker here already; name it in an mqtt: block"])
     logging.getLogger("amqtt").setLevel(logging.CRITICAL)
     logging.getLogger("transitions").setLevel(logging.CRITICAL)
@@ -53,13 +53,3 @@ def _load_broker() -> Any:
         )
         raise ConfigError([message]) from error
     return AmqttBroker
-
-
-def _is_in_use(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-        return False
