@@ -23,10 +23,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, Generic, NamedTuple, Protocol, cast
 from zoneinfo import ZoneInfo
 
@@ -263,9 +263,13 @@ class Platform(Protocol):
         ...
 
 
-def platforms() -> dict[str, Callable[[], Platform]]:
-    """Return the installed platforms, by name; call one to import it."""
-    return {point.name: _loader(point.load) for point in entry_points(group=ENTRY_POINTS)}
+@cache
+def platforms() -> Mapping[str, Callable[[], Platform]]:
+    """Return the installed platforms, by name; call one to import it.
+
+    They are those at the first call: each search reads the metadata of every installed package.
+    """
+    return MappingProxyType({point.name: _loader(point.load) for point in entry_points(group=ENTRY_POINTS)})
 
 
 def contradictions(platform: Platform, options: Mapping[str, Any]) -> list[vol.Invalid]:
