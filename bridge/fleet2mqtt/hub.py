@@ -34,6 +34,7 @@ class _Batch:
     """Updates that are accepted together: what the outbox is to store of each, and the future of its result."""
 
     def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
         self.updates: list[Update] = []
         self.additions: list[Addition] = []
         self.storing = ExitStack()
@@ -113,20 +114,19 @@ class Hub:
 
     def _join_batch(self, update: Update, stored_push: int | None) -> tuple[_Batch, asyncio.Future[_Result]]:
         """Accept alarms together with all others of this turn of the event loop; return the future of the result."""
-        loop = asyncio.get_running_loop()
-        if self._batch is None:
-            self._batch = _Batch()
-            loop.call_soon(self._start_batch)
         batch = self._batch
+        if batch is None:
+            batch = self._batch = _Batch()
+            batch.loop.call_soon(self._start_batch)
         self._add(batch, update, stored_push)
-        done: asyncio.Future[_Result] = loop.create_future()
+        done: asyncio.Future[_Result] = batch.loop.create_future()
         batch.results.append(done)
         return batch, done
 
     def _start_batch(self) -> None:
         batch, self._batch = self._batch, None
         assert batch is not None  # noqa: S101 - it calls this
-        task = asyncio.get_running_loop().create_task(self._accept_all(batch))
+        task = batch.loop.create_task(self._accept_all(batch))
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)
         task.add_done_callback(batch.end)
@@ -144,10 +144,16 @@ class Hub:
                 settled = not self.unsettled.get(update.backend)
                 if not _is_of_alarms(update) or (settled and not self._registry.is_settled(update.backend)):
                     changes.add(self._registry.accept(update, stamp(update.observed_at), settled=settled))
-                self._note_all(stored, changes)
-                if stored.new:
+                for event in stored.new:
+                    self._note(event, changes)
+                for event in stored.completed:
+                    self._show_completed(event, changes)
+                if stored.new and addition.managed:
                     self._alarms.manager.on_stored(addition.managed)
                 results.append(stored.new)
+            if any(isinstance(stored, Stored) and stored.new for stored in all_stored):
+                self.alarms_changed.set()
+                self._on_alarms()
             await self._show(batch.updates, changes)
         return results
 
@@ -167,14 +173,6 @@ class Hub:
         if not any(each.alarms or each.checkpoints or each.stored_push is not None for each in additions):
             return [Stored()] * len(additions)
         return await self._outbox.add_all(additions, self._name)
-
-    def _note_all(self, stored: Stored, changes: Changes) -> None:
-        for event in stored.new:
-            self._note(event, changes)
-        for event in stored.completed:
-            self._show_completed(event, changes)
-        if stored.new:
-            self._on_alarms()
 
     async def _show(self, updates: Sequence[Update], changes: Changes) -> None:
         """Publish what changed, and the events of devices."""
@@ -285,7 +283,6 @@ class Hub:
             self.devices_changed.set()
 
     def _note(self, event: AlarmEvent, changes: Changes) -> None:
-        self.alarms_changed.set()
         if not event.backlog:
             self.events[event.severity] += 1
         if not event.cleared:

@@ -82,9 +82,10 @@ class AlarmHandling:
         return self.manager.classify(alarms)
 
     def on_event(self, event: AlarmEvent) -> None:
-        """Record a new event."""
-        self.manager.on_event(event)
-        self.expiry.on_event(event)
+        """Record a new event; one of an alarm whose end nobody reports changes nothing."""
+        if event.active:
+            self.manager.on_event(event)
+            self.expiry.on_event(event)
 
     def on_devices(self, read: Iterable[str], changed: Iterable[str], discovered: Iterable[str] = ()) -> None:
         """Look at devices that were read, changed, or are new."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -128,7 +129,7 @@ class EventDraft:
     alarm_key: str
     raised: float
     received_at: datetime
-    body: Mapping[str, Any]
+    body: dict[str, Any]
     data: bytes
     backlog: bool = False
     nonce: str = ""
@@ -142,17 +143,20 @@ class EventDraft:
     def columns(self) -> tuple[Any, ...]:
         """Values of the table's columns, in their order: from the id to the alarm key."""
         return (
-            *self.identity,
+            self.id,
+            self.body["type"],
+            self.nonce,
             self.device,
-            self.severity.value,
+            self.body["severity"],
             self.raised,
-            self.received_at.timestamp(),
+            _format_received(self.received_at)[0],
             self.active,
             self.alarm_key,
         )
 
     def event(self, seq: int) -> AlarmEvent:
-        """Return the event with its number."""
+        """Return the event with its number, which has the draft's body from now on."""
+        self.body["seq"] = seq
         return AlarmEvent(
             seq=seq,
             id=self.id,
@@ -162,10 +166,16 @@ class EventDraft:
             active=self.active,
             alarm_key=self.alarm_key,
             received_at=self.received_at,
-            body={**self.body, "seq": seq},
+            body=self.body,
             data=number(self.data, seq),
             backlog=self.backlog,
         )
+
+
+@lru_cache(maxsize=1)
+def _format_received(moment: datetime) -> tuple[float, str]:
+    """Return when alarms were received as epoch seconds and as text: those of a batch were at the same time."""
+    return moment.timestamp(), moment.isoformat()
 
 
 def number(data: bytes, seq: int) -> bytes:
@@ -280,7 +290,7 @@ def _body(alarm: Alarm, received_at: datetime, device_name: str | None) -> dict[
         "description": alarm.description,
         "description_en": alarm.description_en,
         "raised_at": alarm.raised_at.isoformat(),
-        "received_at": received_at.isoformat(),
+        "received_at": _format_received(received_at)[1],
         "source": alarm.source.value,
         "tags": list(alarm.tags),
         "alarm_type": alarm.alarm_type or alarm.name,

@@ -77,11 +77,12 @@ class _ConnectionLimit:
 
     async def respond(self, handler: Handler, request: web.BaseRequest) -> web.StreamResponse:
         """Call a handler, and note that its connection is busy."""
-        self._busy.add(request.protocol)
+        connection = request.protocol
+        self._busy.add(connection)
         try:
             return await handler(request)
         finally:
-            self._busy.discard(request.protocol)
+            self._busy.discard(connection)
 
     def middleware(self) -> Any:
         """Return the middleware that notes the same of an application's requests."""

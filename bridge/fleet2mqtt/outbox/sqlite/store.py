@@ -132,8 +132,8 @@ class AlarmWriter:
         return [Stored(new=tuple([draft.event(seq) for seq, draft in islice(rows, len(drafts))])) for drafts in jobs]
 
     def _number(self, drafts: Sequence[EventDraft]) -> OutboxFull | None:
-        counters = self._counters
-        pending = drafts if self._limits.announce_backlog else [draft for draft in drafts if not draft.backlog]
+        counters, announce_backlog = self._counters, self._limits.announce_backlog
+        pending = drafts if announce_backlog else [draft for draft in drafts if not draft.backlog]
         size = sum(len(draft.data) for draft in pending)
         if pending and (counters.depth + len(pending) > self._limits.rows or counters.size + size > self._limits.bytes):
             counters.refused += len(drafts)
@@ -145,16 +145,13 @@ class AlarmWriter:
         numbered = tuple(enumerate(drafts, counters.seq + 1))
         self._rows.extend(numbered)
         for seq, draft in numbered:
-            self._values += (seq, *draft.columns, self._is_announced(draft), draft.data)
+            self._values += (seq, *draft.columns, announce_backlog or not draft.backlog, draft.data)
         counters.seq += len(drafts)
         counters.stored += len(drafts)
         counters.seen += len(drafts)
         counters.depth += len(pending)
         counters.size += size
         return None
-
-    def _is_announced(self, draft: EventDraft) -> bool:
-        return self._limits.announce_backlog or not draft.backlog
 
     def _complete(self, draft: EventDraft) -> AlarmEvent | None:
         """Add facts to a stored event, wherever it is stored; None if the draft knows no more, or it is gone."""

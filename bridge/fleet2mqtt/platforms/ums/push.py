@@ -34,7 +34,7 @@ def _event(context: Context, coordinator: Coordinator, body: bytes) -> Update:
     record = parse_alarm(item, context.zone)
     if record.mac is None:
         raise _missing("metric_history_producer")
-    if vendor_json.text(item.get("id")) is None and vendor_json.text(item.get("metric_history_time")) is None:
+    if record.item.id is None and vendor_json.text(item.get("metric_history_time")) is None:
         raise _missing("id")
     if context.has_rules and not coordinator.has_listed and not coordinator.store.is_known(record.mac):
         # Nothing is lost: a selected gateway's alarm is read from its history, too.
