@@ -86,7 +86,7 @@ async def test_messages_of_several_senders_keep_the_order_of_submission(start: S
     async with FakeBroker(holding.talk) as broker:
         subject = start(broker.port, inflight=1)
         await subject.connected()
-        futures: list[asyncio.Future[None]] = []
+        futures: list[asyncio.Future[float]] = []
 
         async def submit(*topics: str) -> None:
             futures.extend([await subject.mqtt.submit(topic, b"") for topic in topics])

@@ -111,6 +111,25 @@ async def test_messages_refused_by_access_rules_are_published_after_their_repair
         assert parts.mqtt.reconnects == 0
 
 
+async def test_acknowledged_alarms_are_recorded_while_one_before_them_is_not(tmp_path: Path) -> None:
+    """The first of them is swallowed, so that nothing but the others' acknowledgements tells of those."""
+    seen: list[str] = []
+
+    def swallow_first(_: Peer, topic: str) -> str | None:
+        if topic != EVENT:
+            return None
+        seen.append(topic)
+        return "swallow" if len(seen) == 1 else None
+
+    recording = RecordingBroker(swallow_first)
+    async with FakeBroker(recording.talk) as broker, open_parts(broker.port, tmp_path) as parts:
+        await parts.hub.accept(update(alarms=(alarm(1),)))
+        await wait_until(lambda: seen, "the first alarm to be swallowed")
+        for number in range(2, 5):
+            await parts.hub.accept(update(alarms=(alarm(number),)))
+            await wait_until(lambda: parts.outbox.depth == 1, "the others to be recorded as published")
+
+
 async def test_swallowed_messages_are_published_on_a_new_connection(tmp_path: Path, loop_time: LoopTime) -> None:
     """A broker that swallows every third message, and answers pings (faults.md 2.6)."""
     counts: list[str] = []

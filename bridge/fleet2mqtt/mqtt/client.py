@@ -240,8 +240,8 @@ class MqttClient:
         qos: int = 1,
         response: bytes | None = None,
         expiry: int | None = None,
-    ) -> asyncio.Future[None]:
-        """Send a message after those submitted before; return a future, done at its PUBACK.
+    ) -> asyncio.Future[float]:
+        """Send a message after those submitted before; return a future, done at its PUBACK with the loop's time.
 
         `response` is the correlation data of a reply, `expiry` in seconds; both are left out with MQTT 3.1.1.
         Raises Disconnected without a connection, Refused for a message that is too large; the future raises

@@ -27,7 +27,7 @@ class PublishCounters:
 
 class _Inflight(NamedTuple):
     message: Outgoing
-    acknowledged: asyncio.Future[None]
+    acknowledged: asyncio.Future[float]
     sent_at: float
 
 
@@ -62,14 +62,14 @@ class InflightWindow:
         """Time at which the oldest message in flight became the oldest."""
         self._recent_qos_0: deque[_Inflight] = deque(maxlen=10)
         self._inflight: dict[int, _Inflight] = {}
-        self._waiting: deque[tuple[Outgoing, asyncio.Future[asyncio.Future[None]]]] = deque()
+        self._waiting: deque[tuple[Outgoing, asyncio.Future[asyncio.Future[float]]]] = deque()
 
     def limit(self, size: int) -> None:
         """Allow at most `size` messages in flight, if that is less than before."""
         self._size = min(self._size, size)
 
-    async def submit(self, message: Outgoing) -> asyncio.Future[None]:
-        """Send a message after those submitted before; return the future of its acknowledgement.
+    async def submit(self, message: Outgoing) -> asyncio.Future[float]:
+        """Send a message after those submitted before; return the future of its acknowledgement, by the clock.
 
         Raises Disconnected.
         """
@@ -77,7 +77,7 @@ class InflightWindow:
             raise Disconnected(self._closed)
         if not self._waiting and self._may_start(message):
             return self._start(message)
-        started: asyncio.Future[asyncio.Future[None]] = self._loop.create_future()
+        started: asyncio.Future[asyncio.Future[float]] = self._loop.create_future()
         self._waiting.append((message, started))
         return await started
 
@@ -87,8 +87,9 @@ class InflightWindow:
         sent = self._inflight.pop(mid, None)
         if sent is None:
             return
+        now = self._clock()
         if was_oldest:
-            self._oldest_since = self._clock()
+            self._oldest_since = now
         self._alone = False
         message = sent.message
         # A broker processes in order: what was sent before at QoS 0 is no suspect any more.
@@ -98,7 +99,7 @@ class InflightWindow:
         if refusal is None:
             self._counters.published += 1
             if not sent.acknowledged.done():
-                sent.acknowledged.set_result(None)
+                sent.acknowledged.set_result(now)
         else:
             self._counters.dropped[refusal.reason] += 1
             if refusal.temporary:
@@ -159,8 +160,8 @@ class InflightWindow:
         withheld = self._withheld
         return withheld.has_suspects and withheld.is_suspect(message.topic, len(message.payload))
 
-    def _start(self, message: Outgoing) -> asyncio.Future[None]:
-        acknowledged: asyncio.Future[None] = self._loop.create_future()
+    def _start(self, message: Outgoing) -> asyncio.Future[float]:
+        acknowledged: asyncio.Future[float] = self._loop.create_future()
         qos = message.qos
         now = self._clock()
         if self._is_suspect(message):
@@ -175,7 +176,7 @@ class InflightWindow:
         if message.qos == 0:
             self._recent_qos_0.append(sent)
         if qos == 0:
-            acknowledged.set_result(None)
+            acknowledged.set_result(now)
         return acknowledged
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from typing import NamedTuple
 
 from fleet2mqtt.contract.payloads import now
 from fleet2mqtt.contract.topics import Topics
@@ -25,6 +25,14 @@ LONGEST_REFUSED_DELAY = 300.0
 """Seconds before events that the broker refused are published again; doubled as long as it refuses them."""
 
 
+class _Sent(NamedTuple):
+    """An event that was sent, and the future of its acknowledgement."""
+
+    event: AlarmEvent
+    topic: str
+    acknowledged: asyncio.Future[float]
+
+
 class AlarmPublisher:
     """Publishes the unpublished events of the outbox.
 
@@ -39,7 +47,7 @@ class AlarmPublisher:
         observe: Callable[[float], None] | None = None,
         is_online: asyncio.Event | None = None,
     ) -> None:
-        """`observe` is called at each PUBACK with the seconds since the alarm was received.
+        """`observe` is called with the seconds from receiving an alarm to its PUBACK, once that is recorded.
 
         Nothing is published before `is_online` is set: Home Assistant does not show events of unavailable entities.
         """
@@ -50,7 +58,10 @@ class AlarmPublisher:
         self._observe = observe
         self._is_online = is_online
         self._work = asyncio.Event()
+        self._sent: list[_Sent] = []
+        """Events that were not acknowledged when `_collect_acknowledged` looked last."""
         self._acknowledged: set[int] = set()
+        """Numbers of events that are to be recorded as published."""
         self._new_acknowledged = asyncio.Event()
         self._pass = 0
         self._after = 0
@@ -87,9 +98,12 @@ class AlarmPublisher:
             if not await self.record_published():
                 asyncio.get_running_loop().call_later(DISK_RETRY_DELAY, self._new_acknowledged.set)
             await asyncio.sleep(RECORD_INTERVAL)
+            if self._sent:
+                self._new_acknowledged.set()  # perhaps: none of those after the first has a callback
 
     async def record_published(self) -> bool:
         """Record the events acknowledged so far as published; return False if the outbox cannot be written."""
+        self._collect_acknowledged()
         seqs = tuple(self._acknowledged)
         try:
             await self._outbox.published(seqs)
@@ -119,6 +133,8 @@ class AlarmPublisher:
         if self._retry_timer is not None:
             self._retry_timer.cancel()
             self._retry_timer = None
+        self._collect_acknowledged()
+        self._new_acknowledged.set()
         self._pass += 1
         self._after = 0
         self._work.set()
@@ -130,22 +146,33 @@ class AlarmPublisher:
         topic_of = self._topics.alarm_suppressed if event.suppressed else self._topics.alarm_event
         topic = topic_of(event.severity, event.device)
         try:
-            future = await self._mqtt.submit(topic, event.data)
+            acknowledged = await self._mqtt.submit(topic, event.data)
         except Refused as refusal:
             self._on_refused(event, topic, refusal)
             return
-        future.add_done_callback(partial(self._on_acknowledged, event, topic))
+        if not self._sent:
+            # Recorded at once, or soon if the broker acknowledges others but not this one.
+            acknowledged.add_done_callback(lambda _: self._new_acknowledged.set())
+            asyncio.get_running_loop().call_later(RECORD_INTERVAL, self._new_acknowledged.set)
+        self._sent.append(_Sent(event, topic, acknowledged))
 
-    def _on_acknowledged(self, event: AlarmEvent, topic: str, future: asyncio.Future[None]) -> None:
-        error = None if future.cancelled() else future.exception()
-        if error is None and not future.cancelled():
-            if self._retry_timer is None:
-                self._backoff.record_success()
-            if self._observe is not None:
-                self._observe((now() - event.received_at).total_seconds())
-            self._record(event)
-        elif isinstance(error, Refused):
-            self._on_refused(event, topic, error)
+    def _collect_acknowledged(self) -> None:
+        """Sort out what became of the events that were sent: acknowledged, refused, or lost with their connection."""
+        sent, self._sent = self._sent, []
+        to_epoch = now().timestamp() - asyncio.get_running_loop().time()
+        for each in sent:
+            if not each.acknowledged.done():
+                self._sent.append(each)
+                continue
+            error = each.acknowledged.exception()
+            if error is None:
+                if self._retry_timer is None:
+                    self._backoff.record_success()
+                self._acknowledged.add(each.event.seq)
+                if self._observe is not None:
+                    self._observe(each.acknowledged.result() + to_epoch - each.event.received_at.timestamp())
+            elif isinstance(error, Refused):
+                self._on_refused(each.event, each.topic, error)
 
     def _on_refused(self, event: AlarmEvent, topic: str, refusal: Refused) -> None:
         """Count a refused event; one that may be accepted later is published again after a back-off.
@@ -155,11 +182,8 @@ class AlarmPublisher:
         self.dropped[refusal.reason] += 1
         if not refusal.temporary:
             _LOG.error("alarm %s (seq %d) is not published on %s: %s", event.id, event.seq, topic, refusal)
-            self._record(event)
+            self._acknowledged.add(event.seq)
+            self._new_acknowledged.set()
         elif self._retry_timer is None:
             delay = max(self._backoff.record_failure(), refusal.retry_after)
             self._retry_timer = asyncio.get_running_loop().call_later(delay, self._start_over)
-
-    def _record(self, event: AlarmEvent) -> None:
-        self._acknowledged.add(event.seq)
-        self._new_acknowledged.set()

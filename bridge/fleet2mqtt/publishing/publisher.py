@@ -405,7 +405,7 @@ class Publisher:
         topic: str,
         publication: _Publication,
         done: Callable[[], object] | None,
-        future: asyncio.Future[None],
+        future: asyncio.Future[float],
     ) -> None:
         error = None if future.cancelled() else future.exception()
         if isinstance(error, Refused):
