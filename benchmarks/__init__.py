@@ -1,4 +1,4 @@
-"""What the bridge can do, measured beside its peers in one run: `scripts/bench`, docs/performance.md.
+"""Measurements of the bridge beside its peers in one run: `scripts/bench`, docs/performance.md.
 
 ground     a broker and programs of its own, their CPU and memory
 mqtt       the least MQTT that a measurement needs

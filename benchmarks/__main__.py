@@ -27,7 +27,7 @@ GOALS, REPEATED = ("push", "limits", "publishing", "commands", "cold", "alarms",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much of everything."""
+    """Rounds, durations and numbers of messages, commands and devices of a run."""
 
     rounds: int
     seconds: float

@@ -23,7 +23,7 @@ _OPTIONS = {"alarms": {"recovers": [{"raised": _RAISED, "by": _CLEARED}]}}
 
 @dataclass(slots=True, kw_only=True)
 class Figures:
-    """What was listed and what became of a storm."""
+    """Counts and durations of a list of active alarms, and of a storm."""
 
     active: int
     events: int

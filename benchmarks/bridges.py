@@ -24,7 +24,7 @@ EVENTS = "fleet2mqtt/alarm/event/#"
 
 @dataclass(slots=True, kw_only=True)
 class Setup:
-    """What a bridge is configured with beyond the ports."""
+    """Configuration of a bridge besides the ports."""
 
     folder: Path
     broker: int

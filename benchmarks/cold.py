@@ -43,7 +43,7 @@ class Figures:
 
 @dataclass(slots=True)
 class _Heard:
-    """What a subscriber got, and when."""
+    """Messages that a subscriber received, with their times."""
 
     messages: list[tuple[str, bytes]] = field(default_factory=list)
     first: float | None = None

@@ -1,4 +1,4 @@
-"""What the bridge adds to a command: from `set` to its result, beside the vendor calls alone."""
+"""Time that the bridge adds to a command: from `set` to its result, beside the vendor calls alone."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Fleet:
 
 @dataclass(slots=True, kw_only=True)
 class Figures:
-    """What was seen, in seconds of the vendor's time; calls by endpoint in the time watched."""
+    """Durations in seconds of the vendor's time, and calls by endpoint in the time watched."""
 
     fleet: Fleet
     first: float = 0.0
@@ -83,7 +83,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class _Platform:
-    """What a measurement knows of a platform.
+    """Parts of a platform that a measurement needs.
 
     `detail` is the source that reads one device after another, `key` returns the device that a device's values belong
     to, None for one without values of that source. `confirmed` returns what proves in a list that the values did not
@@ -186,7 +186,7 @@ PLATFORMS = {
 
 @dataclass(slots=True)
 class _Watch:
-    """What a backend reported and when, in seconds of the event loop."""
+    """Reports of a backend with their times, in seconds of the event loop."""
 
     platform: _Platform
     backend: Backend

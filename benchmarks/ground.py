@@ -52,7 +52,7 @@ class Program:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Return True if the process still runs."""
         return self.process.returncode is None
 
     def words(self) -> str:

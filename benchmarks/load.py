@@ -24,7 +24,7 @@ _GOOD = (b"200", b"204")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """Where to post what, and where it comes out."""
+    """An address to post bodies to, and the topic on which they are published."""
 
     port: int
     path: str
@@ -75,7 +75,7 @@ class Run:
         return number
 
     def take(self, data: bytes) -> None:
-        """What a subscriber received."""
+        """Record the time of each message in the data that a subscriber received."""
         now = perf_counter()
         for found in MARK.finditer(self._tail + data):
             self.delivered.setdefault(int(found[1]), now)

@@ -81,7 +81,7 @@ class Messages:
         del self._rest[:at]
 
     def _end(self, at: int) -> tuple[int, int] | None:
-        """Where the body of the packet at `at` starts and stops; None while it is not whole."""
+        """Return the start and the end of the body of the packet at `at`; None while it is not complete."""
         length, shift = 0, 0
         for place in range(at + 1, min(at + 5, len(self._rest))):
             length |= (self._rest[place] & 0x7F) << shift

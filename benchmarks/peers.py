@@ -66,7 +66,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """Where the peers are installed; `missing` says which are not, and why."""
+    """Paths of the installed peers; `missing` names those that are not installed, with the reason."""
 
     cache: Path
 

@@ -58,7 +58,7 @@ class _Meter:
         self._event.set()
 
     async def take(self, program: Program, readings: int) -> list[float]:
-        """So many readings by this program, which must be the only one that runs."""
+        """Let this program run alone until it has made so many readings; return the seconds of each."""
         self._program, self._last, self._readings = program, None, []
         program.process.send_signal(signal.SIGCONT)
         while len(self._readings) < readings:
@@ -72,7 +72,7 @@ class _Meter:
 
 @dataclass(slots=True)
 class _Heard:
-    """What a subscriber to everything got: states, and when the last description came."""
+    """States that a subscriber to all topics received, and the time of the last discovery message."""
 
     states: int = 0
     described: float = field(default_factory=perf_counter)

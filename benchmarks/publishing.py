@@ -41,12 +41,12 @@ async def measure(folder: Path, rounds: int, count: int) -> Figures:
 
 
 async def bare_paho(broker: int, source: str) -> dict[str, float]:
-    """What a bare paho loop needs for these messages."""
+    """Measure a bare paho loop that publishes these messages."""
     return await printed(str(_HERE / "bare_paho.py"), str(broker), str(WINDOW), source)
 
 
 async def printed(*arguments: str) -> dict[str, float]:
-    """What a Python program prints in the end, as JSON."""
+    """Run a Python program; return the JSON that it prints."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, cwd=_HERE.parent
     )

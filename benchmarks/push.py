@@ -21,7 +21,7 @@ Start = Callable[[Path, int], AbstractAsyncContextManager[Running]]
 
 @dataclass(slots=True)
 class Figures:
-    """What one contestant did, a value a round."""
+    """Figures of one contestant, a value a round."""
 
     rate: list[float] = field(default_factory=list)
     p50: list[float] = field(default_factory=list)

@@ -36,7 +36,7 @@ class Line:
 
     @property
     def met(self) -> bool:
-        """Whether the goal, if any, is met."""
+        """Return True if there is no goal, or it is met."""
         if self.ratio is None:
             return True
         return (self.most is None or self.ratio <= self.most) and (self.least is None or self.ratio >= self.least)
@@ -47,7 +47,7 @@ class Line:
         return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}" if self.most is not None else ""
 
     def text(self) -> str:
-        """As a line of Markdown."""
+        """Return the row as a line of Markdown."""
         verdict = "" if not self.goal else "met" if self.met else "**missed**"
         shown = "" if self.ratio is None else f"{self.ratio:.2f}"
         return f"| {self.what} | {self.ours} | {self.theirs} | {shown} | {self.goal} | {verdict} |"
