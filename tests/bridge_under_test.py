@@ -108,7 +108,7 @@ class RunningBridge:
         return found
 
     async def devices(self) -> dict[str, dict[str, Any]]:
-        """What the bridge knows, by id."""
+        """Return the devices that the bridge lists, by id."""
         answer = await self.ask("devices", limit=1000)
         return {device["id"]: device for device in answer["data"]["devices"]}
 
@@ -170,7 +170,7 @@ class RunningBridge:
 
 @dataclass(slots=True, kw_only=True)
 class Site:
-    """What a bridge has around it: a broker, two vendors, and a folder that outlives it."""
+    """Surroundings of a bridge: a broker, two vendors, and a folder that outlives it."""
 
     broker: Broker
     folder: Path
@@ -297,7 +297,7 @@ async def serve(stack: AsyncExitStack, application: web.Application) -> str:
 
 
 async def retained(broker: Broker, topic_filter: str = "#") -> dict[str, bytes]:
-    """What stands at the broker, by topic."""
+    """Return the retained messages at the broker, by topic."""
     return {topic: message.payload for topic, message in (await broker.retained(topic_filter)).items()}
 
 

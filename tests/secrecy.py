@@ -108,7 +108,7 @@ _LOGINS = ("login/userLogin", "access_token", "admin_login")
 
 
 class Echo(StrEnum):
-    """How a vendor repeats what it was sent instead of answering."""
+    """Ways in which a vendor repeats a request instead of responding to it."""
 
     NONE = "none"
     STATUS = "status"  # HTTP 500 and a text
@@ -396,7 +396,7 @@ async def scene(broker: Broker, path: str, found: dict[str, Vendor]) -> AsyncIte
 
 
 def scattered(texts: dict[str, str], outputs: dict[str, str]) -> list[str]:
-    """Which of these texts stand in which output."""
+    """Return each pair of a text and an output that contains it, as `name in output`."""
     return [f"{name} in {where}" for where, output in outputs.items() for name, text in texts.items() if text in output]
 
 

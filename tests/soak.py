@@ -54,7 +54,7 @@ ACTIONS = ("alarm_acknowledge", "alarm_unacknowledge", "alarm_shelve", "alarm_un
 
 
 class Outage(StrEnum):
-    """What happens to the broker, seen from the bridge."""
+    """Outages of the broker, seen from the bridge."""
 
     NONE = "none"
     CUT = "cut"  # the connection breaks and nobody answers
@@ -75,7 +75,7 @@ FAULTS = {
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the alarms. `heard` and `published` grow in the thread of whoever counts."""
+    """Counts of alarms and changes. `heard` and `published` grow in the thread of the subscriber."""
 
     rounds: int = 0
     acknowledged: set[str] = field(default_factory=set)
@@ -115,7 +115,7 @@ class Tally:
         return {seq: names for seq, names in ids.items() if len(names) > 1}
 
     def table(self) -> str:
-        """As people read it."""
+        """Return the counts as lines of a table."""
         rows = {
             "rounds": self.rounds,
             "outages": ", ".join(f"{count} {outage}" for outage, count in sorted(self.outages.items())),

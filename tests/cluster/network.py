@@ -62,7 +62,7 @@ class Namespace:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What a program is started by inside, as the user of the tests."""
+        """Return the command that starts a program inside, as the user of the tests."""
         user = ("setpriv", f"--reuid={os.getuid()}", f"--regid={os.getgid()}", "--init-groups")
         return (*_AS_ROOT, "ip", "netns", "exec", self.name, *(user if _AS_ROOT else ()))
 

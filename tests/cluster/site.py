@@ -80,7 +80,7 @@ class ClusterNode:
 
 @dataclass(slots=True, kw_only=True)
 class Cluster:
-    """What nodes share, and what passes at the broker."""
+    """Surroundings that nodes share, and the messages at their broker."""
 
     site: Site
     dsn: str

@@ -150,7 +150,7 @@ class Tally:
         return {name: each for name, each in found.items() if each}
 
     def table(self) -> str:
-        """As people read it."""
+        """Return the counts as lines of a table."""
         rows: dict[str, object] = {
             "rounds": self.rounds,
             "pushes": self.pushes,

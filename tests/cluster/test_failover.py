@@ -340,7 +340,7 @@ async def test_database_without_standby_refuses_pushes_and_shows_states(tmp_path
 
 
 async def check_an_hour_ahead(folder: Path, config: str) -> str:
-    """What `fleet2mqtt check` prints on a machine whose clock is an hour ahead."""
+    """Run `fleet2mqtt check` on a machine whose clock is an hour ahead; return its output."""
     shift = folder / "shift"
     await asyncio.to_thread(shift.mkdir)
     (shift / "sitecustomize.py").write_text(SHIFT)

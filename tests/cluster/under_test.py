@@ -33,7 +33,7 @@ MAX_DATABASES = 3
 
 
 class Hangup(asyncio.Event):
-    """What SIGHUP sets, at all nodes."""
+    """An event for SIGHUP that is set at all nodes."""
 
     def __init__(self) -> None:
         super().__init__()

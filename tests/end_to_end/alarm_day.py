@@ -44,7 +44,10 @@ class Oracle:
     script: list[Expected] = field(default_factory=list)
 
     def problems(self, published: Iterable[tuple[str, dict[str, Any]]], history: Iterable[dict[str, Any]]) -> list[str]:
-        """What is wrong: `published` has `event` or `suppressed` and the body of each message, `history` the bodies."""
+        """Return the problems of a day: `published` has `event` or `suppressed` and the body of each message.
+
+        `history` has the bodies.
+        """
         found: list[str] = []
         seen: dict[int, tuple[str, dict[str, Any]]] = {}
         for where, body in published:
@@ -106,7 +109,7 @@ class Mail:
 def mail_problems(
     script: Iterable[Expected], mails: Iterable[Mail], repeats: int, ends: Mapping[str, str]
 ) -> list[str]:
-    """What is wrong with the mails of a day: each change that is not withheld has one.
+    """Return the problems of a day's mails: each change that is not withheld has one.
 
     The last mail before a crash may come again, `repeats` times in all. `ends` are alarms that another one ends.
     """

@@ -1,4 +1,4 @@
-"""When everything is said again, when nothing is, and what the bridge's end looks like."""
+"""Repeated publishing: the events that repeat everything, those that repeat nothing, and the end of the bridge."""
 
 from __future__ import annotations
 

@@ -449,7 +449,7 @@ async def test_retained_alarm_that_ended_before_a_crash_is_cleared(site: Site) -
 
 
 async def test_options_of_conditions_for_all_a_backend_and_some_devices(site: Site) -> None:
-    """What is for a backend wins over what is for all, and a selector over both; an operator's own condition counts."""
+    """An option of a backend goes before one for all, a selector before both; operators' own conditions count."""
     everywhere = {"gateway_offline": {"severity": "minor"}, "line_below_threshold": {"enabled": False}}
     here = {
         "gateway_offline": {"severity": "major", "for": [{"id": "hq_voip_*22e", "severity": "warning"}]},

@@ -38,7 +38,7 @@ async def network(site: Site) -> AsyncIterator[Proxy]:
 
 
 async def empty(bridge: RunningBridge) -> bool:
-    """Whether the outbox knows that the broker has everything."""
+    """Return True if the broker has acknowledged all events in the outbox."""
     depth: int = (await bridge.ask("health"))["data"]["bridge"]["outbox"]["depth"]
     return depth == 0
 

@@ -1,4 +1,4 @@
-"""What the bridge announces: every topic of the contract with its retain flag, states, and discovery."""
+"""Announcements of the bridge: every topic of the contract with its retain flag, states, and discovery."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def bridge(site: Site) -> AsyncIterator[RunningBridge]:
 
 
 def templates(component: dict[str, Any]) -> str:
-    """What a component makes of its device's state."""
+    """Return the template by which a component reads its device's state."""
     shown = "json_attributes_template" if component["platform"] == "device_tracker" else "value_template"
     found: str = component.get(shown, "")
     return found

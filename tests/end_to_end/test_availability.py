@@ -1,4 +1,4 @@
-"""When a backend counts as there: down after three failures in a row, up at once, stale when nothing moves."""
+"""Availability of a backend: offline after three failures in a row, online at once, stale when nothing changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 def words(bridge: RunningBridge) -> list[str]:
-    """What the backend's availability has been."""
+    """Return the values of the backend's availability so far."""
     return [message.text for message in bridge.seen.all(AVAILABILITY) if not message.retain]
 
 

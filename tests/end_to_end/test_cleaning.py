@@ -1,4 +1,4 @@
-"""What goes, and what stays: two complete inventories, restarts with every vendor down, torn files."""
+"""Removal of devices: two complete inventories, restarts with every vendor down, torn files."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def enabled(site: Site) -> bool:
 
 
 def other(site: Site) -> str:
-    """What the switch does not show now."""
+    """Return the value that the switch does not have now."""
     return "OFF" if enabled(site) else "ON"
 
 

@@ -27,7 +27,7 @@ TARGET = {"url": "json://127.0.0.1:1/"}
 
 
 def arguments(message: Message) -> tuple[Any, Any] | None:
-    """What a request has as arguments, and the schema of them."""
+    """Return the arguments of a request, and their schema."""
     match = re.fullmatch(r"fleet2mqtt/(bridge|backend/(\w+))/request/(\w+)", message.topic)
     if match is None or not message.payload:
         return None

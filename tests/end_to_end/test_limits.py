@@ -1,4 +1,4 @@
-"""What is too large for the configuration or the broker: refused, named once, counted, and never retried for ever."""
+"""Limits of the configuration and of the broker: a larger message is refused, named once, counted, and not retried."""
 
 from __future__ import annotations
 

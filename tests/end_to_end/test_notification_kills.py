@@ -35,7 +35,7 @@ class Tally:
     told: list[str] = field(default_factory=list)
 
     def problems(self, crashes: int) -> list[str]:
-        """What is wrong: lost ones, and more that came again than there were crashes, or another one than the last."""
+        """Return the problems: lost ones, more repeated than there were crashes, and a repeated one before the last."""
         found = [f"lost: {line}" for line in self.accepted if line not in set(self.told)]
         again = sum(count - 1 for count in Counter(self.told).values())
         if again > crashes:

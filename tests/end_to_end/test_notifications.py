@@ -66,7 +66,7 @@ async def test_raise_and_end_come_by_mail_and_webhook_until_acknowledged_again(t
 
 
 def reminders(receiver: Receiver, id_: str) -> int:
-    """How many reminders came, about an alarm or all."""
+    """Count the reminders about an alarm, or about all."""
     return sum(
         1
         for each in receiver.taken

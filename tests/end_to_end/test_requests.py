@@ -273,7 +273,7 @@ async def test_info_lists_actions_with_json_schemas(bridge: RunningBridge) -> No
 
 
 def check_schema(schema: dict[str, Any]) -> None:
-    """As far as a JSON Schema (2020-12) of ours goes."""
+    """Check that a schema uses JSON Schema 2020-12 as the bridge does."""
     kinds = schema.get("type", "object")
     assert set([kinds] if isinstance(kinds, str) else kinds) <= TYPES, schema
     assert isinstance(schema.get("properties", {}), dict)

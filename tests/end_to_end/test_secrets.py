@@ -96,7 +96,7 @@ for command in (["check"], *(["dump", name] for name in names), ["notify", "test
 
 
 async def look(path: str, names: list[str], code: int) -> dict[str, str]:
-    """What the commands print that look without running: in one process, for each would take its second to start."""
+    """Run commands that end by themselves, in one process, as each takes a second to start; return their output."""
     shown = await ran(sys.executable, "-c", LOOK, path, *names)
     lines = shown.output.splitlines()
     assert [line for line in lines if line.isdigit()] == [str(code)] * (len(names) + 1) + ["1"], shown
@@ -107,7 +107,7 @@ async def look(path: str, names: list[str], code: int) -> dict[str, str]:
 
 
 def files(folder: Path) -> dict[str, str]:
-    """What is on disk, but for tokens, which only the bridge may read."""
+    """Return the content of all files but those of tokens, which only the bridge may read."""
     tokens = list(folder.glob("*.token.json"))
     assert {file.name for file in tokens} == {f"{name}.token.json" for name in ("cabinets", "things", "admins")}
     assert {file.stat().st_mode & 0o777 for file in tokens} == {0o600}
@@ -118,7 +118,7 @@ def files(folder: Path) -> dict[str, str]:
 
 
 async def everyday(here: Scene) -> None:
-    """What happens every day: polls, pushes, commands, and pushes that nobody can read."""
+    """Use the bridge as on every day: polls, pushes, commands, and pushes that cannot be parsed."""
     assert all(source["ok"] for sources in (await here.refresh()).values() for source in sources.values())
     things = here.vendors["things"].simulator
     device = next(iter(things.devices))
@@ -188,7 +188,7 @@ class Deaf(TCPConnector):
 
 
 async def test_url_of_failed_call_is_not_logged() -> None:
-    """Whoever reads a signature that was never used could use it."""
+    """A signature in the log that was never used could be used by its reader."""
     async with ClientSession(connector=Deaf()) as session:
         api = HttpClient(
             session=session,

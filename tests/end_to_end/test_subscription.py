@@ -60,7 +60,7 @@ class Vendor:
         await wait_until(lambda: self.health(bridge)["connected"] is connected, f"connected: {connected}", PATIENCE)
 
     def reads(self) -> int:
-        """How often values of devices were read."""
+        """Count the reads of devices' values."""
         calls = self.simulator.fault_injector.calls
         return sum(call.path.endswith(("/attributes", "/attributes_raw")) for call in calls)
 

@@ -1,4 +1,4 @@
-"""What stands around the bridge in every test of a fault."""
+"""Surroundings of the bridge in every test of a fault."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Remote:
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE
 
     def files(self) -> int:
-        """How many files and connections it has open."""
+        """Count the open files and connections of the process."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def unwell(self) -> list[str]:

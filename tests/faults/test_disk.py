@@ -31,7 +31,7 @@ def full_disk(remote: Remote) -> Iterator[None]:
 
 
 def identity_of(bridge: RunningBridge) -> str:
-    """Who the bridge says it is."""
+    """Return the id of the bridge in `bridge/info`."""
     info = bridge.seen.latest("fleet2mqtt/bridge/info")
     assert info is not None
     return str(info.json["id"])

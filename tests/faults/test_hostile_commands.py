@@ -1,4 +1,4 @@
-"""Whatever is published on a command topic ends in exactly one answer, and the bridge goes on."""
+"""Random messages on command topics: each has exactly one result, and the bridge goes on."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def fuzz(strategy: st.SearchStrategy[Any], check: Any) -> None:
 
 
 async def answers(bridge: RunningBridge, topic: str, publish: list[tuple[str, bytes]]) -> list[dict[str, Any]]:
-    """What comes on `topic` for these messages and nothing else; an answer to something later comes behind."""
+    """Publish messages; return the messages on `topic` that come until a later request has its response."""
     before = len(bridge.seen.all(topic))
     for to, payload in publish:
         await bridge.broker.publish(to, payload)

@@ -35,7 +35,7 @@ def how_many() -> int:
 
 @asynccontextmanager
 async def dawdling(port: int, count: int, *said: bytes) -> AsyncIterator[list[asyncio.StreamWriter]]:
-    """So many connections, each of which has sent one of these and no more."""
+    """Open so many connections, each of which has sent one of these and no more."""
     writers: list[asyncio.StreamWriter] = []
     gate = asyncio.Semaphore(200)
 
@@ -107,7 +107,7 @@ async def test_thousands_of_connections_do_not_delay_others(site: Site, remote: 
 
 
 async def test_process_with_few_file_descriptors_keeps_a_reserve(site: Site) -> None:
-    """As a service with the usual limit of 1,024 open files has it."""
+    """A service has 1,024 open files by default."""
     site.ums.history.clear()
     async with as_process(site, files=1_024) as small, dawdling(site.push_port, 1_500, b"", b"POST"):
         await everything_goes_on(site, small, 5)

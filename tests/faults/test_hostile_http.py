@@ -1,4 +1,4 @@
-"""What is no HTTP, no push, or nobody's: answered the same way whoever asks, counted, no trace in the log."""
+"""Requests that are no HTTP or no push, or of no backend: each has the same response, is counted, and not logged."""
 
 from __future__ import annotations
 

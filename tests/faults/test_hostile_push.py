@@ -1,4 +1,4 @@
-"""Whatever is posted to the push port is taken in, kept or refused, and counted; nobody else notices."""
+"""Random bodies at the push port: each is accepted, stored as a dead letter or refused, and counted."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ async def _is_learned(site: Site, reconnects: int) -> bool:
 
 
 async def _lack(bridge: RunningBridge, topics: set[str]) -> bool:
-    """Whether of all that belongs to the known devices just these topics are missing."""
+    """Return True if just these topics of all those of the devices are missing."""
     known = await _ids(bridge)
     wanted = {topic for id_ in known for topic in (config_topic(id_), state_topic(id_))}
     return len(known) > 10 and wanted - (await retained(bridge.broker)).keys() == topics
