@@ -72,7 +72,7 @@ class Frontend:
             await self.part("hui-generic-entity-row", *row).wait_for()
 
     async def picture(self, path: Path) -> None:
-        """What is shown now, once nothing is being loaded, as a PNG."""
+        """Take a picture of the page as a PNG, once nothing is being loaded."""
         rows = self.page.locator("hui-generic-entity-row").filter(visible=True)
         await rows.filter(has_not=self.page.locator("svg path[d]")).first.wait_for(state="hidden")
         await self.part("ha-spinner, ha-circular-progress").wait_for(state="hidden")
@@ -119,7 +119,7 @@ async def frontend(hass: Hass, profile: Path, language: str) -> AsyncIterator[Fr
 
 
 def tokens(hass: Hass) -> dict[str, object]:
-    """What the frontend would have kept after a login."""
+    """Return the tokens as the frontend stores them after a login."""
     return {
         "hassUrl": hass.url,
         "clientId": f"{hass.url}/",
@@ -132,7 +132,7 @@ def tokens(hass: Hass) -> dict[str, object]:
 
 
 def chromium() -> str:
-    """Where the system's Chromium is, by one of its names."""
+    """Return the path of the system's Chromium, by one of its names."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         raise FileNotFoundError("the tests need Chromium: run scripts/setup test")

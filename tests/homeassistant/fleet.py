@@ -35,7 +35,7 @@ class Fleet:
             (await session.post(f"{self.urls[platform]}/_sim/{path}", json=body)).raise_for_status()
 
     async def vendor_state(self, platform: str) -> Any:
-        """What the vendor itself would say."""
+        """Return the state of a platform's simulator."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.urls[platform]}/_sim/state") as answer:
             return await answer.json()
 

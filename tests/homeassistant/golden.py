@@ -1,4 +1,4 @@
-"""What the bridge announces for the documents' own devices, by unique id: the golden file, and how to write it anew.
+"""Discovery of the documents' own devices, by unique id: the golden file, and the command that writes it anew.
 
     .venv/bin/python -m tests.homeassistant.golden
 

@@ -70,7 +70,7 @@ State = dict[str, Any]
 
 
 def hass_executable() -> Path:
-    """Where scripts/setup put Home Assistant."""
+    """Return the path of the Home Assistant that scripts/setup installed."""
     path = PROJECT / os.environ.get("FLEET2MQTT_HA_VENV", ".venv-ha") / "bin/hass"
     if not path.exists():
         raise FileNotFoundError(f"the tests need a real Home Assistant in {path}: run scripts/setup test")
@@ -78,7 +78,7 @@ def hass_executable() -> Path:
 
 
 def answers(form: list[dict[str, Any]], known: Mapping[str, Any]) -> dict[str, Any]:
-    """What to send back for a config flow's form: the known answers, else the form's own defaults."""
+    """Return the input for a form of a config flow: the given values, else the form's own defaults."""
     filled: dict[str, Any] = {}
     for question in form:
         name = question["name"]
@@ -141,7 +141,7 @@ class Hass:
 
     @property
     def url(self) -> str:
-        """Where its frontend and its APIs are."""
+        """Return the address of its frontend and its APIs."""
         return f"http://{HOST}:{self.port}"
 
     def log(self) -> str:

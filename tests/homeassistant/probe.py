@@ -1,4 +1,4 @@
-"""What Home Assistant's own code would leave out of discovery messages, or newer releases refuse. Run by its Python.
+"""Findings of Home Assistant's own code about discovery messages: parts that it ignores, or newer releases refuse.
 
     .venv-ha/bin/python tests/homeassistant/probe.py < messages.json
 
@@ -31,7 +31,7 @@ UNITS = {"sensor": DEVICE_CLASS_UNITS, "number": NUMBER_UNITS}
 
 
 def findings(message: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with one message."""
+    """Return the findings about one message."""
     try:
         taken = DEVICE_DISCOVERY_SCHEMA(deepcopy(message))
     except vol.Invalid as refused:
@@ -46,7 +46,7 @@ def findings(message: dict[str, Any]) -> Iterator[str]:
 
 
 def component_findings(config: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with one component, as Home Assistant hands it to the platform."""
+    """Return the findings about one component, as Home Assistant passes it to the platform."""
     platform = config["platform"]
     given = {key: value for key, value in config.items() if key != "platform"}
     for each in given.get("availability", ()):
@@ -64,7 +64,7 @@ def component_findings(config: dict[str, Any]) -> Iterator[str]:
 
 
 def unit_findings(platform: str, config: dict[str, Any]) -> Iterator[str]:
-    """What 2025.4 only warns of; since 2025.7 it costs the entity."""
+    """Yield the units and state classes of which 2025.4 only warns; since 2025.7 they cost the entity."""
     device_class, unit = config.get("device_class"), config.get("unit_of_measurement")
     units = UNITS.get(platform, {}).get(device_class)
     if units is not None and unit not in units:

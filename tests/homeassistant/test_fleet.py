@@ -59,14 +59,14 @@ async def settled(hass: Hass, broker: Broker) -> None:
 
 
 async def values(hass: Hass) -> dict[str, str]:
-    """What does not change by itself, and when the last alarm was fired, by entity."""
+    """Return the values that do not change by themselves, and the time of the last alarm, by entity."""
     states = await hass.states()
     named = (f".{CHANNEL}_", f".{GATEWAY}_fxo_", f"event.{GATEWAY}_")
     return {name: state["state"] for name, state in states.items() if any(each in name for each in named)}
 
 
 async def probed(messages: Mapping[str, Any]) -> list[str]:
-    """What Home Assistant's own schemas would leave out of these messages, or a newer release refuse."""
+    """Run the probe on these messages; return its findings."""
     python = hass_executable().with_name("python")
     process = await asyncio.create_subprocess_exec(str(python), str(PROBE), stdin=PIPE, stdout=PIPE)
     said, _ = await process.communicate(json.dumps(messages).encode())

@@ -1,4 +1,4 @@
-"""What a user sees: the bridge found, set up and used by clicking, in both languages, in a real browser.
+"""The frontend in a real browser: the bridge is discovered, set up and used by clicking, in both languages.
 
 The pictures of the documents are taken here: `FLEET2MQTT_PICTURES=1 scripts/test tests/homeassistant/test_frontend.py`.
 """
@@ -35,7 +35,7 @@ ALARM = "FXO 线路断开"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What is to be read in a language; entities are pairs of name and value."""
+    """Texts of the page in a language; entities are pairs of name and value."""
 
     language: str
     found: tuple[str, ...]
@@ -132,7 +132,7 @@ class Desk:
         await self.picture("alarm")
 
     async def switch_a_channel(self) -> None:
-        """What is clicked reaches the vendor, and what is shown is what the vendor says then."""
+        """Click on a switch; wait until the vendor has the value and the page shows it."""
         await self.open_device("mqtt", f"fleet2mqtt_{CHANNEL}")
         await self.page.shows(*self.words.channel)
         switch = self.page.part("hui-toggle-entity-row", self.words.switch).locator("ha-switch")

@@ -125,7 +125,7 @@ class Site:
         return await wait_for_answer(loaded, "the entry to be loaded")
 
     async def perform(self, action: str, data: Mapping[str, Any]) -> Any:
-        """What an action answers."""
+        """Perform an action; return its response."""
         target = {"config_entry_id": await self.entry()}
         return await self.hass.call_service(f"{DOMAIN}.{action}", {**target, **data}, response=True)
 
@@ -256,7 +256,7 @@ async def test_blueprints_run_and_no_alarm_is_missed(site: Site) -> None:
 
 
 async def use_blueprints(site: Site, **automations: dict[str, Any]) -> None:
-    """As a user does: the blueprints imported, and an automation made from each of these."""
+    """Import the blueprints as a user does, and make an automation from each of these."""
     config = site.hass.directory
     if not (config / FOLDER).exists():
         shutil.copytree(PROJECT / FOLDER, config / FOLDER, ignore=shutil.ignore_patterns("__pycache__"))

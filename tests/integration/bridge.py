@@ -45,7 +45,7 @@ Answer = Callable[[dict[str, Any]], Any]
 
 
 class Refusal(Exception):
-    """What the bridge answers as an error: code and message."""
+    """Code and message of an error with which the bridge responds."""
 
 
 def alarm(seq: int, **more: Any) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class Bridge:
         async_fire_mqtt_message(self.hass, f"{self.base}/{topic}", text, 0, retain=False)
 
     def retain(self, base: str, info: Mapping[str, Any]) -> None:
-        """What a bridge with this base topic has left on the broker, heard by whoever subscribes from now on."""
+        """Set the retained messages of a bridge with this base topic, for those who subscribe from now on."""
         self.retained |= {f"{base}/bridge/info": json.dumps(info), f"{base}/bridge/state": "online"}
 
     def info(self, **changes: Any) -> None:

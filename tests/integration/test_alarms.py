@@ -197,7 +197,7 @@ async def test_expired_alarms_are_not_requested_forever(
 async def test_bridge_with_restarted_sequence_fires_new_alarms(
     hass: HomeAssistant, stored: None, bridge: Bridge, entry: MockConfigEntry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What an older version has kept tells no time: nothing old is fired."""
+    """Stored data of an older version has no time: no old alarm is fired."""
     events = async_capture_events(hass, "fleet2mqtt_alarm")
     bridge.history = [alarm(1)]
     await hass.config_entries.async_setup(entry.entry_id)

@@ -31,7 +31,7 @@ GOOD, BAD = "-60", "-120"
 
 @pytest.fixture
 def told(hass: HomeAssistant, tmp_path: Path) -> list[ServiceCall]:
-    """What the automations do, in a configuration folder that has the blueprints."""
+    """Calls of the automations, with a configuration folder that has the blueprints."""
     hass.config.config_dir = str(tmp_path)
     shutil.copytree(BLUEPRINTS, tmp_path / "blueprints")
     calls: list[ServiceCall] = async_mock_service(hass, "test", "tell")
@@ -87,7 +87,7 @@ def whats(told: list[ServiceCall]) -> list[str]:
 
 
 async def run_by_hand(hass: HomeAssistant) -> None:
-    """As the button *Run* does."""
+    """Trigger an automation as the button *Run* does."""
     await hass.services.async_call("automation", "trigger", {"entity_id": "automation.it"}, blocking=True)
     await hass.async_block_till_done()
 
@@ -232,7 +232,7 @@ async def test_notification_run_manually_is_shown(hass: HomeAssistant, told: lis
 
 
 async def test_notification_of_many_alarms_loses_none(hass: HomeAssistant, told: list[ServiceCall]) -> None:
-    """As after a long absence, to a service that takes its time."""
+    """Many alarms after a long absence, sent to a slow service."""
     await notification(hass, actions=[{"wait_template": "{{ is_state('test.go', 'on') }}"}, SHOWN])
     for seq in range(MISSED):
         hass.bus.async_fire("fleet2mqtt_alarm", alarm(seq))

@@ -20,7 +20,7 @@ EARLIER = "2026-02-01T08:00:00.000+00:00"
 
 
 async def discovered(hass: HomeAssistant, base: str, payload: Any) -> list[Any]:
-    """What flows there are once this has been said on the broker."""
+    """Return the flows in progress after these messages on the broker."""
     text = payload if isinstance(payload, str) else json.dumps(payload)
     async_fire_mqtt_message(hass, f"{base}/bridge/info", text)
     await hass.async_block_till_done(wait_background_tasks=True)

@@ -1,4 +1,4 @@
-"""What docs/home-assistant.md gives to copy does what it says there."""
+"""The snippets of docs/home-assistant.md work as it says."""
 
 from __future__ import annotations
 
