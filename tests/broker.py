@@ -186,7 +186,7 @@ class Broker:
             await asyncio.to_thread(_close, client)
 
     async def retained(self, topic_filter: str = "#") -> dict[str, Message]:
-        """What a client that subscribes now is sent at once, by topic."""
+        """Return the retained messages that a new subscriber receives at once, by topic."""
         # At QoS 0 messages keep their order: this one comes behind everything that was retained.
         last = f"retained/{secrets.token_hex(8)}"
         async with self.record(topic_filter, last, qos=0) as seen:

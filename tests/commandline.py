@@ -1,4 +1,4 @@
-"""What tests of the command line share: a configuration file, a simulator as a process, and a word with it."""
+"""Parts of the tests of the command line: a configuration file, a simulator as a process, and calls to it."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ async def simulator(platform: str, *arguments: str) -> AsyncIterator[tuple[str, 
 
 
 async def get(url: str) -> Any:
-    """What is there, as JSON."""
+    """Get a URL; return the JSON of the response."""
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         assert response.status == 200, await response.text()
         return await response.json()
 
 
 async def get_text(url: str) -> str:
-    """What is there."""
+    """Get a URL; return the text of the response."""
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         assert response.status == 200
         return await response.text()
 
 
 async def post(url: str, body: Any) -> Any:
-    """What is answered, as JSON."""
+    """Post to a URL; return the JSON of the response."""
     async with aiohttp.ClientSession() as session, session.post(url, json=body) as response:
         assert response.status == 200, await response.text()
         return await response.json()

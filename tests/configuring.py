@@ -38,7 +38,7 @@ BACKENDS = "backends: {hq: {platform: ums, url: 'http://a'}}\n"
 
 
 def problems(text: str, folder: Path | None = None) -> list[str]:
-    """What is wrong, without the name of the file."""
+    """Return the problems of a configuration, without the name of the file."""
     file = (folder or Path("/nowhere")) / "f.yaml"
     with pytest.raises(ConfigError) as raised:
         parse(text, file, PLATFORMS)

@@ -31,7 +31,7 @@ _LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long goes first: with several workers none of it is left over for one of them at the end."""
+    """Run the longest tests first: with several workers none of them is left over for one worker at the end."""
     items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
 
 

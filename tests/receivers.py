@@ -1,4 +1,4 @@
-"""What takes notifications in tests: a real server of mail (aiosmtpd), and one of HTTP.
+"""Receivers of notifications: a real server of mail (aiosmtpd), and one of HTTP.
 
 async with open_mailbox() as box, open_receiver() as receiver:
     config = NotifyConfig(name="duty", url=Secret(box.url))

@@ -26,7 +26,7 @@ DAY = 86_400
 
 
 def meaning(each: Condition) -> str:
-    """When the condition holds, as the page says it."""
+    """Return the sentence with which the page describes when a condition is met."""
     value = each.computed or f"`{each.entity}`"
     threshold = each.threshold or 0
     match each.comparison:

@@ -79,7 +79,7 @@ def name(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a `#` may name: the headings as GitHub writes them."""
+    """Return the anchors that a `#` may name: the headings as GitHub writes them."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -1,4 +1,4 @@
-"""What README.md tells operators to run, run as it is there beside a bridge, with mosquitto's own clients."""
+"""Commands for operators in README.md, run as they are there beside a bridge, with mosquitto's own clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hassfest and the HACS action hold against the integration, as neither can be had on its own.
+"""Checks of hassfest and of the HACS action on the integration, as neither can be run on its own.
 
 Each rule answers what it finds. It is held against the project, and against a copy that breaks it.
 """

@@ -39,7 +39,7 @@ def given(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def rows() -> dict[str, tuple[str, str]]:
-    """What the tables of actions tell of each: its data, and what it does."""
+    """Return the rows of the tables of actions: data and description of each action."""
     found = {}
     for names, data, does in _ROW.findall(PAGE):
         found.update({name: (data.strip(), does) for name in re.findall(r"`(\w+)`", names) if name in SERVICES})
@@ -79,7 +79,7 @@ def test_yaml_example_is_valid(name: str, data: dict[str, Any]) -> None:
 
 
 def test_issue_has_paragraph() -> None:
-    """Where an issue's `learn more` leads to."""
+    """The link `learn more` of an issue leads to a heading."""
     headings = {heading.lower().replace(" ", "_") for heading in re.findall(r"^### (.+)$", PAGE, re.MULTILINE)}
     assert TEXTS["issues"].keys() <= headings
 

@@ -19,7 +19,7 @@ _COMMENT = re.compile(r"(?:(?<=\s)|^)#\s.*$", re.MULTILINE)
 
 
 class Section(NamedTuple):
-    """What a section has in any language: the level of its heading, its code, its rows, and names in it."""
+    """Parts of a section that are the same in any language: level of the heading, code, rows, and names."""
 
     level: int
     code: tuple[str, ...]

@@ -387,7 +387,7 @@ async def test_schemas_refuse_a_mistake(copy: Path, file: str, old: str, new: st
 
 
 def unreadable(path: Path) -> str | None:
-    """What .editorconfig does not allow in a file, if anything."""
+    """Return the first violation of .editorconfig in a file, None if there is none."""
     data = path.read_bytes()
     faults: dict[str, Callable[[], bool]] = {
         "no newline at its end": lambda: bool(data) and not data.endswith(b"\n"),

@@ -27,7 +27,7 @@ async def wait_until(probe: Callable[[], T | None], what: str | Callable[[], str
 async def wait_for_answer(
     ask: Callable[[], Awaitable[T | None]], what: str | Callable[[], str], patience: float = PATIENCE
 ) -> T:
-    """As wait_until, for what has to be asked for over the network."""
+    """Wait as wait_until does, for a value that is requested over the network."""
     deadline = time.monotonic() + patience
     while not (value := await ask()):
         if time.monotonic() > deadline:

@@ -114,7 +114,7 @@ class Operations:
 
 
 async def settled(alarms: Alarms) -> dict[Any, Any]:
-    """What is known of each alarm, once nothing is left to be announced; it is the same on disk and as retained."""
+    """Return the state of each alarm, once nothing is left to be announced; it is the same on disk and as retained."""
     manager = alarms.manager
     left = (manager._uncovered, manager._released, manager._outdated)  # noqa: SLF001
     await wait_until(lambda: not any(left), lambda: f"nothing left to do: {left}", PATIENCE)

@@ -43,7 +43,7 @@ class Demo:
     seen: Recording = field(default_factory=Recording)
 
     def newest(self, topic_filter: str) -> dict[str, Any]:
-        """What was said last on each of these topics."""
+        """Return the newest message on each of these topics."""
         return {message.topic: message.json for message in self.seen.all(topic_filter) if message.payload}
 
     def configs(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Demo:
         return {topic.split("/")[2]: state for topic, state in self.newest("fleet2mqtt/device/+/state").items()}
 
     def below(self) -> dict[str, int]:
-        """How many devices are described below each platform's backend."""
+        """Count the devices that discovery links to each platform's backend."""
         parents = [config["device"].get("via_device") for config in self.configs().values()]
         return {platform: parents.count(f"fleet2mqtt_{platform}") for platform in platforms()}
 

@@ -27,7 +27,7 @@ def mqtt(broker: Broker, **more: Any) -> dict[str, Any]:
 
 
 async def address(bridge: Process, option: str) -> str:
-    """Where the bridge says that it listens."""
+    """Return the address on which the bridge says that it listens."""
     line = await bridge.says(f"{option} listens on")
     return f"http://{line.split()[-1]}"
 

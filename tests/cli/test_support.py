@@ -87,7 +87,7 @@ async def test_bundle_without_a_running_bridge_says_what_is_missing(tmp_path: Pa
 
 
 async def repeat(fixture: Path, folder: Path) -> dict[str, Any]:
-    """What a dump finds when the exchanges of a fixture are served."""
+    """Serve the exchanges of a fixture; return a dump of their backend."""
     backend = json.loads((fixture / "backend.json").read_text("utf-8"))
     async with serve_recorded(fixture) as url:
         options = {name: each for name, each in backend["options"].items() if each is not None}
@@ -103,7 +103,7 @@ BY_THE_CLOCK = {
 
 
 def differences(found: list[dict[str, Any]], recorded: list[dict[str, Any]]) -> dict[str, Any]:
-    """What two dumps say differently, by device and member; what depends on the time of day is left out."""
+    """Return the differences of two dumps, by device and member, without those that depend on the time of day."""
     there = {device["id"]: device for device in json.loads(json.dumps(found, default=str))}
     assert there.keys() == {device["id"] for device in recorded}
     unlike: dict[str, Any] = {}

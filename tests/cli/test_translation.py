@@ -1,4 +1,4 @@
-"""What the command line prints in Chinese: the catalogue has every text, and none that is no longer there."""
+"""Output of the command line in Chinese: the catalogue has every text, and none that is no longer there."""
 
 from __future__ import annotations
 

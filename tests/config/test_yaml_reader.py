@@ -1,4 +1,4 @@
-"""What the configuration takes from beside it: secrets.yaml, the environment, and the file itself."""
+"""Sources of the configuration: secrets.yaml, the environment, and the file itself."""
 
 from __future__ import annotations
 

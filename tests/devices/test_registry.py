@@ -201,7 +201,7 @@ def test_restored_value_source_has_not_answered_stays(registry: Registry) -> Non
 
 
 def test_device_of_another_process_is_read_once_no_value_is_restored(clock: Clock) -> None:
-    """What another process published since may be newer than a restored value."""
+    """Another process may have published a newer value than the restored one."""
     registry = Registry(clock, lambda _: (), restored_is_newest=False)
     restored(registry)
     assert not registry.is_read("hq_1")

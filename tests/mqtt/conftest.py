@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Start(Protocol):
-    """As subject.start."""
+    """Function with the signature of subject.start."""
 
     def __call__(self, port: int, **options: Any) -> subject.Subject: ...
 

@@ -14,7 +14,7 @@ QUOTA_EXCEEDED = b"\x97"
 
 
 class PublishFault(StrEnum):
-    """What happens to a message at QoS 1 on its way to the broker."""
+    """Faults of a message at QoS 1 on its way to the broker."""
 
     SWALLOWED = "swallowed"
     REFUSED = "refused"  # PUBACK 0x97, as MQTT 5 has it

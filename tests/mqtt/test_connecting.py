@@ -293,7 +293,7 @@ def dialling() -> threading.Thread | None:
 
 
 def accept_what_comes_late(listener: socket.socket) -> bytes:
-    """What the client says once the port takes it."""
+    """Accept a connection and close it, then another one; return the first bytes of that one."""
     listener.settimeout(PATIENCE)
     listener.accept()[0].close()
     with listener.accept()[0] as late:

@@ -39,7 +39,7 @@ DOWN, UP = 41, 42
 
 @dataclass(slots=True, kw_only=True)
 class Plant:
-    """What a bridge has around it. `options` is its configuration but for `notify`."""
+    """Surroundings of a bridge. `options` is its configuration but for `notify`."""
 
     broker: Broker
     seen: Recording

@@ -236,7 +236,7 @@ async def test_events_that_were_deleted_unread_are_counted(
 
 
 def stored_at(seq: int) -> str:
-    """What is stored of a target that has read up to an event."""
+    """Return the stored state of a target that has read up to an event."""
     state = TargetState(NotifyConfig(name="duty", url=Secret("json://a")), lambda _: True, lambda _: None)
     state.seq = seq
     return state.dump()

@@ -1,4 +1,4 @@
-"""What is logged: secrets blotted out in every format, and a bounded part of it on MQTT."""
+"""Log messages: secrets are redacted in every format, and a bounded part is published on MQTT."""
 
 from __future__ import annotations
 

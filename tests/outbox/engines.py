@@ -43,7 +43,7 @@ class PostgresStore:
 
 
 async def contents(outbox: Outbox) -> dict[str, Any]:
-    """What an outbox stores, without the times at which that was."""
+    """Return the content of an outbox, without times of storing."""
 
     def told(event: Any) -> Any:
         return event.seq, {key: value for key, value in event.body.items() if key != "received_at"}

@@ -1,4 +1,4 @@
-"""Whatever is done in whatever order, both engines store the same; PostgreSQL on two nodes, and with lost answers."""
+"""Random operations on both engines: they store the same; PostgreSQL on two nodes, and with lost responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the outbox takes in, once, and holds until it is published, with real files."""
+"""The outbox with real files: each event is stored once, and stays until it is published."""
 
 from __future__ import annotations
 

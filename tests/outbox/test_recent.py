@@ -1,4 +1,4 @@
-"""What is to be published comes from memory where that knows all of it, and from disk where it does not."""
+"""Events in memory: they are read from there if it has all that was asked for, else from disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every way to install the bridge is tried with: a broker, a simulator, and the device that must arrive."""
+"""Surroundings in which each installation is tried: a broker, a simulator, and the device that must be published."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ async def world(
 
 
 async def everything(bridge: RunningBridge, names: Iterable[str] = ALL) -> dict[str, Any]:
-    """What is announced once every backend has told all."""
+    """Refresh all backends; return the retained messages."""
     for name in names:
         await bridge.is_available(name, "online")
     answer = await bridge.ask("refresh")

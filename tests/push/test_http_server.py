@@ -66,7 +66,7 @@ class Guest:
             return await self.reader.readuntil(wanted)
 
     async def gone(self) -> bytes:
-        """What is still said until the connection is closed."""
+        """Read until the connection is closed; return the rest."""
         async with asyncio.timeout(PATIENCE):
             try:
                 return await self.reader.read()

@@ -30,7 +30,7 @@ KINDS = {"k/+/attributes": "attributes", "k/+/online": "online"}
 
 @dataclass(slots=True)
 class Vendor:
-    """What a runner did: bodies accepted by kind, dead letters, changes of the connection, sources to poll."""
+    """Calls of a runner: bodies accepted by kind, dead letters, changes of the connection, sources to poll."""
 
     subscription: Subscription
     accepted: list[tuple[str, bytes]] = field(default_factory=list)

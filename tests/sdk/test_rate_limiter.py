@@ -1,4 +1,4 @@
-"""How fast a vendor is called: so many at once, commands before polls, and nobody's turn is lost."""
+"""The rate of calls to a vendor: so many at once, commands before polls, and no slot is lost."""
 
 from __future__ import annotations
 

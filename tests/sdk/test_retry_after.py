@@ -47,7 +47,7 @@ async def after_a_refusal(status: int, retry_after: str | None) -> AsyncIterator
 
 
 async def is_free(rate_limiter: RateLimiter) -> bool:
-    """Whether a call would start at once: a turn is granted without a look at the clock or not at all."""
+    """Return True if a call would start at once: its slot does not depend on the clock."""
 
     async def call() -> None:
         async with rate_limiter.slot():

@@ -1,4 +1,4 @@
-"""What stands behind the web listener: the bridge's own parts on vendors made up, and a client of the listener."""
+"""Surroundings of the web listener: the bridge's own parts on invented vendors, and a client of the listener."""
 
 from __future__ import annotations
 

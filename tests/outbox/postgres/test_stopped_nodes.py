@@ -55,7 +55,7 @@ async def adding(dsn: str, first: int) -> AsyncIterator[asyncio.subprocess.Proce
 
 
 async def told(node: asyncio.subprocess.Process, lines: int) -> dict[int, str]:
-    """What the node prints next: numbers and ids."""
+    """Return the next events that the node prints: ids by number."""
     assert node.stdout is not None
     async with asyncio.timeout(PATIENCE):
         said = [(await node.stdout.readline()).decode().split() for _ in range(lines)]

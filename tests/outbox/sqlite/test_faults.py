@@ -48,7 +48,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def acknowledged_before_kill(path: Path, start: int, lines: int) -> dict[int, str]:
-    """What a child process said was stored, of which at least so many lines, before it was killed."""
+    """Return the events that a child process reported as stored before it was killed, after so many lines at least."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", ADDS_UNTIL_KILLED, str(path), str(start), cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
@@ -171,7 +171,7 @@ def lay(directory: Path, data: bytes, log: bytes | None = None) -> Path:
 
 
 def set_aside(path: Path) -> dict[str, bytes]:
-    """What was set aside beside this file, by what follows the file's name and the time."""
+    """Return the content of the files set aside beside this one, by the end of their names after the time."""
     found = path.parent.glob(f"{path.name}.corrupt-*")
     return {part.name.partition("Z")[2]: part.read_bytes() for part in found}
 

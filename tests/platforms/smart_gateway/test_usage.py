@@ -376,7 +376,7 @@ async def test_removed_gateway_is_forgotten_and_usage_that_nobody_sees_is_not_co
 
 
 def test_amounts_never_fall_within_a_period_and_start_at_0_with_the_next() -> None:
-    """What Home Assistant's state class `total_increasing` asks for."""
+    """Home Assistant's state class `total_increasing` asks for that."""
     rng, zone = Random(7), ZoneInfo("Asia/Shanghai")  # noqa: S311
     at = datetime(2026, 11, 3, tzinfo=UTC).timestamp()
     now = periods(at, zone, 5)

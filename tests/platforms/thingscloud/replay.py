@@ -49,7 +49,7 @@ MARK = json.dumps({"mark": None, "baseline": 1_500_000_000})
 
 
 def replay(folder: Path) -> dict[str, Any]:
-    """What came of a case: devices, alarms, complete inventories and, with steps, answers and requests."""
+    """Return the outcome of a case: devices, alarms, complete inventories and, with steps, responses and requests."""
     return run_in_new_loop(_replay(folder))
 
 

@@ -86,7 +86,7 @@ async def running(**options: Any) -> AsyncIterator[Cloud]:
 
 @asynccontextmanager
 async def push_receiver() -> AsyncIterator[tuple[str, list[tuple[str, Any]]]]:
-    """Where pushes go: its URL, and the path and parsed body of what came."""
+    """Receive pushes; yield the URL, and the path and parsed body of each push so far."""
     received: list[tuple[str, Any]] = []
 
     async def receive(request: web.Request) -> web.Response:

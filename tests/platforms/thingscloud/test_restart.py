@@ -140,7 +140,7 @@ async def test_held_reports_end_with_a_complete_list() -> None:
 
 
 async def _is_heard(bridge: RunningBridge) -> bool:
-    """Whether this run's bridge has a list: what is retained is of the last one."""
+    """Return True if this run's bridge has read its list: retained messages are of the last one."""
     answer = await bridge.ask("health")
     available: bool = answer["data"]["backends"]["things"]["available"]
     return available
