@@ -76,7 +76,7 @@ def _make(folder: Path) -> None:
 
 @asynccontextmanager
 async def simulator(folder: Path, platform: str, devices: int) -> AsyncIterator[str]:
-    """A platform's simulator in which nothing happens by itself; gives its URL."""
+    """Run a platform's simulator in which nothing happens by itself; yield its URL."""
     port = ground.free_port()
     _make(folder)
     options = ["simulate", platform, "--port", str(port), "--devices", str(devices), "--still"]

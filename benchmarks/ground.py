@@ -118,7 +118,7 @@ def _make(folder: Path) -> None:
 
 @asynccontextmanager
 async def mosquitto(folder: Path, *, prompt: bool = False) -> AsyncIterator[int]:
-    """A broker as Debian has it, but that it drops nothing on the way to a slow subscriber; gives its port.
+    """Run a broker as in Debian that drops no message to a slow subscriber; yield its port.
 
     `prompt` has it send small packets at once, without which a second one waits 40 ms for the first's TCP ACK.
     """

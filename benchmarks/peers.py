@@ -71,7 +71,7 @@ class Peers:
     cache: Path
 
     async def install(self) -> dict[str, str]:
-        """Install what is not there; gives what could not be, by name, with the reason."""
+        """Install the missing peers; return the names of those that could not be, with the reason."""
         self.cache.mkdir(parents=True, exist_ok=True)
         (self.cache / ".gitignore").write_text("*\n", encoding="ascii")
         missing = {}

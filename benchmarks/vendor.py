@@ -84,7 +84,7 @@ class _Connection(asyncio.Protocol):
 
 @asynccontextmanager
 async def served(vendor: Vendor) -> AsyncIterator[str]:
-    """Serve it; gives its URL."""
+    """Serve the vendor; yield its URL."""
     server = await asyncio.get_running_loop().create_server(lambda: _Connection(vendor), HOST, 0)
     try:
         yield f"http://{HOST}:{server.sockets[0].getsockname()[1]}"

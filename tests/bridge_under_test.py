@@ -101,7 +101,7 @@ class RunningBridge:
         return [message.json for message in self.seen.all(f"fleet2mqtt/device/{device}/result")]
 
     async def refresh(self, **arguments: Any) -> dict[str, Any]:
-        """Poll everything (or what is named) once; gives how each source fared."""
+        """Poll everything, or the named backends and sources, once; return the outcome of each source."""
         answer = await self.ask("refresh", **arguments)
         assert answer["status"] == "ok", answer
         found: dict[str, Any] = answer["data"]["backends"]
@@ -188,7 +188,7 @@ class Site:
             yield bridge
 
     async def push(self, body: Any, kind: str = "event", secret: str = SECRET, **headers: str) -> tuple[int, Any, Any]:
-        """Push as the UMS does; gives status, headers and what the answer says (JSON, or the text)."""
+        """Push as the UMS does; return status, headers and body of the response, as JSON or as text."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         url = f"http://{HOST}:{self.push_port}/push/hq_voip/{secret}/{kind}"
         async with ClientSession() as session, session.post(url, data=raw, headers=headers) as response:
@@ -288,7 +288,7 @@ async def open_site(folder: Path, **broker_options: Any) -> AsyncIterator[Site]:
 
 
 async def serve(stack: AsyncExitStack, application: web.Application) -> str:
-    """Serve a simulator until the stack ends; gives its URL."""
+    """Serve a simulator until the stack ends; return its URL."""
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.05)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

@@ -46,7 +46,7 @@ CHANNELS: dict[str, tuple[re.Pattern[str], str]] = {
 
 
 def validate_message(message: Message) -> str | None:
-    """Validate one message; gives the channel it belongs to, None for one that empties a topic."""
+    """Validate one message; return the channel it belongs to, None for one that empties a topic."""
     if not message.payload:
         return None
     (channel,) = [name for name, (pattern, _) in CHANNELS.items() if pattern.fullmatch(message.topic)]

@@ -228,7 +228,7 @@ def learnt(found: dict[str, Vendor]) -> dict[str, str]:
 
 
 def configuration(folder: Path, broker: Broker, urls: dict[str, str]) -> str:
-    """A file with a secret wherever one can be; gives its path."""
+    """Write a file with a secret wherever one can be; return its path."""
     own: dict[str, dict[str, Any]] = {
         "hq": {"allow": ["login"]},
         "office": {"key": CONFIGURED["key of the AC"], "spacing": 0},
@@ -370,7 +370,7 @@ class Scene:
                     self.pages.append(f"{response.headers} {await response.text()}")
 
     async def refresh(self) -> dict[str, dict[str, Any]]:
-        """Poll everything; gives how each source of each backend fared."""
+        """Poll everything; return the outcome of each source of each backend."""
         answer = await self.ask("bridge", "refresh")
         found: dict[str, dict[str, Any]] = answer["data"]["backends"]
         return found
@@ -401,6 +401,6 @@ def scattered(texts: dict[str, str], outputs: dict[str, str]) -> list[str]:
 
 
 async def ended(here: Scene) -> int:
-    """Stop the bridge; gives its exit code."""
+    """Stop the bridge; return its exit code."""
     here.process.process.terminate()
     return await asyncio.wait_for(here.process.process.wait(), PATIENCE)

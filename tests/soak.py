@@ -275,7 +275,7 @@ def alarm_body(number: int) -> dict[str, object]:
 
 
 async def soak(folder: Path, rounds: int, seed: int) -> Tally:
-    """Let it rain for so many rounds; gives what became of the alarms."""
+    """Run so many rounds of outages and kills; return the counts of alarms and changes."""
     async with open_site(folder, seed) as site:
         async with asyncio.TaskGroup() as group:
             others = [group.create_task(site.push(), name=f"vendor {n}") for n in range(VENDORS)]
@@ -350,7 +350,7 @@ async def open_site(folder: Path, seed: int) -> AsyncIterator[Site]:
 
 
 def main() -> int:
-    """Soak from the command line; gives 1 where something was lost or has two numbers."""
+    """Run a soak test from the command line; return 1 if an event was lost or has two numbers."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=200, help="how often the bridge is killed (default 200)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the random moments")  # noqa: S311

@@ -198,7 +198,7 @@ def test_examples_are_json(page: Path, text: str) -> None:
 
 
 def commands() -> dict[str, set[str]]:
-    """Each subcommand that a page tells to run, with the options it tells to give."""
+    """Return each subcommand that a page names, with its options."""
     told: dict[str, set[str]] = {}
     for page in PAGES:
         shell = "\n".join(body for language, body in fenced(text_of(page)) if language in {"sh", "ini"})
@@ -309,7 +309,7 @@ def test_status_severity_and_error_codes_are_documented() -> None:
 
 
 def codes() -> set[str]:
-    """The words that the core gives as `error.code` of results and responses."""
+    """Return the values of `error.code` in results and responses of the core."""
     found: set[str] = set()
     for path in (ROOT / "bridge" / "fleet2mqtt").rglob("*.py"):
         if {"platforms", "simulators"} & set(path.parts):

@@ -37,7 +37,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 async def raise_alarm(site: Site, bridge: RunningBridge) -> int:
-    """Have a critical alarm; gives its seq."""
+    """Raise a critical alarm; return its number."""
     before = len(bridge.events())
     site.ums.raise_alarm(MAC, push=False)
     await bridge.refresh(backend="hq_voip")

@@ -65,7 +65,7 @@ async def accepts(plant: Plant, session: aiohttp.ClientSession, body: object) ->
 
 
 async def tally_of_kills(folder: Path, kills: int, program: tuple[str, ...] = BRIDGE) -> Tally:
-    """Kill a bridge while notifications wait, some as their server is slow; gives what was accepted and told."""
+    """Kill a bridge while notifications wait, some for a slow server; return the accepted and the sent ones."""
     rng = random.Random(SEED)  # noqa: S311 - to be repeated, not to be secret
     tally, stop = Tally(), asyncio.Event()
     async with open_receiver() as receiver:

@@ -101,7 +101,7 @@ class Plant:
         return await self.seen.wait(is_it, PATIENCE / 20)
 
     async def push(self, session: aiohttp.ClientSession, mac: str, code: int, line: str) -> bool:
-        """Push a vendor's alarm; gives if it was accepted."""
+        """Push a vendor's alarm; return True if it was accepted."""
         body = self.vendor.raise_alarm(mac, push=False, event_id=code, name=f"E{code}", line_id=line)
         return await self.push_body(session, body)
 

@@ -69,7 +69,7 @@ def tally(subjects: Iterable[str], bodies: Iterable[str]) -> tuple[int, int]:
 
 
 async def storm(folder: Path, events: int, seconds: float, within: float) -> Storm:
-    """Raise half as many alarms as `events` and clear them, over `seconds`; gives what came of it."""
+    """Raise half as many alarms as `events` and clear them, over `seconds`; return the outcome."""
     async with open_mailbox() as box, open_outbox(folder / "o.sqlite") as outbox:
         config = NotifyConfig(name="duty", url=Secret(box.url), storm_count=STORM_COUNT, storm_within=within)
         registry = Registry(time.monotonic, lambda *_: ())

@@ -155,7 +155,7 @@ class Container:
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[int]:
-        """Run what the image starts; gives its process. SIGTERM at the end, as of Docker."""
+        """Run the command of the image; return its process, which ends by SIGTERM, as under Docker."""
         config = configuration_of(self.image)
         command = self.command("/usr/bin/env", *config["Entrypoint"], *config["Cmd"])
         async with running(*command, measured=False) as nspawn:

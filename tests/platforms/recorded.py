@@ -56,7 +56,7 @@ class Recorded:
 
 @asynccontextmanager
 async def serve_recorded(folder: Path) -> AsyncIterator[str]:
-    """Serve a fixture; gives its URL."""
+    """Serve a fixture; yield its URL."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", Recorded(folder).respond)
     async with TestServer(app) as server:
