@@ -57,7 +57,6 @@ LIBRARIES_BELONG_TO = {
 }
 
 ROOT = Path(__file__).parents[1]
-PROJECT = read_tree({"fleet2mqtt": ROOT / "bridge", "custom_components": ROOT})
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 
 
@@ -242,9 +241,15 @@ SOUND = {
 RULES = tuple(dict.fromkeys(rule for rule, _, _ in BROKEN))
 
 
+@pytest.fixture(scope="module")
+def project() -> Modules:
+    """The project's own modules; not read in each process that only collects tests."""
+    return read_tree({"fleet2mqtt": ROOT / "bridge", "custom_components": ROOT})
+
+
 @pytest.mark.parametrize("rule", RULES)
-def test_project_keeps_the_rule(rule: Rule) -> None:
-    assert list(rule(PROJECT)) == []
+def test_project_keeps_the_rule(project: Modules, rule: Rule) -> None:
+    assert list(rule(project)) == []
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -259,12 +264,12 @@ def test_rule_finds_the_violation(rule: Rule, tree: dict[str, str], violation: s
     assert found[0].startswith(violation)
 
 
-def test_rules_look_at_the_project() -> None:
-    assert {"fleet2mqtt", "fleet2mqtt.devices.model", "fleet2mqtt.errors", "fleet2mqtt.platforms"} <= PROJECT.keys()
-    assert "fleet2mqtt.errors" in PROJECT["fleet2mqtt.sdk.vendor_json"].imports
+def test_rules_look_at_the_project(project: Modules) -> None:
+    assert {"fleet2mqtt", "fleet2mqtt.devices.model", "fleet2mqtt.errors", "fleet2mqtt.platforms"} <= project.keys()
+    assert "fleet2mqtt.errors" in project["fleet2mqtt.sdk.vendor_json"].imports
 
 
-def test_every_package_has_a_layer() -> None:
+def test_every_package_has_a_layer(project: Modules) -> None:
     placed = {package for layer in LAYERS for package in layer}
-    packages = {module.package for module in PROJECT.values() if module.root == "fleet2mqtt"}
+    packages = {module.package for module in project.values() if module.root == "fleet2mqtt"}
     assert packages - placed == {""}
