@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import pytest
 from fleet2mqtt.cli.parser import main
 from tests.broker import HOST, free_port
 from tests.commandline import fleet2mqtt, write
-from tests.process import BRIDGE, running
+from tests.process import BRIDGE, ran, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,13 @@ async def test_help_explains_every_option(command: str) -> None:
         entries = re.sub(r"\n {4,}", "    ", section).splitlines()[1:]
         assert entries
         assert [entry for entry in entries if not re.fullmatch(r" {2}\S.*? {2,}\S.*", entry)] == []
+
+
+@pytest.mark.parametrize("command", ["healthcheck", "simulate"])
+async def test_short_commands_do_not_import_the_bridge(command: str) -> None:
+    modules = f"fleet2mqtt.cli.parser, fleet2mqtt.cli.{command}"
+    ended = await ran(sys.executable, "-c", f"import sys, {modules}; print('fleet2mqtt.app' in sys.modules)")
+    assert (ended.code, ended.output.strip()) == (0, "False"), ended
 
 
 def test_output_whose_reader_has_gone_is_no_message() -> None:

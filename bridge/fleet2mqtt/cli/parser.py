@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
 import select
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fleet2mqtt import __version__
-from fleet2mqtt.cli import (
-    alarms,
-    check,
-    cluster,
-    completion,
-    demo,
-    dump,
-    example,
-    healthcheck,
-    init,
-    notify,
-    run,
-    simulate,
-    support,
-)
 from fleet2mqtt.cli.process import FAILED, INTERRUPTED, WRONG, use_utf8
 from fleet2mqtt.cli.translation import LANGUAGES, OPTION, Parser, Translation, choose_language
 from fleet2mqtt.config.loader import DEFAULT_FILE
@@ -120,6 +107,18 @@ def _parser(translate: Translation) -> Parser:
     return parser
 
 
+def _command(module: str, function: str = "run") -> Callable[[argparse.Namespace], Any]:
+    """Return a function of a module of this package, which is imported when it is called.
+
+    Most commands import the whole bridge, which takes longer than `simulate` or a health check every half minute need.
+    """
+
+    def run(options: argparse.Namespace) -> Any:
+        return getattr(importlib.import_module(f"fleet2mqtt.cli.{module}"), function)(options)
+
+    return run
+
+
 def _add_init(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "init",
@@ -129,7 +128,7 @@ def _add_init(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     _add_config(parser)
     _add_log(parser, "error")
-    parser.set_defaults(run=init.run)
+    parser.set_defaults(run=_command("init"))
 
 
 def _add_example(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -140,7 +139,7 @@ def _add_example(commands: argparse._SubParsersAction[Parser]) -> None:
         "without a platform, the example with all of them.",
     )
     parser.add_argument("platform", metavar="PLATFORM", nargs="?", choices=sorted(platforms()), help="its name")
-    parser.set_defaults(run=example.run)
+    parser.set_defaults(run=_command("example"))
 
 
 def _add_completion(commands: argparse._SubParsersAction[Parser], whole: argparse.ArgumentParser) -> None:
@@ -150,7 +149,7 @@ def _add_completion(commands: argparse._SubParsersAction[Parser], whole: argpars
         description="Print the completion for a shell: source <(fleet2mqtt completion bash).",
     )
     parser.add_argument("shell", metavar="SHELL", choices=("bash",), help="bash")
-    parser.set_defaults(run=completion.run, parser=whole)
+    parser.set_defaults(run=_command("completion"), parser=whole)
 
 
 def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -161,7 +160,7 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     _add_config(parser)
     _add_log(parser)
-    parser.set_defaults(run=run.run)
+    parser.set_defaults(run=_command("run"))
 
 
 def _add_check(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -173,7 +172,7 @@ def _add_check(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     _add_config(parser)
     _add_log(parser, "warning")
-    parser.set_defaults(run=check.run)
+    parser.set_defaults(run=_command("check"))
 
 
 def _add_healthcheck(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -184,7 +183,7 @@ def _add_healthcheck(commands: argparse._SubParsersAction[Parser]) -> None:
         "if it is ready, 1 if not. Meant for the health check of a container.",
     )
     _add_config(parser)
-    parser.set_defaults(run=healthcheck.run)
+    parser.set_defaults(run=_command("healthcheck"))
 
 
 def _add_dump(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -203,7 +202,7 @@ def _add_dump(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     _add_config(parser)
     _add_log(parser, "warning")
-    parser.set_defaults(run=dump.run)
+    parser.set_defaults(run=_command("dump"))
 
 
 def _add_support(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -223,7 +222,7 @@ def _add_support(commands: argparse._SubParsersAction[Parser]) -> None:
         help="the file to write (default fleet2mqtt-support.zip)",
     )
     _add_log(parser, "error")
-    parser.set_defaults(run=support.run)
+    parser.set_defaults(run=_command("support"))
 
 
 def _add_alarms(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -237,7 +236,7 @@ def _add_alarms(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     _add_config(test)
     _add_log(test, "warning")
-    test.set_defaults(run=alarms.test)
+    test.set_defaults(run=_command("alarms", "test"))
 
 
 def _add_notify(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -249,7 +248,7 @@ def _add_notify(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("action", metavar="ACTION", choices=("test",), help="test")
     _add_config(parser)
     _add_log(parser, "warning")
-    parser.set_defaults(run=notify.run)
+    parser.set_defaults(run=_command("notify"))
 
 
 def _add_cluster(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -257,7 +256,7 @@ def _add_cluster(commands: argparse._SubParsersAction[Parser]) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     status = actions.add_parser("status", help="list the nodes", description="Print a line for each node.")
     _add_config(status)
-    status.set_defaults(run=cluster.status)
+    status.set_defaults(run=_command("cluster", "status"))
     drain = actions.add_parser(
         "drain",
         help="have a node hand over what it owns",
@@ -266,7 +265,7 @@ def _add_cluster(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     drain.add_argument("node", metavar="NODE", help="its name in the configuration")
     _add_config(drain)
-    drain.set_defaults(run=cluster.drain)
+    drain.set_defaults(run=_command("cluster", "drain"))
     copy = actions.add_parser(
         "import",
         help="copy a data directory into the database",
@@ -274,7 +273,7 @@ def _add_cluster(commands: argparse._SubParsersAction[Parser]) -> None:
         "started, so that nothing is announced again. The bridge that used data_dir has to be stopped.",
     )
     _add_config(copy)
-    copy.set_defaults(run=cluster.import_data)
+    copy.set_defaults(run=_command("cluster", "import_data"))
 
 
 def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -305,7 +304,7 @@ def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
         "--cluster", action="store_true", help="three nodes on PostgreSQL with two standbys, and what to kill"
     )
     _add_log(parser)
-    parser.set_defaults(run=demo.run)
+    parser.set_defaults(run=_command("demo"))
 
 
 def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -325,7 +324,7 @@ def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("--push", metavar="URL", help="where it pushes to: http://HOST:8098/push/BACKEND/SECRET")
     parser.add_argument("--still", action="store_true", help="nothing happens by itself")
-    parser.set_defaults(run=simulate.run)
+    parser.set_defaults(run=_command("simulate"))
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
