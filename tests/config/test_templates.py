@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from itertools import count
+
 import pytest
 
 from fleet2mqtt.config import templates
@@ -36,6 +39,14 @@ def test_template_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(templates, "MAX_SECONDS", -1.0)
     with pytest.raises(TemplateProblem, match="takes longer"):
         render("a{{ x }}b", {"x": 1}, 1000)
+
+
+def test_template_is_not_ended_for_a_machine_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    minutes = count(0.0, 60.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: next(minutes))
+        text = render("a{{ x }}b", {"x": 1}, 1000)
+    assert text == "a1b"
 
 
 def test_values_are_clipped() -> None:
