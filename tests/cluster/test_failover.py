@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import ClientError
 
-from tests.bridge_under_test import CHANNEL, GATEWAY, MAC, SN, VOIP
+from tests.bridge_under_test import CHANNEL, GATEWAY, MAC, NEVER, SN, VOIP, state_topic
 from tests.broker import free_port
 from tests.cluster.haproxy import behind_haproxy
 from tests.cluster.site import BRIDGE_STATE, Cluster, ClusterNode, open_cluster, ready
@@ -163,8 +163,9 @@ async def test_stopped_owner_that_goes_on_publishes_and_writes_nothing(tmp_path:
 
 
 async def test_primary_that_crashes_costs_nothing_acknowledged(tmp_path: Path) -> None:
+    polled = {"scan_interval": {"devices": 1, "details": NEVER, "mappings": NEVER}}
     with Servers() as servers:
-        async with open_cluster(tmp_path, servers) as cluster:
+        async with open_cluster(tmp_path, servers, branch=polled) as cluster:
             a = await cluster.start_node("a", ttl=5)
             await ready(cluster, "a")
             b = await cluster.start_node("b", ttl=5)
@@ -174,6 +175,10 @@ async def test_primary_that_crashes_costs_nothing_acknowledged(tmp_path: Path) -
                 crashed = len(cluster.seen.messages)
                 await wait_for_answer(lambda: has_status(a, 503), "503 of /healthz")
                 assert (await a.push(cluster.site.ums.raise_alarm(MAC, push=False)))[0] == 503
+                cluster.site.gateways.set_base(SN, rateup=4_711)
+                await cluster.seen.wait(
+                    lambda each: each.topic == state_topic(GATEWAY) and each.json.get("rateup") == 4_711
+                )
                 await asyncio.to_thread(lambda: servers.promote(servers.most_advanced()))
                 await asyncio.to_thread(servers.require, 1)
                 await wait_for_answer(lambda: has_status(a, 200), "200 of /healthz")
