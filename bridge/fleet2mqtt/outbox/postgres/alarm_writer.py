@@ -184,10 +184,23 @@ class Job:
 def fence_parameters(fences: Sequence[Fence | None], *, require_replication: bool) -> dict[str, Any]:
     """Return the parameters of the statement part FENCE; a fence has its number in the list, from 1."""
     return {
-        "units": [fence.unit if fence else "" for fence in fences],
-        "epochs": [fence.epoch if fence else -1 for fence in fences],
+        "units": _array([fence.unit if fence else "" for fence in fences]),
+        "epochs": _array([fence.epoch if fence else -1 for fence in fences]),
         "replicated": require_replication,
     }
+
+
+class Cursors:
+    """The cursor for batches: one for each connection, as a new cursor looks up how each type is sent."""
+
+    def __init__(self) -> None:
+        self._cursor: AsyncRawCursor[tuple[Any, ...]] | None = None
+
+    def of(self, connection: AsyncConnection) -> AsyncRawCursor[tuple[Any, ...]]:
+        """Return the cursor of a connection, which is the one that there is now."""
+        if self._cursor is None or self._cursor.connection is not connection:
+            self._cursor = AsyncRawCursor(connection, row_factory=_ROWS)
+        return self._cursor
 
 
 class Batch:
@@ -200,13 +213,16 @@ class Batch:
     own events, which are then as new as they were.
     """
 
-    def __init__(self, jobs: Sequence[Job], limits: OutboxLimits, *, require_replication: bool) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], limits: OutboxLimits, cursors: Cursors, *, require_replication: bool
+    ) -> None:
         self.jobs = jobs
         self.last_seq = 0
         self.added = (0, 0)
         self.oldest: datetime | None = None
         self.refused = 0
         self._limits = limits
+        self._cursors = cursors
         self._require_replication = require_replication
         self._fences: list[Fence | None] = list(dict.fromkeys(each.fence for each in jobs if each.fence))
         self._drafts = [(number, draft) for number, each in enumerate(jobs) for draft in each.drafts]
@@ -217,36 +233,36 @@ class Batch:
 
     async def __call__(self, connection: AsyncConnection) -> list[Stored | OutboxError]:
         """Store the jobs; return what became of each."""
-        async with AsyncRawCursor(connection, row_factory=_ROWS) as cursor:
-            statement, names = _positional(_ADD, extras=self._extras)
-            await cursor.execute(statement, [self._parameters[name] for name in names], binary=True)
-            (_, depth, seq, counted, numbers, _, events, size, _), *rows = await cursor.fetchall()
-            allowed = {int(number) for number in numbers.strip("{}").split(",")} if numbers else set()
-            if not allowed:
-                return [OutboxError("the database has no synchronous standby")] * len(self.jobs)
-            if not counted and len(self.jobs) == 1:
-                self.refused = events
-                return [OutboxFull(f"the outbox has no room for {events} events")]
-            if not counted:
-                return await self._one_by_one(connection)
-            self.last_seq, self.added = seq, (depth, size)
-            new: list[list[AlarmEvent]] = [[] for _ in self.jobs]
-            first: dict[int, int] = {}
-            numbers_found = set[int]()
-            for kind, position, number, _, _, _, own, _, _ in rows:
-                if (kind == 1 or own is not None) and number not in numbers_found:
-                    numbers_found.add(number)
-                    first[position] = number
-                    call, draft = self._drafts[position - 1]
-                    new[call].append(draft.event(number))
-                    if self.oldest is None and (self._limits.announce_backlog or not draft.backlog):
-                        self.oldest = draft.received_at
-            known = [
-                (position, number, active, alarm_key, data)
-                for kind, position, number, active, alarm_key, data, *_ in rows
-                if kind == 2 and position not in first
-            ]
-            await self._complete(cursor, known + self._repeated(first))
+        cursor = self._cursors.of(connection)
+        statement, names = _positional(_ADD, extras=self._extras)
+        await cursor.execute(statement, [self._parameters[name] for name in names], binary=True)
+        (_, depth, seq, counted, numbers, _, events, size, _), *rows = await cursor.fetchall()
+        allowed = {int(number) for number in numbers.strip("{}").split(",")} if numbers else set()
+        if not allowed:
+            return [OutboxError("the database has no synchronous standby")] * len(self.jobs)
+        if not counted and len(self.jobs) == 1:
+            self.refused = events
+            return [OutboxFull(f"the outbox has no room for {events} events")]
+        if not counted:
+            return await self._one_by_one(connection)
+        self.last_seq, self.added = seq, (depth, size)
+        new: list[list[AlarmEvent]] = [[] for _ in self.jobs]
+        first: dict[int, int] = {}
+        numbers_found = set[int]()
+        for kind, position, number, _, _, _, own, _, _ in rows:
+            if (kind == 1 or own is not None) and number not in numbers_found:
+                numbers_found.add(number)
+                first[position] = number
+                call, draft = self._drafts[position - 1]
+                new[call].append(draft.event(number))
+                if self.oldest is None and (self._limits.announce_backlog or not draft.backlog):
+                    self.oldest = draft.received_at
+        known = [
+            (position, number, active, alarm_key, data)
+            for kind, position, number, active, alarm_key, data, *_ in rows
+            if kind == 2 and position not in first
+        ]
+        await self._complete(cursor, known + self._repeated(first))
         return [
             self._result(each, allowed, new[call], self._completed.get(call, {})) for call, each in enumerate(self.jobs)
         ]
@@ -276,7 +292,7 @@ class Batch:
         results: list[Stored | OutboxError] = []
         if not self._single:
             for job in self.jobs:
-                batch = Batch([job], self._limits, require_replication=self._require_replication)
+                batch = Batch([job], self._limits, self._cursors, require_replication=self._require_replication)
                 batch._parameters["batch"] = self._parameters["batch"]
                 self._single.append(batch)
         for batch in self._single:
@@ -390,6 +406,7 @@ class GroupCommitter:
     ) -> None:
         self._session = session
         self._limits = limits
+        self._cursors = Cursors()
         self._require_replication = require_replication
         self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
@@ -428,7 +445,7 @@ class GroupCommitter:
             if not jobs:
                 self._release(waiting)
                 return
-            batch = Batch(jobs, self._limits, require_replication=self._require_replication)
+            batch = Batch(jobs, self._limits, self._cursors, require_replication=self._require_replication)
             future = self._session.submit(batch)
             future.add_done_callback(lambda future: self._finish(batch, waiting, future))
 
