@@ -163,7 +163,7 @@ class RunningBridge:
         return [message.json["message"] for message in self.seen.all("fleet2mqtt/bridge/logging")]
 
     async def crash(self) -> None:
-        """End without a goodbye."""
+        """Cancel the bridge, as a crash would end it."""
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
 

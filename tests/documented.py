@@ -1,4 +1,4 @@
-"""The commands that the documentation tells to run, for the tests that run them.
+"""Commands of the documentation, for the tests that run them.
 
 test_docs.py holds that every block of commands is asked for here by a test, or is in NOT_RUN with the reason.
 """

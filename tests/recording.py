@@ -22,7 +22,7 @@ _matches = lru_cache(maxsize=100_000)(topic_matches_sub)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message; `retain` says that it was waiting at the broker when the recording began."""
+    """One message; `retain` is True if it was at the broker when the recording began."""
 
     topic: str
     payload: bytes

@@ -119,7 +119,7 @@ class Echo(StrEnum):
 
 @dataclass(slots=True)
 class Vendor:
-    """One simulator, all that was said to it and by it, and how it misbehaves."""
+    """One simulator, its requests and responses so far, and the way in which it repeats secrets."""
 
     platform: str
     simulator: Any

@@ -146,7 +146,7 @@ class Site:
     frozen: bool = False
 
     async def broker_up(self) -> None:
-        """Start the broker; let the bridge in only once everything that it says is counted."""
+        """Start the broker; let the bridge connect only once all its messages are counted."""
         await self.broker.start()
         self.counter = await asyncio.to_thread(self._count)
         self.proxy.closed = False

@@ -26,7 +26,7 @@ def lines(block: str) -> list[str]:
 
 
 def environment(site: Site) -> str:
-    """Return functions of bash: the programs, with what the README says to add for the reader's own broker."""
+    """Return functions of bash: the programs, with the options that the README adds for another broker."""
     broker = f"-h {HOST} -p {site.broker.port}"
     return f"""
         mosquitto_pub() {{ command mosquitto_pub {broker} "$@"; }}

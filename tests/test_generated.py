@@ -1,4 +1,4 @@
-"""Generated files are up to date, and the generator tells what is missing."""
+"""Generated files are up to date, and the generator names missing parts."""
 
 from __future__ import annotations
 

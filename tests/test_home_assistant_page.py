@@ -1,4 +1,4 @@
-"""docs/home-assistant.md tells of everything the integration has, and its examples are what the integration takes."""
+"""docs/home-assistant.md describes all of the integration, and its examples are valid there."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ COMMANDS = ("init", "example", "run", "check", "dump", "demo", "simulate", "comp
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody listens on."""
+    """Listen on a port; yield it."""
     with socket.socket() as somebody:
         somebody.bind((HOST, free_port()))
         somebody.listen()

@@ -1,4 +1,4 @@
-"""`fleet2mqtt demo`, as somebody sees it who tries it out."""
+"""`fleet2mqtt demo` as a first-time user runs it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Demo:
         return {platform: parents.count(f"fleet2mqtt_{platform}") for platform in platforms()}
 
     async def all_announced(self) -> None:
-        """Wait until every device that the page knows has its discovery and its state."""
+        """Wait until every device on the page has a discovery message and a state."""
         extra, counts = {"bridge", *platforms()}, (0, 0, 0)
 
         async def complete() -> bool:

@@ -1,4 +1,4 @@
-"""`fleet2mqtt demo --cluster`, and killing what it says."""
+"""`fleet2mqtt demo --cluster`, with the processes killed that it names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fleet2mqtt init`, as somebody answers it who has a vendor's system and a broker."""
+"""`fleet2mqtt init`, with the input of an operator who has a vendor system and a broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands as they are executed: what is written together, and what a result says about it."""
+"""Execution of commands: the writes that are sent together, and their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids: segments of topics that say what the vendor's id says, and that no two vendor ids share."""
+"""Device ids: segments of topics that keep the vendor's id readable, and that no two vendor ids share."""
 
 from __future__ import annotations
 

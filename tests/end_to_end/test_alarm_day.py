@@ -148,7 +148,7 @@ class Day:
         ]
 
     async def have(self, expected: tuple[Expected, ...]) -> None:
-        """Wait until everything that the script says so far was published."""
+        """Wait until all events that the script expects so far are published."""
         self.oracle.script += expected
         await wait_until(
             lambda: not self.oracle.unexpected(self.published()),

@@ -1,4 +1,4 @@
-"""Backup and restore as docs/backup.md says."""
+"""Backup and restore by the commands of docs/backup.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More commands than a vendor bears: what was never sent says so, and those before it are done with first."""
+"""More commands than a vendor can execute: those never sent have that result, earlier ones are executed first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brokers that die, go silent, refuse, or give our place away: nothing acknowledged is lost, and all is right again."""
+"""Brokers that are killed, frozen, refuse messages or end the session: no acknowledged event is lost."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def _more(bridge: RunningBridge, topic: str, count: int) -> bool:
 
 
 async def _steal(port: int) -> asyncio.StreamWriter:
-    """Connect with the bridge's client id, as MQTT 3.1.1 says it, and stay."""
+    """Connect with the bridge's client id over MQTT 3.1.1, and stay connected."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     id_ = b"the-same"
     body = b"\x00\x04MQTT\x04\x02\x00\x3c" + len(id_).to_bytes(2, "big") + id_

@@ -1,4 +1,4 @@
-"""A disk that is full, and files that are torn: said once, refused with 503, counted, and well again afterwards."""
+"""A full disk and truncated files: logged once, refused with 503, counted, and without effect afterwards."""
 
 from __future__ import annotations
 

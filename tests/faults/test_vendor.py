@@ -1,4 +1,4 @@
-"""Vendors that hang, answer rubbish or slowly, stand still, drift, forget, rename or lock out: said, kept, and over."""
+"""Vendors that are slow, frozen or invalid, shift pages, lose, rename or lock: logged once, and values stay."""
 
 from __future__ import annotations
 

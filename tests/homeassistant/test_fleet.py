@@ -178,7 +178,7 @@ async def test_fleet_is_back_after_restarts(hass: Hass, hass_broker: Broker, tmp
     before: dict[str, str] = {}
 
     async def back() -> None:
-        """All is available and says what it said, and the alarm is not fired again."""
+        """Wait until all entities have their earlier values, and the last alarm its time: it is not fired again."""
         await settled(hass, hass_broker)
 
         async def same() -> bool:

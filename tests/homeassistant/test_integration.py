@@ -139,7 +139,7 @@ class Site:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    """Everything running, and the integration set up as a user does who is told of the bridge."""
+    """Start everything, and set the integration up from its discovery as a user does."""
     folder = tmp_path_factory.mktemp("integration")
     hass = Hass(
         directory=folder / "config",

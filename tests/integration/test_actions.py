@@ -1,4 +1,4 @@
-"""Every action: what goes out, what comes back, and what is said when it does not."""
+"""Every action of the integration: its request, its response, and its error where there is none."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ async def failover(hass: HomeAssistant, **inputs: Any) -> None:
 
 
 async def measure(hass: HomeAssistant, signal: str, *, seconds: int = 61) -> None:
-    """The channel says this, and a minute goes by."""
+    """Set the signal of the channel, and let a minute pass."""
     hass.states.async_set(SIGNAL, signal)
     await acting(hass, 0)
     async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=seconds))

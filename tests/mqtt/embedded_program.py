@@ -1,4 +1,4 @@
-"""Run the bridge with the embedded broker on a port of the caller's choice; the command line knows 1883 only.
+"""Run the bridge with the embedded broker on a given port; the command line uses 1883 only.
 
 python tests/mqtt/embedded_program.py CONFIGURATION PORT
 """

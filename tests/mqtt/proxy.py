@@ -23,7 +23,7 @@ class PublishFault(StrEnum):
 
 @dataclass(slots=True)
 class Proxy:
-    """Relays to `target`. While `swallowing` nothing that is sent arrives; while `closed` nobody gets in.
+    """Relays to `target`. While `swallowing` no data arrives; while `closed` no connection is accepted.
 
     What comes back is held while `released` is not set.
     """

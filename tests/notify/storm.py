@@ -1,4 +1,4 @@
-"""A storm of alarms through the outbox to a mail server: what is told of it, and what that costs.
+"""A storm of alarms through the outbox to a mail server: its mails, and their processor time.
 
     python -m tests.notify.storm --events 50000 --seconds 60
 
@@ -40,7 +40,7 @@ _COUNTS = re.compile(r"^(?:Raised: (\d+) critical|Cleared: (\d+)|Reminders: (\d+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storm:
-    """Events that were stored, how many of them mails told of, and in how many digests; seconds of the processor."""
+    """Number of stored events, of those in mails, and of digests; seconds of the processor."""
 
     events: int
     told: int

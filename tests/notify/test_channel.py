@@ -1,4 +1,4 @@
-"""One message to real servers, those that refuse it, and what is said of that: a reason, and no secret."""
+"""One message to real servers, and to those that refuse it: the error has a reason, and no secret."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_slow_message_is_not_begun_twice() -> None:
 
 @pytest.fixture
 def context(tmp_path: Path) -> ssl.SSLContext:
-    """A server's TLS, whose authority nobody here knows."""
+    """Return a server's TLS context with an unknown authority."""
     made = make_certificates(tmp_path / "certificates")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(made.server_certificate, made.server_key)

@@ -1,4 +1,4 @@
-"""Decisions of a notification target: what is told, once, held back, or gathered."""
+"""Decisions of a notification target: events to send once, to hold back, or to put into a digest."""
 
 from __future__ import annotations
 

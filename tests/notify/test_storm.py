@@ -1,4 +1,4 @@
-"""A storm through the outbox is told in one digest that has every event."""
+"""A storm through the outbox is sent in one digest that has every event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fleet2mqtt run` as a service of Type=notify: what it tells systemd, which a socket of the test stands for."""
+"""`fleet2mqtt run` as a service of Type=notify: its messages to systemd, received on a socket."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Site:
         await self._wait(lambda message: message.topic == STATE and b"_meta" in message.payload)
 
     async def offline(self) -> None:
-        """Wait until the bridge has said goodbye."""
+        """Wait until the bridge has published that it is offline."""
         await self._wait(lambda message: (message.topic, message.payload) == ("fleet2mqtt/bridge/state", b"offline"))
 
     def forget(self) -> None:

@@ -201,7 +201,7 @@ def bind(volume: str) -> str:
 
 
 def status_of(process: int) -> str:
-    """Return what the kernel says of a process."""
+    """Return the status of a process in /proc."""
     return Path(f"/proc/{process}/status").read_text("utf-8")
 
 

@@ -94,7 +94,7 @@ def test_readme_renders_on_pypi(wheel: Path) -> None:
 
 @pytest.fixture
 async def installed(distributions: Path, tmp_path: Path) -> Path:
-    """The folder of programs after what docs/install.md tells to run: only the wheel and what it requires."""
+    """Install the wheel and its requirements as docs/install.md does; return the folder of programs."""
     programs = tmp_path / "bin"
     pins = constraints(tmp_path, "requirements.txt")
     variables = {"PIPX_HOME": tmp_path / "pipx", "PIPX_BIN_DIR": programs, "PIPX_DEFAULT_PYTHON": sys.executable}

@@ -85,7 +85,7 @@ async def test_equal_events_are_published_each_and_not_retained(broker: Broker, 
 
 
 class Slow:
-    """A connection whose broker acknowledges when the test says so."""
+    """A connection whose messages the test acknowledges."""
 
     connected = True
 

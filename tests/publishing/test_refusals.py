@@ -1,4 +1,4 @@
-"""Messages that the broker refuses for now, swallows, or closes the connection over, are published in the end."""
+"""Messages that the broker refuses, loses, or closes the connection over, are published in the end."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tests.waiting import wait_until
 
 
 class Calls:
-    """Calls that take as long as the test says; `order` is that of their turns."""
+    """Calls whose duration the test sets; `order` is that of their slots."""
 
     def __init__(self, rate_limiter: RateLimiter) -> None:
         self.rate_limiter = rate_limiter

@@ -1,4 +1,4 @@
-"""A vendor that says how long it wants to be left alone (Retry-After) is."""
+"""A vendor's Retry-After is respected."""
 
 from __future__ import annotations
 

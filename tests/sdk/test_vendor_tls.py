@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def vendor(certificates: Certificates, name: str = "127.0.0.1", **options: Any) -> AsyncIterator[HttpClient]:
-    """One that says yes over TLS, reached under this name."""
+    """Serve a vendor over TLS; yield a client that reaches it under this name."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.json_response({"code": 0})

@@ -44,7 +44,7 @@ class Cloud:
         return answer["info"]
 
     async def refused(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
-        """The code of a call that is refused as the document says."""
+        """Make a call that is refused; return its error code."""
         options |= {} if body is None else {"json": body}
         status, answer = await self.call(method, path, **options)
         assert (status, answer.get("result")) == (200, False), answer
