@@ -27,6 +27,7 @@ from paho.mqtt.properties import Properties
 from fleet2mqtt import app
 from fleet2mqtt.config import loader
 from fleet2mqtt.ops.logging import MqttLog
+from fleet2mqtt.outbox import Outbox, open_outbox
 from fleet2mqtt.redaction import Redaction
 from fleet2mqtt.simulators.smart_gateway import app as smart_gateway
 from fleet2mqtt.simulators.ums import app as ums
@@ -34,7 +35,7 @@ from tests.broker import HOST, Broker, free_port
 from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Coroutine, Sequence
     from pathlib import Path
 
     from tests.cluster.under_test import ClusterUnderTest
@@ -51,6 +52,11 @@ GATEWAY = "branch_172de6ac9832de"
 CHANNEL = f"{GATEWAY}_channel_0"
 SECRET = "push-secret-4711"
 NEVER = 3600
+
+
+def node_names() -> Sequence[str]:
+    """The nodes that each bridge has; none without a cluster."""
+    return [name for cluster in clusters for name in cluster.names]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -194,6 +200,13 @@ class Site:
         async with ClientSession() as session, session.post(url, data=raw, headers=headers) as response:
             text = await response.text()
             return response.status, response.headers, json.loads(text) if text.startswith("{") else text
+
+    @asynccontextmanager
+    async def outbox(self) -> AsyncIterator[Outbox]:
+        """The outbox of a bridge that is not running."""
+        opened = [cluster.outbox(self.folder) for cluster in clusters]
+        async with opened[0] if opened else open_outbox(self.folder / "data" / app.OUTBOX) as outbox:
+            yield outbox
 
     async def stop_vendors(self) -> None:
         await self.vendors.aclose()

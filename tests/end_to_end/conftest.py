@@ -13,29 +13,31 @@ if TYPE_CHECKING:
 
 _PROCESSES = "starts processes of its own, without a cluster"
 _SQLITE = "reads or writes the files of a bridge with SQLite"
-_NODE_TOPICS = "lists every topic, and a cluster has those of its nodes besides"
 _FIXED = "changes base_topic, which belongs to a cluster and its database"
-_CLOCK = "moves the event loop's clock further than a lease lasts"
 _NOT_RESTORED = "expects states of the last run, which may be older here than what is retained"
 _INBOX = "a node that does not own the unit accepts what only the owner would refuse"
+
+_CLOCK = "moves the clock of the event loop, which here is that of all nodes, further than a lease lasts"
+_LOAD_BALANCER = "moves the port for pushes, which with several nodes is the load balancer's"
+_OFFLINE = "expects `offline`, which with several nodes only the last one says"
 
 NOT_IN_A_CLUSTER = {
     "test_alarm_day.py": _PROCESSES,
     "test_kill.py": _PROCESSES,
     "test_notification_kills.py": _PROCESSES,
-    "test_overload.py": _PROCESSES,
-    "test_earlier_version.py": _SQLITE,
-    "test_alarms.py::test_dead_letter_that_became_readable_is_published": _SQLITE,
     "test_cleaning.py::test_damaged_inventory_is_set_aside_and_logged": _SQLITE,
     "test_cleaning.py::test_devices_survive_restart_with_vendors_down": _NOT_RESTORED,
-    "test_announce.py::test_contract_topics_have_their_retain_flag": _NODE_TOPICS,
-    "test_contract_documents.py::test_messages_of_a_bridge_are_as_the_documents_say": _NODE_TOPICS,
-    "test_refusals.py::test_request_past_its_deadline_ends_with_timeout": _CLOCK,
+    "test_data_dirs.py::test_data_directory_of_an_earlier_version_is_opened": _NOT_RESTORED,
     "test_reload.py::test_option_that_needs_it_starts_the_bridge_again_in_its_process": _FIXED,
 }
 NOT_WITH_SEVERAL_NODES = {
     "test_alarms.py::test_full_outbox_rejects_counts_and_sends_retry_after": _INBOX,
     "test_alarms.py::test_unreadable_pushes_are_kept": _INBOX,
+    "test_refusals.py::test_request_past_its_deadline_ends_with_timeout": _CLOCK,
+    "test_reload.py::test_http_servers_move_to_another_port": _LOAD_BALANCER,
+    "test_reload.py::test_restart_that_fails_goes_on_with_the_old_configuration": _OFFLINE,
+    "test_requests.py::test_request_dead_letters_lists_retries_and_discards": _INBOX,
+    "test_selection.py::test_alarm_pushed_before_the_first_list_is_published_for_selected_gateways_only": _INBOX,
 }
 
 

@@ -11,7 +11,6 @@ import orjson
 import pytest
 from aiohttp import ClientSession
 
-from fleet2mqtt.outbox import open_outbox
 from tests.bridge_under_test import MAC, SECRET, VOIP, RunningBridge, Site, open_site, retained, wait_retained
 from tests.mqtt.proxy import Proxy
 from tests.waiting import wait_for_answer
@@ -199,7 +198,7 @@ async def test_unreadable_pushes_are_kept(site: Site, bridge: RunningBridge) -> 
 async def test_dead_letter_that_became_readable_is_published(site: Site) -> None:
     alarm = site.ums.raise_alarm(MAC, push=False)
     site.ums.history.clear()
-    async with open_outbox(site.folder / "data" / "outbox.sqlite") as outbox:
+    async with site.outbox() as outbox:
         number = await outbox.add_dead_letter(
             "hq_voip", "event", "an older version could not read it", orjson.dumps(alarm)
         )

@@ -18,10 +18,12 @@ from tests.bridge_under_test import (
     RunningBridge,
     Site,
     config_topic,
+    node_names,
     open_site,
     retained,
     state_topic,
 )
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,8 +54,8 @@ def templates(component: dict[str, Any]) -> str:
 
 
 async def test_contract_topics_have_their_retain_flag(site: Site, bridge: RunningBridge) -> None:
-    standing = await retained(site.broker)
     wanted = {f"fleet2mqtt/bridge/{name}" for name in ("state", "info", "health")} | {"fleet2mqtt/alarm/summary"}
+    wanted |= {f"fleet2mqtt/bridge/node/{name}/{kind}" for name in node_names() for kind in ("state", "health")}
     wanted |= {
         f"fleet2mqtt/backend/{name}/{kind}" for name in ("hq_voip", "branch") for kind in ("availability", "health")
     }
@@ -65,6 +67,12 @@ async def test_contract_topics_have_their_retain_flag(site: Site, bridge: Runnin
     }
     for id_ in await bridge.devices():
         wanted |= {state_topic(id_), f"fleet2mqtt/device/{id_}/availability", config_topic(id_)}
+    await wait_until(
+        lambda: all(map(bridge.seen.latest, wanted)),
+        lambda: f"topics: {[topic for topic in wanted if not bridge.seen.latest(topic)]}",
+        PATIENCE,
+    )
+    standing = await retained(site.broker)
     assert wanted <= standing.keys()
     rest = {topic for topic in standing.keys() - wanted if not topic.endswith("/attributes")}
     assert rest == set()
