@@ -57,7 +57,7 @@ class Quiet:
 async def measure_quiet(start: Start, folder: Path, rounds: int, seconds: float) -> Quiet:
     """Measure one contestant without a flood."""
     found = Quiet()
-    async with ground.mosquitto(folder / "broker") as broker, start(folder / "quiet", broker) as running:
+    async with ground.mosquitto(folder / "broker", prompt=True) as broker, start(folder / "quiet", broker) as running:
         await load.post(running.door, broker, CONNECTIONS, min(WARM_UP, seconds), first=0)
         for number in range(rounds):
             first = (2 * number + 1) * 1_000_000

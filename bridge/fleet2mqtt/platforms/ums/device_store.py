@@ -71,6 +71,9 @@ class DeviceStore:
         self._cache = DeviceCache(backend=backend, ids=ids, about={"manufacturer": MANUFACTURER})
         self._entries: dict[str, _Entry] = {}
         self._newest = NewestFirst()
+        self._listed: set[str] = set()
+        self._inventory: tuple[Inventory, ...] = ()
+        """The inventory of the gateways in `_listed`, made again only when the list has others."""
         self._changed: set[str] = set()
         """Gateways that changed since the devices of their lines were built."""
 
@@ -136,8 +139,11 @@ class DeviceStore:
 
     def inventory(self, listing: Listing) -> tuple[Inventory, ...]:
         """Return the inventory of a complete device list; of an empty one only if the UMS counts no devices."""
-        ids = (self._entries[mac].device.id for mac in listing.seen)
-        return self._cache.inventory("devices", ids, confirmed_empty=listing.empty)
+        if not listing.seen or listing.seen != self._listed:
+            ids = (self._entries[mac].device.id for mac in listing.seen)
+            self._listed = listing.seen
+            self._inventory = self._cache.inventory("devices", ids, confirmed_empty=listing.empty)
+        return self._inventory
 
     def line_inventory(self, mac: str, listing: Listing) -> tuple[Inventory, ...]:
         """Return the inventory of a complete list of lines; of an empty one only if the UMS counts no lines."""
