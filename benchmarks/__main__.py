@@ -128,7 +128,7 @@ async def _run(options: argparse.Namespace) -> int:
 
 
 def _contestants(cache: peers.Peers, missing: dict[str, str], options: argparse.Namespace) -> dict[str, push.Start]:
-    found: dict[str, push.Start] = {table.BRIDGE: bridges.pushed}
+    found: dict[str, push.Start] = {table.BRIDGE: bridges.pushed, table.MANAGED: bridges.managed}
     if options.no_peers:
         return found
     if peers.RED not in missing:

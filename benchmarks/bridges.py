@@ -35,6 +35,8 @@ class Setup:
     options: dict[str, Any] = field(default_factory=dict)
     often: dict[str, float] = field(default_factory=dict)
     """Sources that are polled again and again: seconds between two polls."""
+    more: dict[str, Any] = field(default_factory=dict)
+    """Other parts of the configuration."""
     push: int = field(default_factory=ground.free_port)
     web: int = field(default_factory=ground.free_port)
 
@@ -51,6 +53,7 @@ class Setup:
             "push": {"host": HOST, "port": self.push},
             "web": {"host": HOST, "port": self.web},
             "backends": {"hq": backend},
+            **self.more,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "bridge.yaml"
@@ -90,6 +93,32 @@ async def pushed(folder: Path, broker: int) -> AsyncIterator[Running]:
     """A bridge that takes the alarms of a UMS and keeps them on disk until the broker has them."""
     async with simulator(folder, "ums", 2) as url:
         setup = Setup(folder=folder / "bridge", broker=broker, platform="ums", url=url, sources=UMS_SOURCES)
+        async with running(setup) as program:
+            await ground.listening(program, setup.push)
+            yield Running(program=program, door=Door(port=setup.push, path=PUSHES, topic=EVENTS, body=alarm))
+
+
+@asynccontextmanager
+async def managed(folder: Path, broker: int) -> AsyncIterator[Running]:
+    """A bridge that besides applies rules to those alarms, evaluates conditions and notifies: all that can be enabled.
+
+    None of the rules lets an alarm stand, as that would be published as another message.
+    """
+    sink = ground.free_port()
+    _make(folder)
+    command = [sys.executable, str(Path(__file__).parent / "bare_http.py"), str(sink)]
+    async with ground.program(command, folder / "sink.log") as receiver, simulator(folder, "ums", 2) as url:
+        await ground.listening(receiver, sink)
+        rules = {
+            "severity": {33: "major"},
+            "texts": {33: {"en": "IP extension offline", "zh-Hans": "IP 分机离线"}},
+            "recovers": [{"raised": 7, "by": 8}],
+            "clear_after": {7: 86_400},
+            "ignore": [9],
+        }
+        target = {"url": f"json://{HOST}:{sink}/", "escalate_after": 900, "include": [{"id": "hq*"}]}
+        setup = Setup(folder=folder / "bridge", broker=broker, platform="ums", url=url, sources=UMS_SOURCES)
+        setup.options, setup.more = {"alarms": rules}, {"notify": {"duty": target}}
         async with running(setup) as program:
             await ground.listening(program, setup.push)
             yield Running(program=program, door=Door(port=setup.push, path=PUSHES, topic=EVENTS, body=alarm))

@@ -21,6 +21,7 @@ MANY = 10_000
 NOISE = 1.1
 """What must not grow may seem to by so much on a machine that others use."""
 BRIDGE, RED, SCRIPT, ECOWITT = "fleet2mqtt", "Node-RED 5", "aiohttp + aiomqtt", "ecowitt2mqtt"
+MANAGED = "fleet2mqtt with rules and notifications"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fleet2mqtt.devices.model import Alarm, Name, Severity
 
@@ -64,15 +64,16 @@ class AlarmRules:
 
     def _apply(self, alarm: Alarm, language: str, listed: Sequence[Alarm], active_of: ActiveAlarms) -> Alarm | None:
         names = names_of(alarm)
-        if names & set(self.ignore):
+        if not names.isdisjoint(self.ignore):
             return None
         if alarm.cleared:
             return alarm
-        changed = alarm
+        changes: dict[str, Any] = {}
         if (severity := _first(self.severity, names)) is not None:
-            changed = replace(changed, severity=severity)
+            changes["severity"] = severity
         if (text := _first(self.texts, names)) is not None:
-            changed = replace(changed, description=text.text(language), description_en=text.en)
+            changes |= {"description": text.text(language), "description_en": text.en}
+        changed = replace(alarm, **changes) if changes else alarm
         return changed if alarm.active else self._make_active(changed, names, listed, active_of)
 
     def _make_active(
