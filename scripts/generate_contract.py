@@ -254,7 +254,9 @@ MESSAGES: dict[str, Schema] = {
             },
             {
                 "notifications": mapping(NOTIFICATIONS),
-                "nodes": mapping(record({"state": TEXT, "owner": FLAG, "draining": FLAG, "version": TEXT})),
+                "nodes": mapping(
+                    record({"state": TEXT, "owner": FLAG, "units": mapping(COUNT), "draining": FLAG, "version": TEXT})
+                ),
                 "storage": record({"engine": TEXT, "durability": TEXT, "commit_seconds": NUMBER, "inbox": COUNT}),
             },
         ),
@@ -265,6 +267,7 @@ MESSAGES: dict[str, Schema] = {
             {
                 "version": TEXT,
                 "owner": FLAG,
+                "units": mapping(COUNT),
                 "lease_valid": FLAG,
                 "draining": FLAG,
                 "config_digest": TEXT,

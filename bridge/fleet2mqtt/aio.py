@@ -83,6 +83,11 @@ class TaskSet:
         self._group = group
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    @property
+    def running(self) -> bool:
+        """True while a task runs."""
+        return bool(self._tasks)
+
     def start(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         """Start a task; what it raises ends the group."""
         task = self._group.create_task(work, name=name)

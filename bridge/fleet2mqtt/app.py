@@ -7,11 +7,12 @@ import fcntl
 import logging
 import re
 import secrets
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,32 +24,38 @@ from fleet2mqtt.aio import TaskSet, wait_for_first, wait_until
 from fleet2mqtt.bridge_unit import BridgeUnit, build_bridge_unit, published_under, published_under_file
 from fleet2mqtt.commands.requests import RequestHandler
 from fleet2mqtt.commands.router import CommandRouter
-from fleet2mqtt.config import models
+from fleet2mqtt.config import loader, models
 from fleet2mqtt.config.models import Config, FirstRun
 from fleet2mqtt.contract.payloads import OFFLINE, ONLINE
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.errors import ConfigError, OutboxError
 from fleet2mqtt.mqtt import Message, MqttClient, Settings, TlsFiles, embedded_broker
-from fleet2mqtt.ops.former_topics import PublishedUnder, load_published_under
+from fleet2mqtt.ops.alarm_requests import AlarmRequests
+from fleet2mqtt.ops.base_topic import BaseTopicMonitor
+from fleet2mqtt.ops.bridge_requests import BridgeRequests
+from fleet2mqtt.ops.former_topics import FormerTopics, PublishedUnder, load_published_under
 from fleet2mqtt.ops.logging import MqttLog
 from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.push.http_server import ReplaceableServer
-from fleet2mqtt.reload import Reloader, Restart
+from fleet2mqtt.reload import Listens, Reloader, Restart
 from fleet2mqtt.storage import atomic_file, inventory_file
-from fleet2mqtt.storage.inventory_file import Snapshot
+from fleet2mqtt.storage.inventory_file import INVENTORY, Snapshot
 from fleet2mqtt.tracing import open_tracing
-from fleet2mqtt.unit import INVENTORY, ActiveBackends, Unit, build_unit
+from fleet2mqtt.unit import ActiveBackends, Unit, build_unit
 from fleet2mqtt.web import page
 from fleet2mqtt.web.alarm_list import AlarmList
-from fleet2mqtt.web.metrics import Metrics, publish_latency
-from fleet2mqtt.web.overview import Overview
+from fleet2mqtt.web.cluster_views import ClusterViews
+from fleet2mqtt.web.metrics import Metrics, UnitMetrics, publish_latency
+from fleet2mqtt.web.overview import Overview, UnitOverview
 from fleet2mqtt.web.search import DeviceIndex
+from fleet2mqtt.web.stream import View
+from fleet2mqtt.web.unit_views import UnitViews
 
 if TYPE_CHECKING:  # psycopg is no dependency of a bridge without a cluster
     from fleet2mqtt.cluster.inbox import StoredPush
     from fleet2mqtt.cluster.journal import CommandJournal
-    from fleet2mqtt.cluster.role import OwnerRole
+    from fleet2mqtt.unit_role import UnitRole
 
 _LOG = logging.getLogger(__name__)
 
@@ -148,22 +155,26 @@ def build(  # noqa: PLR0913 - what everything is made from
     log: MqttLog,
     restart: Restart,
     *,
-    role: OwnerRole | None = None,
+    role: UnitRole | None = None,
 ) -> Application:
     """Construct the components of the bridge, dependencies first. Raises ConfigError for unusable TLS files.
 
-    There is one unit, which has all backends, and the bridge unit uses its connection. `role` is that of the owner in
-    a cluster.
+    There is one unit, which has all backends, and the bridge unit uses its connection. In a cluster `role` says which
+    unit this is, and only that one has the bridge unit's components that is called so.
     """
     outbox, instance = storage.outbox, storage.instance
     topics = Topics(config.base_topic, config.discovery.prefix)
     group = asyncio.TaskGroup()
     active = ActiveBackends()
     latency = publish_latency()
+    is_bridge = role is None or role.is_bridge
     former = storage.published_under or published_under(config)
     watched = {topics.state, topics.bridge("info"), former.info_topic, config.discovery.birth_topic}
-    subscriptions = [(topic, 1) for topic in (*topics.commands(), *sorted(watched))]
+    commands = topics.commands() if is_bridge or role is None else topics.commands_of(role.unit)
+    subscriptions = [(topic, 1) for topic in (*commands, *sorted(watched))]
     connect = partial(mqtt_settings, instance=instance, topics=topics, cluster=config.cluster)
+    if role is not None and not is_bridge:
+        connect = partial(connect, unit=role.unit)
     mqtt = MqttClient(connect(broker), subscriptions, role.confirm_lease if role else None)
     unit = build_unit(
         config,
@@ -176,39 +187,75 @@ def build(  # noqa: PLR0913 - what everything is made from
         group=group,
         taken_over=role is not None,
     )
-    bridge_unit = build_bridge_unit(
-        config,
-        broker,
-        unit,
-        outbox,
+    base_topic = BaseTopicMonitor(
         topics,
-        log,
-        instance=instance,
-        formerly_published=storage.published_under,
-        observe_latency=latency.observe,
-        cluster_health=role.health if role else dict,
+        instance,
+        will_delay=broker.will_delay,
+        take_over=broker.take_over,
+        republish_info=partial(unit.publisher.republish, topics.bridge("info")),
     )
-    push = role.push if role else ReplaceableServer("push", lambda: unit.push_receiver.respond)
-    web = ReplaceableServer("web", partial(_web_application, unit, bridge_unit, outbox, latency))
+    bridge_unit = None
+    if role is not None and role.view is not None:
+        for each in role.view.configs.values():
+            unit.runner.apply_alarm_options(each)
+    if is_bridge:
+        bridge_unit = build_bridge_unit(
+            config,
+            unit,
+            outbox,
+            topics,
+            log,
+            base_topic,
+            instance=instance,
+            observe_latency=latency.observe,
+            cluster=role.view if role else None,
+        )
+    owns = role.owns if role else None
+    views = _unit_views(unit, outbox, owns)
+    servers: list[tuple[ReplaceableServer, Listens]] = []
+    if role is None:
+        servers.append((ReplaceableServer("push", lambda: unit.push_receiver.respond), attrgetter("push")))
+    if bridge_unit is not None:
+        web = ReplaceableServer("web", partial(_web_application, unit, bridge_unit, outbox, latency, views, role))
+        servers.append((web, attrgetter("web")))
+
+    async def on_reloaded(config: Config) -> None:
+        if bridge_unit is not None:
+            await bridge_unit.notifier.replace(config.notify)
+            bridge_unit.housekeeping.publish_info()
+
     reloader = Reloader(
         config,
         unit.runner,
         unit.push_receiver,
-        push,
-        web,
+        servers,
         unit.limits,
         mqtt,
         unit.publisher,
         connect,
         log,
         restart,
-        bridge_unit.notifier.replace,
-        partial(_on_reloaded, bridge_unit, role),
-        role.check_reload if role else lambda _: None,
+        on_reloaded,
+        role.load if role else loader.load,
     )
+    actions = BridgeRequests(
+        unit.hub,
+        unit.registry,
+        outbox,
+        unit.publisher,
+        topics,
+        dict if bridge_unit is None else bridge_unit.status.health,
+        unit.active.pollers,
+        unit.push_receiver,
+        role.reload if role else reloader.reload,
+        AlarmRequests(unit.alarms.manager, unit.windows, outbox, unit.registry, owns),
+    ).actions()
+    if role is not None:
+        actions = role.actions(unit, outbox, actions, views.perform)
+    refused_commands = Counter[str]() if bridge_unit is None else bridge_unit.refused_commands
     requests = RequestHandler(
         unit.replies,
-        bridge_unit.requests(unit, outbox, topics, reloader.reload),
+        actions if is_bridge else {},
         active.backends,
         active.configs,
         unit.calls,
@@ -222,10 +269,21 @@ def build(  # noqa: PLR0913 - what everything is made from
         mqtt=mqtt,
         publisher=unit.publisher,
         unit=unit,
+        base_topic=base_topic,
+        former_topics=FormerTopics(
+            published_under_file(config),
+            storage.published_under,
+            published_under(config),
+            instance,
+            registry=unit.registry,
+            secondary_sources=active.secondary_sources,
+            outbox=outbox,
+            publisher=unit.publisher,
+            inventory=unit.inventory,
+        ),
         bridge_unit=bridge_unit,
-        router=CommandRouter(unit.commands, requests, unit.registry, topics, unit.limits, bridge_unit.refused_commands),
-        push=push,
-        web=web,
+        router=CommandRouter(unit.commands, requests, unit.registry, topics, unit.limits, refused_commands, owns),
+        servers=tuple(servers),
         reloader=reloader,
         restart=restart,
         role=role,
@@ -233,32 +291,57 @@ def build(  # noqa: PLR0913 - what everything is made from
     )
 
 
-def _on_reloaded(bridge_unit: BridgeUnit, role: OwnerRole | None, config: Config) -> None:
-    """Publish what the configuration that runs now changes of the bridge itself."""
-    if role is not None:
-        role.use_config(config)
-    bridge_unit.housekeeping.publish_info()
+def _unit_views(unit: Unit, outbox: Outbox, owns: Callable[[str], bool] | None) -> UnitViews:
+    """Return the views of a unit's devices and alarms."""
+    manager, pollers = unit.alarms.manager, unit.active.pollers
+    return UnitViews(
+        overview=UnitOverview(
+            registry=unit.registry, index=DeviceIndex(unit.registry), alarms=manager, pollers=pollers
+        ),
+        alarms=AlarmList(
+            manager=manager,
+            registry=unit.registry,
+            outbox=outbox,
+            windows=unit.windows,
+            sources=unit.alarm_sources,
+            owns=owns,
+        ),
+        metrics=UnitMetrics(unit.hub, unit.registry, manager, unit.mqtt, pollers, unit.push_receiver, unit.commands),
+    )
 
 
-def _web_application(unit: Unit, bridge_unit: BridgeUnit, outbox: Outbox, latency: Histogram) -> HttpApplication:
+def _web_application(  # noqa: PLR0913, PLR0917 - what it shows
+    unit: Unit, bridge_unit: BridgeUnit, outbox: Outbox, latency: Histogram, views: UnitViews, role: UnitRole | None
+) -> HttpApplication:
     """Return the application of the web server."""
-    manager, pollers, status = bridge_unit.manager, unit.active.pollers, bridge_unit.status
-    metrics = Metrics(
-        unit.hub, unit.registry, manager, unit.mqtt, status, pollers, unit.push_receiver, unit.commands, latency
-    )
-    overview = Overview(
-        registry=unit.registry,
-        index=DeviceIndex(unit.registry),
-        alarms=manager,
-        outbox=outbox,
-        mqtt=unit.mqtt,
-        status=status,
-        pollers=pollers,
-    )
-    alarm_list = AlarmList(
-        manager=manager, registry=unit.registry, outbox=outbox, windows=unit.windows, sources=unit.alarm_sources
-    )
-    return page.application(metrics, overview, alarm_list, status, unit.mqtt, outbox, pollers)
+    status = bridge_unit.status
+    overview = Overview(unit=views.overview, outbox=outbox, mqtt=unit.mqtt, status=status)
+    shown: dict[str, View] = {
+        "status": overview.json,
+        "alarms": views.alarms.json,
+        "alarm": views.alarms.alarm,
+        "device": views.device.json,
+    }
+    others = None
+    availability: Callable[[], Mapping[str, bool]] = views.overview.availability
+    if role is not None and role.view is not None:
+        cluster = ClusterViews(
+            own=views,
+            overview=overview,
+            units=role.view.units,
+            ask_all=role.view.ask_all,
+            alarm_counts=role.view.alarm_counts,
+            load_windows=role.load_windows,
+        )
+        shown = {
+            "status": cluster.status,
+            "alarms": cluster.alarms,
+            "alarm": cluster.alarm,
+            "device": cluster.device,
+        }
+        others, availability = cluster.metrics, role.view.availability
+    metrics = Metrics(views.metrics, unit.mqtt, status, latency, others)
+    return page.application(metrics, shown, status, unit.mqtt, outbox, availability)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,13 +354,16 @@ class Application:
     mqtt: MqttClient
     publisher: Publisher
     unit: Unit
-    bridge_unit: BridgeUnit
+    base_topic: BaseTopicMonitor
+    former_topics: FormerTopics
+    bridge_unit: BridgeUnit | None
+    """None for a backend's unit in a cluster."""
     router: CommandRouter
-    push: ReplaceableServer
-    web: ReplaceableServer
+    servers: tuple[tuple[ReplaceableServer, Listens], ...]
+    """Servers that start and end with the application, each with what says where it listens."""
     reloader: Reloader
     restart: Restart
-    role: OwnerRole | None
+    role: UnitRole | None
     """None without a cluster."""
     journal: CommandJournal | None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -292,18 +378,20 @@ class Application:
         async with AsyncExitStack() as stack, self.group:
             stack.push_async_callback(self.unit.runner.close)
             await self.unit.restore()
-            self.bridge_unit.former_topics.keep_current()
-            self.publisher.set_retained(self.topics.state, ONLINE)
+            self.former_topics.keep_current()
+            if self.bridge_unit is not None:
+                self.publisher.set_retained(self.topics.state, ONLINE)
             await self.unit.start_backends()
-            for server, where in self._servers():
+            for server, listens in self.servers:
                 stack.push_async_callback(server.stop)
-                await server.start(where)
+                await server.start(listens(self.config))
             connection, loops, reloads = TaskSet(self.group), TaskSet(self.group), TaskSet(self.group)
             connection.start(self.mqtt.run(self._on_message, self._on_connected, self._on_disconnected), "mqtt")
             loops.start(self._publish(loops), "base topic")
             self.unit.start_loops(loops)
-            self.bridge_unit.start_loops(loops)
-            reloads.start(self.reloader.run(reload, lambda: self._is_settled), "reload")
+            if self.bridge_unit is not None:
+                self.bridge_unit.start_loops(loops)
+            reloads.start(self.reloader.run(reload, lambda: self.is_settled and not self._is_responding), "reload")
             self.unit.start_polls()
             for report in on_started:
                 report()
@@ -311,33 +399,28 @@ class Application:
             await reloads.cancel()
             await self._stop(connection, loops)
 
-    def _servers(self) -> Iterator[tuple[ReplaceableServer, models.ListenConfig]]:
-        """Yield the servers that start and end with the unit, and where they listen."""
-        if self.role is None:
-            yield self.push, self.config.push
-        yield self.web, self.config.web
-
     async def _publish(self, loops: TaskSet) -> None:
         """Begin to publish and to accept commands once the base topic is claimed. Raises ConfigError if it is not."""
         try:
-            await self.bridge_unit.base_topic.claim()
+            await self.base_topic.claim()
         except ConfigError:
             await self.mqtt.close(publish_will=False)  # the topic of the will is the other bridge's
             raise
         loops.start(self.publisher.run(), "publisher")
-        self.bridge_unit.start_delivery(loops)
+        if self.bridge_unit is not None:
+            self.bridge_unit.start_delivery(loops)
         if self.mqtt.connected:
             self._announce_all()
         if self.role is not None and self.journal is not None:
             await self._take_over(self.role, self.journal, loops)
         while self.early_messages:
             self._receive(self.early_messages.popleft())
-        await self.bridge_unit.former_topics.run()
+        await self.former_topics.run()
 
-    async def _take_over(self, role: OwnerRole, journal: CommandJournal, loops: TaskSet) -> None:
+    async def _take_over(self, role: UnitRole, journal: CommandJournal, loops: TaskSet) -> None:
         """Go on with the pushes and commands that other nodes accepted. Raises OutboxError."""
         loops.start(self._publish_restored(), "restored values")
-        loops.start(role.inbox.run(self._process_push), "push inbox")
+        loops.start(role.run(self.unit, self._process_push), "unit of a cluster")
         loops.start(journal.run_deciding(), "journal")
         loops.start(journal.run_cleaning(), "journal cleaning")
         # A command for a device that was not read since would fail.
@@ -363,30 +446,36 @@ class Application:
         """Accept nothing more, end what is in progress, and leave the broker in order."""
         _LOG.info("stopping")
         await self.unit.runner.stop_polls()
-        await asyncio.gather(*(server.stop() for server, _ in self._servers()))
-        await wait_until(self.unit.is_idle, GRACE)
+        await asyncio.gather(*(server.stop() for server, _ in self.servers))
+        await wait_until(lambda: self.unit.is_idle() and not self._is_responding, GRACE)
         self.stopping.set()
         await self.unit.end_work(GRACE / 4)
         if self.journal is not None:
-            await wait_until(lambda: self._is_settled, GRACE)
+            await wait_until(lambda: self.is_settled, GRACE)
         await loops.cancel()
-        claimed = self.bridge_unit.base_topic.claimed.is_set()
+        claimed = self.base_topic.claimed.is_set()
         is_last = self.role is None or await self.role.is_last()
         # The next owner goes on with the session, and does not let anything go offline; without one the will does.
         await self.mqtt.close(publish_will=claimed and is_last, keep_will=claimed and not is_last)
         # Else what was acknowledged last would be published again at the next start.
-        await self.bridge_unit.alarm_publisher.record_published()
+        if self.bridge_unit is not None:
+            await self.bridge_unit.alarm_publisher.record_published()
         await connection.cancel()
         await self.unit.inventory.save()
 
     @property
-    def _is_settled(self) -> bool:
+    def _is_responding(self) -> bool:
+        """True in a cluster while a request is carried out, perhaps by other units."""
+        return self.role is not None and self.unit.work.running
+
+    @property
+    def is_settled(self) -> bool:
         """True if every reply is stored and published."""
         return (self.journal is None or self.journal.idle) and self.publisher.idle
 
     def _on_message(self, message: Message) -> None:
-        discovery, base_topic = self.config.discovery, self.bridge_unit.base_topic
-        self.bridge_unit.former_topics.on_message(message)
+        discovery, base_topic = self.config.discovery, self.base_topic
+        self.former_topics.on_message(message)
         own = message.topic in (self.topics.state, self.topics.bridge("info"))
         if own:
             base_topic.on_message(message)
@@ -415,19 +504,20 @@ class Application:
             journal.receive(message)
 
     def _receive(self, message: Message) -> None:
-        refusal = self.bridge_unit.base_topic.refusal()
+        refusal = self.base_topic.refusal()
         if refusal is None:
             self.router.receive(message)
         else:
             self.router.refuse(message, refusal)
 
     def _on_connected(self) -> None:
-        self.bridge_unit.base_topic.on_connected()
-        if self.bridge_unit.base_topic.claimed.is_set():
+        self.base_topic.on_connected()
+        if self.base_topic.claimed.is_set():
             self._announce_all()
 
     def _announce_all(self) -> None:
-        self.bridge_unit.announce()
+        if self.bridge_unit is not None:
+            self.bridge_unit.announce()
         self.publisher.on_connected()
 
     def _on_disconnected(self, reason: str) -> None:
@@ -437,9 +527,16 @@ class Application:
 
 
 def mqtt_settings(
-    broker: models.MqttConfig, instance: str, topics: Topics, cluster: models.ClusterConfig | None = None
+    broker: models.MqttConfig,
+    instance: str,
+    topics: Topics,
+    cluster: models.ClusterConfig | None = None,
+    unit: str | None = None,
 ) -> Settings:
-    """Return what the MQTT client needs of the configuration. Raises ConfigError for TLS files that cannot be used."""
+    """Return what the MQTT client needs of the configuration. Raises ConfigError for TLS files that cannot be used.
+
+    `unit` is that of a backend in a cluster, which has a client id and a will of its own.
+    """
     tls = None
     if broker.tls is not None:
         tls = TlsFiles(**asdict(broker.tls))
@@ -450,13 +547,13 @@ def mqtt_settings(
     return Settings(
         host=broker.host,
         port=broker.port,
-        client_id=broker.client_id or f"fleet2mqtt-{instance}",
+        client_id=(broker.client_id or f"fleet2mqtt-{instance}") + (f"-{unit}" if unit else ""),
         username=broker.username,
         password=broker.password.reveal() if broker.password else None,
         protocol=broker.protocol,
         keepalive=broker.keepalive,
         tls=tls,
-        will_topic=topics.state,
+        will_topic=topics.backend(unit, "availability") if unit else topics.state,
         will_payload=OFFLINE,
         will_delay=broker.will_delay if cluster is None else max(broker.will_delay, round(WILL_LEASES * cluster.ttl)),
         acknowledge_manually=cluster is not None,

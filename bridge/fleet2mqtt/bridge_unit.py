@@ -7,40 +7,58 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleet2mqtt import __version__
 from fleet2mqtt.aio import TaskSet
-from fleet2mqtt.alarms.manager import AlarmManager
 from fleet2mqtt.alarms.texts import text_in
-from fleet2mqtt.config.models import Config, MqttConfig
+from fleet2mqtt.config.models import BackendConfig, Config
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import bridge_entities
 from fleet2mqtt.devices.model import Device, Update
-from fleet2mqtt.notify.notifier import Notifier
-from fleet2mqtt.ops.alarm_requests import AlarmRequests
+from fleet2mqtt.notify.notifier import KnownAlarms, LocalAlarms, Notifier
 from fleet2mqtt.ops.base_topic import BaseTopicMonitor
-from fleet2mqtt.ops.bridge_requests import BridgeRequests
-from fleet2mqtt.ops.former_topics import FormerTopics, PublishedUnder
+from fleet2mqtt.ops.former_topics import PublishedUnder
 from fleet2mqtt.ops.housekeeping import Housekeeping
 from fleet2mqtt.ops.logging import MqttLog
 from fleet2mqtt.ops.status import Status
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.publishing.alarm_publisher import AlarmPublisher
 from fleet2mqtt.publishing.publisher import Publisher
-from fleet2mqtt.sdk.api import Action
+from fleet2mqtt.sdk.api import Backend
 from fleet2mqtt.unit import Unit
 
+if TYPE_CHECKING:  # psycopg is no dependency of a bridge without a cluster
+    from fleet2mqtt.cluster.units import Units
+
 PUBLISHED_UNDER = "topics.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterView:
+    """What the bridge unit of a cluster knows of the other units."""
+
+    backends: Mapping[str, Backend]
+    """All backends that are configured, whichever node runs them."""
+    health: Callable[[], Mapping[str, Any]]
+    """Returns the members `nodes` and `storage` of `bridge/health`."""
+    alarm_counts: Callable[[], dict[str, dict[str, int]]]
+    """Returns the numbers of active alarms of all units, as `AlarmManager.counts` does of one."""
+    availability: Callable[[], Mapping[str, bool]]
+    """Returns whether each backend is available, as its unit reported last."""
+    alarms: KnownAlarms
+    """Active alarms of all units."""
+    configs: Mapping[str, BackendConfig]
+    """The configurations of all backends, from which texts of alarms are made."""
+    units: Units
+    ask_all: Callable[[Mapping[str, Mapping[str, Any]]], Awaitable[Mapping[str, Any]]]
+    """Has units do errands, and returns the results by unit. Raises CommandError, OutboxError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeUnit:
     """Components of which there is one, whatever the number of units."""
 
-    base_topic: BaseTopicMonitor
-    former_topics: FormerTopics
-    manager: AlarmManager
     alarm_publisher: AlarmPublisher
     notifier: Notifier
     status: Status
@@ -52,7 +70,6 @@ class BridgeUnit:
         """Start what runs whether there is a connection to the broker or not."""
         loops.start(self.housekeeping.run_health(), "health")
         loops.start(self.housekeeping.run_alarm_summary(), "alarm summary")
-        loops.start(self.manager.run(), "alarm manager")
         loops.start(self.notifier.run(), "notifications")
         loops.start(self.status.watch_loop(), "loop lag")
 
@@ -67,89 +84,60 @@ class BridgeUnit:
         self.housekeeping.publish_info()
         self.alarm_publisher.on_connected()
 
-    def requests(
-        self, unit: Unit, outbox: Outbox, topics: Topics, reload: Callable[[], Awaitable[dict[str, Any]]]
-    ) -> dict[str, Action]:
-        """Return the requests to the bridge, by name."""
-        return BridgeRequests(
-            unit.hub,
-            unit.registry,
-            outbox,
-            unit.publisher,
-            topics,
-            self.status,
-            unit.active.pollers,
-            unit.push_receiver,
-            reload,
-            AlarmRequests(self.manager, unit.windows, outbox, unit.registry),
-        ).actions()
-
 
 def build_bridge_unit(  # noqa: PLR0913, PLR0917 - what it reports about, and what it delivers
     config: Config,
-    broker: MqttConfig,
     unit: Unit,
     outbox: Outbox,
     topics: Topics,
     log: MqttLog,
+    base_topic: BaseTopicMonitor,
     *,
     instance: str,
-    formerly_published: PublishedUnder | None,
     observe_latency: Callable[[float], None],
-    cluster_health: Callable[[], Mapping[str, Any]] = dict,
+    cluster: ClusterView | None = None,
 ) -> BridgeUnit:
     """Construct the components of the bridge unit, dependencies first.
 
-    `formerly_published` is what the data directory says of the last run, `observe_latency` is called at each PUBACK
-    of an alarm event. `cluster_health` returns what a cluster adds to `bridge/health`.
+    `observe_latency` is called at each PUBACK of an alarm event. `cluster` is what a cluster has besides.
     """
     manager, publisher, registry = unit.alarms.manager, unit.publisher, unit.registry
     alarm_publisher = AlarmPublisher(unit.mqtt, outbox, topics, observe_latency, publisher.is_online)
     texts = partial(text_in, unit.alarm_sources)
-    notifier = Notifier(config.notify.values(), config.language, outbox, registry, manager.records, texts)
+    known = cluster.alarms if cluster else LocalAlarms(records=manager.records, devices=registry.devices)
+    notifier = Notifier(config.notify.values(), config.language, outbox, known, texts)
     unit.on_events.subscribe(alarm_publisher.wake)
     unit.on_events.subscribe(notifier.wake)
-    base_topic = BaseTopicMonitor(
-        topics,
-        instance,
-        will_delay=broker.will_delay,
-        take_over=broker.take_over,
-        republish_info=partial(publisher.republish, topics.bridge("info")),
-    )
-    former_topics = FormerTopics(
-        published_under_file(config),
-        formerly_published,
-        published_under(config),
-        instance,
-        registry=registry,
-        secondary_sources=unit.active.secondary_sources,
-        outbox=outbox,
-        publisher=publisher,
-        inventory=unit.inventory,
-    )
     refused_commands: Counter[str] = Counter()
     status = Status(
         instance=instance,
         version=__version__,
         mqtt=unit.mqtt,
         outbox=outbox,
-        backends=unit.active.backends,
+        backends=cluster.backends if cluster else unit.active.backends,
         counters=(publisher.dropped, alarm_publisher.dropped, refused_commands),
         log_dropped=lambda: log.dropped,
         other_bridge=lambda: base_topic.other,
         notifications=notifier.figures,
-        cluster=cluster_health,
+        cluster=cluster.health if cluster else dict,
     )
     own_entities = bridge_entities(partial(_announce, publisher))
     return BridgeUnit(
-        base_topic=base_topic,
-        former_topics=former_topics,
-        manager=manager,
         alarm_publisher=alarm_publisher,
         notifier=notifier,
         status=status,
         refused_commands=refused_commands,
-        housekeeping=Housekeeping(unit.hub, outbox, publisher, unit.mqtt, status, topics, own_entities, manager),
+        housekeeping=Housekeeping(
+            unit.hub,
+            outbox,
+            publisher,
+            unit.mqtt,
+            status,
+            topics,
+            own_entities,
+            cluster.alarm_counts if cluster else manager.counts,
+            manager.counts_by_backend,
+        ),
         log=log,
     )
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from fleet2mqtt.aio import wait_for_first, wait_until
 from fleet2mqtt.commands.queue import CommandLimits
 from fleet2mqtt.config import loader
-from fleet2mqtt.config.models import Config, MqttConfig, NotifyConfig
+from fleet2mqtt.config.models import Config, ListenConfig, MqttConfig
 from fleet2mqtt.errors import CommandError, ConfigError
 from fleet2mqtt.mqtt import MqttClient, Settings
 from fleet2mqtt.ops.logging import MqttLog
@@ -26,6 +27,8 @@ APPLIED = frozenset(("backends", "commands", "mqtt", "notify", "push", "web"))
 """Options that are changed while the bridge runs; a change of another one starts the bridge again in its process."""
 LAST_RESPONSE = 1.0
 """Seconds that the response to a reload has before the connection to the broker is replaced."""
+Listens = Callable[[Config], ListenConfig]
+"""Returns where a server listens."""
 _NOT_OPTIONS = frozenset(("path", "secrets", "warnings"))
 
 
@@ -45,27 +48,24 @@ class Reloader:
         config: Config,
         runner: BackendRunner,
         push_receiver: PushReceiver,
-        push: ReplaceableServer,
-        web: ReplaceableServer,
+        servers: Sequence[tuple[ReplaceableServer, Listens]],
         limits: CommandLimits,
         mqtt: MqttClient,
         publisher: Publisher,
         mqtt_settings: Callable[[MqttConfig], Settings],
         log: MqttLog,
         restart: Restart,
-        replace_targets: Callable[[Mapping[str, NotifyConfig]], Awaitable[None]],
-        on_applied: Callable[[Config], None],
-        check: Callable[[Config], None],
+        on_applied: Callable[[Config], Awaitable[None]],
+        load: Callable[[Path], Config] = loader.load,
     ) -> None:
-        """`mqtt_settings` raises ConfigError, and so does `check` for a configuration that must not be loaded here.
+        """`servers` are those of the bridge, each with what says where it listens. `mqtt_settings` raises ConfigError.
 
-        `on_applied` is called after backends or options changed.
+        `on_applied` is called after backends or options changed. `load` loads a file, and raises ConfigError.
         """
         self._config = config
         self._runner = runner
         self._push_receiver = push_receiver
-        self._push = push
-        self._web = web
+        self._servers = servers
         self._limits = limits
         self._mqtt = mqtt
         self._publisher = publisher
@@ -73,11 +73,11 @@ class Reloader:
         self._new_settings: Settings | None = None
         self._log = log
         self._restart = restart
-        self._replace_targets = replace_targets
         self._on_applied = on_applied
-        self._check = check
+        self._load = load
         self._wanted = asyncio.Event()
         self._waiters: list[asyncio.Future[dict[str, Any]]] = []
+        self._ended = False
 
     async def run(self, signalled: asyncio.Event, is_idle: Callable[[], bool]) -> None:
         """Reload on request, and when the event is set, as SIGHUP does, until cancelled; one reload after another.
@@ -100,19 +100,25 @@ class Reloader:
                     _finish(waiters, report)
                     await self._reconnect(is_idle)
         finally:
+            self._ended = True
             for waiter in (*waiters, *self._waiters):
                 waiter.cancel()
 
     async def reload(self) -> dict[str, Any]:
-        """Load and apply the file; return what changed. Raises CommandError, and then nothing has changed."""
+        """Load and apply the file; return what changed. Raises CommandError, and then nothing has changed.
+
+        Is cancelled if `run` ends meanwhile, or has ended.
+        """
         waiter: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        if self._ended:
+            waiter.cancel()
         self._waiters.append(waiter)
         self._wanted.set()
         return await waiter
 
     async def _reload(self) -> dict[str, Any]:
         try:
-            config = await asyncio.to_thread(loader.load, self._config.path)
+            config = await asyncio.to_thread(self._load, self._config.path)
             return await self._apply(config)
         except ConfigError as error:
             message = f"the configuration is not reloaded, the running one stays:\n{error}"
@@ -132,7 +138,6 @@ class Reloader:
         if not options:
             _LOG.info("%s is reloaded: nothing has changed", config.path)
             return report
-        self._check(config)
         self._log.add_secrets(config.secrets)
         for warning in config.warnings:
             _LOG.warning("%s", warning)
@@ -155,20 +160,22 @@ class Reloader:
             self._new_settings = settings
             self._publisher.set_discovery_rate(config.mqtt.discovery_rate)
         await self._runner.switch_to(prepared)
-        await self._replace_targets(config.notify)
         self._config = config
-        self._on_applied(config)
+        await self._on_applied(config)
         changes = {"added": prepared.added, "removed": prepared.removed, "changed": prepared.changed}
         summary = "; ".join(f"backends {what}: {', '.join(names)}" for what, names in changes.items() if names)
         _LOG.info("%s is reloaded: %s", config.path, summary or ", ".join(options))
         return report | changes
 
     async def _replace_servers(self, config: Config) -> None:
-        await self._push.start(config.push)
+        started: list[tuple[ReplaceableServer, Listens]] = []
         try:
-            await self._web.start(config.web)
+            for server, listens in self._servers:
+                await server.start(listens(config))
+                started.append((server, listens))
         except ConfigError:
-            await self._push.start(self._config.push)
+            for server, listens in started:
+                await server.start(listens(self._config))
             raise
 
 

@@ -45,11 +45,10 @@ from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.push.subscriber import SubscriptionRunner
 from fleet2mqtt.sdk import api
 from fleet2mqtt.sdk.api import Backend, Context, Source
-from fleet2mqtt.storage.inventory_file import Snapshot
+from fleet2mqtt.storage.inventory_file import INVENTORY, Snapshot
 
 _LOG = logging.getLogger(__name__)
 
-INVENTORY = "inventory.json"
 FIRST_POLLS = 5.0
 """Seconds that a backend's sources have to complete what is known of a new device before its discovery message."""
 
@@ -206,7 +205,7 @@ class BackendRunner:
     async def restore(self, snapshot: Snapshot, configs: Iterable[BackendConfig]) -> None:
         """Start from the inventory and the alarms of the last run; `configs` say what these mean now."""
         for config in configs:
-            self._apply_alarm_options(config)
+            self.apply_alarm_options(config)
         self._registry.restore(snapshot.devices, snapshot.removed_components, snapshot.state_meta)
         self._publisher.pending_deletions |= snapshot.pending_deletions
         await self._hub.restore_alarms()
@@ -267,13 +266,14 @@ class BackendRunner:
         self._active.selections[name] = replace(config.selection, unpolled=backend.unpolled)
         for source in backend.unpolled:
             self._publisher.clear_retained(self._topics.source(name, source))
-        self._apply_alarm_options(config)
+        self.apply_alarm_options(config)
         await self._hub.apply_selection(name)
         if name not in self._registry.devices:
             self._hub.accept_device(_own_device(backend))
         self._status.on_health(poller.health)
 
-    def _apply_alarm_options(self, config: BackendConfig) -> None:
+    def apply_alarm_options(self, config: BackendConfig) -> None:
+        """Know the conditions and rules of a backend, by which the texts of its alarms are made."""
         self._active.condition_tables[config.name] = self._connector.conditions(config)
         self._active.alarm_rules[config.name] = config.alarm_rules
 
@@ -382,6 +382,7 @@ class Unit:
         loops.start(self.alarms.evaluator.run(self.hub.accept), "conditions")
         loops.start(self.alarms.expiry.run(self.hub.accept), "alarm expiry")
         loops.start(self.alarms.run(), "alarms of removed devices")
+        loops.start(self.alarms.manager.run(), "alarm manager")
         loops.start(self.status.run(), "backend health")
         loops.start(self.inventory.run(), "inventory")
         loops.start(self.group_devices.run(), "group devices")
@@ -394,6 +395,14 @@ class Unit:
         """Publish the states of which only some values were read, with what was restored of the others."""
         for id_ in self.registry.trust_restored():
             self.publisher.request_state_publish(id_)
+
+    def show_alarms(self) -> None:
+        """Show the alarms as they are now: at the devices that count them, and in the summary."""
+        self.hub.alarms_changed.set()
+
+    def set_discovery_rate(self, rate: float) -> None:
+        """Publish so many discovery messages per second from now on."""
+        self.publisher.set_discovery_rate(rate)
 
     def is_tried(self) -> bool:
         """Return True if the primary sources of each backend were polled once."""

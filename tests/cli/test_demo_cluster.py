@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def test_demo_cluster_survives_what_it_says_to_kill(tmp_path: Path) -> None:
     port = free_port()
     async with running(*BRIDGE, "demo", "--cluster", "--port", str(port), "--devices", "1", measured=False) as demo:
-        await demo.says("who owns the unit")
+        await demo.says("who owns which unit")
         nodes = dict(re.findall(r"kill -9 (\d+) +node (\w)", demo.output))
         primary = int(re.findall(r"kill -9 (\d+) +the primary", demo.output)[0])
         assert sorted(nodes.values()) == ["a", "b", "c"]

@@ -88,6 +88,9 @@ class Cluster:
     seen: Recording
     stack: AsyncExitStack
     options: dict[str, Any] = field(default_factory=dict)
+    more_backends: dict[str, dict[str, Any]] = field(default_factory=dict)
+    measured: bool = False
+    """True to count the coverage of the nodes: of those that end in order."""
     nodes: list[ClusterNode] = field(default_factory=list)
     relays: dict[tuple[str, str], str] = field(default_factory=dict)
     """By node and URL of a vendor, at which URL the node reaches it."""
@@ -97,6 +100,7 @@ class Cluster:
         directory = self.folder / folder
         await asyncio.to_thread(directory.mkdir, exist_ok=True)
         options = self.site.options(json.loads(json.dumps(self.options)))
+        options["backends"] |= json.loads(json.dumps(self.more_backends))
         options |= {
             "cluster": {"dsn": self.dsn, "node": folder, "ttl": TTL} | cluster,
             "push": {"host": HOST, "port": free_port()},
@@ -115,21 +119,42 @@ class Cluster:
         """Start a node; return once it is in the cluster. Its program is this release, if not another one is named."""
         file = await self.write(name, mqtt_port, **cluster)
         stack = await self.stack.enter_async_context(AsyncExitStack())
-        process = await stack.enter_async_context(running(*program, "run", "-c", file, measured=False))
+        process = await stack.enter_async_context(running(*program, "run", "-c", file, measured=self.measured))
         line = await process.says("push listens on")
         push_port = int(line.rpartition(":")[2])
         node = ClusterNode(name=name, file=file, process=process, push_port=push_port, stack=stack)
         self.nodes.append(node)
         return node
 
-    async def owner(self, *names: str) -> str:
-        """Wait until one of these nodes owns the unit; return its name."""
+    async def owner(self, *names: str, unit: str = "bridge") -> str:
+        """Wait until one of these nodes owns a unit; return its name."""
 
         async def ask() -> str | None:
-            rows = await self.query("SELECT owner FROM unit")
-            return rows[0][0] if rows and rows[0][0] in names else None
+            owner = (await self.owners()).get(unit)
+            return owner if owner in names else None
 
-        return await wait_for_answer(ask, f"the unit to be owned by {names}", PATIENCE)
+        return await wait_for_answer(ask, f"unit {unit} to be owned by {names}", PATIENCE)
+
+    @property
+    def backends(self) -> set[str]:
+        """The names of all backends."""
+        return {*self.site.options({})["backends"], *self.more_backends}
+
+    async def owners(self) -> dict[str, str | None]:
+        """Return the owner of each unit."""
+        return dict(await self.query("SELECT name, owner FROM unit"))
+
+    async def settled(self, *names: str) -> dict[str, str | None]:
+        """Wait until these nodes own all units, each that is to; return the owners."""
+
+        async def ask() -> dict[str, str | None] | None:
+            rows = await self.query("SELECT name, owner, wanted FROM unit")
+            names_of = {name for name, _, _ in rows}
+            complete = names_of == {"bridge", *self.backends}
+            right = all(owner in names and wanted == owner for _, owner, wanted in rows)
+            return {name: owner for name, owner, _ in rows} if complete and right else None
+
+        return await wait_for_answer(ask, f"all units to be owned by {names}", PATIENCE)
 
     async def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Return rows of the database."""
@@ -163,15 +188,17 @@ class Cluster:
 
 
 @asynccontextmanager
-async def open_cluster(folder: Path, servers: Servers, **options: Any) -> AsyncIterator[Cluster]:
-    """PostgreSQL, a broker and two vendors; nodes are started by tests."""
+async def open_cluster(
+    folder: Path, servers: Servers, *, measured: bool = False, **options: Any
+) -> AsyncIterator[Cluster]:
+    """Open PostgreSQL, a broker and two vendors; nodes are started by tests, `measured` ones with their coverage."""
     dsn = await asyncio.to_thread(servers.empty_database)
     extra = "persistence false\nmax_queued_messages 10000\n"
     async with AsyncExitStack() as stack:
         site = await stack.enter_async_context(open_site(folder, extra=extra))
         seen = await stack.enter_async_context(site.broker.record("#"))
         nodes = await stack.enter_async_context(AsyncExitStack())
-        cluster = Cluster(site=site, dsn=dsn, folder=folder, seen=seen, stack=nodes, options=options)
+        cluster = Cluster(site=site, dsn=dsn, folder=folder, seen=seen, stack=nodes, options=options, measured=measured)
         try:
             yield cluster
         except BaseException as error:
@@ -180,9 +207,10 @@ async def open_cluster(folder: Path, servers: Servers, **options: Any) -> AsyncI
             raise
 
 
-async def ready(cluster: Cluster, name: str) -> None:
-    """Wait until a node owns the unit and has read the vendors."""
-    await cluster.owner(name)
+async def ready(cluster: Cluster, *names: str) -> None:
+    """Wait until these nodes own the units, and have read the vendors."""
+    await cluster.settled(*names)
     await cluster.seen.wait(lambda each: each.topic == BRIDGE_STATE and each.payload == b"online")
     response = await cluster.request("refresh")
     assert response["status"] == "ok", response
+    assert {"hq_voip"} <= response["data"]["backends"].keys() <= cluster.backends

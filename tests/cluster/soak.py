@@ -45,7 +45,7 @@ NAMES = "abc"
 VENDORS = 4
 TTL = 3
 BROKER_PATIENCE = 5.0
-"""Seconds without the broker after which a node gives the unit up."""
+"""Seconds without the broker after which a node gives its units up."""
 KEY = "rateup"
 COMMANDED, COMMANDED_SN = "branch_abcd21dcf318ba", "ABCD21DCF318BA"
 """Another gateway than the one whose value counts up: a read-back and a poll of one device may end in any order."""
@@ -214,8 +214,8 @@ class Surroundings:
         await node.process.ends()
 
     async def owner(self) -> str:
-        """Wait until a node that runs owns the unit."""
-        return await self.cluster.owner(*self.nodes)
+        """Wait until a node that runs owns the unit whose value counts up."""
+        return await self.cluster.owner(*self.nodes, unit="branch")
 
     async def push(self) -> None:
         """One vendor: pushes to any node, and again until it is answered, until cancelled."""
@@ -412,7 +412,7 @@ def count_published(tally: Tally, port: int) -> paho.Client:
 @asynccontextmanager
 async def open_surroundings(folder: Path, seed: int, ttl: float) -> AsyncIterator[Surroundings]:
     """Servers, a broker, vendors and proxies; the nodes are to be started."""
-    backends = {
+    backends: dict[str, Any] = {
         "hq_voip": {
             "scan_interval": {
                 "devices": 2,

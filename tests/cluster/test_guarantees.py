@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,7 +32,7 @@ from aiohttp.test_utils import RawTestServer, TestClient
 
 from fleet2mqtt.cluster import journal
 from fleet2mqtt.cluster.journal import CommandJournal
-from fleet2mqtt.cluster.membership import HEARTBEATS
+from fleet2mqtt.cluster.membership import BRIDGE_UNIT, HEARTBEATS
 from fleet2mqtt.commands.journal import DecidedReply, JournalEntry
 from fleet2mqtt.contract.payloads import Reply
 from fleet2mqtt.errors import LeaseLost, OutboxError
@@ -233,13 +234,15 @@ async def test_former_owner_does_not_connect_again(servers: Servers, broker: Bro
         a, b = nodes.node("a", ttl=PATIENCE), nodes.node("b", ttl=PATIENCE)
         await a.join()
         await b.join()
-        assert await a.claim()
-        former = Connection(MqttClient(settings(broker, "unit"), [], a.confirm_lease if confirmed else None))
-        following = Connection(MqttClient(settings(broker, "unit"), [], b.confirm_lease))
+        lease = await a.claim(BRIDGE_UNIT)
+        assert lease
+        confirm = partial(a.confirm_lease, lease)
+        former = Connection(MqttClient(settings(broker, "unit"), [], confirm if confirmed else None))
+        following = Connection(MqttClient(settings(broker, "unit"), []))
         try:
             await former.start()
-            await nodes.execute("UPDATE unit SET owner = NULL, epoch = epoch + 1")
-            assert await b.claim()
+            await nodes.execute("UPDATE unit SET owner = NULL, wanted = NULL, epoch = epoch + 1")
+            assert await b.claim(BRIDGE_UNIT)
             await following.start()
             assert former.task is not None
             if confirmed:
@@ -268,7 +271,7 @@ async def test_node_that_dies_is_taken_over_from_after_one_lease(servers: Server
             await b.renew()
         nodes.clocks["b"].seconds += PATIENCE
         await a.join()
-        assert await a.claim()
+        assert await a.claim(BRIDGE_UNIT)
         await a.renew()
         heartbeats = 0
         taken = False
@@ -277,7 +280,7 @@ async def test_node_that_dies_is_taken_over_from_after_one_lease(servers: Server
             heartbeats += 1
             if judged:
                 await b.mark_dead()
-            taken = await b.claim() is not None
+            taken = await b.claim(BRIDGE_UNIT) is not None
         assert (taken and heartbeats <= HEARTBEATS + 1) is judged
 
 

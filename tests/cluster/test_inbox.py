@@ -72,10 +72,16 @@ class Owner:
             seen.append(await self.process(push))
             return seen[-1]
 
-        running = asyncio.create_task(self.inbox.run(process))
+        self.inbox.processors["hq"] = process
+        running = asyncio.create_task(self.inbox.run(lambda: ["hq"]))
         await wait_for_answer(lambda: _true(seen), "a push to be processed")
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+    async def first(self) -> StoredPush:
+        """Return the push in the inbox that this node would process first."""
+        self.inbox.processors["hq"] = self.process
+        return (await self.inbox.waiting(["hq"]))[0]
 
     async def waiting(self) -> list[bytes]:
         """Return the bodies of the pushes in the inbox."""
@@ -151,7 +157,7 @@ async def test_push_ends_in_the_inbox_with_what_it_stores(
         await owner.drain()
         assert (await owner.waiting(), await owner.stored()) == ([], stored)
         await owner.inbox.add("hq", kind, body)
-        (late,) = await owner.inbox.waiting()
+        late = await owner.first()
         before = await owner.stored()
         await owner.other.execute(TAKE_OVER)
         assert not await owner.process(late)
@@ -168,7 +174,7 @@ async def test_former_owner_deletes_no_push(servers: Servers, monkeypatch: pytes
         monkeypatch.setattr(alarm_writer, "_ADD", statement)
     async with open_owner(servers) as owner:
         await owner.inbox.add("hq", "event", STATE)
-        (late,) = await owner.inbox.waiting()
+        late = await owner.first()
         await owner.other.execute(TAKE_OVER)
         assert not await owner.process(late)
         assert await owner.waiting() == ([STATE] if fenced else [])
@@ -177,7 +183,7 @@ async def test_former_owner_deletes_no_push(servers: Servers, monkeypatch: pytes
 async def test_push_whose_alarm_is_not_stored_stays(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_owner(servers) as owner:
         await owner.inbox.add("hq", "event", ALARM)
-        (push,) = await owner.inbox.waiting()
+        push = await owner.first()
         with monkeypatch.context() as patch:
             fails = alarm_writer._ADD + ", 1 / (SELECT count(*) - count(*) FROM level)"  # noqa: S608, SLF001
             patch.setattr(alarm_writer, "_ADD", fails)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleet2mqtt.cluster.membership import UNIT, Membership
+from fleet2mqtt.cluster.membership import BRIDGE_UNIT, Membership
 from fleet2mqtt.errors import ConfigError, LeaseLost
 from fleet2mqtt.outbox.postgres.migrations import migrate
 from fleet2mqtt.outbox.postgres.session import Session
@@ -74,7 +74,9 @@ async def open_nodes(servers: Servers) -> AsyncIterator[Nodes]:
     async with AsyncExitStack() as stack:
         session = Session(dsn, "test", parameters={"synchronous_commit": "on"}, prepare=migrate)
         stack.push_async_callback(session.close)
-        yield Nodes(session=session)
+        nodes = Nodes(session=session)
+        await nodes.node("made").add_units((BRIDGE_UNIT,))
+        yield nodes
 
 
 async def test_unit_belongs_to_one_node(servers: Servers) -> None:
@@ -82,12 +84,12 @@ async def test_unit_belongs_to_one_node(servers: Servers) -> None:
         a, b = nodes.node("a"), nodes.node("b")
         await a.join()
         await b.join()
-        lease = await a.claim()
+        lease = await a.claim(BRIDGE_UNIT)
         assert lease is not None
         assert lease.gap is None
-        assert await b.claim() is None
-        await a.release()
-        taken = await b.claim()
+        assert await b.claim(BRIDGE_UNIT) is None
+        await a.release(lease)
+        taken = await b.claim(BRIDGE_UNIT)
         assert taken is not None
         assert taken.epoch > lease.epoch
         assert taken.gap is not None
@@ -97,8 +99,8 @@ async def test_claim_whose_answer_was_lost_is_repeated(servers: Servers) -> None
     async with open_nodes(servers) as nodes:
         a = nodes.node("a")
         await a.join()
-        first = await a.claim()
-        again = await a.claim()
+        first = await a.claim(BRIDGE_UNIT)
+        again = await a.claim(BRIDGE_UNIT)
         assert first is not None
         assert again is not None
         assert again.epoch > first.epoch
@@ -109,16 +111,16 @@ async def test_node_whose_lease_expired_loses_the_unit(servers: Servers) -> None
         a, b = nodes.node("a"), nodes.node("b", ttl=60)
         await a.join()
         await b.join()
-        assert await a.claim()
+        assert await a.claim(BRIDGE_UNIT)
         await nodes.expire("a")
         nodes.clocks["b"].seconds += 61
         await b.renew()
         nodes.clocks["b"].seconds += 1
         await b.mark_dead()
-        assert await b.claim() is None, "its own lease is renewed since less than a lease"
+        assert await b.claim(BRIDGE_UNIT) is None, "its own lease is renewed since less than a lease"
         nodes.clocks["b"].seconds += 60
         await b.mark_dead()
-        assert await b.claim()
+        assert await b.claim(BRIDGE_UNIT)
         with pytest.raises(LeaseLost):
             await a.renew()
         assert a.lost.is_set()
@@ -155,13 +157,12 @@ async def test_drained_node_owns_the_unit_only_if_there_is_no_other(servers: Ser
         await b.join()
         assert await a.drain("a")
         assert not await a.drain("nobody")
-        assert await a.claim() is None
+        assert await a.claim(BRIDGE_UNIT) is None
         await b.leave()
-        assert await a.claim()
+        assert await a.claim(BRIDGE_UNIT)
         await a.renew()
         assert a.draining
-        assert [(each.name, each.state, each.owns) for each in await a.nodes()] == [
-            ("a", "alive", True),
-            ("b", "left", False),
+        assert [(each.name, each.state, each.units) for each in await a.nodes()] == [
+            ("a", "alive", (BRIDGE_UNIT,)),
+            ("b", "left", ()),
         ]
-        assert UNIT == "bridge"

@@ -1,7 +1,7 @@
 """The bridge under test as a cluster: PostgreSQL with a standby, nodes in this process, HAProxy before them.
 
 `scripts/test --cluster-nodes 3 tests/end_to_end` has each bridge of these tests be three nodes, which start and end
-together; the first owns the unit.
+together, and share its units.
 """
 
 from __future__ import annotations
@@ -9,21 +9,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from psycopg import AsyncConnection
 
 from fleet2mqtt import app, node
 from fleet2mqtt.cli.cluster import import_data
 from fleet2mqtt.cli.process import OK
+from fleet2mqtt.cluster.assignment import AssignedUnit, assign, candidates
+from fleet2mqtt.cluster.membership import BRIDGE_UNIT
 from fleet2mqtt.config import loader
 from fleet2mqtt.ops.logging import MqttLog
 from fleet2mqtt.outbox.postgres import open_database
+from fleet2mqtt.outbox.postgres.migrations import SCHEMA
 from fleet2mqtt.redaction import Redaction
 from tests.broker import HOST, free_port
 from tests.cluster.haproxy import behind_haproxy
 from tests.postgres import Servers
+from tests.waiting import PATIENCE, wait_for_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -108,6 +112,7 @@ class ClusterUnderTest:
             group.create_task(running, name=f"node {self.names[0]}")
             await first.wait()
             others = [await self._start(group, config, name, stop, hangup) for name in self.names[1:]]
+            await self._wait_settled(config)
             if self.count > 1 and push_port:
                 await stack.enter_async_context(
                     behind_haproxy(config.path.parent, push_port, [config.push.port, *others])
@@ -126,19 +131,50 @@ class ClusterUnderTest:
     async def _start(
         self, group: asyncio.TaskGroup, config: Config, name: str, stop: asyncio.Event, hangup: Hangup
     ) -> int:
-        """Start a node that stands by; return its port for pushes."""
-        options = yaml.safe_load(await asyncio.to_thread(config.path.read_text))
-        options["cluster"]["node"] = name
-        options["data_dir"] = f"data-{name}"
-        options["push"]["port"] = free_port()
-        options["web"] = options.get("web", {}) | {"host": HOST, "port": free_port()}
-        file = config.path.with_name(f"node-{name}.yaml")
-        await asyncio.to_thread(file.write_text, yaml.safe_dump(options))
-        loaded = await asyncio.to_thread(loader.load, file)
+        """Start another node, with the file of the first one but for what is its own; return its port for pushes."""
+        push = replace(config.push, host=HOST, port=free_port())
+        web = replace(config.web, host=HOST, port=free_port())
+
+        def load(path: Path) -> Config:
+            loaded = loader.load(path)
+            assert loaded.cluster is not None
+            cluster, folder = replace(loaded.cluster, node=name), loaded.data_dir.with_name(f"data-{name}")
+            proxies = replace(push, trusted_proxies=loaded.push.trusted_proxies)
+            return replace(loaded, cluster=cluster, data_dir=folder, push=proxies, web=web)
+
+        loaded = await asyncio.to_thread(load, config.path)
         hangup.others.append(asyncio.Event())
         log = MqttLog(Redaction(loaded.secrets))
-        group.create_task(node.run(loaded, log, stop, reload=hangup.others[-1]), name=f"node {name}")
-        return loaded.push.port
+        started = asyncio.Event()
+        running = node.run(loaded, log, stop, reload=hangup.others[-1], on_started=started.set, load=load)
+        group.create_task(running, name=f"node {name}")
+        await started.wait()
+        return push.port
+
+    async def _wait_settled(self, config: Config) -> None:
+        """Wait until the unit of each backend runs, and none is to move."""
+        assert config.cluster is not None
+        dsn = f"{config.cluster.dsn.reveal()} target_session_attrs=read-write options='-c search_path={SCHEMA}'"
+        async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
+
+            async def is_settled() -> bool:
+                rows = await (await connection.execute(_UNITS)).fetchall()
+                units = [
+                    AssignedUnit(name=name, owner=owner, wanted=wanted, weight=weight, fixed=name == BRIDGE_UNIT)
+                    for name, owner, wanted, weight, _ in rows
+                ]
+                names = [unit.name for unit in units]
+                nodes = dict.fromkeys(self.names, (frozenset(names), True))
+                return (
+                    config.backends.keys() <= {name for name, _, _, _, reported in rows if reported}
+                    and all(unit.owner in nodes and unit.owner == unit.wanted for unit in units)
+                    and not assign(units, candidates(names, nodes, frozenset()))
+                )
+
+            await wait_for_answer(is_settled, "units to run where they are to", PATIENCE)
+
+
+_UNITS = "SELECT name, owner, wanted, weight, figures <> '{}' FROM unit"
 
 
 @contextmanager

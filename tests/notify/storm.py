@@ -22,7 +22,7 @@ from fleet2mqtt.alarms.handling import AlarmSources
 from fleet2mqtt.alarms.texts import text_in
 from fleet2mqtt.config.models import Language, NotifyConfig, Secret
 from fleet2mqtt.devices.registry import Registry
-from fleet2mqtt.notify.notifier import Notifier
+from fleet2mqtt.notify.notifier import LocalAlarms, Notifier
 from fleet2mqtt.outbox import open_outbox
 from tests.receivers import open_mailbox
 from tests.sample_alarms import AllActive, add
@@ -74,7 +74,9 @@ async def storm(folder: Path, events: int, seconds: float, within: float) -> Sto
         config = NotifyConfig(name="duty", url=Secret(box.url), storm_count=STORM_COUNT, storm_within=within)
         registry = Registry(time.monotonic, lambda *_: ())
         texts = partial(text_in, AlarmSources())
-        notifier = Notifier([config], Language.ENGLISH, outbox, registry, AllActive(), texts)
+        notifier = Notifier(
+            [config], Language.ENGLISH, outbox, LocalAlarms(records=AllActive(), devices=registry.devices), texts
+        )
         task = asyncio.ensure_future(notifier.run())
         gaps: list[float] = []
         watch = asyncio.ensure_future(_watch(gaps))

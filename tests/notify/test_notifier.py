@@ -18,7 +18,7 @@ from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.devices.selection import Rule
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.notify import notifier
-from fleet2mqtt.notify.notifier import NAMES, OWNER, Notifier, Target
+from fleet2mqtt.notify.notifier import NAMES, OWNER, LocalAlarms, Notifier, Target
 from fleet2mqtt.notify.state import TargetState, count_waiting
 from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from tests.receivers import Receiver, open_mailbox, open_receiver
@@ -43,7 +43,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def running(outbox: Outbox, url: str, retry: float = 0.05, **options: Any) -> AsyncIterator[Target]:
     """A target whose tasks are cancelled at once at the end, wherever they are."""
     config = NotifyConfig(name="duty", url=Secret(url), **options)
-    target = Target(config, Language.ENGLISH, outbox, Registry(time.monotonic, lambda *_: ()), AllActive(), text_in)
+    target = Target(config, Language.ENGLISH, outbox, LocalAlarms(records=AllActive(), devices={}), text_in)
     target.first_retry = retry
     task = asyncio.ensure_future(target.run())
     try:
@@ -166,7 +166,7 @@ async def test_disk_that_fails_ends_nothing(
 
 
 def notifier_of(outbox: Outbox, *configs: NotifyConfig) -> Notifier:
-    return Notifier(configs, Language.ENGLISH, outbox, Registry(time.monotonic, lambda *_: ()), AllActive(), text_in)
+    return Notifier(configs, Language.ENGLISH, outbox, LocalAlarms(records=AllActive(), devices={}), text_in)
 
 
 def waiting(outbox: Outbox) -> int:
@@ -250,7 +250,9 @@ async def test_target_is_told_of_selected_devices_and_what_is_behind_them(tmp_pa
     exclude = NotifyConfig(name="exclude", url=Secret(receiver.url), exclude=(Rule(group="Branch*"),))
     for config, expected in ((include, {"gate", "gate_line"}), (exclude, {"other", "unknown"})):
         async with open_outbox(tmp_path / f"{config.name}.sqlite") as outbox:
-            target = Target(config, Language.ENGLISH, outbox, registry, AllActive(), text_in)
+            target = Target(
+                config, Language.ENGLISH, outbox, LocalAlarms(records=AllActive(), devices=registry.devices), text_in
+            )
             selected = {id_ for id_ in ("gate", "gate_line", "other", "unknown") if target._selects(id_)}  # noqa: SLF001
         assert selected == expected
 

@@ -31,10 +31,11 @@ from fleet2mqtt.push.receiver import PushReceiver
 from fleet2mqtt.sdk.api import Backend, Calls, Source
 from fleet2mqtt.web import page
 from fleet2mqtt.web.alarm_list import AlarmList
-from fleet2mqtt.web.metrics import Metrics, publish_latency
-from fleet2mqtt.web.overview import Overview
+from fleet2mqtt.web.device_view import DeviceView
+from fleet2mqtt.web.metrics import Metrics, UnitMetrics, publish_latency
+from fleet2mqtt.web.overview import Overview, UnitOverview
 from fleet2mqtt.web.search import DeviceIndex
-from fleet2mqtt.web.stream import Streams
+from fleet2mqtt.web.stream import Streams, View
 from tests.sample_hub import alarm_handling
 from tests.waiting import wait_until
 
@@ -62,9 +63,15 @@ STATE = {"uptime": 5, "signal": -70, "enable": "ON", "wifi_key": CANARY, "note":
 
 CLUSTER: dict[str, Any] = {
     "nodes": {
-        "b": {"state": "alive", "owner": True, "draining": False, "version": "9.8.7"},
-        "a": {"state": "dead", "owner": False, "draining": False, "version": "9.8.7"},
-        "c": {"state": "alive", "owner": False, "draining": True, "version": "9.8.6"},
+        "b": {
+            "state": "alive",
+            "owner": True,
+            "units": {"bridge": 7, "north": 3},
+            "draining": False,
+            "version": "9.8.7",
+        },
+        "a": {"state": "dead", "owner": False, "units": {}, "draining": False, "version": "9.8.7"},
+        "c": {"state": "alive", "owner": False, "units": {}, "draining": True, "version": "9.8.6"},
     },
     "storage": {"engine": "postgresql", "durability": "local", "commit_seconds": 0.0042, "inbox": 3},
 }
@@ -206,15 +213,10 @@ async def bench(  # noqa: PLR0913 - what tests vary
             for work in (connection, alarms.run(), alarms.run_recording()):
                 spawn(work, "mqtt")
             await wait_until(lambda: mqtt.connected, "the broker")
-        overview = Overview(
-            registry=registry,
-            index=DeviceIndex(registry),
-            alarms=handling.manager,
-            outbox=shown_outbox or outbox,
-            mqtt=mqtt,
-            status=status,
-            pollers=pollers,
+        unit_overview = UnitOverview(
+            registry=registry, index=DeviceIndex(registry), alarms=handling.manager, pollers=pollers
         )
+        overview = Overview(unit=unit_overview, outbox=shown_outbox or outbox, mqtt=mqtt, status=status)
         alarm_list = AlarmList(
             manager=handling.manager,
             registry=registry,
@@ -222,8 +224,15 @@ async def bench(  # noqa: PLR0913 - what tests vary
             windows=handling.windows,
             sources=sources or AlarmSources(),
         )
-        metrics = Metrics(hub, registry, handling.manager, mqtt, status, pollers, push_receiver, commands, latency)
-        app = page.application(metrics, overview, alarm_list, status, mqtt, outbox, pollers, streams)
+        unit_metrics = UnitMetrics(hub, registry, handling.manager, mqtt, pollers, push_receiver, commands)
+        metrics = Metrics(unit_metrics, mqtt, status, latency)
+        views: dict[str, View] = {
+            "status": overview.json,
+            "alarms": alarm_list.json,
+            "alarm": alarm_list.alarm,
+            "device": DeviceView(overview=unit_overview, alarms=alarm_list).json,
+        }
+        app = page.application(metrics, views, status, mqtt, outbox, unit_overview.availability, streams)
         async with TestClient(TestServer(app)) as client:
             yield Bench(
                 hub=hub,

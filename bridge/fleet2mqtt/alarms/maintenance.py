@@ -285,6 +285,12 @@ class MaintenanceWindows:
         found = (restore(orjson.loads(text)) for key, text in stored.items() if key.startswith(KEY))
         self._windows = {window.id: window for window in sorted(found, key=lambda window: window.created_at)}
 
+    def replace(self, stored: Mapping[str, str]) -> None:
+        """Apply the texts that are stored now, where another process may have changed them."""
+        self.restore(stored)
+        self._schedules.clear()
+        self._notify()
+
     def subscribe(self, on_change: Callable[[], None]) -> None:
         """Call `on_change` after each window that is added or removed."""
         self._on_change.append(on_change)

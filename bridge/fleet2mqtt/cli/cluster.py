@@ -36,7 +36,7 @@ async def import_data(options: argparse.Namespace) -> int:
     config = load(options.config)
     outboxes = cluster_module("fleet2mqtt.outbox.postgres.sqlite_import")
     documents = cluster_module("fleet2mqtt.cluster.documents")
-    files = await asyncio.to_thread(documents.read_documents, config.data_dir)
+    files = await asyncio.to_thread(documents.read_documents, config.data_dir, config.backends)
     found = await outboxes.import_outbox(
         config.data_dir / app.OUTBOX, cluster.dsn.reveal(), app.outbox_limits(config), files
     )

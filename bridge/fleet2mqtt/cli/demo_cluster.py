@@ -195,7 +195,7 @@ class DemoCluster:
         """Return what to kill."""
         primary = self.servers[0].process
         lines = [
-            f"  kill -9 {process.pid:<9} node {name}; its page while it owns the unit: {self.pages[name]}"
+            f"  kill -9 {process.pid:<9} node {name}; its page while it owns the bridge unit: {self.pages[name]}"
             for name, process in self.nodes.items()
         ]
         lines.append(f"  kill -9 {primary.pid if primary else 0:<9} the primary of the database; a standby is promoted")
@@ -204,7 +204,7 @@ class DemoCluster:
         return (
             "Kill any of these, one after another; alarms, states and commands go on:\n\n"
             + "\n".join(lines)
-            + (f"\n\n  who owns the unit: {status}\n")
+            + (f"\n\n  who owns which unit: {status}\n")
         )
 
 

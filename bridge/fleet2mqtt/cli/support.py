@@ -29,7 +29,7 @@ from fleet2mqtt.network import authority
 from fleet2mqtt.outbox import open_outbox
 from fleet2mqtt.outbox.sqlite.snapshot import copy
 from fleet2mqtt.redaction import Redaction, redact, redact_json
-from fleet2mqtt.unit import INVENTORY
+from fleet2mqtt.storage.inventory_file import INVENTORY
 
 PAGES = {"healthz": "healthz.json", "readyz": "readyz.json", "api/status": "status.json", "metrics": "metrics.txt"}
 """Files of the bundle, by the path that a running bridge serves."""

@@ -1,21 +1,26 @@
-"""The unit's files in the database: inventory, tokens, meters. The next owner starts from them.
+"""A unit's files in the database: inventory, tokens, meters. The next owner starts from them.
 
-Components read and write files in the data directory, as without a cluster; this copies what changed.
+Components read and write files in a folder of the unit, as without a cluster in the data directory; this copies what
+changed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Never
 
 from psycopg import AsyncConnection
 
+from fleet2mqtt.cluster.membership import BRIDGE_UNIT
+from fleet2mqtt.cluster.units import owns
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox.postgres.session import Session
-from fleet2mqtt.storage import atomic_file
+from fleet2mqtt.storage import atomic_file, inventory_file
+from fleet2mqtt.storage.inventory_file import INVENTORY, Snapshot
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,13 +32,48 @@ _Version = tuple[int, int, int]
 """Inode, size and time of change of a file; each replacement has another inode."""
 
 
-def read_documents(folder: Path) -> dict[str, bytes]:
-    """Return the files of a data directory that belong to the unit, by name. Raises OSError."""
-    return {path.name: path.read_bytes() for path in sorted(folder.glob(PATTERN))}
+def read_documents(folder: Path, backends: Iterable[str]) -> dict[tuple[str, str], bytes]:
+    """Return the files of a data directory without a cluster, by unit and name. Raises OSError.
+
+    The inventory is divided; of other files each belongs to a backend, or to all units.
+    """
+    files = {path.name: path.read_bytes() for path in sorted(folder.glob(PATTERN))}
+    if not files:
+        return {}
+    snapshot = Snapshot()
+    if (inventory := files.pop(INVENTORY, None)) is not None:
+        try:
+            snapshot = inventory_file.parse(inventory)
+        except inventory_file.UNREADABLE as error:
+            _LOG.warning("%s cannot be read, and is left out: %s", folder / INVENTORY, error)
+    units = {*backends, *(device.backend for device in snapshot.devices)} - {""}
+    found = {(unit, INVENTORY): inventory_file.dump(snapshot.of(partial(owns, unit))) for unit in units}
+    found[BRIDGE_UNIT, INVENTORY] = inventory_file.dump(
+        snapshot.of(lambda id_: not any(owns(unit, id_) for unit in units))
+    )
+    for name, body in files.items():
+        backend = name.partition(".")[0]
+        for unit in (backend,) if backend in units else (*units, BRIDGE_UNIT):
+            found[unit, name] = body
+    return found
+
+
+async def add_documents(session: Session, documents: Mapping[tuple[str, str], bytes]) -> None:
+    """Store the first documents of a cluster, which has none. Raises OutboxError."""
+    parameters = {
+        "units": [unit for unit, _ in documents],
+        "names": [name for _, name in documents],
+        "bodies": list(documents.values()),
+    }
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(_ADD, parameters)
+
+    await session.run(work)
 
 
 class Documents:
-    """Copies files between a data directory and the database."""
+    """Copies files between the folder of a unit and the database."""
 
     def __init__(self, session: Session, folder: Path, unit: str, epoch: int) -> None:
         self._session = session
@@ -42,12 +82,12 @@ class Documents:
         self._saved: dict[str, _Version] = {}
 
     async def restore(self) -> None:
-        """Make the files in the folder those of the database, if it has any. Raises OutboxError, OSError."""
-        rows = await self._rows("SELECT name, body FROM document", {})
-        if rows:
-            await asyncio.to_thread(self._replace_files, {name: bytes(body) for name, body in rows})
+        """Make the files in the folder those of the database. Raises OutboxError, OSError."""
+        rows = await self._rows("SELECT name, body FROM document WHERE unit = %(unit)s", self._fence)
+        await asyncio.to_thread(self._replace_files, {name: bytes(body) for name, body in rows})
 
     def _replace_files(self, bodies: Mapping[str, bytes]) -> None:
+        self._folder.mkdir(exist_ok=True)
         for name in self._versions().keys() - bodies:
             (self._folder / name).unlink()
         for name, body in bodies.items():
@@ -104,13 +144,21 @@ class Documents:
         return await self._session.run(work)
 
 
+_ADD = """
+WITH added AS (
+    INSERT INTO document (unit, name, body) SELECT unit, name, body
+    FROM unnest(%(units)s::text[], %(names)s::text[], %(bodies)s::bytea[]) AS t (unit, name, body)
+    WHERE NOT EXISTS (SELECT FROM document) ON CONFLICT DO NOTHING RETURNING unit
+)
+INSERT INTO unit (name) SELECT DISTINCT unit FROM added ON CONFLICT DO NOTHING
+"""
 _SAVE = """
 WITH fence AS (SELECT 1 FROM unit WHERE name = %(unit)s AND epoch = %(epoch)s FOR SHARE),
 saved AS (
-    INSERT INTO document (name, body) SELECT name, body
+    INSERT INTO document (unit, name, body) SELECT %(unit)s, name, body
     FROM unnest(%(names)s::text[], %(bodies)s::bytea[]) AS t (name, body), fence
-    ON CONFLICT (name) DO UPDATE SET body = excluded.body
+    ON CONFLICT (unit, name) DO UPDATE SET body = excluded.body
 ),
-deleted AS (DELETE FROM document USING fence WHERE name = ANY(%(gone)s::text[]))
+deleted AS (DELETE FROM document USING fence WHERE unit = %(unit)s AND name = ANY(%(gone)s::text[]))
 SELECT count(*) FROM fence
 """

@@ -21,6 +21,7 @@ CHANNEL = "fleet2mqtt_inbox"
 MAX_ROWS = 100_000
 """Pushes that may wait; more get 503 and are sent again."""
 PAGE = 200
+NOBODYS = ""
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at the inbox without a notification."""
 
@@ -53,6 +54,8 @@ class Inbox:
         self._depth = 0
         self.arrived = asyncio.Event()
         """Set by a notification that there may be new pushes."""
+        self.processors: dict[str, Process] = {}
+        """By backend what processes its pushes on this node; that of "" processes those of backends without a unit."""
         self.processed = 0
         """Pushes that this node took out of the inbox."""
 
@@ -109,25 +112,29 @@ class Inbox:
             else:
                 done.set_exception(failure)
 
-    async def run(self, process: Process) -> None:
-        """Process pushes in their order until cancelled; what has to wait holds up its own backend only."""
+    async def run(self, units: Callable[[], Sequence[str]]) -> None:
+        """Process pushes in their order until cancelled; what has to wait holds up its own backend only.
+
+        `units` returns the names of all units: a push of none of them is processed as one of "".
+        """
         while True:
             self.arrived.clear()
             try:
-                again = await self._drain(process)
+                again = bool(self.processors) and await self._drain(units())
             except OutboxError as error:
                 _LOG.debug("the push inbox cannot be read: %s", error)
                 again = False
             if not again:
                 await wait_for_event(self.arrived, LOOK_INTERVAL)
 
-    async def _drain(self, process: Process) -> bool:
+    async def _drain(self, units: Sequence[str]) -> bool:
         """Process a page; return True if there may be more that can be processed now."""
-        pushes = await self.waiting()
+        pushes = await self.waiting(units)
         blocked: set[str] = set()
         ended = 0
         for push in pushes:
-            if push.backend in blocked:
+            process = self.processors.get(push.backend if push.backend in units else NOBODYS)
+            if push.backend in blocked or process is None:
                 continue
             if await process(push):
                 ended += 1
@@ -136,17 +143,23 @@ class Inbox:
         self.processed += ended
         return len(pushes) == PAGE and ended > 0
 
-    async def waiting(self) -> list[StoredPush]:
-        """Return the first pushes that wait. Raises OutboxError."""
+    async def waiting(self, units: Sequence[str]) -> list[StoredPush]:
+        """Return the first pushes that wait for a processor of this node. Raises OutboxError."""
+        parameters = {
+            "page": PAGE,
+            "own": [name for name in self.processors if name != NOBODYS],
+            "all": list(units) if NOBODYS in self.processors else None,
+        }
 
-        async def work(connection: AsyncConnection) -> list[tuple[Any, ...]]:
-            return await (await connection.execute(_READ, {"page": PAGE})).fetchall()
+        async def work(connection: AsyncConnection) -> tuple[list[tuple[Any, ...]], int]:
+            rows = await (await connection.execute(_READ, parameters)).fetchall()
+            (depth,) = await (await connection.execute("SELECT count(*) FROM inbox")).fetchone() or (0,)
+            return rows, depth
 
-        rows = await self._session.run(work)
-        self._depth = rows[0][4] if rows else 0
+        rows, self._depth = await self._session.run(work)
         return [
             StoredPush(number=number, backend=backend, kind=kind, body=bytes(body))
-            for number, backend, kind, body, _ in rows
+            for number, backend, kind, body in rows
         ]
 
 
@@ -168,5 +181,7 @@ SELECT CASE WHEN depth < %(most)s THEN depth + (SELECT count(*) FROM added) ELSE
 FROM full_inbox
 """  # noqa: S608 - constants of this module
 _READ = """
-SELECT n, backend, kind, body, (SELECT count(*) FROM inbox) FROM inbox ORDER BY n LIMIT %(page)s
+SELECT n, backend, kind, body FROM inbox
+WHERE backend = ANY(%(own)s::text[]) OR NOT backend = ANY(%(all)s::text[])
+ORDER BY n LIMIT %(page)s
 """

@@ -97,7 +97,7 @@ class CommandJournal:
         """Return the messages that were not closed, oldest first, and the newest replies. Raises OutboxError."""
         rows = await self._rows(_OPEN, self._fence)
         earlier: dict[str, dict[str, StoredReply]] = {}
-        for id_, key, progress, replies in await self._rows(_OPEN_REPLIES, {}):
+        for id_, key, progress, replies in await self._rows(_OPEN_REPLIES, self._fence):
             earlier.setdefault(id_, {})[key] = StoredReply(progress=Progress(progress), replies=_decode(replies))
         messages = []
         for id_, topic, payload, response_topic, correlation, age in rows:
@@ -113,9 +113,9 @@ class CommandJournal:
                     entry=entry,
                 )
             )
-        for packet_id, topic, digest in await self._rows(_RECENT, {"most": MAX_REMEMBERED}):
+        for packet_id, topic, digest in await self._rows(_RECENT, self._fence | {"most": MAX_REMEMBERED}):
             self._known[packet_id, topic, bytes(digest)] = None
-        known = await self._rows(_ANSWERED, {"most": MAX_REMEMBERED})
+        known = await self._rows(_ANSWERED, self._fence | {"most": MAX_REMEMBERED})
         return messages, [
             DecidedReply(
                 replies=_decode(replies),
@@ -279,7 +279,7 @@ class CommandJournal:
         """Delete messages that were closed long ago, until cancelled."""
         while True:
             try:
-                await self._rows(_CLEAN, {"kept": KEPT_ROWS})
+                await self._rows(_CLEAN, self._fence | {"kept": KEPT_ROWS})
             except OutboxError as error:
                 _LOG.debug("the journal cannot be cleaned now: %s", error)
             await asyncio.sleep(CLEANING_INTERVAL)
@@ -331,8 +331,8 @@ _FENCE = "fence AS (SELECT 1 FROM unit WHERE name = %(unit)s AND epoch = %(epoch
 _STORE = f"""
 WITH {_FENCE},
 added AS (
-    INSERT INTO command (id, topic, payload, response_topic, correlation, packet_id, digest, received_at)
-    SELECT id, topic, payload, response_topic, correlation, packet_id, digest,
+    INSERT INTO command (unit, id, topic, payload, response_topic, correlation, packet_id, digest, received_at)
+    SELECT %(unit)s, id, topic, payload, response_topic, correlation, packet_id, digest,
         clock_timestamp() - age * interval '1 second'
     FROM unnest(%(ids)s::text[], %(topics)s::text[], %(payloads)s::bytea[], %(response_topics)s::text[],
         %(correlations)s::bytea[], %(packet_ids)s::integer[], %(digests)s::bytea[], %(ages)s::float8[])
@@ -373,24 +373,29 @@ _OPEN = f"""
 WITH {_FENCE}
 SELECT id, topic, payload, response_topic, correlation,
     greatest(0, extract(epoch FROM clock_timestamp() - received_at))::float8
-FROM command, fence WHERE NOT closed ORDER BY n
+FROM command, fence WHERE unit = %(unit)s AND NOT closed ORDER BY n
 """  # noqa: S608
 _OPEN_REPLIES = """
 SELECT r.command, r.key, r.progress, r.replies FROM command_reply AS r JOIN command AS c ON c.id = r.command
-WHERE NOT c.closed
+WHERE c.unit = %(unit)s AND NOT c.closed
 """
 _RECENT = """
-SELECT packet_id, topic, digest FROM (SELECT * FROM command ORDER BY n DESC LIMIT %(most)s) AS newest ORDER BY n
+SELECT packet_id, topic, digest FROM (
+    SELECT * FROM command WHERE unit = %(unit)s ORDER BY n DESC LIMIT %(most)s
+) AS newest ORDER BY n
 """
 _ANSWERED = """
 SELECT r.topic, r.key, r.transaction, r.replies FROM command_reply AS r JOIN command AS c ON c.id = r.command
-WHERE r.progress <> 'writing' AND r.transaction IS NOT NULL AND r.transaction <> 'null' AND c.n > (
-    SELECT coalesce(max(n), 0) - %(most)s FROM command
+WHERE r.progress <> 'writing' AND r.transaction IS NOT NULL AND r.transaction <> 'null'
+AND c.unit = %(unit)s AND c.n >= coalesce(
+    (SELECT n FROM command WHERE unit = %(unit)s ORDER BY n DESC OFFSET %(most)s LIMIT 1), 0
 ) ORDER BY c.n
 """
 _CLEAN = """
 WITH gone AS (
-    DELETE FROM command WHERE closed AND n < (SELECT coalesce(max(n), 0) - %(kept)s FROM command) RETURNING 1
+    DELETE FROM command WHERE unit = %(unit)s AND closed AND n < (
+        SELECT n FROM command WHERE unit = %(unit)s ORDER BY n DESC OFFSET %(kept)s LIMIT 1
+    ) RETURNING 1
 )
 SELECT count(*) FROM gone
 """

@@ -1,4 +1,4 @@
-"""Membership: this node's row in the database, its lease, and which node owns the unit.
+"""Membership: this node's row in the database, its lease, and which node owns which unit.
 
 The database's clock decides when a lease has expired. Locally a lease lasts from before the renewal was sent, by a
 clock that goes on while the machine sleeps.
@@ -11,8 +11,8 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NoReturn
 
@@ -25,8 +25,8 @@ from fleet2mqtt.outbox.postgres.session import Session
 
 _LOG = logging.getLogger(__name__)
 
-UNIT = "bridge"
-"""The unit, which has all backends."""
+BRIDGE_UNIT = "bridge"
+"""The unit that reports about the bridge as a whole; the others are called as their backends."""
 HEARTBEATS = 5
 """Renewals of a lease in the time for which one is valid."""
 TWIN_LEASES = 3.0
@@ -48,7 +48,7 @@ class NodeState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRecord:
-    """A node as the database has it. `age` is seconds since its last heartbeat."""
+    """A node as the database has it, with the units that it owns. `age` is seconds since its last heartbeat."""
 
     name: str
     state: str
@@ -56,16 +56,31 @@ class NodeRecord:
     version: str
     config_digest: str
     age: float
-    owns: bool
+    units: tuple[str, ...]
     health: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """The right to run the unit. `gap` is seconds since the last heartbeat of the owner before, None without one."""
+class UnitRecord:
+    """A unit as the database has it, with the node that is to own it. `figures` are what its owner reports."""
 
+    name: str
+    owner: str | None
+    epoch: int
+    wanted: str | None
+    weight: float
+    figures: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lease:
+    """The right to run a unit. `gap` is seconds since the last heartbeat of the owner before, None without one."""
+
+    unit: str
     epoch: int
     gap: float | None
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once another node may own the unit."""
 
 
 class Membership:
@@ -94,26 +109,22 @@ class Membership:
         self._health = health
         self._clock = clock
         self._incarnation = secrets.token_hex(8)
-        self._lease: Lease | None = None
+        self.leases: dict[str, Lease] = {}
+        """Leases of the units that this node owns, by unit."""
         self._expires = 0.0
         self._steady_since: float | None = None
         """Since when each renewal came before the lease expired, None while it has expired."""
         self.draining = False
         """True once an operator wants this node to own nothing."""
         self.lost = asyncio.Event()
-        """Set once the unit, or the node's row, is another's."""
+        """Set once this node was taken for dead, and has to join again."""
         self.changed = asyncio.Event()
-        """Set when who owns the unit may have changed."""
+        """Set when who owns which unit may have changed."""
 
     @property
     def is_valid(self) -> bool:
         """True while the lease is known not to have expired."""
         return self._clock() < self._expires
-
-    @property
-    def lease(self) -> Lease | None:
-        """The lease of the unit, None while another node has it."""
-        return self._lease
 
     async def join(self) -> None:
         """Add this node, after the lease of a predecessor of its name has ended.
@@ -142,7 +153,8 @@ class Membership:
 
         joined, before = await self._session.run(work)
         if joined:
-            self._lease, self.draining = None, False
+            self._lose_all()
+            self.draining = False
             self._expires, self._steady_since = before + self._ttl, before
         return joined
 
@@ -154,43 +166,55 @@ class Membership:
             await asyncio.sleep(self._ttl / HEARTBEATS)
 
     async def renew(self) -> None:
-        """Renew the lease, and learn whether this node still owns the unit. Raises OutboxError, LeaseLost."""
+        """Renew the lease, and learn which units this node still owns. Raises OutboxError, LeaseLost."""
 
         async def work(connection: AsyncConnection) -> tuple[tuple[Any, ...] | None, float]:
             before = self._clock()
             cursor = await connection.execute(_RENEW, self._parameters())
             return await cursor.fetchone(), before
 
-        lease = self._lease
+        leases = dict(self.leases)
         row, before = await self._heartbeats.run(work)
         if row is None:
-            self._lose(f"node {self._node} was taken for dead")
-        draining, epoch = row
+            self._end(f"node {self._node} was taken for dead")
+        draining, owned = row
         if before > self._expires:
             self._steady_since = before
         self._expires = max(self._expires, before + self._ttl)
         if draining != self.draining:
             self.draining = draining
             self.changed.set()
-        if lease is not None and self._lease is lease and epoch != lease.epoch:
-            self._lose("another node has taken the unit over")
+        epochs = orjson.loads(owned)
+        for unit, lease in leases.items():
+            if self.leases.get(unit) is lease and epochs.get(unit) != lease.epoch:
+                _LOG.warning("the lease of unit %s is lost: another node has taken it over", unit)
+                self._lose(lease)
 
-    async def confirm_lease(self) -> None:
-        """Wait until the lease of the unit is renewed in the database. Raises LeaseLost if another node has it."""
+    async def confirm_lease(self, lease: Lease) -> None:
+        """Wait until the lease of a unit is renewed in the database. Raises LeaseLost if another node has it."""
         while True:
             try:
                 await self.renew()
             except OutboxError:
                 await asyncio.sleep(self._ttl / HEARTBEATS / 4)
             else:
-                if self._lease is None:
-                    self._lose("the unit is not this node's")
+                if lease.lost.is_set():
+                    raise LeaseLost(f"unit {lease.unit} is not this node's")
                 return
 
-    def _lose(self, reason: str) -> NoReturn:
+    def _lose(self, lease: Lease) -> None:
+        self.leases.pop(lease.unit, None)
+        lease.lost.set()
+        self.changed.set()
+
+    def _lose_all(self) -> None:
+        for lease in tuple(self.leases.values()):
+            self._lose(lease)
+
+    def _end(self, reason: str) -> NoReturn:
         if not self.lost.is_set():
             _LOG.warning("the lease is lost: %s", reason)
-        self._lease = None
+        self._lose_all()
         self._expires = 0.0
         self._steady_since = None
         self.lost.set()
@@ -198,7 +222,7 @@ class Membership:
         raise LeaseLost(reason)
 
     async def mark_dead(self) -> None:
-        """Take nodes whose lease has expired for dead, and the unit from them. Raises OutboxError.
+        """Take nodes whose lease has expired for dead, and their units from them. Raises OutboxError.
 
         After an outage of the database all leases have expired: who has not renewed its own for a whole lease does not
         judge others.
@@ -209,25 +233,45 @@ class Membership:
         for (name,) in rows:
             _LOG.warning("node %s has sent no heartbeat for %g s: taken for dead", name, self._ttl)
 
-    async def claim(self) -> Lease | None:
-        """Own the unit if no node does; return the lease, None without. Raises OutboxError."""
-        rows = await self._rows(_CLAIM, {**self._parameters(), "unit": UNIT})
+    async def claim(self, unit: str) -> Lease | None:
+        """Own a unit that no node owns and this one is to; return the lease, None without. Raises OutboxError."""
+        rows = await self._rows(_CLAIM, {**self._parameters(), "unit": unit, "bridge": BRIDGE_UNIT})
         if not rows:
             return None
         ((epoch, gap),) = rows
-        self._lease = Lease(epoch=epoch, gap=gap)
-        _LOG.info("node %s owns the unit now (epoch %d)", self._node, epoch)
-        return self._lease
+        lease = self.leases[unit] = Lease(unit=unit, epoch=epoch, gap=gap)
+        _LOG.info("node %s owns unit %s now (epoch %d)", self._node, unit, epoch)
+        return lease
 
-    async def release(self) -> None:
-        """Give the unit up, if this node owns it. Raises OutboxError."""
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            await self._rows(_RELEASE, {"node": self._node, "unit": UNIT, "epoch": lease.epoch})
+    async def release(self, lease: Lease) -> None:
+        """Give a unit up, if this node owns it. Raises OutboxError."""
+        if self.leases.get(lease.unit) is lease:
+            del self.leases[lease.unit]
+            await self._rows(_RELEASE, {"node": self._node, "unit": lease.unit, "epoch": lease.epoch})
+
+    async def add_units(self, units: Iterable[str]) -> None:
+        """Have units of these names, besides those that there are. Raises OutboxError."""
+        await self._rows(_ADD_UNITS, {"names": list(units)})
+
+    async def remove_unit(self, lease: Lease) -> None:
+        """Have no unit any longer of which this node has the lease, nor its documents. Raises OutboxError."""
+        self.leases.pop(lease.unit, None)
+        await self._rows(_REMOVE_UNIT, {"unit": lease.unit, "epoch": lease.epoch})
+
+    async def assign(self, lease: Lease, wanted: Mapping[str, str]) -> None:
+        """Say which node is to own which unit, as the owner of the bridge unit. Raises OutboxError."""
+        parameters = {"unit": lease.unit, "epoch": lease.epoch}
+        await self._rows(_ASSIGN, parameters | {"names": list(wanted), "nodes": list(wanted.values())})
+
+    async def report(self, lease: Lease, weight: float, figures: Mapping[str, Any]) -> None:
+        """Store the weight of a unit, and what its owner reports about it. Raises OutboxError."""
+        parameters = {"unit": lease.unit, "epoch": lease.epoch, "weight": weight}
+        await self._rows(_REPORT, parameters | {"figures": orjson.dumps(dict(figures)).decode()})
 
     async def leave(self) -> bool:
         """End this node; return True if no other node is alive. Raises OutboxError."""
-        await self.release()
+        for lease in tuple(self.leases.values()):
+            await self.release(lease)
         await self._rows(_LEAVE, self._parameters())
         # After that is committed: of nodes that leave at the same time one at least finds that the others have.
         return await self.is_last()
@@ -250,14 +294,21 @@ class Membership:
                 version=version,
                 config_digest=digest,
                 age=age,
-                owns=owns,
+                units=tuple(units),
                 health=orjson.loads(health),
             )
-            for name, state, draining, version, digest, age, owns, health in await self._rows(_NODES, {"unit": UNIT})
+            for name, state, draining, version, digest, age, units, health in await self._rows(_NODES, {})
+        ]
+
+    async def units(self) -> list[UnitRecord]:
+        """Return all units, by name. Raises OutboxError."""
+        return [
+            UnitRecord(name=name, owner=owner, epoch=epoch, wanted=wanted, weight=weight, figures=orjson.loads(figures))
+            for name, owner, epoch, wanted, weight, figures in await self._rows(_UNITS, {})
         ]
 
     async def wait_for_change(self) -> None:
-        """Wait until who owns the unit may have changed, a second at most."""
+        """Wait until who owns which unit may have changed, a second at most."""
         await wait_for_event(self.changed, min(1.0, self._ttl / HEARTBEATS))
         self.changed.clear()
 
@@ -269,7 +320,6 @@ class Membership:
             "version": self._version,
             "digest": self.config_digest,
             "health": orjson.dumps(dict(self._health())).decode(),
-            "unit": UNIT,
         }
 
     async def _rows(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -292,9 +342,8 @@ WITH joined AS (
     WHERE n.state <> 'alive' OR n.expires < clock_timestamp()
     RETURNING name
 ),
-unit_made AS (INSERT INTO unit (name) VALUES (%(unit)s) ON CONFLICT DO NOTHING),
 freed AS (
-    UPDATE unit SET owner = NULL, epoch = epoch + 1, left_at = coalesce(left_at, clock_timestamp())
+    UPDATE unit SET owner = NULL, wanted = NULL, epoch = epoch + 1, left_at = coalesce(left_at, clock_timestamp())
     FROM joined WHERE unit.owner = joined.name
 )
 SELECT name FROM joined
@@ -303,7 +352,9 @@ _RENEW = f"""
 UPDATE node SET seen = clock_timestamp(), expires = clock_timestamp() + %(ttl)s * {_SECONDS}, health = %(health)s,
     config_digest = %(digest)s
 WHERE name = %(node)s AND incarnation = %(incarnation)s AND state = 'alive'
-RETURNING draining, (SELECT epoch FROM unit WHERE unit.name = %(unit)s AND unit.owner = node.name)
+RETURNING draining, coalesce(
+    (SELECT json_object_agg(unit.name, unit.epoch)::text FROM unit WHERE unit.owner = node.name), '{{}}'
+)
 """  # noqa: S608
 _BURY = """
 WITH dead AS (
@@ -311,15 +362,20 @@ WITH dead AS (
     RETURNING name, seen
 ),
 freed AS (
-    UPDATE unit SET owner = NULL, epoch = epoch + 1, left_at = dead.seen FROM dead WHERE unit.owner = dead.name
+    UPDATE unit SET wanted = NULL, owner = nullif(owner, dead.name),
+        epoch = CASE WHEN owner = dead.name THEN epoch + 1 ELSE epoch END,
+        left_at = CASE WHEN owner = dead.name THEN dead.seen ELSE left_at END
+    FROM dead WHERE unit.owner = dead.name OR unit.wanted = dead.name
 )
 SELECT name FROM dead
 """
-# A node that is to be drained takes the unit only if there is no other. One that owns it already, without knowing,
-# did not get the answer to its first attempt.
+# The bridge unit, whose owner says which node is to own which unit, is taken by whoever comes first; by a node that is
+# to be drained only if there is no other. One that owns a unit already, without knowing, did not get the answer to its
+# first attempt.
 _CLAIM = """
-UPDATE unit SET owner = %(node)s, epoch = epoch + 1
-WHERE name = %(unit)s AND (owner IS NULL OR owner = %(node)s) AND EXISTS (
+UPDATE unit SET owner = %(node)s, epoch = epoch + 1, wanted = %(node)s
+WHERE name = %(unit)s AND (owner IS NULL OR owner = %(node)s)
+AND (coalesce(wanted, %(node)s) = %(node)s AND name = %(bridge)s OR wanted = %(node)s) AND EXISTS (
     SELECT FROM node WHERE name = %(node)s AND incarnation = %(incarnation)s AND state = 'alive'
     AND expires > clock_timestamp() AND (NOT draining OR NOT EXISTS (
         SELECT FROM node WHERE state = 'alive' AND NOT draining AND expires > clock_timestamp()
@@ -327,18 +383,40 @@ WHERE name = %(unit)s AND (owner IS NULL OR owner = %(node)s) AND EXISTS (
 )
 RETURNING epoch, extract(epoch FROM clock_timestamp() - left_at)::float8
 """
+# Where another node is to own it that one is left to take it.
 _RELEASE = """
 WITH released AS (
-    UPDATE unit SET owner = NULL, epoch = epoch + 1, left_at = clock_timestamp()
+    UPDATE unit SET owner = NULL, epoch = epoch + 1, left_at = clock_timestamp(), wanted = nullif(wanted, %(node)s)
     WHERE name = %(unit)s AND owner = %(node)s AND epoch = %(epoch)s RETURNING name
 )
 SELECT pg_notify('fleet2mqtt_cluster', name) FROM released
 """
+_ADD_UNITS = """
+INSERT INTO unit (name) SELECT name FROM unnest(%(names)s::text[]) AS t (name) ON CONFLICT DO NOTHING RETURNING name
+"""
+_REMOVE_UNIT = """
+WITH gone AS (DELETE FROM unit WHERE name = %(unit)s AND epoch = %(epoch)s RETURNING name),
+documents AS (DELETE FROM document USING gone WHERE document.unit = gone.name)
+SELECT name FROM gone
+"""
+_ASSIGN = """
+WITH assigned AS (
+    UPDATE unit SET wanted = t.node FROM unnest(%(names)s::text[], %(nodes)s::text[]) AS t (name, node)
+    WHERE unit.name = t.name AND EXISTS (SELECT FROM unit WHERE name = %(unit)s AND epoch = %(epoch)s)
+    RETURNING unit.name
+)
+SELECT pg_notify('fleet2mqtt_cluster', '') FROM assigned
+"""
+_REPORT = """
+UPDATE unit SET weight = %(weight)s, figures = %(figures)s WHERE name = %(unit)s AND epoch = %(epoch)s RETURNING name
+"""
+_UNITS = "SELECT name, owner, epoch, wanted, weight, figures FROM unit ORDER BY name"
 _LEAVE = """
 WITH ended AS (
     UPDATE node SET state = 'left', expires = clock_timestamp()
     WHERE name = %(node)s AND incarnation = %(incarnation)s RETURNING name
-)
+),
+freed AS (UPDATE unit SET wanted = NULL FROM ended WHERE unit.wanted = ended.name)
 SELECT name FROM ended
 """
 _ANY_OTHER = (
@@ -349,7 +427,7 @@ WITH drained AS (UPDATE node SET draining = true WHERE name = %(drained)s RETURN
 SELECT pg_notify('fleet2mqtt_cluster', name) FROM drained
 """
 _NODES = """
-SELECT node.name, state, draining, version, config_digest,
-    extract(epoch FROM clock_timestamp() - seen)::float8, unit.name IS NOT NULL, health
-FROM node LEFT JOIN unit ON unit.name = %(unit)s AND unit.owner = node.name ORDER BY node.name
+SELECT node.name, state, draining, version, config_digest, extract(epoch FROM clock_timestamp() - seen)::float8,
+    ARRAY(SELECT unit.name FROM unit WHERE unit.owner = node.name ORDER BY unit.name), health
+FROM node ORDER BY node.name
 """

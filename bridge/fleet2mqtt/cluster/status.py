@@ -48,8 +48,11 @@ def lines(records: Iterable[NodeRecord]) -> list[str]:
     width = max((len(each.name) for each in records), default=0)
     found = []
     for each in records:
-        states = [each.state, *(["owner"] if each.owns else []), *(["draining"] if each.draining else [])]
-        parts = f"version {each.version}, configuration {each.config_digest}, last heartbeat {each.age:.0f} s ago"
+        states = [each.state, *(["draining"] if each.draining else [])]
+        owned = f"owns {', '.join(each.units)}" if each.units else "owns nothing"
+        parts = (
+            f"{owned}; version {each.version}, configuration {each.config_digest}, last heartbeat {each.age:.0f} s ago"
+        )
         found.append(f"{each.name:{width}}  {', '.join(states)}; {parts}")
     return found
 

@@ -103,7 +103,7 @@ class RequestHandler:
         if asyncio.get_running_loop().time() >= request.deadline:
             raise CommandError("expired", _EXPIRED)
         action = self._find(request.backend, request.name)
-        arguments = _validate(action, request.arguments)
+        arguments = validate_arguments(action, request.arguments)
         with command_priority() as priority, self._calls.of(request.backend or ""):
             try:
                 async with asyncio.timeout_at(request.deadline):
@@ -140,9 +140,10 @@ class RequestHandler:
         return action
 
 
-def _validate(action: Action, arguments: dict[str, Any]) -> dict[str, Any]:
+def validate_arguments(action: Action, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of an action as its schema lets them through. Raises CommandError."""
     try:
-        return dict(vol.Schema(dict(action.schema))(arguments))
+        return dict(vol.Schema(dict(action.schema))(dict(arguments)))
     except vol.MultipleInvalid as invalid:
         problems = "; ".join(
             f"{'.'.join(map(str, error.path)) or action.name}: {error.msg}" for error in invalid.errors

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -52,8 +52,10 @@ class CommandRouter:
         topics: Topics,
         limits: CommandLimits,
         dropped: Counter[str],
+        owns: Callable[[str], bool] | None = None,
     ) -> None:
-        """`dropped` counts refused messages by reason."""
+        """`dropped` counts refused messages by reason; `owns` says whether a device or backend is this unit's."""
+        self._owns = owns
         self._commands = commands
         self._requests = requests
         self._registry = registry
@@ -68,8 +70,12 @@ class CommandRouter:
         )
 
     def routes(self, topic: str) -> bool:
-        """Return True for the topic of a command or request."""
-        return self._route.fullmatch(topic) is not None
+        """Return True for the topic of a command or request that is to be carried out here."""
+        match = self._route.fullmatch(topic)
+        if match is None:
+            return False
+        addressee = match["device"] or match["backend"]
+        return addressee is None or self._owns is None or self._owns(addressee)
 
     def receive(self, message: Message) -> None:
         """Route a message from the broker; whatever it is, it ends in a reply or a warning."""

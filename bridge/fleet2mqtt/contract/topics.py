@@ -77,3 +77,12 @@ class Topics:
             self.bridge("request/+"),
             self.backend("+", "request/+"),
         )
+
+    def commands_of(self, backend: str) -> tuple[str, ...]:
+        """Return the topic filters of commands, and of the requests to a backend."""
+        return (
+            self.device("+", "set"),
+            self.device("+", "set/+"),
+            self.device("+", "get"),
+            self.backend(backend, "request/+"),
+        )

@@ -6,18 +6,18 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from fleet2mqtt.aio import wait_for_event
-from fleet2mqtt.alarms.records import AlarmId, AlarmRecord
+from fleet2mqtt.alarms.records import AlarmId, alarm_id
 from fleet2mqtt.config.models import Language, NotifyConfig
 from fleet2mqtt.devices.model import Device
-from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.notify.channel import Channel, NotSent
-from fleet2mqtt.notify.state import TargetState, count_waiting
+from fleet2mqtt.notify.state import ManagedAlarm, TargetState, count_waiting
 from fleet2mqtt.notify.texts import TextIn, render
 from fleet2mqtt.outbox import DISK_RETRY_DELAY, AlarmEvent, Outbox
 
@@ -39,6 +39,35 @@ _REFUSES_TEXT = frozenset(("HTTP 400", "HTTP 413", "HTTP 422", "SMTP 500", "SMTP
 """After PLAIN_AFTER of these a message is sent short and by the default template, else all others would wait for it."""
 
 
+class KnownAlarms(Protocol):
+    """Active alarms and their devices, as targets look at them."""
+
+    @property
+    def records(self) -> Mapping[AlarmId, ManagedAlarm]:
+        """The active alarms."""
+        ...
+
+    @property
+    def devices(self) -> Mapping[str, Device]:
+        """The devices, with those through which they are connected."""
+        ...
+
+    async def prepare(self, ids: Collection[AlarmId]) -> None:
+        """Bring what is known of these alarms up to date. Raises OutboxError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalAlarms:
+    """Alarms and devices that this process has in memory."""
+
+    records: Mapping[AlarmId, ManagedAlarm]
+    devices: Mapping[str, Device]
+
+    async def prepare(self, ids: Collection[AlarmId]) -> None:
+        """Do nothing: all is up to date."""
+
+
 class Target:
     """One target: a state on disk, and a channel. A message is sent once it is on disk, and removed once it is taken.
 
@@ -50,18 +79,17 @@ class Target:
         config: NotifyConfig,
         language: Language,
         outbox: Outbox,
-        registry: Registry,
-        records: Mapping[AlarmId, AlarmRecord],
+        alarms: KnownAlarms,
         text_in: TextIn,
         channel: Channel | None = None,
     ) -> None:
         self._config = config
         self._language = language
         self._outbox = outbox
-        self._registry = registry
+        self._alarms = alarms
         self._text_in = text_in
         self.channel = channel or Channel(config)
-        self.state = TargetState(config, self._selects, records.get)
+        self.state = TargetState(config, self._selects, alarms.records.get)
         self.results: Counter[str] = Counter({"sent": 0, "failed": 0})
         self.missed = 0
         self.last_error: str | None = None
@@ -78,7 +106,7 @@ class Target:
 
     def _chain(self, id_: str) -> Iterator[Device]:
         seen = set[str]()
-        while id_ not in seen and (device := self._registry.devices.get(id_)) is not None:
+        while id_ not in seen and (device := self._alarms.devices.get(id_)) is not None:
             seen.add(id_)
             yield device
             id_ = device.via or id_
@@ -133,6 +161,9 @@ class Target:
     async def _read_all(self) -> None:
         while True:
             events, more = await self._next_events()
+            all_read = not events and self.state.seq >= self._outbox.last_seq
+            looked_at = self.state.looked_at(time.time(), all_read=all_read)
+            await self._alarms.prepare({*looked_at, *map(alarm_id, events)})
             now, before = time.time(), self.state.seq
             if events and events[0].seq > max(self.state.seq + 1, 1) and self._outbox.first_seq > self.state.seq + 1:
                 gone = events[0].seq - self.state.seq - 1
@@ -142,7 +173,6 @@ class Target:
                 )
             for event in events:
                 self.state.take(event, now)
-            all_read = not events and self.state.seq >= self._outbox.last_seq
             self._unsaved |= self.state.advance(now, all_read=all_read) or self.state.seq != before
             late = self._unsaved and time.monotonic() - self._saved_at >= SAVE_INTERVAL
             if late or self.state.number != self._saved or self._taken_unsaved:
@@ -243,20 +273,17 @@ class Target:
 class Notifier:
     """All targets."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what targets share
+    def __init__(
         self,
         configs: Iterable[NotifyConfig],
         language: Language,
         outbox: Outbox,
-        registry: Registry,
-        records: Mapping[AlarmId, AlarmRecord],
+        alarms: KnownAlarms,
         text_in: TextIn,
     ) -> None:
         self._outbox = outbox
         self._configs = {each.name: each for each in configs}
-        self._make = partial(
-            Target, language=language, outbox=outbox, registry=registry, records=records, text_in=text_in
-        )
+        self._make = partial(Target, language=language, outbox=outbox, alarms=alarms, text_in=text_in)
         self.targets = {name: self._make(each) for name, each in self._configs.items()}
         self._group: asyncio.TaskGroup | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
-from fleet2mqtt.alarms.records import FLAPPING_WINDOW, AlarmId, AlarmRecord, EventType, alarm_id
+from fleet2mqtt.alarms.records import FLAPPING_WINDOW, AlarmId, EventType, alarm_id
 from fleet2mqtt.config.models import NotifyConfig, QuietHours
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.outbox import AlarmEvent
@@ -63,14 +63,33 @@ class Digest:
             self.examples.append(dict(body))
 
 
+class ManagedAlarm(Protocol):
+    """What alarm management knows of an active alarm."""
+
+    @property
+    def acknowledged(self) -> bool:
+        """True once an operator has acknowledged it."""
+        ...
+
+    @property
+    def withheld(self) -> bool:
+        """True while it is shelved or suppressed."""
+        ...
+
+    @property
+    def flapping(self) -> bool:
+        """True while it was raised very often lately."""
+        ...
+
+
 class TargetState:
     """Decides what a target is told. `selects` returns True for the id of a device that it is about.
 
-    `find` returns the record of an active alarm. Times are epoch seconds: they outlive restarts.
+    `find` returns an active alarm. Times are epoch seconds: they outlive restarts.
     """
 
     def __init__(
-        self, config: NotifyConfig, selects: Callable[[str], bool], find: Callable[[AlarmId], AlarmRecord | None]
+        self, config: NotifyConfig, selects: Callable[[str], bool], find: Callable[[AlarmId], ManagedAlarm | None]
     ) -> None:
         self._config = config
         self._selects = selects
@@ -187,6 +206,14 @@ class TargetState:
     def oldest(self) -> float | None:
         """Time at which the first message of the queue was made, None without one."""
         return self.queue[0].get("at") if self.queue else None
+
+    def looked_at(self, now: float, *, all_read: bool) -> set[AlarmId]:
+        """Return the alarms that `advance` finds."""
+        return {
+            _id(key)
+            for key, alarm in self.open.items()
+            if (all_read and alarm.active) or (alarm.due is not None and alarm.due <= now)
+        }
 
     def advance(self, now: float, *, all_read: bool = False) -> bool:
         """Notify what is due: escalations, and a digest once its storm or the quiet hours are over.

@@ -92,6 +92,8 @@ class AlarmRequests:
     windows: MaintenanceWindows
     outbox: Outbox
     registry: Registry
+    owns: Callable[[str], bool] | None = None
+    """Returns True for a device whose alarms are to be listed; without it all are."""
 
     def actions(self) -> tuple[Action, ...]:
         """Return the requests."""
@@ -189,7 +191,7 @@ class AlarmRequests:
     async def _history(self, after: int, limit: int, arguments: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
         """Return a page of stored events that match, and True if more do."""
         found: list[dict[str, Any]] = []
-        filtered = arguments.keys() - {"after", "limit"}
+        filtered = self.owns is not None or arguments.keys() - {"after", "limit"}
         while True:
             events, more = await self.outbox.history(after, _CHUNK if filtered else limit)
             shown = await self.manager.show([each for each in events if self._event_matches(each.body, arguments)])
@@ -200,6 +202,8 @@ class AlarmRequests:
 
     def _event_matches(self, body: dict[str, Any], wanted: dict[str, Any]) -> bool:
         """Compare what does not change after an event is stored."""
+        if self.owns is not None and not self.owns(body["device"]):
+            return False
         for name in ("backend", "device"):
             if name in wanted and body[name] != wanted[name]:
                 return False

@@ -19,7 +19,6 @@ from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.errors import BackendError, CommandError, OutboxError
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.ops.alarm_requests import AlarmRequests
-from fleet2mqtt.ops.status import Status
 from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.polling.poller import Poller
 from fleet2mqtt.publishing.publisher import Publisher
@@ -52,7 +51,8 @@ class BridgeRequests:
     outbox: Outbox
     publisher: Publisher
     topics: Topics
-    status: Status
+    health: Callable[[], Mapping[str, Any]]
+    """Returns the content of `bridge/health`."""
     pollers: Mapping[str, Poller]
     push_receiver: PushReceiver
     reload: Callable[[], Awaitable[dict[str, Any]]]
@@ -113,7 +113,7 @@ class BridgeRequests:
 
     async def _health(self, _: dict[str, Any]) -> dict[str, Any]:
         backends = {name: poller.health.json() for name, poller in self.pollers.items()}
-        return {"bridge": self.status.health(), "backends": backends}
+        return {"bridge": self.health(), "backends": backends}
 
     async def _devices(self, arguments: dict[str, Any]) -> dict[str, Any]:
         registry = self.registry

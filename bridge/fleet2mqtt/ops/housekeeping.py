@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fleet2mqtt.aio import wait_for_event
-from fleet2mqtt.alarms.manager import AlarmManager
 from fleet2mqtt.contract.payloads import dumps, now
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import BRIDGE, count_values
@@ -27,6 +27,9 @@ HEALTH_INTERVAL = 60.0
 MIN_INTERVAL = 1.0
 """Seconds in which changes of health and summary are gathered."""
 
+Counts = Mapping[str, int]
+"""Numbers of alarms by severity."""
+
 
 class Housekeeping:
     """Publishes what the bridge reports about itself as a whole."""
@@ -40,9 +43,13 @@ class Housekeeping:
         status: Status,
         topics: Topics,
         entities: tuple[EntityDescription, ...],
-        alarms: AlarmManager,
+        alarm_counts: Callable[[], dict[str, dict[str, int]]],
+        counts_by_backend: Callable[[], Mapping[str, Mapping[str, Counts]]],
     ) -> None:
-        """`entities` are those of the bridge's own device, read from its health."""
+        """`entities` are those of the bridge's own device, read from its health.
+
+        `alarm_counts` and `counts_by_backend` return the numbers of active alarms.
+        """
         self._hub = hub
         self._outbox = outbox
         self._publisher = publisher
@@ -50,7 +57,8 @@ class Housekeeping:
         self._status = status
         self._topics = topics
         self._entities = entities
-        self._alarms = alarms
+        self._alarm_counts = alarm_counts
+        self._counts_by_backend = counts_by_backend
 
     def publish_info(self) -> None:
         """Publish `bridge/info`; the MQTT protocol in it is known once connected."""
@@ -96,16 +104,10 @@ class Housekeeping:
             except OutboxError as error:
                 _LOG.warning("the alarm summary cannot be made: %s", error)
             else:
-                counts = self._alarms.counts()
-                self._publisher.set_retained(self._topics.alarm_summary, dumps(summary | counts))
-                self._show_counts()
+                self._publisher.set_retained(self._topics.alarm_summary, dumps(summary | self._alarm_counts()))
+                show_counts(self._hub, self._counts_by_backend())
             await asyncio.sleep(MIN_INTERVAL)
             await wait_for_event(self._hub.alarms_changed, HEALTH_INTERVAL)
-
-    def _show_counts(self) -> None:
-        """Show the standing alarms of each backend at its own device."""
-        for backend, counts in self._alarms.counts_by_backend().items():
-            self._hub.set_values(backend, count_values(counts))
 
     async def run_log(self, log: MqttLog) -> None:
         """Publish warnings on `bridge/logging`, until cancelled; without a connection they wait for one."""
@@ -122,3 +124,9 @@ class Housekeeping:
                 return await self._mqtt.publish(self._topics.bridge("logging"), line, qos=0)
             except Disconnected:
                 await asyncio.sleep(MIN_INTERVAL)
+
+
+def show_counts(hub: Hub, by_backend: Mapping[str, Mapping[str, Counts]]) -> None:
+    """Show the active alarms of each backend at its own device."""
+    for backend, counts in by_backend.items():
+        hub.set_values(backend, count_values(counts))

@@ -215,10 +215,26 @@ class ReplaceableServer:
         try:
             self._server = await start_http_server(self._application(), host, port)
         except OSError as error:
-            remedy = f"choose another {self._option}.port or {self._option}.host"
-            raise ConfigError([f"{self._option}: {cannot_listen(error, host, port)}; {remedy}"]) from error
+            raise _unusable(self._option, error, host, port) from error
         self._address = (host, port)
         _LOG.info("%s listens on %s", self._option, authority(*self._server.addresses[0][:2]))
+
+
+async def check_address(option: str, before: ListenConfig, after: ListenConfig) -> None:
+    """Try whether the server of an option can move to another port. Raises ConfigError."""
+    if after.port == before.port:  # one port cannot be listened on twice
+        return
+    try:
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, after.host, after.port)
+    except OSError as error:
+        raise _unusable(option, error, after.host, after.port) from error
+    server.close()
+    await server.wait_closed()
+
+
+def _unusable(option: str, error: OSError, host: str, port: int) -> ConfigError:
+    remedy = f"choose another {option}.port or {option}.host"
+    return ConfigError([f"{option}: {cannot_listen(error, host, port)}; {remedy}"])
 
 
 def cannot_listen(error: OSError, host: str, port: int) -> str:

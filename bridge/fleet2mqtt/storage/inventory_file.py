@@ -7,7 +7,7 @@ table, without their functions: a restored device is shown, and can be commanded
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from pathlib import Path
@@ -28,7 +28,11 @@ from fleet2mqtt.devices.model import (
 )
 from fleet2mqtt.storage import atomic_file
 
+INVENTORY = "inventory.json"
+"""Name of the file in the data directory."""
 VERSION = 1
+UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
+"""Errors by which a file that is damaged is recognised."""
 
 _ROW = tuple(item.name for item in fields(EntityDescription) if item.name not in FUNCTIONS)
 _DEVICE = tuple(item.name for item in fields(Device) if item.name not in ("record", "entities", "answered", "complete"))
@@ -49,9 +53,25 @@ class Snapshot:
     waiting: WaitingChanges = field(default_factory=dict)
     """Changes of conditions that are delayed."""
 
+    def of(self, owns: Callable[[str], bool]) -> Snapshot:
+        """Return what is about the devices whose ids `owns` returns True for."""
+        return Snapshot(
+            devices=tuple(device for device in self.devices if owns(device.id)),
+            removed_components={id_: keys for id_, keys in self.removed_components.items() if owns(id_)},
+            pending_deletions=self.pending_deletions if owns("") else frozenset(),
+            assignments={id_: vendor_id for id_, vendor_id in self.assignments.items() if owns(id_)},
+            state_meta={id_: meta for id_, meta in self.state_meta.items() if owns(id_)},
+            waiting={id_: changes for id_, changes in self.waiting.items() if owns(id_)},
+        )
+
 
 def save(path: Path, snapshot: Snapshot) -> None:
     """Write a snapshot. Raises OSError."""
+    atomic_file.replace(path, dump(snapshot))
+
+
+def dump(snapshot: Snapshot) -> bytes:
+    """Return the content of the file for a snapshot."""
     tables: dict[int, int] = {}
     rows: list[tuple[EntityDescription, ...]] = []
     devices = []
@@ -74,7 +94,7 @@ def save(path: Path, snapshot: Snapshot) -> None:
             for id_, changes in snapshot.waiting.items()
         },
     }
-    atomic_file.replace(path, _dumps(content))
+    return _dumps(content)
 
 
 def load(path: Path) -> Snapshot:
@@ -82,10 +102,15 @@ def load(path: Path) -> Snapshot:
     if not path.exists():
         return Snapshot()
     try:
-        return _restore(_loads(path.read_bytes()))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        return parse(path.read_bytes())
+    except UNREADABLE as error:
         atomic_file.set_aside(path, f"{type(error).__name__}: {error}")
         return Snapshot()
+
+
+def parse(data: bytes) -> Snapshot:
+    """Return the snapshot in the content of a file. Raises one of UNREADABLE."""
+    return _restore(_loads(data))
 
 
 def _dumps(content: Mapping[str, Any]) -> bytes:

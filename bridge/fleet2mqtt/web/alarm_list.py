@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -68,11 +68,15 @@ class AlarmList:
     windows: MaintenanceWindows
     sources: AlarmSources = field(default_factory=AlarmSources)
     """By which the texts of conditions and rules are found in either language."""
+    owns: Callable[[str], bool] | None = None
+    """Returns True for a device whose past alarms are to be listed; without it all are."""
     _texts: dict[str, tuple[Mapping[str, Any], str]] = field(default_factory=dict)
     """Searchable texts of active alarms by event id, with the body that each was made from."""
 
-    async def json(self, parameters: Parameters) -> dict[str, Any]:
+    async def json(self, parameters: Parameters, rows: int | None = None) -> dict[str, Any]:
         """Return a page of alarms. Raises ParameterError, OutboxError.
+
+        With `rows` it is not the page of active alarms that is asked for, but so many of the first ones.
 
         Parameters are `state` (active, past), `severity`, `backend`, `device`, `group`, `acknowledged`, `shelved` and
         `text`; `page` of active alarms, `before` (a seq) of past ones.
@@ -80,7 +84,8 @@ class AlarmList:
         wanted = _Filter.of(parameters)
         state = parameters.choice("state", STATES, ACTIVE)
         if state == ACTIVE:
-            listed = self._active(wanted, parameters.number("page", 1), parameters.language)
+            page = parameters.number("page", 1)
+            listed = self._active(wanted, page if rows is None else 1, parameters.language, rows or PAGE_ROWS)
         else:
             listed = await self._past(
                 wanted, parameters.number("before", self.outbox.last_seq + 1), parameters.language
@@ -135,16 +140,16 @@ class AlarmList:
             "device_name": device.name if device is not None else None,
         }
 
-    def _active(self, wanted: _Filter, page: int, language: str) -> dict[str, Any]:
+    def _active(self, wanted: _Filter, page: int, language: str, length: int) -> dict[str, Any]:
         found = self.manager.active()
         if wanted != _EVERY:
             found = [record for record in found if self._matches(record, wanted)]
         found.reverse()
         if len(self._texts) > 2 * len(self.manager.records):
             self._texts.clear()
-        pages = max(1, -(-len(found) // PAGE_ROWS))
+        pages = max(1, -(-len(found) // length))
         page = min(page, pages)
-        rows = [self._row(record.body(), language) for record in found[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]]
+        rows = [self._row(record.body(), language) for record in found[(page - 1) * length : page * length]]
         return {"matching": len(found), "page": page, "pages": pages, "rows": rows}
 
     async def _past(self, wanted: _Filter, before: int, language: str, limit: int = PAGE_ROWS) -> dict[str, Any]:
@@ -158,7 +163,7 @@ class AlarmList:
             events, ends = await self.outbox.raised_before(following, _READ_AT_ONCE, wanted.device)
             following = events[-1].seq if len(events) == _READ_AT_ONCE else None
             ended |= ends
-            shown = await self.manager.show(events)
+            shown = await self.manager.show([each for each in events if self.owns is None or self.owns(each.device)])
             for body in shown:
                 if body["state"] == ACTIVE or not self._body_matches(body, wanted):
                     continue

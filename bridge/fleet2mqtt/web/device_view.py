@@ -9,7 +9,7 @@ from typing import Any
 from fleet2mqtt.contract.payloads import stamp
 from fleet2mqtt.devices.model import STATELESS, Device
 from fleet2mqtt.web.alarm_list import AlarmList
-from fleet2mqtt.web.overview import Overview
+from fleet2mqtt.web.overview import UnitOverview
 from fleet2mqtt.web.parameters import Parameters
 from fleet2mqtt.web.search import natural_key
 
@@ -21,7 +21,7 @@ MAX_PAST = 50
 class DeviceView:
     """Devices as the page shows each of them."""
 
-    overview: Overview
+    overview: UnitOverview
     alarms: AlarmList
 
     async def json(self, parameters: Parameters) -> dict[str, Any] | None:

@@ -6,14 +6,16 @@ Labels are names from the configuration and fixed texts: never a device, a perso
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from operator import add
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Sample
 
 from fleet2mqtt.alarms.manager import SEVERITIES, AlarmManager
 from fleet2mqtt.commands.queue import CommandQueue
@@ -44,8 +46,8 @@ def publish_latency() -> Histogram:
     )
 
 
-class Metrics:
-    """Collector of the bridge's metrics."""
+class UnitMetrics:
+    """Metrics of a unit: its backends, alarms and commands."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - the components that count
         self,
@@ -53,46 +55,20 @@ class Metrics:
         registry: Registry,
         alarms: AlarmManager,
         mqtt: MqttClient,
-        status: Status,
         pollers: Mapping[str, Poller],
         push_receiver: PushReceiver,
         commands: CommandQueue,
-        latency: Histogram,
     ) -> None:
-        """`latency` is the histogram of `publish_latency` that the alarm publisher feeds."""
         self._hub = hub
         self._devices = registry
         self._alarms = alarms
         self._mqtt = mqtt
-        self._status = status
         self._pollers = pollers
         self._push_receiver = push_receiver
         self._commands = commands
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        self._registry.register(latency)
-
-    def text(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics in the format that `accept` requests, and its content type."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics: the interface of a collector of prometheus-client."""
-        health = self._status.health()
-        yield from self._of_alarms(health)
-        yield from self._of_active_alarms()
-        yield from self._of_notifications()
-        yield from self._of_backends()
-        yield from self._of_mqtt()
-        yield from self._of_process(health)
-        yield from self._of_cluster(health)
-
-    def describe(self) -> Iterable[Metric]:
-        """Return no names: registering must not read the counters."""
-        return ()
-
-    def _of_alarms(self, health: Mapping[str, Any]) -> Iterator[Metric]:
+        """Yield the metrics."""
         pushes = dict.fromkeys(RESULTS, 0) | self._push_receiver.counted
         yield _counters("pushes", "Pushes from vendors by outcome", "result", pushes)
         yield _counters(
@@ -101,11 +77,9 @@ class Metrics:
             "severity",
             {severity.value: self._hub.events[severity] for severity in Severity},
         )
-        outbox = health["outbox"]
-        yield _gauge("outbox_depth", "Alarm events that the broker has not acknowledged", outbox["depth"])
-        yield _gauge("outbox_bytes", "Their size", outbox["bytes"])
-        yield _gauge("outbox_oldest_age_seconds", "How long the oldest waits; 0 without any", outbox["oldest_age"] or 0)
-        yield _gauge("dead_letters", "Pushes kept because they could not be read", health["dead_letters"])
+        yield from self._of_active_alarms()
+        yield from self._of_backends()
+        yield from self._of_mqtt()
 
     def _of_active_alarms(self) -> Iterator[Metric]:
         labels = ("backend", "severity")
@@ -136,41 +110,6 @@ class Metrics:
             "Time since the bridge received the oldest active alarm that is not acknowledged; 0 without any",
             0 if oldest is None else max(0.0, (datetime.now(UTC) - oldest).total_seconds()),
         )
-
-    def _of_cluster(self, health: Mapping[str, Any]) -> Iterator[Metric]:
-        if "nodes" not in health:
-            return
-        nodes, storage = health["nodes"], health["storage"]
-        alive = GaugeMetricFamily(f"{PREFIX}_node_alive", "Whether a node of the cluster is alive", labels=("node",))
-        owner = GaugeMetricFamily(f"{PREFIX}_node_owner", "Whether a node has the lease of the unit", labels=("node",))
-        for name, node in nodes.items():
-            alive.add_metric((name,), node["state"] == "alive")
-            owner.add_metric((name,), node["owner"])
-        yield alive
-        yield owner
-        replicated = storage["durability"] == "replicated"
-        yield _gauge("storage_replicated", "Whether what is acknowledged is on a synchronous standby, too", replicated)
-        yield _gauge("storage_commit_seconds", "Duration of the last commit of alarms", storage["commit_seconds"])
-        yield _gauge("push_inbox_depth", "Pushes that other nodes accepted and that wait", storage["inbox"])
-
-    def _of_notifications(self) -> Iterator[Metric]:
-        family = CounterMetricFamily(
-            f"{PREFIX}_notifications",
-            "Notifications by result; missed are events that were deleted unread",
-            labels=("target", "result"),
-        )
-        queued = GaugeMetricFamily(f"{PREFIX}_notifications_queued", "Notifications that wait", labels=("target",))
-        oldest = GaugeMetricFamily(
-            f"{PREFIX}_notifications_oldest_age_seconds",
-            "How long the oldest of them waits; 0 without any",
-            labels=("target",),
-        )
-        for name, figures in self._status.notifications().items():
-            for result in ("sent", "failed", "missed"):
-                family.add_metric((name, result), figures[result])
-            queued.add_metric((name,), figures["queued"])
-            oldest.add_metric((name,), figures["oldest_age"] or 0)
-        yield from (family, queued, oldest)
 
     def _of_backends(self) -> Iterator[Metric]:
         labels = ("backend", "endpoint")
@@ -227,7 +166,6 @@ class Metrics:
 
     def _of_mqtt(self) -> Iterator[Metric]:
         mqtt = self._mqtt
-        yield _gauge("mqtt_connected", "Whether there is a connection to the broker", mqtt.connected)
         yield _counter("mqtt_reconnects", "Connections after the first", mqtt.reconnects)
         yield _counter("mqtt_published", "Messages that the broker has taken", mqtt.published)
         yield _gauge(
@@ -235,10 +173,104 @@ class Metrics:
             "Age of the oldest message that the broker has not acknowledged; 0 without any",
             mqtt.oldest_unacknowledged_age or 0,
         )
-        yield _counters("dropped", "Messages lost or refused", "reason", self._status.dropped())
         ended = {status.value: self._commands.ended[status] for status in ResultStatus}
         yield _counters("commands", "Commands by result status", "status", ended)
         yield _gauge("commands_pending", "Commands that wait or run", self._commands.pending)
+
+
+class Metrics:
+    """Collector of the bridge's metrics."""
+
+    def __init__(
+        self,
+        unit: UnitMetrics,
+        mqtt: MqttClient,
+        status: Status,
+        latency: Histogram,
+        others: Callable[[], Awaitable[Iterable[Iterable[Metric]]]] | None = None,
+    ) -> None:
+        """`latency` is the histogram of `publish_latency` that the alarm publisher feeds.
+
+        `others` returns the metrics of the other units of a cluster, which count together with those of this one.
+        """
+        self._unit = unit
+        self._mqtt = mqtt
+        self._status = status
+        self._others = others
+        self._of_units: list[Metric] = []
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        self._registry.register(latency)
+
+    async def text(self, accept: str) -> tuple[bytes, str]:
+        """Return the metrics in the format that `accept` requests, and its content type. Raises BridgeError."""
+        others = await self._others() if self._others is not None else ()
+        self._of_units = merge((self._unit.collect(), *others))
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics: the interface of a collector of prometheus-client."""
+        health = self._status.health()
+        yield from self._of_units
+        yield from self._of_outbox(health)
+        yield from self._of_notifications()
+        yield _gauge("mqtt_connected", "Whether there is a connection to the broker", self._mqtt.connected)
+        yield _counters("dropped", "Messages lost or refused", "reason", self._status.dropped())
+        yield from self._of_process(health)
+        yield from self._of_cluster(health)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return no names: registering must not read the counters."""
+        return ()
+
+    def _of_outbox(self, health: Mapping[str, Any]) -> Iterator[Metric]:
+        outbox = health["outbox"]
+        yield _gauge("outbox_depth", "Alarm events that the broker has not acknowledged", outbox["depth"])
+        yield _gauge("outbox_bytes", "Their size", outbox["bytes"])
+        yield _gauge("outbox_oldest_age_seconds", "How long the oldest waits; 0 without any", outbox["oldest_age"] or 0)
+        yield _gauge("dead_letters", "Pushes kept because they could not be read", health["dead_letters"])
+
+    def _of_cluster(self, health: Mapping[str, Any]) -> Iterator[Metric]:
+        if "nodes" not in health:
+            return
+        nodes, storage = health["nodes"], health["storage"]
+        alive = GaugeMetricFamily(f"{PREFIX}_node_alive", "Whether a node of the cluster is alive", labels=("node",))
+        owner = GaugeMetricFamily(
+            f"{PREFIX}_node_owner", "Whether a node has the lease of the bridge unit", labels=("node",)
+        )
+        epoch = GaugeMetricFamily(
+            f"{PREFIX}_unit_epoch", "Number of a unit's lease, by its owner", labels=("unit", "node")
+        )
+        for name, node in nodes.items():
+            alive.add_metric((name,), node["state"] == "alive")
+            owner.add_metric((name,), node["owner"])
+            for unit, number in node["units"].items():
+                epoch.add_metric((unit, name), number)
+        yield from (alive, owner, epoch)
+        replicated = storage["durability"] == "replicated"
+        yield _gauge("storage_replicated", "Whether what is acknowledged is on a synchronous standby, too", replicated)
+        yield _gauge("storage_commit_seconds", "Duration of the last commit of alarms", storage["commit_seconds"])
+        yield _gauge("push_inbox_depth", "Pushes that other nodes accepted and that wait", storage["inbox"])
+
+    def _of_notifications(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            f"{PREFIX}_notifications",
+            "Notifications by result; missed are events that were deleted unread",
+            labels=("target", "result"),
+        )
+        queued = GaugeMetricFamily(f"{PREFIX}_notifications_queued", "Notifications that wait", labels=("target",))
+        oldest = GaugeMetricFamily(
+            f"{PREFIX}_notifications_oldest_age_seconds",
+            "How long the oldest of them waits; 0 without any",
+            labels=("target",),
+        )
+        for name, figures in self._status.notifications().items():
+            for result in ("sent", "failed", "missed"):
+                family.add_metric((name, result), figures[result])
+            queued.add_metric((name,), figures["queued"])
+            oldest.add_metric((name,), figures["oldest_age"] or 0)
+        yield from (family, queued, oldest)
 
     def _of_process(self, health: Mapping[str, Any]) -> Iterator[Metric]:
         yield _gauge("loop_lag_seconds", "Delay of the event loop", health["loop_lag"])
@@ -247,6 +279,47 @@ class Metrics:
         memory.add_metric((), health["rss"])
         yield memory
         yield InfoMetricFamily(f"{PREFIX}_build", "Version that is running", value={"version": self._status.version})
+
+
+def merge(units: Iterable[Iterable[Metric]]) -> list[Metric]:
+    """Return the metrics of several units as one: numbers with the same labels are added up, of ages the oldest."""
+    merged: dict[str, Metric] = {}
+    for metrics in units:
+        for metric in metrics:
+            known = merged.get(metric.name)
+            if known is None:
+                merged[metric.name] = metric
+                continue
+            values = {(each.name, tuple(sorted(each.labels.items()))): each.value for each in known.samples}
+            combine = max if metric.name.endswith("_age_seconds") else add
+            for each in metric.samples:
+                key = each.name, tuple(sorted(each.labels.items()))
+                values[key] = combine(values[key], each.value) if key in values else each.value
+            known.samples = [Sample(name, dict(labels), value) for (name, labels), value in values.items()]
+    return list(merged.values())
+
+
+def to_json(metrics: Iterable[Metric]) -> list[dict[str, Any]]:
+    """Return metrics for `from_json`."""
+    return [
+        {
+            "name": metric.name,
+            "text": metric.documentation,
+            "type": metric.type,
+            "samples": [[each.name, each.labels, each.value] for each in metric.samples],
+        }
+        for metric in metrics
+    ]
+
+
+def from_json(listed: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """Return the metrics that `to_json` was given."""
+    found = []
+    for each in listed:
+        metric = Metric(each["name"], each["text"], each["type"])
+        metric.samples = [Sample(name, labels, value) for name, labels, value in each["samples"]]
+        found.append(metric)
+    return found
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -27,46 +27,31 @@ _BACKEND = ("available", "last_success", "error", "next_try", "stale_since")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
-    """State of the bridge, its backends and devices at one moment."""
+class UnitOverview:
+    """State of a unit's backends and devices at one moment."""
 
     registry: Registry
     index: DeviceIndex
     alarms: AlarmManager
-    outbox: Outbox
-    mqtt: MqttClient
-    status: Status
     pollers: Mapping[str, Poller]
 
-    async def json(self, parameters: Parameters) -> dict[str, Any]:
-        """Return the overview, with a page of the devices that `filter` finds. Raises ParameterError."""
-        health = self.status.health()
-        return {
-            "now": stamp(),
-            "bridge": {
-                "version": self.status.version,
-                "connected": self.mqtt.connected,
-                **{key: health[key] for key in _BRIDGE},
-            },
-            "cluster": _cluster(health),
-            "backends": [_backend(name, poller) for name, poller in self.pollers.items()],
-            "alarms": await self._alarms(),
-            "devices": await self._devices(
-                Query(parameters.text("filter")), parameters.number("page", 1), parameters.language
-            ),
-        }
+    def backends(self) -> list[dict[str, Any]]:
+        """Return the backends."""
+        return [_backend(name, poller) for name, poller in self.pollers.items()]
 
-    async def _alarms(self) -> dict[str, dict[str, int]] | None:
-        try:
-            return {**await self.outbox.summary(now()), **self.alarms.counts()}
-        except OutboxError:
-            return None  # the page shows a failing disk, so it must not fail with it
+    def availability(self) -> dict[str, bool]:
+        """Return whether each backend is available."""
+        return {name: poller.health.available for name, poller in self.pollers.items()}
 
-    async def _devices(self, wanted: Query, page: int, language: str) -> dict[str, Any]:
+    async def find(self, wanted: Query) -> list[str]:
+        """Return the ids of the devices that match, in the order of the list."""
+        return await self.index.find(wanted, self._status_words)
+
+    async def devices(self, wanted: Query, page: int, language: str) -> dict[str, Any]:
+        """Return a page of the devices that match."""
         total = len(self.index.ids())
-        ids = await self.index.find(wanted, self._status_words)
-        pages = max(1, -(-len(ids) // MAX_ROWS))
-        page = min(page, pages)
+        ids = await self.find(wanted)
+        page, pages = page_of(page, len(ids))
         shown = [self.registry.devices[id_] for id_ in ids[(page - 1) * MAX_ROWS : page * MAX_ROWS]]
         return {
             "total": total,
@@ -97,6 +82,52 @@ class Overview:
             "alarm": self.alarms.has_active(device.id),
             "values": list(_values(device, language)),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """State of the bridge, its backends and devices at one moment."""
+
+    unit: UnitOverview
+    outbox: Outbox
+    mqtt: MqttClient
+    status: Status
+
+    async def json(self, parameters: Parameters) -> dict[str, Any]:
+        """Return the overview, with a page of the devices that `filter` finds. Raises ParameterError."""
+        wanted, page = Query(parameters.text("filter")), parameters.number("page", 1)
+        return {
+            **self.bridge(),
+            "backends": self.unit.backends(),
+            "alarms": await self.counts(self.unit.alarms.counts()),
+            "devices": await self.unit.devices(wanted, page, parameters.language),
+        }
+
+    def bridge(self) -> dict[str, Any]:
+        """Return the bridge itself, and the cluster if it is one."""
+        health = self.status.health()
+        return {
+            "now": stamp(),
+            "bridge": {
+                "version": self.status.version,
+                "connected": self.mqtt.connected,
+                **{key: health[key] for key in _BRIDGE},
+            },
+            "cluster": _cluster(health),
+        }
+
+    async def counts(self, active: Mapping[str, Mapping[str, int]]) -> dict[str, Mapping[str, int]] | None:
+        """Return numbers of alarms by severity, with these of active ones; None while the outbox cannot be read."""
+        try:
+            return {**await self.outbox.summary(now()), **active}
+        except OutboxError:
+            return None  # the page shows a failing disk, so it must not fail with it
+
+
+def page_of(page: int, count: int) -> tuple[int, int]:
+    """Return the page to show, which exists, and the number of pages of so many rows."""
+    pages = max(1, -(-count // MAX_ROWS))
+    return min(page, pages), pages
 
 
 def _values(device: Device, language: str) -> Iterable[tuple[str, Any, str | None]]:

@@ -13,22 +13,18 @@ import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 
 from aiohttp import web
 
 from fleet2mqtt.contract.payloads import dumps
-from fleet2mqtt.errors import OutboxError
+from fleet2mqtt.errors import CommandError, OutboxError
 from fleet2mqtt.mqtt import MqttClient
 from fleet2mqtt.ops.status import Status
 from fleet2mqtt.outbox import Outbox
-from fleet2mqtt.polling.poller import Poller
-from fleet2mqtt.web.alarm_list import AlarmList
-from fleet2mqtt.web.device_view import DeviceView
 from fleet2mqtt.web.metrics import Metrics
-from fleet2mqtt.web.overview import Overview
 from fleet2mqtt.web.parameters import ParameterError, Parameters
 from fleet2mqtt.web.stream import Streams, View
 from fleet2mqtt.web.texts import LANGUAGES, load_texts
@@ -44,16 +40,15 @@ _PARTS = ("page.css", "page.js")
 
 def application(  # noqa: PLR0913, PLR0917 - what is shown, and what readiness is judged by
     metrics: Metrics,
-    overview: Overview,
-    alarms: AlarmList,
+    views: Mapping[str, View],
     status: Status,
     mqtt: MqttClient,
     outbox: Outbox,
-    pollers: Mapping[str, Poller],
+    availability: Callable[[], Mapping[str, bool]],
     streams: Streams | None = None,
 ) -> web.Application:
-    """Return the web application of the option `web`."""
-    pages = Pages(metrics, overview, alarms, status, mqtt, outbox, pollers, streams or Streams())
+    """Return the web application of the option `web`; `availability` returns whether each backend is available."""
+    pages = Pages(metrics, views, status, mqtt, outbox, availability, streams or Streams())
     app = web.Application()
     for path in ("/", "/alarms", "/alarm", "/device"):
         app.router.add_get(path, pages.page)
@@ -73,25 +68,18 @@ class Pages:
     def __init__(  # noqa: PLR0913, PLR0917 - as application
         self,
         metrics: Metrics,
-        overview: Overview,
-        alarms: AlarmList,
+        views: Mapping[str, View],
         status: Status,
         mqtt: MqttClient,
         outbox: Outbox,
-        pollers: Mapping[str, Poller],
+        availability: Callable[[], Mapping[str, bool]],
         streams: Streams,
     ) -> None:
         self._metrics = metrics
-        device = DeviceView(overview=overview, alarms=alarms)
-        self._views: Mapping[str, View] = {
-            "status": overview.json,
-            "alarms": alarms.json,
-            "alarm": alarms.alarm,
-            "device": device.json,
-        }
+        self._views = views
         self._status = status
         self._mqtt = mqtt
-        self._pollers = pollers
+        self._availability = availability
         self.streams = streams
         self._html = {language: _html(language) for language in LANGUAGES}
         self._policy = (_policy("'none'"), _policy("'self'"))
@@ -111,6 +99,8 @@ class Pages:
             return _json(400, {"error": str(error)})
         except OutboxError as error:
             return _json(503, {"error": f"the outbox cannot be read: {error}"})
+        except CommandError as error:
+            return _json(503, {"error": str(error)})
         return (
             _json(200, content)
             if content is not None
@@ -125,6 +115,8 @@ class Pages:
             return _json(400, {"error": str(error)})
         except OutboxError as error:
             return _json(503, {"error": f"the outbox cannot be read: {error}"})
+        except CommandError as error:
+            return _json(503, {"error": str(error)})
 
     def _view(self, request: web.Request) -> View:
         view = self._views.get(request.match_info["view"])
@@ -150,7 +142,7 @@ class Pages:
         restart.
         """
         outbox = self._status.health()["outbox"]
-        backends = {name: poller.health.available for name, poller in self._pollers.items()}
+        backends = dict(self._availability())
         accepting, broker = not self._refusals.recent(), self._mqtt.connected and self._mqtt.acknowledging
         ready = broker and accepting and all(backends.values())
         levels = {key: outbox[key] for key in ("depth", "bytes", "oldest_age")}
@@ -161,7 +153,10 @@ class Pages:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Respond with metrics for Prometheus."""
-        body, content_type = self._metrics.text(request.headers.get("Accept", ""))
+        try:
+            body, content_type = await self._metrics.text(request.headers.get("Accept", ""))
+        except (CommandError, OutboxError) as error:
+            return _json(503, {"error": str(error)})
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def secure(self, request: web.Request, response: web.StreamResponse) -> None:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.contract.payloads import dumps
-from fleet2mqtt.errors import OutboxError
+from fleet2mqtt.errors import CommandError, OutboxError
 from fleet2mqtt.web.parameters import Parameters
 
 INTERVAL = 2.0
@@ -91,8 +91,8 @@ class Streams:
                 if request.transport is None or request.transport.is_closing():
                     return
                 content = await self._build(view, parameters)
-        except (ConnectionError, TimeoutError, OutboxError):
-            # The client is gone or does not read, or the disk fails: it connects again and is sent everything.
+        except (ConnectionError, TimeoutError, OutboxError, CommandError):
+            # The client is gone or does not read, or the disk or another node fails: it connects again and is sent all.
             if request.transport is not None:
                 request.transport.abort()
 

@@ -179,7 +179,32 @@ CREATE TABLE command_reply (
 );
 """
 
-MIGRATIONS = (Migration(statements=_VERSION_1, oldest=1), Migration(statements=_VERSION_2, oldest=1))
+# A unit for each backend, where there was one: what a unit's owner needs is its own.
+_VERSION_3 = """
+ALTER TABLE unit ADD COLUMN figures text NOT NULL DEFAULT '{}'; -- what its owner reports about it
+ALTER TABLE document ADD COLUMN unit text NOT NULL DEFAULT 'bridge';
+ALTER TABLE document DROP CONSTRAINT document_pkey, ADD PRIMARY KEY (unit, name);
+ALTER TABLE command ADD COLUMN unit text NOT NULL DEFAULT 'bridge';
+DROP INDEX command_n_idx;
+CREATE INDEX ON command (unit, n) WHERE NOT closed;
+CREATE INDEX ON command (unit, n);
+CREATE INDEX ON inbox (backend, n);
+CREATE TABLE errand (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    unit text NOT NULL,
+    work text NOT NULL, -- what is to be done, and for how long it is of use
+    deadline timestamptz NOT NULL,
+    epoch bigint, -- of the lease under which it was begun
+    result text
+);
+CREATE INDEX ON errand (unit) WHERE epoch IS NULL;
+"""
+
+MIGRATIONS = (
+    Migration(statements=_VERSION_1, oldest=1),
+    Migration(statements=_VERSION_2, oldest=1),
+    Migration(statements=_VERSION_3, oldest=3),
+)
 
 
 async def migrate(connection: AsyncConnection, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:

@@ -187,12 +187,12 @@ class Database:
         for session in (self.writer, self.reader):
             await session.close()
 
-    async def outbox(self, fence: Fence | None = None) -> PostgresOutbox:
+    async def outbox(self, fence: Fence | None = None, owns: Callable[[str], bool] = lambda _: True) -> PostgresOutbox:
         """Return the outbox of a unit, whose writes are refused once the epoch of its lease has passed.
 
-        Without a fence nothing is refused. Raises OutboxError.
+        Without a fence nothing is refused. `owns` says, by id, whether a device is the unit's. Raises OutboxError.
         """
-        outbox = PostgresOutbox(self, fence, await self.reader.run(queries.checkpoints))
+        outbox = PostgresOutbox(self, fence, await self.reader.run(queries.checkpoints), owns)
         self._outboxes.append(outbox)
         return outbox
 
@@ -330,6 +330,8 @@ class Database:
                 self.figures.oldest = batch.oldest
             self.figures.seq = max(self.figures.seq, batch.last_seq)
             self.figures.added = max(self.figures.added, batch.added)
+            for outbox in self._outboxes:
+                outbox.note_last_seq(batch.last_seq)
 
     def _note(self, figures: Figures, generation: int | None = None) -> None:
         known = self.figures
@@ -350,7 +352,14 @@ class PostgresOutbox:
     taken the unit over.
     """
 
-    def __init__(self, database: Database, fence: Fence | None, checkpoints: dict[tuple[str, str], str]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        fence: Fence | None,
+        checkpoints: dict[tuple[str, str], str],
+        owns: Callable[[str], bool],
+    ) -> None:
+        self._owns = owns
         self._database = database
         self._fence = fence
         self._checkpoints = checkpoints
@@ -464,8 +473,12 @@ class PostgresOutbox:
         return result.new
 
     async def managed(self) -> dict[str, str]:
-        """Return the texts of alarm management, by key."""
-        return await self._database.read(queries.managed)
+        """Return the texts of alarm management, by key; of alarms those of the unit's devices."""
+        return {key: text for key, text in (await self._database.read(queries.managed)).items() if self._has(key)}
+
+    def _has(self, key: str) -> bool:
+        kind, _, rest = key.partition("/")
+        return kind != "alarm" or self._owns(rest.partition("/")[0])
 
     async def event_of(self, id_: str) -> AlarmEvent | None:
         """Return the raise event with an id, or else its clear event; None if it is no longer here."""
@@ -519,11 +532,11 @@ class PostgresOutbox:
 
     async def active_alarms(self) -> list[AlarmEvent]:
         """Return the raise events of active alarms: those whose vendor reports the clear, and has not yet."""
-        return await self._database.read_derived(queries.active_alarms)
+        return [event for event in await self._database.read_derived(queries.active_alarms) if self._owns(event.device)]
 
     async def ended_alarms(self) -> list[EndedAlarm]:
         """Return the last end of each alarm that is not active, oldest first."""
-        return await self._database.read_derived(queries.ended_alarms)
+        return [ended for ended in await self._database.read_derived(queries.ended_alarms) if self._owns(ended.device)]
 
     async def forget(self, device_ids: Iterable[str]) -> list[AlarmEvent]:
         """End the active alarms of these devices and delete their last alarms; return the events that were active."""
@@ -545,7 +558,8 @@ class PostgresOutbox:
 
     async def last(self) -> dict[str, AlarmEvent]:
         """Return each device's newest raise event, by when it was raised."""
-        return await self._database.read_derived(queries.last)
+        last = await self._database.read_derived(queries.last)
+        return {device: event for device, event in last.items() if self._owns(device)}
 
     def checkpoint(self, backend: str, device: str) -> str | None:
         """Return the checkpoint of a device; None if there is none."""

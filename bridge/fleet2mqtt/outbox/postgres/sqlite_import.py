@@ -106,9 +106,9 @@ _TABLES = (
 
 
 async def import_outbox(
-    path: Path, dsn: str, limits: OutboxLimits, documents: Mapping[str, bytes] | None = None
+    path: Path, dsn: str, limits: OutboxLimits, documents: Mapping[tuple[str, str], bytes] | None = None
 ) -> Imported:
-    """Copy the outbox in the file at `path`, and documents by name, into a database that is empty, all or nothing.
+    """Copy the outbox in the file at `path`, and documents by unit and name, into an empty database, all or nothing.
 
     The file stays as it is. Raises OutboxError when a bridge has it open, it is missing or damaged, or the database is
     not empty.
@@ -169,13 +169,15 @@ async def _empty_database(dsn: str) -> AsyncIterator[AsyncConnection]:
             yield connection
 
 
-async def _copy(store: Store, connection: AsyncConnection, documents: Mapping[str, bytes]) -> Imported:
+async def _copy(store: Store, connection: AsyncConnection, documents: Mapping[tuple[str, str], bytes]) -> Imported:
     counts: dict[str, int] = {}
     for table in _TABLES:
         rows = map(table.build, store.read(lambda db, query=table.query: _read(db, query)))  # type: ignore[misc]
         counts[table.name] = await _write(connection, table.name, table.columns, rows)
     if documents:
-        await _write(connection, "document", ("name", "body"), documents.items())
+        listed = [(unit, name, body) for (unit, name), body in documents.items()]
+        await _write(connection, "document", ("unit", "name", "body"), listed)
+        await _write(connection, "unit", ("name",), [(unit,) for unit in sorted({unit for unit, _, _ in listed})])
     counters = store.counters
     await connection.execute(
         "UPDATE level SET seq = %s, depth = %s, size = %s", (counters.seq, counters.depth, counters.size)

@@ -159,9 +159,14 @@ function showCluster(cluster) {
   $("storage").textContent = t("storage", {ms: count(Math.round(commit_seconds * 1000)), inbox: count(inbox)});
   patch($("nodes"), cluster.nodes.map(node => {
     const state = [pill(node.state === "alive", named("node_", node.state))];
-    if (node.owner) state.push(" ", make("span", t("owner"), "pill good"));
     if (node.draining) state.push(" ", pill(false, t("draining")));
-    return make("tr", [cell(node.name), cell(state, "", "state"), cell(node.version, t("software"))]);
+    const units = Object.entries(node.units).map(([unit, epoch]) => t("unit", {unit, epoch}));
+    return make("tr", [
+      cell(node.name),
+      cell(state, "", "state"),
+      cell(units.join(", "), t("units")),
+      cell(node.version, t("software")),
+    ]);
   }));
 }
 
