@@ -10,10 +10,6 @@ import sys
 import fleet2mqtt
 
 VERSION = "99.0.0"
-fleet2mqtt.__version__ = VERSION
-
-from fleet2mqtt.outbox.postgres import migrations  # noqa: E402 - modules that are imported from here on have the version
-
 STATEMENTS = """
 ALTER TABLE event ADD COLUMN site text NOT NULL DEFAULT '';
 ALTER TABLE pending ADD COLUMN attempts integer NOT NULL DEFAULT 0;
@@ -25,10 +21,12 @@ ALTER TABLE command_reply ADD COLUMN at timestamptz DEFAULT clock_timestamp();
 CREATE INDEX ON event (device, seq);
 CREATE TABLE site (name text PRIMARY KEY);
 """
-NEXT = (*migrations.MIGRATIONS, migrations.Migration(statements=STATEMENTS, oldest=migrations.MIGRATIONS[-1].oldest))
 
 if __name__ == "__main__":
+    fleet2mqtt.__version__ = VERSION  # which modules that are imported from here on have
     from fleet2mqtt.cli.parser import main
+    from fleet2mqtt.outbox.postgres import migrations
 
-    migrations.migrate.__defaults__ = (NEXT,)
+    following = migrations.Migration(statements=STATEMENTS, oldest=migrations.MIGRATIONS[-1].oldest)
+    migrations.migrate.__defaults__ = ((*migrations.MIGRATIONS, following),)
     sys.exit(main())
