@@ -18,7 +18,7 @@ from benchmarks.mqtt import subscribed
 from benchmarks.vendor import Vendor, served
 
 DEVICES_A_SECOND = 10_000
-"""How many are read at most: so many seconds lie between two readings, and one at least."""
+"""Devices that are read a second at most: so many seconds lie between two readings, and one at least."""
 _STATE = re.compile(rb"fleet2mqtt/device/hq_000ea9[0-9a-f]{6}/state")
 _CONFIG = re.compile(rb"homeassistant/device/fleet2mqtt_hq_000ea9[0-9a-f]{6}/config")
 _QUIET = 5.0

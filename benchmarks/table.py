@@ -19,7 +19,7 @@ COST = "… processor µs an event / RSS MiB"
 MANY = 10_000
 """Devices for which the goal of a poll is set."""
 NOISE = 1.1
-"""What must not grow may seem to by so much on a machine that others use."""
+"""Factor by which a figure that must not grow may, on a machine that others use."""
 BRIDGE, RED, SCRIPT, ECOWITT = "fleet2mqtt", "Node-RED 5", "aiohttp + aiomqtt", "ecowitt2mqtt"
 MANAGED = "fleet2mqtt with rules and notifications"
 

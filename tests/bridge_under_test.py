@@ -68,7 +68,7 @@ class RunningBridge:
     task: asyncio.Task[None]
     stop: asyncio.Event
     hangup: asyncio.Event = field(default_factory=asyncio.Event)
-    """What SIGHUP sets: the configuration file is loaded again."""
+    """Event that SIGHUP sets: the configuration file is loaded again."""
 
     def transaction(self) -> str:
         """A transaction that no bridge before this one was given: a cluster remembers them."""

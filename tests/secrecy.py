@@ -65,7 +65,7 @@ CONFIGURED = {
     "header of a notification": "canary-notify-header-6a03",
     "and what is sent for it": md5(PASSWORD.encode(), usedforsecurity=False).hexdigest(),
 }
-"""What the operator wrote."""
+"""Secrets in the operator's configuration."""
 SHOWN = {
     "passwd": "canary-passwd-6e83",
     "wifiKey": "canary-wifikey-70aa",
@@ -79,7 +79,7 @@ SHOWN = {
     "unreadable webhook": "canary-unreadable-webhook-8f15",
     "page": "canary-page-9c3e",
 }
-"""What vendors say."""
+"""Secrets that vendors send."""
 ASKED = {
     "certificate": "canary-certificate-bff5",
     "project key": "canary-project-key-bff6",
@@ -89,7 +89,7 @@ ASKED = {
     "toUser": "canary-driver-f339",
     "phoneNum": "canary-phone-044a",
 }
-"""What is for whoever asks for it, and for nobody else."""
+"""Secrets that the response to a request may have, and nothing else."""
 TOLD = {
     "set": "canary-set-a1b2",
     "set key": "canary-setkey-b6d7",
@@ -98,7 +98,7 @@ TOLD = {
     "checked password": "canary-checked-password-377d",
     "checked account's password": "canary-ums-password-488e",
 }
-"""What commands and requests carry."""
+"""Secrets in commands and requests."""
 
 SECRET_NAMES = frozenset(
     ("authorization", "x-key", "token", "password", "access_key", "secret_key", "account", "access_token")

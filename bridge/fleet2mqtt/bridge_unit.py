@@ -36,7 +36,7 @@ PUBLISHED_UNDER = "topics.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
-    """What the bridge unit of a cluster knows of the other units."""
+    """The other units as the bridge unit of a cluster sees them."""
 
     backends: Mapping[str, Backend]
     """All backends that are configured, whichever node runs them."""

@@ -39,7 +39,7 @@ def handed_over(units: list[AssignedUnit]) -> list[AssignedUnit]:
 
 
 def unfinished(units: list[AssignedUnit]) -> dict[str, str]:
-    """What is wanted and not done yet."""
+    """Return the moves that are wanted and not done yet."""
     return {unit.name: unit.wanted for unit in units if unit.wanted is not None and unit.wanted != unit.owner}
 
 

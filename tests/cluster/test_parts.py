@@ -1,4 +1,4 @@
-"""What the bridge unit puts together from the parts of other units: pages of alarms, metrics, files."""
+"""Merging of the parts of units at the bridge unit: pages of alarms, metrics, files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the bridge unit knows of the active alarms of other units, for notifications."""
+"""The alarm mirror: active alarms of other units at the bridge unit, for notifications."""
 
 from __future__ import annotations
 

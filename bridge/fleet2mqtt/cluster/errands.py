@@ -37,7 +37,7 @@ Perform = Callable[[Mapping[str, Any]], Awaitable[Any]]
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Worker:
     lease: Lease | None
-    """That of its unit, None for a node."""
+    """The lease of its unit, None for a node."""
     perform: Perform
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     ended: bool = False
@@ -244,7 +244,7 @@ async def _bound(seconds: float | None) -> AsyncIterator[None]:
 
 
 class _Interrupt:
-    """Says that what had begun an errand does not end it."""
+    """Marks an errand as interrupted: its unit or node began it and does not end it."""
 
     def __init__(self, id_: int) -> None:
         self._id = id_

@@ -259,7 +259,7 @@ class Membership:
         await self._rows(_REMOVE_UNIT, {"unit": lease.unit, "epoch": lease.epoch})
 
     async def assign(self, lease: Lease, wanted: Mapping[str, str]) -> None:
-        """Say which node is to own which unit, as the owner of the bridge unit. Raises OutboxError."""
+        """Store which node is to own which unit, as the owner of the bridge unit. Raises OutboxError."""
         parameters = {"unit": lease.unit, "epoch": lease.epoch}
         await self._rows(_ASSIGN, parameters | {"names": list(wanted), "nodes": list(wanted.values())})
 

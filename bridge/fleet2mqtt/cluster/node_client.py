@@ -61,12 +61,12 @@ class NodeClient:
             self._changed.set()
 
     async def publish_cluster_offline(self) -> None:
-        """Say that no node is left. Raises MqttError, TimeoutError."""
+        """Publish `offline` as the cluster's state: no node is left. Raises MqttError, TimeoutError."""
         async with asyncio.timeout(FAREWELL_TIMEOUT):
             await self._mqtt.publish(self._cluster_state, OFFLINE, retain=True)
 
     async def close(self) -> None:
-        """Say that the node has ended, and disconnect."""
+        """Publish the will, that the node is offline, and disconnect."""
         await self._mqtt.close()
 
     async def _publish(self) -> None:

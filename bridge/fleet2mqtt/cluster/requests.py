@@ -30,7 +30,7 @@ _Arguments = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitWork:
-    """What a unit does for others: requests about its devices and alarms."""
+    """Errands that a unit performs for others: requests about its devices and alarms."""
 
     actions: Mapping[str, Action]
     registry: Registry

@@ -64,7 +64,7 @@ class Digest:
 
 
 class ManagedAlarm(Protocol):
-    """What alarm management knows of an active alarm."""
+    """Alarm management's facts about an active alarm."""
 
     @property
     def acknowledged(self) -> bool:

@@ -36,7 +36,7 @@ class OtherUnits(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterViews:
-    """What the page shows of a cluster; `own` are the views of the bridge unit."""
+    """Views of all units together, for the page of a cluster; `own` are those of the bridge unit."""
 
     own: UnitViews
     overview: Overview
