@@ -106,6 +106,25 @@ class Mail:
         return cls(alarm, CLEARED if subject.startswith("Cleared: ") else RAISED, lines["Id"])
 
 
+def shown_events(changes: Iterable[Mapping[str, Any]]) -> list[int]:
+    """Return the `seq` of each event that Home Assistant's event entities showed, from its `state_changed` events.
+
+    Two events can have one time, as an entity shows milliseconds. An entity that was unavailable shows the event before
+    once more.
+    """
+    shown: list[int] = []
+    latest: dict[str, tuple[str, int]] = {}
+    for change in changes:
+        state = change["data"].get("new_state") or {}
+        name = state.get("entity_id", "")
+        if name.startswith("event.") and "seq" in state["attributes"]:
+            event = state["state"], state["attributes"]["seq"]
+            if latest.get(name) != event:
+                shown.append(event[1])
+            latest[name] = event
+    return shown
+
+
 def mail_problems(
     script: Iterable[Expected], mails: Iterable[Mail], repeats: int, ends: Mapping[str, str]
 ) -> list[str]:

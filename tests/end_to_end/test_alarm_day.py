@@ -19,7 +19,17 @@ from fleet2mqtt.simulators.ums import app as ums
 from tests.bridge_under_test import MAC, SECRET, VOIP, retained, serve
 from tests.broker import HOST, Broker, free_port
 from tests.commandline import write
-from tests.end_to_end.alarm_day import EITHER, EVENT, SUPPRESSED, Expected, Mail, Oracle, Step, mail_problems
+from tests.end_to_end.alarm_day import (
+    EITHER,
+    EVENT,
+    SUPPRESSED,
+    Expected,
+    Mail,
+    Oracle,
+    Step,
+    mail_problems,
+    shown_events,
+)
 from tests.homeassistant.hass import PROJECT, Hass
 from tests.process import BRIDGE, Process, running
 from tests.receivers import Mailbox, open_mailbox
@@ -167,14 +177,8 @@ class Day:
 
     def told(self) -> tuple[list[int], list[int]]:
         """The `seq` of each change of Home Assistant's event entities, and of each event that its integration fired."""
-        shown, times = list[int](), dict[str, str]()
-        for event in tuple(self.told_hass):
-            state = event["data"].get("new_state") or {}
-            name, time = state.get("entity_id", ""), state.get("state", "")
-            if name.startswith("event.") and "seq" in state["attributes"] and times.get(name) != time:
-                times[name] = time  # of an entity that was unavailable, the event before shows again
-                shown.append(state["attributes"]["seq"])
-        return shown, [event["data"]["seq"] for event in tuple(self.told_hass) if event["event_type"] == FIRED]
+        told = tuple(self.told_hass)
+        return shown_events(told), [event["data"]["seq"] for event in told if event["event_type"] == FIRED]
 
     async def history(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -366,6 +370,25 @@ def test_oracle_finds_what_is_lost_or_twice(fault: str) -> None:
         case "history":
             del history[2]
     assert oracle.problems(published, history)
+
+
+def shown(time: str, seq: int | None) -> dict[str, Any]:
+    attributes = {} if seq is None else {"seq": seq}
+    return {"data": {"new_state": {"entity_id": "event.gw_alarm", "state": time, "attributes": attributes}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([("1", 7), ("2", 8)], [7, 8]),
+        ([("1", 7), ("1", 8)], [7, 8]),  # in the same millisecond
+        ([("1", 7), ("2", 7)], [7, 7]),  # delivered again
+        ([("1", 7), ("unavailable", None), ("1", 7)], [7]),
+        ([("unknown", None)], []),
+    ],
+)
+def test_shown_events_are_those_of_each_change(changes: list[tuple[str, int | None]], expected: list[int]) -> None:
+    assert shown_events([shown(*each) for each in changes]) == expected
 
 
 SCRIPT = [Expected(OFFLINE, "raised"), Expected(OFFLINE, "acknowledged"), Expected("up", "cleared")]
