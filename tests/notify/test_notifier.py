@@ -138,6 +138,34 @@ async def test_message_that_is_taken_while_the_bridge_stops_is_not_sent_again(
     assert [title[-1] for title in receiver.titles] == ["1", "2"]
 
 
+async def test_message_whose_target_is_replaced_while_that_is_recorded_is_not_sent_again(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_outbox(tmp_path / "o.sqlite") as outbox:
+        write, recording, released = outbox.save_checkpoint, asyncio.Event(), asyncio.Event()
+
+        async def hold(*arguments: str) -> None:
+            if receiver.taken:
+                recording.set()
+                await released.wait()
+            await write(*arguments)
+
+        monkeypatch.setattr(outbox, "save_checkpoint", hold)
+        targets = notifier_of(outbox, NotifyConfig(name="duty", url=Secret(receiver.url)))
+        task = asyncio.ensure_future(targets.run())
+        await raise_alarm(outbox, targets.targets["duty"], 1)
+        await recording.wait()
+        asyncio.get_running_loop().call_later(0.1, released.set)
+        await targets.replace(
+            {"duty": NotifyConfig(name="duty", url=Secret(receiver.url), title="new: {{ alarm.id }}")}
+        )
+        await raise_alarm(outbox, targets.targets["duty"], 2)
+        await wait_until(lambda: not waiting(outbox) and len(receiver.taken) >= 2, "the notifications")
+        task.cancel()
+        await asyncio.wait([task])
+    assert receiver.titles == ["[critical] hq_voip_1: alarm 1", "new: hq:2"]
+
+
 async def test_disk_that_fails_ends_nothing(
     tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

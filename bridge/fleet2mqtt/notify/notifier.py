@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from fleet2mqtt.aio import wait_for_event
+from fleet2mqtt.aio import run_to_end, wait_for_event
 from fleet2mqtt.alarms.records import AlarmId, alarm_id
 from fleet2mqtt.config.models import Language, NotifyConfig
 from fleet2mqtt.devices.model import Device
@@ -212,7 +212,7 @@ class Target:
             await self._deliver(queue[0])
             self._on_taken()
             try:
-                await self._save()
+                await run_to_end(self._save())  # else whoever replaces this target would send it again
             except OutboxError as error:  # it is saved with the next change, or a while later
                 _LOG.warning("notify.%s: what was sent is not recorded yet: %s", self._config.name, error)
             self.wake.set()
