@@ -96,11 +96,12 @@ async def _start(folder: Path, url: str, rate: float, figures: Figures) -> tuple
 
 
 async def _bare(folder: Path, heard: _Heard, figures: Figures) -> None:
-    """The same messages again, by paho alone."""
+    """The same messages again, by paho alone, with the subscriber that the bridge has."""
     path = folder / "messages"
     lines = (json.dumps([topic, payload.decode(), True]) for topic, payload in heard.messages)
     path.write_text("\n".join(lines), encoding="utf-8")
-    async with ground.mosquitto(folder / "bare") as broker, subscribed(broker, "#", lambda _: None):
+    subscriber = Messages(_Heard().got)
+    async with ground.mosquitto(folder / "bare") as broker, subscribed(broker, "#", subscriber):
         figures.bare.append((await publishing.bare_paho(broker, str(path)))["seconds"])
     path.unlink()
 
