@@ -18,7 +18,7 @@ from fleet2mqtt.sdk.backoff import Backoff
 _LOG = logging.getLogger(__name__)
 
 BATCH = 500
-RECORD_INTERVAL = 0.25
+RECORD_INTERVAL = 0.05
 """Seconds between two transactions that record acknowledged events: one for many under load, one for each otherwise."""
 FIRST_REFUSED_DELAY = 5.0
 LONGEST_REFUSED_DELAY = 300.0
