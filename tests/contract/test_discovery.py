@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -163,3 +164,40 @@ def test_entity_of_a_secondary_source_depends_on_its_availability() -> None:
     assert "availability" not in config["components"]["z"]
     read_by_it = discovery.config(device(entities=entities, state={}, source="lines"))
     assert "availability" not in read_by_it["components"]["x"]
+
+
+SHARING = (
+    row("signal", Component.SENSOR),
+    row("level", Component.NUMBER, minimum=0, maximum=9),
+    row("text", Component.TEXT),
+    row("reboot", Component.BUTTON),
+    row("opened", Component.EVENT, options=("opened",)),
+    row("place", Component.DEVICE_TRACKER),
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"id_": "hq_2", "name": 'Lobby "B" \ud800'},
+        {"id_": "hq_3", "state": {"level": 12}},
+        {"id_": "hq_4", "state": {"text": "x" * 300}},
+        {"id_": "hq_5", "attributes": {"signal": {"band": 3}}},
+        {"id_": "hq_6", "source": "lines"},
+        {"id_": "hq_7", "via": "hq_1"},
+        {"id_": "hq"},
+        {"id_": "bridge"},
+    ],
+)
+def test_payload_is_the_config_as_json_whatever_devices_share(changes: dict[str, Any]) -> None:
+    discovery = Discovery(Topics("fleet2mqtt", "homeassistant"), "en", "1.2.3", lambda _: ("lines",))
+    for made in (device("hq_0", entities=SHARING, state={}), device(**{"entities": SHARING, "state": {}} | changes)):
+        assert json.loads(discovery.payload(made)) == discovery.config(made)
+
+
+def test_payload_keeps_the_components_of_a_number_of_tables() -> None:
+    discovery = Discovery(Topics("fleet2mqtt", "homeassistant"), "en", "1.2.3")
+    for number in (*range(300), *range(300)):
+        made = device(f"hq_{number}", entities=(row(f"x{number}"),), state={})
+        assert json.loads(discovery.payload(made)) == discovery.config(made)

@@ -6,13 +6,14 @@ release.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from fleet2mqtt.contract.payloads import OFFLINE, ONLINE
-from fleet2mqtt.contract.published import has_attributes, published_range
+from fleet2mqtt.contract.payloads import OFFLINE, ONLINE, dumps
+from fleet2mqtt.contract.published import discovery_facts, has_attributes, published_range
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.builtin_entities import BRIDGE, EVENT, is_backend
 from fleet2mqtt.devices.model import Component, Device, EntityDescription
@@ -32,6 +33,20 @@ _ALARM_EVENT_TEMPLATE = (
 )
 
 
+_PLACEHOLDER = f"device_{secrets.token_hex(16)}"
+"""Device id in components that devices share: no text of a device has it."""
+_MAX_TABLES = 100
+"""Tables of entities whose components are kept; of more the oldest is made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SharedComponents:
+    """Components as JSON, with the placeholder for the device id; `entities` keeps alive what their key identifies."""
+
+    entities: tuple[EntityDescription, ...]
+    data: str
+
+
 @dataclass(frozen=True, slots=True)
 class Discovery:
     """The discovery messages of one bridge, in one language."""
@@ -41,24 +56,52 @@ class Discovery:
     version: str
     secondary_sources: Callable[[str], Collection[str]] = lambda _: ()
     """Returns the sources of a backend that have an availability topic of their own."""
+    _shared: dict[Any, _SharedComponents] = field(default_factory=dict, compare=False, repr=False)
+
+    def payload(self, device: Device) -> bytes:
+        """Return the discovery payload of a device as JSON.
+
+        Devices with the same entities share their components but for the device id, so these are made once.
+        """
+        if device.id == BRIDGE or is_backend(device):
+            return dumps(self.config(device))
+        components = self._shared_components(device).replace(_PLACEHOLDER, device.id)
+        return dumps(self._members(device))[:-1] + f',"components":{components}}}'.encode()
 
     def config(self, device: Device) -> dict[str, Any]:
         """Return the discovery payload of a device."""
-        node = self.topics.node(device.id)
-        secondary = self.secondary_sources(device.backend)
-        return {
-            "device": self._device(device),
-            "origin": {"name": "fleet2mqtt", "sw_version": self.version, "support_url": SUPPORT_URL},
-            "availability": [{"topic": topic, **_AVAILABILITY_PAYLOADS} for topic in self._availability(device)],
-            "availability_mode": "all",
-            "components": {entity.key: self._component(device, node, entity, secondary) for entity in device.entities},
-        }
+        return self._members(device) | {"components": self._components(device)}
 
     def config_with_removals(self, device: Device, removed: Mapping[str, str]) -> dict[str, Any]:
         """Return the discovery payload that removes components (key → component) before the next `config`."""
         config = self.config(device)
         config["components"] |= {key: {"platform": component} for key, component in removed.items()}
         return config
+
+    def _members(self, device: Device) -> dict[str, Any]:
+        return {
+            "device": self._device(device),
+            "origin": {"name": "fleet2mqtt", "sw_version": self.version, "support_url": SUPPORT_URL},
+            "availability": [{"topic": topic, **_AVAILABILITY_PAYLOADS} for topic in self._availability(device)],
+            "availability_mode": "all",
+        }
+
+    def _components(self, device: Device) -> dict[str, dict[str, Any]]:
+        node = self.topics.node(device.id)
+        secondary = self.secondary_sources(device.backend)
+        return {entity.key: self._component(device, node, entity, secondary) for entity in device.entities}
+
+    def _shared_components(self, device: Device) -> str:
+        """Return the components of a device as JSON with the placeholder for its id."""
+        secondary = frozenset(self.secondary_sources(device.backend))
+        key = (tuple(map(id, device.entities)), device.backend, device.source, secondary, discovery_facts(device))
+        shared = self._shared.get(key)
+        if shared is None:
+            data = dumps(self._components(replace(device, id=_PLACEHOLDER))).decode()
+            shared = self._shared[key] = _SharedComponents(device.entities, data)
+            if len(self._shared) > _MAX_TABLES:
+                del self._shared[next(iter(self._shared))]
+        return shared.data
 
     def _device(self, device: Device) -> dict[str, Any]:
         members: dict[str, Any] = {

@@ -325,7 +325,7 @@ class Publisher:
             await self._submit(topic, payload, publication, done=partial(self._on_components_removed, device))
             self._sent.pop(topic, None)
             return
-        await self._submit_changed(topic, dumps(discovery.config(device)), publication)
+        await self._submit_changed(topic, discovery.payload(device), publication)
 
     def _on_components_removed(self, device: Device) -> None:
         """Enqueue the device once more, without the components whose removal was published."""
