@@ -6,8 +6,10 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from fleet2mqtt.outbox import OutboxLimits
 from fleet2mqtt.outbox.recent import ROWS
 from tests.sample_alarms import add
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.outbox.engines import Store
@@ -42,3 +44,42 @@ async def test_event_of_disconnected_sender_is_found(store: Store) -> None:
         await add(outbox, 3)
         assert [event.seq for event in await outbox.unpublished(0)] == [1, 2, 3]
         assert [event.seq for event in await outbox.unpublished(1)] == [2, 3]
+
+
+async def test_history_is_the_same_from_memory_and_from_disk(store: Store) -> None:
+    count = ROWS + 100
+    async with store.open() as outbox:
+        await add(outbox, *range(count))
+        await outbox.published(range(1, count))
+        asked = [
+            (after, limit) for after in (0, 50, 99, 100, 600, count - 1, count, count + 5) for limit in (1, 7, count)
+        ]
+        from_memory = [await outbox.history(after, limit) for after, limit in asked]
+    async with store.open() as outbox:
+        assert [await outbox.history(after, limit) for after, limit in asked] == from_memory
+    assert [event.seq for event in from_memory[-7][0]] == [count]
+
+
+async def test_history_has_no_more_than_its_bound(store: Store) -> None:
+    async with store.open(OutboxLimits(history_rows=5)) as outbox:
+        await add(outbox, *range(20))
+        await outbox.published(range(1, 19))
+        await add(outbox, 20)
+        found, more = await outbox.history(0, 100)
+        assert ([event.seq for event in found], more) == ([*range(14, 22)], False)
+
+
+async def test_history_has_the_event_of_a_disconnected_sender(store: Store) -> None:
+    async with store.open() as outbox:
+        await add(outbox, 1)
+        leaving = asyncio.create_task(add(outbox, 2), name="leaving")
+        await asyncio.sleep(0)  # it has handed its alarm over
+        leaving.cancel()
+        with suppress(asyncio.CancelledError):
+            await leaving
+        await wait_until(lambda: outbox.last_seq == 2, "the commit")
+        events, more = await outbox.history(0, 100)
+        while more:
+            page, more = await outbox.history(events[-1].seq, 100)
+            events += page
+        assert [event.seq for event in events] == [1, 2]

@@ -1,7 +1,8 @@
-"""The newest events that are not published, in memory, so that they need not be read back."""
+"""The newest events in memory, so that those who publish and notify them need not read them back."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice, takewhile
 
@@ -11,10 +12,15 @@ ROWS = 1_000
 
 
 class RecentEvents:
-    """The newest events that are not published, in memory, so that they need not be read back from disk."""
+    """The newest events that are not published, and the newest of all, in memory.
 
-    def __init__(self) -> None:
+    `history_rows` is how many of all events, published or not, are kept at most.
+    """
+
+    def __init__(self, history_rows: int = 0) -> None:
         self._events: dict[int, AlarmEvent] = {}
+        self._history: deque[AlarmEvent] = deque(maxlen=min(history_rows, ROWS))
+        """Events with consecutive numbers."""
         self._first = 0
         self._next = 0
 
@@ -22,16 +28,22 @@ class RecentEvents:
         """Add events that were just written; what is before a gap, and beyond ROWS, is left to the disk."""
         if events[0].seq != self._next:
             self._events.clear()
+            self._history.clear()
             self._first = events[0].seq
         self._next = events[-1].seq + 1
+        self._history.extend(events)
         self._events.update((event.seq, event) for event in events if announce_backlog or not event.backlog)
         for seq in tuple(islice(self._events, max(0, len(self._events) - ROWS))):
             del self._events[seq]
             self._first = seq + 1
 
     def replace(self, events: Iterable[AlarmEvent]) -> None:
-        """Replace events that were completed and are not published yet."""
-        self._events.update((event.seq, event) for event in events if event.seq in self._events)
+        """Replace events that were completed."""
+        for event in events:
+            if event.seq in self._events:
+                self._events[event.seq] = event
+            if self._history and 0 <= (place := event.seq - self._history[0].seq) < len(self._history):
+                self._history[place] = event
 
     def after(self, seq: int, limit: int) -> list[AlarmEvent] | None:
         """Return the first events after a number; None if the disk may have one before them."""
@@ -42,6 +54,13 @@ class RecentEvents:
         newer.reverse()
         return newer[:limit]
 
+    def history(self, after: int, limit: int) -> list[AlarmEvent]:
+        """Return the first events after a number, published or not; none if the disk may have one before them."""
+        if not self._history or after + 1 < self._history[0].seq:
+            return []
+        begin = after + 1 - self._history[0].seq
+        return list(islice(self._history, begin, begin + limit))
+
     def reaches(self, seq: int) -> bool:
         """Return True if no event up to a number was added elsewhere since the last one that was added here."""
         return self._next > seq
@@ -49,6 +68,7 @@ class RecentEvents:
     def clear(self) -> None:
         """Forget all events: somebody else has published some of them."""
         self._events.clear()
+        self._history.clear()
         self._first = self._next
 
     def drop(self, seqs: Iterable[int]) -> None:
