@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from fleet2mqtt.devices.model import Alarm, Name, Severity
@@ -64,7 +65,7 @@ class AlarmRules:
 
     def _apply(self, alarm: Alarm, language: str, listed: Sequence[Alarm], active_of: ActiveAlarms) -> Alarm | None:
         names = names_of(alarm)
-        if not names.isdisjoint(self.ignore):
+        if self.ignore and not names.isdisjoint(self.ignore):
             return None
         if alarm.cleared:
             return alarm
@@ -86,8 +87,10 @@ class AlarmRules:
             if pair.by in names:
                 key = _key_of_recovery(pair, alarm, listed, active_of)
                 return replace(alarm, active=True, cleared=True, severity=Severity.CLEARED, alarm_key=key)
-        ended = next((name for name in self.clear_after if name in names), None)
-        return alarm if ended is None else replace(alarm, active=True, alarm_key=_key(ended, alarm))
+        for ended in self.clear_after:
+            if ended in names:
+                return replace(alarm, active=True, alarm_key=_key(ended, alarm))
+        return alarm
 
     def seconds_until_clear(self, code: int | str | None, name: str) -> float | None:
         """Return the seconds after which an alarm with this code and name is cleared, None if it is not."""
@@ -99,6 +102,7 @@ def names_of(alarm: Alarm) -> frozenset[str]:
     return _names(alarm.code, alarm.name)
 
 
+@lru_cache(maxsize=1_000)
 def _names(code: int | str | None, name: str) -> frozenset[str]:
     return frozenset(str(each) for each in (code, name) if each not in {None, ""})
 
@@ -148,7 +152,10 @@ def _may_be_one(line: str | None, other: str | None) -> bool:
 
 
 def _first(table: Mapping[str, T], names: frozenset[str]) -> T | None:
-    return next((value for name, value in table.items() if name in names), None)
+    for name, value in table.items():
+        if name in names:
+            return value
+    return None
 
 
 NO_RULES = AlarmRules()

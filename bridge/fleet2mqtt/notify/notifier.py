@@ -34,6 +34,8 @@ SAVE_INTERVAL = 5.0
 FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0
 GRACE = 1.0
 """Seconds that a message which is being sent gets when the bridge is stopped."""
+MAX_SELECTED = 1_000
+"""Devices of which a target remembers whether it is about them."""
 PLAIN_AFTER = 3
 _REFUSES_TEXT = frozenset(("HTTP 400", "HTTP 413", "HTTP 422", "SMTP 500", "SMTP 552", "SMTP 554"))
 """After PLAIN_AFTER of these a message is sent short and by the default template, else all others would wait for it."""
@@ -90,6 +92,8 @@ class Target:
         self._text_in = text_in
         self.channel = channel or Channel(config)
         self.state = TargetState(config, self._selects, alarms.records.get)
+        self._selected: dict[str, tuple[tuple[Device, ...], bool]] = {}
+        """By device id: the device and those that connect it, and if the target is about it."""
         self.results: Counter[str] = Counter({"sent": 0, "failed": 0})
         self.missed = 0
         self.last_error: str | None = None
@@ -116,9 +120,15 @@ class Target:
         if not (include or exclude):
             return True
         chain = tuple(self._chain(id_))
-        if include and not any(rule.matches(device) for rule in include for device in chain):
-            return False
-        return not any(rule.matches(device) for rule in exclude for device in chain)
+        known = self._selected.get(id_)
+        if known is not None and known[0] == chain:
+            return known[1]
+        included = not include or any(rule.matches(device) for rule in include for device in chain)
+        selected = included and not any(rule.matches(device) for rule in exclude for device in chain)
+        if len(self._selected) >= MAX_SELECTED:
+            self._selected.clear()
+        self._selected[id_] = (chain, selected)
+        return selected
 
     async def run(self) -> None:
         """Notify until cancelled."""

@@ -26,6 +26,9 @@ MAX_TEXT = 1_000
 _KEPT = ("id", "seq", "backend", "device", "device_name", "line", "severity", "level", "code", "name", "alarm_type",
          "description", "description_en", "raised_at", "source")  # fmt: skip
 
+_UNCOVERING = frozenset((EventType.UNSHELVED, EventType.UNSUPPRESSED))
+_ACKNOWLEDGING = frozenset((EventType.ACKNOWLEDGED, EventType.UNACKNOWLEDGED))
+
 
 @dataclass(slots=True, kw_only=True)
 class Notified:
@@ -136,11 +139,11 @@ class TargetState:
             return
         key = "\n".join(alarm_id(event))
         type_ = event.body["type"]
-        uncovers = type_ in {EventType.UNSHELVED, EventType.UNSUPPRESSED}
+        uncovers = type_ in _UNCOVERING
         known = self.open.get(key)
         if event.cleared or (uncovers and event.body.get("state") == "cleared"):
             self._end(key, event, now)
-        elif known is not None and type_ in {EventType.ACKNOWLEDGED, EventType.UNACKNOWLEDGED}:
+        elif known is not None and type_ in _ACKNOWLEDGING:
             after = self._config.escalate_after if known.count else self._config.delay or FLAPPING_WINDOW
             known.due = now + after if type_ == EventType.UNACKNOWLEDGED and after else None
         elif (type_ == EventType.RAISED or uncovers) and self._wants(event, known):
@@ -153,7 +156,7 @@ class TargetState:
         return event.severity in self._config.severities and self._selects(event.device)
 
     def _raise(self, key: str, event: AlarmEvent, now: float) -> None:
-        alarm = Notified(body={name: _clip(event.body.get(name)) for name in _KEPT}, active=event.active)
+        alarm = Notified(body=_kept(event.body), active=event.active)
         record = self._find(alarm_id(event))
         if record is not None and record.flapping:  # told once it stays
             if not event.active:
@@ -274,8 +277,13 @@ def _id(key: str) -> AlarmId:
     return device, name
 
 
-def _clip(value: Any) -> Any:
-    return value[:MAX_TEXT] if isinstance(value, str) else value
+def _kept(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of an event that are kept, its texts cut."""
+    kept = {name: body.get(name) for name in _KEPT}
+    for name, value in kept.items():
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            kept[name] = value[:MAX_TEXT]
+    return kept
 
 
 def _members(digest: Digest) -> dict[str, Any]:
