@@ -142,7 +142,10 @@ def _contestants(cache: peers.Peers, missing: dict[str, str], options: argparse.
 
 async def _push(folder: Path, size: Size, contestants: dict[str, push.Start]) -> list[Line]:
     lines = table.of_push(await push.measure(contestants, folder, size.rounds, size.seconds))
-    quiet = await push.measure_quiet(contestants[table.BRIDGE], folder / "quiet", size.rounds, size.seconds)
+    quiet = {
+        name: await push.measure_quiet(contestants[name], folder / f"quiet-{number}", size.rounds, size.seconds)
+        for number, name in enumerate((table.BRIDGE, table.MANAGED))
+    }
     return lines + table.of_quiet(quiet)
 
 

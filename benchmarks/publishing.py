@@ -1,4 +1,4 @@
-"""Messages a second at QoS 1: the bridge's MQTT client beside a bare paho loop."""
+"""Messages a second at QoS 1: the bridge's MQTT client and a bare socket beside a bare paho loop."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ class Figures:
     bare: list[float] = field(default_factory=list)
     bridge_cpu: list[float] = field(default_factory=list)
     bare_cpu: list[float] = field(default_factory=list)
+    socket: list[float] = field(default_factory=list)
+    """Of packets made beforehand: what the broker takes."""
+    socket_cpu: list[float] = field(default_factory=list)
 
 
 async def measure(folder: Path, rounds: int, count: int) -> Figures:
@@ -37,6 +40,9 @@ async def measure(folder: Path, rounds: int, count: int) -> Figures:
             said = await bare_paho(broker, str(count))
             figures.bare.append(count / said["seconds"])
             figures.bare_cpu.append(said["cpu"] / count * 1e6)
+            said = await printed(str(_HERE / "bare_socket.py"), str(broker), str(WINDOW), str(count))
+            figures.socket.append(count / said["seconds"])
+            figures.socket_cpu.append(said["cpu"] / count * 1e6)
     return figures
 
 

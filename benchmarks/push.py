@@ -34,7 +34,7 @@ class Figures:
 async def measure(contestants: dict[str, Start], folder: Path, rounds: int, seconds: float) -> dict[str, Figures]:
     """Let them run one after the other, round after round, each alone on the machine."""
     found = {name: Figures() for name in contestants}
-    async with ground.mosquitto(folder / "broker") as broker:
+    async with ground.mosquitto(folder / "broker", prompt=True) as broker:
         for number in range(rounds):
             for name, start in contestants.items():
                 place = folder / f"{number}-{name.split()[0]}"

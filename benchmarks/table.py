@@ -18,6 +18,8 @@ LATENCY = "… POST → subscriber, ms p50 / p99"
 COST = "… processor µs an event / RSS MiB"
 MANY = 10_000
 """Devices for which the goal of a poll is set."""
+MOST_COST = 190
+"""Microseconds of processor time an event."""
 NOISE = 1.1
 """Factor by which a figure that must not grow may, on a machine that others use."""
 BRIDGE, RED, SCRIPT, ECOWITT = "fleet2mqtt", "Node-RED 5", "aiohttp + aiomqtt", "ecowitt2mqtt"
@@ -56,22 +58,31 @@ class Line:
 
 def of_push(found: Mapping[str, push.Figures]) -> list[Line]:
     """Push → MQTT."""
-    ours = found[BRIDGE]
-    lines = [Line(what=f"push → MQTT, {WHAT}", ours=_rate(ours)), Line(what=LATENCY, ours=_latency(ours))]
-    lines.append(Line(what=COST, ours=_cost(ours)))
-    for name, theirs in found.items():
-        if name != BRIDGE:
-            lines += _beside(name, ours, theirs)
+    bridges = {name: found[name] for name in (BRIDGE, MANAGED) if name in found}
+    peers = {name: found[name] for name in found if name not in bridges}
+    lines: list[Line] = []
+    for name, ours in bridges.items():
+        lines += [
+            Line(what=f"push → MQTT, {name}, {WHAT}", ours=_rate(ours)),
+            Line(what=LATENCY, ours=_latency(ours)),
+            Line(what=COST, ours=_cost(ours), ratio=median(ours.cpu) * 1e3, most=MOST_COST),
+        ]
+        for peer, theirs in peers.items():
+            if name == BRIDGE or peer in {RED, SCRIPT}:
+                lines += _beside(f"{name} beside {peer}", peer, ours, theirs)
     return lines
 
 
-def of_quiet(found: push.Quiet) -> list[Line]:
+def of_quiet(found: Mapping[str, push.Quiet]) -> list[Line]:
     """Push → MQTT without a flood."""
-    what = "POST → subscriber, ms p99"
-    return [
-        _within(f"… 1 connection: {what}", median(found.alone), 5.0),
-        _within(f"… {push.STEADY} alarms a second: {what}", median(found.steady), 5.0),
-    ]
+    lines: list[Line] = []
+    for name, figures in found.items():
+        what = "POST → subscriber, ms p99"
+        lines += [
+            _within(f"push → MQTT, {name}, 1 connection: {what}", median(figures.alone), 5.0),
+            _within(f"… {push.STEADY} alarms a second: {what}", median(figures.steady), 5.0),
+        ]
+    return lines
 
 
 def of_http(found: push.Figures) -> list[Line]:
@@ -100,11 +111,11 @@ def _within(what: str, value: float, most: float, digits: int = 1) -> Line:
     return Line(what=what, ours=f"{value:.{digits}f}", ratio=value, most=most)
 
 
-def _beside(name: str, ours: push.Figures, theirs: push.Figures) -> list[Line]:
-    least = {RED: 1.5, SCRIPT: 1.0, ECOWITT: 1.0}.get(name)
-    most_p99, most_cpu = (0.5, 0.58) if name == RED else (None, None)
+def _beside(both: str, peer: str, ours: push.Figures, theirs: push.Figures) -> list[Line]:
+    least = {RED: 1.5, SCRIPT: 1.0, ECOWITT: 1.0}.get(peer)
+    most_p99, most_cpu = (0.5, 0.58) if peer == RED else (None, None)
     rate, p99, cpu = ratio(ours.rate, theirs.rate), ratio(ours.p99, theirs.p99), ratio(ours.cpu, theirs.cpu)
-    what = f"push → MQTT beside {name}, {WHAT}"
+    what = f"push → MQTT, {both}, {WHAT}"
     return [
         Line(what=what, ours=_rate(ours), theirs=_rate(theirs), ratio=rate, least=least),
         Line(what=f"{LATENCY}; ratio of p99", ours=_latency(ours), theirs=_latency(theirs), ratio=p99, most=most_p99),
@@ -139,6 +150,12 @@ def of_publishing(found: publishing.Figures) -> list[Line]:
             ours=f"{median(found.bridge_cpu):.0f}",
             theirs=f"{median(found.bare_cpu):.0f}",
             ratio=ratio(found.bridge_cpu, found.bare_cpu),
+        ),
+        Line(
+            what="… packets made beforehand, by a bare socket: messages/s / processor µs a message",
+            ours=f"{median(found.socket):,.0f} / {median(found.socket_cpu):.0f}",
+            theirs=f"{median(found.bare):,.0f} / {median(found.bare_cpu):.0f}",
+            ratio=ratio(found.socket, found.bare),
         ),
     ]
 

@@ -16,8 +16,10 @@ async def test_measures_and_prints_one_table() -> None:
     assert ended.code == 0, ended.output + ended.errors
     lines = [line for line in ended.output.splitlines() if line.startswith("|")]
     assert lines[0] == "| what | fleet2mqtt | beside it | ratio | goal | |"
-    assert sum("push → MQTT, " in line for line in lines) == 1
-    assert sum(f"push → MQTT beside {table.MANAGED}" in line for line in lines) == 1
+    for name in (table.BRIDGE, table.MANAGED):
+        assert sum(f"push → MQTT, {name}, 32 connections" in line for line in lines) == 1
+        assert sum(f"push → MQTT, {name}, 1 connection:" in line for line in lines) == 1
+    assert any("by a bare socket" in line for line in lines)
     assert any("beside bare paho" in line for line in lines)
     assert any("added by the bridge" in line for line in lines)
     assert sum("alarms stored in PostgreSQL" in line for line in lines) == 1
