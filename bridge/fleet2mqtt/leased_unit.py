@@ -21,7 +21,7 @@ from fleet2mqtt.cluster.inbox import NOBODYS, Inbox, Process
 from fleet2mqtt.cluster.journal import CommandJournal
 from fleet2mqtt.cluster.membership import BRIDGE_UNIT, Lease, Membership
 from fleet2mqtt.cluster.requests import ClusterRequests, UnitWork
-from fleet2mqtt.cluster.units import Units, owns
+from fleet2mqtt.cluster.units import Units
 from fleet2mqtt.config.models import PUSH, WEB, Config
 from fleet2mqtt.contract.payloads import Reply
 from fleet2mqtt.errors import OutboxError
@@ -157,22 +157,25 @@ class LeasedUnit:
 
     def owns(self, name: str) -> bool:
         """Return True for a device or backend that is this unit's; the bridge unit has those of no other one."""
-        if self._is_bridge:
-            return self._parts.units.unit_of_device(name) is None
-        return owns(self._lease.unit, name)
+        return self._parts.units.unit_of_device(name) == (None if self._is_bridge else self._lease.unit)
 
     @property
     def is_forgotten(self) -> bool:
-        """True for the unit of a backend that is no longer configured, and whose devices were all removed."""
+        """True for the unit of a backend that is no longer configured, without devices and alarms."""
         unit = self._unit
         if unit is None or self._is_bridge or not self.started.is_set():
             return False
-        return not (unit.active.configs or unit.registry.devices or unit.publisher.pending_deletions)
+        known = (unit.active.configs, unit.registry.devices, unit.alarms.manager.records)
+        return not (any(known) or unit.publisher.pending_deletions)
 
     def on_units_changed(self) -> None:
-        """Show the alarms of all units as they are now."""
-        if self._is_bridge and self._unit is not None:
-            self._unit.show_alarms()
+        """Show the alarms of all units as they are now. Of the bridge unit's none may be another unit's."""
+        if not self._is_bridge or self._unit is None:
+            return
+        self._unit.show_alarms()
+        if not all(self.owns(device) for device, _ in self._unit.alarms.manager.records):
+            self.restart.config = self._parts.config()
+            self.restart.requested.set()
 
     def set_discovery_rate(self, rate: float) -> None:
         """Publish so many discovery messages per second from now on."""

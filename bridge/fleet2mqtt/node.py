@@ -375,6 +375,8 @@ class Node:
             mine = each.wanted == own or (each.name == BRIDGE_UNIT and each.wanted is None and self._may_take())
             if each.owner in {None, own} and mine and each.name not in self.tasks:
                 lease = await self.membership.claim(each.name)
+                if lease is not None and each.name == BRIDGE_UNIT:
+                    await self._assign(lease)  # the alarms that it begins with are those of no other unit
                 if lease is not None:
                     self.tasks[each.name] = asyncio.create_task(self._own(lease), name=f"unit {each.name}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Never
@@ -16,7 +16,7 @@ from typing import Any, Never
 from psycopg import AsyncConnection
 
 from fleet2mqtt.cluster.membership import BRIDGE_UNIT
-from fleet2mqtt.cluster.units import owns
+from fleet2mqtt.cluster.units import unit_of
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox.postgres.session import Session
 from fleet2mqtt.storage import atomic_file, inventory_file
@@ -47,15 +47,19 @@ def read_documents(folder: Path, backends: Iterable[str]) -> dict[tuple[str, str
         except inventory_file.UNREADABLE as error:
             _LOG.warning("%s cannot be read, and is left out: %s", folder / INVENTORY, error)
     units = {*backends, *(device.backend for device in snapshot.devices)} - {""}
-    found = {(unit, INVENTORY): inventory_file.dump(snapshot.of(partial(owns, unit))) for unit in units}
-    found[BRIDGE_UNIT, INVENTORY] = inventory_file.dump(
-        snapshot.of(lambda id_: not any(owns(unit, id_) for unit in units))
-    )
+    found = {
+        (name or BRIDGE_UNIT, INVENTORY): inventory_file.dump(snapshot.of(partial(_belongs_to, name, units)))
+        for name in (*units, None)
+    }
     for name, body in files.items():
         backend = name.partition(".")[0]
         for unit in (backend,) if backend in units else (*units, BRIDGE_UNIT):
             found[unit, name] = body
     return found
+
+
+def _belongs_to(unit: str | None, units: Container[str], id_: str) -> bool:
+    return unit_of(id_, units) == unit
 
 
 async def add_documents(session: Session, documents: Mapping[tuple[str, str], bytes]) -> None:

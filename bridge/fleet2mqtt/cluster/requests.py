@@ -118,12 +118,10 @@ class ClusterRequests:
         return {"devices": devices, "more": more, "after": devices[-1]["id"] if devices else arguments["after"]}
 
     async def _alarms(self, arguments: _Arguments) -> Any:
-        named = [
-            *([self._units.unit_of_backend(arguments["backend"])] if "backend" in arguments else []),
-            *([self._units.unit_of_device(arguments["device"])] if "device" in arguments else []),
-        ]
-        if named:
-            return await self._ask(named[0], "alarms", arguments)
+        if "device" in arguments:
+            return await self._ask(self._units.unit_of_device(arguments["device"]), "alarms", arguments)
+        if (unit := self._units.unit_of_backend(arguments.get("backend", ""))) is not None:
+            return await self._ask(unit, "alarms", arguments)
         own, *others = await self._ask_all("alarms", arguments)
         alarms, more = _merge((own, *others), "alarms", arguments["limit"], key=lambda alarm: alarm["seq"])
         return own | {"alarms": alarms, "more": more, "after": alarms[-1]["seq"] if alarms else arguments["after"]}
@@ -134,7 +132,7 @@ class ClusterRequests:
             if "device" in arguments:
                 unit = self._units.unit_of_device(arguments["device"])
             elif "id" in arguments:
-                unit = self._units.unit_of_alarm(arguments["id"])
+                unit = await self._units.unit_of_alarm(arguments["id"], self._own.outbox)
             return await self._ask(unit, name, arguments)
 
         return run

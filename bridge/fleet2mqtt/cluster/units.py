@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from fleet2mqtt.cluster.membership import BRIDGE_UNIT, UnitRecord
+from fleet2mqtt.outbox import Outbox
 
 
 @dataclass(slots=True)
@@ -28,15 +29,27 @@ class Units:
 
     def unit_of_device(self, device: str) -> str | None:
         """Return the unit of a device, None for one of none."""
-        parts = device.split("_")
-        names = ("_".join(parts[:count]) for count in range(1, len(parts) + 1))
-        return next((name for name in names if self.unit_of_backend(name) is not None), None)
+        return self.unit_of_backend(unit_of(device, self.records) or BRIDGE_UNIT)
 
-    def unit_of_alarm(self, event: str) -> str | None:
-        """Return the unit of an alarm by the id of its event, which begins with its backend and `:`."""
-        return self.unit_of_backend(event.partition(":")[0])
+    async def unit_of_alarm(self, event: str, outbox: Outbox) -> str | None:
+        """Return the unit of an alarm by the id of its event, which begins with its backend and `:`.
+
+        An alarm of a backend without a unit is that of its device. Raises OutboxError.
+        """
+        unit = self.unit_of_backend(event.partition(":")[0])
+        if unit is None and (stored := await outbox.event_of(event)) is not None:
+            unit = self.unit_of_device(stored.device)
+        return unit
 
 
-def owns(unit: str, device: str) -> bool:
-    """Return True for a backend's unit and an id of its devices, or of the backend itself."""
-    return device == unit or device.startswith(f"{unit}_")
+def unit_of(device: str, units: Container[str]) -> str | None:
+    """Return which of these units a device or backend belongs to, by its id; None for one of none.
+
+    Of two names of which one begins the other it is the longer: that of a removed backend, and of one added since.
+    """
+    name = device
+    while name not in units:
+        name, separator, _ = name.rpartition("_")
+        if not separator:
+            return None
+    return name

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from prometheus_client.metrics_core import Metric
 
+from fleet2mqtt.outbox import Outbox
 from fleet2mqtt.web.alarm_list import ACTIVE, PAGE_ROWS
 from fleet2mqtt.web.metrics import from_json
 from fleet2mqtt.web.overview import MAX_ROWS, Overview, page_of
@@ -29,8 +30,8 @@ class OtherUnits(Protocol):
         """Return the unit of a device, None for one of none."""
         ...
 
-    def unit_of_alarm(self, event: str) -> str | None:
-        """Return the unit of an alarm by the id of its event, None for one of none."""
+    async def unit_of_alarm(self, event: str, outbox: Outbox) -> str | None:
+        """Return the unit of an alarm by the id of its event, None for one of none. Raises OutboxError."""
         ...
 
 
@@ -97,7 +98,7 @@ class ClusterViews:
 
     async def alarm(self, parameters: Parameters) -> dict[str, Any] | None:
         """Return one alarm with its changes, None if there is none. Raises CommandError, OutboxError."""
-        unit = self.units.unit_of_alarm(parameters.text("id"))
+        unit = await self.units.unit_of_alarm(parameters.text("id"), self.overview.outbox)
         return await self._one(unit, "alarm", parameters)
 
     async def device(self, parameters: Parameters) -> dict[str, Any] | None:
