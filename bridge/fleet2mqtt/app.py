@@ -7,7 +7,7 @@ import fcntl
 import logging
 import re
 import secrets
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -244,7 +244,7 @@ def build(  # noqa: PLR0913 - what everything is made from
         outbox,
         unit.publisher,
         topics,
-        dict if bridge_unit is None else bridge_unit.status.health,
+        (lambda: {"dropped": unit.dropped()}) if bridge_unit is None else bridge_unit.status.health,
         unit.active.pollers,
         unit.push_receiver,
         role.reload if role else reloader.reload,
@@ -252,7 +252,6 @@ def build(  # noqa: PLR0913 - what everything is made from
     ).actions()
     if role is not None:
         actions = role.actions(unit, outbox, actions, views.perform)
-    refused_commands = Counter[str]() if bridge_unit is None else bridge_unit.refused_commands
     requests = RequestHandler(
         unit.replies,
         actions if is_bridge else {},
@@ -282,7 +281,7 @@ def build(  # noqa: PLR0913 - what everything is made from
             inventory=unit.inventory,
         ),
         bridge_unit=bridge_unit,
-        router=CommandRouter(unit.commands, requests, unit.registry, topics, unit.limits, refused_commands, owns),
+        router=CommandRouter(unit.commands, requests, unit.registry, topics, unit.limits, unit.refused_commands, owns),
         servers=tuple(servers),
         reloader=reloader,
         restart=restart,

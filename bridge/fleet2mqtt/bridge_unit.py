@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +41,8 @@ class ClusterView:
     """All backends that are configured, whichever node runs them."""
     health: Callable[[], Mapping[str, Any]]
     """Returns the members `nodes` and `storage` of `bridge/health`."""
+    dropped: Callable[[], Mapping[str, int]]
+    """Returns how many messages the other units and nodes have lost or refused, by reason, as they reported last."""
     alarm_counts: Callable[[], dict[str, dict[str, int]]]
     """Returns the numbers of active alarms of all units, as `AlarmManager.counts` does of one."""
     availability: Callable[[], Mapping[str, bool]]
@@ -53,6 +54,8 @@ class ClusterView:
     units: Units
     ask_all: Callable[[Mapping[str, Mapping[str, Any]]], Awaitable[Mapping[str, Any]]]
     """Has units do errands, and returns the results by unit. Raises CommandError, OutboxError."""
+    announce: Callable[[], Awaitable[object]]
+    """Has all units publish everything again. Raises CommandError, OutboxError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,6 @@ class BridgeUnit:
     alarm_publisher: AlarmPublisher
     notifier: Notifier
     status: Status
-    refused_commands: Counter[str]
     housekeeping: Housekeeping
     log: MqttLog
 
@@ -108,25 +110,23 @@ def build_bridge_unit(  # noqa: PLR0913, PLR0917 - what it reports about, and wh
     notifier = Notifier(config.notify.values(), config.language, outbox, known, texts)
     unit.on_events.subscribe(alarm_publisher.wake)
     unit.on_events.subscribe(notifier.wake)
-    refused_commands: Counter[str] = Counter()
     status = Status(
         instance=instance,
         version=__version__,
         mqtt=unit.mqtt,
         outbox=outbox,
         backends=cluster.backends if cluster else unit.active.backends,
-        counters=(publisher.dropped, alarm_publisher.dropped, refused_commands),
+        counters=(unit.dropped, lambda: alarm_publisher.dropped, *((cluster.dropped,) if cluster else ())),
         log_dropped=lambda: log.dropped,
         other_bridge=lambda: base_topic.other,
         notifications=notifier.figures,
         cluster=cluster.health if cluster else dict,
     )
-    own_entities = bridge_entities(partial(_announce, publisher))
+    own_entities = bridge_entities(partial(_announce, publisher, cluster))
     return BridgeUnit(
         alarm_publisher=alarm_publisher,
         notifier=notifier,
         status=status,
-        refused_commands=refused_commands,
         housekeeping=Housekeeping(
             unit.hub,
             outbox,
@@ -156,7 +156,12 @@ def published_under_file(config: Config) -> Path:
     return config.data_dir / PUBLISHED_UNDER
 
 
-async def _announce(publisher: Publisher, _: object, __: Device, ___: object) -> Update | None:
-    """Announce everything: the write function of the announce button."""
-    publisher.announce()
+async def _announce(
+    publisher: Publisher, cluster: ClusterView | None, _: object, __: Device, ___: object
+) -> Update | None:
+    """Announce everything: the write function of the announce button. Raises CommandError, OutboxError."""
+    if cluster is None:
+        publisher.announce()
+    else:
+        await cluster.announce()
     return None

@@ -68,6 +68,8 @@ class NodeParts:
     """All backends that are configured, connected for what is known of them without a call."""
     is_last: Callable[[], Awaitable[bool]]
     health: Callable[[], Mapping[str, Any]]
+    not_stored: Callable[[], Mapping[str, int]]
+    """Returns how many alarms and dead letters the other nodes have not stored, by reason."""
     reload: Callable[[], Awaitable[dict[str, Any]]]
     """Has all nodes load their configuration files again."""
 
@@ -101,6 +103,8 @@ class LeasedUnit:
         self._reload_wanted = asyncio.Event()
         self._unit: Unit | None = None
         self._work: UnitWork | None = None
+        self._requests: ClusterRequests | None = None
+        """The requests to the bridge, if this is the bridge unit."""
         self._application: app.Application | None = None
 
     async def run(self) -> None:
@@ -214,10 +218,12 @@ class LeasedUnit:
         return ClusterView(
             backends=parts.backends,
             health=parts.health,
+            dropped=self._dropped,
             alarm_counts=self._alarm_counts,
             availability=self._availability,
             units=parts.units,
             ask_all=parts.errands.ask_all,
+            announce=self._announce,
             alarms=AlarmMirror(units=parts.units, own=self._perform, ask_all=parts.errands.ask_all),
             configs=parts.config().backends,
         )
@@ -225,6 +231,10 @@ class LeasedUnit:
     async def _perform(self, work: Mapping[str, Any]) -> Any:
         assert self._work is not None  # noqa: S101 - the application that asks has made it
         return await self._work.perform(work)
+
+    async def _announce(self) -> None:
+        assert self._requests is not None  # noqa: S101 - the application that asks has made it
+        await self._requests.announce()
 
     def _availability(self) -> dict[str, bool]:
         return {
@@ -236,6 +246,12 @@ class LeasedUnit:
     async def _load_windows(self) -> None:
         assert self._work is not None  # noqa: S101 - the application that asks has made it
         await self._work.load_windows()
+
+    def _dropped(self) -> dict[str, int]:
+        total = Counter(self._parts.not_stored())
+        for each in self._parts.units.records.values():
+            total.update(each.figures.get("dropped", {}))
+        return dict(total)
 
     def _alarm_counts(self) -> dict[str, dict[str, int]]:
         assert self._unit is not None  # noqa: S101 - it is what asks
@@ -258,7 +274,8 @@ class LeasedUnit:
         )
         self._work = work
         if self._is_bridge:
-            return ClusterRequests(work, self._parts.errands, self._parts.units).actions()
+            self._requests = ClusterRequests(work, self._parts.errands, self._parts.units)
+            return self._requests.actions()
         return dict(actions)
 
     async def _run_role(self, outbox: Outbox, unit: Unit, process: Process) -> None:
@@ -292,7 +309,12 @@ class LeasedUnit:
             show_counts(hub, manager.counts_by_backend())
             pollers = unit.active.pollers.values()
             available = any(poller.health.available for poller in pollers)
-            figures = {"devices": len(unit.registry.devices), "alarms": manager.counts(), "available": available}
+            figures = {
+                "devices": len(unit.registry.devices),
+                "alarms": manager.counts(),
+                "available": available,
+                "dropped": dict(unit.dropped()),
+            }
             if figures != reported:
                 try:
                     await self._parts.membership.report(self._lease, max(1.0, len(unit.registry.devices)), figures)

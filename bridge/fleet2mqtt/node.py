@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ from fleet2mqtt.errors import (
 from fleet2mqtt.leased_unit import LeasedUnit, NodeParts
 from fleet2mqtt.mqtt import Settings
 from fleet2mqtt.ops.logging import MqttLog
+from fleet2mqtt.ops.status import not_stored
 from fleet2mqtt.outbox.postgres import Database, open_database
 from fleet2mqtt.outbox.postgres.session import Session
 from fleet2mqtt.push.http_server import ReplaceableServer, check_address
@@ -258,6 +260,7 @@ class Node:
             backends=self.backends,
             is_last=self._is_last,
             health=self._cluster_health,
+            not_stored=self._not_stored_elsewhere,
             reload=self._reload,
         )
         self.errands.serve_node(self.cluster.node, self._perform)
@@ -474,7 +477,20 @@ class Node:
 
     def _membership_health(self) -> Mapping[str, Any]:
         """Return what other nodes have to know to give this one units, or none."""
-        return {"broker": self._has_broker(), "backends": sorted(self.config.backends), "leaving": self.leaving}
+        refused = {"full": self.database.full, "disk": self.database.unwritten}
+        return {
+            "broker": self._has_broker(),
+            "backends": sorted(self.config.backends),
+            "leaving": self.leaving,
+            "not_stored": not_stored(refused, self.database.displaced),
+        }
+
+    def _not_stored_elsewhere(self) -> Mapping[str, int]:
+        total = Counter[str]()
+        for each in self.nodes:
+            if each.name != self.cluster.node and each.state == NodeState.ALIVE:
+                total.update(each.health.get("not_stored", {}))
+        return total
 
     def _has_broker(self) -> bool:
         """Return True unless this node has been cut off from the broker for a while."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -352,6 +353,8 @@ class Unit:
     calls: CallsInProgress
     replies: Replies
     limits: CommandLimits
+    refused_commands: Counter[str]
+    """Messages on topics of commands and requests that were refused, by reason."""
     work: TaskSet
     """Commands and requests in progress."""
     commands: CommandQueue
@@ -386,6 +389,10 @@ class Unit:
         loops.start(self.status.run(), "backend health")
         loops.start(self.inventory.run(), "inventory")
         loops.start(self.group_devices.run(), "group devices")
+
+    def dropped(self) -> Counter[str]:
+        """Return how many messages of the unit were lost or refused, by reason."""
+        return self.publisher.dropped + self.refused_commands
 
     def restore_replies(self, known: Iterable[DecidedReply]) -> None:
         """Remember the replies that another node published, for repeated transactions."""
@@ -482,6 +489,7 @@ def build_unit(  # noqa: PLR0913 - what a unit is made for, and what it shares w
         calls=calls,
         replies=replies,
         limits=limits,
+        refused_commands=Counter(),
         work=work,
         commands=commands,
         push_receiver=push_receiver,

@@ -200,3 +200,25 @@ async def test_requests_are_answered_once_for_the_devices_of_all_nodes(tmp_path:
             each.json["transaction"] for each in cluster.seen.all("fleet2mqtt/bridge/response/#") if each.payload
         )
         assert set(responses.values()) == {1}
+
+
+async def test_announce_button_and_dropped_messages_of_the_bridge_are_of_all_units(
+    tmp_path: Path, servers: Servers
+) -> None:
+    async with open_cluster(tmp_path, servers, measured=True) as cluster:
+        await cluster.start_node("a")
+        await ready(cluster, "a")
+        topic = f"fleet2mqtt/device/{CHANNEL}/set/enable"
+        await cluster.site.broker.publish(topic, "OFF", retain=True)
+        await wait_until(lambda: cluster.results(CHANNEL), "the result of the retained command")
+        assert (await cluster.request("health"))["data"]["bridge"]["dropped"] == {"retained_command": 1}
+        await cluster.seen.wait(
+            lambda each: each.topic == "fleet2mqtt/bridge/health" and each.json["dropped"] == {"retained_command": 1}
+        )
+        before = cluster.seen.latest(f"fleet2mqtt/device/{CHANNEL}/availability")
+        await cluster.site.broker.publish("fleet2mqtt/device/bridge/set/announce", "PRESS")
+        await wait_until(
+            lambda: cluster.seen.latest(f"fleet2mqtt/device/{CHANNEL}/availability") is not before, "it again"
+        )
+        result = await cluster.seen.wait(lambda each: each.topic == "fleet2mqtt/device/bridge/result")
+        assert result.json["status"] == "confirmed"

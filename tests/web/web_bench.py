@@ -202,7 +202,7 @@ async def bench(  # noqa: PLR0913 - what tests vary
             mqtt=mqtt,
             outbox=outbox,
             backends=backends,
-            counters=[publisher.dropped, alarms.dropped],
+            counters=[lambda: publisher.dropped, lambda: alarms.dropped],
             log_dropped=lambda: 0,
         )
         for poller in pollers.values():

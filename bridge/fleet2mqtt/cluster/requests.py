@@ -86,7 +86,7 @@ class ClusterRequests:
             "maintenance_remove": self._remove_window,
             "maintenance_list": self._list_windows,
             "refresh": self._refresh,
-            "announce": self._announce,
+            "announce": self.announce,
             "forget": self._forget,
             "log_level": self._log_level,
             "dead_letters": self._dead_letters,
@@ -107,8 +107,13 @@ class ClusterRequests:
         return [own, *(result for _, result in sorted(results.items()))]
 
     async def _health(self, arguments: _Arguments) -> Any:
-        own, *others = await self._ask_all("health", arguments)
-        return {"bridge": own["bridge"], "backends": {k: v for each in others for k, v in each["backends"].items()}}
+        works = {unit: _request("health", arguments) for unit in self._units.names()}
+        found = dict(sorted((await self._errands.ask_all(works, patience=None)).items()))
+        for unit, health in found.items():
+            self._units.note_figures(unit, health["bridge"])
+        own = await self._own.actions["health"].run(arguments)
+        backends = {name: each for health in found.values() for name, each in health["backends"].items()}
+        return {"bridge": own["bridge"], "backends": backends}
 
     async def _devices(self, arguments: _Arguments) -> Any:
         if (backend := arguments.get("backend")) is not None:
@@ -171,8 +176,9 @@ class ClusterRequests:
         found = await self._ask_all("refresh", arguments)
         return {"backends": {name: report for each in found for name, report in each["backends"].items()}}
 
-    async def _announce(self, arguments: _Arguments) -> Any:
-        return {"devices": sum(each["devices"] for each in await self._ask_all("announce", arguments))}
+    async def announce(self, arguments: _Arguments | None = None) -> Any:
+        """Have all units publish everything again; return the number of devices. Raises CommandError, OutboxError."""
+        return {"devices": sum(each["devices"] for each in await self._ask_all("announce", arguments or {}))}
 
     async def _forget(self, arguments: _Arguments) -> Any:
         ids = [*arguments.get("devices", ()), *([arguments["device"]] if "device" in arguments else [])]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fleet2mqtt.cluster.membership import BRIDGE_UNIT, UnitRecord
 from fleet2mqtt.outbox import Outbox
@@ -22,6 +23,11 @@ class Units:
     def names(self) -> list[str]:
         """Return the names of the units of backends."""
         return [name for name in self.records if name != BRIDGE_UNIT]
+
+    def note_figures(self, unit: str, figures: Mapping[str, Any]) -> None:
+        """Know these figures of a unit, which are newer than those that its owner has stored."""
+        if (record := self.records.get(unit)) is not None:
+            self.records[unit] = replace(record, figures={**record.figures, **figures})
 
     def unit_of_backend(self, backend: str) -> str | None:
         """Return the unit of a backend; None for a backend without one, which the bridge unit answers for."""

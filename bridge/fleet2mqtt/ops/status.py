@@ -24,14 +24,14 @@ _STATM = Path("/proc/self/statm")
 
 @dataclass(slots=True)
 class Status:
-    """Collects the figures of the components. `counters` count dropped messages by reason."""
+    """Collects the figures of the components. `counters` return the numbers of dropped messages by reason."""
 
     instance: str
     version: str
     mqtt: MqttClient
     outbox: Outbox
     backends: Mapping[str, Backend]
-    counters: Sequence[Counter[str]]
+    counters: Sequence[Callable[[], Mapping[str, int]]]
     log_dropped: Callable[[], int]
     other_bridge: Callable[[], str | None] = lambda: None
     """Returns the id of another bridge on the base topic, None without one."""
@@ -94,12 +94,9 @@ class Status:
         """Return how many messages were lost or refused, by reason."""
         total: Counter[str] = Counter()
         for counter in self.counters:
-            total.update(counter)
-        total.update({f"alarm_{reason}": count for reason, count in self.outbox.refused.items() if count})
-        if self.outbox.displaced:
-            total["dead_letter_displaced"] = self.outbox.displaced
-        if self.log_dropped():
-            total["log"] = self.log_dropped()
+            total.update(counter())
+        total.update(not_stored(self.outbox.refused, self.outbox.displaced))
+        total["log"] += self.log_dropped()
         return {reason: count for reason, count in sorted(total.items()) if count}
 
     def fingerprint(self) -> Iterable[Any]:
@@ -128,6 +125,12 @@ class Status:
             before = loop.time()
             await asyncio.sleep(_LOOP_CHECK)
             self.loop_lag = max(0.0, loop.time() - before - _LOOP_CHECK)
+
+
+def not_stored(refused: Mapping[str, int], displaced: int) -> dict[str, int]:
+    """Return how many alarms an outbox has refused, by reason, and how many dead letters it has displaced."""
+    counts = {f"alarm_{reason}": count for reason, count in refused.items()} | {"dead_letter_displaced": displaced}
+    return {reason: count for reason, count in counts.items() if count}
 
 
 def rss() -> int:
