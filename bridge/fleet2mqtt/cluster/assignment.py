@@ -39,8 +39,8 @@ def assign(units: Iterable[AssignedUnit], candidates: Iterable[Candidate]) -> di
     plan.place_ownerless()
     plan.empty_unwilling()
     plan.balance()
-    return {unit.name: plan.targets[unit.name] for unit in plan.units if unit.wanted != plan.targets.get(unit.name)
-            and unit.name in plan.targets}  # fmt: skip
+    targets = plan.targets
+    return {unit.name: targets[unit.name] for unit in plan.units if targets.get(unit.name, unit.wanted) != unit.wanted}
 
 
 class _Plan:
