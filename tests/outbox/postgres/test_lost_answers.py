@@ -89,6 +89,14 @@ async def test_other_node_is_woken(dsn: str) -> None:
         assert await adding.unpublished(0) == []
 
 
+async def test_dead_letter_of_another_node_is_counted_where_it_is_listed(dsn: str) -> None:
+    async with open_database(dsn, deadline=60) as database, open_database(dsn, deadline=60) as other:
+        outbox, others = await database.outbox(), await other.outbox()
+        for number in range(1, 4):
+            await others.add_dead_letter("hq", "event", "no id", b"{%d}" % number)
+            assert len(await outbox.dead_letters(0, 10)) == outbox.dead == number
+
+
 async def test_derived_tables_follow_without_being_read(dsn: str, servers: Servers) -> None:
     name = dsn.rpartition("=")[2]
     async with open_database(dsn, OutboxLimits(history_rows=2), deadline=60) as database:

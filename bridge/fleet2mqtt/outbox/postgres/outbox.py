@@ -587,8 +587,10 @@ class PostgresOutbox:
         return int(id_)
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetter]:
-        """Return the first dead letters after an id, oldest first."""
-        return await self._database.read(queries.dead_letters, _row(after), limit)
+        """Return the first dead letters after an id, oldest first; `dead` has those of other nodes, too, then."""
+        letters = await self._database.read(queries.dead_letters, _row(after), limit)
+        await self._database.refresh()
+        return letters
 
     async def get_dead_letter(self, letter: int) -> DeadLetter | None:
         """Return the dead letter with an id, None if there is none."""
