@@ -32,8 +32,8 @@ async def behind_haproxy(folder: Path, port: int, push_ports: Sequence[int]) -> 
     assert "10.0.0." not in text
     file = folder / "haproxy.cfg"
     await asyncio.to_thread(file.write_text, text)
-    async with running(program, "-db", "-f", str(file), measured=False):
-        await wait_for_answer(lambda: _is_healthy(port), "HAProxy to answer")
+    async with running(program, "-db", "-f", str(file), measured=False) as process:
+        await wait_for_answer(lambda: _is_healthy(port), lambda: f"HAProxy to answer: {process.output}")
         yield
 
 

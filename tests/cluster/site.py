@@ -37,6 +37,14 @@ TTL = 2
 BRIDGE_STATE = "fleet2mqtt/bridge/state"
 
 
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[AsyncConnection]:
+    """A connection to the database of a cluster."""
+    dsn = f"{dsn} target_session_attrs=read-write options='-c search_path={SCHEMA}'"
+    async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
 @dataclass(slots=True, kw_only=True)
 class ClusterNode:
     """A node as a process of its own, with a port for pushes."""
@@ -158,8 +166,7 @@ class Cluster:
 
     async def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Return rows of the database."""
-        dsn = f"{self.dsn} target_session_attrs=read-write options='-c search_path={SCHEMA}'"
-        async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
+        async with connected(self.dsn) as connection:
             cursor = await connection.execute(statement.encode())
             return await cursor.fetchall() if cursor.description else []
 

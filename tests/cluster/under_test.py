@@ -12,8 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from psycopg import AsyncConnection
-
 from fleet2mqtt import app, node
 from fleet2mqtt.cli.cluster import import_data
 from fleet2mqtt.cli.process import OK
@@ -22,16 +20,19 @@ from fleet2mqtt.cluster.membership import BRIDGE_UNIT
 from fleet2mqtt.config import loader
 from fleet2mqtt.ops.logging import MqttLog
 from fleet2mqtt.outbox.postgres import open_database
-from fleet2mqtt.outbox.postgres.migrations import SCHEMA
+from fleet2mqtt.outbox.postgres.migrations import migrate
 from fleet2mqtt.redaction import Redaction
 from tests.broker import HOST, free_port
 from tests.cluster.haproxy import behind_haproxy
+from tests.cluster.site import connected
 from tests.postgres import Servers
 from tests.waiting import PATIENCE, wait_for_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
+
+    from psycopg import AsyncConnection
 
     from fleet2mqtt.config.models import Config
     from fleet2mqtt.outbox import Outbox
@@ -65,7 +66,7 @@ class ClusterUnderTest:
 
     @property
     def names(self) -> str:
-        """The names of the nodes, a letter each; the first owns the unit."""
+        """The names of the nodes, a letter each; the first owns the bridge unit."""
         return "abcdefg"[: self.count]
 
     def options(self, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -91,6 +92,19 @@ class ClusterUnderTest:
         async with open_database(dsn) as database:
             yield await database.outbox()
 
+    async def documents(self, folder: Path, name: str) -> list[bytes]:
+        """Return the files of this name that the units of the bridge in a folder have."""
+        dsn = await asyncio.to_thread(self._dsn, folder)
+        async with connected(dsn) as connection:
+            rows = await (await connection.execute(_DOCUMENTS, {"name": name})).fetchall()
+        return [bytes(body) for (body,) in rows]
+
+    async def damage_documents(self, folder: Path, name: str) -> None:
+        """Cut off the second half of these files."""
+        dsn = await asyncio.to_thread(self._dsn, folder)
+        async with connected(dsn) as connection:
+            await connection.execute(_DAMAGE, {"name": name})
+
     def hangup(self) -> Hangup:
         """Return what SIGHUP sets."""
         return Hangup()
@@ -107,11 +121,16 @@ class ClusterUnderTest:
         """Run the nodes until `stop`; those behind the first have its options."""
         await self._import(config)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            if self.count > 1:
+                await self._withhold_bridge_unit(config)
             first = asyncio.Event()
             running = node.run(config, log, stop, reload=hangup, on_started=first.set)
             group.create_task(running, name=f"node {self.names[0]}")
+            starts = (self._start(group, config, name, stop, hangup) for name in self.names[1:])
+            others = await asyncio.gather(*starts)
             await first.wait()
-            others = [await self._start(group, config, name, stop, hangup) for name in self.names[1:]]
+            if self.count > 1:
+                await self._give_bridge_unit(config)
             await self._wait_settled(config)
             if self.count > 1 and push_port:
                 await stack.enter_async_context(
@@ -127,6 +146,42 @@ class ClusterUnderTest:
         if outbox.exists() and dsn not in self._imported:
             self._imported.add(dsn)
             assert await import_data(argparse.Namespace(config=config.path)) == OK
+
+    async def _withhold_bridge_unit(self, config: Config) -> None:
+        """Let no node own the bridge unit, which assigns the others, before all nodes are there.
+
+        So no unit has to move at the start, and to read its vendor twice. Nodes that crashed are taken for dead before.
+        """
+        await self._wait_for(config, _NO_LEASE, "the leases of nodes that crashed to expire")
+        async with self._connect(config) as connection:
+            await connection.execute(_BURY)
+            await connection.execute(_WANT, {"unit": BRIDGE_UNIT, "node": "nobody"})
+
+    async def _give_bridge_unit(self, config: Config) -> None:
+        """Have the first node own the bridge unit once each node has a connection to the broker."""
+        await self._wait_for(config, _ALL_READY, "all nodes to be connected", {"count": self.count})
+        async with self._connect(config) as connection:
+            await connection.execute(_WANT, {"unit": BRIDGE_UNIT, "node": self.names[0]})
+            await connection.execute("NOTIFY fleet2mqtt_cluster")
+
+    @asynccontextmanager
+    async def _connect(self, config: Config) -> AsyncIterator[AsyncConnection]:
+        assert config.cluster is not None
+        async with connected(config.cluster.dsn.reveal()) as connection:
+            await migrate(connection)
+            yield connection
+
+    async def _wait_for(
+        self, config: Config, statement: str, what: str, parameters: dict[str, Any] | None = None
+    ) -> None:
+        """Wait until the database says that a condition holds."""
+        async with self._connect(config) as connection:
+
+            async def holds() -> bool:
+                row = await (await connection.execute(statement.encode(), parameters)).fetchone()
+                return row is not None and bool(row[0])
+
+            await wait_for_answer(holds, what, PATIENCE)
 
     async def _start(
         self, group: asyncio.TaskGroup, config: Config, name: str, stop: asyncio.Event, hangup: Hangup
@@ -153,9 +208,7 @@ class ClusterUnderTest:
 
     async def _wait_settled(self, config: Config) -> None:
         """Wait until the unit of each backend runs, and none is to move."""
-        assert config.cluster is not None
-        dsn = f"{config.cluster.dsn.reveal()} target_session_attrs=read-write options='-c search_path={SCHEMA}'"
-        async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
+        async with self._connect(config) as connection:
 
             async def is_settled() -> bool:
                 rows = await (await connection.execute(_UNITS)).fetchall()
@@ -174,6 +227,19 @@ class ClusterUnderTest:
             await wait_for_answer(is_settled, "units to run where they are to", PATIENCE)
 
 
+_NO_LEASE = "SELECT NOT EXISTS (SELECT FROM node WHERE state = 'alive' AND expires > clock_timestamp())"
+_BURY = """
+WITH dead AS (UPDATE node SET state = 'dead' WHERE state = 'alive' RETURNING name, seen)
+UPDATE unit SET owner = NULL, wanted = NULL, epoch = epoch + 1, left_at = dead.seen FROM dead WHERE owner = dead.name
+"""
+_WANT = """
+INSERT INTO unit (name, wanted) VALUES (%(unit)s, %(node)s) ON CONFLICT (name) DO UPDATE SET wanted = excluded.wanted
+"""
+_ALL_READY = """
+SELECT count(*) = %(count)s FROM node WHERE state = 'alive' AND (health::json ->> 'broker')::boolean
+"""
+_DOCUMENTS = "SELECT body FROM document WHERE name = %(name)s"
+_DAMAGE = "UPDATE document SET body = substring(body FOR length(body) / 2) WHERE name = %(name)s"
 _UNITS = "SELECT name, owner, wanted, weight, figures <> '{}' FROM unit"
 
 
