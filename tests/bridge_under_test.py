@@ -15,6 +15,7 @@ import contextlib
 import itertools
 import json
 import logging
+import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from fleet2mqtt.outbox import Outbox, open_outbox
 from fleet2mqtt.redaction import Redaction
 from fleet2mqtt.simulators.smart_gateway import app as smart_gateway
 from fleet2mqtt.simulators.ums import app as ums
+from fleet2mqtt.storage.inventory_file import INVENTORY
 from tests.broker import HOST, Broker, free_port
 from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
@@ -207,6 +209,21 @@ class Site:
         opened = [cluster.outbox(self.folder) for cluster in clusters]
         async with opened[0] if opened else open_outbox(self.folder / "data" / app.OUTBOX) as outbox:
             yield outbox
+
+    async def inventories(self) -> list[dict[str, Any]]:
+        """The inventories of a bridge that is not running: in a cluster one of each unit."""
+        files = [await cluster.documents(self.folder, INVENTORY) for cluster in clusters]
+        texts = files[0] if files else [await asyncio.to_thread((self.folder / "data" / INVENTORY).read_bytes)]
+        return [json.loads(text) for text in texts]
+
+    async def damage_inventories(self) -> None:
+        """Cut off the second half of each inventory of a bridge that is not running."""
+        assert all(await self.inventories())
+        for cluster in clusters:
+            await cluster.damage_documents(self.folder, INVENTORY)
+        if not clusters:
+            file = self.folder / "data" / INVENTORY
+            await asyncio.to_thread(os.truncate, file, file.stat().st_size // 2)
 
     async def stop_vendors(self) -> None:
         await self.vendors.aclose()

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PROCESSES = "starts processes of its own, without a cluster"
-_SQLITE = "reads or writes the files of a bridge with SQLite"
 _FIXED = "changes base_topic, which belongs to a cluster and its database"
 _NOT_RESTORED = "expects states of the last run, which may be older here than what is retained"
 _INBOX = "a node that does not own the unit accepts what only the owner would refuse"
@@ -25,7 +24,6 @@ NOT_IN_A_CLUSTER = {
     "test_alarm_day.py": _PROCESSES,
     "test_kill.py": _PROCESSES,
     "test_notification_kills.py": _PROCESSES,
-    "test_cleaning.py::test_damaged_inventory_is_set_aside_and_logged": _SQLITE,
     "test_cleaning.py::test_devices_survive_restart_with_vendors_down": _NOT_RESTORED,
     "test_data_dirs.py::test_data_directory_of_an_earlier_version_is_opened": _NOT_RESTORED,
     "test_reload.py::test_option_that_needs_it_starts_the_bridge_again_in_its_process": _FIXED,

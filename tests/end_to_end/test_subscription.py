@@ -196,11 +196,18 @@ async def test_wrong_key_is_named_and_no_secret_comes_out(tmp_path: Path, caplog
         assert dict(report)["things (thingscloud, devices)"] is None
         assert "check subscribe.key" in str(dict(report)["things (thingscloud, subscribe)"])
     told = "".join(message.topic + message.payload.decode("utf-8", "replace") for message in bridge.seen.messages)
-    disk = "".join(file.read_bytes().decode("utf-8", "replace") for file in (tmp_path / "data").iterdir())
+    disk = text_of_files(tmp_path)
     assert "no connection to the vendor's MQTT broker" in caplog.text
     for secret in (wrong, SECRET):
         for output in (told, disk, pages, caplog.text, str(report)):
             assert secret not in output
+
+
+def text_of_files(folder: Path) -> str:
+    """Return the content of all files in data directories: those of a cluster have some for each unit."""
+    files = [file for data in folder.glob("data*") for file in data.rglob("*") if file.is_file()]
+    assert files
+    return "".join(file.read_bytes().decode("utf-8", "replace") for file in files)
 
 
 async def test_check_connects_and_changes_nothing(tmp_path: Path) -> None:
