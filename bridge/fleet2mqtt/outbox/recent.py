@@ -58,7 +58,7 @@ class RecentEvents:
         """Return the first events after a number, published or not; none if the disk may have one before them."""
         if not self._history or after + 1 < self._history[0].seq:
             return []
-        begin = after + 1 - self._history[0].seq
+        begin = min(after + 1 - self._history[0].seq, len(self._history))
         return list(islice(self._history, begin, begin + limit))
 
     def reaches(self, seq: int) -> bool:
