@@ -490,17 +490,24 @@ class Application:
                 self.publisher.republish(self.topics.state)
         elif self.journal is not None:
             self._receive_journaled(message, self.journal)
-        elif not base_topic.claimed.is_set():
-            self.early_messages.append(message)
-        elif not self.stopping.is_set():
-            self._receive(message)
+        else:
+            self._receive_once_claimed(message)
 
     def _receive_journaled(self, message: Message, journal: CommandJournal) -> None:
         """Store a command or request before it is acknowledged; what is left to the next owner is not."""
         if not self.router.routes(message.topic):
             message.acknowledge()
+        elif message.retain:  # it is refused, which the next owner could not know of what is stored
+            message.acknowledge()
+            self._receive_once_claimed(message)
         elif not self.stopping.is_set():
             journal.receive(message)
+
+    def _receive_once_claimed(self, message: Message) -> None:
+        if not self.base_topic.claimed.is_set():
+            self.early_messages.append(message)
+        elif not self.stopping.is_set():
+            self._receive(message)
 
     def _receive(self, message: Message) -> None:
         refusal = self.base_topic.refusal()

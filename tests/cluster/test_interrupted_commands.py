@@ -50,6 +50,18 @@ async def test_command_whose_node_fails_during_the_call_is_not_sent_again(
         assert writes(cluster) == 1
 
 
+async def test_retained_command_is_refused_and_left_to_no_next_owner(tmp_path: Path, servers: Servers) -> None:
+    """Of what is in the journal the next owner does not know that it was retained."""
+    async with open_cluster(tmp_path, servers, measured=True) as cluster:
+        await cluster.start_node("a")
+        await ready(cluster, "a")
+        await cluster.site.broker.publish(f"fleet2mqtt/device/{CHANNEL}/set/enable", "OFF", retain=True)
+        await wait_until(lambda: cluster.results(CHANNEL), "the result", PATIENCE)
+        assert [each["error"]["code"] for each in cluster.results(CHANNEL)] == ["retained"]
+        assert await cluster.query("SELECT topic FROM command WHERE unit = 'branch'") == []
+        assert writes(cluster) == 0
+
+
 async def test_transaction_that_is_repeated_at_the_next_owner_gets_its_result(tmp_path: Path, servers: Servers) -> None:
     async with open_cluster(tmp_path, servers) as cluster:
         a = await cluster.start_node("a")
