@@ -39,6 +39,20 @@ ODD = (
     b'{"code": ' + b"[" * 3000 + b"]" * 3000 + b', "devices": [1]}',
 )
 
+PIECES = st.sampled_from([b",", b"]", b"[", b"}", b"{", b'"', b"\\", b" ", b"1", b", {}", b"{}, ", b'], "devices": ['])
+
+SUCCESSORS = (
+    (b'{"devices": [{"a": [1]}, {}]}', b'{"devices": [{"a": [1]}'),
+    (b'{"devices": [{}, {}, {"a": 1}]}', b'{"devices": [{}[{}, {"a": 1}]}'),
+    (b'{"devices": [{"a": 1}]}', b'{"devices": [{"a": 1}{"devices": [{"a": 1}]}'),
+    (b'{"devices": [{"a": 1}, {}]}', b'{"devices": [{"a": 1}, ]}'),
+    (b'{"devices": [{"a": 1}, {}]}', b'{"devices": [{"a": 1}, {"b": 2}], "x": [1, {}]}'),
+    (b'{"x": [{"a": 1}], "devices": [{"a": 1}]}', b'{"x": [{"a": 1}, {"b": 2}], "devices": [{"a": 1}]}'),
+    (b'{"devices": [{"a": 1}, {}], "x": 1}', b'{"devices": [{"a": 1}, {}], "x": 2}'),
+    (b'{"devices": [{"a": 1}, {"b": "x"}]}', '{"devices": [{"a": 1}, {"b": "誠"}]}'.encode("gb18030")),
+)
+"""Pages, each with one that begins and ends with some of its bytes."""
+
 
 class Counting:
     """The parser, counting what it is given."""
@@ -78,6 +92,84 @@ def test_malformed_item_is_passed_to_parser(data: bytes) -> None:
 def test_any_bytes_are_parsed_or_invalid_response(data: bytes) -> None:
     with suppress(InvalidResponse):
         ResponseCache("devices", vendor_json.parse).parse(b'{"devices": [' + data + b"]}")
+
+
+def listed(items: list[Any], indent: int | None = None) -> bytes:
+    """Return a response that differs from others in its list only."""
+    return b'{"code": 0, "devices": %b, "meta": {"totalResults": 9}}' % json.dumps(items, indent=indent).encode()
+
+
+@given(
+    st.lists(OBJECTS, min_size=1, max_size=5),
+    st.lists(OBJECTS | LEAVES, max_size=3),
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.sampled_from([None, 1]),
+)
+def test_page_with_other_items_equals_parsed_page(
+    before: list[Any], new: list[Any], first: int, last: int, indent: int | None
+) -> None:
+    items = ResponseCache("devices", vendor_json.parse)
+    for each in (before, [*before[:first], *new, *before[last:]], before):
+        data = listed(each, indent)
+        assert outcome(items.parse, data) == outcome(vendor_json.parse, data)
+
+
+@given(st.lists(OBJECTS, min_size=1, max_size=3), st.integers(0), st.integers(0), PIECES | st.just(b""))
+def test_damaged_page_has_same_outcome_as_parser(before: list[Any], one: int, other: int, piece: bytes) -> None:
+    items = ResponseCache("devices", vendor_json.parse)
+    data = listed(before)
+    items.parse(data)
+    first, last = sorted((one % len(data), other % len(data)))
+    damaged = data[:first] + piece + data[last:]
+    assert outcome(items.parse, damaged) == outcome(vendor_json.parse, damaged)
+
+
+@pytest.mark.parametrize(("before", "after"), SUCCESSORS, ids=range(len(SUCCESSORS)))
+def test_page_like_the_one_before_has_same_outcome_as_parser(before: bytes, after: bytes) -> None:
+    items = ResponseCache("devices", vendor_json.parse)
+    for data in (before, after, before):
+        assert outcome(items.parse, data) == outcome(vendor_json.parse, data)
+
+
+def test_page_with_one_change_parses_changed_item_only() -> None:
+    parse = Counting()
+    items = ResponseCache("devices", parse)
+    first = items.parse(listed([{"mac": mac} for mac in "ABCD"]), 100)["devices"]
+    items.begin()
+    parse.seen.clear()
+    reply = items.parse(listed([{"mac": "A"}, {"mac": "B", "name": "new"}, {"mac": "C"}, {"mac": "D"}]), 100)
+    assert parse.seen == [b'{"mac": "B", "name": "new"}']
+    assert reply == {
+        "code": 0,
+        "devices": [{"mac": "A"}, {"mac": "B", "name": "new"}, {"mac": "C"}, {"mac": "D"}],
+        "meta": {"totalResults": 9},
+    }
+    assert [one is other for one, other in zip(reply["devices"], first, strict=True)] == [True, False, True, True]
+
+
+def test_item_that_moves_to_another_page_is_same_object() -> None:
+    items = ResponseCache("devices", vendor_json.parse)
+    first = items.parse(listed([{"mac": "A"}, {"mac": "B"}]), 0)["devices"]
+    second = items.parse(listed([{"mac": "C"}, {"mac": "D"}]), 2)["devices"]
+    items.begin()
+    moved = [
+        *items.parse(listed([{"mac": "A"}, {"mac": "C"}]), 0)["devices"],
+        *items.parse(listed([{"mac": "B"}, {"mac": "D"}]), 2)["devices"],
+    ]
+    assert [id(item) for item in moved] == [id(item) for item in (first[0], second[0], first[1], second[1])]
+
+
+def test_page_missing_in_two_sweeps_is_evicted() -> None:
+    items = ResponseCache("devices", vendor_json.parse)
+    (gone,) = items.parse(listed([{"mac": "A"}]), 1)["devices"]
+    for _ in range(2):
+        items.begin()
+        items.parse(listed([{"mac": "B"}]), 0)
+    items.begin()
+    (again,) = items.parse(listed([{"mac": "A"}]), 1)["devices"]
+    assert again == gone
+    assert again is not gone
 
 
 def test_unchanged_item_is_same_object_and_not_parsed_again() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -13,6 +16,7 @@ from fleet2mqtt.errors import InvalidResponse
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _WINDOW, _LITTLE_MEMORY = -11, 4  # 2 KiB without a header, as items are short
+_BLANKS = b" \t\r\n"
 _NOT_PLAIN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidResponse)
 
 
@@ -68,56 +72,137 @@ def complete(item: Any) -> Any:
     return item.complete() if isinstance(item, CachedItem) else item
 
 
+@dataclass(slots=True)
+class _Page:
+    """A page as it came last, cut behind each of its items, which are all objects.
+
+    `sizes` are the lengths of the pieces, `hashes` their hashes; the first piece has all that comes before the first
+    item, and `tail` is what follows the last one. `others` are the members beside the list.
+    """
+
+    items: list[CachedItem]
+    sizes: array[int]
+    hashes: array[int]
+    tail: bytes
+    others: dict[str, Any]
+
+    def count_from_start(self, data: bytes) -> tuple[int, int]:
+        """Return with how many of these pieces a page starts, and where they end."""
+        count = end = 0
+        for size, known in zip(self.sizes, self.hashes, strict=True):
+            if hash(data[end : end + size]) != known:
+                break
+            count += 1
+            end += size
+        return count, end
+
+    def count_from_end(self, data: bytes, most: int, first: int) -> tuple[int, int]:
+        """Return with how many of these pieces, at most `most`, a page ends before its tail, and where they start.
+
+        They do not start before `first`.
+        """
+        count, start = 0, len(data) - len(self.tail)
+        for size, known in zip(reversed(self.sizes), reversed(self.hashes), strict=True):
+            if count == most or start - size < first or hash(data[start - size : start]) != known:
+                break
+            count += 1
+            start -= size
+        return count, start
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A reading of the list: its items by the hash of their bytes, its pages by their position."""
+
+    items: dict[int, Any] = field(default_factory=dict)
+    pages: dict[int, _Page] = field(default_factory=dict)
+
+
 class ResponseCache:
     """Parses the responses that carry the pages of one list, its items under `member`.
 
-    `parse(data)` returns and raises what the `parse` given here would; but an item that came before with the same bytes
-    is the same object. So callers must not change items, and may compare them with `is`; objects are `CachedItem`s.
+    `parse(data, position)` returns and raises what the `parse` given here would; but an item that came before with the
+    same bytes is the same object. So callers must not change what they get, and may compare items with `is`; objects
+    are `CachedItem`s.
+
+    A page is compared with the one that was at its position before, from its start and from its end. Only what lies
+    between is read: cut behind items, it is JSON and has these items exactly if it is and does as a list by itself.
     """
 
     def __init__(self, member: str, parse: Callable[[bytes], Any]) -> None:
         self._member = member
         self._parse = parse
         self._codec: _Codec | None = None
-        self._before: dict[int, Any] = {}
-        """Items by the hash of their bytes."""
-        self._now: dict[int, Any] = {}
+        self._before = _Reading()
+        self._now = _Reading()
 
     def begin(self) -> None:
         """Begin a sweep of the list. Evict the items that the sweep before did not see.
 
         A sweep that ended early, with less than half of them, evicts nothing.
         """
-        if 2 * len(self._now) >= len(self._before):
-            self._before, self._now = self._now, {}
+        if 2 * len(self._now.items) >= len(self._before.items):
+            self._before, self._now = self._now, _Reading()
 
-    def parse(self, data: bytes) -> Any:
-        """Parse a response."""
+    def parse(self, data: bytes, position: int = 0) -> Any:
+        """Parse a response, the page at a position of the list."""
+        page = self._now.pages.pop(position, None) or self._before.pages.get(position)
         try:
-            return self._read(data)
+            changed = page and self._read_changes(data, page)
+            if not changed:
+                return self._read(data, position)
         except _NOT_PLAIN:  # the parser accepts it, or raises the error
             return self._parse(data)
+        self._now.items.update({item.hash: item for item in changed.items})
+        self._now.pages[position] = changed
+        return {**changed.others, self._member: changed.items}
 
-    def _read(self, data: bytes) -> Any:
+    def _read_changes(self, data: bytes, page: _Page) -> _Page | None:
+        """Return the page that came in place of an earlier one; None if they differ in more than in items."""
+        first, start = page.count_from_start(data)
+        if not first or start + len(page.tail) > len(data) or not data.endswith(page.tail):
+            return None
+        last, end = page.count_from_end(data, len(page.items) - first, start)
+        last = len(page.items) - last
+        between = data[start:end].strip(_BLANKS)
+        raws = [bytes(raw) for raw in _items.decode(b"[" + between[1:] + b"]")]
+        items = [self._item(raw) for raw in raws]
+        if between and not (between.startswith(b",") and _are_objects(items)):
+            return None
+        sizes, hashes = _cut(data, start, start, raws)
+        return _Page(
+            [*page.items[:first], *items, *page.items[last:]],
+            page.sizes[:first] + sizes + page.sizes[last:],
+            page.hashes[:first] + hashes + page.hashes[last:],
+            page.tail,
+            page.others,
+        )
+
+    def _read(self, data: bytes, position: int) -> Any:
         members = _members.decode(data)
-        items = [self._item(bytes(raw)) for raw in _items.decode(members.pop(self._member, b""))]
-        reply = self._parse_utf8(msgspec.json.encode(members))
-        if self._member in reply:  # a second time, with blanks around its name
+        listed = members.pop(self._member, b"")
+        raws = [bytes(raw) for raw in _items.decode(listed)]
+        items = [self._item(raw) for raw in raws]
+        others = self._parse_utf8(msgspec.json.encode(members))
+        if self._member in others:  # a second time, with blanks around its name
             return self._parse(data)
-        reply[self._member] = items
-        return reply
+        at = data.find(listed)
+        if _are_objects(items) and data.rfind(listed) == at:
+            sizes, hashes = _cut(data, 0, at, raws)
+            self._now.pages[position] = _Page(items, sizes, hashes, data[sum(sizes) :], others)
+        return {**others, self._member: items}
 
     def _item(self, raw: bytes) -> Any:
         key = hash(raw)
-        item = self._now.get(key)
+        item = self._now.items.get(key)
         if item is None:
-            item = self._before.get(key)
+            item = self._before.items.get(key)
             if item is None:
                 item = self._parse_utf8(raw)
                 if isinstance(item, dict):
                     self._codec = self._codec or _Codec(raw, self._parse)
                     item = CachedItem(item, raw, self._codec)
-            self._now[item.hash if isinstance(item, CachedItem) else key] = item
+            self._now.items[item.hash if isinstance(item, CachedItem) else key] = item
         return item
 
     def _parse_utf8(self, data: bytes) -> Any:
@@ -127,3 +212,18 @@ class ResponseCache:
         """
         data.decode()
         return self._parse(data)
+
+
+def _are_objects(items: list[Any]) -> bool:
+    """Return True if there are items, and all of them are objects."""
+    return bool(items) and all(isinstance(item, CachedItem) for item in items)
+
+
+def _cut(data: bytes, start: int, at: int, raws: Iterable[bytes]) -> tuple[array[int], array[int]]:
+    """Cut a page from `start` behind each of these objects, which follow `at`; return the pieces' sizes and hashes."""
+    ends = [start]
+    for raw in raws:
+        at = data.index(b"{", at) + len(raw)
+        ends.append(at)
+    pieces = [data[one:other] for one, other in pairwise(ends)]
+    return array("I", map(len, pieces)), array("q", map(hash, pieces))

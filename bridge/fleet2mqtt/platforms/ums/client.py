@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -37,7 +38,7 @@ class Client:
         """Return a page of all devices, the UMS document 3.1. An item whose bytes did not change is the same object."""
         if offset == 0:
             self._devices.begin()
-        api = replace(self.api, parse=self._devices.parse)
+        api = replace(self.api, parse=partial(self._devices.parse, position=offset))
         query = _paged(offset, limit) | {"show_group_info": "true"}
         return await _read_page(api, "GET", "/s1/device", "device_list", "devices", params=query)
 
