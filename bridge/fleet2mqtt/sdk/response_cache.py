@@ -45,11 +45,13 @@ class CachedItem(dict[str, Any]):
     `complete` parses it again from the compressed bytes.
     """
 
-    __slots__ = ("_bytes", "_codec", "_shrunk", "hash")
+    __slots__ = ("_bytes", "_codec", "_shrunk", "hash", "key")
 
-    def __init__(self, members: dict[str, Any], raw: bytes, codec: _Codec) -> None:
+    def __init__(self, members: dict[str, Any], raw: bytes, codec: _Codec, key: str | None) -> None:
         super().__init__(members)
         self._bytes, self._codec, self._shrunk = raw, codec, False
+        self.key = key
+        """What identifies the item on its list, as its platform reads it."""
         self.hash = hash(raw)
         """By which the item is recognised: 64 bits, keyed with a secret of this process."""
 
@@ -129,9 +131,13 @@ class ResponseCache:
     between is read: cut behind items, it is JSON and has these items exactly if it is and does as a list by itself.
     """
 
-    def __init__(self, member: str, parse: Callable[[bytes], Any]) -> None:
+    def __init__(
+        self, member: str, parse: Callable[[bytes], Any], key: Callable[[dict[str, Any]], str | None] = lambda _: None
+    ) -> None:
+        """`key(item)` is what identifies an object; it is read once and kept as the item's `key`."""
         self._member = member
         self._parse = parse
+        self._key = key
         self._codec: _Codec | None = None
         self._before = _Reading()
         self._now = _Reading()
@@ -201,7 +207,7 @@ class ResponseCache:
                 item = self._parse_utf8(raw)
                 if isinstance(item, dict):
                     self._codec = self._codec or _Codec(raw, self._parse)
-                    item = CachedItem(item, raw, self._codec)
+                    item = CachedItem(item, raw, self._codec, self._key(item))
             self._now.items[item.hash if isinstance(item, CachedItem) else key] = item
         return item
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fleet2mqtt.errors import InvalidResponse
-from fleet2mqtt.platforms.ums.models import parse
+from fleet2mqtt.platforms.ums.models import parse, read_mac
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.http_client import Envelope, HttpClient
 from fleet2mqtt.sdk.pagination import Item, Page
@@ -32,7 +32,7 @@ class Client:
     """Each method raises Unreachable, Ambiguous, InvalidResponse, Rejected, RateLimited, AuthenticationError."""
 
     api: HttpClient
-    _devices: ResponseCache = field(default_factory=lambda: ResponseCache("devices", parse))
+    _devices: ResponseCache = field(default_factory=lambda: ResponseCache("devices", parse, read_mac))
 
     async def device_list(self, offset: int, limit: int) -> Page:
         """Return a page of all devices, the UMS document 3.1. An item whose bytes did not change is the same object."""
@@ -121,7 +121,7 @@ async def _read_page(api: HttpClient, method: str, path: str, name: str, contain
         items = []
     if not isinstance(items, list):
         raise InvalidResponse(f"{name}: the response has no list {container!r}", endpoint=name, code="no_list")
-    objects = tuple(item for item in items if isinstance(item, dict))
+    objects = tuple([item for item in items if isinstance(item, dict)])
     return Page(items=objects, count=len(items), total=_total(response), requested_at=requested_at, response=response)
 
 

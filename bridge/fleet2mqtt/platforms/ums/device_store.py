@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from types import MappingProxyType
@@ -32,6 +32,7 @@ from fleet2mqtt.platforms.ums.models import (
     OnlineCount,
     line_vendor_ids,
     normalize_mac,
+    read_mac,
 )
 from fleet2mqtt.sdk import vendor_json
 from fleet2mqtt.sdk.device_cache import DeviceCache, NewestFirst
@@ -150,14 +151,13 @@ class DeviceStore:
         ids = (self._line_id(mac, name) for name in listing.seen)
         return self._cache.inventory(_lines(mac), ids, confirmed_empty=listing.empty)
 
-    def apply_page(self, macs: Iterable[str], items: Iterable[Item], requested_at: float) -> list[Device]:
+    def apply_page(self, macs: Sequence[str], items: Iterable[Item], requested_at: float) -> list[Device]:
         """Apply items of the device list, most of them the very objects of the reading before; return their devices."""
-        devices = []
-        for mac, item in zip(macs, items, strict=True):
-            entry = self._entries.get(mac)
-            unchanged = entry is not None and entry.item is item
-            devices.append(entry.device if entry and unchanged else self.apply(mac, item, requested_at))
-        return devices
+        entries = map(self._entries.get, macs)
+        return [
+            entry.device if entry is not None and entry.item is item else self.apply(mac, item, requested_at)
+            for mac, item, entry in zip(macs, items, entries, strict=True)
+        ]
 
     def apply(self, mac: str, item: Item, requested_at: float) -> Device:
         """Apply an item of the device list; return the device, the same object where nothing changed."""
@@ -292,4 +292,4 @@ def line_name(item: Item) -> str | None:
 
 def item_mac(item: Item) -> str | None:
     """Return the MAC that identifies an item of the device list."""
-    return normalize_mac(item.get("device_mac"))
+    return item.key if isinstance(item, CachedItem) else read_mac(item)

@@ -33,6 +33,11 @@ def normalize_mac(value: Any) -> str | None:
     return None if text is None else text.translate(_SEPARATORS).upper() or None
 
 
+def read_mac(item: Mapping[str, Any]) -> str | None:
+    """Return the MAC of an item of the device list, None if it has none."""
+    return normalize_mac(item.get("device_mac"))
+
+
 def parse(data: bytes) -> Any:
     """Parse vendor JSON in which `connection_status` may stand twice, as in the samples of the UMS document 2.2, 3.1.
 
