@@ -198,13 +198,14 @@ class HttpClient:
 
 
 async def _read(response: aiohttp.ClientResponse, name: str) -> bytes:
-    data = bytearray()
-    async for chunk in response.content.iter_chunked(1 << 18):
-        data += chunk
-        if len(data) > MAX_REPLY:
+    chunks, size = list[bytes](), 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_REPLY:
             message = f"{name}: the answer is larger than {MAX_REPLY} bytes"
             raise InvalidResponse(message, endpoint=name, code="too_large")
-    return bytes(data)
+    return b"".join(chunks)
 
 
 def _retry_after(retry_after: str) -> float:
