@@ -161,7 +161,6 @@ _LARGEST = 1e200
 """Arithmetic with larger ones would raise OverflowError; NaN and infinity are no less than it either."""
 _TRUE = frozenset(("true", "1", "on", "yes"))
 _FALSE = frozenset(("false", "0", "off", "no"))
-_FRACTION = re.compile(r"(\.\d{6})\d+")
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _MILLISECONDS = 10**11
@@ -214,8 +213,7 @@ def _parse_timestamp(value: Any, zone: tzinfo) -> datetime | None:
             return datetime.fromtimestamp(stamp / 1000 if abs(stamp) >= _MILLISECONDS else stamp, zone)
         if not isinstance(value, str):
             return None
-        stripped = value.strip().replace("/", "-")
-        found = datetime.fromisoformat(_FRACTION.sub(r"\1", stripped) if "." in stripped else stripped)
+        found = datetime.fromisoformat(value.strip().replace("/", "-"))
         offset = found.utcoffset()
         return found.replace(tzinfo=zone if offset is None else _zone_of(offset))
     except (ValueError, OverflowError, OSError):
