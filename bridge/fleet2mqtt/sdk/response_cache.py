@@ -41,8 +41,8 @@ class _Codec:
 class CachedItem(dict[str, Any]):
     """An item of a list, the same object for as long as the vendor sends the same bytes.
 
-    What a platform has made of an item it need not keep, too: `shrink` leaves the members by which the item is found,
-    `complete` parses it again from the compressed bytes.
+    What a platform has made of an item it need not keep, too: `shrink` leaves its `key`, `complete` parses it again
+    from the compressed bytes.
     """
 
     __slots__ = ("_bytes", "_codec", "_shrunk", "hash", "key")
@@ -55,12 +55,10 @@ class CachedItem(dict[str, Any]):
         self.hash = hash(raw)
         """By which the item is recognised: 64 bits, keyed with a secret of this process."""
 
-    def shrink(self, *names: str) -> None:
-        """Drop all members but these."""
+    def shrink(self) -> None:
+        """Drop the members."""
         if not self._shrunk:
-            kept = {name: self[name] for name in names if name in self}
             self.clear()
-            self.update(kept)
             self._bytes = self._codec.compress(self._bytes)
             self._shrunk = True
 

@@ -168,7 +168,7 @@ class DeviceStore:
             return entry.device
         gateway = Gateway.parse(complete(item), self.zone)
         if isinstance(item, CachedItem):
-            item.shrink("device_mac")
+            item.shrink()
         if entry is None:
             record = GatewayRecord(gateway=gateway)
             device = self._build(mac, record)
@@ -182,8 +182,8 @@ class DeviceStore:
         entry = self._entries.get(mac)
         if entry is None:
             return self.apply(mac, members, requested_at)
-        item = {**complete(entry.item), **members, "device_mac": entry.item["device_mac"]}
-        return self.apply(mac, item, requested_at)
+        before = complete(entry.item)
+        return self.apply(mac, {**before, **members, "device_mac": before["device_mac"]}, requested_at)
 
     def apply_counts(self, items: Iterable[Item], interval: str | None) -> list[Device]:
         """Apply alarm counts; return the devices of the gateways concerned."""
