@@ -118,13 +118,29 @@ async def test_node_whose_lease_expired_loses_the_unit(servers: Servers) -> None
         nodes.clocks["b"].seconds += 1
         await b.mark_dead()
         assert await b.claim(BRIDGE_UNIT) is None, "its own lease is renewed since less than a lease"
-        nodes.clocks["b"].seconds += 60
+        nodes.clocks["b"].seconds += 59
+        await b.renew()
         await b.mark_dead()
         assert await b.claim(BRIDGE_UNIT)
         with pytest.raises(LeaseLost):
             await a.renew()
         assert a.lost.is_set()
         assert not a.is_valid
+
+
+async def test_node_whose_own_lease_has_expired_takes_no_other_for_dead(servers: Servers) -> None:
+    """After a time in which no node reached the database, whoever does first would take the others for dead."""
+    async with open_nodes(servers) as nodes:
+        a, b = nodes.node("a"), nodes.node("b", ttl=60)
+        await a.join()
+        await b.join()
+        nodes.clocks["b"].seconds += 59
+        await b.renew()
+        await nodes.expire("a")
+        nodes.clocks["b"].seconds += 61
+        await b.mark_dead()
+        await a.renew()
+        assert not a.lost.is_set()
 
 
 async def test_lease_is_not_valid_after_a_sleep_of_the_machine(servers: Servers) -> None:

@@ -224,10 +224,10 @@ class Membership:
     async def mark_dead(self) -> None:
         """Take nodes whose lease has expired for dead, and their units from them. Raises OutboxError.
 
-        After an outage of the database all leases have expired: who has not renewed its own for a whole lease does not
-        judge others.
+        After an outage of the database all leases have expired: who has not renewed its own for a whole lease, up to
+        now, does not judge others.
         """
-        if self._steady_since is None or self._clock() - self._steady_since < self._ttl:
+        if not self.is_valid or self._steady_since is None or self._clock() - self._steady_since < self._ttl:
             return
         rows = await self._rows(_BURY, {"node": self._node})
         for (name,) in rows:
