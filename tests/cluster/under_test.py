@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fleet2mqtt.config.models import Config
     from fleet2mqtt.outbox import Outbox
 
-TTL = 2
+TTL = 4
 MAX_DATABASES = 3
 """Databases that are kept: those of a test that is running."""
 
