@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -11,14 +11,15 @@ import pytest
 
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox import OutboxLimits
-from fleet2mqtt.outbox.postgres import alarm_writer, open_database
+from fleet2mqtt.outbox.postgres import alarm_writer, open_database, queries
+from fleet2mqtt.outbox.postgres import outbox as postgres_outbox
 from fleet2mqtt.outbox.postgres.session import Session, shut_down
 from tests.postgres import Servers
 from tests.sample_alarms import add, alarm, ids, nameless
-from tests.waiting import wait_for_answer, wait_until
+from tests.waiting import PATIENCE, wait_for_answer, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 def lose_answers(monkeypatch: pytest.MonkeyPatch, count: int) -> list[int]:
@@ -95,6 +96,57 @@ async def test_dead_letter_of_another_node_is_counted_where_it_is_listed(dsn: st
         for number in range(1, 4):
             await others.add_dead_letter("hq", "event", "no id", b"{%d}" % number)
             assert len(await outbox.dead_letters(0, 10)) == outbox.dead == number
+
+
+@asynccontextmanager
+async def listening(dsn: str) -> AsyncIterator[psycopg.AsyncConnection]:
+    """A connection that is notified as other nodes are."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        await connection.execute("SET synchronous_commit = local")
+        await connection.execute(f"LISTEN {alarm_writer.CHANNEL}")
+        yield connection
+
+
+async def test_other_nodes_are_notified_of_many_batches_at_once(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_outbox, "MIN_NOTIFY_INTERVAL", 3_600)
+    async with open_database(dsn, deadline=60) as database, listening(dsn) as listener:
+        outbox = await database.outbox()
+        for number in range(5):
+            await add(outbox, number)
+        await listener.execute(f"NOTIFY {alarm_writer.CHANNEL}, 'last'")
+        payloads = []
+        async for notification in listener.notifies(timeout=PATIENCE):
+            payloads.append(notification.payload)
+            if notification.payload == "last":
+                break
+        assert payloads == ["", "last"]
+
+
+async def test_other_nodes_are_notified_of_the_last_batch(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that adds nothing more sends the notification that it has withheld."""
+    async with open_database(dsn, deadline=60) as database, listening(dsn) as listener:
+        outbox = await database.outbox()
+        await add(outbox, 1)
+        assert [each async for each in listener.notifies(timeout=PATIENCE, stop_after=1)]
+        monkeypatch.setattr(postgres_outbox, "MIN_NOTIFY_INTERVAL", 1)
+        await add(outbox, 2)
+        assert database.figures.seq == 2
+        assert [each async for each in listener.notifies(timeout=PATIENCE, stop_after=1)]
+
+
+async def test_events_of_other_units_of_the_node_are_not_read_back(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_database(dsn, deadline=60) as one, open_database(dsn, deadline=60) as two:
+        publishing, adding, elsewhere = await one.outbox(), await one.outbox(), await two.outbox()
+        (first,) = await add(adding, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(queries, "unpublished", None)
+            assert await publishing.unpublished(0) == [first]
+        (second,) = await add(elsewhere, 2)
+        (third,) = await add(adding, 3)
+        assert [each.seq for each in await publishing.unpublished(0)] == [first.seq, second.seq, third.seq]
+        await elsewhere.published([first.seq, second.seq])
+        await wait_until(lambda: publishing.depth == 1, "the other node's figures")
+        assert await publishing.unpublished(0) == [third]
 
 
 async def test_derived_tables_follow_without_being_read(dsn: str, servers: Servers) -> None:

@@ -7,14 +7,18 @@ import re
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from itertools import islice
+from struct import pack
 from typing import Any
 
 import orjson
 from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 from psycopg.rows import AsyncRowFactory, tuple_row
 
 from fleet2mqtt.errors import OutboxError, OutboxFenced, OutboxFull
@@ -40,14 +44,21 @@ allowed AS (
 
 # Parameters are named here, and sent by their position: for those psycopg needs no look at the text of the statement.
 _NAME = re.compile(r"%\((\w+)\)s")
-_EXTRAS = re.compile(r",\n-- Extras:.*?(?=\nSELECT 0 AS kind)", re.DOTALL)
+_EXTRAS = re.compile(r",\n-- Extras:.*?(?=\nSELECT NULL::bigint AS n)", re.DOTALL)
+_DISTINCT = "SELECT DISTINCT ON (id, type, nonce) * FROM draft WHERE seq IS NULL ORDER BY id, type, nonce, n"
+_ALL = "SELECT * FROM draft WHERE seq IS NULL"
 
 
 @cache
-def _positional(statement: str, *, extras: bool = True) -> tuple[bytes, tuple[str, ...]]:
-    """Return a statement with parameters by position, and their names. Each part costs, even one without rows."""
+def _positional(statement: str, *, extras: bool = True, distinct: bool = False) -> tuple[bytes, tuple[str, ...]]:
+    """Return a statement with parameters by position, and their names. Each part costs, even one without rows.
+
+    `extras` is False without checkpoints, texts and stored pushes, `distinct` is True if no draft is there twice.
+    """
     if not extras:
         statement = _EXTRAS.sub("", statement)
+    if distinct:
+        statement = statement.replace(_DISTINCT, _ALL)
     names = tuple(dict.fromkeys(_NAME.findall(statement)))
     return _NAME.sub(lambda found: f"${names.index(found[1]) + 1}", statement).encode(), names
 
@@ -65,7 +76,7 @@ draft AS (
     FROM unnest(
         %(fence)s::bigint[], %(call)s::bigint[], %(id)s::text[], %(type)s::text[], %(nonce)s::text[],
         %(backend)s::text[], %(device)s::text[], %(severity)s::text[], %(raised)s::float8[], %(received)s::float8[],
-        %(active)s::boolean[], %(alarm_key)s::text[], %(announced)s::boolean[], %(body)s::text[]
+        %(active)s::boolean[], %(alarm_key)s::text[], %(announced)s::boolean[], %(body)s::bytea[]
     ) WITH ORDINALITY AS t (
         fence, call, id, type, nonce, backend, device, severity, raised, received, active, alarm_key, announced, body, n
     )
@@ -75,7 +86,7 @@ draft AS (
     ) AS e ON true
     WHERE t.fence IN (SELECT n FROM allowed)
 ),
-new AS (SELECT DISTINCT ON (id, type, nonce) * FROM draft WHERE seq IS NULL ORDER BY id, type, nonce, n),
+new AS ({_DISTINCT}),
 total AS (
     SELECT count(*) AS events, count(*) FILTER (WHERE announced) AS announced,
         coalesce(sum(octet_length(body)) FILTER (WHERE announced), 0) AS size
@@ -96,8 +107,8 @@ events AS (
     INSERT INTO event (
         seq, id, type, nonce, backend, device, severity, raised, received, active, alarm_key, batch, body
     )
-    SELECT number, id, type, nonce, backend, device, severity, raised, received, active, alarm_key, %(batch)s::uuid,
-        convert_to(body, 'UTF8')
+    SELECT number, id, type, nonce, backend, device, severity, raised, received, active, alarm_key,
+        %(batch)s::uuid, body
     FROM numbered
 ),
 unpublished AS (INSERT INTO pending (seq, size) SELECT number, octet_length(body) FROM numbered WHERE announced),
@@ -136,14 +147,14 @@ processed AS (
     DELETE FROM inbox USING unnest(%(p_fence)s::bigint[], %(p_number)s::bigint[]) AS t (fence, number), counted
     WHERE inbox.n = t.number AND t.fence IN (SELECT n FROM allowed)
 )
-SELECT 0 AS kind, (SELECT depth FROM counted) AS n, (SELECT seq FROM counted) AS seq,
-    EXISTS (SELECT FROM counted) AS flag, (SELECT array_agg(n) FROM allowed)::text AS text, NULL::bytea AS body,
-    (SELECT events FROM total) AS own, (SELECT size FROM counted) AS size,
-    (SELECT pg_notify('{CHANNEL}', '')::text FROM counted WHERE counted.events > 0) AS notified
-UNION ALL SELECT 1, n, number, NULL, NULL, NULL, NULL, NULL, NULL FROM numbered
-UNION ALL SELECT 2, n, seq, stored_active, stored_key, stored, CASE WHEN batch = %(batch)s::uuid THEN 1 END, NULL, NULL
+SELECT NULL::bigint AS n, counted.seq, (SELECT array_agg(n) FROM allowed)::text AS text, counted.depth, total.events,
+    counted.size, NULL::boolean AS stored_active, NULL::bytea AS stored,
+    CASE WHEN %(notify)s AND counted.events > 0 THEN pg_notify('{CHANNEL}', '')::text END AS notified
+FROM total LEFT JOIN counted ON true
+UNION ALL
+SELECT n, seq, stored_key, CASE WHEN batch = %(batch)s::uuid THEN 1 END, NULL, NULL, stored_active, stored, NULL
 FROM draft WHERE seq IS NOT NULL
-ORDER BY kind, seq, n
+ORDER BY n NULLS FIRST
 """  # noqa: S608 - constants of this module
 
 _COMPLETE = f"""
@@ -201,32 +212,38 @@ class Cursors:
         """Return the cursor of a connection, which is the one that there is now."""
         if self._cursor is None or self._cursor.connection is not connection:
             self._cursor = AsyncRawCursor(connection, row_factory=_ROWS)
+            self._cursor.adapters.register_dumper(_ByteaArray, _ByteaArrayDumper)
         return self._cursor
 
 
 class Batch:
     """Additions of many callers that are stored in one statement.
 
-    Once it was carried out, `last_seq` and `added` are the counters of what was ever added, `refused` the number of
-    events for which there was no room, `oldest` the time of its first event.
+    Once it was carried out, `last_seq` and `added` are the counters of what was ever added, `new` its new events, for
+    each statement apart, as other nodes may have added some in between, `refused` the number of those for which there
+    was no room, `oldest` the time of the first one. With `notify` other nodes are notified of new events.
 
     It has an id of its own: when the answer to its commit was lost, the same batch is carried out again, and finds its
     own events, which are then as new as they were.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], limits: OutboxLimits, cursors: Cursors, *, require_replication: bool
+        self, jobs: Sequence[Job], limits: OutboxLimits, cursors: Cursors, *, require_replication: bool, notify: bool
     ) -> None:
         self.jobs = jobs
+        self.notify = notify
         self.last_seq = 0
         self.added = (0, 0)
         self.oldest: datetime | None = None
+        self.new: list[list[AlarmEvent]] = []
         self.refused = 0
         self._limits = limits
         self._cursors = cursors
         self._require_replication = require_replication
         self._fences: list[Fence | None] = list(dict.fromkeys(each.fence for each in jobs if each.fence))
         self._drafts = [(number, draft) for number, each in enumerate(jobs) for draft in each.drafts]
+        self._distinct = len({draft.id for _, draft in self._drafts}) == len(self._drafts)
+        """True if no two drafts can be of the same event."""
         self._extras = any(each.checkpoints or each.managed or each.stored_push is not None for each in jobs)
         self._parameters = self._build_parameters()
         self._single: list[Batch] = []
@@ -235,38 +252,64 @@ class Batch:
     async def __call__(self, connection: AsyncConnection) -> list[Stored | OutboxError]:
         """Store the jobs; return what became of each."""
         cursor = self._cursors.of(connection)
-        statement, names = _positional(_ADD, extras=self._extras)
+        statement, names = _positional(_ADD, extras=self._extras, distinct=self._distinct)
         await cursor.execute(statement, [self._parameters[name] for name in names], binary=True)
-        (_, depth, seq, counted, numbers, _, events, size, _), *rows = await cursor.fetchall()
+        (_, seq, numbers, depth, events, size, *_), *rows = await cursor.fetchall()
         allowed = {int(number) for number in numbers.strip("{}").split(",")} if numbers else set()
         if not allowed:
             return [OutboxError("the database has no synchronous standby")] * len(self.jobs)
-        if not counted and len(self.jobs) == 1:
+        if seq is None and len(self.jobs) == 1:
             self.refused = events
             return [OutboxFull(f"the outbox has no room for {events} events")]
-        if not counted:
+        if seq is None:
             return await self._one_by_one(connection)
         self.last_seq, self.added = seq, (depth, size)
+        added = list[AlarmEvent]()
         new: list[list[AlarmEvent]] = [[] for _ in self.jobs]
-        first: dict[int, int] = {}
-        numbers_found = set[int]()
-        for kind, position, number, _, _, _, own, _, _ in rows:
-            if (kind == 1 or own is not None) and number not in numbers_found:
-                numbers_found.add(number)
-                first[position] = number
-                call, draft = self._drafts[position - 1]
-                new[call].append(draft.event(number))
-                if self.oldest is None and (self._limits.announce_backlog or not draft.backlog):
-                    self.oldest = draft.received_at
+        first = self._numbers(seq - events, allowed, {row[0]: row for row in rows})
+        for position, number in first.items():
+            call, draft = self._drafts[position - 1]
+            event = draft.event(number)
+            new[call].append(event)
+            added.append(event)
+            if self.oldest is None and (self._limits.announce_backlog or not draft.backlog):
+                self.oldest = draft.received_at
+        self.new = [added]
         known = [
             (position, number, active, alarm_key, data)
-            for kind, position, number, active, alarm_key, data, *_ in rows
-            if kind == 2 and position not in first
+            for position, number, alarm_key, _, _, _, active, data, _ in rows
+            if position not in first
         ]
         await self._complete(cursor, known + self._repeated(first))
         return [
             self._result(each, allowed, new[call], self._completed.get(call, {})) for call, each in enumerate(self.jobs)
         ]
+
+    def _numbers(self, last: int, allowed: AbstractSet[int], stored: Mapping[int, tuple[Any, ...]]) -> dict[int, int]:
+        """Return the numbers of the events that this batch has added, by the place of their draft.
+
+        `last` is the number before its first new event, `stored` the rows of the drafts that were known before.
+        """
+        if self._distinct and not stored and len(allowed) == len(self._fences) + 1:
+            return {position: last + position for position in range(1, len(self._drafts) + 1)}
+        numbers: dict[int, int] = {}
+        found = set[tuple[str, str, str]]()
+        for position, (call, draft) in enumerate(self._drafts, 1):
+            row = stored.get(position)
+            known = row is not None and row[3] is None  # not by an attempt of this batch whose answer was lost
+            if known or draft.identity in found or self._number(self.jobs[call].fence) not in allowed:
+                continue
+            found.add(draft.identity)
+            if row is None:
+                last += 1
+            numbers[position] = last if row is None else row[1]
+        return numbers
+
+    @property
+    def completed(self) -> list[AlarmEvent]:
+        """Events that were stored before, and got facts that they lacked."""
+        own = [event for events in self._completed.values() for event in events.values()]
+        return own + [event for batch in self._single for event in batch.completed]
 
     def _result(
         self, job: Job, allowed: set[int], new: Sequence[AlarmEvent], completed: Mapping[int, AlarmEvent]
@@ -291,15 +334,23 @@ class Batch:
     async def _one_by_one(self, connection: AsyncConnection) -> list[Stored | OutboxError]:
         # Each of its own: what does not fit fails alone.
         results: list[Stored | OutboxError] = []
+        self.new = []
         if not self._single:
             for job in self.jobs:
-                batch = Batch([job], self._limits, self._cursors, require_replication=self._require_replication)
+                batch = Batch(
+                    [job],
+                    self._limits,
+                    self._cursors,
+                    require_replication=self._require_replication,
+                    notify=self.notify,
+                )
                 batch._parameters["batch"] = self._parameters["batch"]
                 self._single.append(batch)
         for batch in self._single:
             results += await batch(connection)
             self.last_seq = max(self.last_seq, batch.last_seq)
             self.added = max(self.added, batch.added)
+            self.new += batch.new
             self.refused += batch.refused
             self.oldest = self.oldest or batch.oldest
         return results
@@ -343,13 +394,14 @@ class Batch:
             "nonce": _array([draft.nonce for draft in drafts]),
             "backend": _array([draft.body["backend"] for draft in drafts]),
             "device": _array([draft.device for draft in drafts]),
-            "severity": _array([draft.severity.value for draft in drafts]),
+            "severity": _array([draft.body["severity"] for draft in drafts]),
             "raised": _array([draft.raised for draft in drafts]),
             "received": _array([draft.received_at.timestamp() for draft in drafts]),
             "active": _array([draft.active for draft in drafts]),
             "alarm_key": _array([draft.alarm_key for draft in drafts]),
             "announced": _array([announced or not draft.backlog for draft in drafts]),
-            "body": _array_of_json([draft.data for draft in drafts]),
+            "body": _ByteaArray([draft.data for draft in drafts]),
+            "notify": self.notify,
             **(self._build_extras(numbers) if self._extras else {}),
         }
 
@@ -376,6 +428,7 @@ class Batch:
 
 
 _ROWS: AsyncRowFactory[tuple[Any, ...]] = tuple_row
+_BYTEA, _BYTEA_ARRAY = 17, 1001  # type numbers, which are fixed
 
 
 def _array(values: list[Any]) -> str | list[Any]:
@@ -387,9 +440,24 @@ def _array(values: list[Any]) -> str | list[Any]:
     return values if b"\\" in text else f"{{{text[1:-1].decode()}}}"
 
 
-def _array_of_json(values: list[bytes]) -> str:
-    """Return JSON texts as the text of a PostgreSQL array. They have no control characters, only escapes of them."""
-    return f"{{{orjson.dumps([value.decode() for value in values])[1:-1].decode()}}}"
+class _ByteaArray:
+    """A PostgreSQL array of byte strings in binary format: in text format both sides look at each character."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, values: Sequence[bytes]) -> None:
+        parts = [pack(">iiIii", 1, 0, _BYTEA, len(values), 1) if values else pack(">iiI", 0, 0, _BYTEA)]
+        for value in values:
+            parts += (len(value).to_bytes(4, "big"), value)
+        self.data = b"".join(parts)
+
+
+class _ByteaArrayDumper(Dumper):
+    format = Format.BINARY
+    oid = _BYTEA_ARRAY
+
+    def dump(self, obj: _ByteaArray) -> bytes:
+        return obj.data
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
@@ -400,16 +468,26 @@ _Waiting = tuple[Sequence[Job], asyncio.Future[list[Stored | OutboxError]]]
 
 
 class GroupCommitter:
-    """Stores the jobs that wait while a batch is committed in the next batch. `on_batch` is called after each."""
+    """Stores the jobs that wait while a batch is committed in the next batch.
+
+    `on_batch` is called after each, `notifies` says for each whether it is to notify other nodes.
+    """
 
     def __init__(
-        self, session: Session, limits: OutboxLimits, *, require_replication: bool, on_batch: Callable[[Batch], None]
+        self,
+        session: Session,
+        limits: OutboxLimits,
+        *,
+        require_replication: bool,
+        on_batch: Callable[[Batch], None],
+        notifies: Callable[[], bool],
     ) -> None:
         self._session = session
         self._limits = limits
         self._cursors = Cursors()
         self._require_replication = require_replication
         self._on_batch = on_batch
+        self._notifies = notifies
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting] = deque()
         self._busy = False
@@ -446,7 +524,13 @@ class GroupCommitter:
             if not jobs:
                 self._release(waiting)
                 return
-            batch = Batch(jobs, self._limits, self._cursors, require_replication=self._require_replication)
+            batch = Batch(
+                jobs,
+                self._limits,
+                self._cursors,
+                require_replication=self._require_replication,
+                notify=self._notifies(),
+            )
             future = self._session.submit(batch)
             future.add_done_callback(lambda future: self._finish(batch, waiting, future))
 

@@ -43,7 +43,9 @@ LOOK_INTERVAL = 1.0
 """Seconds between two looks at the figures and for new events, besides notifications."""
 
 MIN_LOOK_INTERVAL = 0.05
-"""… and between two looks for which there were notifications: a node that is busy sends hundreds a second."""
+"""… and between two looks for which there were notifications."""
+MIN_NOTIFY_INTERVAL = 0.02
+"""… and between two notifications of a node, each of which wakes every other node and its server process."""
 DERIVE_DELAY = 1.0
 """Seconds after which new events are in the derived tables, and old ones beyond the bounds are deleted."""
 
@@ -154,14 +156,20 @@ class Database:
         self._writer_pid = 0
         self._looked_at = 0.0
         self._derive_at: float | None = None
+        self.recent = RecentEvents()
         self._outboxes: list[PostgresOutbox] = []
         self._closed = asyncio.Event()
         self.writer = Session(dsn, "writer", parameters=_WRITER, prepare=self._prepare, timeout=timeout)
         self.reader = Session(dsn, "reader", parameters=_READER, timeout=timeout)
         self._watcher = Session(dsn, "watcher", parameters=_READER, prepare=self._listen, timeout=timeout)
         self._watch: asyncio.Task[None] | None = None
+        self._notification = _Notification(self.reader)
         self._committer = GroupCommitter(
-            self.writer, limits, require_replication=require_replication, on_batch=self._note_batch
+            self.writer,
+            limits,
+            require_replication=require_replication,
+            on_batch=self._note_batch,
+            notifies=lambda: not self._notification.is_throttled,
         )
 
     @property
@@ -184,6 +192,7 @@ class Database:
         if self._watch is not None:
             await self._watch
         await self._committer.drain()
+        self._notification.cancel()
         for session in (self.writer, self.reader):
             await session.close()
 
@@ -193,6 +202,7 @@ class Database:
         Without a fence nothing is refused. `owns` says, by id, whether a device is the unit's. Raises OutboxError.
         """
         outbox = PostgresOutbox(self, fence, await self.reader.run(queries.checkpoints), owns)
+        self.recent.clear()  # the former owner may have published some of them
         self._outboxes.append(outbox)
         return outbox
 
@@ -322,6 +332,12 @@ class Database:
     def _note_batch(self, batch: Batch) -> None:
         self.commits += 1
         self.full += batch.refused
+        new = [events for events in batch.new if events]
+        for events in new:
+            self.recent.add(events, announce_backlog=self.limits.announce_backlog)
+        if new:
+            self._notification.note(sent=batch.notify)
+        self.recent.replace(batch.completed)
         if batch.last_seq:
             self._generation += 1
             if self._derive_at is None:
@@ -345,6 +361,50 @@ class Database:
         self.figures = figures
 
 
+class _Notification:
+    """The notification of other nodes that there are new events, throttled."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._loop = asyncio.get_running_loop()
+        self._sent_at = -MIN_NOTIFY_INTERVAL
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_throttled(self) -> bool:
+        """True within the interval after the last one."""
+        return self._loop.time() < self._sent_at + MIN_NOTIFY_INTERVAL
+
+    def note(self, *, sent: bool) -> None:
+        """Record that there are new events, of which the other nodes were notified if `sent`, or are to be in time."""
+        if sent:
+            self.cancel()
+            self._sent_at = self._loop.time()
+        elif self._timer is None:
+            # Later than the next batch may send one: that costs no commit of its own.
+            self._timer = self._loop.call_at(self._sent_at + 2 * MIN_NOTIFY_INTERVAL, self._send)
+
+    def cancel(self) -> None:
+        """Send none for what was noted."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _send(self) -> None:
+        self._timer = None
+        self._sent_at = self._loop.time()
+        self._session.submit(_notify).add_done_callback(_log_failure)
+
+
+async def _notify(connection: AsyncConnection) -> None:
+    await connection.execute(f"NOTIFY {CHANNEL}")
+
+
+def _log_failure(done: asyncio.Future[Any]) -> None:
+    if (error := done.exception()) is not None:
+        logger.debug("other nodes are not notified, and look for new events by themselves: %s", error)
+
+
 class PostgresOutbox:
     """The outbox of one unit in the database; made by `Database.outbox`.
 
@@ -364,7 +424,6 @@ class PostgresOutbox:
         self._fence = fence
         self._checkpoints = checkpoints
         self._writes = Writes(fence, require_replication=database.require_replication)
-        self._recent = RecentEvents()
         self._added = asyncio.Event()
         self._noted = database.figures.seq
         self._acknowledged = database.figures.acknowledged[0]
@@ -455,13 +514,9 @@ class PostgresOutbox:
             for addition in additions
         ]
         results = await self._database.store(jobs)
-        new, completed = list[AlarmEvent](), list[AlarmEvent]()
         for job, result in zip(jobs, results, strict=True):
             if isinstance(result, Stored):
                 self._remember(job.checkpoints)
-                new += result.new
-                completed += result.completed
-        self._remember_events(new, completed)
         return results
 
     async def change(self, drafts: Sequence[EventDraft], managed: Mapping[str, str | None]) -> tuple[AlarmEvent, ...]:
@@ -469,7 +524,6 @@ class PostgresOutbox:
         [result] = await self._database.store([Job(fence=self._fence, drafts=drafts, managed=_storable(managed))])
         if isinstance(result, OutboxError):
             raise result
-        self._remember_events(result.new, result.completed)
         return result.new
 
     async def managed(self) -> dict[str, str]:
@@ -501,11 +555,11 @@ class PostgresOutbox:
         """Return the first events after a number that the broker has not acknowledged, oldest first."""
         if after >= self.last_seq:
             return []
-        # What other units and nodes have added is not in memory, and nor is it known there what they have published.
+        # What other nodes have added is not in memory, and nor is it known there what they have published.
         if self._database.figures.acknowledged[0] > self._acknowledged + self._publishing:
-            self._recent.clear()
+            self._database.recent.clear()
             self._acknowledged = self._database.figures.acknowledged[0]
-        recent = self._recent.after(after, limit) if self._recent.reaches(self.last_seq) else None
+        recent = self._database.recent.after(after, limit) if self._database.recent.reaches(self.last_seq) else None
         return await self._database.read(queries.unpublished, _row(after), limit) if recent is None else recent
 
     async def published(self, seqs: Iterable[int]) -> None:
@@ -517,9 +571,9 @@ class PostgresOutbox:
             finally:
                 self._publishing -= len(seqs)
             self._acknowledged += recorded
-            self._recent.drop(seqs)
+            self._database.recent.drop(seqs)
             if recorded < len(seqs):
-                self._recent.clear()
+                self._database.recent.clear()
                 self._acknowledged = self._database.figures.acknowledged[0]
 
     async def history(self, after: int, limit: int) -> tuple[list[AlarmEvent], bool]:
@@ -610,13 +664,6 @@ class PostgresOutbox:
         text = default_factory()
         await self._database.write(lambda connection: self._writes.put_setting(connection, key, text))
         return await self._database.read(queries.setting, key) or text
-
-    def _remember_events(self, new: Sequence[AlarmEvent], completed: Iterable[AlarmEvent]) -> None:
-        if new:
-            self._recent.add(new, announce_backlog=self._database.limits.announce_backlog)
-            self._noted = max(self._noted, new[-1].seq)
-            self._added.set()
-        self._recent.replace(completed)
 
     def _remember(self, saved: Mapping[tuple[str, str], str]) -> None:
         for key, text in saved.items():
