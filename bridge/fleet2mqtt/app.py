@@ -8,7 +8,7 @@ import logging
 import re
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -38,6 +38,7 @@ from fleet2mqtt.ops.logging import MqttLog
 from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from fleet2mqtt.publishing.publisher import Publisher
 from fleet2mqtt.push.http_server import ReplaceableServer
+from fleet2mqtt.push.receiver import StoredPush
 from fleet2mqtt.reload import Listens, Reloader, Restart
 from fleet2mqtt.storage import atomic_file, inventory_file
 from fleet2mqtt.storage.inventory_file import INVENTORY, Snapshot
@@ -53,7 +54,6 @@ from fleet2mqtt.web.stream import View
 from fleet2mqtt.web.unit_views import UnitViews
 
 if TYPE_CHECKING:  # psycopg is no dependency of a bridge without a cluster
-    from fleet2mqtt.cluster.inbox import StoredPush
     from fleet2mqtt.cluster.journal import CommandJournal
     from fleet2mqtt.unit_role import UnitRole
 
@@ -419,7 +419,7 @@ class Application:
     async def _take_over(self, role: UnitRole, journal: CommandJournal, loops: TaskSet) -> None:
         """Go on with the pushes and commands that other nodes accepted. Raises OutboxError."""
         loops.start(self._publish_restored(), "restored values")
-        loops.start(role.run(self.unit, self._process_push), "unit of a cluster")
+        loops.start(role.run(self.unit, self._process_pushes), "unit of a cluster")
         loops.start(journal.run_deciding(), "journal")
         loops.start(journal.run_cleaning(), "journal cleaning")
         # A command for a device that was not read since would fail.
@@ -438,8 +438,8 @@ class Application:
         await asyncio.sleep(RESTORED_PATIENCE)
         self.unit.publish_restored()
 
-    async def _process_push(self, push: StoredPush) -> bool:
-        return await self.unit.push_receiver.accept_stored(push.backend, push.kind, push.body, push.number)
+    async def _process_pushes(self, pushes: Sequence[StoredPush]) -> Sequence[bool]:
+        return await self.unit.push_receiver.accept_stored(pushes)
 
     async def _stop(self, connection: TaskSet, loops: TaskSet) -> None:
         """Accept nothing more, end what is in progress, and leave the broker in order."""

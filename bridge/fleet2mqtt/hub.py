@@ -25,7 +25,7 @@ _Result = tuple[AlarmEvent, ...] | OutboxError
 """The events of an update that are new, or why it was refused."""
 
 
-def _is_of_alarms(update: Update) -> bool:
+def is_of_alarms(update: Update) -> bool:
     """Return True for an update that brings nothing but alarms."""
     return not (update.devices or update.inventories or update.removed or update.events)
 
@@ -97,7 +97,7 @@ class Hub:
         `stored_push` is the number of the push that it came by, if that waits in the push inbox: it ends there. If the
         caller is cancelled, by a reload for instance, the update is still accepted as a whole.
         """
-        if _is_of_alarms(update):
+        if is_of_alarms(update):
             batch, done = self._join_batch(update, stored_push)
             try:
                 result = await done
@@ -142,7 +142,7 @@ class Hub:
                     results.append(stored)
                     continue
                 settled = not self.unsettled.get(update.backend)
-                if not _is_of_alarms(update) or (settled and not self._registry.is_settled(update.backend)):
+                if not is_of_alarms(update) or (settled and not self._registry.is_settled(update.backend)):
                     changes.add(self._registry.accept(update, stamp(update.observed_at), settled=settled))
                 for event in stored.new:
                     self._note(event, changes)

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from fleet2mqtt.cluster.inbox import Inbox, StoredPush
+from fleet2mqtt.cluster.inbox import Inbox
 from fleet2mqtt.config.models import BackendConfig, PushConfig, Secret
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.registry import Registry
-from fleet2mqtt.errors import InvalidResponse
+from fleet2mqtt.errors import InvalidResponse, NotReady
 from fleet2mqtt.hub import Hub
 from fleet2mqtt.mqtt import MqttClient, Settings
 from fleet2mqtt.outbox.postgres import Fence, PostgresOutbox, Session, alarm_writer, open_database
+from fleet2mqtt.outbox.postgres.outbox import Database
 from fleet2mqtt.publishing.publisher import Publisher
-from fleet2mqtt.push.receiver import PushReceiver
+from fleet2mqtt.push.receiver import PushReceiver, StoredPush
 from fleet2mqtt.sdk.api import Backend, Push
 from tests.sample_alarms import alarm, ids
 from tests.sample_devices import device, update
@@ -28,18 +29,20 @@ from tests.sample_hub import sample_hub
 from tests.waiting import wait_for_answer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from tests.postgres import Servers
 
 TOPICS = Topics("fleet2mqtt", "homeassistant")
-ALARM, STATE, WRONG = b"alarm", b"state", b"wrong"
+ALARM, OTHER, STATE, WRONG, NOT_READY = b"alarm", b"other", b"state", b"wrong", b"not ready"
 TAKE_OVER = "UPDATE fleet2mqtt.unit SET epoch = epoch + 1"
 
 
 def _parse(body: bytes) -> Any:
     if body == WRONG:
         raise InvalidResponse("no alarm", code="malformed")
+    if body == NOT_READY:
+        raise NotReady("not read yet")
     if body == STATE:
         return update(device())
     return update(alarms=(alarm(1 if body == ALARM else 2),))
@@ -50,6 +53,7 @@ class Owner:
     """A node that owns unit x in epoch 1, with its inbox and all that processes a push."""
 
     inbox: Inbox
+    database: Database
     outbox: PostgresOutbox
     registry: Registry
     hub: Hub
@@ -60,17 +64,17 @@ class Owner:
     other: psycopg.AsyncConnection
     """A connection of another node, which waits for no standby."""
 
-    async def process(self, push: StoredPush) -> bool:
-        """Process a push, as `Application` does."""
-        return await self.receiver.accept_stored(push.backend, push.kind, push.body, push.number)
+    async def process(self, *pushes: StoredPush) -> Sequence[bool]:
+        """Process pushes, as `Application` does."""
+        return await self.receiver.accept_stored(pushes)
 
     async def drain(self) -> None:
         """Process what is in the inbox once."""
         seen: list[bool] = []
 
-        async def process(push: StoredPush) -> bool:
-            seen.append(await self.process(push))
-            return seen[-1]
+        async def process(pushes: Sequence[StoredPush]) -> Sequence[bool]:
+            seen.extend(await self.process(*pushes))
+            return seen
 
         self.inbox.processors["hq"] = process
         running = asyncio.create_task(self.inbox.run(lambda: ["hq"]))
@@ -78,10 +82,14 @@ class Owner:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
+    async def page(self) -> list[StoredPush]:
+        """Return the pushes in the inbox that this node would process now."""
+        self.inbox.processors["hq"] = self.receiver.accept_stored
+        return await self.inbox.waiting(["hq"])
+
     async def first(self) -> StoredPush:
         """Return the push in the inbox that this node would process first."""
-        self.inbox.processors["hq"] = self.process
-        return (await self.inbox.waiting(["hq"]))[0]
+        return (await self.page())[0]
 
     async def waiting(self) -> list[bytes]:
         """Return the bodies of the pushes in the inbox."""
@@ -126,6 +134,7 @@ async def open_owner(servers: Servers, port: int | None = None, deadline: float 
 
         yield Owner(
             inbox=inbox,
+            database=database,
             outbox=outbox,
             registry=registry,
             hub=hub,
@@ -160,7 +169,7 @@ async def test_push_ends_in_the_inbox_with_what_it_stores(
         late = await owner.first()
         before = await owner.stored()
         await owner.other.execute(TAKE_OVER)
-        assert not await owner.process(late)
+        assert await owner.process(late) == [False]
         assert (await owner.waiting(), await owner.stored()) == ([body], before)
 
 
@@ -176,7 +185,7 @@ async def test_former_owner_deletes_no_push(servers: Servers, monkeypatch: pytes
         await owner.inbox.add("hq", "event", STATE)
         late = await owner.first()
         await owner.other.execute(TAKE_OVER)
-        assert not await owner.process(late)
+        assert await owner.process(late) == [False]
         assert await owner.waiting() == ([STATE] if fenced else [])
 
 
@@ -187,7 +196,28 @@ async def test_push_whose_alarm_is_not_stored_stays(servers: Servers, monkeypatc
         with monkeypatch.context() as patch:
             fails = alarm_writer._ADD + ", 1 / (SELECT count(*) - count(*) FROM level)"  # noqa: S608, SLF001
             patch.setattr(alarm_writer, "_ADD", fails)
-            assert not await owner.process(push)
+            assert await owner.process(push) == [False]
         assert (await owner.waiting(), await owner.stored()) == ([ALARM], ([], 0, 0))
-        assert await owner.process(push)
+        assert await owner.process(push) == [True]
         assert (await owner.waiting(), await owner.stored()) == ([], (["hq:1"], 0, 0))
+
+
+async def test_pushes_that_wait_are_stored_together_in_their_order(servers: Servers) -> None:
+    """Those that bring nothing but alarms are one commit; a state is accepted after those before it."""
+    async with open_owner(servers) as owner:
+        for body in (ALARM, OTHER, ALARM, WRONG, OTHER, STATE, OTHER):
+            await owner.inbox.add("hq", "event", body)
+        commits = owner.database.commits
+        assert await owner.process(*(await owner.page())) == [True] * 7
+        assert (await owner.waiting(), await owner.stored()) == ([], (["hq:1", "hq:2"], 1, 1))
+        # of the alarms before what is wrong, the dead letter, of the next alarm, of what the state ends, of the last
+        assert owner.database.commits == commits + 5
+
+
+async def test_push_that_has_to_wait_holds_up_those_behind_it(servers: Servers) -> None:
+    async with open_owner(servers) as owner:
+        bodies = [ALARM, NOT_READY, OTHER]
+        for body in bodies:
+            await owner.inbox.add("hq", "event", body)
+        assert await owner.process(*(await owner.page())) == [True, False, False]
+        assert (await owner.waiting(), await owner.stored()) == (bodies[1:], (["hq:1"], 0, 0))

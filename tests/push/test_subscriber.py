@@ -40,7 +40,7 @@ class Vendor:
     receiver: PushReceiver | None = None
     backend: Backend[Any] | None = None
 
-    async def accept(self, update: Any, stored_push: int | None) -> None:
+    async def accept(self, update: Any, stored_push: int | None = None) -> None:
         assert stored_push is None
         self.accepted.append(update)
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -14,6 +13,7 @@ from psycopg import AsyncConnection
 from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.errors import OutboxError, OutboxFull
 from fleet2mqtt.outbox.postgres.session import Session
+from fleet2mqtt.push.receiver import StoredPush
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,20 +26,10 @@ LOOK_INTERVAL = 1.0
 """Seconds between two looks at the inbox without a notification."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPush:
-    """A push in the inbox, as its vendor sent it."""
+Process = Callable[[Sequence[StoredPush]], Awaitable[Sequence[bool]]]
+"""Processes pushes of a backend in their order, and deletes each from the inbox together with what it stores.
 
-    number: int
-    backend: str
-    kind: str
-    body: bytes
-
-
-Process = Callable[[StoredPush], Awaitable[bool]]
-"""Processes a push, and deletes it from the inbox together with what it stores, as the owner of its backend.
-
-Returns False if it has to be tried again later.
+Does so as the owner of the backend. Returns for each False if it has to be tried again later.
 """
 
 
@@ -130,16 +120,15 @@ class Inbox:
     async def _drain(self, units: Sequence[str]) -> bool:
         """Process a page; return True if there may be more that can be processed now."""
         pushes = await self.waiting(units)
-        blocked: set[str] = set()
-        ended = 0
+        by_backend: dict[str, list[StoredPush]] = {}
         for push in pushes:
-            process = self.processors.get(push.backend if push.backend in units else NOBODYS)
-            if push.backend in blocked or process is None:
-                continue
-            if await process(push):
-                ended += 1
-            else:
-                blocked.add(push.backend)
+            by_backend.setdefault(push.backend, []).append(push)
+        works = [
+            process(of_backend)
+            for backend, of_backend in by_backend.items()
+            if (process := self.processors.get(backend if backend in units else NOBODYS)) is not None
+        ]
+        ended = sum(sum(found) for found in await asyncio.gather(*works))
         self.processed += ended
         return len(pushes) == PAGE and ended > 0
 

@@ -10,10 +10,11 @@ import asyncio
 import hmac
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -21,8 +22,9 @@ from multidict import CIMultiDict
 
 from fleet2mqtt import redaction
 from fleet2mqtt.config.models import EVERYWHERE, BackendConfig, Network, PushConfig
+from fleet2mqtt.devices.model import Update
 from fleet2mqtt.errors import BackendError, InvalidResponse, NotReady, OutboxError, OutboxFull
-from fleet2mqtt.hub import Hub
+from fleet2mqtt.hub import Hub, is_of_alarms
 from fleet2mqtt.push.http_server import CLIENT_ERRORS, IDLE_TIMEOUT
 from fleet2mqtt.sdk.api import Backend, Push
 from fleet2mqtt.tracing import span
@@ -40,6 +42,16 @@ UNAVAILABLE = 503
 ProcessPush = Callable[[str, Push, bytes], Awaitable[object]]
 """Processes the push of a backend. Raises InvalidResponse, NotReady, OutboxError."""
 Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPush:
+    """A push in the push inbox of a cluster, as its vendor sent it."""
+
+    number: int
+    backend: str
+    kind: str
+    body: bytes
 
 
 class DeadLetterStore(Protocol):
@@ -164,14 +176,27 @@ class PushReceiver:
         """Accept a push that came in another way than by HTTP; what cannot be parsed becomes a dead letter."""
         await self._accept(backend, push, body)
 
-    async def _accept(self, backend: str, push: Push, body: bytes, stored_push: int | None = None) -> tuple[int, bytes]:
-        """Accept one push, perhaps of the push inbox; return the status and body of its response."""
+    async def _accept(
+        self,
+        backend: str,
+        push: Push,
+        body: bytes,
+        stored_push: int | None = None,
+        parsed: Update | BackendError | None = None,
+    ) -> tuple[int, bytes]:
+        """Accept one push; return the status and body of its response.
+
+        One of the push inbox has a number in it, `stored_push`, and is `parsed`: an update, or why it is none.
+        """
         with span("push", backend=backend, kind=push.kind, bytes=len(body)) as note:
             try:
-                if stored_push is None:
-                    await self._process(backend, push, body)
-                else:
-                    await self._accept_update(backend, push, body, stored_push)
+                match parsed:
+                    case None:
+                        await self._process(backend, push, body)
+                    case Update():
+                        await self._hub_of_owner.accept(parsed, stored_push)
+                    case _:
+                        raise parsed
             except InvalidResponse as error:
                 status, response = await self._add_dead_letter(backend, push, body, error, stored_push)
             except (NotReady, OutboxError) as error:
@@ -197,28 +222,54 @@ class PushReceiver:
         self._report(backend, push, "failed", f"pushes cannot be written to disk and are refused: {error}")
         return (503, push.failure("not stored"))
 
-    def _accept_update(self, _: str, push: Push, body: bytes, stored_push: int | None = None) -> Awaitable[object]:
+    @property
+    def _hub_of_owner(self) -> Hub:
         assert self._hub is not None  # noqa: S101 - as __init__ says
-        return self._hub.accept(push.accept(body), stored_push)
+        return self._hub
 
-    async def accept_stored(self, backend: str, kind: str, body: bytes, number: int) -> bool:
-        """Accept a push that another node has acknowledged; return False if it has to be tried again.
+    def _accept_update(self, _: str, push: Push, body: bytes) -> Awaitable[object]:
+        return self._hub_of_owner.accept(push.accept(body))
 
-        In the push inbox it has this number, and ends once it is accepted. What no backend accepts any more becomes a
-        dead letter.
+    async def accept_stored(self, pushes: Sequence[StoredPush]) -> Sequence[bool]:
+        """Accept pushes that other nodes have acknowledged, in their order; return for each False to try it again.
+
+        Each ends in the push inbox once it is accepted. Those that bring nothing but alarms are accepted together with
+        the ones before and after them. What no backend accepts any more becomes a dead letter. What has to be tried
+        again holds up those behind it.
         """
-        push = self._find(backend, kind)
-        if push is None:
-            stored = redaction.redact(body[:_STORED_BODY].decode("utf-8", "replace")).encode()
-            try:
-                await self._outbox.add_dead_letter(
-                    backend, kind, "no backend accepts pushes of this kind", stored, number
-                )
-            except OutboxError:
-                return False
-            return True
-        status, _ = await self._accept(backend, push, body, number)
-        return status != UNAVAILABLE
+        results: list[bool] = []
+        together: list[Coroutine[Any, Any, bool]] = []
+
+        async def accept_together() -> bool:
+            results.extend(await asyncio.gather(*together))
+            together.clear()
+            return all(results)
+
+        for stored in pushes:
+            push = self._find(stored.backend, stored.kind)
+            parsed = None if push is None else _parse(push, stored.body)
+            alone = not isinstance(parsed, Update) or not is_of_alarms(parsed)
+            if alone and not await accept_together():
+                break
+            together.append(self._accept_stored(stored, push, parsed))
+            if alone and not await accept_together():
+                break
+        await accept_together()
+        return results + [False] * (len(pushes) - len(results))
+
+    async def _accept_stored(self, stored: StoredPush, push: Push | None, parsed: Update | BackendError | None) -> bool:
+        """Accept a push of the push inbox; return False if it has to be tried again."""
+        if push is not None:
+            status, _ = await self._accept(stored.backend, push, stored.body, stored.number, parsed)
+            return status != UNAVAILABLE
+        body = redaction.redact(stored.body[:_STORED_BODY].decode("utf-8", "replace")).encode()
+        try:
+            await self._outbox.add_dead_letter(
+                stored.backend, stored.kind, "no backend accepts pushes of this kind", body, stored.number
+            )
+        except OutboxError:
+            return False
+        return True
 
     def _report(self, backend: str, push: Push, outcome: str, message: str) -> None:
         """Log an outcome once, until a push of this kind is accepted again."""
@@ -282,6 +333,13 @@ class PushReceiver:
         message = f"a push ({push.kind}) cannot be parsed, kept as dead letter {number}, as are those like it: {error}"
         self._report(backend, push, "malformed", message)
         return (400, push.failure(str(error)))
+
+
+def _parse(push: Push, body: bytes) -> Update | BackendError:
+    try:
+        return push.accept(body)
+    except (InvalidResponse, NotReady) as error:
+        return error
 
 
 def _is_allowed(sender: str | None, networks: tuple[Network, ...]) -> bool:
