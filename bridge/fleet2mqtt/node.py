@@ -7,8 +7,9 @@ import contextlib
 import hashlib
 import logging
 import tempfile
+import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ from fleet2mqtt.cluster.notifications import Notifications
 from fleet2mqtt.cluster.status import compare_clocks
 from fleet2mqtt.cluster.units import Units
 from fleet2mqtt.config import loader
-from fleet2mqtt.config.models import BackendConfig, ClusterConfig, Config, MqttConfig
+from fleet2mqtt.config.models import ClusterConfig, Config, MqttConfig
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.devices.ids import Ids
 from fleet2mqtt.devices.selection import SelectionFilter
@@ -224,6 +225,8 @@ class Node:
     """True once the node ends, and is to own nothing more."""
     former_config: Config | None = None
     """The configuration with which units ran before it was loaded again, until they run with the new one."""
+    undo: tuple[str | None, Config] | None = None
+    """Id of the last reload, and the configuration before it."""
     said_offline: bool = False
     """True once the bridge unit, which ended on this node, has said that no node is left."""
     opened: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -504,30 +507,32 @@ class Node:
     async def _open_backends(self, config: Config) -> None:
         """Connect the backends of a configuration; nothing is called at the vendors. Raises ConfigError."""
         async with AsyncExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-")))
-            active = ActiveBackends()
-            outbox = await self.database.outbox()
-            stack.callback(self.database.release, outbox)
-            connector = BackendConnector(
-                ids=Ids(),
-                data_dir=folder,
-                outbox=outbox,
-                active=active,
-                selection=SelectionFilter(active.selection_of),
-            )
-            backends: dict[str, Backend] = {}
-            configs: dict[str, BackendConfig] = {}
-            for name, each in config.backends.items():
-                backends[name] = await stack.enter_async_context(connector.connect(each))
-                configs[name] = each
+            backends = await self._connect(config, stack)
             await self.push.start(config.push)
             before, self.opened = self.opened, stack.pop_all()
         await before.aclose()
         self.backends.clear()
         self.backends.update(backends)
-        proxies = config.push.trusted_proxies
+        proxies, configs = config.push.trusted_proxies, dict(config.backends)
         letters = _ToInbox(self.inbox)
         self.storing_receiver = PushReceiver(None, letters, backends, configs, proxies, process=self._store_push)
+
+    async def _connect(self, config: Config, stack: AsyncExitStack) -> dict[str, Backend]:
+        """Return the backends of a configuration, which `stack` closes. Raises ConfigError."""
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet2mqtt-")))
+        active = ActiveBackends()
+        outbox = await self.database.outbox()
+        stack.callback(self.database.release, outbox)
+        connector = BackendConnector(
+            ids=Ids(),
+            data_dir=folder,
+            outbox=outbox,
+            active=active,
+            selection=SelectionFilter(active.selection_of),
+        )
+        return {
+            name: await stack.enter_async_context(connector.connect(each)) for name, each in config.backends.items()
+        }
 
     async def _close_backends(self) -> None:
         await self.opened.aclose()
@@ -559,11 +564,11 @@ class Node:
             await wait_for_event(asyncio.Event(), self.cluster.ttl / HEARTBEATS)
 
     async def _reload(self) -> dict[str, Any]:
-        """Load the configuration file again, here and at all other nodes. Raises CommandError."""
-        return await run_to_end(self._load_config(self._reload_others))
+        """Load the configuration file again, here and at all other nodes, or at none. Raises CommandError."""
+        return await run_to_end(self._load_config(uuid.uuid4().hex, everywhere=True))
 
-    async def _reload_others(self) -> None:
-        """Have the other nodes load their files, those that own nothing, too. Raises CommandError.
+    async def _ask_others(self, work: Mapping[str, Any]) -> None:
+        """Have the other nodes do something, those that own nothing, too. Raises CommandError.
 
         Does not wait for nodes that end, and no longer than the bridge unit runs here.
         """
@@ -571,10 +576,7 @@ class Node:
         if bridge is None:
             return
         try:
-            names = [each.name for each in await self.membership.nodes() if each.state == NodeState.ALIVE]
-            others = [name for name in names if name != self.cluster.node]
-            work = {"kind": "reload", "repeatable": True}
-            asking = asyncio.create_task(self.errands.ask_nodes(others, work, RELOAD_PATIENCE))
+            asking = asyncio.create_task(self.errands.ask_nodes(await self._other_names(), work, RELOAD_PATIENCE))
             await _first_of(asking, bridge.end.wait())
             await asyncio.gather(asking, return_exceptions=True)
             if not asking.cancelled():
@@ -586,14 +588,51 @@ class Node:
                 raise
             _LOG.warning("not every node has loaded its configuration again: %s", error)
 
+    async def _other_names(self) -> list[str]:
+        """Return the names of the other nodes that are alive. Raises OutboxError."""
+        own = self.cluster.node
+        return [
+            each.name for each in await self.membership.nodes() if each.state == NodeState.ALIVE and each.name != own
+        ]
+
+    async def _check_others(self) -> None:
+        """Have the other nodes try whether they can load their files. Raises CommandError."""
+        try:
+            await self._ask_others({"kind": "check_reload", "repeatable": True})
+        except CommandError as error:
+            if error.code != "unknown_request":  # a node of an earlier version
+                raise
+
+    async def _undo_others(self, reload: str) -> None:
+        """Have the other nodes return to the configuration that they had before a reload."""
+        work = {"kind": "undo_reload", "reload": reload, "repeatable": True}
+        try:
+            names = await self._other_names()
+        except OutboxError as error:
+            _LOG.warning("other nodes may have loaded their files: %s", error)
+            return
+        asking = (self.errands.ask_nodes((name,), work, RELOAD_PATIENCE) for name in names)
+        for name, found in zip(names, await asyncio.gather(*asking, return_exceptions=True), strict=True):
+            if isinstance(found, BridgeError):
+                _LOG.warning("node %s may have loaded its file: %s", name, found)
+            elif found is not None:
+                raise found
+
     async def _perform(self, work: Mapping[str, Any]) -> Any:
         """Do an errand of this node. Raises CommandError."""
-        if work["kind"] != "reload":
-            raise CommandError("unknown_request", f"a node does not know the errand {work['kind']}: update it")
         try:
-            return await self._load_config()
+            match work["kind"]:
+                case "check_reload":
+                    async with self.loading:
+                        await self._check_config()
+                    return None
+                case "reload":
+                    return await self._load_config(work.get("reload"))
+                case "undo_reload":
+                    return await self._undo(work["reload"])
         except CommandError as error:
             raise CommandError(error.code, f"node {self.cluster.node}: {error}") from error
+        raise CommandError("unknown_request", f"a node does not know the errand {work['kind']}: update it")
 
     async def _reload_on_signals(self) -> None:
         """Load the configuration file again each time that `reload` is set, until cancelled."""
@@ -605,58 +644,106 @@ class Node:
             except CommandError as error:
                 _LOG.error("%s", error)
 
-    async def _load_config(self, before_last: Callable[[], Awaitable[None]] | None = None) -> dict[str, Any]:
+    async def _load_config(self, reload: str | None = None, *, everywhere: bool = False) -> dict[str, Any]:
         """Load the configuration file and have the units apply it; return what changes. Raises CommandError.
 
-        One after another. The bridge unit is the last: it responds to the request, and may have to start again.
-        `before_last` is called before that.
+        One after another. With `everywhere` the other nodes do so, too, and if one of them cannot, nothing changes on
+        any node. `reload` is the id by which it is undone.
         """
         async with self.loading:
-            return await self._replace_config(before_last)
+            config, report = await self._check_config()
+            if everywhere:
+                await self._check_others()
+            before = self.config
+            try:
+                await self._replace_config(config, report, reload if everywhere else None)
+            except CommandError:
+                if everywhere and reload is not None:
+                    await self._undo_others(reload)
+                if report["options"]:
+                    await self._return_to(before)
+                raise
+            if report["options"]:
+                self.undo = (reload, before)
+            return report
 
-    async def _replace_config(self, before_last: Callable[[], Awaitable[None]] | None) -> dict[str, Any]:
+    async def _check_config(self) -> tuple[Config, dict[str, Any]]:
+        """Load the configuration file, and try whether it can be used; return it and what changes. Raises CommandError.
+
+        Nothing is called at the vendors.
+        """
         before = self.config
         try:
             config = await asyncio.to_thread(self.load, before.path)
             options = changed_options(before, config)
-            report = {"added": [], "removed": [], "changed": [], "options": options, "restarted": False}
-            if not options:
-                _LOG.info("%s is reloaded: nothing has changed", config.path)
-                if before_last is not None:
-                    await before_last()
-                return report
-            check_reload(before, config)
-            settings = self._client_settings(config)
-            if BRIDGE_UNIT in self.running:  # its server moves last, when the other nodes have loaded their files
-                await check_address("web", before.web, config.web)
-            await self._open_backends(config)
+            if options:
+                check_reload(before, config)
+                self._client_settings(config)
+                if BRIDGE_UNIT in self.running:  # its server moves last, when the other nodes have loaded their files
+                    await check_address("web", before.web, config.web)
+                await check_address("push", before.push, config.push)
+                async with AsyncExitStack() as stack:
+                    await self._connect(config, stack)
         except ConfigError as error:
-            message = f"the configuration is not reloaded, the running one stays:\n{error}"
-            raise CommandError("invalid_configuration", message) from error
-        self.log.add_secrets(config.secrets)
-        for warning in config.warnings:
-            _LOG.warning("%s", warning)
+            raise _not_reloaded(error) from error
+        except OutboxError as error:
+            raise CommandError("outbox", str(error)) from error
         old, new = before.backends, config.backends
-        changes = {
+        return config, {
             "added": [name for name in new if name not in old],
             "removed": [name for name in old if name not in new],
             "changed": [name for name in new if name in old and old[name] != new[name]],
+            "options": options,
+            "restarted": bool(set(options) - APPLIED),
         }
-        summary = "; ".join(f"backends {what}: {', '.join(names)}" for what, names in changes.items() if names)
-        _LOG.info("%s is reloaded: %s", config.path, summary or ", ".join(options))
-        restarted = bool(set(options) - APPLIED)
-        self._use_config(config)
-        self.former_config = before if restarted else None
-        if config.mqtt != before.mqtt:
-            self.client.replace_settings(settings)
+
+    async def _replace_config(self, config: Config, report: Mapping[str, Any], others: str | None) -> None:
+        """Have the units that run here apply a configuration. Raises CommandError.
+
+        The bridge unit is the last: it responds to the request, and may have to start again. The other nodes load their
+        files before that, if this reload has the id `others` at them.
+        """
+        before, options = self.config, report["options"]
+        if not options:
+            _LOG.info("%s is reloaded: nothing has changed", config.path)
+            if others is not None:
+                await self._ask_others({"kind": "reload", "reload": others, "repeatable": True})
+            return
         try:
-            await self._apply_config(before_last)
-        except CommandError:
-            self._use_config(before)
+            await self._open_backends(config)
+        except ConfigError as error:
+            raise _not_reloaded(error) from error
+        self.log.add_secrets(config.secrets)
+        for warning in config.warnings:
+            _LOG.warning("%s", warning)
+        changes = ((what, report[what]) for what in ("added", "removed", "changed"))
+        summary = "; ".join(f"backends {what}: {', '.join(names)}" for what, names in changes if names)
+        _LOG.info("%s is reloaded: %s", config.path, summary or ", ".join(options))
+        self._use_config(config)
+        self.former_config = before if report["restarted"] else None
+        if config.mqtt != before.mqtt:
+            self.client.replace_settings(self._client_settings(config))
+        await self._apply_config(others)
+
+    async def _undo(self, reload: str) -> None:
+        """Return to the configuration before a reload, if that was the last one here. Raises CommandError."""
+        async with self.loading:
+            if self.undo is None or self.undo[0] != reload:
+                return
+            (_, before), self.undo = self.undo, None
+            _LOG.warning("%s is not reloaded after all, as another node cannot load its file", before.path)
+            await self._return_to(before)
+
+    async def _return_to(self, before: Config) -> None:
+        """Have a former configuration again. Raises CommandError."""
+        if before.mqtt != self.config.mqtt:
+            self.client.replace_settings(self._client_settings(before))
+        self._use_config(before)
+        try:
             await self._open_backends(before)
-            await self._apply_config(None)
-            raise
-        return report | changes | {"restarted": restarted}
+        except ConfigError as error:
+            raise _not_reloaded(error) from error
+        await self._apply_config(None)
 
     def _use_config(self, config: Config) -> None:
         """Have this configuration from now on."""
@@ -664,14 +751,17 @@ class Node:
         self.membership.config_digest = digest(config)
         self.changed.set()
 
-    async def _apply_config(self, before_last: Callable[[], Awaitable[None]] | None) -> None:
-        """Have the units that run here apply the configuration as it is now. Raises CommandError."""
+    async def _apply_config(self, others: str | None) -> None:
+        """Have the units that run here apply the configuration as it is now, and other nodes theirs before the last.
+
+        Raises CommandError.
+        """
         for unit in [unit for name, unit in self.running.items() if name != BRIDGE_UNIT]:
             await unit.reload()
         with contextlib.suppress(OutboxError, LeaseLost):  # then the next heartbeat says which backends there are
             await self.membership.renew()
-        if before_last is not None:
-            await before_last()
+        if others is not None:
+            await self._ask_others({"kind": "reload", "reload": others, "repeatable": True})
         if (bridge := self.running.get(BRIDGE_UNIT)) is not None:
             await bridge.reload()
 
@@ -763,6 +853,10 @@ class Node:
                 "inbox": self.inbox.depth,
             },
         }
+
+
+def _not_reloaded(error: ConfigError) -> CommandError:
+    return CommandError("invalid_configuration", f"the configuration is not reloaded, the running one stays:\n{error}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ import yaml
 
 from tests.bridge_under_test import retained
 from tests.broker import Broker
+from tests.cluster import failing_reload
 from tests.cluster.site import BRIDGE_STATE, Cluster, ClusterNode, open_cluster, ready
 from tests.commandline import fleet2mqtt
 from tests.waiting import wait_for_answer
@@ -165,3 +168,36 @@ async def test_reload_while_units_are_handed_over_ends(tmp_path: Path, servers: 
             assert (await cluster.request("reload"))["status"] == "ok"
         for node in nodes:
             await node.stop()
+
+
+async def test_reload_that_one_node_refuses_changes_no_node(tmp_path: Path, servers: Servers) -> None:
+    async with open_cluster(tmp_path, servers, measured=True) as cluster:
+        nodes = [await cluster.start_node(name) for name in "ab"]
+        await ready(cluster, "a", "b")
+        fails = (sys.executable, str(Path(failing_reload.__file__)))
+        nodes.append(await cluster.start_node("c", program=fails))
+        await wait_for_answer(partial(_nodes_are, cluster, 3), "three nodes")
+        files = [edit(node, lambda options: options["commands"].update(confirm_timeout=8.0)) for node in nodes]
+        edit(nodes[2], lambda options: options.update(base_topic="other"))
+        before = await cluster.query("SELECT name, config_digest FROM node ORDER BY name")
+        refused = await cluster.request("reload")
+        assert refused["error"]["code"] == "invalid_configuration"
+        assert "node c: " in refused["error"]["message"]
+        assert [node for node in nodes if "is reloaded" in node.process.output] == []
+        for node, text in zip(nodes, files, strict=True):
+            await asyncio.to_thread(Path(node.file).write_text, text)
+            edit(node, lambda options: options["commands"].update(confirm_timeout=failing_reload.CONFIRM_TIMEOUT))
+        refused = await cluster.request("reload")
+        assert refused["error"] == {"code": "out_of_order", "message": "node c: this node applies no such file"}
+        await nodes[1].process.says("is not reloaded after all")
+        assert await cluster.query("SELECT name, config_digest FROM node ORDER BY name") == before
+        for node in nodes:
+            edit(node, lambda options: options["commands"].update(confirm_timeout=8.0))
+        assert (await cluster.request("reload"))["data"]["options"] == ["commands"]
+        after = await cluster.query("SELECT name, config_digest FROM node ORDER BY name")
+        assert len({digest for _, digest in after}) == 1
+        assert after != before
+
+
+async def _nodes_are(cluster: Cluster, count: int) -> bool:
+    return len(await cluster.query("SELECT name FROM node WHERE state = 'alive'")) == count
