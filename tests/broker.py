@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -43,13 +44,18 @@ HOST = "127.0.0.1"
 
 
 _given: set[int] = set()
+_held: deque[int] = deque()
+"""Sockets that are bound to the ports given last."""
+MAX_HELD = 100
+"""More ports than a test has."""
 
 
 def free_port() -> int:
     """A free loopback port below the ephemeral ones: a client that retries on one of those can connect to itself.
 
     None comes twice, as who asked may not listen there yet, or may have stopped for a while. So the processes that
-    share a test run have ports of their own, too.
+    share a test run have ports of their own, too; those of another run on this machine are kept off by a socket that is
+    bound to the port. It keeps no server off that binds with SO_REUSEADDR, as servers do.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -58,12 +64,17 @@ def free_port() -> int:
         if port in _given:
             continue
         _given.add(port)
-        with socket.socket() as candidate:
-            try:
-                candidate.bind((HOST, port))
-            except OSError:
-                continue
-            return port
+        candidate = socket.socket()
+        try:
+            candidate.bind((HOST, port))
+        except OSError:
+            candidate.close()
+            continue
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _held.append(candidate.detach())
+        if len(_held) > MAX_HELD:
+            os.close(_held.popleft())
+        return port
 
 
 def executable(name: str) -> str:

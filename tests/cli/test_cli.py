@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleet2mqtt.cli.parser import main
-from tests.broker import HOST, free_port
+from tests.broker import HOST
 from tests.commandline import fleet2mqtt, write
 from tests.process import BRIDGE, ran, running
 
@@ -29,7 +29,7 @@ COMMANDS = ("init", "example", "run", "check", "dump", "demo", "simulate", "comp
 def taken() -> Iterator[int]:
     """Listen on a port; yield it."""
     with socket.socket() as somebody:
-        somebody.bind((HOST, free_port()))
+        somebody.bind((HOST, 0))
         somebody.listen()
         yield somebody.getsockname()[1]
 
