@@ -237,6 +237,7 @@ def build(  # noqa: PLR0913 - what everything is made from
         restart,
         on_reloaded,
         role.load if role else loader.load,
+        logging.DEBUG if role else logging.INFO,  # a node says what has changed for all its units
     )
     actions = BridgeRequests(
         unit.hub,

@@ -57,10 +57,12 @@ class Reloader:
         restart: Restart,
         on_applied: Callable[[Config], Awaitable[None]],
         load: Callable[[Path], Config] = loader.load,
+        level: int = logging.INFO,
     ) -> None:
         """`servers` are those of the bridge, each with what says where it listens. `mqtt_settings` raises ConfigError.
 
         `on_applied` is called after backends or options changed. `load` loads a file, and raises ConfigError.
+        `level` is that of the line in the log which says what has changed.
         """
         self._config = config
         self._runner = runner
@@ -75,6 +77,7 @@ class Reloader:
         self._restart = restart
         self._on_applied = on_applied
         self._load = load
+        self._level = level
         self._wanted = asyncio.Event()
         self._waiters: list[asyncio.Future[dict[str, Any]]] = []
         self._ended = False
@@ -136,13 +139,13 @@ class Reloader:
         options = changed_options(self._config, config)
         report: dict[str, Any] = {"added": [], "removed": [], "changed": [], "options": options, "restarted": False}
         if not options:
-            _LOG.info("%s is reloaded: nothing has changed", config.path)
+            _LOG.log(self._level, "%s is reloaded: nothing has changed", config.path)
             return report
         self._log.add_secrets(config.secrets)
         for warning in config.warnings:
             _LOG.warning("%s", warning)
         if set(options) - APPLIED or (config.mqtt is None) is not (self._config.mqtt is None):
-            _LOG.info("%s is reloaded: starting again, as %s changed", config.path, ", ".join(options))
+            _LOG.log(self._level, "%s is reloaded: starting again, as %s changed", config.path, ", ".join(options))
             self._restart.config = config
             self._restart.requested.set()
             return report | {"restarted": True}
@@ -164,7 +167,7 @@ class Reloader:
         await self._on_applied(config)
         changes = {"added": prepared.added, "removed": prepared.removed, "changed": prepared.changed}
         summary = "; ".join(f"backends {what}: {', '.join(names)}" for what, names in changes.items() if names)
-        _LOG.info("%s is reloaded: %s", config.path, summary or ", ".join(options))
+        _LOG.log(self._level, "%s is reloaded: %s", config.path, summary or ", ".join(options))
         return report | changes
 
     async def _replace_servers(self, config: Config) -> None:

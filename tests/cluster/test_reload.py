@@ -96,6 +96,8 @@ async def test_configuration_that_was_reloaded_is_that_of_the_next_lease(tmp_pat
         await ready(cluster, "a")
         edit(a, lambda options: options["backends"].pop("branch"))
         assert (await cluster.request("reload"))["data"]["removed"] == ["branch"]
+        await a.process.says("is reloaded: backends removed: branch")
+        assert a.process.output.count(" is reloaded: ") == 1, "not once more by each unit"
         await lose_the_units(cluster)
         await ready(cluster, "a")
         assert list((await cluster.request("health"))["data"]["backends"]) == ["hq_voip"]

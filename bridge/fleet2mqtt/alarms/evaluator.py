@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import filterfalse, islice
 
 from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.devices.conditions import ConditionTable, WaitingChange, WaitingChanges
@@ -103,7 +103,7 @@ class ConditionEvaluator:
     def on_devices(self, ids: Iterable[str], changed: Iterable[str]) -> None:
         """Evaluate devices soon that changed, or that were read for the first time since the start."""
         self._to_evaluate |= dict.fromkeys(changed)
-        self._to_evaluate |= dict.fromkeys(id_ for id_ in ids if id_ not in self._evaluated)
+        self._to_evaluate |= dict.fromkeys(filterfalse(self._evaluated.__contains__, ids))
         if self._to_evaluate:
             self._work.set()
 

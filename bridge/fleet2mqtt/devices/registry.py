@@ -167,9 +167,9 @@ class Registry:
         if settled and update.backend not in self._settled:
             self._settled.add(update.backend)
             self._apply_unconfirmed(update.backend, observed_at, changes)
-        for device in update.devices:
-            if self._accepted.get(device.id) is not device:
-                self._accept(device, update, observed_at, changes)
+        accepted = self._accepted
+        for device in [device for device in update.devices if accepted.get(device.id) is not device]:
+            self._accept(device, update, observed_at, changes)
         for inventory in update.inventories:
             if inventory.ids or inventory.confirmed_empty:
                 self._apply_inventory(update.backend, inventory, changes, settled=settled)

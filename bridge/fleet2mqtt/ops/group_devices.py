@@ -41,28 +41,15 @@ class _Members:
     online: int = 0
     offline: int = 0
     with_alarms: int = 0
-    _first: str | None = None
-    """The smallest id, None until it is needed."""
-
-    @property
-    def first(self) -> str:
-        """The smallest id: there are thousands, of which few change at once."""
-        if self._first is None:
-            self._first = min(self.ids)
-        return self._first
 
     def add(self, id_: str, member: _Member) -> None:
         """Add a device, and count it."""
         self.ids.add(id_)
-        if self._first is not None:
-            self._first = min(self._first, id_)
         self._count(member, 1)
 
     def remove(self, id_: str, member: _Member) -> None:
         """Remove a device that was added with the same state."""
         self.ids.remove(id_)
-        if id_ == self._first:
-            self._first = None
         self._count(member, -1)
 
     def _count(self, member: _Member, difference: int) -> None:
@@ -143,7 +130,7 @@ class GroupDevices:
             del self._groups[group]
         if not members.ids or not selection.group_devices:
             return device_id if device_id in self._registry.devices else None
-        name = self._members[members.first].groups[group]
+        name = self._members[min(members.ids)].groups[group]
         self._hub.accept_device(
             Device(
                 id=device_id,

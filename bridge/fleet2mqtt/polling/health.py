@@ -36,7 +36,7 @@ class SourceHealth:
 
     def json(self) -> dict[str, Any]:
         """Return the source's part of the health payload; `age` is seconds since the last success."""
-        figures, oldest_age = self.figures, self.figures.oldest_age
+        figures = self.figures
         return {
             "available": self.available,
             "failures": self.failures,
@@ -49,7 +49,7 @@ class SourceHealth:
             "items": figures.items,
             "calls": figures.calls,
             "duration": None if figures.duration is None else round(figures.duration, 3),
-            "oldest_age": None if oldest_age is None else round(oldest_age),
+            "oldest_age": None if figures.oldest_age is None else round(figures.oldest_age),
         }
 
 
