@@ -6,6 +6,7 @@ async with open_plant(tmp_path, notify={"duty": {"url": box.url}}) as plant, pla
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from fleet2mqtt.simulators.ums import app as ums
-from tests.bridge_under_test import SECRET, serve
+from tests.bridge_under_test import SECRET, clusters, serve
 from tests.broker import HOST, Broker, free_port
 from tests.commandline import write
 from tests.process import BRIDGE, Process, running
@@ -117,7 +118,7 @@ async def open_plant(folder: Path, notify: dict[str, Any], devices: int = 2) -> 
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(Broker(directory=folder / "broker"))
         push_port = free_port()
-        options = {
+        options: dict[str, Any] = {
             "mqtt": {"host": HOST, "port": broker.port, "will_delay": 0},
             "push": {"host": HOST, "port": push_port},
             "alarms": {"suppression_delay": 1, "conditions": CONDITIONS},
@@ -134,6 +135,9 @@ async def open_plant(folder: Path, notify: dict[str, Any], devices: int = 2) -> 
                 }
             },
         }
+        for cluster in clusters:
+            if cluster.count == 1:
+                options = await asyncio.to_thread(cluster.options, folder, options)
         seen = await stack.enter_async_context(broker.record("#"))
         vendor = application[ums.SIMULATOR]
         for mac in vendor.devices:

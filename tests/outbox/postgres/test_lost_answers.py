@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from fleet2mqtt.errors import OutboxError, OutboxFull
-from fleet2mqtt.outbox import Addition, OutboxLimits
+from fleet2mqtt.errors import OutboxError
+from fleet2mqtt.outbox import OutboxLimits
 from fleet2mqtt.outbox.postgres import alarm_writer, open_database, queries
 from fleet2mqtt.outbox.postgres import outbox as postgres_outbox
 from fleet2mqtt.outbox.postgres.session import Session, shut_down
@@ -147,25 +147,6 @@ async def test_events_of_other_units_of_the_node_are_not_read_back(dsn: str, mon
         await elsewhere.published([first.seq, second.seq])
         await wait_until(lambda: publishing.depth == 1, "the other node's figures")
         assert await publishing.unpublished(0) == [third]
-
-
-async def test_event_of_another_node_within_a_batch_is_published(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alarms that do not all fit are stored one by one, and another node may store one in between."""
-    carry_out = alarm_writer.Batch.__call__
-    limits = OutboxLimits(rows=3)
-    async with open_database(dsn, limits, deadline=60) as one, open_database(dsn, limits, deadline=60) as two:
-        outbox, elsewhere = await one.outbox(), await two.outbox()
-
-        async def carry_out_and_add(batch: alarm_writer.Batch, connection: psycopg.AsyncConnection) -> Any:
-            results = await carry_out(batch, connection)
-            if [job.drafts[0].id for job in batch.jobs] == ["hq:1"]:
-                await add(elsewhere, 10)
-            return results
-
-        monkeypatch.setattr(alarm_writer.Batch, "__call__", carry_out_and_add)
-        stored = await outbox.add_all([Addition(alarms=[alarm(number)]) for number in range(1, 5)], nameless)
-        assert [isinstance(each, OutboxFull) for each in stored] == [False, False, True, True]
-        assert ids(await outbox.unpublished(0)) == ["hq:1", "hq:10", "hq:2"]
 
 
 async def test_derived_tables_follow_without_being_read(dsn: str, servers: Servers) -> None:
