@@ -181,8 +181,8 @@ class Hub:
             await self._alarms.on_removed(changes.removed)
         if changes.discovery_changed or changes.removed:
             self.inventory_changed.set()
-        read = [device.id for update in updates for device in update.devices]
-        self._alarms.on_devices(read, changes.state_changed | changes.values_changed, changes.discovery_changed)
+        changed = changes.state_changed | changes.values_changed
+        self._alarms.on_devices(changes.accepted, changed, changes.discovery_changed)
         self._publisher.on_changes(changes)
         for update in updates:
             for happened in update.events:

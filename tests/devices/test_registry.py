@@ -53,15 +53,15 @@ def take(
 
 def test_update_reports_only_changes(registry: Registry) -> None:
     assert take(registry, device()) == Changes(
-        discovery_changed={"hq_1"}, state_changed={"hq_1"}, values_changed={"hq_1"}
+        discovery_changed={"hq_1"}, state_changed={"hq_1"}, values_changed={"hq_1"}, accepted={"hq_1"}
     )
-    assert take(registry, device()) == Changes()
+    assert take(registry, device()) == Changes(accepted={"hq_1"})
     assert take(registry, device(state={"signal": -61, "enable": "ON"})) == Changes(
-        state_changed={"hq_1"}, values_changed={"hq_1"}
+        state_changed={"hq_1"}, values_changed={"hq_1"}, accepted={"hq_1"}
     )
-    assert take(registry, device(name="new", state={"signal": -61, "enable": "ON"})) == Changes(
-        discovery_changed={"hq_1"}
-    )
+    renamed = device(name="new", state={"signal": -61, "enable": "ON"})
+    assert take(registry, renamed) == Changes(discovery_changed={"hq_1"}, accepted={"hq_1"})
+    assert take(registry, renamed) == Changes()
     assert take(registry, device(available=False)).state_changed == {"hq_1"}
 
 

@@ -87,9 +87,9 @@ class AlarmHandling:
             self.manager.on_event(event)
             self.expiry.on_event(event)
 
-    def on_devices(self, read: Iterable[str], changed: Iterable[str], discovered: Iterable[str] = ()) -> None:
-        """Look at devices that were read, changed, or are new."""
-        self.evaluator.on_devices(read, changed)
+    def on_devices(self, accepted: Iterable[str], changed: Iterable[str], discovered: Iterable[str] = ()) -> None:
+        """Look at devices of which data was accepted, changed, or that are new."""
+        self.evaluator.on_devices(accepted, changed)
         self.manager.on_devices(discovered)
 
     def on_options(self, backend: str) -> None:

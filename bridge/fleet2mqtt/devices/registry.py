@@ -62,6 +62,8 @@ class Changes:
     """Devices that came into a group or left one; nothing is published for that alone."""
     values_changed: set[str] = field(default_factory=set)
     """Devices whose platform gave other values than before; those of entities that are not published count, too."""
+    accepted: set[str] = field(default_factory=set)
+    """Devices of which other data than before was accepted, whether or not anything in it changed."""
 
     def add(self, other: Changes) -> None:
         """Add what else changed."""
@@ -70,6 +72,7 @@ class Changes:
         self.removed |= other.removed
         self.groups_changed |= other.groups_changed
         self.values_changed |= other.values_changed
+        self.accepted |= other.accepted
 
 
 class Registry:
@@ -364,6 +367,7 @@ class Registry:
         if before is None or before.state != device.state:
             changes.values_changed.add(id_)
         self._accepted[id_] = device
+        changes.accepted.add(id_)
         self._newest_made[id_] = update.made_at
         self._oldest_accepted_request[id_] = max(
             update.requested_at, self._oldest_accepted_request.get(id_, update.requested_at)

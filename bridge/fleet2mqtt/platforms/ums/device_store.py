@@ -130,9 +130,11 @@ class DeviceStore:
         entry.no_lines = MISSING_INVENTORIES_BEFORE_REMOVAL
         return self._change(mac, entry, replace(entry.record, has_lines=False))
 
-    def discard_missing(self, macs: Iterable[str]) -> None:
+    def discard_missing(self, macs: set[str]) -> None:
         """Forget the gateways that are not among these."""
-        for mac in set(self._entries).difference(macs):
+        if self._entries.keys() <= macs:
+            return
+        for mac in self._entries.keys() - macs:
             entry = self._entries.pop(mac)
             self._cache.discard([entry.device.id, *(self._line_id(mac, name) for name in entry.lines)])
             self._newest.discard(mac)
