@@ -37,6 +37,7 @@ _SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
     "max_connections": "60",
+    "dynamic_shared_memory_type": "mmap",  # else in /dev/shm, where whoever cleans up there deletes it
     "max_wal_senders": "6",
     "shared_buffers": "16MB",
     "min_wal_size": "8MB",
