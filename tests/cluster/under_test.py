@@ -72,9 +72,8 @@ class ClusterUnderTest:
     def options(self, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         """Return the options of a bridge as those of the first node."""
         options |= {"cluster": {"dsn": self._dsn(folder), "node": self.names[0], "ttl": TTL}}
-        options.setdefault("push", {"host": HOST, "port": free_port()})  # which a node has, whether it is used or not
         if self.count > 1:
-            options["push"] = options["push"] | {"host": HOST, "port": free_port()}
+            options["push"] = options.get("push", {}) | {"host": HOST, "port": free_port()}
             options["push"]["trusted_proxies"] = [f"{HOST}/32"]
         return options
 

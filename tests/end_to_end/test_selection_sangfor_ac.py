@@ -11,7 +11,7 @@ import yaml
 
 from fleet2mqtt.simulators.sangfor_ac.app import SIMULATOR, Simulator, create
 from tests.bridge_under_test import NEVER, RunningBridge, config_topic, run_bridge, serve
-from tests.broker import HOST, Broker
+from tests.broker import HOST, Broker, free_port
 from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
         options = {
             "mqtt": {"host": HOST, "port": broker.port, "discovery_rate": 100_000, "will_delay": 0},
             "data_dir": "data",
+            "push": {"host": HOST, "port": free_port()},
+            "web": {"host": HOST, "port": free_port()},
             "backends": {"ac": backend},
         }
         bridge = await stack.enter_async_context(run_bridge(broker, tmp_path, options))
