@@ -96,8 +96,8 @@ class GroupCommitter:
         self._waiting.append((jobs, done))
         if not self._busy:
             self._busy = True
-            # Not at once: other jobs of this turn of the event loop join the transaction.
-            self._loop.call_soon(self._start)
+            # Not at once: other jobs of this turn of the event loop and of the next one join the transaction.
+            self._loop.call_soon(self._loop.call_soon, self._start)
         return done
 
     def _settle(self) -> None:
