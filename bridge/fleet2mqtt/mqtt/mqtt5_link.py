@@ -28,10 +28,11 @@ _MAX_OVERHEAD = 65_536 + 1024  # bytes of topic and properties beside the larges
 _CONNACK_V311 = b"\x20\x02"  # has no properties
 _UNSUPPORTED_VERSION = Reason(0x84, "Unsupported protocol version")
 _LAST_MID = 65_535
+_RECEIVE_BUFFER = 64 * 1024  # bytes; asyncio's own way allocates 256 KiB for each read
 _LONG_NAMES = {"ID": "identifier", "IDS": "identifiers", "MAX": "maximum"}
 
 
-class Mqtt5Link(asyncio.Protocol):
+class Mqtt5Link(asyncio.BufferedProtocol):
     """A connection that speaks MQTT 5; see `Link`.
 
     With an `identifier` of the subscriptions the session goes on, else it starts clean: a command that waited at the
@@ -45,6 +46,7 @@ class Mqtt5Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._sock: Any = None
+        self._received = memoryview(bytearray(_RECEIVE_BUFFER))
         self._unread = b""
         self._packets: list[bytes] = []
         self._sent_at_qos_0: list[int] = []
@@ -158,11 +160,15 @@ class Mqtt5Link(asyncio.Protocol):
         )
         transport.write(packet.write())
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Return the memory to receive into."""
+        return self._received
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Read packets."""
         acknowledge_at_once(self._sock)
         self._received_at = self._loop.time()
-        data = self._unread + data if self._unread else data
+        data = self._unread + self._received[:nbytes]
         view, at = memoryview(data), 0
         try:
             while at < len(data):
