@@ -30,7 +30,7 @@ NAMES = ":names"
 BATCH = 500
 LONGEST_SLEEP = 15.0
 READ_INTERVAL = 0.1
-SAVE_INTERVAL = 5.0
+SAVE_INTERVAL = 15.0
 FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0
 GRACE = 1.0
 """Seconds that a message which is being sent gets when the bridge is stopped."""

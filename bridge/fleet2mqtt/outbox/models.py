@@ -185,8 +185,13 @@ def number(data: bytes, seq: int) -> bytes:
 
 def storable(text: str) -> str:
     """Return a text without what UTF-8 (half a surrogate pair) or SQLite's JSON (NUL) cannot carry."""
-    if text.isascii() and "\0" not in text:
-        return text
+    if "\0" not in text:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return text
     return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
