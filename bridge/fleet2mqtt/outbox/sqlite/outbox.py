@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 SETTLE_INTERVAL = 1.0
 """Seconds until new events are in the derived tables, and old ones beyond the bounds are deleted."""
 
+JOINED_TURNS = 3
+"""Turns of the event loop whose jobs are one transaction: it costs as much as four events, however many there are."""
 
 T = TypeVar("T")
 
@@ -96,9 +98,15 @@ class GroupCommitter:
         self._waiting.append((jobs, done))
         if not self._busy:
             self._busy = True
-            # Not at once: other jobs of this turn of the event loop and of the next one join the transaction.
-            self._loop.call_soon(self._loop.call_soon, self._start)
+            self._loop.call_soon(self._start_after, JOINED_TURNS - 1)
         return done
+
+    def _start_after(self, turns: int) -> None:
+        """Start after so many turns of the event loop more, whose jobs join the transaction."""
+        if turns:
+            self._loop.call_soon(self._start_after, turns - 1)
+        else:
+            self._start()
 
     def _settle(self) -> None:
         self._timer = None
