@@ -67,8 +67,8 @@ SIZES = {
         paced=True,
     ),
     "goals": Size(
-        rounds=2,
-        seconds=2.5,
+        rounds=5,
+        seconds=1.5,
         messages=20_000,
         commands=50,
         gateways=1_000,
