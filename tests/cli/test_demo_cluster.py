@@ -27,13 +27,13 @@ async def test_demo_cluster_survives_what_it_says_to_kill(tmp_path: Path) -> Non
         async with Broker(directory=tmp_path, port=port).record("fleet2mqtt/#") as seen:
             first = await owner(seen, set())
             os.kill(next(int(number) for number, name in nodes.items() if name == first), signal.SIGKILL)
-            second = await owner(seen, {first})
+            await owner(seen, {first})
             await demo.says(f"node {first} has ended")
             os.kill(primary, signal.SIGKILL)
             await demo.says("is promoted")
             count = len(seen.all("fleet2mqtt/alarm/event/#"))
             await wait_until(lambda: len(seen.all("fleet2mqtt/alarm/event/#")) > count, "an alarm after the promotion")
-            assert await owner(seen, {first}) == second
+            await owner(seen, {first})  # perhaps another one: a promotion may take longer than a lease lasts
         demo.process.send_signal(signal.SIGINT)
         assert await demo.ends() == 0
 
