@@ -51,9 +51,9 @@ class CachedItem(dict[str, Any]):
         super().__init__(members)
         self._bytes, self._codec, self._shrunk = raw, codec, False
         self.key = key
-        """What identifies the item on its list, as its platform reads it."""
+        """Identity of the item on its list, as its platform reads it."""
         self.hash = hash(raw)
-        """By which the item is recognised: 64 bits, keyed with a secret of this process."""
+        """Hash of the bytes, by which the item is recognised: 64 bits, keyed with a secret of this process."""
 
     def shrink(self) -> None:
         """Drop the members."""
