@@ -7,13 +7,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fleet2mqtt.outbox import OutboxLimits
-from fleet2mqtt.outbox.recent import ROWS
-from tests.sample_alarms import add
+from fleet2mqtt.outbox.models import draft
+from fleet2mqtt.outbox.recent import ROWS, RecentEvents
+from tests.sample_alarms import RAISED, add, alarm
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from fleet2mqtt.outbox import Outbox
+    from fleet2mqtt.outbox import AlarmEvent, Outbox
     from tests.outbox.engines import Store
+
+
+def events(*seqs: int) -> list[AlarmEvent]:
+    """Return events with these numbers."""
+    return [draft(alarm(seq), RAISED, None).event(seq) for seq in seqs]
 
 
 async def add_and_disconnect(outbox: Outbox, number: int) -> None:
@@ -55,6 +61,7 @@ async def test_event_of_disconnected_sender_is_found(store: Store) -> None:
 async def test_history_is_the_same_from_memory_and_from_disk(store: Store) -> None:
     count = ROWS + 100
     async with store.open() as outbox:
+        await outbox.history(0, 1)  # from now on there is a reader
         await add(outbox, *range(count))
         await outbox.published(range(1, count))
         asked = [(after, limit) for after in (0, 50, 99, 100, 600, count - 1, count, 2**70) for limit in (1, 7, count)]
@@ -62,6 +69,19 @@ async def test_history_is_the_same_from_memory_and_from_disk(store: Store) -> No
     async with store.open() as outbox:
         assert [await outbox.history(after, limit) for after, limit in asked] == from_memory
     assert [event.seq for event in from_memory[-7][0]] == [count]
+
+
+def test_history_keeps_what_its_reader_has_not_read() -> None:
+    recent = RecentEvents(history_rows=100)
+    recent.add(events(1, 2), announce_backlog=True)
+    assert recent.history(0, 10) == []  # nobody had read until then
+    recent.add(events(3, 4, 5), announce_backlog=True)
+    assert [event.seq for event in recent.history(2, 2)] == [3, 4]
+    assert [event.seq for event in recent.history(4, 2)] == [5]
+    assert recent.history(2, 2) == []  # read before: it is on disk only
+    assert recent.history(5, 2) == []
+    recent.add(events(6), announce_backlog=True)
+    assert [event.seq for event in recent.history(5, 2)] == [6]
 
 
 async def test_history_has_no_more_than_its_bound(store: Store) -> None:

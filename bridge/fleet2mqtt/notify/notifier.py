@@ -28,6 +28,8 @@ OWNER = ":notify"
 NAMES = ":names"
 """The checkpoint with the names of the targets, so that those of the last run are known."""
 BATCH = 500
+EVENTS_A_TURN, PAUSE = 32, 0.002
+"""Events after which it pauses for so many seconds: alarms that are being pushed do not wait for a whole batch."""
 LONGEST_SLEEP = 15.0
 READ_INTERVAL = 0.1
 SAVE_INTERVAL = 15.0
@@ -181,7 +183,9 @@ class Target:
                 _LOG.error(
                     "notify.%s: %d events were deleted unread: raise alarms.history_rows", self._config.name, gone
                 )
-            for event in events:
+            for number, event in enumerate(events):
+                if number % EVENTS_A_TURN == EVENTS_A_TURN - 1:
+                    await asyncio.sleep(PAUSE)
                 self.state.take(event, now)
             self._unsaved |= self.state.advance(now, all_read=all_read) or self.state.seq != before
             late = self._unsaved and time.monotonic() - self._saved_at >= SAVE_INTERVAL

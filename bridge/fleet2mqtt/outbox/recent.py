@@ -12,15 +12,17 @@ ROWS = 1_000
 
 
 class RecentEvents:
-    """The newest events that are not published, and the newest of all, in memory.
+    """The newest events that are not published, and those that a reader of the history has not read, in memory.
 
-    `history_rows` is how many of all events, published or not, are kept at most.
+    `history_rows` is how many of the latter are kept at most. What is kept without need is cold when its memory is used
+    again, which shows in the time of every push.
     """
 
     def __init__(self, history_rows: int = 0) -> None:
         self._events: dict[int, AlarmEvent] = {}
         self._history: deque[AlarmEvent] = deque(maxlen=min(history_rows, ROWS))
-        """Events with consecutive numbers."""
+        """Events with consecutive numbers, once there was a reader."""
+        self._has_reader = False
         self._first = 0
         self._next = 0
 
@@ -31,7 +33,8 @@ class RecentEvents:
             self._history.clear()
             self._first = events[0].seq
         self._next = events[-1].seq + 1
-        self._history.extend(events)
+        if self._has_reader:
+            self._history.extend(events)
         self._events.update((event.seq, event) for event in events if announce_backlog or not event.backlog)
         for seq in tuple(islice(self._events, max(0, len(self._events) - ROWS))):
             del self._events[seq]
@@ -55,11 +58,16 @@ class RecentEvents:
         return newer[:limit]
 
     def history(self, after: int, limit: int) -> list[AlarmEvent]:
-        """Return the first events after a number, published or not; none if the disk may have one before them."""
-        if not self._history or after + 1 < self._history[0].seq:
+        """Return the first events after a number, published or not; none if the disk may have one before them.
+
+        Those up to that number are no longer kept, as who has read them goes on from there.
+        """
+        self._has_reader = True
+        while self._history and self._history[0].seq <= after:
+            self._history.popleft()
+        if not self._history or self._history[0].seq != after + 1:
             return []
-        begin = min(after + 1 - self._history[0].seq, len(self._history))
-        return list(islice(self._history, begin, begin + limit))
+        return list(islice(self._history, limit))
 
     def reaches(self, seq: int) -> bool:
         """Return True if no event up to a number was added elsewhere since the last one that was added here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,8 +19,10 @@ from fleet2mqtt.sdk.backoff import Backoff
 _LOG = logging.getLogger(__name__)
 
 BATCH = 500
-RECORD_INTERVAL = 0.05
+RECORD_INTERVAL, LONGEST_RECORD_INTERVAL = 0.02, 0.25
 """Seconds between two transactions that record acknowledged events: one for many under load, one for each otherwise."""
+RECORD_PAUSE = 4
+"""Times as long as the last such transaction took until the next one, so that a slow disk is there for new alarms."""
 FIRST_REFUSED_DELAY = 5.0
 LONGEST_REFUSED_DELAY = 300.0
 """Seconds before events that the broker refused are published again; doubled as long as it refuses them."""
@@ -95,9 +98,11 @@ class AlarmPublisher:
         while True:
             await self._new_acknowledged.wait()
             self._new_acknowledged.clear()
+            began_at = time.monotonic()
             if not await self.record_published():
                 asyncio.get_running_loop().call_later(DISK_RETRY_DELAY, self._new_acknowledged.set)
-            await asyncio.sleep(RECORD_INTERVAL)
+            pause = RECORD_PAUSE * (time.monotonic() - began_at)
+            await asyncio.sleep(min(max(RECORD_INTERVAL, pause), LONGEST_RECORD_INTERVAL))
             if self._sent:
                 self._new_acknowledged.set()  # perhaps: none of those after the first has a callback
 
