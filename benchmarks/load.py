@@ -1,16 +1,23 @@
-"""Many connections that post one numbered message after another, and when each came out at the broker."""
+"""Many connections that post one numbered message after another, and when each came out at the broker.
+
+One thread with blocking calls and `epoll`: the load has the same processors as what is measured, and asyncio would take
+twice as much of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import select
+import socket
 import statistics
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from benchmarks.ground import HOST
-from benchmarks.mqtt import subscribed
+from benchmarks.ground import HOST, BenchError
+from benchmarks.mqtt import connect
 
 MARK = re.compile(rb"bench-(\d{8})")
 """Stands once in each body, and once in what the broker gets of it."""
@@ -18,8 +25,11 @@ _MARK_BYTES = 14
 _QUIET = 3.0
 """Seconds without a message after which those that are missing are given up."""
 _LONGEST_DRAIN = 10.0
+_PATIENCE = 30.0
+"""Seconds until an answer, after the end of the load or without any other."""
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _GOOD = (b"200", b"204")
+_RECEIVED = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +42,13 @@ class Door:
     body: Callable[[int], bytes]
     content_type: str = "application/json"
 
-    def request(self, number: int) -> bytes:
-        """A whole HTTP request."""
-        body = self.body(number)
-        head = (
+    @property
+    def head(self) -> bytes:
+        """The head of an HTTP request, up to the number of bytes of its body."""
+        return (
             f"POST {self.path} HTTP/1.1\r\nHost: {HOST}:{self.port}\r\nContent-Type: {self.content_type}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode() + body
+            "Content-Length: "
+        ).encode()
 
 
 @dataclass(slots=True)
@@ -59,11 +68,12 @@ class Run:
     _tail: bytes = b""
     _due: float = 0.0
 
-    def wait(self) -> float:
-        """Return the seconds until the next message is due."""
-        now = perf_counter()
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next message is due, 0 if it is; the one after it is due an interval later."""
+        if self._due > now:
+            return self._due - now
         self._due = max(self._due + self.interval, now)
-        return self._due - now
+        return 0.0
 
     def next(self) -> int | None:
         """The number of the next message, None when it is over."""
@@ -95,53 +105,90 @@ class Run:
         return len(arrived) / (max(arrived) - min(self.posted.values())) if arrived else 0.0
 
 
-class _Poster(asyncio.Protocol):
-    """One connection, one request at a time."""
+class _Load:
+    """Posts on some connections, one request at a time on each, and receives what the broker publishes."""
 
-    def __init__(self, door: Door, run: Run) -> None:
+    def __init__(self, door: Door, broker: int, run: Run) -> None:
         self._door = door
         self._run = run
-        self._transport: asyncio.Transport | None = None
-        self._buffer = b""
-        self._loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._head = door.head
+        self._epoll = select.epoll()
+        self._subscriber = connect(broker, door.topic)
+        self._epoll.register(self._subscriber, select.EPOLLIN)
+        self._posters: dict[int, socket.socket] = {}
+        self._idle: deque[int] = deque()
+        self._answers: dict[int, bytes] = {}
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type
-        self._transport = transport
-        self._post()
+    def post(self, connections: int) -> None:
+        """Post until the run is over and everything is answered. Raises BenchError."""
+        for _ in range(connections):
+            poster = socket.create_connection((HOST, self._door.port), _PATIENCE)
+            poster.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            poster.settimeout(None)  # with one, each call is two
+            self._posters[poster.fileno()] = poster
+            self._epoll.register(poster, select.EPOLLIN)
+        self._idle.extend(self._posters)
+        while self._posters:
+            wait = self._send_due()
+            ready = self._epoll.poll(wait)
+            if not ready and wait == _PATIENCE and self._posters:
+                raise BenchError(f"no answer from port {self._door.port} within {_PATIENCE:.0f} s")
+            for number, _ in ready:
+                if number in self._posters:
+                    self._read_answer(number)
+                else:
+                    self._receive()
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
+    def drain(self) -> None:
+        """Wait until everything that was answered is delivered, or nothing more comes."""
+        run = self._run
+        deadline, quiet, seen = perf_counter() + _LONGEST_DRAIN, perf_counter() + _QUIET, len(run.delivered)
+        while len(run.delivered) < run.answered and (now := perf_counter()) < min(deadline, quiet):
+            if self._epoll.poll(min(deadline, quiet) - now):
+                self._receive()
+            if len(run.delivered) != seen:
+                seen, quiet = len(run.delivered), perf_counter() + _QUIET
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._epoll.close()
+        for each in (self._subscriber, *self._posters.values()):
+            each.close()
+
+    def _send_due(self) -> float:
+        """Post on the idle connections what is due; return the seconds until something has to be done."""
+        while self._idle:
+            if self._run.interval and (wait := self._run.wait(perf_counter())):
+                return wait
+            poster = self._idle.popleft()
+            number = self._run.next()
+            if number is None:
+                self._posters.pop(poster).close()
+            else:
+                body = self._door.body(number)
+                self._posters[poster].sendall(b"%s%d\r\n\r\n%s" % (self._head, len(body), body))
+        return _PATIENCE if self._posters else 0.0
+
+    def _read_answer(self, poster: int) -> None:
+        data = self._posters[poster].recv(_RECEIVED)
+        if not data:
+            raise BenchError(f"port {self._door.port} closed a connection")
+        answer = self._answers.pop(poster, b"") + data
+        end = answer.find(b"\r\n\r\n")
+        length = _LENGTH.search(answer, 0, end + 2) if end >= 0 else None
+        if end < 0 or len(answer) < end + 4 + (int(length[1]) if length else 0):
+            self._answers[poster] = answer
             return
-        length = _LENGTH.search(self._buffer, 0, end + 2)
-        if len(self._buffer) < end + 4 + (int(length[1]) if length else 0):
-            return
-        good = self._buffer[9:12] in _GOOD
+        good = answer[9:12] in _GOOD
         self._run.answered += good
         self._run.refused += not good
-        self._buffer = b""
-        self._post()
+        self._idle.append(poster)
 
-    def connection_lost(self, _: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def _post(self) -> None:
-        if self._run.interval:
-            self._loop.call_later(self._run.wait(), self._send)
-        else:
-            self._send()
-
-    def _send(self) -> None:
-        assert self._transport is not None  # noqa: S101 - for the type
-        number = self._run.next()
-        if number is None:
-            self._transport.close()
-        else:
-            self._transport.write(self._door.request(number))
+    def _receive(self) -> None:
+        data = self._subscriber.recv(_RECEIVED)
+        if not data:
+            raise BenchError("the broker closed the subscriber's connection")
+        self._run.take(data)
 
 
 async def post(  # noqa: PLR0913, PLR0917 - what a load is
@@ -153,26 +200,20 @@ async def post(  # noqa: PLR0913, PLR0917 - what a load is
     interval: float = 0.0,
     most: int | None = None,
 ) -> Run:
-    """Post for so long on so many connections at once, then wait for what is still on its way."""
-    run = Run(perf_counter() + seconds, first, interval, most)
-    loop = asyncio.get_running_loop()
-    async with subscribed(broker, door.topic, run.take):
-        run.until = perf_counter() + seconds
-        posters = [
-            await loop.create_connection(lambda: _Poster(door, run), HOST, door.port) for _ in range(connections)
-        ]
-        async with asyncio.timeout(seconds + 30):
-            await asyncio.gather(*(poster.done for _, poster in posters))
-        await _drained(run)
-    return run
+    """Post for so long on so many connections at once, then wait for what is still on its way. Raises BenchError."""
 
+    def work() -> Run:
+        run = Run(0.0, first, interval, most)
+        load = _Load(door, broker, run)
+        try:
+            run.until = perf_counter() + seconds
+            load.post(connections)
+            load.drain()
+        finally:
+            load.close()
+        return run
 
-async def _drained(run: Run) -> None:
-    deadline, quiet, seen = perf_counter() + _LONGEST_DRAIN, perf_counter() + _QUIET, len(run.delivered)
-    while len(run.delivered) < run.answered and perf_counter() < min(deadline, quiet):
-        await asyncio.sleep(0.02)
-        if len(run.delivered) != seen:
-            seen, quiet = len(run.delivered), perf_counter() + _QUIET
+    return await asyncio.to_thread(work)
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from secrets import token_hex
@@ -10,6 +11,8 @@ from secrets import token_hex
 from benchmarks.ground import HOST
 
 _CONNECT, _PUBLISH, _SUBSCRIBE = 0x10, 0x30, 0x82
+_SUBACK = b"\x90\x03\x00\x01"
+_PATIENCE = 10.0
 
 
 class Subscriber(asyncio.Protocol):
@@ -24,12 +27,10 @@ class Subscriber(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type
         self._transport = transport
-        client = f"bench-{token_hex(6)}".encode()
-        transport.write(_packet(_CONNECT, b"\x00\x04MQTT\x04\x02\x00\x00" + _text(client)))
-        transport.write(_packet(_SUBSCRIBE, b"\x00\x01" + _text(self._topic.encode()) + b"\x00"))
+        transport.write(_connect_and_subscribe(self._topic))
 
     def data_received(self, data: bytes) -> None:
-        if not self._ready.done() and b"\x90\x03\x00\x01" in data:
+        if not self._ready.done() and _SUBACK in data:
             self._ready.set_result(None)
         self._take(data)
 
@@ -54,11 +55,26 @@ async def subscribed(port: int, topic: str, take: Callable[[bytes], None]) -> As
     loop = asyncio.get_running_loop()
     _, subscriber = await loop.create_connection(lambda: Subscriber(topic, take), HOST, port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(_PATIENCE):
             await subscriber.ready()
         yield subscriber
     finally:
         subscriber.close()
+
+
+def connect(port: int, topic: str) -> socket.socket:
+    """Return the blocking socket of a subscriber at QoS 0, whose subscription the broker has taken. Raises OSError."""
+    sock = socket.create_connection((HOST, port), _PATIENCE)
+    sock.sendall(_connect_and_subscribe(topic))
+    received = b""
+    while _SUBACK not in received:
+        data = sock.recv(4096)
+        if not data:
+            sock.close()
+            raise ConnectionError(f"the broker on port {port} takes no subscription to {topic}")
+        received += data
+    sock.settimeout(None)
+    return sock
 
 
 class Messages:
@@ -90,6 +106,12 @@ class Messages:
                 stop = place + 1 + length
                 return (place + 1, stop) if stop <= len(self._rest) else None
         return None
+
+
+def _connect_and_subscribe(topic: str) -> bytes:
+    client = f"bench-{token_hex(6)}".encode()
+    connect_packet = _packet(_CONNECT, b"\x00\x04MQTT\x04\x02\x00\x00" + _text(client))
+    return connect_packet + _packet(_SUBSCRIBE, b"\x00\x01" + _text(topic.encode()) + b"\x00")
 
 
 def _text(data: bytes) -> bytes:
