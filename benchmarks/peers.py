@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -163,8 +164,10 @@ class Peers:
     async def _install_venv(self) -> None:
         stamp = self.cache / "peers/.made-from"
         if not stamp.exists() or stamp.read_text(encoding="ascii") != " ".join(PACKAGES):
-            await _run(sys.executable, "-m", "venv", "--clear", str(self.cache / "peers"))
-            await _run(self._python, "-m", "pip", "--disable-pip-version-check", "install", "-q", *PACKAGES)
+            # Debian's Python has no pip of its own: the installer's is used.
+            await _run(sys.executable, "-m", "venv", "--clear", "--without-pip", str(self.cache / "peers"))
+            pip = (str(_ROOT / os.environ.get("FLEET2MQTT_UV_VENV", ".venv-uv") / "bin/python"), "-m", "pip")
+            await _run(*pip, "--python", self._python, "--disable-pip-version-check", "install", "-q", *PACKAGES)
             stamp.write_text(" ".join(PACKAGES), encoding="ascii")
 
 
