@@ -263,6 +263,19 @@ async def test_events_that_were_deleted_unread_are_counted(
     assert f"notify.duty: {target.missed} events were deleted unread" in caplog.text
 
 
+async def test_others_have_their_turn_while_many_events_are_read(tmp_path: Path, receiver: Receiver) -> None:
+    count = 3 * notifier.EVENTS_A_TURN
+    async with open_outbox(tmp_path / "o.sqlite") as outbox, running(outbox, receiver.url) as target:
+        await wait_until(lambda: outbox.checkpoint(OWNER, "duty") is not None, "the target to be ready")
+        await add(outbox, *range(count))
+        seen = {target.state.seq}
+        target.wake.set()
+        while target.state.seq < count:
+            await asyncio.sleep(0)
+            seen.add(target.state.seq)
+    assert len(seen) > 3  # it was seen at work
+
+
 def stored_at(seq: int) -> str:
     """Return the stored state of a target that has read up to an event."""
     state = TargetState(NotifyConfig(name="duty", url=Secret("json://a")), lambda _: True, lambda _: None)
