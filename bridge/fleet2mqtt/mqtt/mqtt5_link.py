@@ -166,7 +166,6 @@ class Mqtt5Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Read packets."""
-        acknowledge_at_once(self._sock)
         self._received_at = self._loop.time()
         data = self._unread + self._received[:nbytes]
         view, at = memoryview(data), 0
@@ -184,6 +183,8 @@ class Mqtt5Link(asyncio.BufferedProtocol):
             self._events.on_error(error)
             self.abort()
         self._unread = data[at:]
+        if not self._packets:  # else the acknowledgement goes with them
+            acknowledge_at_once(self._sock)
 
     def pause_writing(self) -> None:
         """Record that what was written is still to be sent."""
