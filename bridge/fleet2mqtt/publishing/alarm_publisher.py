@@ -19,7 +19,7 @@ from fleet2mqtt.sdk.backoff import Backoff
 _LOG = logging.getLogger(__name__)
 
 BATCH = 500
-RECORD_INTERVAL, LONGEST_RECORD_INTERVAL = 0.02, 0.25
+RECORD_INTERVAL, LONGEST_RECORD_INTERVAL = 0.03, 0.25
 """Seconds between two transactions that record acknowledged events: one for many under load, one for each otherwise."""
 RECORD_PAUSE = 4
 """Times as long as the last such transaction took until the next one, so that a slow disk is there for new alarms."""
