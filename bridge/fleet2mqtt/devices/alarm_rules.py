@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fleet2mqtt.devices.model import Alarm, Name, Severity
 
@@ -33,6 +33,18 @@ class ActiveAlarm:
     raised_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decision:
+    """What the rules say of the alarms with one code and name."""
+
+    ignored: bool
+    severity: Severity | None
+    text: Name | None
+
+
+_MAX_DECISIONS = 1_000
+
+
 ActiveAlarms = Callable[[str], Sequence[ActiveAlarm]]
 """Returns the active alarms of a device, by its id."""
 
@@ -51,6 +63,7 @@ class AlarmRules:
     clear_after: Mapping[AlarmName, float] = field(default_factory=dict)
     """Seconds after which an alarm is cleared that nothing else clears."""
     texts: Mapping[AlarmName, Name] = field(default_factory=dict)
+    _decisions: dict[frozenset[str], _Decision] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def apply(self, alarms: Iterable[Alarm], language: str, active_of: ActiveAlarms = _nothing_active) -> list[Alarm]:
         """Return the alarms as the rules want them; those that are ignored are left out.
@@ -65,17 +78,28 @@ class AlarmRules:
 
     def _apply(self, alarm: Alarm, language: str, listed: Sequence[Alarm], active_of: ActiveAlarms) -> Alarm | None:
         names = names_of(alarm)
-        if self.ignore and not names.isdisjoint(self.ignore):
+        decision = self._decisions.get(names) or self._decide(names)
+        if decision.ignored:
             return None
         if alarm.cleared:
             return alarm
-        changes: dict[str, Any] = {}
-        if (severity := _first(self.severity, names)) is not None:
-            changes["severity"] = severity
-        if (text := _first(self.texts, names)) is not None:
-            changes |= {"description": text.text(language), "description_en": text.en}
-        changed = replace(alarm, **changes) if changes else alarm
-        return changed if alarm.active else self._make_active(changed, names, listed, active_of)
+        if decision.severity is not None or decision.text is not None:
+            alarm = alarm.copy()
+            if decision.severity is not None:
+                alarm.severity = decision.severity
+            if decision.text is not None:
+                alarm.description, alarm.description_en = decision.text.text(language), decision.text.en
+        return alarm if alarm.active else self._make_active(alarm, names, listed, active_of)
+
+    def _decide(self, names: frozenset[str]) -> _Decision:
+        if len(self._decisions) >= _MAX_DECISIONS:
+            self._decisions.clear()
+        decision = self._decisions[names] = _Decision(
+            ignored=not names.isdisjoint(self.ignore),
+            severity=_first(self.severity, names),
+            text=_first(self.texts, names),
+        )
+        return decision
 
     def _make_active(
         self, alarm: Alarm, names: frozenset[str], listed: Sequence[Alarm], active_of: ActiveAlarms

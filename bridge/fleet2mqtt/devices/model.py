@@ -241,6 +241,13 @@ class Alarm:
     """Withheld: its event is not published on `alarm/event`."""
     suppressed_by: str | None = None
 
+    def copy(self) -> Alarm:
+        """Return a copy to change; `dataclasses.replace` takes twice as long."""
+        copied = Alarm.__new__(Alarm)
+        for name in Alarm.__slots__:
+            setattr(copied, name, getattr(self, name))
+        return copied
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceEvent:

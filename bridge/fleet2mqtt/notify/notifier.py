@@ -31,7 +31,9 @@ BATCH = 500
 EVENTS_A_TURN, PAUSE = 32, 0.002
 """Events after which it pauses for so many seconds: alarms that are being pushed do not wait for a whole batch."""
 LONGEST_SLEEP = 15.0
-READ_INTERVAL = 0.1
+READ_INTERVAL, LONGEST_READ_INTERVAL = 0.02, 0.25
+READ_PAUSE = 10
+"""Times as long as reading the events took until the next time: the disk is for those who store alarms first."""
 SAVE_INTERVAL = 15.0
 FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0
 GRACE = 1.0
@@ -156,7 +158,7 @@ class Target:
         while True:
             self.wake.clear()
             try:
-                await self._read_all()
+                took = await self._read_all()
                 delay = LONGEST_SLEEP
             except OutboxError as error:
                 _LOG.warning("notify.%s waits: %s; trying again in %g s", self._config.name, error, DISK_RETRY_DELAY)
@@ -167,12 +169,16 @@ class Target:
                 delay = min(delay, max(0.5, due - time.time()))
             if self._unsaved:
                 delay = min(delay, SAVE_INTERVAL)
-            await asyncio.sleep(READ_INTERVAL)  # the disk is for those who store alarms first
+            await asyncio.sleep(min(max(READ_INTERVAL, READ_PAUSE * took), LONGEST_READ_INTERVAL))
             await wait_for_event(self.wake, delay)
 
-    async def _read_all(self) -> None:
+    async def _read_all(self) -> float:
+        """Take all events; return the seconds that reading them took."""
+        took = 0.0
         while True:
+            began_at = time.monotonic()
             events, more = await self._next_events()
+            took += time.monotonic() - began_at
             all_read = not events and self.state.seq >= self._outbox.last_seq
             looked_at = self.state.looked_at(time.time(), all_read=all_read)
             await self._alarms.prepare({*looked_at, *map(alarm_id, events)})
@@ -192,7 +198,7 @@ class Target:
             if late or self.state.number != self._saved or self._taken_unsaved:
                 await self._save()
             if not more:
-                return
+                return took
 
     async def _next_events(self) -> tuple[list[AlarmEvent], bool]:
         if self.state.seq >= self._outbox.last_seq:

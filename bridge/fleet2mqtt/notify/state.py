@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -63,7 +64,7 @@ class Digest:
         else:
             self.raised[body["severity"]] = self.raised.get(body["severity"], 0) + 1
         if len(self.examples) < MAX_EXAMPLES and all(each["id"] != body["id"] for each in self.examples):
-            self.examples.append(dict(body))
+            self.examples.append(_kept(body))
 
 
 class ManagedAlarm(Protocol):
@@ -104,6 +105,10 @@ class TargetState:
         self.open: dict[str, Notified] = {}
         self.digest: Digest | None = None
         self._recent: deque[float] = deque(maxlen=config.storm_count)
+        self._earliest = math.inf
+        """No open alarm is due before."""
+        self._seen_at = math.inf
+        """Time of the last `advance`: an earlier one means that the clock was set back."""
 
     def load(self, text: str) -> None:
         """Continue with what `dump` returned. Raises ValueError for a text that it did not return."""
@@ -117,6 +122,7 @@ class TargetState:
             raise ValueError(f"{type(error).__name__}: {error}") from error
         self.queue.extend(queue)
         self.open, self.digest = followed, digest
+        self._earliest = min((each.due for each in followed.values() if each.due is not None), default=math.inf)
         self._recent.extend(recent)
 
     def dump(self) -> str:
@@ -145,7 +151,7 @@ class TargetState:
             self._end(key, event, now)
         elif known is not None and type_ in _ACKNOWLEDGING:
             after = self._config.escalate_after if known.count else self._config.delay or FLAPPING_WINDOW
-            known.due = now + after if type_ == EventType.UNACKNOWLEDGED and after else None
+            self._set_due(known, now + after if type_ == EventType.UNACKNOWLEDGED and after else None)
         elif (type_ == EventType.RAISED or uncovers) and self._wants(event, known):
             self._raise(key, event, now)
 
@@ -156,22 +162,27 @@ class TargetState:
         return event.severity in self._config.severities and self._selects(event.device)
 
     def _raise(self, key: str, event: AlarmEvent, now: float) -> None:
-        alarm = Notified(body=_kept(event.body), active=event.active)
+        alarm = Notified(body=event.body, active=event.active)
         record = self._find(alarm_id(event))
-        if record is not None and record.flapping:  # told once it stays
+        flapping = record is not None and record.flapping
+        if flapping:  # told once it stays
             if not event.active:
                 return
-            alarm.due = now + FLAPPING_WINDOW
+            self._set_due(alarm, now + FLAPPING_WINDOW)
         elif self._config.delay:
-            alarm.due = event.received_at.timestamp() + self._config.delay
+            self._set_due(alarm, event.received_at.timestamp() + self._config.delay)
         else:
             self._notify(alarm, now)
-        if (alarm.active or alarm.due is not None) and (key in self.open or len(self.open) < MAX_OPEN):
+        if (alarm.active or alarm.due is not None) and (len(self.open) < MAX_OPEN or key in self.open):
+            alarm.body = _kept(event.body)
             self.open[key] = alarm
-        elif not alarm.count and not (
-            record is not None and record.flapping
-        ):  # too many to wait for: better now than never
+        elif not alarm.count and not flapping:  # too many to wait for: better now than never
             self._notify(alarm, now)
+
+    def _set_due(self, alarm: Notified, due: float | None) -> None:
+        alarm.due = due
+        if due is not None and due < self._earliest:
+            self._earliest = due
 
     def _end(self, key: str, event: AlarmEvent, now: float) -> None:
         alarm = self.open.pop(key, None)
@@ -182,7 +193,7 @@ class TargetState:
         self._emit("reminder" if alarm.count else "raised", alarm.body, now)
         alarm.count += 1
         again = self._config.escalate_after is not None and alarm.count <= self._config.escalate_repeat
-        alarm.due = now + (self._config.escalate_after or 0) if again else None
+        self._set_due(alarm, now + (self._config.escalate_after or 0) if again else None)
 
     def _emit(self, kind: str, body: dict[str, Any], now: float) -> None:
         quiet = self._config.quiet_hours
@@ -193,7 +204,7 @@ class TargetState:
         gathering = self.digest is not None and not urgent
         if not (silent or storm or gathering or len(self.queue) >= MAX_QUEUE):
             self._recent.append(now)
-            self._append({"kind": kind, "alarm": body}, now)
+            self._append({"kind": kind, "alarm": body if kind == "cleared" else _kept(body)}, now)
             return
         if self.digest is None:
             self.digest = Digest(since=now, due=now)
@@ -212,6 +223,8 @@ class TargetState:
 
     def looked_at(self, now: float, *, all_read: bool) -> set[AlarmId]:
         """Return the alarms that `advance` finds."""
+        if not all_read and now < self._earliest:
+            return set()
         return {
             _id(key)
             for key, alarm in self.open.items()
@@ -225,17 +238,27 @@ class TargetState:
         event of that, as its device was removed. Returns True if something changed.
         """
         changed = self._follow_clock(now)
-        for key, alarm in tuple(self.open.items()):
-            if all_read and alarm.active and self._find(_id(key)) is None:
-                changed = True
-                del self.open[key]
-            elif alarm.due is not None and alarm.due <= now:
-                changed = True
-                self._escalate(key, alarm, now)
+        if all_read or now >= self._earliest:
+            changed |= self._advance_alarms(now, all_read=all_read)
         if self.digest is not None and self.digest.due <= now and self._takes_digest(now):
             digest, self.digest = self.digest, None
             self._append({"kind": "digest", "digest": _members(digest)}, now)
             changed = True
+        return changed
+
+    def _advance_alarms(self, now: float, *, all_read: bool) -> bool:
+        """Do what `advance` does to the open alarms."""
+        changed, self._earliest = False, math.inf
+        for key, alarm in tuple(self.open.items()):
+            if all_read and alarm.active and self._find(_id(key)) is None:
+                changed = True
+                del self.open[key]
+                continue
+            if alarm.due is not None and alarm.due <= now:
+                changed = True
+                self._escalate(key, alarm, now)
+            if key in self.open:
+                self._set_due(alarm, alarm.due)
         return changed
 
     def _takes_digest(self, now: float) -> bool:
@@ -245,10 +268,12 @@ class TargetState:
     def _follow_clock(self, now: float) -> bool:
         """Bring forward what a clock that was set back would keep for too long."""
         config, changed = self._config, False
+        set_back, self._seen_at = now < self._seen_at, now
         latest = now + max(config.delay, config.escalate_after or 0.0, FLAPPING_WINDOW)
-        for alarm in self.open.values():
+        for alarm in self.open.values() if set_back else ():
             if alarm.due is not None and alarm.due > latest:
-                alarm.due, changed = latest, True
+                self._set_due(alarm, latest)
+                changed = True
         if self.digest is not None and self.digest.due > now + LONGEST_STORM * config.storm_within:
             self.digest.since, self.digest.due, changed = now, now + config.storm_within, True
         return changed
@@ -256,7 +281,7 @@ class TargetState:
     def _escalate(self, key: str, alarm: Notified, now: float) -> None:
         record = self._find(_id(key))
         if record is not None and (record.withheld or record.flapping):
-            alarm.due = now + max(self._config.escalate_after or 0, 60)
+            self._set_due(alarm, now + max(self._config.escalate_after or 0, 60))
         elif (record is None and alarm.active) or (record is not None and record.acknowledged):
             alarm.due = None  # its end is among the events to come
         else:
@@ -266,10 +291,10 @@ class TargetState:
 
     def next_due(self, now: float) -> float | None:
         """Return when `advance` has something to do, None for nothing that is known yet."""
-        due = [alarm.due for alarm in self.open.values() if alarm.due is not None]
+        due = self._earliest if self.open else math.inf
         if self.digest is not None and self._takes_digest(now):
-            due.append(self.digest.due)
-        return min(due, default=None)
+            due = min(due, self.digest.due)
+        return None if due == math.inf else due
 
 
 def _id(key: str) -> AlarmId:
