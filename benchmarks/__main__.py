@@ -67,7 +67,7 @@ SIZES = {
         paced=True,
     ),
     "goals": Size(
-        rounds=5,
+        rounds=9,
         seconds=1.5,
         messages=20_000,
         commands=50,
@@ -137,6 +137,7 @@ def _contestants(cache: peers.Peers, missing: dict[str, str], options: argparse.
         found |= {table.SCRIPT: cache.script, table.ECOWITT: cache.ecowitt}
     if options.size == "goals":
         found.pop(table.ECOWITT, None)  # it is far behind, and its messages arrive late
+        return found
     return found | {peers.DURABLE: cache.durable}
 
 
