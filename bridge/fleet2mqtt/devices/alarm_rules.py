@@ -35,7 +35,7 @@ class ActiveAlarm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Decision:
-    """What the rules say of the alarms with one code and name."""
+    """Decision of the rules about the alarms with one code and name."""
 
     ignored: bool
     severity: Severity | None
