@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -37,12 +37,12 @@ class AlarmMirror:
     records: dict[AlarmId, MirroredAlarm] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
 
-    async def prepare(self, ids: Collection[AlarmId]) -> None:
+    async def prepare(self, ids: Iterable[AlarmId]) -> None:
         """Ask the units for these alarms and their devices. Raises OutboxError."""
         works: defaultdict[str | None, dict[str, Any]] = defaultdict(
             lambda: {"kind": "alarm_states", "ids": [], "repeatable": True}
         )
-        for device, alarm in ids:
+        for device, alarm in set(ids):
             works[self.units.unit_of_device(device)]["ids"].append((device, alarm))
         own = works.pop(None, None)
         try:

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, Protocol
 
 from fleet2mqtt.aio import run_to_end, wait_for_event
@@ -28,8 +29,8 @@ OWNER = ":notify"
 NAMES = ":names"
 """The checkpoint with the names of the targets, so that those of the last run are known."""
 BATCH = 500
-EVENTS_A_TURN, PAUSE = 32, 0.002
-"""Events after which it pauses for so many seconds: alarms that are being pushed do not wait for a whole batch."""
+EVENTS_A_TURN, LONGEST_PAUSE = 32, 0.004
+"""Events that are read while the disk works for new alarms, and seconds after which they are read if it does not."""
 LONGEST_SLEEP = 15.0
 READ_INTERVAL, LONGEST_READ_INTERVAL = 0.02, 0.25
 READ_PAUSE = 10
@@ -58,7 +59,7 @@ class KnownAlarms(Protocol):
         """The devices, with those through which they are connected."""
         ...
 
-    async def prepare(self, ids: Collection[AlarmId]) -> None:
+    async def prepare(self, ids: Iterable[AlarmId]) -> None:
         """Bring what is known of these alarms up to date. Raises OutboxError."""
         ...
 
@@ -70,7 +71,7 @@ class LocalAlarms:
     records: Mapping[AlarmId, ManagedAlarm]
     devices: Mapping[str, Device]
 
-    async def prepare(self, ids: Collection[AlarmId]) -> None:
+    async def prepare(self, ids: Iterable[AlarmId]) -> None:
         """Do nothing: all is up to date."""
 
 
@@ -112,26 +113,28 @@ class Target:
         self._queued = asyncio.Event()
         self.first_retry = FIRST_RETRY
 
-    def _chain(self, id_: str) -> Iterator[Device]:
-        seen = set[str]()
-        while id_ not in seen and (device := self._alarms.devices.get(id_)) is not None:
-            seen.add(id_)
-            yield device
+    def _chain(self, id_: str) -> tuple[Device, ...]:
+        """Return a device and those through which it is connected."""
+        devices = self._alarms.devices
+        found: dict[str, Device] = {}
+        while id_ not in found and (device := devices.get(id_)) is not None:
+            found[id_] = device
             id_ = device.via or id_
+        return tuple(found.values())
 
     def _selects(self, id_: str) -> bool:
         include, exclude = self._config.include, self._config.exclude
         if not (include or exclude):
             return True
-        chain = tuple(self._chain(id_))
+        devices = self._chain(id_)
         known = self._selected.get(id_)
-        if known is not None and known[0] == chain:
+        if known is not None and known[0] == devices:
             return known[1]
-        included = not include or any(rule.matches(device) for rule in include for device in chain)
-        selected = included and not any(rule.matches(device) for rule in exclude for device in chain)
+        included = not include or any(rule.matches(device) for rule in include for device in devices)
+        selected = included and not any(rule.matches(device) for rule in exclude for device in devices)
         if len(self._selected) >= MAX_SELECTED:
             self._selected.clear()
-        self._selected[id_] = (chain, selected)
+        self._selected[id_] = (devices, selected)
         return selected
 
     async def run(self) -> None:
@@ -181,7 +184,7 @@ class Target:
             took += time.monotonic() - began_at
             all_read = not events and self.state.seq >= self._outbox.last_seq
             looked_at = self.state.looked_at(time.time(), all_read=all_read)
-            await self._alarms.prepare({*looked_at, *map(alarm_id, events)})
+            await self._alarms.prepare(chain(looked_at, map(alarm_id, events)))
             now, before = time.time(), self.state.seq
             if events and events[0].seq > max(self.state.seq + 1, 1) and self._outbox.first_seq > self.state.seq + 1:
                 gone = events[0].seq - self.state.seq - 1
@@ -190,8 +193,8 @@ class Target:
                     "notify.%s: %d events were deleted unread: raise alarms.history_rows", self._config.name, gone
                 )
             for number, event in enumerate(events):
-                if number % EVENTS_A_TURN == EVENTS_A_TURN - 1:
-                    await asyncio.sleep(PAUSE)
+                if number % EVENTS_A_TURN == 0:  # alarms that are being pushed do not wait for a whole batch
+                    await self._outbox.transaction_began(LONGEST_PAUSE)
                 self.state.take(event, now)
             self._unsaved |= self.state.advance(now, all_read=all_read) or self.state.seq != before
             late = self._unsaved and time.monotonic() - self._saved_at >= SAVE_INTERVAL

@@ -143,7 +143,8 @@ class TargetState:
         self.seq = event.seq
         if event.backlog:
             return
-        key = "\n".join(alarm_id(event))
+        id_ = alarm_id(event)
+        key = "\n".join(id_)
         type_ = event.body["type"]
         uncovers = type_ in _UNCOVERING
         known = self.open.get(key)
@@ -153,7 +154,7 @@ class TargetState:
             after = self._config.escalate_after if known.count else self._config.delay or FLAPPING_WINDOW
             self._set_due(known, now + after if type_ == EventType.UNACKNOWLEDGED and after else None)
         elif (type_ == EventType.RAISED or uncovers) and self._wants(event, known):
-            self._raise(key, event, now)
+            self._raise(key, id_, event, now)
 
     def _wants(self, event: AlarmEvent, known: Notified | None) -> bool:
         """Return True for an alarm that is not suppressed, not known yet, and selected."""
@@ -161,9 +162,9 @@ class TargetState:
             return False
         return event.severity in self._config.severities and self._selects(event.device)
 
-    def _raise(self, key: str, event: AlarmEvent, now: float) -> None:
+    def _raise(self, key: str, id_: AlarmId, event: AlarmEvent, now: float) -> None:
         alarm = Notified(body=event.body, active=event.active)
-        record = self._find(alarm_id(event))
+        record = self._find(id_)
         flapping = record is not None and record.flapping
         if flapping:  # told once it stays
             if not event.active:

@@ -110,6 +110,10 @@ class Outbox(Protocol):
         """Wait until something was added since the last call. For one consumer."""
         ...
 
+    async def transaction_began(self, longest: float) -> None:
+        """Wait until the disk starts to work for new alarms, at most so many seconds: the event loop has time then."""
+        ...
+
     async def unpublished(self, after: int, limit: int = 500) -> list[AlarmEvent]:
         """Return the first events after a number that the broker has not acknowledged, oldest first."""
         ...

@@ -551,6 +551,10 @@ class PostgresOutbox:
         await self._added.wait()
         self._added.clear()
 
+    async def transaction_began(self, longest: float) -> None:
+        """Wait for so many seconds: the database works for other nodes, too."""
+        await asyncio.sleep(longest)
+
     async def unpublished(self, after: int, limit: int = 500) -> list[AlarmEvent]:
         """Return the first events after a number that the broker has not acknowledged, oldest first."""
         if after >= self.last_seq:

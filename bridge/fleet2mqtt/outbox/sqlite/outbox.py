@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, TypeVar
 
+from fleet2mqtt.aio import wait_for_event
 from fleet2mqtt.devices.model import Alarm
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox.models import (
@@ -31,7 +32,7 @@ from fleet2mqtt.outbox.models import (
 from fleet2mqtt.outbox.recent import RecentEvents
 from fleet2mqtt.outbox.sqlite import queries, store
 from fleet2mqtt.outbox.sqlite.counters import Counters
-from fleet2mqtt.outbox.sqlite.store import Job, Store
+from fleet2mqtt.outbox.sqlite.store import Job, PreparedInsert, Store
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ SETTLE_INTERVAL = 1.0
 
 JOINED_TURNS = 6
 """Turns of the event loop whose jobs are one transaction: it costs as much as four events, however many there are."""
+
+LONGEST_WAIT = 0.01
+"""Seconds after which a transaction is started for jobs that may wait for that of others."""
 
 T = TypeVar("T")
 
@@ -56,24 +60,40 @@ class GroupCommitter:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[Sequence[Job], asyncio.Future[list[Any]]]] = []
         self._busy = False
+        self._is_due = False
+        """True once a job waits that a transaction is started for."""
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
+        self._deferred: asyncio.TimerHandle | None = None
+        self._began = asyncio.Event()
+        self._watchers = 0
 
-    async def write(self, job: Job) -> Any:
-        """Run a job; return its result once it is on disk. Raises OutboxError."""
-        [result] = await self.write_all((job,))
+    async def write(self, job: Job, *, may_wait: bool = False) -> Any:
+        """Run a job; return its result once it is on disk. Raises OutboxError.
+
+        One that `may_wait` joins the next transaction of others, if there is one within LONGEST_WAIT.
+        """
+        [result] = await self.write_all((job,), may_wait=may_wait)
         if isinstance(result, OutboxError):
             raise result
         return result
 
-    def write_all(self, jobs: Sequence[Job]) -> asyncio.Future[list[Any]]:
+    def write_all(self, jobs: Sequence[Job], *, may_wait: bool = False) -> asyncio.Future[list[Any]]:
         """Run jobs; return the future of their results, each once it is on disk, an OutboxError if it failed.
 
         Raises OutboxError.
         """
         if self._closed:
             raise OutboxError("the outbox is closed")
-        return self._submit(jobs)
+        return self._submit(jobs, may_wait=may_wait)
+
+    async def transaction_began(self, longest: float) -> None:
+        """Wait until the disk starts to work for new alarms, at most so many seconds."""
+        self._watchers += 1
+        try:
+            await wait_for_event(self._began, longest)
+        finally:
+            self._watchers -= 1
 
     async def read(self, query: Callable[..., T], *arguments: Any) -> T:
         """Return the result of `query(connection, *arguments)`. Raises OutboxError."""
@@ -88,18 +108,30 @@ class GroupCommitter:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        self._is_due = True
         self._start()
         # What cannot be settled now is at the next start.
         await self._loop.run_in_executor(self._executor, self._store.commit, [Job()])
         await self._loop.run_in_executor(self._executor, self._store.close)
 
-    def _submit(self, jobs: Sequence[Job]) -> asyncio.Future[list[Any]]:
+    def _submit(self, jobs: Sequence[Job], *, may_wait: bool = False) -> asyncio.Future[list[Any]]:
         done: asyncio.Future[list[Any]] = self._loop.create_future()
         self._waiting.append((jobs, done))
+        if may_wait:
+            if self._deferred is None:
+                self._deferred = self._loop.call_later(LONGEST_WAIT, self._start_deferred)
+            return done
+        self._is_due = True
         if not self._busy:
             self._busy = True
             self._loop.call_soon(self._start_after, JOINED_TURNS - 1)
         return done
+
+    def _start_deferred(self) -> None:
+        self._deferred = None
+        self._is_due = True
+        if not self._busy:
+            self._start()
 
     def _start_after(self, turns: int) -> None:
         """Start after so many turns of the event loop more, whose jobs join the transaction."""
@@ -110,15 +142,32 @@ class GroupCommitter:
 
     def _settle(self) -> None:
         self._timer = None
-        self._submit((Job(),)).add_done_callback(_log_failure)
+        self._submit((Job(),), may_wait=True).add_done_callback(_log_failure)
 
     def _start(self) -> None:
+        """Commit all jobs that wait, unless all of them may wait longer."""
+        self._busy = self._is_due and bool(self._waiting)
+        if not self._busy:
+            return
         batch, self._waiting = self._waiting, []
-        self._busy = bool(batch)
-        if batch:
-            jobs = [job for each, _ in batch for job in each]
-            future = self._executor.submit(self._store.commit, jobs, self._store.prepare(jobs))
-            future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(self._finish, batch, future))
+        self._is_due = False
+        if self._deferred is not None:
+            self._deferred.cancel()
+            self._deferred = None
+        jobs = [job for each, _ in batch for job in each]
+        future = self._executor.submit(self._commit, jobs, self._store.prepare(jobs))
+        future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(self._finish, batch, future))
+
+    def _commit(self, jobs: Sequence[Job], prepared: PreparedInsert | None) -> list[Any]:
+        """Commit jobs, on the executor's thread."""
+        if prepared is not None and self._watchers:
+            # Its one statement is next, which leaves the interpreter to the event loop.
+            self._loop.call_soon_threadsafe(self._on_began)
+        return self._store.commit(jobs, prepared)
+
+    def _on_began(self) -> None:
+        self._began.set()
+        self._began.clear()
 
     def _finish(self, batch: list[tuple[Sequence[Job], asyncio.Future[list[Any]]]], future: Future[list[Any]]) -> None:
         self._start()
@@ -256,7 +305,8 @@ class SQLiteOutbox:
         jobs = [
             Job(
                 drafts=tuple([draft(alarm, now, name_of(alarm.device)) for alarm in addition.alarms]),
-                checkpoints={key: storable(text) for key, text in addition.checkpoints.items()},
+                checkpoints=addition.checkpoints
+                and {key: storable(text) for key, text in addition.checkpoints.items()},
                 managed=addition.managed,
             )
             for addition in additions
@@ -265,7 +315,8 @@ class SQLiteOutbox:
         new, completed = list[AlarmEvent](), list[AlarmEvent]()
         for job, result in zip(jobs, results, strict=True):
             if isinstance(result, Stored):
-                self._remember(job.checkpoints)
+                if job.checkpoints:
+                    self._remember(job.checkpoints)
                 new += result.new
                 completed += result.completed
         self._remember_events(new, completed)
@@ -303,6 +354,10 @@ class SQLiteOutbox:
         await self._added.wait()
         self._added.clear()
 
+    async def transaction_began(self, longest: float) -> None:
+        """Wait until the disk starts to work for new alarms, at most so many seconds: the event loop has time then."""
+        await self._group.transaction_began(longest)
+
     async def unpublished(self, after: int, limit: int = 500) -> list[AlarmEvent]:
         """Return the first events after a number that the broker has not acknowledged, oldest first."""
         if after >= self.last_seq:
@@ -314,7 +369,7 @@ class SQLiteOutbox:
     async def published(self, seqs: Iterable[int]) -> None:
         """Record that the broker has acknowledged events; they stay for replay within the history's bound."""
         if seqs := tuple(seqs):
-            await self._group.write(Job(published=seqs))
+            await self._group.write(Job(published=seqs), may_wait=True)
             self._recent.drop(seqs)
 
     async def history(self, after: int, limit: int) -> tuple[list[AlarmEvent], bool]:
