@@ -86,6 +86,7 @@ class _VendorAlarms:
 
     def apply(self, alarm: Alarm, rules: AlarmRules, language: str) -> None:
         self.count += 1
+        severity, description = alarm.severity, alarm.description
         changed = rules.apply([alarm], language)
         if not changed:
             self.ignored += 1
@@ -98,9 +99,9 @@ class _VendorAlarms:
         else:
             self.event_only += 1
         if not after.cleared:
-            self.severities[alarm.severity.value, after.severity.value] = None
+            self.severities[severity.value, after.severity.value] = None
             self.seconds = rules.seconds_until_clear(alarm.code, alarm.name)
-        if after.description is not None and after.description != alarm.description:
+        if after.description is not None and after.description != description:
             self.texts[after.description] = None
 
     def result(self) -> str:

@@ -40,6 +40,11 @@ class _Decision:
     ignored: bool
     severity: Severity | None
     text: Name | None
+    pair: RecoveryPair | None
+    recovers: bool
+    """True for the second alarm of the pair."""
+    ended: AlarmName | None
+    """The name by which it is cleared after a time, if it is in no pair."""
 
 
 _MAX_DECISIONS = 1_000
@@ -66,13 +71,13 @@ class AlarmRules:
     _decisions: dict[frozenset[str], _Decision] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def apply(self, alarms: Iterable[Alarm], language: str, active_of: ActiveAlarms = _nothing_active) -> list[Alarm]:
-        """Return the alarms as the rules want them; those that are ignored are left out.
+        """Return the alarms as the rules want them, changed themselves; those that are ignored are left out.
 
         A vendor's list may not name the line that its push names. A recovery therefore has the key of the one active
         alarm of the device that it can mean; `active_of` returns those.
         """
         listed = list(alarms)
-        if self is NO_RULES or self == NO_RULES:
+        if self is NO_RULES:
             return listed
         return [each for alarm in listed if (each := self._apply(alarm, language, listed, active_of)) is not None]
 
@@ -83,42 +88,42 @@ class AlarmRules:
             return None
         if alarm.cleared:
             return alarm
-        if decision.severity is not None or decision.text is not None:
-            alarm = alarm.copy()
-            if decision.severity is not None:
-                alarm.severity = decision.severity
-            if decision.text is not None:
-                alarm.description, alarm.description_en = decision.text.text(language), decision.text.en
-        return alarm if alarm.active else self._make_active(alarm, names, listed, active_of)
+        if decision.severity is not None:
+            alarm.severity = decision.severity
+        if decision.text is not None:
+            alarm.description, alarm.description_en = decision.text.text(language), decision.text.en
+        if alarm.active or (decision.pair is None and decision.ended is None):
+            return alarm
+        return _make_active(alarm, decision, listed, active_of)
 
     def _decide(self, names: frozenset[str]) -> _Decision:
         if len(self._decisions) >= _MAX_DECISIONS:
             self._decisions.clear()
+        pair = next((pair for pair in self.recovers if pair.raised in names or pair.by in names), None)
         decision = self._decisions[names] = _Decision(
             ignored=not names.isdisjoint(self.ignore),
             severity=_first(self.severity, names),
             text=_first(self.texts, names),
+            pair=pair,
+            recovers=pair is not None and pair.raised not in names,
+            ended=next((name for name in self.clear_after if name in names), None),
         )
         return decision
-
-    def _make_active(
-        self, alarm: Alarm, names: frozenset[str], listed: Sequence[Alarm], active_of: ActiveAlarms
-    ) -> Alarm:
-        """Return an alarm whose vendor reports no recovery as active, or as the end of one, where a rule says so."""
-        for pair in self.recovers:
-            if pair.raised in names:
-                return replace(alarm, active=True, alarm_key=_key_of_raise(pair, alarm, active_of))
-            if pair.by in names:
-                key = _key_of_recovery(pair, alarm, listed, active_of)
-                return replace(alarm, active=True, cleared=True, severity=Severity.CLEARED, alarm_key=key)
-        for ended in self.clear_after:
-            if ended in names:
-                return replace(alarm, active=True, alarm_key=_key(ended, alarm))
-        return alarm
 
     def seconds_until_clear(self, code: int | str | None, name: str) -> float | None:
         """Return the seconds after which an alarm with this code and name is cleared, None if it is not."""
         return _first(self.clear_after, _names(code, name))
+
+
+def _make_active(alarm: Alarm, decision: _Decision, listed: Sequence[Alarm], active_of: ActiveAlarms) -> Alarm:
+    """Return an alarm whose vendor reports no recovery as active, or as the end of one."""
+    pair = decision.pair
+    if pair is None:
+        return replace(alarm, active=True, alarm_key=_key(decision.ended or "", alarm))
+    if not decision.recovers:
+        return replace(alarm, active=True, alarm_key=_key_of_raise(pair, alarm, active_of))
+    key = _key_of_recovery(pair, alarm, listed, active_of)
+    return replace(alarm, active=True, cleared=True, severity=Severity.CLEARED, alarm_key=key)
 
 
 def names_of(alarm: Alarm) -> frozenset[str]:
