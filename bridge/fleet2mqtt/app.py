@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp.web import Application as HttpApplication
-from prometheus_client import Histogram
 
 from fleet2mqtt import __version__
 from fleet2mqtt.aio import TaskSet, wait_for_first, wait_until
@@ -47,7 +46,7 @@ from fleet2mqtt.unit import ActiveBackends, Unit, build_unit
 from fleet2mqtt.web import page
 from fleet2mqtt.web.alarm_list import AlarmList
 from fleet2mqtt.web.cluster_views import ClusterViews
-from fleet2mqtt.web.metrics import Metrics, UnitMetrics, publish_latency
+from fleet2mqtt.web.metrics import Metrics, PublishLatency, UnitMetrics
 from fleet2mqtt.web.overview import Overview, UnitOverview
 from fleet2mqtt.web.search import DeviceIndex
 from fleet2mqtt.web.stream import View
@@ -166,7 +165,7 @@ def build(  # noqa: PLR0913 - what everything is made from
     topics = Topics(config.base_topic, config.discovery.prefix)
     group = asyncio.TaskGroup()
     active = ActiveBackends()
-    latency = publish_latency()
+    latency = PublishLatency()
     is_bridge = role is None or role.is_bridge
     former = storage.published_under or published_under(config)
     watched = {topics.state, topics.bridge("info"), former.info_topic, config.discovery.birth_topic}
@@ -311,7 +310,12 @@ def _unit_views(unit: Unit, outbox: Outbox, owns: Callable[[str], bool] | None) 
 
 
 def _web_application(  # noqa: PLR0913, PLR0917 - what it shows
-    unit: Unit, bridge_unit: BridgeUnit, outbox: Outbox, latency: Histogram, views: UnitViews, role: UnitRole | None
+    unit: Unit,
+    bridge_unit: BridgeUnit,
+    outbox: Outbox,
+    latency: PublishLatency,
+    views: UnitViews,
+    role: UnitRole | None,
 ) -> HttpApplication:
     """Return the application of the web server."""
     status = bridge_unit.status

@@ -161,13 +161,13 @@ class Hub:
         """Add an update to a batch, its alarms as rules and alarm management want them."""
         alarms = [alarm for alarm in update.alarms if not self._registry.is_excluded(alarm.device)]
         classified, managed = self._alarms.classify(update.backend, alarms, update.origin)
-        if any(alarm.active for alarm in classified):
+        if [alarm for alarm in classified if alarm.active]:
             batch.storing.enter_context(self._alarms.manager.storing(classified))
-        checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
+        addition = Addition(alarms=classified, managed=managed, stored_push=stored_push)
+        if update.checkpoints:
+            addition.checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
         batch.updates.append(update)
-        batch.additions.append(
-            Addition(alarms=classified, checkpoints=checkpoints, managed=managed, stored_push=stored_push)
-        )
+        batch.additions.append(addition)
 
     async def _store(self, additions: Sequence[Addition]) -> Sequence[Stored | OutboxError]:
         if not any(each.alarms or each.checkpoints or each.stored_push is not None for each in additions):

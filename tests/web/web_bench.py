@@ -32,7 +32,7 @@ from fleet2mqtt.sdk.api import Backend, Calls, Source
 from fleet2mqtt.web import page
 from fleet2mqtt.web.alarm_list import AlarmList
 from fleet2mqtt.web.device_view import DeviceView
-from fleet2mqtt.web.metrics import Metrics, UnitMetrics, publish_latency
+from fleet2mqtt.web.metrics import Metrics, PublishLatency, UnitMetrics
 from fleet2mqtt.web.overview import Overview, UnitOverview
 from fleet2mqtt.web.search import DeviceIndex
 from fleet2mqtt.web.stream import Streams, View
@@ -183,7 +183,7 @@ async def bench(  # noqa: PLR0913 - what tests vary
 
     async with open_outbox(folder / "outbox.sqlite", limits) as outbox, tasks:
         mqtt = client_of(broker)
-        latency = publish_latency()
+        latency = PublishLatency()
         alarms = AlarmPublisher(mqtt, outbox, TOPICS, latency.observe)
         registry = Registry(time.monotonic, lambda _: ())
         publisher = Publisher(mqtt, registry, None, TOPICS, 100)

@@ -75,8 +75,9 @@ class InflightWindow:
         """
         if self._closed is not None:
             raise Disconnected(self._closed)
-        if not self._waiting and self._may_start(message):
-            return self._start(message)
+        suspect = self._is_suspect(message)
+        if not self._waiting and self._may_start(suspect=suspect):
+            return self._start(message, suspect=suspect)
         started: asyncio.Future[asyncio.Future[float]] = self._loop.create_future()
         self._waiting.append((message, started))
         return await started
@@ -110,10 +111,11 @@ class InflightWindow:
             if started.done():  # its sender was cancelled
                 self._waiting.popleft()
                 continue
-            if not self._may_start(message):
+            suspect = self._is_suspect(message)
+            if not self._may_start(suspect=suspect):
                 break
             self._waiting.popleft()
-            started.set_result(self._start(message))
+            started.set_result(self._start(message, suspect=suspect))
 
     def close(self, reason: str) -> None:
         """Fail every message that has not been acknowledged."""
@@ -151,20 +153,20 @@ class InflightWindow:
             return "", 0.0
         return sent.message.topic, self._clock() - max(sent.sent_at, self._oldest_since)
 
-    def _may_start(self, message: Outgoing) -> bool:
+    def _may_start(self, *, suspect: bool) -> bool:
         if self._alone or len(self._inflight) >= self._size:
             return False
-        return not (self._inflight and self._is_suspect(message))
+        return not (suspect and self._inflight)
 
     def _is_suspect(self, message: Outgoing) -> bool:
         withheld = self._withheld
         return withheld.has_suspects and withheld.is_suspect(message.topic, len(message.payload))
 
-    def _start(self, message: Outgoing) -> asyncio.Future[float]:
+    def _start(self, message: Outgoing, *, suspect: bool) -> asyncio.Future[float]:
         acknowledged: asyncio.Future[float] = self._loop.create_future()
         qos = message.qos
         now = self._clock()
-        if self._is_suspect(message):
+        if suspect:
             self._alone = True
             message = replace(message, qos=1)  # without an acknowledgement nobody knows whether it was the cause
         try:

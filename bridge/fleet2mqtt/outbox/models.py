@@ -186,6 +186,8 @@ def number(data: bytes, seq: int) -> bytes:
 def storable(text: str) -> str:
     """Return a text without what UTF-8 (half a surrogate pair) or SQLite's JSON (NUL) cannot carry."""
     if "\0" not in text:
+        if text.isascii():
+            return text
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -287,7 +289,7 @@ def _body(alarm: Alarm, received_at: datetime, device_name: str | None) -> dict[
         "device": storable(alarm.device),
         "device_name": device_name,
         "line": alarm.line,
-        "severity": alarm.severity.value,
+        "severity": str(alarm.severity),
         "level": alarm.level,
         "code": alarm.code,
         "category": alarm.category,
@@ -296,7 +298,7 @@ def _body(alarm: Alarm, received_at: datetime, device_name: str | None) -> dict[
         "description_en": alarm.description_en,
         "raised_at": alarm.raised_at.isoformat(),
         "received_at": _format_received(received_at)[1],
-        "source": alarm.source.value,
+        "source": str(alarm.source),
         "tags": list(alarm.tags),
         "alarm_type": alarm.alarm_type or alarm.name,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import islice, takewhile
+from itertools import islice
 
 from fleet2mqtt.outbox.models import AlarmEvent
 
@@ -35,7 +35,9 @@ class RecentEvents:
         self._next = events[-1].seq + 1
         if self._has_reader:
             self._history.extend(events)
-        self._events.update((event.seq, event) for event in events if announce_backlog or not event.backlog)
+        for event in events:
+            if announce_backlog or not event.backlog:
+                self._events[event.seq] = event
         for seq in tuple(islice(self._events, max(0, len(self._events) - ROWS))):
             del self._events[seq]
             self._first = seq + 1
@@ -53,7 +55,11 @@ class RecentEvents:
         if not self._next or seq + 1 < self._first:
             return None
         # From the newest on: those before stay until their acknowledgement is on disk, and are many under load.
-        newer = [self._events[number] for number in takewhile(lambda number: number > seq, reversed(self._events))]
+        newer: list[AlarmEvent] = []
+        for number, event in reversed(self._events.items()):
+            if number <= seq:
+                break
+            newer.append(event)
         newer.reverse()
         return newer[:limit]
 

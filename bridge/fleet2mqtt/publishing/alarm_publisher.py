@@ -171,7 +171,7 @@ class AlarmPublisher:
                 continue
             error = each.acknowledged.exception()
             if error is None:
-                if self._retry_timer is None:
+                if self._backoff.failures and self._retry_timer is None:
                     self._backoff.record_success()
                 self._acknowledged.add(each.event.seq)
                 if self._observe is not None:

@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -295,12 +295,14 @@ class PushReceiver:
         right = hmac.compare_digest((configured.secret.reveal() if configured else "\x00").encode(), secret)
         return configured is not None and right and _is_allowed(sender, configured.allow)
 
-    def _sender(self, remote: str, forwarded: Iterable[str]) -> str | None:
+    def _sender(self, remote: str, forwarded: Sequence[str]) -> str | None:
         """Return the address of the sender: behind trusted proxies the last one that they forwarded for.
 
         What an untrusted sender claims in X-Forwarded-For is not believed; a trusted proxy's header that is no list of
         addresses names nobody.
         """
+        if not forwarded:
+            return remote
         hops = [hop for field in forwarded for hop in field.split(",")]
         sender: str | None = remote
         while sender is not None and hops and _is_in(sender, self._trusted_proxies):

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Annotated, Any
@@ -193,6 +193,12 @@ def text(value: Any) -> str | None:
     if value is None or isinstance(value, dict | list):
         return None
     return str(value).strip() or None
+
+
+def texts(item: Mapping[str, Any], names: Iterable[str]) -> list[str | None]:
+    """Return the members with these names, each as `text` returns it; None for a missing one."""
+    values = map(item.get, names)
+    return [(value.strip() or None) if value.__class__ is str else text(value) for value in values]
 
 
 def timestamp(value: Any, zone: tzinfo) -> datetime | None:

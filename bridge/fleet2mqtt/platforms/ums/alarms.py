@@ -45,14 +45,14 @@ def build_alarm(context: Context, record: AlarmRecord, origin: UpdateOrigin, *, 
     item = record.item
     level = item.metric_history_level or ""
     code = item.event_id
-    names = (item.metric_history_name, item.metric_history_desc_en, item.metric_history_desc, code)
+    name = item.metric_history_name or item.metric_history_desc_en or item.metric_history_desc
     return Alarm(
         id=f"{context.name}:{record.id}",
         backend=context.name,
         device=context.name if record.mac is None else context.ids(context.name, record.mac),
         severity=_SEVERITY.get(level.lower(), Severity.INDETERMINATE),
         level=level,
-        name=str(next((name for name in names if name is not None), "unknown")),
+        name=name or ("unknown" if code is None else str(code)),
         raised_at=record.at or datetime.now(context.zone),
         source=origin,
         line=item.line_id,

@@ -146,11 +146,12 @@ def _read_member(name: str, value: Any, zone: tzinfo) -> Any:
     return text if text is None or name in _GATEWAY_IDENTITIES else sys.intern(text)
 
 
-@dataclass(slots=True, kw_only=True)  # made for each alarm: a pydantic model takes three times as long
+@dataclass(slots=True)  # made for each alarm: a pydantic model takes three times as long
 class MetricHistory:
     """An alarm of the UMS document 2.1, 3.2 and 3.3; only the push has `line_id` and the tags."""
 
     event_id: int | str | None
+    metric_history_time: datetime | None
     event_type: str | None
     id: str | None
     metric_history_desc: str | None
@@ -158,7 +159,6 @@ class MetricHistory:
     metric_history_level: str | None
     metric_history_name: str | None
     metric_history_producer: str | None
-    metric_history_time: datetime | None
     line_id: str | None
     tag1: str | None
     tag2: str | None
@@ -167,22 +167,14 @@ class MetricHistory:
     @classmethod
     def parse(cls, item: Mapping[str, Any], zone: tzinfo) -> MetricHistory:
         """Return the alarm in a list item or push; what is missing, blank or of another type is None."""
-        get, text = item.get, vendor_json.text
         return cls(
-            event_id=_code(get("event_id")),
-            event_type=text(get("event_type")),
-            id=text(get("id")),
-            metric_history_desc=text(get("metric_history_desc")),
-            metric_history_desc_en=text(get("metric_history_desc_en")),
-            metric_history_level=text(get("metric_history_level")),
-            metric_history_name=text(get("metric_history_name")),
-            metric_history_producer=text(get("metric_history_producer")),
-            metric_history_time=vendor_json.timestamp(get("metric_history_time"), zone),
-            line_id=text(get("line_id")),
-            tag1=text(get("tag1")),
-            tag2=text(get("tag2")),
-            tag3=text(get("tag3")),
+            _code(item.get("event_id")),
+            vendor_json.timestamp(item.get("metric_history_time"), zone),
+            *vendor_json.texts(item, _ALARM_TEXTS),
         )
+
+
+_ALARM_TEXTS = tuple(each.name for each in fields(MetricHistory))[2:]
 
 
 class AlarmCounts(WireModel):
