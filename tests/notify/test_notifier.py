@@ -18,7 +18,7 @@ from fleet2mqtt.devices.registry import Registry
 from fleet2mqtt.devices.selection import Rule
 from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.notify import notifier
-from fleet2mqtt.notify.notifier import NAMES, OWNER, LocalAlarms, Notifier, Target
+from fleet2mqtt.notify.notifier import NAMES, OPEN, OWNER, LocalAlarms, Notifier, Target
 from fleet2mqtt.notify.state import TargetState, count_waiting
 from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from tests.receivers import Receiver, open_mailbox, open_receiver
@@ -142,15 +142,15 @@ async def test_message_whose_target_is_replaced_while_that_is_recorded_is_not_se
     tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_outbox(tmp_path / "o.sqlite") as outbox:
-        write, recording, released = outbox.save_checkpoint, asyncio.Event(), asyncio.Event()
+        write, recording, released = outbox.save_checkpoints, asyncio.Event(), asyncio.Event()
 
-        async def hold(*arguments: str) -> None:
+        async def hold(backend: str, texts: dict[str, str]) -> None:
             if receiver.taken:
                 recording.set()
                 await released.wait()
-            await write(*arguments)
+            await write(backend, texts)
 
-        monkeypatch.setattr(outbox, "save_checkpoint", hold)
+        monkeypatch.setattr(outbox, "save_checkpoints", hold)
         targets = notifier_of(outbox, NotifyConfig(name="duty", url=Secret(receiver.url)))
         task = asyncio.ensure_future(targets.run())
         await raise_alarm(outbox, targets.targets["duty"], 1)
@@ -171,15 +171,15 @@ async def test_disk_that_fails_ends_nothing(
 ) -> None:
     monkeypatch.setattr(notifier, "DISK_RETRY_DELAY", 0.05)
     async with open_outbox(tmp_path / "o.sqlite") as outbox:
-        write, failures = outbox.save_checkpoint, [4]
+        write, failures = outbox.save_checkpoints, [4]
 
-        async def fail(*arguments: str) -> None:
+        async def fail(backend: str, texts: dict[str, str]) -> None:
             if failures[0]:
                 failures[0] -= 1
                 raise OutboxError("no space left on device")
-            await write(*arguments)
+            await write(backend, texts)
 
-        monkeypatch.setattr(outbox, "save_checkpoint", fail)
+        monkeypatch.setattr(outbox, "save_checkpoints", fail)
         config = NotifyConfig(name="duty", url=Secret(receiver.url))
         all_targets = notifier_of(outbox, config)
         task = asyncio.ensure_future(all_targets.run())
@@ -217,6 +217,7 @@ async def test_removed_target_is_named_and_forgotten(
             task.cancel()
             await asyncio.wait([task])
         assert outbox.checkpoint(OWNER, "duty") is None
+        assert outbox.checkpoint(OWNER, "duty" + OPEN) is None
     assert "notify.duty is no longer configured; 1 notifications of it are dropped" in caplog.text
 
 

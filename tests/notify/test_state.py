@@ -159,8 +159,8 @@ def test_state_is_the_same_after_a_restart() -> None:
     events.take(1)
     events.take(2)
     again = TargetState(events.config, lambda _: True, events.records.get)
-    again.load(events.state.dump())
-    assert again.dump() == events.state.dump()
+    again.load(events.state.dump(), events.state.dump_open())
+    assert (again.dump(), again.dump_open()) == (events.state.dump(), events.state.dump_open())
     for state in (events.state, again):
         state.take(events.event(1, "cleared"), NOON + 1)
         state.advance(NOON + 100)
@@ -248,17 +248,41 @@ def test_clock_that_is_set_back_delays_nothing_for_long() -> None:
 def test_long_text_of_a_vendor_is_not_kept_whole() -> None:
     events = Events()
     events.take(1, description="x" * 100_000)
-    assert len(events.state.dump()) < 5000
+    assert len(events.state.dump() + events.state.dump_open()) < 5000
 
 
 def test_state_of_another_version_is_read_as_far_as_it_is_known() -> None:
     events = Events(escalate_after=60.0)
     events.take(1)
-    stored = events.state.dump().replace('"count":1', '"count":1,"later":true')
-    again = TargetState(events.config, lambda _: True, events.records.get)
-    again.load(stored)
-    assert again.dump() == events.state.dump()
-    with pytest.raises(ValueError, match="KeyError"):
-        again.load("{}")
-    with pytest.raises(ValueError, match="Error"):
-        again.load("[1")
+    stored, stored_open = events.state.dump(), events.state.dump_open()
+    with_another_member = stored_open.replace('"count":1', '"count":1,"later":true')
+    assert with_another_member != stored_open
+    in_one = f'{stored[:-1]},"open":{with_another_member}}}'  # as earlier versions stored it
+    for text, open_text in ((stored, with_another_member), (in_one, None)):
+        again = TargetState(events.config, lambda _: True, events.records.get)
+        again.load(text, open_text)
+        assert (again.dump(), again.dump_open()) == (stored, stored_open)
+        assert again.open_changed == (open_text is None)
+        with pytest.raises(ValueError, match="KeyError"):
+            again.load("{}", None)
+        with pytest.raises(ValueError, match="Error"):
+            again.load("[1", None)
+        with pytest.raises(ValueError, match="Error"):
+            again.load(stored, "[1")
+
+
+def test_change_of_an_open_alarm_is_told_from_one_of_the_queue() -> None:
+    """Only then are the open alarms stored again, which take up to a megabyte."""
+    events = Events(escalate_after=60.0, escalate_repeat=1, storm_count=1)
+    for change, changes in (
+        (lambda: events.take(1), True),  # followed, and told
+        (events.state.queue.clear, False),
+        (lambda: events.state.advance(NOON + 30), False),  # nothing is due
+        (lambda: events.state.advance(NOON + 61), True),  # its reminder
+        (lambda: events.state.take(events.event(1, "acknowledged"), NOON + 70), True),
+        (lambda: events.state.take(events.event(1, "cleared"), NOON + 80), True),
+        (lambda: events.state.take(events.event(1, "cleared"), NOON + 90), False),  # is not followed any more
+    ):
+        events.state.open_changed = False
+        change()
+        assert events.state.open_changed == changes

@@ -120,6 +120,15 @@ async def test_checkpoints_and_settings_outlive_restart(store: Store) -> None:
         assert await outbox.setting("instance", lambda: f"made {next(numbers)}") == "made 1"
 
 
+async def test_checkpoints_of_a_backend_are_stored_together(store: Store) -> None:
+    async with store.open() as outbox:
+        await outbox.save_checkpoints("hq", {"hq_voip_1": "1", "hq_voip_2": "2"})
+        await outbox.save_checkpoints("hq", {"hq_voip_2": "", "hq_voip_3": "3"})
+    async with store.open() as outbox:
+        found = [outbox.checkpoint("hq", f"hq_voip_{number}") for number in (1, 2, 3)]
+    assert found == ["1", None, "3"]
+
+
 async def test_checkpoints_are_committed_with_their_alarms(store: Store) -> None:
     async with store.open(OutboxLimits(rows=2)) as outbox:
         commits = outbox.commits

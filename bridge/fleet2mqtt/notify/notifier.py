@@ -26,6 +26,8 @@ _LOG = logging.getLogger(__name__)
 
 OWNER = ":notify"
 """The outbox's checkpoints of targets are those of this backend, whose name no backend can have."""
+OPEN = ":open"
+"""Ends the name of the checkpoint with the open alarms of a target: it is written only when they changed."""
 NAMES = ":names"
 """The checkpoint with the names of the targets, so that those of the last run are known."""
 BATCH = 500
@@ -109,6 +111,7 @@ class Target:
         """True if a change may wait until it is on disk."""
         self._taken_unsaved = False
         """True while a message that was taken is still on disk."""
+        self._saving = asyncio.Lock()
         self.wake = asyncio.Event()
         self._queued = asyncio.Event()
         self.first_retry = FIRST_RETRY
@@ -146,13 +149,15 @@ class Target:
 
     def _load(self) -> None:
         """Continue where the last run ended; a new target begins with what comes from now on."""
-        text = self._outbox.checkpoint(OWNER, self._config.name)
+        name = self._config.name
+        text = self._outbox.checkpoint(OWNER, name)
         self.state.seq = self._outbox.last_seq
+        self.state.open_changed = True
         if text is not None:
             try:
-                self.state.load(text)
+                self.state.load(text, self._outbox.checkpoint(OWNER, name + OPEN))
             except ValueError as error:
-                _LOG.error("notify.%s: what it was told is not readable (%s); it begins anew", self._config.name, error)
+                _LOG.error("notify.%s: what it was told is not readable (%s); it begins anew", name, error)
         self._saved = self.state.number if text is not None else -1
         self._queued.set()
 
@@ -213,16 +218,22 @@ class Target:
 
         It has how far events were read, so that an older one is brought up to date by reading them again.
         """
-        number, taken = self.state.number, self.results["sent"]
-        self._unsaved = False
-        try:
-            await self._outbox.save_checkpoint(OWNER, self._config.name, self.state.dump())
-        except OutboxError:
-            self._unsaved = True
-            raise
-        self._saved, self._saved_at = max(self._saved, number), time.monotonic()
-        self._taken_unsaved &= self.results["sent"] != taken
-        self._queued.set()
+        async with self._saving:
+            number, taken, open_changed = self.state.number, self.results["sent"], self.state.open_changed
+            name = self._config.name
+            texts = {name: self.state.dump()}
+            if open_changed:
+                texts[name + OPEN] = self.state.dump_open()
+            self._unsaved = self.state.open_changed = False
+            try:
+                await self._outbox.save_checkpoints(OWNER, texts)
+            except BaseException:
+                self._unsaved = True
+                self.state.open_changed |= open_changed
+                raise
+            self._saved, self._saved_at = max(self._saved, number), time.monotonic()
+            self._taken_unsaved &= self.results["sent"] != taken
+            self._queued.set()
 
     async def deliver(self) -> None:
         """Send the messages in order, each until it is taken, until cancelled."""
@@ -367,7 +378,7 @@ class Notifier:
                 _LOG.warning(
                     "notify.%s is no longer configured; %d notifications of it are dropped", name, count_waiting(text)
                 )
-                await self._outbox.save_checkpoint(OWNER, name, "")
+                await self._outbox.save_checkpoints(OWNER, {name: "", name + OPEN: ""})
         if (names := " ".join(sorted(self.targets))) != before:
             await self._outbox.save_checkpoint(OWNER, NAMES, names)
 

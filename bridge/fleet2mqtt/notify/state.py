@@ -103,6 +103,8 @@ class TargetState:
         """Number of the last message."""
         self.queue: deque[dict[str, Any]] = deque()
         self.open: dict[str, Notified] = {}
+        self.open_changed = False
+        """True if open alarms changed since this was set to False."""
         self.digest: Digest | None = None
         self._recent: deque[float] = deque(maxlen=config.storm_count)
         self._earliest = math.inf
@@ -110,33 +112,38 @@ class TargetState:
         self._seen_at = math.inf
         """Time of the last `advance`: an earlier one means that the clock was set back."""
 
-    def load(self, text: str) -> None:
-        """Continue with what `dump` returned. Raises ValueError for a text that it did not return."""
+    def load(self, text: str, open_text: str | None) -> None:
+        """Continue with what `dump` and `dump_open` returned. Raises ValueError for a text that they did not return."""
         try:
             stored = orjson.loads(text)
-            followed = {key: _build(Notified, each) for key, each in stored["open"].items()}
+            in_one = stored.get("open")  # as earlier versions stored them
+            stored_open = orjson.loads(open_text or "{}") if in_one is None else in_one
+            followed = {key: _build(Notified, each) for key, each in stored_open.items()}
             digest = _build(Digest, stored["digest"]) if stored["digest"] else None
             queue = [message for message in stored["queue"] if message["kind"] and message["number"]]
             self.seq, self.number, recent = int(stored["seq"]), int(stored["number"]), list(stored["recent"])
         except (TypeError, KeyError, AttributeError, orjson.JSONDecodeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
         self.queue.extend(queue)
-        self.open, self.digest = followed, digest
+        self.open, self.digest, self.open_changed = followed, digest, in_one is not None
         self._earliest = min((each.due for each in followed.values() if each.due is not None), default=math.inf)
         self._recent.extend(recent)
 
     def dump(self) -> str:
-        """Return the state as JSON."""
+        """Return the state as JSON, without the open alarms."""
         return orjson.dumps(
             {
                 "seq": self.seq,
                 "number": self.number,
                 "queue": list(self.queue),
-                "open": self.open,
                 "digest": self.digest,
                 "recent": list(self._recent),
             }
         ).decode()
+
+    def dump_open(self) -> str:
+        """Return the open alarms as JSON: up to a megabyte."""
+        return orjson.dumps(self.open).decode()
 
     def take(self, event: AlarmEvent, now: float) -> None:
         """Take the next event of the outbox."""
@@ -153,6 +160,7 @@ class TargetState:
         elif known is not None and type_ in _ACKNOWLEDGING:
             after = self._config.escalate_after if known.count else self._config.delay or FLAPPING_WINDOW
             self._set_due(known, now + after if type_ == EventType.UNACKNOWLEDGED and after else None)
+            self.open_changed = True
         elif (type_ == EventType.RAISED or uncovers) and self._wants(event, known):
             self._raise(key, id_, event, now)
 
@@ -177,6 +185,7 @@ class TargetState:
         if (alarm.active or alarm.due is not None) and (len(self.open) < MAX_OPEN or key in self.open):
             alarm.body = _kept(event.body)
             self.open[key] = alarm
+            self.open_changed = True
         elif not alarm.count and not flapping:  # too many to wait for: better now than never
             self._notify(alarm, now)
 
@@ -187,6 +196,7 @@ class TargetState:
 
     def _end(self, key: str, event: AlarmEvent, now: float) -> None:
         alarm = self.open.pop(key, None)
+        self.open_changed |= alarm is not None
         if alarm is not None and alarm.count:
             self._emit("cleared", alarm.body | {"cleared_at": event.body["raised_at"]}, now)
 
@@ -260,6 +270,7 @@ class TargetState:
                 self._escalate(key, alarm, now)
             if key in self.open:
                 self._set_due(alarm, alarm.due)
+        self.open_changed |= changed
         return changed
 
     def _takes_digest(self, now: float) -> bool:
@@ -274,7 +285,7 @@ class TargetState:
         for alarm in self.open.values() if set_back else ():
             if alarm.due is not None and alarm.due > latest:
                 self._set_due(alarm, latest)
-                changed = True
+                self.open_changed = changed = True
         if self.digest is not None and self.digest.due > now + LONGEST_STORM * config.storm_within:
             self.digest.since, self.digest.due, changed = now, now + config.storm_within, True
         return changed

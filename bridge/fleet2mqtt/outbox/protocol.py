@@ -161,6 +161,10 @@ class Outbox(Protocol):
         """Store how far a device's history has been read; an empty text deletes that."""
         ...
 
+    async def save_checkpoints(self, backend: str, texts: Mapping[str, str]) -> None:
+        """Store checkpoints of a backend together, by device: all of them or none."""
+        ...
+
     async def add_dead_letter(
         self, backend: str, kind: str, error: str, body: bytes, stored_push: int | None = None
     ) -> int:

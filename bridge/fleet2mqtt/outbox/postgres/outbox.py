@@ -625,9 +625,13 @@ class PostgresOutbox:
 
     async def save_checkpoint(self, backend: str, device: str, text: str) -> None:
         """Store how far a device's history has been read; an empty text deletes that."""
-        text = storable(text)
-        await self._database.write(lambda connection: self._writes.save_checkpoint(connection, backend, device, text))
-        self._remember({(backend, device): text})
+        await self.save_checkpoints(backend, {device: text})
+
+    async def save_checkpoints(self, backend: str, texts: Mapping[str, str]) -> None:
+        """Store checkpoints of a backend together, by device: all of them or none."""
+        saved = {device: storable(text) for device, text in texts.items()}
+        await self._database.write(lambda connection: self._writes.save_checkpoints(connection, backend, saved))
+        self._remember({(backend, device): text for device, text in saved.items()})
 
     async def add_dead_letter(
         self, backend: str, kind: str, error: str, body: bytes, stored_push: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -14,15 +14,16 @@ from fleet2mqtt.outbox.postgres.alarm_writer import FENCE, Fence, fence_paramete
 
 _ALLOWED = "WITH " + FENCE + ", granted AS (SELECT n FROM allowed WHERE n = %(granted)s)"  # noqa: S608 - constants, as below
 _GRANTED = "EXISTS (SELECT FROM granted)"
-_SAVE_CHECKPOINT = f"""
+_SAVE_CHECKPOINTS = f"""
 {_ALLOWED},
+given AS (SELECT * FROM unnest(%(devices)s::text[], %(texts)s::text[]) AS given (device, text) WHERE {_GRANTED}),
 saved AS (
     INSERT INTO checkpoint AS c (backend, device, text)
-    SELECT %(backend)s::text, %(device)s::text, %(text)s::text WHERE {_GRANTED} AND %(text)s <> ''
+    SELECT %(backend)s::text, device, text FROM given WHERE text <> ''
     ON CONFLICT (backend, device) DO UPDATE SET text = excluded.text WHERE c.text <> excluded.text
 ),
 deleted AS (
-    DELETE FROM checkpoint WHERE {_GRANTED} AND %(text)s = '' AND backend = %(backend)s AND device = %(device)s
+    DELETE FROM checkpoint WHERE backend = %(backend)s AND device IN (SELECT device FROM given WHERE text = '')
 )
 SELECT {_GRANTED}, NULL, NULL
 """  # noqa: S608
@@ -86,9 +87,11 @@ class Writes:
             "granted": 1 if fence else 0,
         }
 
-    async def save_checkpoint(self, connection: AsyncConnection, backend: str, device: str, text: str) -> None:
-        """Write a checkpoint; an empty text deletes it."""
-        await self._execute(connection, _SAVE_CHECKPOINT, backend=backend, device=device, text=text)
+    async def save_checkpoints(self, connection: AsyncConnection, backend: str, texts: Mapping[str, str]) -> None:
+        """Write checkpoints of a backend by device; an empty text deletes one."""
+        await self._execute(
+            connection, _SAVE_CHECKPOINTS, backend=backend, devices=list(texts), texts=list(texts.values())
+        )
 
     async def forget(self, connection: AsyncConnection, devices: Sequence[str]) -> None:
         """End the active alarms of these devices and delete their last alarms."""

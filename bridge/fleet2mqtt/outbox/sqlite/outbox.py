@@ -415,9 +415,18 @@ class SQLiteOutbox:
 
     async def save_checkpoint(self, backend: str, device: str, text: str) -> None:
         """Store how far a device's history has been read; an empty text deletes that."""
-        text = storable(text)
-        await self._write(lambda db, _: store.save_checkpoint(db, backend, device, text))
-        self._remember({(backend, device): text})
+        await self.save_checkpoints(backend, {device: text})
+
+    async def save_checkpoints(self, backend: str, texts: Mapping[str, str]) -> None:
+        """Store checkpoints of a backend together, by device: all of them or none."""
+        saved = {(backend, device): storable(text) for device, text in texts.items()}
+
+        def save(db: Connection, _counters: Counters) -> None:
+            for (_, device), text in saved.items():
+                store.save_checkpoint(db, backend, device, text)
+
+        await self._write(save)
+        self._remember(saved)
 
     async def add_dead_letter(
         self, backend: str, kind: str, error: str, body: bytes, stored_push: int | None = None
