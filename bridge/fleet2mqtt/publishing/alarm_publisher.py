@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 BATCH = 500
 RECORD_INTERVAL, LONGEST_RECORD_INTERVAL = 0.03, 0.25
 """Seconds between two transactions that record acknowledged events: one for many under load, one for each otherwise."""
-RECORD_PAUSE = 4
+RECORD_PAUSE = 2
 """Times as long as the last such transaction took until the next one, so that a slow disk is there for new alarms."""
 FIRST_REFUSED_DELAY = 5.0
 LONGEST_REFUSED_DELAY = 300.0
