@@ -161,7 +161,7 @@ class Hub:
         """Add an update to a batch, its alarms as rules and alarm management want them."""
         alarms = [alarm for alarm in update.alarms if not self._registry.is_excluded(alarm.device)]
         classified, managed = self._alarms.classify(update.backend, alarms, update.origin)
-        if [alarm for alarm in classified if alarm.active]:
+        if any(alarm.active for alarm in classified):
             batch.storing.enter_context(self._alarms.manager.storing(classified))
         addition = Addition(alarms=classified, managed=managed, stored_push=stored_push)
         if update.checkpoints:

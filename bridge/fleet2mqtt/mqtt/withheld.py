@@ -87,10 +87,8 @@ class WithheldMessages:
     def on_acknowledged(self, topic: str, size: int) -> None:
         """Record that the broker acknowledged a message: it is neither forbidden nor too large."""
         self._largest_acknowledged = max(self._largest_acknowledged, size)
-        if not (
-            self._suspects or self._topics
-        ):  # levels count from the first closing on, after which everything is sent again
-            return
+        if not (self._suspects or self._topics):
+            return  # levels count from the first closing on, after which everything is sent again
         level = _first_level(topic)
         self._acknowledged_levels.add(level)
         self._suspects.pop(topic, None)
