@@ -163,11 +163,11 @@ class Hub:
         classified, managed = self._alarms.classify(update.backend, alarms, update.origin)
         if any(alarm.active for alarm in classified):
             batch.storing.enter_context(self._alarms.manager.storing(classified))
-        addition = Addition(alarms=classified, managed=managed, stored_push=stored_push)
-        if update.checkpoints:
-            addition.checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
+        checkpoints = {(update.backend, device): text for device, text in update.checkpoints.items()}
         batch.updates.append(update)
-        batch.additions.append(addition)
+        batch.additions.append(
+            Addition(alarms=classified, checkpoints=checkpoints, managed=managed, stored_push=stored_push)
+        )
 
     async def _store(self, additions: Sequence[Addition]) -> Sequence[Stored | OutboxError]:
         if not any(each.alarms or each.checkpoints or each.stored_push is not None for each in additions):

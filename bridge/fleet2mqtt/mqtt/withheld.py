@@ -87,8 +87,8 @@ class WithheldMessages:
     def on_acknowledged(self, topic: str, size: int) -> None:
         """Record that the broker acknowledged a message: it is neither forbidden nor too large."""
         self._largest_acknowledged = max(self._largest_acknowledged, size)
-        if not (self._suspects or self._topics):
-            return  # levels count from the first closing on, after which everything is sent again
+        if not self.has_suspects:  # levels count from the first closing on, after which everything is sent again
+            return
         level = _first_level(topic)
         self._acknowledged_levels.add(level)
         self._suspects.pop(topic, None)

@@ -227,7 +227,7 @@ class Target:
             self._unsaved = self.state.open_changed = False
             try:
                 await self._outbox.save_checkpoints(OWNER, texts)
-            except BaseException:
+            except BaseException:  # also cancelled: perhaps it is not written
                 self._unsaved = True
                 self.state.open_changed |= open_changed
                 raise

@@ -22,7 +22,7 @@ BATCH = 500
 RECORD_INTERVAL, LONGEST_RECORD_INTERVAL = 0.03, 0.25
 """Seconds between two transactions that record acknowledged events: one for many under load, one for each otherwise."""
 RECORD_PAUSE = 2
-"""Times as long as the last such transaction took until the next one, so that a slow disk is there for new alarms."""
+"""Times as long as the last record took, with its wait for a transaction, until the next one: for slow disks."""
 FIRST_REFUSED_DELAY = 5.0
 LONGEST_REFUSED_DELAY = 300.0
 """Seconds before events that the broker refused are published again; doubled as long as it refuses them."""

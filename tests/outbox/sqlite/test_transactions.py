@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fleet2mqtt.outbox.sqlite import outbox as sqlite
 from fleet2mqtt.outbox.sqlite.outbox import SQLiteOutbox, open_outbox
 from tests.sample_alarms import alarm, nameless
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 NEVER = 3600.0
 TURNS = 3 * sqlite.JOINED_TURNS
@@ -24,37 +24,25 @@ async def add(outbox: SQLiteOutbox, number: int) -> int:
     return event.seq
 
 
+@pytest.mark.parametrize("during_a_transaction", [False, True])
 async def test_acknowledgement_is_recorded_with_the_next_new_alarms(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, during_a_transaction: bool
 ) -> None:
     monkeypatch.setattr(sqlite, "LONGEST_WAIT", NEVER)
     async with open_outbox(tmp_path / "o.sqlite") as outbox:
-        seq, before = await add(outbox, 1), outbox.commits
+        seq = await add(outbox, 1)
+        adding = [asyncio.create_task(add(outbox, 2))] if during_a_transaction else []
+        if adding:
+            await outbox.transaction_began(NEVER)
         recording = asyncio.create_task(outbox.published([seq]))
+        await asyncio.gather(*adding)
+        before = outbox.commits
         for _ in range(TURNS):
             await asyncio.sleep(0)
-        assert outbox.commits == before
-        await add(outbox, 2)
-        await recording
-        assert (outbox.commits, outbox.depth) == (before + 1, 1)
-
-
-async def test_acknowledgement_that_comes_during_a_transaction_waits_for_another_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite, "LONGEST_WAIT", NEVER)
-    async with open_outbox(tmp_path / "o.sqlite") as outbox:
-        seq, before = await add(outbox, 1), outbox.commits
-        adding = asyncio.create_task(add(outbox, 2))
-        await outbox.transaction_began(NEVER)
-        recording = asyncio.create_task(outbox.published([seq]))
-        await adding
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
-        assert outbox.commits == before + 1
+        assert (outbox.commits, recording.done()) == (before, False)
         await add(outbox, 3)
         await recording
-        assert (outbox.commits, outbox.depth) == (before + 2, 2)
+        assert (outbox.commits, outbox.depth) == (before + 1, 1 + len(adding))
 
 
 async def test_acknowledgement_is_recorded_without_new_alarms(tmp_path: Path) -> None:

@@ -305,8 +305,7 @@ class SQLiteOutbox:
         jobs = [
             Job(
                 drafts=tuple([draft(alarm, now, name_of(alarm.device)) for alarm in addition.alarms]),
-                checkpoints=addition.checkpoints
-                and {key: storable(text) for key, text in addition.checkpoints.items()},
+                checkpoints={key: storable(text) for key, text in addition.checkpoints.items()},
                 managed=addition.managed,
             )
             for addition in additions
@@ -315,8 +314,7 @@ class SQLiteOutbox:
         new, completed = list[AlarmEvent](), list[AlarmEvent]()
         for job, result in zip(jobs, results, strict=True):
             if isinstance(result, Stored):
-                if job.checkpoints:
-                    self._remember(job.checkpoints)
+                self._remember(job.checkpoints)
                 new += result.new
                 completed += result.completed
         self._remember_events(new, completed)
