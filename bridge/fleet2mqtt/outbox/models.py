@@ -150,7 +150,7 @@ class EventDraft:
             self.body["severity"],
             self.raised,
             _format_received(self.received_at)[0],
-            self.active,
+            int(self.active),
             self.alarm_key,
         )
 

@@ -219,21 +219,26 @@ async def test_truncated_wal_loses_only_its_end(used: Path, tmp_path: Path) -> N
 
 
 async def test_derived_tables_are_complete_after_a_crash(path: Path, tmp_path: Path) -> None:
-    """Alarms are one statement; last and standing alarms and the summary follow, and are not counted twice."""
+    """Alarms are one statement; what is to be published, last and standing alarms and the summary follow, once."""
     raised = {"active": True, "alarm_key": "door"}
     async with open_outbox(path) as outbox:
         await outbox.add([alarm(1, **raised), alarm(2, device="hq_voip_2")], nameless)
+        await outbox.published([1])
         await outbox.add([alarm(3, **raised | {"cleared": True, "severity": Severity.CLEARED})], nameless)
         await outbox.add([alarm(4, device="hq_voip_2", **raised)], nameless)
         crashed = lay(tmp_path / "crashed", contents(path), contents(path.with_name("outbox.db-wal")))
-    for _ in range(2):
+    for number in range(2):
         async with open_outbox(crashed) as outbox:
+            to_publish = await outbox.unpublished(0)
+            assert [event.seq for event in to_publish] == [2, 3, 4][: 3 - number]
+            assert (outbox.depth, outbox.size) == (len(to_publish), sum(len(each.data) for each in to_publish))
             assert [event.id for event in await outbox.active_alarms()] == ["hq:4"]
             assert {device: event.id for device, event in (await outbox.last()).items()} == {
                 "hq_voip_1": "hq:1",
                 "hq_voip_2": "hq:4",
             }
             assert (await outbox.summary(RAISED))["last_day"]["critical"] == 3
+            await outbox.published([4])
 
 
 async def test_foreign_file_is_set_aside_with_its_wal(tmp_path: Path) -> None:

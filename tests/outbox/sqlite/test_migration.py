@@ -13,15 +13,18 @@ from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.outbox import Stored, open_outbox
 from tests.sample_alarms import add, alarm, ids, nameless
 
-VERSION_1 = Path(__file__).with_name("version_1.sql")
+
+def make(path: Path, version: int) -> Path:
+    """Make a file as that version of the schema wrote it."""
+    dump = Path(__file__).with_name(f"version_{version}.sql")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(dump.read_text(encoding="utf-8"))
+    return path
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    path = tmp_path / "outbox.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(VERSION_1.read_text(encoding="utf-8"))
-    return path
+    return make(tmp_path / "outbox.db", 1)
 
 
 async def test_file_of_version_1_keeps_its_content(path: Path) -> None:
@@ -47,6 +50,20 @@ async def test_file_of_version_1_keeps_its_content(path: Path) -> None:
             assert [letter.error for letter in await outbox.dead_letters(0, 10)] == ["no id"]
             assert await outbox.setting("instance", lambda: "made anew") == "made"
             assert await outbox.managed() == {}
+
+
+async def test_events_of_version_2_that_were_not_acknowledged_are_still_to_be_published(tmp_path: Path) -> None:
+    path = make(tmp_path / "outbox.db", 2)
+    async with open_outbox(path) as outbox:
+        assert (outbox.last_seq, outbox.depth, outbox.size) == (6, 3, 3 * 404)
+        assert ids(await outbox.unpublished(0)) == ["hq:2", "hq:4", "hq:6"]
+        assert ids(await outbox.unpublished(2, limit=1)) == ["hq:4"]
+        await outbox.published([2, 6])
+        assert (outbox.depth, outbox.size) == (1, 404)
+        assert await add(outbox, 1, 4, 5) == ()
+    async with open_outbox(path) as outbox:
+        assert ids(await outbox.unpublished(0)) == ["hq:4"]
+        assert (outbox.depth, outbox.size) == (1, 404)
 
 
 async def test_identities_and_numbers_of_version_1_continue(path: Path) -> None:

@@ -37,7 +37,11 @@ def measure(db: sqlite3.Connection) -> Counters:
     """Return the figures of a file that was just opened."""
     (derived,) = db.execute("SELECT CAST(text AS INTEGER) FROM setting WHERE key = 'derived'").fetchone()
     seq, seen, stored = db.execute("SELECT coalesce(max(seq), 0), count(*), count(body) FROM event").fetchone()
-    depth, size = db.execute("SELECT count(*), coalesce(sum(size), 0) FROM pending").fetchone()
+    depth, size = db.execute(
+        "SELECT count(*), coalesce(sum(size), 0) FROM (SELECT size FROM pending"
+        " UNION ALL SELECT length(body) FROM event WHERE seq > ? AND announced)",
+        (derived,),
+    ).fetchone()
     (dead,) = db.execute("SELECT count(*) FROM dead_letter").fetchone()
     counters = Counters(
         seq=max(seq, derived),
@@ -90,6 +94,8 @@ def _find_first(db: sqlite3.Connection, counters: Counters) -> None:
 
 def _find_oldest(db: sqlite3.Connection, counters: Counters) -> None:
     row = db.execute(
-        "SELECT json_extract(CAST(body AS TEXT), '$.received_at') FROM event WHERE seq = (SELECT min(seq) FROM pending)"
+        "SELECT json_extract(CAST(body AS TEXT), '$.received_at') FROM event WHERE seq = coalesce("
+        "(SELECT min(seq) FROM pending), (SELECT min(seq) FROM event WHERE seq > ? AND announced))",
+        (counters.derived,),
     ).fetchone()
     counters.oldest = None if row is None else datetime.fromisoformat(row[0])

@@ -12,16 +12,23 @@ from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.outbox.models import AlarmEvent, DeadLetter, EndedAlarm, restore
 from fleet2mqtt.outbox.sqlite.store import minute
 
+_UNPUBLISHED = """
+SELECT seq, active, alarm_key, body FROM event WHERE seq IN (
+    SELECT seq FROM (SELECT seq FROM pending WHERE seq > :after ORDER BY seq LIMIT :limit)
+    UNION ALL
+    SELECT seq FROM (
+        SELECT seq FROM event WHERE announced
+        AND seq > max(:after, (SELECT CAST(text AS INTEGER) FROM setting WHERE key = 'derived'))
+        ORDER BY seq LIMIT :limit
+    )
+) ORDER BY seq LIMIT :limit
+"""
 _DEAD_LETTER = "SELECT id, backend, kind, error, at, body, count FROM dead_letter"
 
 
 def unpublished(db: sqlite3.Connection, after: int, limit: int) -> list[AlarmEvent]:
     """Return the first events after a number that the broker has not acknowledged, oldest first."""
-    rows = db.execute(
-        "SELECT event.seq, active, alarm_key, body FROM pending JOIN event USING (seq)"
-        " WHERE pending.seq > ? ORDER BY pending.seq LIMIT ?",
-        (after, limit),
-    )
+    rows = db.execute(_UNPUBLISHED, {"after": after, "limit": limit})
     return [restore(*row) for row in rows]
 
 

@@ -15,12 +15,12 @@ from fleet2mqtt.outbox.models import restore
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 COMPANIONS = ("-wal", "-shm", "-journal")
 SMALLEST = 512  # bytes; SQLite takes a shorter file for a new one and writes over it
 BUSY_TIMEOUT = 1.0  # seconds, for a predecessor that is just closing the file
 
-# Event, identity and what is to be published are written by one INSERT; the trigger is part of it.
+# New alarms are written by one INSERT into this table alone: event, identity, and that it is to be published.
 EVENT = """
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY,
@@ -38,15 +38,11 @@ CREATE TABLE event (
     UNIQUE (id, type, nonce)
 );
 """
-TRIGGER = """
-CREATE TRIGGER event_to_publish AFTER INSERT ON event WHEN NEW.announced BEGIN
-    INSERT INTO pending (seq, size) VALUES (NEW.seq, length(NEW.body));
-END;
-"""
 SCHEMA = """
 -- What the broker has not acknowledged. A table of its own, so that an acknowledgement need not rewrite the event.
 CREATE TABLE pending (seq INTEGER PRIMARY KEY, size INTEGER NOT NULL);
--- The tables standing, last and tally are derived from the events up to the setting `derived`, within a second.
+-- pending, standing, last and tally are derived from the events up to the setting `derived`, within a second. Of those
+-- after it none is acknowledged: the transaction that records an acknowledgement derives them all.
 -- A row stays a while after its end, so that a raised event that arrives after its clearing does not stand.
 CREATE TABLE standing (
     device TEXT NOT NULL,
@@ -113,10 +109,17 @@ INSERT INTO setting (key, text) SELECT 'derived', seq FROM sqlite_sequence WHERE
 DROP TABLE event_1;
 DROP TABLE seen;
 {MANAGED}
-{TRIGGER}
 PRAGMA user_version={VERSION};
 COMMIT;
 """  # noqa: S608 - constants of this module
+# Version 2 wrote what is to be published together with each event.
+FROM_VERSION_2 = f"""
+BEGIN;
+DROP TRIGGER event_to_publish;
+DELETE FROM pending WHERE seq > (SELECT CAST(text AS INTEGER) FROM setting WHERE key = 'derived');
+PRAGMA user_version={VERSION};
+COMMIT;
+"""  # noqa: S608 - a constant of this module
 
 # Everything that is ever read back; an error in it shall show at the start and not in the middle of the work.
 EVENTS = (
@@ -166,7 +169,7 @@ def _create(path: Path, first: int) -> sqlite3.Connection:
     connection = _connect(path)
     try:
         _configure(connection)
-        connection.executescript(f"BEGIN; {EVENT} {SCHEMA} {MANAGED} {TRIGGER} PRAGMA user_version={VERSION};")
+        connection.executescript(f"BEGIN; {EVENT} {SCHEMA} {MANAGED} PRAGMA user_version={VERSION};")
         connection.execute("INSERT INTO setting (key, text) VALUES ('derived', ?)", (str(first - 1),))
         connection.execute("COMMIT")
     except BaseException:
@@ -206,9 +209,8 @@ def _damage(connection: sqlite3.Connection, path: Path) -> str | None:
             verdict = "cut short"
         if verdict != "ok":
             return str(verdict)
-        if version == 1:
-            _read(connection, ("SELECT seq, active, standing, body FROM event",))
-            connection.executescript(FROM_VERSION_1)
+        if version < VERSION:
+            _migrate(connection, version)
             logger.info("%s is migrated to schema %d", path, VERSION)
         _read_all(connection)
     except sqlite3.DatabaseError as error:
@@ -220,6 +222,15 @@ def _damage(connection: sqlite3.Connection, path: Path) -> str | None:
     except (ValueError, KeyError, TypeError) as error:
         return f"unreadable row: {error!r}"
     return None
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a file to the schema of this version. Raises sqlite3.Error, ValueError, KeyError, TypeError."""
+    if version == 1:
+        _read(connection, ("SELECT seq, active, standing, body FROM event",))
+        connection.executescript(FROM_VERSION_1)
+    else:
+        connection.executescript(FROM_VERSION_2)
 
 
 def _is_cut(connection: sqlite3.Connection, path: Path) -> bool:

@@ -37,6 +37,17 @@ _EVENT = (
 )
 _KNOWN = "SELECT seq, id, type, nonce FROM event WHERE id IN (SELECT value FROM json_each(?))"
 # The derived tables. Each takes in the events after a number, in their order.
+_PENDING = """
+INSERT INTO pending (seq, size)
+SELECT seq, length(body) FROM event WHERE seq > ? AND announced AND seq NOT IN (SELECT value FROM json_each(?))
+"""
+_PUBLISHED = """
+SELECT count(*), coalesce(sum(size), 0) FROM (
+    SELECT size FROM pending WHERE seq IN (SELECT value FROM json_each(?))
+    UNION ALL
+    SELECT length(body) FROM event WHERE announced AND seq IN (SELECT value FROM json_each(?))
+)
+"""
 _LAST = """
 INSERT INTO last (device, at, seq, active, standing, body)
 SELECT device, raised, seq, active, alarm_key, body FROM event WHERE seq > ? AND type = 'raised' ORDER BY seq
@@ -68,10 +79,14 @@ ON CONFLICT (minute, severity) DO UPDATE SET n = n + excluded.n
 """
 
 
-def derive(db: sqlite3.Connection, counters: Counters) -> None:
-    """Bring the derived tables up to the last event: last alarms, standing alarms and the tally."""
+def derive(db: sqlite3.Connection, counters: Counters, acknowledged: Sequence[int]) -> None:
+    """Bring the derived tables up to the last event: what is to be published, last and standing alarms, the tally.
+
+    `acknowledged` are the events that this transaction records as published.
+    """
     if counters.derived == counters.seq:
         return
+    db.execute(_PENDING, (counters.derived, orjson.dumps(acknowledged).decode()))
     for statement in (_LAST, _STANDING, _TALLY):
         db.execute(statement, (counters.derived,))
     if (now := minute(time.time())) != counters.minute:
@@ -145,7 +160,9 @@ class AlarmWriter:
         numbered = tuple(enumerate(drafts, counters.seq + 1))
         self._rows.extend(numbered)
         for seq, draft in numbered:
-            self._values += (seq, *draft.columns, announce_backlog or not draft.backlog, draft.data)
+            # No bool and no bytes, for which sqlite3 looks up an adapter each time.
+            announced = 1 if announce_backlog or not draft.backlog else 0
+            self._values += (seq, *draft.columns, announced, bytearray(draft.data))
         counters.seq += len(drafts)
         counters.stored += len(drafts)
         counters.seen += len(drafts)
@@ -298,8 +315,9 @@ class Store:
         counters = replace(self.counters)
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            results = self._run(jobs, counters)
-            derive(self._db, counters)
+            acknowledged = tuple([seq for job in jobs for seq in job.published])
+            results = self._run(jobs, counters, acknowledged)
+            derive(self._db, counters, acknowledged)
             settle(self._db, counters, self._limits)
             self._db.execute("COMMIT")
         except BaseException:
@@ -310,9 +328,9 @@ class Store:
         self.commits += 1
         return results
 
-    def _run(self, jobs: Sequence[Job], counters: Counters) -> list[Any]:
+    def _run(self, jobs: Sequence[Job], counters: Counters, acknowledged: Sequence[int]) -> list[Any]:
         # First what makes room, then what needs it.
-        publish(self._db, counters, [seq for job in jobs for seq in job.published])
+        publish(self._db, counters, acknowledged)
         known = find_known(self._db, [draft.id for job in jobs for draft in job.drafts])
         writer = AlarmWriter(self._db, counters, self._limits, known)
         results = []
@@ -321,7 +339,7 @@ class Store:
                 results.append(self._accept(job, writer))
             else:  # it finds what callers before it have added
                 writer.store()
-                derive(self._db, counters)
+                derive(self._db, counters, acknowledged)
                 results.append(job.work(self._db, counters))
         writer.store()
         return results
@@ -337,14 +355,16 @@ class Store:
 
 
 def publish(db: sqlite3.Connection, counters: Counters, seqs: Sequence[int]) -> None:
-    """Record the acknowledgement of events; one that was acknowledged before changes nothing."""
+    """Record the acknowledgement of events; one that was acknowledged before changes nothing.
+
+    `derive` follows in the same transaction, with the same numbers.
+    """
     if not seqs:
         return
-    listed = (orjson.dumps(seqs).decode(),)
-    count, size = db.execute(
-        "SELECT count(*), coalesce(sum(size), 0) FROM pending WHERE seq IN (SELECT value FROM json_each(?))", listed
-    ).fetchone()
-    db.execute("DELETE FROM pending WHERE seq IN (SELECT value FROM json_each(?))", listed)
+    derived = orjson.dumps([seq for seq in seqs if seq <= counters.derived]).decode()
+    others = orjson.dumps([seq for seq in seqs if seq > counters.derived]).decode()
+    count, size = db.execute(_PUBLISHED, (derived, others)).fetchone()
+    db.execute("DELETE FROM pending WHERE seq IN (SELECT value FROM json_each(?))", (derived,))
     counters.depth -= count
     counters.size -= size
     counters.oldest = None  # it may be another one now: looked up at the end of the transaction
