@@ -92,6 +92,7 @@ def main() -> int:
         help="what has a goal: three runs of all that is quick, the rest once; 10 minutes on a quiet machine",
     )
     parser.add_argument("--only", choices=MEASURE, action="append", help="measure this part; may be repeated")
+    parser.add_argument("--runs", type=int, help="measure that many times, one run after the other")
     parser.add_argument("--no-peers", action="store_true", help="install and measure no peers")
     parser.add_argument("--no-write", action="store_true", help="print the table, and leave docs/performance.md alone")
     options = parser.parse_args()
@@ -106,8 +107,8 @@ async def _run(options: argparse.Namespace) -> int:
     tables: dict[str, list[list[Line]]] = {table.BEGIN: [], table.FLEETS_BEGIN: []}
     failed = [f"not measured: {name}: {why}" for name, why in missing.items()]
     contestants = _contestants(cache, missing, options)
-    for run in range(size.runs):
-        repeated = parts if run == 0 else [part for part in parts if part in GOALS[:REPEATED]]
+    for run in range(options.runs or size.runs):
+        repeated = parts if run == 0 or options.runs else [part for part in parts if part in GOALS[:REPEATED]]
         for lines in tables.values():
             lines.append([])
         with tempfile.TemporaryDirectory(prefix="fleet2mqtt-bench-") as folder:
