@@ -71,3 +71,19 @@ async def test_event_loop_has_time_while_the_disk_works_and_else_after_a_while(t
         await add(outbox, 1)
         await waiting
         await outbox.transaction_began(0.001)
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_event_that_is_completed_before_it_is_derived_leaves_no_bytes_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, together: bool
+) -> None:
+    monkeypatch.setattr(sqlite, "LONGEST_WAIT", NEVER if together else 0.0)
+    monkeypatch.setattr(sqlite, "SETTLE_INTERVAL", NEVER)
+    async with open_outbox(tmp_path / "o.sqlite") as outbox:
+        seq = await add(outbox, 1)
+        recording = asyncio.create_task(outbox.published([seq])) if together else None
+        await asyncio.sleep(0)
+        completed = (await outbox.add([alarm(1, line="4", description="IP 分机离线")], nameless)).completed
+        assert [event.body["line"] for event in completed] == ["4"]
+        await (recording or outbox.published([seq]))
+        assert (outbox.depth, outbox.size) == (0, 0)

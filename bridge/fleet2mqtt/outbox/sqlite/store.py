@@ -107,16 +107,23 @@ def find_known(db: sqlite3.Connection, ids: Sequence[str]) -> dict[Identity, int
 class AlarmWriter:
     """Accepts the alarms of one transaction, `accept` once a caller; `store` then writes all of them.
 
-    `known` are the numbers of the events that are stored already, by identity.
+    `known` are the numbers of the events that are stored already, by identity; `acknowledged` those of the events that
+    this transaction records as published.
     """
 
     def __init__(
-        self, db: sqlite3.Connection, counters: Counters, limits: OutboxLimits, known: Mapping[Identity, int]
+        self,
+        db: sqlite3.Connection,
+        counters: Counters,
+        limits: OutboxLimits,
+        known: Mapping[Identity, int],
+        acknowledged: Sequence[int] = (),
     ) -> None:
         self._db = db
         self._counters = counters
         self._limits = limits
         self._known = dict(known)
+        self._acknowledged = acknowledged
         self._rows: list[tuple[int, EventDraft]] = []
         self._values: list[Any] = []
 
@@ -175,15 +182,17 @@ class AlarmWriter:
         seq = self._known[draft.identity]
         if self._rows and seq >= self._rows[0][0]:
             self.store()  # it came by another caller of this transaction
-        found = "SELECT active, alarm_key, body FROM event WHERE seq = ? AND body IS NOT NULL"
+        found = "SELECT active, alarm_key, body, announced FROM event WHERE seq = ? AND body IS NOT NULL"
         row = self._db.execute(found, (seq,)).fetchone()
         if row is None:  # beyond the history's bound
             return None
-        active, alarm_key, data = row
-        body = complete(orjson.loads(data), draft)
+        active, alarm_key, before, announced = row
+        body = complete(orjson.loads(before), draft)
         if body is None:
             return None
         data = orjson.dumps({**body, "seq": 0})
+        if announced and seq > self._counters.derived and seq not in self._acknowledged:
+            self._counters.size += len(data) - len(before)  # its row of `pending` is made from the completed one
         for table in ("event", "standing", "last"):
             self._db.execute(f"UPDATE {table} SET body = ? WHERE seq = ? AND body != x''", (data, seq))  # noqa: S608
         return restore(seq, active, alarm_key, data)
@@ -332,7 +341,7 @@ class Store:
         # First what makes room, then what needs it.
         publish(self._db, counters, acknowledged)
         known = find_known(self._db, [draft.id for job in jobs for draft in job.drafts])
-        writer = AlarmWriter(self._db, counters, self._limits, known)
+        writer = AlarmWriter(self._db, counters, self._limits, known, acknowledged)
         results = []
         for job in jobs:
             if job.work is None:
