@@ -26,7 +26,7 @@ TURNS = 50
 async def test_acknowledged_event_is_recorded_while_the_disk_works_for_the_next_alarm(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alarm_publisher, "LONGEST_PAUSE", 3600.0)
+    monkeypatch.setattr(alarm_publisher, "TRANSACTION_WAIT", 3600.0)
     monkeypatch.setattr(alarm_publisher, "RECORD_INTERVAL", 0.0)
     monkeypatch.setattr(sqlite, "LONGEST_WAIT", 0.0)  # nothing else keeps it waiting
     async with open_parts(broker.port, tmp_path) as parts:

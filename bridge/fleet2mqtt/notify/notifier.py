@@ -20,7 +20,7 @@ from fleet2mqtt.errors import OutboxError
 from fleet2mqtt.notify.channel import Channel, NotSent
 from fleet2mqtt.notify.state import ManagedAlarm, TargetState, count_waiting
 from fleet2mqtt.notify.texts import TextIn, render
-from fleet2mqtt.outbox import DISK_RETRY_DELAY, AlarmEvent, Outbox
+from fleet2mqtt.outbox import DISK_RETRY_DELAY, TRANSACTION_WAIT, AlarmEvent, Outbox
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ OPEN = ":open"
 NAMES = ":names"
 """The checkpoint with the names of the targets, so that those of the last run are known."""
 BATCH = 500
-EVENTS_A_TURN, LONGEST_PAUSE = 32, 0.004
-"""Events that are read while the disk works for new alarms, and seconds after which they are read if it does not."""
+EVENTS_A_TURN = 32
+"""Events that are read while the disk works for new alarms."""
 LONGEST_SLEEP = 15.0
 READ_INTERVAL, LONGEST_READ_INTERVAL = 0.02, 0.25
 READ_PAUSE = 10
@@ -199,7 +199,7 @@ class Target:
                 )
             for number, event in enumerate(events):
                 if number % EVENTS_A_TURN == 0:  # alarms that are being pushed do not wait for a whole batch
-                    await self._outbox.transaction_began(LONGEST_PAUSE)
+                    await self._outbox.transaction_began(TRANSACTION_WAIT)
                 self.state.take(event, now)
             self._unsaved |= self.state.advance(now, all_read=all_read) or self.state.seq != before
             late = self._unsaved and time.monotonic() - self._saved_at >= SAVE_INTERVAL

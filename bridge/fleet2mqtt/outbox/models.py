@@ -16,6 +16,8 @@ from fleet2mqtt.devices.model import Alarm, Severity
 DEAD_LETTER_BYTES = 64 * 1024
 DISK_RETRY_DELAY = 5.0
 """Seconds before a failed read or write of the outbox is tried again."""
+TRANSACTION_WAIT = 0.004
+"""Seconds for which work that can wait for `Outbox.transaction_began` does so: the event loop has time then."""
 _VENDOR_TYPES = frozenset(("raised", "cleared"))
 _ENDS = frozenset(("cleared", "closed"))
 

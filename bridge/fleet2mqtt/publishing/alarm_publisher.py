@@ -13,7 +13,7 @@ from fleet2mqtt.contract.payloads import now
 from fleet2mqtt.contract.topics import Topics
 from fleet2mqtt.errors import Disconnected, OutboxError, Refused
 from fleet2mqtt.mqtt import MqttClient
-from fleet2mqtt.outbox import DISK_RETRY_DELAY, AlarmEvent, Outbox
+from fleet2mqtt.outbox import DISK_RETRY_DELAY, TRANSACTION_WAIT, AlarmEvent, Outbox
 from fleet2mqtt.sdk.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
@@ -23,8 +23,6 @@ RECORD_INTERVAL, LONGEST_RECORD_INTERVAL = 0.03, 0.25
 """Seconds between two transactions that record acknowledged events: one for many under load, one for each otherwise."""
 RECORD_PAUSE = 2
 """Times as long as the last record took, with its wait for a transaction, until the next one: for slow disks."""
-LONGEST_PAUSE = 0.004
-"""Seconds for which acknowledged events wait for the disk to work for new alarms, as the event loop has time then."""
 FIRST_REFUSED_DELAY = 5.0
 LONGEST_REFUSED_DELAY = 300.0
 """Seconds before events that the broker refused are published again; doubled as long as it refuses them."""
@@ -100,7 +98,7 @@ class AlarmPublisher:
         while True:
             await self._new_acknowledged.wait()
             self._new_acknowledged.clear()
-            await self._outbox.transaction_began(LONGEST_PAUSE)
+            await self._outbox.transaction_began(TRANSACTION_WAIT)
             began_at = time.monotonic()
             if not await self.record_published():
                 asyncio.get_running_loop().call_later(DISK_RETRY_DELAY, self._new_acknowledged.set)
