@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import statistics
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -275,6 +276,25 @@ async def test_others_have_their_turn_while_many_events_are_read(tmp_path: Path,
             await asyncio.sleep(0)
             seen.add(target.state.seq)
     assert len(seen) > 3  # it was seen at work
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+async def test_alarms_that_keep_coming_are_taken_a_few_transactions_later(
+    tmp_path: Path, receiver: Receiver, targets: int
+) -> None:
+    size, behind = 30, []
+    async with open_outbox(tmp_path / "o.sqlite") as outbox, AsyncExitStack() as stack:
+        readers = [
+            await stack.enter_async_context(running(outbox, receiver.url, severities=frozenset()))
+            for _ in range(targets)
+        ]
+        await wait_until(lambda: outbox.checkpoint(OWNER, "duty") is not None, "the targets to be ready")
+        for first in range(0, 200 * size, size):
+            await add(outbox, *range(first, first + size))
+            for target in readers:
+                target.wake.set()
+            behind.append(outbox.last_seq - min(target.state.seq for target in readers))
+    assert statistics.median(behind) <= 4 * size
 
 
 def stored_at(seq: int) -> str:

@@ -31,12 +31,15 @@ OPEN = ":open"
 NAMES = ":names"
 """The checkpoint with the names of the targets, so that those of the last run are known."""
 BATCH = 500
-EVENTS_A_TURN = 32
-"""Events that are read while the disk works for new alarms."""
+EVENTS_A_TURN = 64
+"""Events that are taken while the disk works for new alarms: at least as many as one transaction has."""
 LONGEST_SLEEP = 15.0
 READ_INTERVAL, LONGEST_READ_INTERVAL = 0.02, 0.25
 READ_PAUSE = 10
-"""Times as long as reading the events took until the next time: the disk is for those who store alarms first."""
+"""Times as long as reading from disk took until the next time: the disk is for those who store alarms first.
+
+Events in memory are taken with the next transaction: the longer they wait, the more memory is cold that is used next.
+"""
 SAVE_INTERVAL = 15.0
 FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0
 GRACE = 1.0
@@ -111,6 +114,8 @@ class Target:
         """True if a change may wait until it is on disk."""
         self._taken_unsaved = False
         """True while a message that was taken is still on disk."""
+        self._next_read_at = 0.0
+        """Time from which events are read from disk again."""
         self._saving = asyncio.Lock()
         self.wake = asyncio.Event()
         self._queued = asyncio.Event()
@@ -166,7 +171,7 @@ class Target:
         while True:
             self.wake.clear()
             try:
-                took = await self._read_all()
+                await self._read_all()
                 delay = LONGEST_SLEEP
             except OutboxError as error:
                 _LOG.warning("notify.%s waits: %s; trying again in %g s", self._config.name, error, DISK_RETRY_DELAY)
@@ -177,16 +182,12 @@ class Target:
                 delay = min(delay, max(0.5, due - time.time()))
             if self._unsaved:
                 delay = min(delay, SAVE_INTERVAL)
-            await asyncio.sleep(min(max(READ_INTERVAL, READ_PAUSE * took), LONGEST_READ_INTERVAL))
             await wait_for_event(self.wake, delay)
 
-    async def _read_all(self) -> float:
-        """Take all events; return the seconds that reading them took."""
-        took = 0.0
+    async def _read_all(self) -> None:
+        """Take all events."""
         while True:
-            began_at = time.monotonic()
             events, more = await self._next_events()
-            took += time.monotonic() - began_at
             all_read = not events and self.state.seq >= self._outbox.last_seq
             looked_at = self.state.looked_at(time.time(), all_read=all_read)
             await self._alarms.prepare(chain(looked_at, map(alarm_id, events)))
@@ -206,12 +207,21 @@ class Target:
             if late or self.state.number != self._saved or self._taken_unsaved:
                 await self._save()
             if not more:
-                return took
+                return
 
     async def _next_events(self) -> tuple[list[AlarmEvent], bool]:
-        if self.state.seq >= self._outbox.last_seq:
+        after, last = self.state.seq, self._outbox.last_seq
+        if after >= last:
             return [], False
-        return await self._outbox.history(self.state.seq, BATCH)
+        if events := self._outbox.history_in_memory(after, BATCH):
+            # The last one may be on disk and not in memory, as its sender has disconnected.
+            return events, events[-1].seq < last
+        await asyncio.sleep(self._next_read_at - time.monotonic())
+        began_at = time.monotonic()
+        events, more = await self._outbox.history(after, BATCH)
+        now = time.monotonic()
+        self._next_read_at = now + min(max(READ_INTERVAL, READ_PAUSE * (now - began_at)), LONGEST_READ_INTERVAL)
+        return events, more
 
     async def _save(self) -> None:
         """Store the state: at once before a message is sent and after it was taken, else every SAVE_INTERVAL.

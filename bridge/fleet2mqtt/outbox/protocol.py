@@ -126,6 +126,10 @@ class Outbox(Protocol):
         """Return the first events after a number, acknowledged or not, oldest first; and True if there are more."""
         ...
 
+    def history_in_memory(self, after: int, limit: int) -> list[AlarmEvent]:
+        """Return what is in memory of `history`; none if the disk may have one before. For one reader, who goes on."""
+        ...
+
     async def raised_before(self, before: int, limit: int, device: str = "") -> tuple[list[AlarmEvent], dict[int, str]]:
         """Return the last raise events before a number, newest first, and when their alarms ended, by number.
 

@@ -9,10 +9,12 @@ from itertools import islice
 from fleet2mqtt.outbox.models import AlarmEvent
 
 ROWS = 1_000
+READ_ROWS = 128
+"""Events that are kept once they were read, for other readers."""
 
 
 class RecentEvents:
-    """The newest events that are not published, and those that a reader of the history has not read, in memory.
+    """The newest events that are not published, and those that readers of the history have not read, in memory.
 
     `history_rows` is how many of the latter are kept at most. What is kept without need is cold when its memory is used
     again, which shows in the time of every push.
@@ -66,14 +68,14 @@ class RecentEvents:
     def history(self, after: int, limit: int) -> list[AlarmEvent]:
         """Return the first events after a number, published or not; none if the disk may have one before them.
 
-        Those up to that number are no longer kept, as who has read them goes on from there.
+        Those up to READ_ROWS before that number are no longer kept: who has read them goes on from there.
         """
         self._has_reader = True
-        while self._history and self._history[0].seq <= after:
+        while self._history and self._history[0].seq <= after - READ_ROWS:
             self._history.popleft()
-        if not self._history or self._history[0].seq != after + 1:
+        if not self._history or not 0 <= (start := after + 1 - self._history[0].seq) < len(self._history):
             return []
-        return list(islice(self._history, limit))
+        return list(islice(self._history, start, start + limit))
 
     def reaches(self, seq: int) -> bool:
         """Return True if no event up to a number was added elsewhere since the last one that was added here."""

@@ -584,6 +584,10 @@ class PostgresOutbox:
         """Return the first events after a number, acknowledged or not, oldest first; and True if there are more."""
         return await self._database.read(queries.history, _row(after), limit)
 
+    def history_in_memory(self, after: int, limit: int) -> list[AlarmEvent]:  # noqa: ARG002
+        """Return nothing: other nodes add events, too."""
+        return []
+
     async def raised_before(self, before: int, limit: int, device: str = "") -> tuple[list[AlarmEvent], dict[int, str]]:
         """Return the last raise events before a number, newest first, and when their alarms ended, by number."""
         return await self._database.read(queries.raised_before, _row(before), self.first_seq, limit, storable(device))

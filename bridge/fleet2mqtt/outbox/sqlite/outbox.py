@@ -372,11 +372,11 @@ class SQLiteOutbox:
 
     async def history(self, after: int, limit: int) -> tuple[list[AlarmEvent], bool]:
         """Return the first events after a number, acknowledged or not, oldest first; and True if there are more."""
-        events = self._recent.history(after, limit + 1)
-        if not events and after < self.last_seq:
-            return await self._group.read(queries.history, _row(after), limit)
-        # The last one may be on disk and not in memory, as its sender has disconnected.
-        return events[:limit], len(events) > limit or (bool(events) and events[-1].seq < self.last_seq)
+        return await self._group.read(queries.history, _row(after), limit)
+
+    def history_in_memory(self, after: int, limit: int) -> list[AlarmEvent]:
+        """Return what is in memory of `history`; none if the disk may have one before. For one reader, who goes on."""
+        return self._recent.history(after, limit)
 
     async def raised_before(self, before: int, limit: int, device: str = "") -> tuple[list[AlarmEvent], dict[int, str]]:
         """Return the last raise events before a number, newest first, and when their alarms ended, by number.
