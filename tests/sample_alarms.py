@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,15 @@ def nameless(_device: str) -> None:
 async def add(outbox: Outbox, *numbers: int, **changes: Any) -> tuple[AlarmEvent, ...]:
     """The events of these alarms, in one call."""
     return (await outbox.add([alarm(number, **changes) for number in numbers], nameless)).new
+
+
+async def add_and_disconnect(outbox: Outbox, number: int) -> None:
+    """Hand an alarm over to an outbox, and do not wait for its answer."""
+    leaving = asyncio.create_task(add(outbox, number), name="leaving")
+    await asyncio.sleep(0)  # it has handed its alarm over
+    leaving.cancel()
+    with suppress(asyncio.CancelledError):
+        await leaving
 
 
 def ids(events: Iterable[AlarmEvent]) -> list[str]:

@@ -23,7 +23,7 @@ from fleet2mqtt.notify.notifier import NAMES, OPEN, OWNER, LocalAlarms, Notifier
 from fleet2mqtt.notify.state import TargetState, count_waiting
 from fleet2mqtt.outbox import Outbox, OutboxLimits, open_outbox
 from tests.receivers import Receiver, open_mailbox, open_receiver
-from tests.sample_alarms import AllActive, add
+from tests.sample_alarms import AllActive, add, add_and_disconnect
 from tests.sample_devices import device, update
 from tests.waiting import wait_until
 
@@ -295,6 +295,26 @@ async def test_alarms_that_keep_coming_are_taken_a_few_transactions_later(
                 target.wake.set()
             behind.append(outbox.last_seq - min(target.state.seq for target in readers))
     assert statistics.median(behind) <= 4 * size
+
+
+async def test_event_whose_sender_has_disconnected_is_taken_with_the_one_before(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LONGEST_SLEEP", "SAVE_INTERVAL"):
+        monkeypatch.setattr(notifier, name, 3_600)
+    async with (
+        open_outbox(tmp_path / "o.sqlite") as outbox,
+        running(outbox, receiver.url, severities=frozenset()) as target,
+    ):
+        await wait_until(lambda: outbox.checkpoint(OWNER, "duty") is not None, "the target to be ready")
+        for number in (1, 2):  # the second one is read from memory
+            await raise_alarm(outbox, target, number)
+            await wait_until(lambda: outbox.last_seq == target.state.seq, "the event")
+        await add(outbox, 3)
+        await add_and_disconnect(outbox, 4)
+        await wait_until(lambda: outbox.last_seq == 4, "the commit")
+        target.wake.set()
+        await wait_until(lambda: target.state.seq == 4, "both")
 
 
 def stored_at(seq: int) -> str:

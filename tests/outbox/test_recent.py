@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fleet2mqtt.outbox import OutboxLimits
+from fleet2mqtt.outbox import OutboxLimits, open_outbox
 from fleet2mqtt.outbox.models import draft
 from fleet2mqtt.outbox.recent import READ_ROWS, ROWS, RecentEvents
-from tests.sample_alarms import RAISED, add, alarm
+from tests.sample_alarms import RAISED, add, add_and_disconnect, alarm
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from fleet2mqtt.outbox import AlarmEvent, Outbox
+    from pathlib import Path
+
+    from fleet2mqtt.outbox import AlarmEvent
     from tests.outbox.engines import Store
 
 
 def events(*seqs: int) -> list[AlarmEvent]:
     """Return events with these numbers."""
     return [draft(alarm(seq), RAISED, None).event(seq) for seq in seqs]
-
-
-async def add_and_disconnect(outbox: Outbox, number: int) -> None:
-    """Hand an alarm over to an outbox, and do not wait for its answer."""
-    leaving = asyncio.create_task(add(outbox, number), name="leaving")
-    await asyncio.sleep(0)  # it has handed its alarm over
-    leaving.cancel()
-    with suppress(asyncio.CancelledError):
-        await leaving
 
 
 async def test_events_beyond_memory_come_from_disk(store: Store) -> None:
@@ -58,18 +49,30 @@ async def test_event_of_disconnected_sender_is_found(store: Store) -> None:
         assert [event.seq for event in await outbox.unpublished(1)] == [2, 3]
 
 
-async def test_history_in_memory_is_that_on_disk(store: Store) -> None:
+async def test_history_in_memory_is_that_on_disk(tmp_path: Path) -> None:
     count = ROWS + 100
-    async with store.open() as outbox:
+    async with open_outbox(tmp_path / "outbox.sqlite") as outbox:
         assert outbox.history_in_memory(0, 1) == []  # from now on there is a reader
         await add(outbox, *range(count))
         await outbox.published(range(1, count))
         asked = [(after, limit) for after in (0, 50, 99, 100, 600, count - 1, count, 2**70) for limit in (1, 7, count)]
         from_memory = [outbox.history_in_memory(after, limit) for after, limit in asked]
-    async with store.open() as outbox:
+    async with open_outbox(tmp_path / "outbox.sqlite") as outbox:
         on_disk = [(await outbox.history(after, limit))[0] for after, limit in asked]
-    assert all(found in ([], expected) for found, expected in zip(from_memory, on_disk, strict=True))
+    beyond_memory = [(after, limit) for after, limit in asked if after < count - ROWS]
+    assert from_memory == [[]] * len(beyond_memory) + on_disk[len(beyond_memory) :]
     assert [event.seq for event in on_disk[-7]] == [count]
+
+
+async def test_history_in_memory_has_no_gap_and_what_was_completed(tmp_path: Path) -> None:
+    async with open_outbox(tmp_path / "outbox.sqlite") as outbox:
+        outbox.history_in_memory(0, 1)
+        await add(outbox, 1)
+        await add_and_disconnect(outbox, 2)
+        await add(outbox, 3)
+        assert outbox.history_in_memory(1, 10) == []
+        (completed,) = (await outbox.add([alarm(3, line="4")], lambda _: None)).completed
+        assert outbox.history_in_memory(2, 10) == [completed]
 
 
 def test_history_keeps_what_one_of_its_readers_has_not_read() -> None:

@@ -375,7 +375,10 @@ class SQLiteOutbox:
         return await self._group.read(queries.history, _row(after), limit)
 
     def history_in_memory(self, after: int, limit: int) -> list[AlarmEvent]:
-        """Return what is in memory of `history`; none if the disk may have one before. For one reader, who goes on."""
+        """Return the events that `history` would, as far as they are in memory; none if the disk may have one before.
+
+        For readers that go on from the last one: from the first call on, new events are kept for them.
+        """
         return self._recent.history(after, limit)
 
     async def raised_before(self, before: int, limit: int, device: str = "") -> tuple[list[AlarmEvent], dict[int, str]]:
