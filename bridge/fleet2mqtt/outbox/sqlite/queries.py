@@ -10,7 +10,6 @@ import orjson
 
 from fleet2mqtt.devices.model import Severity
 from fleet2mqtt.outbox.models import AlarmEvent, DeadLetter, EndedAlarm, restore
-from fleet2mqtt.outbox.sqlite.store import minute
 
 _UNPUBLISHED = """
 SELECT seq, active, alarm_key, body FROM event WHERE seq IN (
@@ -100,7 +99,7 @@ def last(db: sqlite3.Connection) -> dict[str, AlarmEvent]:
 
 def summary(db: sqlite3.Connection, now: datetime) -> dict[str, dict[str, int]]:
     """Return raise events by severity: of the last hour, of the last day, and active."""
-    this = minute(now.timestamp())
+    this = int(now.timestamp() // 60)
     since = "SELECT severity, sum(n) FROM tally WHERE minute >= ? GROUP BY severity"
     return {
         "last_hour": _by_severity(db.execute(since, (this - 60,))),

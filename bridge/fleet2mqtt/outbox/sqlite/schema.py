@@ -189,6 +189,8 @@ def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous=FULL")
     # Four times as many pages as by default before the log is written back: new alarms wait for that.
     connection.execute("PRAGMA wal_autocheckpoint=4000")
+    # What a transaction may have to undo, and what `derive` counts, need no file of their own.
+    connection.execute("PRAGMA temp_store=MEMORY")
     # 16 MB, for the index of identities: vendors number at random, so that every insert hits another page.
     connection.execute("PRAGMA cache_size=-16000")
 

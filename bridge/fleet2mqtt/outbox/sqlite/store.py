@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -23,77 +22,19 @@ from fleet2mqtt.outbox.models import (
     complete,
     restore,
 )
-from fleet2mqtt.outbox.sqlite.counters import Counters, measure, settle
+from fleet2mqtt.outbox.sqlite.counters import Counters, measure
+from fleet2mqtt.outbox.sqlite.derivation import create_trigger, derive
 from fleet2mqtt.outbox.sqlite.schema import open_database
 
 Identity = tuple[str, str, str]
 """Id, type and nonce of an event."""
 
-TALLY_MINUTES = 25 * 60
 ROWS_A_STATEMENT = 64  # keeps the number of variables and of prepared statements small
 _EVENT = (
     "INSERT INTO event (seq, id, type, nonce, device, severity, raised, received, active, alarm_key, announced, body)"
     " VALUES "
 )
 _KNOWN = "SELECT seq, id, type, nonce FROM event WHERE id IN (SELECT value FROM json_each(?))"
-# The derived tables. Each takes in the events after a number, in their order.
-_PENDING = """
-INSERT INTO pending (seq, size)
-SELECT seq, length(body) FROM event WHERE seq > ? AND announced AND seq NOT IN (SELECT value FROM json_each(?))
-"""
-_PUBLISHED = """
-SELECT count(*), coalesce(sum(size), 0) FROM (
-    SELECT size FROM pending WHERE seq IN (SELECT value FROM json_each(?))
-    UNION ALL
-    SELECT length(body) FROM event WHERE announced AND seq IN (SELECT value FROM json_each(?))
-)
-"""
-_LAST = """
-INSERT INTO last (device, at, seq, active, standing, body)
-SELECT device, raised, seq, active, alarm_key, body FROM event WHERE seq > ? AND type = 'raised' ORDER BY seq
-ON CONFLICT (device) DO UPDATE SET
-    at = excluded.at, seq = excluded.seq, active = excluded.active, standing = excluded.standing, body = excluded.body
-WHERE (excluded.at, excluded.seq) > (last.at, last.seq)
-"""
-# An event older than the newest one of its alarm changes nothing, whatever the order of arrival; of two at the same
-# time the later arrival counts, except that a clear always ends the event with its own id. The bridge's own alarms come
-# in their order, by whichever time: its clock may have been set back.
-_STANDING = """
-INSERT INTO standing (device, standing, name, open, id, at, seq, severity, body)
-SELECT device, iif(alarm_key = '', id, alarm_key), alarm_key, type = 'raised', id, raised, seq, severity, body
-FROM event WHERE seq > ? AND (type IN ('cleared', 'closed') OR (type = 'raised' AND active)) ORDER BY seq
-ON CONFLICT (device, standing) DO UPDATE SET
-    open = excluded.open, id = excluded.id, at = max(standing.at, excluded.at), seq = excluded.seq,
-    severity = excluded.severity, name = excluded.name, body = excluded.body
-WHERE iif(excluded.open,
-    (excluded.at >= standing.at OR json_extract(CAST(excluded.body AS TEXT), '$.source') = 'condition')
-        AND (standing.open OR excluded.id != standing.id),
-    excluded.at >= standing.at OR excluded.id = standing.id)
-"""
-# An event counts when it was raised, but never ahead of time.
-_TALLY = """
-INSERT INTO tally (minute, severity, n)
-SELECT CAST(min(raised, received) / 60 AS INTEGER), severity, count(*) FROM event
-WHERE seq > ? AND type = 'raised' GROUP BY 1, 2
-ON CONFLICT (minute, severity) DO UPDATE SET n = n + excluded.n
-"""
-
-
-def derive(db: sqlite3.Connection, counters: Counters, acknowledged: Sequence[int]) -> None:
-    """Bring the derived tables up to the last event: what is to be published, last and standing alarms, the tally.
-
-    `acknowledged` are the events that this transaction records as published.
-    """
-    if counters.derived == counters.seq:
-        return
-    db.execute(_PENDING, (counters.derived, orjson.dumps(acknowledged).decode()))
-    for statement in (_LAST, _STANDING, _TALLY):
-        db.execute(statement, (counters.derived,))
-    if (now := minute(time.time())) != counters.minute:
-        counters.minute = now
-        db.execute("DELETE FROM tally WHERE minute < (SELECT max(minute) FROM tally) - ?", (TALLY_MINUTES,))
-    db.execute("UPDATE setting SET text = ? WHERE key = 'derived'", (str(counters.seq),))
-    counters.derived = counters.seq
 
 
 def find_known(db: sqlite3.Connection, ids: Sequence[str]) -> dict[Identity, int]:
@@ -107,8 +48,7 @@ def find_known(db: sqlite3.Connection, ids: Sequence[str]) -> dict[Identity, int
 class AlarmWriter:
     """Accepts the alarms of one transaction, `accept` once a caller; `store` then writes all of them.
 
-    `known` are the numbers of the events that are stored already, by identity; `acknowledged` those of the events that
-    this transaction records as published.
+    `known` are the numbers of the events that are stored already, by identity.
     """
 
     def __init__(
@@ -117,13 +57,11 @@ class AlarmWriter:
         counters: Counters,
         limits: OutboxLimits,
         known: Mapping[Identity, int],
-        acknowledged: Sequence[int] = (),
     ) -> None:
         self._db = db
         self._counters = counters
         self._limits = limits
         self._known = dict(known)
-        self._acknowledged = acknowledged
         self._rows: list[tuple[int, EventDraft]] = []
         self._values: list[Any] = []
 
@@ -175,6 +113,8 @@ class AlarmWriter:
         counters.seen += len(drafts)
         counters.depth += len(pending)
         counters.size += size
+        counters.new_depth += len(pending)
+        counters.new_size += size
         return None
 
     def _complete(self, draft: EventDraft) -> AlarmEvent | None:
@@ -191,8 +131,9 @@ class AlarmWriter:
         if body is None:
             return None
         data = orjson.dumps({**body, "seq": 0})
-        if announced and seq > self._counters.derived and seq not in self._acknowledged:
-            self._counters.size += len(data) - len(before)  # its row of `pending` is made from the completed one
+        if announced and seq > self._counters.derived:  # its row of `pending` is made from the completed one
+            self._counters.size += len(data) - len(before)
+            self._counters.new_size += len(data) - len(before)
         for table in ("event", "standing", "last"):
             self._db.execute(f"UPDATE {table} SET body = ? WHERE seq = ? AND body != x''", (data, seq))  # noqa: S608
         return restore(seq, active, alarm_key, data)
@@ -208,11 +149,6 @@ class AlarmWriter:
 
 _COLUMNS = 12
 _ROW = f"({', '.join('?' * _COLUMNS)})"
-
-
-def minute(timestamp: float) -> int:
-    """Return the minute, counted from the epoch, that a summary counts by."""
-    return int(timestamp // 60)
 
 
 T = TypeVar("T")
@@ -255,6 +191,7 @@ class Store:
         self._path = path
         self._limits = limits
         self._db = open_database(path)
+        create_trigger(self._db)
         self.counters = measure(self._db)
         self.commits = 0
         self.unwritten = 0
@@ -325,9 +262,10 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             acknowledged = tuple([seq for job in jobs for seq in job.published])
-            results = self._run(jobs, counters, acknowledged)
-            derive(self._db, counters, acknowledged)
-            settle(self._db, counters, self._limits)
+            derive(self._db, counters, self._limits, acknowledged)  # first what makes room, then what needs it
+            results = self._run(jobs, counters)
+            if any(draft.active or draft.cleared or draft.nonce for job in jobs for draft in job.drafts):
+                derive(self._db, counters, self._limits)  # an alarm that has ended is among the past ones at once
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
@@ -337,18 +275,16 @@ class Store:
         self.commits += 1
         return results
 
-    def _run(self, jobs: Sequence[Job], counters: Counters, acknowledged: Sequence[int]) -> list[Any]:
-        # First what makes room, then what needs it.
-        publish(self._db, counters, acknowledged)
+    def _run(self, jobs: Sequence[Job], counters: Counters) -> list[Any]:
         known = find_known(self._db, [draft.id for job in jobs for draft in job.drafts])
-        writer = AlarmWriter(self._db, counters, self._limits, known, acknowledged)
+        writer = AlarmWriter(self._db, counters, self._limits, known)
         results = []
         for job in jobs:
             if job.work is None:
                 results.append(self._accept(job, writer))
             else:  # it finds what callers before it have added
                 writer.store()
-                derive(self._db, counters, acknowledged)
+                derive(self._db, counters, self._limits)
                 results.append(job.work(self._db, counters))
         writer.store()
         return results
@@ -361,22 +297,6 @@ class Store:
             if taken.new or not job.drafts:  # else the text is about an event that is known: something came since
                 save_managed(self._db, job.managed)
         return taken
-
-
-def publish(db: sqlite3.Connection, counters: Counters, seqs: Sequence[int]) -> None:
-    """Record the acknowledgement of events; one that was acknowledged before changes nothing.
-
-    `derive` follows in the same transaction, with the same numbers.
-    """
-    if not seqs:
-        return
-    derived = orjson.dumps([seq for seq in seqs if seq <= counters.derived]).decode()
-    others = orjson.dumps([seq for seq in seqs if seq > counters.derived]).decode()
-    count, size = db.execute(_PUBLISHED, (derived, others)).fetchone()
-    db.execute("DELETE FROM pending WHERE seq IN (SELECT value FROM json_each(?))", (derived,))
-    counters.depth -= count
-    counters.size -= size
-    counters.oldest = None  # it may be another one now: looked up at the end of the transaction
 
 
 def forget(db: sqlite3.Connection, devices: Sequence[str]) -> list[AlarmEvent]:
