@@ -292,7 +292,7 @@ async def test_alarms_that_keep_coming_are_taken_a_few_transactions_later(
         for first in range(0, 200 * size, size):
             await add(outbox, *range(first, first + size))
             for target in readers:
-                target.wake.set()
+                target.wake_for_events()
             behind.append(outbox.last_seq - min(target.state.seq for target in readers))
     assert statistics.median(behind) <= 4 * size
 

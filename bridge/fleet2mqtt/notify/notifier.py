@@ -31,8 +31,10 @@ OPEN = ":open"
 NAMES = ":names"
 """The checkpoint with the names of the targets, so that those of the last run are known."""
 BATCH = 500
-EVENTS_A_TURN = 64
-"""Events that are taken while the disk works for new alarms: at least as many as one transaction has."""
+EVENTS_A_TURN = 128
+"""Events that are taken while the disk works for new alarms: at least as many as two transactions have."""
+WAKE_EVENTS, LONGEST_WAIT = 64, 0.01
+"""A target is woken for so many events, or for fewer after so many seconds: each time costs as much as ten of them."""
 LONGEST_SLEEP = 15.0
 READ_INTERVAL, LONGEST_READ_INTERVAL = 0.02, 0.25
 READ_PAUSE = 10
@@ -118,6 +120,8 @@ class Target:
         """Time from which events are read from disk again."""
         self._saving = asyncio.Lock()
         self.wake = asyncio.Event()
+        self._waking: asyncio.TimerHandle | None = None
+        """Sets `wake` for fewer events than WAKE_EVENTS."""
         self._queued = asyncio.Event()
         self.first_retry = FIRST_RETRY
 
@@ -144,6 +148,19 @@ class Target:
             self._selected.clear()
         self._selected[id_] = (devices, selected)
         return selected
+
+    def wake_for_events(self) -> None:
+        """Have the events read that were added, soon."""
+        if self._outbox.last_seq - self.state.seq >= WAKE_EVENTS:
+            self._wake()
+        elif self._waking is None:
+            self._waking = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._wake)
+
+    def _wake(self) -> None:
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
+        self.wake.set()
 
     async def run(self) -> None:
         """Notify until cancelled."""
@@ -335,7 +352,7 @@ class Notifier:
     def wake(self) -> None:
         """Have the events read that were added."""
         for target in self.targets.values():
-            target.wake.set()
+            target.wake_for_events()
 
     async def run(self) -> None:
         """Notify until cancelled."""
