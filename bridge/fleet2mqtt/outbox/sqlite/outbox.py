@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 SETTLE_INTERVAL = 1.0
 """Seconds until new events are in the derived tables, and old ones beyond the bounds are deleted."""
 
-JOINED_TURNS = 6
+JOINED_TURNS = 10
 """Turns of the event loop whose jobs are one transaction: it costs as much as four events, however many there are."""
 
 LONGEST_WAIT = 0.01
