@@ -40,7 +40,7 @@ READ_INTERVAL, LONGEST_READ_INTERVAL = 0.02, 0.25
 READ_PAUSE = 10
 """Times as long as reading from disk took until the next time: the disk is for those who store alarms first.
 
-Events in memory are read without a pause: the longer they stay, the colder is their memory when it is used again.
+Events in memory are read without this pause: the longer they stay, the colder is their memory when it is used again.
 """
 SAVE_INTERVAL = 15.0
 FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0
